@@ -1,0 +1,35 @@
+"""kshot teaches a video model new actions from a handful of clips.
+
+Importing this package imports nothing heavy: names are fetched from their module on first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_PUBLIC: dict[str, str] = {
+    "KshotError": "kshot.errors",
+    "load_backbone": "kshot.backbone:load",
+    "load_data": "kshot.datasets:load",
+    "extract": "kshot.extraction",
+    "train": "kshot.training",
+    "evaluate": "kshot.evaluation",
+}
+
+__all__ = [*_PUBLIC, "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'kshot' has no attribute '{name}'")
+    module, _, attribute = _PUBLIC[name].partition(":")
+    value = getattr(import_module(module), attribute or name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PUBLIC})
