@@ -1,0 +1,48 @@
+"""Heads: from the clips of an episode to one score a class. Adding one: a file here, a line in `HEADS`, a test."""
+
+from __future__ import annotations
+
+import inspect
+from importlib import import_module
+from typing import Any
+
+from kshot.errors import OptionError, unknown
+from kshot.heads.base import Head
+
+__all__ = ["HEADS", "Head", "get_head", "options"]
+
+HEADS: dict[str, str] = {
+    "prototype": "kshot.heads.prototype:Prototype",
+    "text": "kshot.heads.text:Text",
+    "fusion": "kshot.heads.fusion:Fusion",
+}
+
+
+def get_head(name: str, **chosen: Any) -> Head:
+    """A new head by its name on the command line, with options of its own.
+
+    Raises:
+        OptionError: no such head, an option that it does not have, or a value that it cannot take.
+    """
+    known = options(name)
+    for option in chosen:
+        if option not in known:
+            listed = ", ".join(f"{key}={value!r}" for key, value in known.items()) or "none"
+            raise OptionError(f"head '{name}' has no option '{option}'; its options: {listed}")
+    head = _find(name)(**chosen)
+    head.name = name
+    return head
+
+
+def options(name: str) -> dict[str, Any]:
+    """The options of a head with their defaults."""
+    parameters = inspect.signature(_find(name)).parameters.values()
+    return {parameter.name: parameter.default for parameter in parameters}
+
+
+def _find(name: str) -> type[Head]:
+    if name not in HEADS:
+        raise unknown("head", name, HEADS)
+    module, _, attribute = HEADS[name].partition(":")
+    found: type[Head] = getattr(import_module(module), attribute)
+    return found

@@ -1,0 +1,146 @@
+"""What every head is: query and support clips of an episode in, one score a class out.
+
+Letters in shapes: E episodes, Q queries, N support clips, T frames, D channels, n clips.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from kshot.errors import CheckpointError, OptionError
+
+
+class Head(nn.Module):
+    """Base of all heads. A subclass writes `score`, and `prepare` when part of its work concerns one clip alone.
+
+    Embeddings arrive as the backbone gives them, not normalised. Scores are higher for closer classes and
+    carry the head's own scale, so that cross-entropy applies to them directly. All arithmetic is in single
+    precision or better, also under autocast: cosines close to one do not survive sixteen bits.
+    """
+
+    needs_text: ClassVar[bool] = False
+    """Whether scores need the embeddings of the class names."""
+    learns: ClassVar[bool] = False
+    """Whether the head has parameters of its own that training sets."""
+    works_untrained: ClassVar[bool] = False
+    """Whether a head that learns gives sensible scores from its initial parameters."""
+
+    name: str = "head"
+    """What the command line calls this head; `get_head` sets it."""
+
+    was_trained: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        if self.learns:
+            self.register_buffer("was_trained", torch.tensor(False))
+
+    @property
+    def trained(self) -> bool:
+        """Whether training has set the parameters. Saved with them; training says `head.trained = True`."""
+        return not self.learns or bool(self.was_trained)
+
+    @trained.setter
+    def trained(self, value: bool) -> None:
+        if self.learns:
+            self.was_trained.fill_(value)
+
+    def prepare(self, clips: Tensor, text: Tensor | None = None) -> Tensor:
+        """The part of the work that concerns one clip alone, to be done once a clip: (n, T, D) -> (n, T', D').
+
+        Preparing twice changes nothing, so `head(q, s, ...)` equals `head(prepare(q), prepare(s), ...)`.
+
+        Args:
+            clips: (n, T, D) embeddings.
+            text: (n, D) embedding of each clip's own class name, for use when the clip serves as support.
+                Only heads that mix class names into support clips look at it.
+        """
+        return clips
+
+    def score(self, query: Tensor, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> Tensor:
+        """Scores (E, Q, way) of prepared clips: query (E, Q, T', D'), support (E, N, T', D'), labels (E, N)."""
+        raise NotImplementedError(f"{type(self).__name__} must define score()")
+
+    def auxiliary(
+        self,
+        query: Tensor,
+        support: Tensor,
+        class_of_query: Tensor,
+        class_of_support: Tensor,
+        class_texts: Tensor | None,
+    ) -> Tensor:
+        """A further training loss of this head, none by default.
+
+        Args:
+            query: (E, Q, T, D) and support: (E, N, T, D) embeddings of the episodes.
+            class_of_query: (E, Q) and class_of_support: (E, N), indices into `class_texts`.
+            class_texts: (C, D) embeddings of the names of all base classes.
+
+        Returns:
+            A scalar, added to the episodes' cross-entropy.
+        """
+        return query.new_zeros(())
+
+    def forward(self, query: Tensor, support: Tensor, labels: Tensor, text: Tensor | None = None) -> Tensor:
+        """Score each query against each class of its episode.
+
+        Args:
+            query: (E, Q, T, D) embeddings, raw or prepared.
+            support: (E, N, T, D) embeddings, raw or prepared.
+            labels: (E, N) class of each support clip, 0..way-1, in any order.
+            text: (E, way, D) embeddings of the class names, for heads that need them.
+
+        Returns:
+            (E, Q, way), higher is closer.
+
+        Raises:
+            OptionError: shapes that do not belong together, or class texts missing.
+            CheckpointError: the head learns and was never trained.
+        """
+        self._check(query, support, labels, text)
+        with torch.autocast(query.device.type, enabled=False):
+            query, support = _full(query), _full(support)
+            text = None if text is None else _full(text)
+            way = int(labels.max()) + 1 if text is None else text.shape[1]
+            return self.score(self._prepare_all(query), self._prepare_all(support), labels, text, way)
+
+    def _prepare_all(self, clips: Tensor) -> Tensor:
+        prepared = self.prepare(clips.flatten(0, 1))
+        return prepared.reshape(*clips.shape[:2], *prepared.shape[1:])
+
+    def _check(self, query: Tensor, support: Tensor, labels: Tensor, text: Tensor | None) -> None:
+        if self.learns and not (self.works_untrained or self.training or self.trained):
+            raise CheckpointError(
+                f"head '{self.name}' learns and was never trained: its scores would be noise. Train it with "
+                f"`kshot train ... --head {self.name}` and give the run with --adapted"
+            )
+        if self.needs_text and text is None:
+            raise OptionError(
+                f"head '{self.name}' compares clips with class names, and found no class texts: use data with "
+                "class names and a backbone with a text tower, or a head that needs none, as 'prototype'"
+            )
+        fits = (
+            query.ndim == support.ndim == 4
+            and query.shape[0] == support.shape[0]
+            and query.shape[3] == support.shape[3]
+            and labels.shape == support.shape[:2]
+            and (text is None or (text.ndim == 3 and text.shape[0] == query.shape[0]))
+        )
+        if not fits:
+            found = ", ".join(
+                f"{name} {tuple(x.shape)}"
+                for name, x in (("query", query), ("support", support), ("labels", labels), ("text", text))
+                if x is not None
+            )
+            raise OptionError(
+                "a head expects query (E, Q, T, D), support (E, N, T, D), labels (E, N), text (E, way, D); "
+                f"found {found}"
+            )
+
+
+def _full(x: Tensor) -> Tensor:
+    """At least single precision."""
+    return x if x.dtype in (torch.float32, torch.float64) else x.float()

@@ -1,0 +1,69 @@
+"""The few formulas that heads share, each written once.
+
+Letters in shapes: E episodes, Q queries, N support clips, T frames, D channels.
+"""
+
+from __future__ import annotations
+
+from functools import reduce
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def unit(x: Tensor) -> Tensor:
+    """Vectors along the last axis brought to length one; a zero vector stays zero and its gradient finite."""
+    length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    return x / torch.where(length > 0, length, 1.0)
+
+
+def pool(clips: Tensor) -> Tensor:
+    """Mean over frames, then unit length: (n, T, D) -> (n, 1, D). Pooling a pooled clip changes nothing."""
+    return unit(clips.mean(dim=-2, keepdim=True))
+
+
+def cosine(query: Tensor, others: Tensor) -> Tensor:
+    """Cosine of every query with every other vector: (E, Q, D), (E, K, D) -> (E, Q, K)."""
+    return unit(query) @ unit(others).mT
+
+
+def membership(labels: Tensor, way: int, dtype: torch.dtype) -> Tensor:
+    """One-hot labels: (E, N) -> (E, N, way)."""
+    return F.one_hot(labels, way).to(dtype)
+
+
+def class_means(x: Tensor, labels: Tensor, way: int) -> Tensor:
+    """Mean of each class along axis 1: (E, N, ...) -> (E, way, ...). Classes may differ in size.
+
+    With one clip a class this only puts the clips in the order of their labels.
+    """
+    member = membership(labels, way, x.dtype)
+    shares = member / member.sum(dim=1, keepdim=True).clamp(min=1)
+    return (shares.mT @ x.flatten(2)).view(x.shape[0], way, *x.shape[2:])
+
+
+def soft_min(*values: Tensor, smooth: float) -> Tensor:
+    """Smooth minimum -smooth * log(sum(exp(-value / smooth))), elementwise, over its arguments.
+
+    Computed by log-sum-exp of pairs: the formula as it reads becomes infinite once a value passes
+    about 88 * smooth in single precision.
+    """
+    return -smooth * reduce(torch.logaddexp, [-value / smooth for value in values])
+
+
+def frame_distances(query: Tensor, support: Tensor) -> Tensor:
+    """1 - cosine of every frame of a query with every frame of a support clip.
+
+    (E, Q, T, D), (E, N, S, D) -> (T, S, E, Q, N). Frames come first, so that an alignment, which walks
+    over frames, does each of its steps on all pairs of clips, contiguous in memory.
+    """
+    similar = cosine(query.flatten(1, 2), support.flatten(1, 2))
+    similar = similar.view(*query.shape[:3], *support.shape[1:3])
+    return 1 - similar.permute(2, 4, 0, 1, 3).contiguous()
+
+
+def held_out_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy of each episode: (E, N, way), (E, N) -> (E,). What leave-one-out choices compare."""
+    losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
+    return losses.view(labels.shape).mean(dim=1)

@@ -1,0 +1,79 @@
+"""Fusion: what the class names say and what the support clips say, as one product of probabilities."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from kshot.errors import OptionError
+from kshot.heads.base import Head
+from kshot.heads.formulas import held_out_loss
+from kshot.heads.prototype import Prototype
+from kshot.heads.text import Text
+
+GRID = tuple(step / 10 for step in range(11))
+"""Weights that leave-one-out chooses from."""
+FALLBACK = 0.5
+"""Weight where leave-one-out cannot choose: an episode in which a class has a single support clip."""
+
+
+class Fusion(Head):
+    """p_text ** beta * p_visual ** (1 - beta) in log space (Wang et al., CLIP-FSAR, IJCV 2024, arXiv 2303.02982).
+
+    p_text comes from the text head, p_visual from the prototype head. With `beta="loo"` the weight is chosen
+    in each episode on its support clips alone: each clip is scored by prototypes of the others, and the weight
+    of the fixed grid 0, 0.1 ... 1 with the smallest cross-entropy wins. Where a class has one support clip
+    nothing can be left out, and the weight is 0.5. Queries are never looked at.
+
+    Scores are log probabilities up to a constant of the query. A prepared clip is (1, D).
+
+    Args:
+        beta: weight of the text, 0 (visual only) to 1 (text only), or "loo".
+        scale: of the prototype head.
+        text_scale: of the text head.
+    """
+
+    needs_text = True
+
+    def __init__(self, beta: float | Literal["loo"] = 0.5, scale: float = 20.0, text_scale: float = 100.0) -> None:
+        super().__init__()
+        if beta != "loo" and (isinstance(beta, str) or not 0 <= beta <= 1):
+            raise OptionError(f"beta weighs text against clips: expected 0 to 1 or 'loo', found {beta!r}")
+        self.beta = beta
+        self.visual = Prototype(scale)
+        self.text = Text(text_scale)
+
+    def prepare(self, clips: Tensor, text: Tensor | None = None) -> Tensor:
+        return self.visual.prepare(clips)
+
+    def score(self, query: Tensor, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> Tensor:
+        beta = self._choose(support, labels, text, way) if self.beta == "loo" else float(self.beta)
+        return fuse(self.text(query, support, labels, text), self.visual(query, support, labels, text), beta)
+
+    @torch.no_grad()
+    def _choose(self, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> Tensor:
+        """The weight of each episode: (E, 1, 1)."""
+        smallest = torch.stack([(labels == k).sum(dim=1) for k in range(way)]).amin(dim=0)
+        if int(smallest.max()) < 2:
+            return support.new_tensor(FALLBACK)
+        words = self.text(support, support, labels, text)
+        clips = self._leave_one_out(support, labels, text)
+        losses = torch.stack([held_out_loss(fuse(words, clips, beta), labels) for beta in GRID])
+        best = losses.new_tensor(GRID)[losses.argmin(dim=0)]
+        return best.where(smallest > 1, FALLBACK)[:, None, None]
+
+    def _leave_one_out(self, support: Tensor, labels: Tensor, text: Tensor | None) -> Tensor:
+        """Visual scores of each support clip against the others: (E, N, way)."""
+        clips = range(labels.shape[1])
+        rest = [[j for j in clips if j != i] for i in clips]
+        return torch.cat(
+            [self.visual(support[:, i : i + 1], support[:, rest[i]], labels[:, rest[i]], text) for i in clips],
+            dim=1,
+        )
+
+
+def fuse(words: Tensor, clips: Tensor, beta: float | Tensor) -> Tensor:
+    """log(p_words ** beta * p_clips ** (1 - beta)) from two sets of scores of the same shape."""
+    return beta * words.log_softmax(dim=-1) + (1 - beta) * clips.log_softmax(dim=-1)

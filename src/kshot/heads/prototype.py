@@ -1,0 +1,29 @@
+"""Prototype: the class whose mean clip points in the direction of the query."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from kshot.heads.base import Head
+from kshot.heads.formulas import class_means, cosine, pool
+
+
+class Prototype(Head):
+    """Cosine with class means (Snell et al., Prototypical Networks, NeurIPS 2017, arXiv 1703.05175).
+
+    A clip is the mean of its frames at unit length; a class is the mean of its support clips. A prepared clip
+    is (1, D).
+
+    Args:
+        scale: factor on the cosine, -1..1, before a softmax.
+    """
+
+    def __init__(self, scale: float = 20.0) -> None:
+        super().__init__()
+        self.scale = scale
+
+    def prepare(self, clips: Tensor, text: Tensor | None = None) -> Tensor:
+        return pool(clips)
+
+    def score(self, query: Tensor, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> Tensor:
+        return self.scale * cosine(query.squeeze(2), class_means(support.squeeze(2), labels, way))
