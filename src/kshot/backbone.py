@@ -1,0 +1,380 @@
+"""CLIP seen as numbered blocks: `enter` gives what a block receives, `leave` runs the rest.
+
+A cut is a number: 0 stands before the tower (the frames or token ids themselves), k = 1..L before block k, L + 1 behind
+the projection. `leave(enter(x, k), k)` is the whole tower for every k, so whatever lies before the first block that a
+tuning method touches can be computed once and stored. The weights and modules are those of transformers' CLIPModel.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kshot import clip_folder, hub, last_block
+from kshot.errors import CheckpointError, OptionError, unknown
+
+PROMPTS = ("a video of a person doing {}",)
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+TEXTS_PER_BATCH = 256
+
+
+def load(
+    name: str | Path = hub.BUNDLED, device: str = "cpu", precision: str = "float32", allow_bin: bool = False
+) -> Backbone:
+    """Loads a CLIP, frozen: every parameter waits for a tuning method to ask for it.
+
+    Args:
+        name: a folder in transformers format, `kshot-tiny` (bundled), `ViT-B/32`, `ViT-B/16`, `ViT-L/14`, or a hub id
+            `owner/name[@revision]`, fetched once and then read from the hub's cache.
+        device: "cpu", "cuda", "cuda:1", or "auto" (a GPU if there is one).
+        precision: of the blocks' arithmetic: "float32", "bfloat16" or "float16". Weights stay float32, embeddings
+            come back float32. Half precision pays on GPUs; few CPUs gain from it.
+        allow_bin: also read weights that exist only as `pytorch_model.bin` (tensors only, no code is run).
+
+    Raises:
+        CheckpointError: weights that cannot be found, fetched or trusted to be complete.
+        OptionError: a device or precision that does not exist here.
+    """
+    target, arithmetic = pick_device(device), pick_precision(precision)
+    parts = clip_folder.read(hub.resolve(name, allow_bin), allow_bin)
+    backbone = Backbone(parts.model, name=str(name), tokenizer=parts.tokenizer, mean=parts.mean, std=parts.std)
+    backbone.fingerprint = parts.fingerprint
+    backbone.set_precision(arithmetic)
+    return backbone.to(target)
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of that name, checked to be usable on this machine."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, _, number = name.partition(":")
+    if kind not in ("cpu", "cuda") or (number and not number.isdigit()):
+        raise unknown("device", name, ["cpu", "cuda", "auto"])
+    if kind == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if int(number or 0) >= count:
+            raise OptionError(f"device '{name}' was asked for, but PyTorch sees {count} GPUs here: use cpu or auto")
+    return torch.device(kind if kind == "cpu" else name)
+
+
+def pick_precision(name: str) -> torch.dtype:
+    """The floating type of that name."""
+    if name not in PRECISIONS:
+        raise unknown("precision", name, PRECISIONS)
+    return PRECISIONS[name]
+
+
+class Tower(nn.Module):
+    """A transformer tower of CLIP: embeddings, L blocks, final norm and projection; one token is read out.
+
+    depth: L. width: D. tokens: T, most tokens a row can have. precision: type of the blocks' arithmetic.
+    """
+
+    causal = False
+    norm: nn.LayerNorm
+    projection: nn.Linear
+
+    def __init__(self, embeddings: nn.Module, encoder: Any, norm: nn.LayerNorm, projection: nn.Linear, tokens: int):
+        super().__init__()
+        self.embeddings = embeddings
+        self.blocks: nn.ModuleList = encoder.layers
+        self.norm = norm
+        self.projection = projection
+        self.depth = len(self.blocks)
+        self.width = int(projection.in_features)
+        self.tokens = tokens
+        self.precision = torch.float32
+
+    @property
+    def exact(self) -> bool:
+        """Whether the last block still may run on its read-out token alone, so that condensed tokens suffice."""
+        return last_block.exact(self.blocks[-1])
+
+    def read(self, x: Tensor) -> Tensor | None:
+        """Positions (N,) that are read out of inputs x; None for the first."""
+        return None
+
+    def enter(self, x: Tensor, cut: int) -> Tensor:
+        """What block `cut` receives.
+
+        Args:
+            x: the tower's input: frames (N, 3, H, W) from `Backbone.pixels`, or token ids (N, T).
+            cut: 0 gives x back, 1..L tokens (N, T, D), L + 1 the projected embedding (N, P), not normalised.
+        """
+        self._check(cut)
+        if cut == 0:
+            return x
+        if cut == self.depth + 1:
+            return self.leave(x, 0)
+        with self._arithmetic(x):
+            tokens = self._embed(x)
+            for block in self.blocks[: cut - 1]:
+                tokens = self._run(block, tokens)
+        return _widen(tokens)
+
+    def leave(self, x: Tensor, cut: int, read: Tensor | None = None, condensed: bool | None = None) -> Tensor:
+        """The projected embedding (N, P), not normalised, from what block `cut` receives.
+
+        Args:
+            x: as `enter(..., cut)` gave it, in any floating type; before the last block also as `condense` gave it.
+            cut: 0..L + 1.
+            read: (N,) positions to read out; the text tower needs them at cuts 1..L.
+            condensed: whether x is condensed; None tells by the number of rows (full-length rows only).
+        """
+        self._check(cut)
+        if cut == self.depth + 1:
+            return _widen(x)
+        if cut == 0:
+            read = self.read(x)
+        elif self.causal and read is None:
+            raise OptionError(f"leaving the text tower at cut {cut} needs `read`: take it from read(ids)")
+        if condensed is None:
+            condensed = cut == self.depth and x.shape[1] == self.tokens + 1
+        with self._arithmetic(x):
+            x = self._embed(x) if cut == 0 else x
+            if condensed:
+                token = self._last_condensed(x, cut, read)
+            else:
+                x = _widen(x)
+                for block in self.blocks[max(cut, 1) - 1 : -1]:
+                    x = self._run(block, x)
+                token = self._last(x, read)
+        with torch.autocast(token.device.type, enabled=False):
+            out: Tensor = self.projection(self.norm(_widen(token)))
+            return out
+
+    def condense(self, tokens: Tensor, read: Tensor | None = None) -> Tensor:
+        """All that the exact last block needs of the tokens (N, T, D) that enter it: (N, T + 1, D).
+
+        Rows 0..T-1 are the tokens after LayerNorm without its affine part, row T is the raw token that is read out.
+        """
+        tokens = _widen(tokens)
+        return torch.cat([self._normalise(tokens), _pick(tokens, read)[:, None]], dim=1)
+
+    def _last(self, x: Tensor, read: Tensor | None) -> Tensor:
+        block = self.blocks[-1]
+        if self.exact:
+            return last_block.forward(block, self._normalise(_widen(x)), _pick(x, read), read, self.causal)
+        return _pick(self._run(block, x), read)
+
+    def _last_condensed(self, x: Tensor, cut: int, read: Tensor | None) -> Tensor:
+        if cut != self.depth or not self.exact:
+            raise OptionError(
+                f"condensed tokens serve only an unaltered last block ({self.depth}), but cut {cut} was asked for"
+                + ("" if self.exact else " and that block is altered")
+                + ": pass the tokens themselves"
+            )
+        return last_block.forward(self.blocks[-1], x[:, :-1], x[:, -1], read, self.causal)
+
+    def _normalise(self, tokens: Tensor) -> Tensor:
+        return last_block.normalise(tokens, self.blocks[-1].layer_norm1.eps)  # type: ignore[union-attr, arg-type]
+
+    def _embed(self, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _run(self, block: nn.Module, tokens: Tensor) -> Tensor:
+        out: Tensor = block(tokens, None, is_causal=self.causal)
+        return out
+
+    def _arithmetic(self, x: Tensor) -> torch.autocast:
+        return torch.autocast(x.device.type, dtype=self.precision, enabled=self.precision != torch.float32)
+
+    def _check(self, cut: int) -> None:
+        if not 0 <= cut <= self.depth + 1:
+            raise OptionError(f"cut {cut} does not exist: this tower has cuts 0 to {self.depth + 1}")
+
+
+class ImageTower(Tower):
+    """The image tower; reads out the class token. size: image side in pixels."""
+
+    def __init__(self, vision: Any, projection: nn.Linear):
+        tokens = int(vision.embeddings.num_positions)
+        super().__init__(vision.embeddings, vision.encoder, vision.post_layernorm, projection, tokens)
+        self.pre = vision.pre_layrnorm
+        self.size = int(vision.embeddings.image_size)
+
+    def _embed(self, x: Tensor) -> Tensor:
+        if x.ndim != 4 or tuple(x.shape[1:]) != (3, self.size, self.size):
+            raise OptionError(f"expected frames of shape (N, 3, {self.size}, {self.size}), got {tuple(x.shape)}")
+        out: Tensor = self.pre(self.embeddings(x))
+        return out
+
+
+class TextTower(Tower):
+    """The text tower; reads out the end-of-text token, before which tokens see only earlier ones."""
+
+    causal = True
+
+    def __init__(self, text: Any, projection: nn.Linear):
+        tokens = int(text.embeddings.position_embedding.num_embeddings)
+        super().__init__(text.embeddings, text.encoder, text.final_layer_norm, projection, tokens)
+        self.end = int(text.eos_token_id)
+
+    def read(self, x: Tensor) -> Tensor:
+        """First end-of-text position (N,) of token ids x (N, T); `eos_token_id` 2 marks early checkpoints, whose
+        configuration is wrong and whose end-of-text token is the one with the highest id."""
+        ids = x.int()
+        return (ids if self.end == 2 else (ids == self.end).int()).argmax(-1)
+
+    def _embed(self, x: Tensor) -> Tensor:
+        if x.ndim != 2 or x.shape[1] > self.tokens or x.is_floating_point():
+            raise OptionError(f"expected token ids of shape (N, at most {self.tokens}), got {tuple(x.shape)}")
+        out: Tensor = self.embeddings(x)
+        return out
+
+
+class Backbone(nn.Module):
+    """Both towers of a CLIP, with the preprocessing and the words that belong to them.
+
+    image, text: the towers. name: as loaded. fingerprint: sha256 that names the loaded weights, configuration and
+    preprocessing, whatever the path, device or precision; "" for a model built in memory. logit_scale: the factor that
+    CLIP puts before its cosines (about 100). size: image side. depth: blocks of the image tower. embed_dim: P.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        clip: Any,
+        name: str = "memory",
+        tokenizer: Any = None,
+        mean: Sequence[float] = clip_folder.MEAN,
+        std: Sequence[float] = clip_folder.STD,
+    ):
+        super().__init__()
+        self.image = ImageTower(clip.vision_model, clip.visual_projection)
+        self.text = TextTower(clip.text_model, clip.text_projection)
+        self.name = name
+        self.fingerprint = ""
+        self.logit_scale = 100.0 if clip.logit_scale.is_meta else float(clip.logit_scale.detach().exp())
+        self.size = self.image.size
+        self.depth = self.image.depth
+        self.embed_dim = int(clip.visual_projection.out_features)
+        self._tokenizer = tokenizer
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+        self.requires_grad_(False)
+        self.eval()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return self.image.projection.weight.device
+
+    @property
+    def precision(self) -> str:
+        """Name of the type of the blocks' arithmetic."""
+        return str(self.image.precision).removeprefix("torch.")
+
+    def set_precision(self, precision: torch.dtype) -> None:
+        """Sets the type of both towers' arithmetic; weights and results stay float32."""
+        self.image.precision = self.text.precision = precision
+
+    def pixels(self, frames: Tensor | NDArray[np.uint8]) -> Tensor:
+        """Frames (N, size, size, 3) uint8 -> (N, 3, size, size) float32 on the device, as the checkpoint asks for."""
+        x = torch.as_tensor(frames)
+        if x.dtype != torch.uint8 or x.ndim != 4 or tuple(x.shape[1:]) != (self.size, self.size, 3):
+            found = f"{str(x.dtype).removeprefix('torch.')} of shape {tuple(x.shape)}"
+            raise OptionError(f"expected uint8 frames of shape (N, {self.size}, {self.size}, 3), got {found}")
+        x = x.to(self.device).permute(0, 3, 1, 2)
+        return x.float().mul_(1 / (255 * self.std)).sub_(self.mean / self.std)
+
+    def enter(self, frames: Tensor, cut: int) -> Tensor:
+        """What block `cut` of the image tower receives for frames (N, 3, H, W); see `Tower.enter`."""
+        return self.image.enter(frames, cut)
+
+    def leave(self, x: Tensor, cut: int) -> Tensor:
+        """The embedding (N, P), not normalised, from what image block `cut` receives; see `Tower.leave`."""
+        return self.image.leave(x, cut)
+
+    def condense(self, tokens: Tensor) -> Tensor:
+        """(N, T, D) tokens entering the last image block -> (N, T + 1, D), all it needs; see `Tower.condense`."""
+        return self.image.condense(tokens)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Frames (N, 3, H, W) -> embeddings (N, P), not normalised."""
+        return self.image.leave(frames, 0)
+
+    def tokenize(self, texts: Sequence[str]) -> Tensor:
+        """Token ids (N, T), T the longest text's, on the device; a text too long is cut and still ends properly.
+
+        Raises:
+            CheckpointError: the folder had no tokenizer, or it does not end texts as the tower expects.
+        """
+        if self._tokenizer is None:
+            raise CheckpointError(f"'{self.name}' came without a tokenizer: put tokenizer.json into its folder")
+        rows = [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
+        if any(not row or max(row) != row[-1] if self.text.end == 2 else self.text.end not in row for row in rows):
+            raise CheckpointError(f"the tokenizer of '{self.name}' does not end texts with the end-of-text token")
+        longest = max(map(len, rows), default=0)
+        padded = [row + [row[-1]] * (longest - len(row)) for row in rows]
+        return torch.tensor(padded, dtype=torch.long, device=self.device).view(len(rows), longest)
+
+    def embed_text(self, names: Sequence[str], prompts: Sequence[str] | str = PROMPTS) -> Tensor:
+        """Unit vectors (C, P) of class names, each the normalised mean of its unit vectors under all prompts.
+
+        Args:
+            names: C class names; underscores are read as spaces.
+            prompts: templates with `{}` where the name goes.
+        """
+        templates = [prompts] if isinstance(prompts, str) else list(prompts)
+        bad = [template for template in templates if "{}" not in template]
+        if bad or not templates:
+            raise OptionError(f"a prompt needs {{}} where the class name goes, got '{bad[0] if bad else ''}'")
+        if not len(names):
+            raise OptionError("no class names to embed: give at least one")
+        texts = [template.replace("{}", name.replace("_", " ")) for name in names for template in templates]
+        batches = (texts[i : i + TEXTS_PER_BATCH] for i in range(0, len(texts), TEXTS_PER_BATCH))
+        rows = torch.cat([self.text.leave(self.tokenize(batch), 0) for batch in batches])
+        unit = F.normalize(rows, dim=-1).view(len(names), len(templates), -1)
+        return F.normalize(unit.mean(1), dim=-1)
+
+    def copy(self) -> Backbone:
+        """An independent copy for another way of tuning. Frozen weights share their memory with this one; whatever
+        learns is copied, and `kshot.tuning` gives a weight memory of its own before it lets it learn."""
+        memo: dict[int, Any] = {id(self._tokenizer): self._tokenizer}
+        for value in self.parameters():
+            if not value.requires_grad:
+                memo[id(value)] = nn.Parameter(value.data, requires_grad=False)
+        return copy.deepcopy(self, memo)
+
+    def describe(self) -> dict[str, Any]:
+        """Name, fingerprint, device, precision, sizes and parameter counts, ready for JSON."""
+
+        def count(module: nn.Module) -> int:
+            return sum(value.numel() for value in module.parameters())
+
+        def tower(part: Tower) -> dict[str, int]:
+            return {"depth": part.depth, "width": part.width, "tokens": part.tokens, "parameters": count(part)}
+
+        return {
+            "name": self.name,
+            "fingerprint": self.fingerprint,
+            "device": str(self.device),
+            "precision": self.precision,
+            "size": self.size,
+            "embed_dim": self.embed_dim,
+            "image": tower(self.image),
+            "text": tower(self.text),
+            "parameters": count(self),
+            "trained": sum(value.numel() for value in self.parameters() if value.requires_grad),
+        }
+
+
+def _widen(x: Tensor) -> Tensor:
+    """Half precision as float32, everything else as it is."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def _pick(x: Tensor, read: Tensor | None) -> Tensor:
+    """One token (N, D) of each row (N, T, D)."""
+    return x[:, 0] if read is None else x[torch.arange(len(x), device=x.device), read]

@@ -1,0 +1,159 @@
+"""Where a backbone's files lie: a local folder, the bundled one, or the Hugging Face hub (cached copy first)."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from kshot.errors import CheckpointError
+
+BUNDLED = "kshot-tiny"
+ALIASES = {
+    "ViT-B/32": "openai/clip-vit-base-patch32",
+    "ViT-B/16": "openai/clip-vit-base-patch16",
+    "ViT-L/14": "openai/clip-vit-large-patch14",
+}
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+BIN = "pytorch_model.bin"
+SMALL = ("config.json", "preprocessor_config.json", "tokenizer.json", "vocab.json", "merges.txt")
+TIMEOUT = 10.0  # seconds that the hub may take to answer
+
+_ID = re.compile(r"[\w.-]+/[\w.-]+|[\w.-]+")
+
+
+def resolve(name: str | Path, allow_bin: bool = False) -> Path:
+    """The folder with the files of a backbone, fetched from the hub where it is not on this machine yet.
+
+    Args:
+        name: a folder, `kshot-tiny`, a short name such as `ViT-B/16`, or a hub id, `owner/name` or
+            `owner/name@revision`. An existing folder wins over a hub id of the same spelling.
+        allow_bin: also take weights that exist only as `pytorch_model.bin`.
+
+    Raises:
+        CheckpointError: nothing there, or the hub cannot be reached or refuses; names the ways out.
+    """
+    text = str(name)
+    folder = Path(text).expanduser()
+    if folder.is_dir():
+        return folder
+    if text == BUNDLED:
+        bundled = Path(__file__).parent / "weights" / BUNDLED
+        if not bundled.is_dir():
+            raise CheckpointError(f"the bundled backbone '{BUNDLED}' is not in this installation: reinstall kshot")
+        return bundled
+    repository, _, revision = ALIASES.get(text, text).partition("@")
+    if isinstance(name, Path) or folder.is_absolute() or text[:1] in ".~" or not _ID.fullmatch(repository):
+        raise CheckpointError(
+            f"no backbone folder at '{text}': give a folder in transformers format, a hub id such as "
+            f"{ALIASES['ViT-B/16']}, or the bundled '{BUNDLED}'"
+        )
+    revision = revision or "main"
+    return _cached(repository, revision, allow_bin) or _fetch(repository, revision, allow_bin)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a folder, one or many shards, whether or not all of them exist; [] without any.
+
+    Raises:
+        CheckpointError: the list of shards cannot be read or points out of the folder.
+    """
+    if (folder / WEIGHTS).is_file() or not (folder / INDEX).is_file():
+        return [folder / WEIGHTS] if (folder / WEIGHTS).is_file() else []
+    try:
+        names = sorted(set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{folder / INDEX} is damaged ({error}): fetch it again") from None
+    if any(Path(name).name != name for name in names):
+        raise CheckpointError(f"{folder / INDEX} names shards outside its folder: fetch it from its maker again")
+    return [folder / name for name in names]
+
+
+def _cached(repository: str, revision: str, allow_bin: bool) -> Path | None:
+    """The folder of an earlier download, if all of it is there (weights are fetched last)."""
+    from huggingface_hub import try_to_load_from_cache
+
+    config = try_to_load_from_cache(repository, "config.json", revision=revision)
+    if not isinstance(config, str):
+        return None
+    folder = Path(config).parent
+    files = weight_files(folder) or ([folder / BIN] if allow_bin else [])
+    return folder if files and all(file.is_file() for file in files) else None
+
+
+def _fetch(repository: str, revision: str, allow_bin: bool) -> Path:
+    """Downloads the few files that are needed, the weights last, and returns their folder in the hub's cache."""
+    from huggingface_hub import HfApi, hf_hub_download
+
+    def download(file: str) -> Path:
+        return Path(hf_hub_download(repository, file, revision=revision, etag_timeout=TIMEOUT))
+
+    with _silence():
+        try:
+            info = HfApi().model_info(repository, revision=revision, timeout=TIMEOUT)
+            there = {sibling.rfilename for sibling in info.siblings or ()}
+            if "config.json" not in there:
+                raise _unfetched(repository, "the repository has no config.json")
+            weights = next((file for file in (WEIGHTS, INDEX, *([BIN] if allow_bin else [])) if file in there), None)
+            if weights is None and BIN in there:
+                raise CheckpointError(
+                    f"'{repository}' offers its weights only as {BIN}, a pickle: expected {WEIGHTS}; name a "
+                    f"revision that has it ('{repository}@refs/pr/N'), or allow the pickle (allow_bin), which is "
+                    "then read without running any code"
+                )
+            if weights is None:
+                raise _unfetched(repository, f"the repository has no {WEIGHTS}")
+            for file in SMALL:
+                if file in there:
+                    folder = download(file).parent
+            last = download(weights)
+            if weights == INDEX:
+                for shard in weight_files(last.parent):
+                    download(shard.name)
+        except CheckpointError:
+            raise
+        except Exception as error:  # the network can fail in as many ways as its libraries have exceptions
+            raise _unfetched(repository, _reason(error)) from None
+    return folder
+
+
+def _unfetched(repository: str, reason: str) -> CheckpointError:
+    return CheckpointError(
+        f"the weights of '{repository}' are neither a folder here nor in the cache and cannot be fetched ({reason}): "
+        "connect to the hub and check the id, or give a local folder in transformers format, or use the bundled "
+        f"'{BUNDLED}'"
+    )
+
+
+def _reason(error: Exception) -> str:
+    """One short clause for an error of the network."""
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status in (401, 403):
+        return f"the hub answered {status}: no such repository, or it asks for a login"
+    if status == 404:
+        return "the hub answered 404: no such repository or revision"
+    if status is not None:
+        return f"the hub answered {status}"
+    lines = str(error).strip().splitlines()
+    return lines[0][:160].rstrip(". ") if lines else type(error).__name__
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keeps the hub's bars and warnings off the terminal, and puts its settings back."""
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    bars, logger = not are_progress_bars_disabled(), logging.getLogger("huggingface_hub")
+    level = logger.level
+    disable_progress_bars()
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        if bars:
+            enable_progress_bars()

@@ -1,0 +1,126 @@
+"""The exact last block: the class token alone, from normalised tokens, without forming keys and values.
+
+Only one token leaves the last block of a CLIP tower: the class token (image) or the end-of-text token (text). With n_i
+the tokens after LayerNorm without its affine part (g, b), one query per head is enough, and both the keys' and the
+values' projections move, by associativity, from all tokens to that one query:
+
+    u = g * (W_k^T q)       a = softmax_i(u . n_i)       c = g * sum_i a_i n_i + b       v = W_v c + b_v
+
+(the keys' bias and b add the same number to every logit of a head, which softmax ignores; c uses sum_i a_i = 1). The
+rest of the block, residual and MLP, sees that one token. Output and gradients are those of the whole block to rounding,
+at about a hundredth of its work: what remains is reading n twice forward and twice back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+CHUNK = 16 * 2**20  # bytes of tokens worked on at once on a CPU: stays in its last-level cache
+
+
+def exact(block: nn.Module) -> bool:
+    """Whether `forward` may stand in for this block: the attention is untouched.
+
+    Adapters inserted, linear layers replaced, hooks or a patched forward anywhere in the block make it False; the whole
+    block has to run then. Changed numbers (tuned weights) are fine.
+    """
+    from transformers.models.clip.modeling_clip import CLIPAttention, CLIPEncoderLayer
+
+    if type(block) is not CLIPEncoderLayer or type(block.self_attn) is not CLIPAttention:
+        return False
+    attention: Any = block.self_attn
+    linear = (attention.q_proj, attention.k_proj, attention.v_proj, attention.out_proj)
+    plain = all(type(part) is nn.Linear for part in linear) and type(block.layer_norm1) is nn.LayerNorm
+    dropout = block.training and attention.dropout > 0
+    return plain and not dropout and not any(map(_altered, block.modules()))
+
+
+def _altered(module: nn.Module) -> bool:
+    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+    return "forward" in module.__dict__ or any(hooks)
+
+
+def normalise(tokens: Tensor, eps: float) -> Tensor:
+    """LayerNorm without its affine part: (..., D) -> (..., D)."""
+    return F.layer_norm(tokens, tokens.shape[-1:], eps=eps)
+
+
+def forward(block: Any, n: Tensor, x: Tensor, read: Tensor | None = None, causal: bool = False) -> Tensor:
+    """What the whole block would give at one token of each row.
+
+    Args:
+        block: a `CLIPEncoderLayer` for which `exact` holds; its own parameters are used, so gradients land on them.
+        n: (N, T, D) normalised tokens, in any floating type; half precision is read as it is stored.
+        x: (N, D) the raw token that is read out.
+        read: (N,) positions of x among the T tokens; None for 0, the class token.
+        causal: tokens see only themselves and earlier ones, as in the text tower.
+
+    Returns:
+        (N, D) in the type of the block's parameters, whatever autocast asks for: the work is too small to save on.
+    """
+    with torch.autocast(n.device.type, enabled=False):
+        attention, norm = block.self_attn, block.layer_norm1
+        heads, width = attention.num_heads, attention.head_dim
+        dtype = attention.q_proj.weight.dtype
+        first = n[:, 0] if read is None else n[torch.arange(len(n), device=n.device), read]
+        h = first.to(dtype) * norm.weight + norm.bias
+        q = (attention.q_proj(h) * attention.scale).view(-1, heads, width)
+        u = torch.einsum("nhd,hdc->nhc", q, attention.k_proj.weight.view(heads, width, -1)) * norm.weight
+        u = u + 0 * attention.k_proj.bias.sum()  # exactly no gradient, but one that weight decay can see
+        keep = None
+        if causal:
+            last = torch.zeros(len(n), dtype=torch.long, device=n.device) if read is None else read
+            keep = torch.arange(n.shape[1], device=n.device) <= last[:, None]
+        c = _Attend.apply(u, n, keep) * norm.weight + norm.bias
+        v = torch.einsum("nhc,hdc->nhd", c, attention.v_proj.weight.view(heads, width, -1))
+        v = v.flatten(1) + attention.v_proj.bias
+        y = x.to(dtype) + attention.out_proj(v)
+        out: Tensor = y + block.mlp(block.layer_norm2(y))
+        return out
+
+
+class _Attend(torch.autograd.Function):
+    """softmax(u n^T) n: each head's query (N, H, D) looks at the tokens (N, T, D), chunk by chunk of N."""
+
+    @staticmethod
+    def forward(ctx: Any, u: Tensor, n: Tensor, keep: Tensor | None) -> Tensor:
+        weights = u.new_empty(u.shape[0], u.shape[1], n.shape[1])
+        out = torch.empty_like(u, memory_format=torch.contiguous_format)
+        for part, tokens in _chunks(n, u.dtype):
+            logits = u[part] @ tokens.mT
+            if keep is not None:
+                logits.masked_fill_(~keep[part, None], -torch.inf)
+            torch.softmax(logits, -1, out=weights[part])
+            torch.bmm(weights[part], tokens, out=out[part])
+        ctx.save_for_backward(u, n, weights)
+        return out
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None]:
+        u, n, weights = ctx.saved_tensors
+        grad_u = torch.empty_like(u, memory_format=torch.contiguous_format)
+        grad_n = torch.empty_like(n) if ctx.needs_input_grad[1] else None
+        for part, tokens in _chunks(n, u.dtype):
+            a = weights[part]
+            d = grad[part] @ tokens.mT
+            d = a * (d - (a * d).sum(-1, keepdim=True))
+            torch.bmm(d, tokens, out=grad_u[part])
+            if grad_n is not None:
+                grad_n[part] = d.mT @ u[part] + a.mT @ grad[part]
+        return grad_u, grad_n, None
+
+
+def _chunks(n: Tensor, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
+    """Slices of the rows with their tokens in `dtype`; a CPU converts into one buffer that stays in its cache."""
+    rows, size = len(n), n[0].numel() * dtype.itemsize if len(n) else 1
+    step = max(1, CHUNK // size) if n.device.type == "cpu" else rows
+    buffer = None if n.dtype == dtype else n.new_empty(min(step, rows), *n.shape[1:], dtype=dtype)
+    for start in range(0, rows, step):
+        part = slice(start, min(start + step, rows))
+        yield part, n[part] if buffer is None else buffer[: part.stop - start].copy_(n[part])
