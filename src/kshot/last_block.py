@@ -76,7 +76,8 @@ def forward(block: Any, n: Tensor, x: Tensor, read: Tensor | None = None, causal
         if causal:
             last = torch.zeros(len(n), dtype=torch.long, device=n.device) if read is None else read
             keep = torch.arange(n.shape[1], device=n.device) <= last[:, None]
-        c = _Attend.apply(u, n, keep) * norm.weight + norm.bias
+        attended: Tensor = _Attend.apply(u, n, keep)  # type: ignore[no-untyped-call]
+        c = attended * norm.weight + norm.bias
         v = torch.einsum("nhc,hdc->nhd", c, attention.v_proj.weight.view(heads, width, -1))
         v = v.flatten(1) + attention.v_proj.bias
         y = x.to(dtype) + attention.out_proj(v)

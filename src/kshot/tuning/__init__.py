@@ -1,0 +1,120 @@
+"""Tuning methods: which weights learn. Adding one: a file here with `apply`, a line in `TUNING`, a test.
+
+A method changes a frozen backbone in place and returns the deepest cut of the image tower that it allows, that is the
+number of the first block it touches: activations may be read there, since everything before is a constant of the clip.
+Afterwards `requires_grad` tells the truth.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kshot.backbone import Backbone, Tower
+from kshot.errors import CheckpointError, OptionError, unknown
+
+__all__ = ["TUNING", "apply", "deepest_cut", "load_trained", "options", "towers", "trained_state", "unfreeze"]
+
+TUNING: dict[str, str] = {
+    "partial": "kshot.tuning.partial",
+    "full": "kshot.tuning.full",
+}
+
+
+def apply(name: str, backbone: Backbone, **chosen: Any) -> int:
+    """Applies a tuning method, by its name on the command line, to a backbone of which nothing learns yet.
+
+    Returns:
+        The deepest cut of the image tower at which activations may be read: 0..L + 1.
+
+    Raises:
+        OptionError: no such method, an option that it does not have, or a value that it cannot take.
+    """
+    known = options(name)
+    for option in chosen:
+        if option not in known:
+            listed = ", ".join(f"{key}={value!r}" for key, value in known.items()) or "none"
+            raise OptionError(f"tuning '{name}' has no option '{option}'; its options: {listed}")
+    cut: int = _find(name)(backbone, **chosen)
+    return cut
+
+
+def options(name: str) -> dict[str, Any]:
+    """The options of a tuning method with their defaults."""
+    parameters = list(inspect.signature(_find(name)).parameters.values())[1:]
+    return {parameter.name: parameter.default for parameter in parameters}
+
+
+def trained_state(backbone: Backbone) -> dict[str, Tensor]:
+    """Name -> detached tensor on the CPU of every weight that learns; the other weights need no saving."""
+    return {name: value.detach().cpu().clone() for name, value in _learning(backbone).items()}
+
+
+def load_trained(backbone: Backbone, state: Mapping[str, Tensor]) -> None:
+    """Puts trained weights back into a backbone to which the same method was applied; all of them or none.
+
+    Raises:
+        CheckpointError: names or shapes differ from what learns in this backbone.
+    """
+    own = _learning(backbone)
+    missing, extra = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    if missing or extra:
+        found = f"lacks {missing[0]}" if missing else f"holds {extra[0]}, which does not learn here"
+        raise CheckpointError(
+            f"expected the {len(own)} weights that this tuning trains, found {len(state)}: the state {found}; "
+            "apply the method and options that it was trained with"
+        )
+    for name, value in own.items():
+        if value.shape != state[name].shape:
+            raise CheckpointError(
+                f"expected {name} of shape {tuple(value.shape)}, found {tuple(state[name].shape)}: "
+                "the state was trained on another backbone"
+            )
+    with torch.no_grad():
+        for name, value in own.items():
+            value.copy_(state[name])
+
+
+def unfreeze(weights: Iterable[nn.Parameter]) -> None:
+    """Lets weights learn, in memory of their own: a copy of a backbone shares its frozen weights with the original."""
+    for weight in weights:
+        if not weight.requires_grad:
+            weight.data = weight.data.clone()
+            weight.requires_grad_(True)
+
+
+def towers(backbone: Backbone, tower: str) -> list[Tower]:
+    """The towers that the option `tower` names: "image", "text" or "both"."""
+    known = {"image": [backbone.image], "text": [backbone.text], "both": [backbone.image, backbone.text]}
+    if tower not in known:
+        raise unknown("tower", tower, known)
+    return known[tower]
+
+
+def deepest_cut(tower: Tower) -> int:
+    """The deepest cut of a tower with nothing that learns before it: 0..L, or L + 1 if nothing learns in it."""
+
+    def learns(part: nn.Module) -> bool:
+        return any(value.requires_grad for value in part.parameters())
+
+    inner = (tower.blocks, tower.norm, tower.projection)
+    if any(learns(part) for part in tower.children() if part not in inner):
+        return 0
+    first = (number for number, block in enumerate(tower.blocks, 1) if learns(block))
+    return next(first, tower.depth if learns(tower) else tower.depth + 1)
+
+
+def _learning(backbone: Backbone) -> dict[str, nn.Parameter]:
+    return {name: value for name, value in backbone.named_parameters() if value.requires_grad}
+
+
+def _find(name: str) -> Callable[..., int]:
+    if name not in TUNING:
+        raise unknown("tuning method", name, TUNING)
+    found: Callable[..., int] = import_module(TUNING[name]).apply
+    return found
