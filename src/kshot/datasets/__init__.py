@@ -1,0 +1,234 @@
+"""What clips there are: path, label, split and source group of each, from a folder, a table or ready-made features.
+
+A named data set is one line in `DATASETS`: a function that makes its CSV, once, and returns the path.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from urllib.parse import parse_qsl
+
+import numpy as np
+
+from kshot.errors import DataError, OptionError, unknown
+
+DATASETS: dict[str, str] = {
+    "motion": "kshot.datasets.motion:cached",
+}
+
+SPLITS = {"train": "train", "base": "train", "val": "val", "test": "test", "novel": "test"}
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Labelled clips. Arrays run over the N clips, in the order of the source.
+
+    Attributes:
+        name: for messages and results.
+        paths: the clips: video files or folders of frames.
+        labels: int64 (N,), indices into `classes`.
+        classes: label texts as the user wrote them, sorted.
+        splits: text (N,): "train", "val", "test", or "" where the source names none.
+        groups: text (N,): clips of one group show the same source; a clip without a group is one by itself.
+        features: floating (N, T, D), ready-made features of T frames a clip; None where there are only videos.
+    """
+
+    name: str
+    paths: tuple[Path, ...]
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    splits: np.ndarray
+    groups: np.ndarray
+    features: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of clips of each class."""
+        numbers = np.bincount(self.labels, minlength=len(self.classes))
+        return dict(zip(self.classes, numbers.tolist(), strict=True))
+
+    def indices(self, split: str) -> np.ndarray:
+        """Indices int64 of the clips of a split: "train", "val", "test" (or "base", "novel"), "all" for every clip.
+
+        Raises:
+            OptionError: no such name of a split.
+            DataError: the data set has no clips in it.
+        """
+        if split == "all":
+            return np.arange(len(self))
+        if split not in SPLITS:
+            raise unknown("split", split, [*SPLITS, "all"])
+        found: np.ndarray = np.flatnonzero(self.splits == SPLITS[split])
+        if not len(found):
+            there = ", ".join(sorted(set(self.splits.tolist()) - {""}))
+            raise DataError(
+                f"{self.name} has no clips in split '{SPLITS[split]}': "
+                + (f"it has {there} and all" if there else "its clips name no split, use 'all' or add a column 'split'")
+            )
+        return found
+
+    def select(self, split: str) -> Dataset:
+        """The clips of a split, see `indices`, with only their classes."""
+        return self if split == "all" else self.subset(self.indices(split))
+
+    def only(self, classes: Iterable[str]) -> Dataset:
+        """The clips of the named classes.
+
+        Raises:
+            DataError: an unknown class, with the nearest name.
+        """
+        known = {name: label for label, name in enumerate(self.classes)}
+        wanted = []
+        for name in classes:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"did you mean '{near[0]}'?" if near else f"it has {_few(self.classes)}"
+                raise DataError(f"{self.name} has no class '{name}': {hint}")
+            wanted.append(known[name])
+        return self.subset(np.flatnonzero(np.isin(self.labels, wanted)))
+
+    def subset(self, indices: Sequence[int] | np.ndarray) -> Dataset:
+        """The clips with these indices, in this order; classes are those that remain, their order is kept."""
+        chosen = np.asarray(indices, dtype=np.int64)
+        kept, labels = np.unique(self.labels[chosen], return_inverse=True)
+        return Dataset(
+            name=self.name,
+            paths=tuple(self.paths[index] for index in chosen),
+            labels=labels.astype(np.int64),
+            classes=tuple(self.classes[label] for label in kept),
+            splits=self.splits[chosen],
+            groups=self.groups[chosen],
+            features=None if self.features is None else self.features[chosen],
+        )
+
+
+def load(data: str | Path | Dataset, where: Mapping[str, str] | None = None, check_files: bool = True) -> Dataset:
+    """The clips of a data set.
+
+    Args:
+        data: a name ("motion", or "motion:16" for 16 clips a class), a folder of class folders (or of train, val
+            and test folders of them), a CSV (`path,label[,split,group]`), an .npz of ready-made features, or a
+            Dataset, which is returned as it is. "clips.csv?dataset=jhmdb" is short for `where`.
+        where: column -> value: only those rows of a CSV or clips of an .npz.
+        check_files: whether a clip whose file is missing is an error.
+
+    Raises:
+        DataError: the source cannot be used, with the place and the reason.
+        OptionError: unknown name or column.
+    """
+    if isinstance(data, Dataset):
+        return data
+    text, where = str(data), dict(where or {})
+    name, _, number = text.partition(":")
+    if name in DATASETS:
+        if where:
+            raise OptionError(f"'{name}' takes no row filter, found {where}")
+        return _table(_make(name, number), {}, check_files, name)
+    text, mark, query = (text, "", "") if Path(text).exists() else text.partition("?")
+    where |= _filter(query, text) if mark else {}
+    path = Path(text)
+    if path.is_dir():
+        if where:
+            raise OptionError(f"a folder takes no row filter, found {where}: make a CSV with these columns")
+        from kshot.datasets import folder
+
+        return folder.load(path)
+    if not path.exists():
+        hint = f"or one of {', '.join(DATASETS)}"
+        near = difflib.get_close_matches(name, DATASETS, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else hint
+        raise DataError(f"no data at '{text}': expected a folder of class folders, a .csv, an .npz, {hint}")
+    if path.suffix.lower() == ".npz":
+        from kshot.datasets import features
+
+        return features.load(path, where)
+    if path.suffix.lower() == ".csv":
+        return _table(path, where, check_files, path.stem)
+    raise DataError(f"{path}: expected a folder of class folders, a .csv or an .npz, found a {_kind(path)} file")
+
+
+def build(
+    name: str,
+    paths: Sequence[Path],
+    labels: Sequence[str],
+    splits: Sequence[str],
+    groups: Sequence[str],
+    features: np.ndarray | None = None,
+    place: Callable[[int], str] = lambda index: f"clip {index}",
+) -> Dataset:
+    """A Dataset from one text per clip and column; checks what every source must obey.
+
+    Args:
+        splits: names as in `SPLITS`, in any case, or "".
+        groups: "" for a clip that is a group by itself.
+        place: where clip i stands in the source, for messages ("line 7").
+
+    Raises:
+        DataError: no clips, a clip without a label, an unknown split, a label in two splits.
+    """
+    if not len(labels):
+        raise DataError(f"{name} holds no clips")
+    split_of: dict[str, tuple[str, int]] = {}
+    canonical = []
+    for index, (label, split) in enumerate(zip(labels, splits, strict=True)):
+        if not label:
+            raise DataError(f"{name}: {place(index)} has no label")
+        if split and split.lower() not in SPLITS:
+            raise DataError(f"{name}: {place(index)}: {unknown('split', split, SPLITS)}")
+        canonical.append(SPLITS[split.lower()] if split else "")
+        first, at = split_of.setdefault(label, (canonical[-1], index))
+        if first != canonical[-1]:
+            raise DataError(
+                f"{name}: label '{label}' is in two splits, '{first}' ({place(at)}) and '{canonical[-1]}' "
+                f"({place(index)}): splits are by class, so give all its clips the same one"
+            )
+    classes, numbers = np.unique(np.array(labels, dtype=np.str_), return_inverse=True)
+    alone = (f"{index}:{path}" for index, path in enumerate(paths))
+    return Dataset(
+        name=name,
+        paths=tuple(paths),
+        labels=numbers.astype(np.int64),
+        classes=tuple(classes.tolist()),
+        splits=np.array(canonical, dtype=np.str_),
+        groups=np.array([group or own for group, own in zip(groups, alone, strict=True)], dtype=np.str_),
+        features=features,
+    )
+
+
+def _table(path: Path, where: Mapping[str, str], check_files: bool, name: str) -> Dataset:
+    from kshot.datasets import table
+
+    return table.load(path, where, check_files, name)
+
+
+def _make(name: str, number: str) -> Path:
+    """Call the function of a named data set; returns its CSV."""
+    if number and not (number.isdecimal() and int(number)):
+        raise OptionError(f"expected '{name}:' and a number of clips a class, like '{name}:16', found '{number}'")
+    module, _, function = DATASETS[name].partition(":")
+    make = getattr(import_module(module), function)
+    return Path(make(int(number)) if number else make())
+
+
+def _filter(query: str, path: str) -> dict[str, str]:
+    try:
+        return dict(parse_qsl(query, keep_blank_values=True, strict_parsing=True))
+    except ValueError:
+        raise OptionError(f"expected a filter like '{path}?column=value', found '?{query}'") from None
+
+
+def _kind(path: Path) -> str:
+    return path.suffix or "nameless"
+
+
+def _few(names: Sequence[str], most: int = 8) -> str:
+    """The first few names, and how many more there are."""
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest

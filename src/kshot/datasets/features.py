@@ -1,0 +1,98 @@
+"""Ready-made features of clips: an .npz with `features` (clips, frames, channels) and one label a clip.
+
+Heads and protocols can be judged on any network's features, without videos and without CLIP.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from kshot.datasets import Dataset, build
+from kshot.errors import DataError, OptionError
+
+TEXTS = ("label", "split", "group", "path")
+
+
+def load(path: Path, where: Mapping[str, str] | None = None) -> Dataset:
+    """The clips of an .npz: `features`, `label` and, where there are any, `split`, `group`, `path`.
+
+    Paths say where features came from; the files need not exist. Pickled arrays are refused.
+
+    Raises:
+        DataError: no .npz, arrays missing, of the wrong shape or kind, or values that are not finite.
+        OptionError: `where` names an array that does not exist.
+    """
+    arrays = _arrays(path, where or {})
+    features = _features(path, arrays)
+    texts = {name: _texts(path, name, arrays[name], len(features)) for name in arrays if name != "features"}
+    blank = [""] * len(features)
+    clips = texts.get("path") or [f"clip-{index}" for index in range(len(features))]
+    data = build(
+        name=path.stem,
+        paths=[path.parent / clip for clip in clips],
+        labels=texts["label"],
+        splits=texts.get("split", blank),
+        groups=texts.get("group", blank),
+        features=features,
+    )
+    if not where:
+        return data
+    kept = [index for index in range(len(data)) if all(texts[name][index] == value for name, value in where.items())]
+    if not kept:
+        wanted = " and ".join(f"{name} = '{value}'" for name, value in where.items())
+        raise DataError(f"{path.name}: no clip has {wanted}")
+    return data.subset(kept)
+
+
+def _arrays(path: Path, where: Mapping[str, str]) -> dict[str, np.ndarray]:
+    """The arrays that are used."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise DataError(f"{path.name}: expected an .npz of named arrays, found a single array")
+            for name in ("features", "label"):
+                if name not in file.files:
+                    raise DataError(f"{path.name}: no array '{name}', found {', '.join(file.files) or 'none'}")
+            for name in where:
+                if name not in file.files or name == "features":
+                    raise OptionError(f"{path.name}: no array '{name}' to filter by, found {', '.join(file.files)}")
+            return {name: file[name] for name in {"features", *TEXTS, *where} & set(file.files)}
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
+        raise DataError(f"{path.name}: not a readable .npz file ({error})") from None
+    except ValueError as error:
+        if "pickle" in str(error).lower():
+            raise DataError(
+                f"{path.name}: holds pickled objects, which could run code: save plain arrays (text as str, not object)"
+            ) from None
+        raise DataError(f"{path.name}: not a readable .npz file ({error})") from None
+
+
+def _features(path: Path, arrays: dict[str, np.ndarray]) -> np.ndarray:
+    features = arrays["features"]
+    if features.ndim != 3 or 0 in features.shape[1:]:
+        raise DataError(f"{path.name}: expected features of shape (clips, frames, channels), found {features.shape}")
+    if not np.issubdtype(features.dtype, np.floating):
+        raise DataError(f"{path.name}: expected floating point features, found {features.dtype}")
+    bad = np.flatnonzero(~np.isfinite(features).all(axis=(1, 2)))
+    if len(bad):
+        raise DataError(f"{path.name}: features of {len(bad)} clips are not finite, the first is clip {bad[0]}")
+    return features
+
+
+def _texts(path: Path, name: str, array: np.ndarray, clips: int) -> list[str]:
+    """One text a clip; numbers are written out, bytes are read as UTF-8."""
+    if array.shape != (clips,):
+        raise DataError(f"{path.name}: expected one {name} a clip, shape ({clips},), found {array.shape}")
+    if array.dtype.kind == "S":
+        try:
+            return [value.decode() for value in array.tolist()]
+        except UnicodeDecodeError:
+            raise DataError(f"{path.name}: '{name}' is not UTF-8 text: save it as str") from None
+    if array.dtype.kind not in "Uiub":
+        raise DataError(f"{path.name}: expected '{name}' as text or whole numbers, found {array.dtype}")
+    return [str(value).strip() for value in array.tolist()]

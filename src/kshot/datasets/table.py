@@ -1,0 +1,111 @@
+"""A CSV of clips: columns `path,label` and, where there are any, `split` and `group`; others are left alone."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from kshot.datasets import Dataset, build
+from kshot.errors import DataError, OptionError
+
+NEEDED = ("path", "label")
+KNOWN = (*NEEDED, "split", "group")
+
+
+def load(
+    path: Path, where: Mapping[str, str] | None = None, check_files: bool = True, name: str | None = None
+) -> Dataset:
+    """The clips of a CSV (UTF-8); paths are relative to it.
+
+    Raises:
+        DataError: unreadable, a missing column or value, a clip listed twice, missing files, or bad splits.
+        OptionError: `where` names a column that does not exist.
+    """
+    where = where or {}
+    lines: list[int] = []
+    rows: list[dict[str, str]] = []
+    first: dict[str, int] = {}
+    for line, row in _rows(path, where):
+        if any(row[column] != value for column, value in where.items()):
+            continue
+        if not row["path"]:
+            raise DataError(f"{path.name}: line {line} has no path")
+        if row["path"] in first:
+            raise DataError(
+                f"{path.name}: clip '{row['path']}' is listed twice, on lines {first[row['path']]} and {line}"
+            )
+        first[row["path"]] = line
+        lines.append(line)
+        rows.append(row)
+    if where and not rows:
+        wanted = " and ".join(f"{column} = '{value}'" for column, value in where.items())
+        raise DataError(f"{path.name}: no row has {wanted}")
+    data = build(
+        name=name or path.stem,
+        paths=[path.parent / row["path"] for row in rows],
+        labels=[row["label"] for row in rows],
+        splits=[row.get("split", "") for row in rows],
+        groups=[row.get("group", "") for row in rows],
+        place=lambda index: f"line {lines[index]}",
+    )
+    if check_files:
+        _check_files(path, data, lines)
+    return data
+
+
+def _rows(path: Path, where: Mapping[str, str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Line number and values, stripped of blanks, of every row."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file, strict=True)
+            header = [column.strip() for column in next(reader, [])]
+            _check_header(path, header, where)
+            for values in reader:
+                if not values:
+                    continue
+                if len(values) != len(header):
+                    raise DataError(
+                        f"{path.name}: line {reader.line_num} has {len(values)} values, the header {len(header)}: "
+                        "put a value that holds a comma between double quotes"
+                    )
+                yield reader.line_num, dict(zip(header, (value.strip() for value in values), strict=True))
+    except UnicodeDecodeError:
+        raise DataError(f"{path.name}: not UTF-8 text: save the table as 'CSV UTF-8'") from None
+    except csv.Error as error:
+        raise DataError(f"{path.name}: line {reader.line_num}: {error}") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _check_header(path: Path, header: list[str], where: Mapping[str, str]) -> None:
+    if not header:
+        raise DataError(f"{path.name} is empty: expected a header line 'path,label[,split,group]'")
+    for column in NEEDED:
+        if column not in header:
+            near = difflib.get_close_matches(column, [name.lower() for name in header], n=1, cutoff=0.7)
+            hint = f"; did you mean '{near[0]}'?" if near else ""
+            split = [mark for mark in (";", "\t") if len(header) == 1 and mark in header[0]]
+            hint = f"; separate columns by commas, not by {split[0]!r}" if split else hint
+            found = ", ".join(repr(name) for name in header[:12])
+            raise DataError(f"{path.name}: no column '{column}' in the header, found {found}{hint}")
+    doubled = sorted({column for column in (*KNOWN, *where) if header.count(column) > 1})
+    if doubled:
+        raise DataError(f"{path.name}: the header names column '{doubled[0]}' more than once")
+    for column in where:
+        if column not in header:
+            near = difflib.get_close_matches(column, header, n=1)
+            hint = f"did you mean '{near[0]}'? " if near else ""
+            raise OptionError(f"{path.name}: no column '{column}' to filter by: {hint}It has {', '.join(header)}")
+
+
+def _check_files(path: Path, data: Dataset, lines: list[int]) -> None:
+    missing = [index for index, clip in enumerate(data.paths) if not clip.exists()]
+    if missing:
+        few = ", ".join(f"{data.paths[index]} (line {lines[index]})" for index in missing[:3])
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise DataError(
+            f"{path.name}: {len(missing)} of {len(data)} clips are missing: {few}{more}: "
+            f"paths are relative to {path.parent.resolve()}"
+        )
