@@ -1,0 +1,376 @@
+"""The one episode loop, and the result it writes down."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import kshot
+from kshot import datasets, runs
+from kshot.backbone import PROMPTS
+from kshot.datasets import Dataset
+from kshot.episodes import Episodes, Sampler
+from kshot.errors import DataError, OptionError
+from kshot.extraction import Activations, extract, from_features
+from kshot.learner import Learner
+from kshot.progress import Progress, quiet
+from kshot.store import write_atomic
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from kshot.backbone import Backbone
+    from kshot.heads.base import Head
+    from kshot.strategies.base import Strategy
+
+CHUNK_BYTES = 32 << 20  # embeddings gathered at a time: what stays in the cache is quicker
+
+Scorer = Callable[[Episodes], "Tensor"]
+"""Scores (E, Q, way) of the queries of a batch of episodes."""
+
+
+@dataclass
+class Result:
+    """Accuracy over episodes and how it was made.
+
+    accuracy: mean over episodes, percent. ci95: half-width of its 95 % interval, 1.96 * std / sqrt(episodes);
+    it covers the draw of episodes only. per_class: class -> percent of its queries that were right.
+    episode_accuracy: (episodes,) percent of each, for comparisons in pairs; written to files, not to stdout.
+    """
+
+    accuracy: float
+    ci95: float
+    episodes: int
+    way: int
+    shot: int
+    query: int
+    seed: int
+    split: str
+    head: str
+    strategy: str
+    backbone: str
+    data: str
+    clips: int
+    per_class: dict[str, float]
+    confusion: dict[str, dict[str, float]]
+    fingerprint: str
+    seconds: float
+    version: str
+    options: dict[str, Any] = field(default_factory=dict)
+    unreadable: dict[str, str] = field(default_factory=dict)
+    episode_accuracy: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+
+    def summary(self) -> dict[str, Any]:
+        """Everything but the single episodes, ready for JSON."""
+        values = asdict(self)
+        del values["episode_accuracy"]
+        return values
+
+    def save(self, path: str | Path) -> None:
+        """Writes the whole result as JSON, episodes included."""
+        values = self.summary() | {
+            "episode_accuracy": np.round(self.episode_accuracy, 4).tolist(),
+            "machine": machine(),
+        }
+        write_atomic(Path(path), json.dumps(values, indent=1).encode())
+
+    def minus(self, other: Result) -> tuple[float, float]:
+        """Difference of two results on the same episodes and the half-width of its paired 95 % interval, percent.
+
+        Where one took fewer episodes, the first of the other are compared.
+
+        Raises:
+            OptionError: the two did not draw the same episodes.
+        """
+        for name in ("data", "split", "way", "shot", "query", "seed", "clips"):
+            if getattr(self, name) != getattr(other, name):
+                raise OptionError(
+                    f"results can be compared in pairs on the same episodes only; their {name} differs: "
+                    f"{getattr(self, name)} and {getattr(other, name)}"
+                )
+        count = min(self.episodes, other.episodes)
+        difference = self.episode_accuracy[:count] - other.episode_accuracy[:count]
+        return float(difference.mean()), interval(difference)
+
+
+def interval(values: NDArray[np.float64]) -> float:
+    """Half-width of the 95 % interval of a mean: 1.96 * std / sqrt(n)."""
+    return float(1.96 * values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.nan
+
+
+def machine() -> dict[str, str]:
+    """What a number may depend on beside the code."""
+    import torch
+    import transformers
+
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "processor": platform.machine(),
+        "threads": str(torch.get_num_threads()),
+    }
+
+
+def evaluate(
+    data: str | Path | Dataset | None = None,
+    backbone: str | Path | Backbone | None = None,
+    adapted: str | Path | None = None,
+    features: str | Path | None = None,
+    head: str | None = None,
+    head_options: Mapping[str, Any] | None = None,
+    way: int = 5,
+    shot: int = 1,
+    query: int = 5,
+    episodes: int = 10_000,
+    seed: int = 0,
+    split: str = "test",
+    shared_group: bool = True,
+    center: bool = False,
+    prompts: Sequence[str] = PROMPTS,
+    frames: int | None = None,
+    store: str | Path | None = None,
+    stored_only: bool = False,
+    device: str = "cpu",
+    precision: str = "float32",
+    out: str | Path | None = None,
+    progress: Progress = quiet,
+) -> Result:
+    """Few-shot accuracy over random episodes.
+
+    Args:
+        data: whatever `kshot.datasets.load` takes; leave out with `features`.
+        backbone: name, folder or loaded Backbone; the adapted run's own by default, else "kshot-tiny".
+        adapted: folder written by `kshot train`.
+        features: ready-made features (.npz) instead of data and backbone.
+        head: name of a head; the adapted run's own by default, else "prototype".
+        head_options: options of the head.
+        way, shot, query: classes an episode, support and query clips a class.
+        episodes: number of episodes. seed: names their sequence.
+        split: "test" (novel classes), "val", "train" (base) or "all".
+        shared_group: whether a query may share its source with a support clip.
+        center: subtract the mean embedding of the clips that are evaluated, as the field's reference does.
+        prompts: templates of class texts with one {} each.
+        frames: frames a clip; what the adapted run was trained with by default, else 8.
+        store, stored_only, device, precision: as in `extract`.
+        out: also write the whole result, episodes included, to this file.
+        progress: how to show progress.
+
+    Raises:
+        KshotError: whatever cannot be done as asked; nothing is written then.
+    """
+    started = time.monotonic()
+    if (data is None) == (features is None):
+        raise OptionError("expected either data or features, found " + ("neither" if data is None else "both"))
+    if episodes < 1:
+        raise OptionError(f"episodes must be at least 1, found {episodes}")
+    run = runs.read(adapted) if adapted is not None else None
+    if features is not None and (run or backbone is not None):
+        raise OptionError("ready-made features need no backbone and no adapted run: leave both out")
+    loaded = datasets.load(data if data is not None else features)  # type: ignore[arg-type]
+    if features is not None and loaded.features is None:
+        raise DataError(f"{features} holds no features; pass it as data, with a backbone")
+    strategy: Strategy | None = None
+    if loaded.features is not None:
+        activations, name, mark = from_features(loaded), "features", runs.features_fingerprint(loaded)
+        learner = Learner.frozen(None, head or "prototype", head_options)
+        selected = activations.select(split)
+    else:
+        learner, strategy = runs.learner(run, backbone, head, head_options, device, precision)
+        assert learner.backbone is not None and learner.cut is not None
+        name, mark = learner.backbone.name, learner.backbone.fingerprint
+        selected = extract(
+            loaded.select(split),
+            learner.backbone,
+            learner.cut,
+            store=store,
+            frames=frames or (run.frames if run else 8),
+            stored_only=stored_only,
+            condense=learner.backbone.image.exact,
+            progress=progress,
+        )
+    if run is not None and split == "test" and (seen := run.seen & set(selected.data.classes)):
+        raise DataError(
+            f"run {run.folder} was trained or selected on class '{min(seen)}' of split test: its test figure would be "
+            f"worthless; use the data set it was trained on, or --split all if you know why"
+        )
+    result = score(
+        learner,
+        selected,
+        strategy,
+        way=way,
+        shot=shot,
+        query=query,
+        episodes=episodes,
+        seed=seed,
+        shared_group=shared_group,
+        center=center,
+        prompts=prompts,
+        progress=progress,
+    )
+    result.split, result.backbone, result.fingerprint, result.data = split, name, mark, loaded.name
+    if run is not None:
+        result.options |= {"adapted": str(adapted), "tuning": run.config["tuning"], "weights": run.digest}
+    result.seconds = round(time.monotonic() - started, 3)
+    if out is not None:
+        result.save(out)
+    return result
+
+
+def score(
+    learner: Learner,
+    activations: Activations,
+    strategy: Strategy | None = None,
+    *,
+    way: int = 5,
+    shot: int = 1,
+    query: int = 5,
+    episodes: int = 10_000,
+    seed: int = 0,
+    shared_group: bool = True,
+    center: bool = False,
+    prompts: Sequence[str] = PROMPTS,
+    progress: Progress = quiet,
+) -> Result:
+    """Accuracy of a learner on episodes of clips whose activations are stored at its cut; see `evaluate`."""
+    started = time.monotonic()
+    data = activations.data
+    sampler = Sampler(data.labels, data.classes, way, shot, query, seed, None if shared_group else data.groups)
+    learner.head.eval()
+    if strategy is not None and strategy.learns_from == "support":
+        if center:
+            raise OptionError("center has no meaning for a strategy that learns inside every episode")
+        scorer, chunk = _trained_scorer(strategy, learner, activations, way), 1
+    else:
+        embeddings = learner.embed_all(activations)
+        if center:
+            embeddings = embeddings - embeddings.mean(dim=(0, 1))
+        text = class_texts(learner, data.classes, prompts)() if learner.head.needs_text else None
+        scorer, chunk = head_scorer(learner.head, embeddings, data.labels, text, way * (shot + query))
+    right, confusion = run_episodes(scorer, sampler, episodes, len(data.classes), chunk, progress)
+    accuracy = right.mean(1) * 100
+    shares = confusion / np.maximum(confusion.sum(1, keepdims=True), 1) * 100
+    return Result(
+        accuracy=float(accuracy.mean()),
+        ci95=interval(accuracy),
+        episodes=episodes,
+        way=way,
+        shot=shot,
+        query=query,
+        seed=seed,
+        split="all",
+        head=learner.head.name,
+        strategy=strategy.name if strategy is not None else "frozen",
+        backbone=learner.backbone.name if learner.backbone is not None else "features",
+        data=data.name,
+        clips=len(data),
+        per_class={name: float(shares[c, c]) for c, name in enumerate(data.classes)},
+        confusion={
+            name: {other: float(shares[c, d]) for d, other in enumerate(data.classes) if shares[c, d] > 0}
+            for c, name in enumerate(data.classes)
+        },
+        fingerprint=learner.backbone.fingerprint if learner.backbone is not None else "",
+        seconds=round(time.monotonic() - started, 3),
+        version=kshot.__version__,
+        options={
+            "shared_group": shared_group,
+            "center": f"mean of the {len(data)} clips evaluated" if center else None,
+            "head_options": learner.head_options,
+            "prompts": list(prompts) if learner.head.needs_text else None,
+        },
+        unreadable=activations.unreadable,
+        episode_accuracy=accuracy,
+    )
+
+
+def run_episodes(
+    scorer: Scorer, sampler: Sampler, episodes: int, classes: int, chunk: int, progress: Progress = quiet
+) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """The episode loop: draws `episodes` episodes, scores `chunk` of them at a time.
+
+    Returns:
+        right: (episodes, way * query) whether each query was given its own class; ties go to the lower way.
+        confusion: (classes, classes) counts of true by answered class.
+    """
+    right, confusion = [], np.zeros((classes, classes), np.int64)
+    with progress("episodes", episodes, "episodes") as step:
+        for start in range(0, episodes, chunk):
+            batch = sampler.draw(range(start, min(start + chunk, episodes)))
+            answer = scorer(batch).argmax(-1).cpu().numpy()
+            truth = batch.query_labels
+            right.append(answer == truth)
+            true_class = np.take_along_axis(batch.classes, truth, 1)
+            np.add.at(confusion, (true_class, np.take_along_axis(batch.classes, answer, 1)), 1)
+            step(len(answer))
+    return np.concatenate(right), confusion
+
+
+def head_scorer(
+    head: Head, embeddings: Tensor, labels: NDArray[np.int64], text: Tensor | None, clips_an_episode: int
+) -> tuple[Scorer, int]:
+    """A scorer that gathers embeddings (n, T, P) and calls the head, and how many episodes it takes at a time."""
+    import torch
+
+    own_text = text[torch.from_numpy(labels).to(text.device)] if text is not None else None
+    with torch.no_grad():
+        far = head.prepare(embeddings)
+        near = head.prepare(embeddings, own_text) if own_text is not None else far
+
+    def scorer(batch: Episodes) -> Tensor:
+        support, query = torch.from_numpy(batch.support), torch.from_numpy(batch.query)
+        way_labels = torch.from_numpy(batch.support_labels.copy()).to(far.device)
+        way_text = text[torch.from_numpy(batch.classes).to(text.device)] if text is not None else None
+        scores: Tensor = head(_rows(far, query), _rows(near, support), way_labels, way_text)
+        return scores
+
+    def without_gradients(batch: Episodes) -> Tensor:
+        with torch.no_grad():
+            return scorer(batch)
+
+    each = clips_an_episode * far[0].numel() * far.element_size()
+    return without_gradients, max(1, min(2000, CHUNK_BYTES // each))
+
+
+def _rows(values: Tensor, indices: Tensor) -> Tensor:
+    """values (n, ...) at indices (E, K) -> (E, K, ...)."""
+    picked = values.index_select(0, indices.flatten().to(values.device))
+    return picked.view(*indices.shape, *values.shape[1:])
+
+
+def _trained_scorer(strategy: Strategy, learner: Learner, activations: Activations, way: int) -> Scorer:
+    def scorer(batch: Episodes) -> Tensor:
+        import torch
+
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            support, query = activations.gather(batch.support[0]), activations.gather(batch.query[0])
+            return strategy.scores(learner, support, batch.support_labels[0], query, way)[None]
+
+    return scorer
+
+
+def class_texts(learner: Learner, classes: Sequence[str], prompts: Sequence[str]) -> Callable[[], Tensor]:
+    """A function that gives the (C, P) embeddings of class names: computed once unless the text tower learns.
+
+    Raises:
+        OptionError: ready-made features have no text tower.
+    """
+    backbone = learner.backbone
+    if backbone is None:
+        raise OptionError(
+            f"head '{learner.head.name}' needs class texts, but ready-made features come without a text tower: "
+            f"use a head that needs none, as prototype, or data with a backbone"
+        )
+    if any(weight.requires_grad for weight in backbone.text.parameters()):
+        return lambda: backbone.embed_text(classes, prompts)
+    fixed = backbone.embed_text(classes, prompts)
+    return lambda: fixed

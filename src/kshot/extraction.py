@@ -1,0 +1,374 @@
+"""From clips to stored activations at a cut: decode in worker processes, encode here, append to the store.
+
+A frame is decoded once, goes through the trunk once and is never looked at again: every later step reads the
+store. Decoding runs ahead in other processes while this one encodes; at most a few clips wait in memory.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kshot import datasets, workers
+from kshot.datasets import Dataset
+from kshot.errors import DataError, OptionError, StoreError, VideoError
+from kshot.paths import home
+from kshot.progress import Progress, quiet
+from kshot.store import Digests, Store, Writer, keys
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from kshot.backbone import Backbone
+
+Array = NDArray[Any]
+
+DTYPES = ("float16", "float32")
+FRAMES_PER_BATCH = 64
+PREPROCESSING = "short side to size (PIL bicubic), centre crop"
+SAMPLE = 6  # clips that a dry run times
+
+
+@dataclass(frozen=True)
+class Activations:
+    """Activations of the readable clips of a data set at one cut, in the order of `data`.
+
+    data: the clips (unreadable ones left out). cut: number of the block that receives them; None for ready-made
+    features. unreadable: path -> reason. The values lie in a store (memory-mapped) or in `data.features`.
+    """
+
+    data: Dataset
+    cut: int | None
+    unreadable: dict[str, str] = field(default_factory=dict)
+    store: Store | None = None
+    digests: tuple[str, ...] = ()
+    stored_now: int = 0
+    seconds: float = 0.0
+
+    def gather(self, indices: Sequence[int] | NDArray[np.int64]) -> Array:
+        """(n, frames, ...) activations of the clips with these indices: float16, float32 or uint8 (frames)."""
+        if self.store is None:
+            assert self.data.features is not None
+            picked: Array = self.data.features[np.asarray(indices)]
+            return picked
+        return self.store.gather([self.digests[i] for i in indices])
+
+    def select(self, split: str) -> Activations:
+        """The clips of one split (or "all")."""
+        return self if split == "all" else self.subset(self.data.indices(split))
+
+    def subset(self, indices: NDArray[np.int64]) -> Activations:
+        """The clips with these indices, classes renumbered to those present."""
+        digests = tuple(self.digests[i] for i in indices) if self.digests else ()
+        return Activations(self.data.subset(indices), self.cut, self.unreadable, self.store, digests)
+
+    def report(self) -> dict[str, Any]:
+        """What `kshot extract --json` prints."""
+        return {
+            "data": self.data.name,
+            "clips": len(self.data),
+            "stored_now": self.stored_now,
+            "unreadable": self.unreadable,
+            "cut": self.cut,
+            "store": str(self.store.folder) if self.store else None,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def from_features(data: Dataset) -> Activations:
+    """Ready-made features as activations that need no backbone."""
+    return Activations(data, cut=None)
+
+
+def extract(
+    data: str | Path | Dataset,
+    backbone: str | Path | Backbone = "kshot-tiny",
+    cut: str | int = "last",
+    store: str | Path | None = None,
+    frames: int = 8,
+    dtype: str = "float16",
+    device: str = "cpu",
+    precision: str = "float32",
+    workers: int | None = None,
+    timeout: float = 60.0,
+    check: bool = False,
+    stored_only: bool = False,
+    condense: bool = True,
+    progress: Progress = quiet,
+) -> Activations:
+    """Stores the activations of every clip of `data` at a cut and returns a reader of them.
+
+    Clips that are stored already are not decoded again; a run that was killed goes on where it stopped.
+
+    Args:
+        data: whatever `kshot.datasets.load` takes, or a Dataset.
+        backbone: name, folder or loaded Backbone.
+        cut: "frames" (0), "last" (what the last block receives), "embedding", or a block's number 1..L.
+        store: folder; $KSHOT_HOME/store by default.
+        frames: frames a clip, the middle of as many equal segments.
+        dtype: how activations are stored, "float16" or "float32"; frames are always stored as uint8.
+        device, precision: where and how the trunk computes.
+        workers: decoding processes; one a core, at most 8, by default. 0 decodes in this process.
+        timeout: seconds after which a clip counts as unreadable.
+        check: first hash what is stored and rewrite damaged shards.
+        stored_only: never open a video; clips that are not stored are an error.
+        condense: at the last block, store what its exact form needs (see `Backbone.condense`) rather than the bare
+            tokens, which only a tuning method that alters that block needs.
+        progress: how to show progress.
+
+    Raises:
+        OptionError: an unknown cut or dtype, or frames < 1.
+        DataError: no clip could be read.
+        StoreError: the store cannot be written, or lacks a clip with `stored_only`.
+    """
+    started = time.monotonic()
+    data, backbone = _load(data, backbone, device, precision)
+    number = cut_number(backbone, cut)
+    target, digests = _target(data, backbone, number, store, frames, dtype, stored_only, check, condense)
+    todo = _todo(digests, target)
+    unreadable: dict[str, str] = {}
+    if todo and stored_only:
+        others = sorted({str(k["made_with"]) for k in keys(target.root) if k["made_with"]})
+        raise StoreError(
+            f"store {target.root} lacks {len(todo)} of {len(data)} clips for backbone {backbone.name} at cut {number} "
+            f"(it holds activations of: {', '.join(others) or 'nothing'}); run `kshot extract` with this backbone"
+        )
+    if todo:
+        jobs = [workers_job(data.paths[i], frames, backbone.size) for i in todo]
+        count = default_workers(len(jobs)) if workers is None else workers
+        with target.writing() as writer, progress(f"extracting {data.name}", len(todo), "clips") as step:
+            batch: list[tuple[str, Array]] = []
+            per_batch = max(1, FRAMES_PER_BATCH // frames)
+            for position, result in decode(jobs, count, timeout):
+                clip = todo[position]
+                if isinstance(result, VideoError):
+                    unreadable[str(data.paths[clip])] = str(result)
+                else:
+                    batch.append((digests[clip], result))
+                if len(batch) == per_batch:
+                    _encode(backbone, number, batch, dtype, condense, writer)
+                    batch = []
+                step(note=f"{len(unreadable)} unreadable" if unreadable else "")
+            if batch:
+                _encode(backbone, number, batch, dtype, condense, writer)
+    readable = np.array([i for i, d in enumerate(digests) if d and d in target], np.int64)
+    for i in sorted(set(range(len(data))) - set(readable.tolist())):
+        unreadable.setdefault(str(data.paths[i]), f"{data.paths[i]}: not stored, and not readable")
+    if not len(readable):
+        reason = next(iter(unreadable.values()), "the data set is empty")
+        raise DataError(f"no clip of {data.name} could be read; the first reason: {reason}")
+    return Activations(
+        data.subset(readable) if len(readable) < len(data) else data,
+        number,
+        unreadable,
+        target,
+        tuple(digests[i] for i in readable),
+        stored_now=len(todo) - len(unreadable),
+        seconds=time.monotonic() - started,
+    )
+
+
+def estimate(
+    data: str | Path | Dataset,
+    backbone: str | Path | Backbone = "kshot-tiny",
+    cut: str | int = "last",
+    store: str | Path | None = None,
+    frames: int = 8,
+    dtype: str = "float16",
+    device: str = "cpu",
+    precision: str = "float32",
+    workers: int | None = None,
+) -> dict[str, Any]:
+    """What `extract` would cost, measured on a few clips; writes nothing but the digests of the clips.
+
+    Returns:
+        clips, stored (already there), bytes (disk, all clips), bytes_to_write, seconds (estimated for what is
+        missing), seconds_decode and seconds_encode a clip, measured_on (clips timed), unreadable among them.
+    """
+    data, backbone = _load(data, backbone, device, precision)
+    number = cut_number(backbone, cut)
+    target, digests = _target(data, backbone, number, store, frames, dtype, False, False, True)
+    todo = _todo(digests, target)
+    count = default_workers(len(todo)) if workers is None else workers
+    sample = todo[:: max(1, len(todo) // SAMPLE)][:SAMPLE] or [0]
+    jobs = [workers_job(data.paths[i], frames, backbone.size) for i in sample]
+    begin = time.monotonic()
+    results = [result for _, result in decode(jobs, 0, 60.0)]
+    decoding = (time.monotonic() - begin) / len(sample)
+    clips = [r for r in results if not isinstance(r, VideoError)]
+    encoding, bytes_a_clip = 0.0, 0
+    if clips:
+        _activations(backbone, number, np.stack(clips[:1]), dtype)  # the first call warms up
+        begin = time.monotonic()
+        for clip in clips:
+            bytes_a_clip = _activations(backbone, number, np.stack([clip]), dtype).nbytes
+        encoding = (time.monotonic() - begin) / len(clips)
+    cores = os.cpu_count() or 1
+    # Encoding uses every core; decoding shares them as long as there are workers.
+    each = encoding + decoding / max(1, min(count, cores))
+    return {
+        "data": data.name,
+        "clips": len(data),
+        "stored": len(data) - len(todo),
+        "bytes": bytes_a_clip * len(data),
+        "bytes_to_write": bytes_a_clip * len(todo),
+        "seconds": round(each * len(todo), 1),
+        "seconds_decode": decoding,
+        "seconds_encode": encoding,
+        "measured_on": len(sample),
+        "unreadable": {str(data.paths[i]): str(r) for i, r in zip(sample, results, strict=True) if _bad(r)},
+        "store": str(target.root),
+    }
+
+
+def embed(backbone: Backbone, activations: Activations, indices: Sequence[int] | None = None) -> Tensor:
+    """(n, frames, P) projected embeddings, float32: one pass of the tail over the store, without gradients."""
+    import torch
+
+    chosen = np.arange(len(activations.data)) if indices is None else np.asarray(indices)
+    frames = 0
+    parts: list[Tensor] = []
+    with torch.no_grad():
+        start = 0
+        while start < len(chosen):
+            per_batch = max(1, 512 // frames) if frames else 1
+            values = activations.gather(chosen[start : start + per_batch])
+            frames = values.shape[1]
+            parts.append(tail(backbone, values, activations.cut))
+            start += len(values)
+    return torch.cat(parts)
+
+
+def tail(backbone: Backbone | None, values: Array, cut: int | None) -> Tensor:
+    """(n, frames, P) embeddings of stored activations (n, frames, ...); keeps gradients of what learns."""
+    import torch
+
+    stored = torch.from_numpy(values)
+    if cut is None or backbone is None:
+        return stored.float()
+    flat = stored.flatten(0, 1).to(backbone.device, non_blocking=True)
+    if cut == 0:
+        flat = backbone.pixels(flat)
+    embeddings = backbone.leave(flat, cut)
+    return embeddings.view(stored.shape[0], stored.shape[1], -1)
+
+
+def cut_number(backbone: Backbone, cut: str | int) -> int:
+    """The number of a cut given by name or number.
+
+    Raises:
+        OptionError: neither a known name nor 0..L+1.
+    """
+    last = backbone.depth
+    names = {"frames": 0, "last": last, "embedding": last + 1}
+    if isinstance(cut, str) and cut in names:
+        return names[cut]
+    if str(cut).isdecimal() and int(cut) <= last + 1:
+        return int(cut)
+    raise OptionError(f"cut '{cut}' does not exist: expected last, frames, embedding or 0..{last + 1}")
+
+
+def default_workers(jobs: int) -> int:
+    """Decoding processes for so many clips: one a core, at most 8; none where starting them costs more."""
+    return 0 if jobs < 4 else min(os.cpu_count() or 1, 8, jobs)
+
+
+def decode(jobs: Sequence[workers.Job], count: int, timeout: float) -> Iterator[tuple[int, Array | VideoError]]:
+    """`workers.decode` over the jobs, in order."""
+    return workers.decode(jobs, workers=count, timeout=timeout)
+
+
+def workers_job(path: Path, frames: int, size: int) -> workers.Job:
+    """The job of decoding a clip's middle frames at the backbone's size."""
+    return workers.Job(path, frames=frames, mode="middle", size=size)
+
+
+def _load(
+    data: str | Path | Dataset, backbone: str | Path | Backbone, device: str, precision: str
+) -> tuple[Dataset, Backbone]:
+    from kshot import backbone as backbones
+
+    loaded = data if isinstance(data, Dataset) else datasets.load(data)
+    if loaded.features is not None:
+        raise DataError(
+            f"{loaded.name} holds ready-made features; there is nothing to extract: evaluate them as they are"
+        )
+    if isinstance(backbone, backbones.Backbone):
+        return loaded, backbone
+    return loaded, backbones.load(backbone, device=device, precision=precision)
+
+
+def _target(
+    data: Dataset,
+    backbone: Backbone,
+    cut: int,
+    store: str | Path | None,
+    frames: int,
+    dtype: str,
+    stored_only: bool,
+    check: bool,
+    condense: bool,
+) -> tuple[Store, list[str]]:
+    if dtype not in DTYPES:
+        raise OptionError(f"dtype '{dtype}' is not known: expected one of {', '.join(DTYPES)}")
+    if frames < 1:
+        raise OptionError(f"frames must be at least 1, found {frames}")
+    root = Path(store) if store is not None else home() / "store"
+    key: dict[str, Any] = {"cut": cut, "frames": frames, "sampling": "middle", "size": backbone.size, "view": 0}
+    key |= {"format": 1, "preprocessing": PREPROCESSING}
+    if cut > 0:  # frames are the same for every backbone of that size
+        key |= {"backbone": backbone.fingerprint, "dtype": dtype, "precision": backbone.precision}
+    if cut == backbone.depth:
+        key |= {"condensed": condense}
+    target = Store(root, key, made_with=backbone.name if cut > 0 else "any backbone")
+    if check and (faults := target.damaged()):
+        with target.writing():
+            target.drop(faults)
+    return target, Digests(root / "digests.jsonl").of(data.paths, remembered=stored_only)
+
+
+def _todo(digests: list[str], target: Store) -> list[int]:
+    """Clips to decode: not stored yet, and the first of those with equal bytes. Unopenable ones are tried, so that
+    the decoder gives the reason."""
+    seen: set[str] = set()
+    todo = []
+    for i, value in enumerate(digests):
+        if not value or (value not in target and value not in seen):
+            todo.append(i)
+            seen.add(value)
+    return todo
+
+
+def _encode(
+    backbone: Backbone, cut: int, batch: list[tuple[str, Array]], dtype: str, condense: bool, writer: Writer
+) -> None:
+    values = _activations(backbone, cut, np.stack([clip for _, clip in batch]), dtype, condense)
+    for (clip, _), value in zip(batch, values, strict=True):
+        writer.add(clip, value)
+
+
+def _activations(backbone: Backbone, cut: int, clips: Array, dtype: str, condense: bool = True) -> Array:
+    """(n, frames, ...) activations at `cut` of decoded clips (n, frames, S, S, 3) uint8."""
+    import torch
+
+    if cut == 0:
+        return clips
+    with torch.inference_mode():
+        pixels = torch.from_numpy(clips).flatten(0, 1).to(backbone.device, non_blocking=True)
+        values = backbone.enter(backbone.pixels(pixels), cut)
+        if condense and cut == backbone.depth:
+            values = backbone.condense(values)
+        stored = values.to(getattr(torch, dtype)).view(*clips.shape[:2], *values.shape[1:])
+    result: Array = stored.cpu().numpy()
+    return result
+
+
+def _bad(result: object) -> bool:
+    return isinstance(result, VideoError)

@@ -1,0 +1,91 @@
+"""What is being adapted: a backbone with one tuning method applied, and a head."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from kshot import heads, tuning
+from kshot.errors import CheckpointError
+from kshot.extraction import Activations, embed, tail
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from kshot.backbone import Backbone
+    from kshot.extraction import Array
+    from kshot.heads.base import Head
+
+
+@dataclass
+class Learner:
+    """A backbone (None for ready-made features), the cut where its activations enter, and a head.
+
+    `cut` is the deepest one that the tuning method allows: embeddings for a frozen backbone.
+    """
+
+    backbone: Backbone | None
+    cut: int | None
+    head: Head
+    head_options: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def frozen(
+        cls, backbone: Backbone | None, head: str = "prototype", head_options: Mapping[str, Any] | None = None
+    ) -> Learner:
+        """A head on a backbone as it came, or on ready-made features (None)."""
+        chosen = dict(head_options or {})
+        made = heads.get_head(head, **chosen)
+        if backbone is None:
+            return cls(None, None, made, chosen)
+        return cls(backbone, backbone.depth + 1, made.to(backbone.device), chosen)
+
+    @classmethod
+    def build(
+        cls,
+        backbone: Backbone,
+        method: str,
+        options: Mapping[str, Any] | None = None,
+        head: str = "prototype",
+        head_options: Mapping[str, Any] | None = None,
+    ) -> Learner:
+        """A learner on a copy of `backbone` with a tuning method applied."""
+        chosen, own = dict(head_options or {}), backbone.copy()
+        cut = tuning.apply(method, own, **(options or {}))
+        return cls(own, cut, heads.get_head(head, **chosen).to(own.device), chosen)
+
+    def embed(self, values: Array) -> Tensor:
+        """(n, frames, P) embeddings of activations (n, frames, ...), with gradients."""
+        return tail(self.backbone, values, self.cut)
+
+    def embed_all(self, activations: Activations) -> Tensor:
+        """(n, frames, P) embeddings of every clip, without gradients."""
+        if self.backbone is None:
+            return tail(None, activations.gather(range(len(activations.data))), None)
+        return embed(self.backbone, activations)
+
+    def weights(self) -> dict[str, Tensor]:
+        """Name -> parameter that learns."""
+        named: dict[str, Tensor] = {f"head.{n}": p for n, p in self.head.named_parameters() if p.requires_grad}
+        if self.backbone is not None:
+            named |= {f"backbone.{n}": p for n, p in self.backbone.named_parameters() if p.requires_grad}
+        return named
+
+    def load(self, weights: Mapping[str, Tensor], source: str, whole: bool = True) -> None:
+        """Puts trained weights in place; `whole`: those of the head too.
+
+        Raises:
+            CheckpointError: names or shapes differ from what this learner trains.
+        """
+        import torch
+
+        own = {n: w for n, w in self.weights().items() if whole or n.startswith("backbone.")}
+        odd = sorted(set(own) ^ set(weights)) or [n for n in own if own[n].shape != weights[n].shape]
+        if odd:
+            raise CheckpointError(f"{source} holds other weights than this tuning and head train: {', '.join(odd[:3])}")
+        with torch.no_grad():
+            for name, weight in own.items():
+                weight.copy_(weights[name])
+        if whole:
+            self.head.trained = True

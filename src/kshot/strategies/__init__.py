@@ -1,0 +1,40 @@
+"""Strategies: from which clips the weights learn, and by which loss. They own no loop.
+
+To add one: a file with a frozen dataclass (its fields are its options) and its line here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from importlib import import_module
+from typing import Any
+
+from kshot.errors import OptionError, unknown
+from kshot.strategies.base import Strategy
+
+STRATEGIES: dict[str, str] = {
+    "zero-shot": "kshot.strategies.frozen:ZeroShot",
+    "frozen": "kshot.strategies.frozen:Frozen",
+    "direct": "kshot.strategies.direct:Direct",
+    "finetune": "kshot.strategies.finetune:Finetune",
+    "meta": "kshot.strategies.meta:Meta",
+}
+
+
+def get_strategy(name: str, **options: Any) -> Strategy:
+    """The strategy of that name.
+
+    Raises:
+        OptionError: an unknown name, or an option that the strategy does not have.
+    """
+    if name not in STRATEGIES:
+        raise unknown("strategy", name, STRATEGIES)
+    module, _, attribute = STRATEGIES[name].partition(":")
+    kind = getattr(import_module(module), attribute)
+    known = [field.name for field in fields(kind)]
+    for option in options:
+        if option not in known:
+            raise OptionError(f"strategy '{name}' has no option '{option}': it has {', '.join(known) or 'none'}")
+    strategy: Strategy = kind(**options)
+    object.__setattr__(strategy, "name", name)
+    return strategy

@@ -1,0 +1,73 @@
+"""Finetuning: supervised classification of the base classes, the classifier thrown away afterwards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+
+from kshot.episodes import generator
+from kshot.errors import OptionError
+from kshot.strategies.base import Objective, Strategy, class_logits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from kshot.extraction import Activations
+    from kshot.learner import Learner
+
+CLASSIFIERS = ("linear", "text")
+
+
+@dataclass(frozen=True)
+class Finetune(Strategy):
+    """Supervised training on all base classes at once (the seed paper's Finetuning).
+
+    batch: clips a batch, drawn class-balanced. classifier: "linear" (a new cosine layer over the base classes,
+    Chen et al., ICLR 2019, Baseline++) or "text" (their class texts). scale: factor on the cosines.
+    classifier_rate: factor on the learning rate of the new layer.
+    """
+
+    learns_from: ClassVar[Literal["nothing", "base", "support"]] = "base"
+
+    batch: int = 30
+    classifier: str = "linear"
+    scale: float = 20.0
+    classifier_rate: float = 10.0
+
+    def __post_init__(self) -> None:
+        if self.classifier not in CLASSIFIERS or self.batch < 1:
+            raise OptionError(
+                f"finetuning needs classifier {' | '.join(CLASSIFIERS)} and a batch of at least 1, found "
+                f"'{self.classifier}' and {self.batch}"
+            )
+
+    def objective(self, learner: Learner, base: Activations, text: Callable[[], Tensor], seed: int) -> Objective:
+        """Cross-entropy of batch i over the base classes."""
+        import torch
+        from torch.nn.functional import cross_entropy
+
+        from kshot.heads.formulas import unit
+
+        labels = base.data.labels
+        members = [np.flatnonzero(labels == c) for c in range(len(base.data.classes))]
+        extra: dict[str, Tensor] = {}
+        if self.classifier == "linear":
+            # Class means of the untrained embeddings: the layer starts as the prototype classifier.
+            pooled = unit(learner.embed_all(base).mean(1))
+            layer = torch.stack([pooled[torch.from_numpy(m).to(pooled.device)].mean(0) for m in members])
+            extra["classifier"] = layer.requires_grad_()
+
+        def loss(index: int) -> Tensor:
+            rng = generator(seed, 11, index)
+            drawn = rng.permutation(len(members))
+            classes = np.resize(drawn, self.batch)
+            clips = [rng.choice(members[c]) for c in classes]
+            weights = extra["classifier"] if extra else text()
+            logits = class_logits(learner.embed(base.gather(clips)), weights, self.scale)
+            return cross_entropy(logits, torch.from_numpy(classes).to(logits.device))
+
+        return Objective(loss, extra, {"classifier": self.classifier_rate})

@@ -1,0 +1,291 @@
+"""`train`: one strategy, one tuning method, one run folder."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import kshot
+from kshot import datasets, runs
+from kshot.backbone import PROMPTS
+from kshot.datasets import Dataset
+from kshot.episodes import Sampler
+from kshot.errors import DataError, OptionError
+from kshot.evaluation import class_texts, machine, score
+from kshot.extraction import Activations, extract
+from kshot.fit import Fitted, Schedule, fit, save
+from kshot.learner import Learner
+from kshot.progress import Progress, quiet
+from kshot.store import disk, write_atomic
+from kshot.strategies.base import Strategy
+from kshot.strategies.direct import Direct
+
+if TYPE_CHECKING:
+    from kshot.backbone import Backbone
+
+DIRECT_STEPS = (5, 10, 20, 40)
+VAL_SEED = 1_000_003  # the val episodes are the same in every run, whatever its seed
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What `train` answers. weights: number of trained parameters. val_accuracy: percent, None without val classes."""
+
+    run: Path
+    weights: int
+    best_step: int
+    steps: int
+    val_accuracy: float | None
+    seconds: float
+
+
+def train(
+    data: str | Path | Dataset,
+    out: str | Path,
+    strategy: str = "meta",
+    tuning: str = "partial",
+    layers: str | int | None = None,
+    backbone: str | Path | Backbone = "kshot-tiny",
+    head: str | None = None,
+    strategy_options: Mapping[str, Any] | None = None,
+    tuning_options: Mapping[str, Any] | None = None,
+    head_options: Mapping[str, Any] | None = None,
+    steps: int = 400,
+    lr: float = 1e-3,
+    optimizer: str = "adam",
+    schedule: str = "cosine",
+    weight_decay: float = 0.0,
+    warmup: int = 0,
+    accumulate: int = 1,
+    clip: float = 0.0,
+    val_every: int = 50,
+    val_episodes: int = 500,
+    patience: int = 0,
+    select: str = "val",
+    seed: int = 0,
+    frames: int = 8,
+    prompts: Sequence[str] = PROMPTS,
+    store: str | Path | None = None,
+    stored_only: bool = False,
+    device: str = "cpu",
+    precision: str = "float32",
+    resume: bool = False,
+    progress: Progress = quiet,
+) -> Trained:
+    """Adapts a backbone to a data set's base classes and writes a run folder.
+
+    Args:
+        data: whatever `kshot.datasets.load` takes, with base classes in split "train" and, for the choice of the
+            best weights, val classes in split "val".
+        out: the run folder to write.
+        strategy: "meta" (episodes), "finetune" (supervised) or "direct" (learns inside each episode; this only
+            chooses its number of steps on the val classes).
+        tuning: "partial" or "full". layers: what partial tunes; see `kshot.tuning.partial`.
+        backbone: name, folder or loaded Backbone.
+        head: the head that scores episodes, "prototype" by default.
+        strategy_options, tuning_options, head_options: options of each by name.
+        steps, lr, optimizer, schedule, weight_decay, warmup, accumulate, clip, val_every, patience: see
+            `kshot.fit.Schedule`.
+        val_episodes: episodes of a look at the val classes, of the strategy's way, shot and query.
+        select: which classes choose the best weights: "val", or "none" for the last ones. Never "test".
+        seed: of batches and new weights.
+        frames, prompts, store, stored_only, device, precision: as in `extract` and `evaluate`.
+        resume: go on with the run in `out`; its settings must be the same.
+        progress: how to show progress.
+
+    Raises:
+        KshotError: whatever cannot be done as asked.
+    """
+    import torch
+
+    from kshot import backbone as backbones
+
+    started = time.monotonic()
+    if select not in ("val", "none"):
+        raise OptionError(
+            f"the best weights are chosen on val classes only, found select='{select}': "
+            f"choosing on test or base classes would make every figure worthless; use val or none"
+        )
+    rate = {"lr": lr} if strategy == "direct" else {}
+    method = get_strategy(strategy, **rate | dict(strategy_options or {}))
+    if method.learns_from == "nothing":
+        raise OptionError(f"strategy '{strategy}' trains nothing: run `kshot evaluate` without --adapted")
+    plan = Schedule(
+        steps=steps, lr=lr, optimizer=optimizer, weight_decay=weight_decay, schedule=schedule, warmup=warmup,
+        accumulate=accumulate, clip=clip, val_every=val_every, patience=patience, seed=seed,
+    )  # fmt: skip
+    options = dict(tuning_options or {}) | ({} if layers is None else {"layers": layers})
+    loaded = datasets.load(data)
+    if loaded.features is not None:
+        raise DataError(f"{loaded.name} holds ready-made features: there is no backbone to train; give videos")
+    base, val = _splits(loaded, method, select)
+    folder = Path(out)
+    _refuse_occupied(folder, resume)
+
+    spine = backbone if isinstance(backbone, backbones.Backbone) else backbones.load(backbone, device, precision)
+    torch.manual_seed(seed)  # new weights of heads and adapters
+    learner = Learner.build(spine, tuning, options, head or method.default_head, head_options)
+    shape = _episode_shape(method)
+    for part in (base, val):
+        if part is not None and (part is val or strategy == "meta"):
+            Sampler(part.labels, part.classes, **shape)  # refuses impossible episodes before anything is decoded
+
+    def activations(part: Dataset) -> Activations:
+        assert learner.cut is not None and learner.backbone is not None
+        return extract(
+            part,
+            spine,
+            learner.cut,
+            store=store,
+            frames=frames,
+            stored_only=stored_only,
+            condense=learner.backbone.image.exact,
+            progress=progress,
+        )
+
+    config: dict[str, Any] = {
+        "format": runs.FORMAT,
+        "version": kshot.__version__,
+        "backbone": {"name": spine.name, "fingerprint": spine.fingerprint, "precision": spine.precision},
+        "strategy": {"name": strategy, "options": asdict(method)},
+        "tuning": {"name": tuning, "options": options},
+        "head": {"name": learner.head.name, "options": learner.head_options},
+        "schedule": asdict(plan),
+        "frames": frames,
+        "prompts": list(prompts),
+        "val_episodes": val_episodes,
+        "select": select if val is not None else "none",
+        "data": loaded.name,
+        "base_classes": list(base.classes) if base is not None else [],
+        "val_classes": list(val.classes) if val is not None else [],
+    }
+    _same_settings(folder, config, resume)
+    base_part = activations(base) if base is not None else None
+    val_part = activations(val) if val is not None else None
+
+    with disk(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_config(folder, config)
+        if isinstance(method, Direct):
+            method, fitted = _choose_steps(learner, method, val_part, val_episodes, seed, folder, progress)
+            config["strategy"]["options"] = asdict(method)
+        else:
+            assert base_part is not None
+            text = class_texts(learner, base_part.data.classes, prompts)
+            objective = method.objective(learner, base_part, text, seed)
+            own = learner.weights()
+
+            def validate() -> float:
+                assert val_part is not None
+                learner.head.eval()
+                result = score(learner, val_part, episodes=val_episodes, seed=VAL_SEED, prompts=prompts, **shape)
+                learner.head.train()
+                return result.accuracy
+
+            learner.head.train()
+            learner.head.trained = True
+            fitted = fit(
+                {**own, **{f"extra.{n}": w for n, w in objective.extra.items()}},
+                objective.loss,
+                plan,
+                validate if val_part is not None else None,
+                folder,
+                resume,
+                {f"extra.{n}": rate for n, rate in objective.rates.items()},
+                progress,
+            )
+            save(folder / "weights.safetensors", learner.weights())  # what only training needed is dropped
+        weights = folder / "weights.safetensors"
+        trained = sum(w.numel() for w in learner.weights().values())
+        digest = hashlib.sha256(weights.read_bytes()).hexdigest() if weights.exists() else ""
+        unreadable = {**(base_part.unreadable if base_part else {}), **(val_part.unreadable if val_part else {})}
+        config["result"] = {
+            "trained_parameters": trained,
+            "best_step": fitted.best_step,
+            "steps": fitted.steps,
+            "val_accuracy": fitted.best_val,
+            "training_seconds": round(fitted.seconds, 3),
+            "weights_sha256": digest,
+            "unreadable": unreadable,
+            "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "machine": machine(),
+        }
+        _write_config(folder, config)
+    return Trained(folder, trained, fitted.best_step, fitted.steps, fitted.best_val, time.monotonic() - started)
+
+
+def _splits(data: Dataset, method: Strategy, select: str) -> tuple[Dataset | None, Dataset | None]:
+    """Base and val clips that the strategy needs; a data set without val classes trains without selection."""
+    base = data.select("train") if method.learns_from == "base" else None
+    val = data.select("val") if select == "val" and "val" in data.splits else None
+    return base, val
+
+
+def _episode_shape(method: Strategy) -> dict[str, Any]:
+    """Way, shot and query of the val episodes: the strategy's own, the field's 5-way 1-shot otherwise."""
+    defaults = {"way": 5, "shot": 1, "query": 5}
+    return {name: getattr(method, name, value) for name, value in defaults.items()}
+
+
+def _refuse_occupied(folder: Path, resume: bool) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise OptionError(f"--out {folder} is a file; name a folder")
+    if folder.exists() and any(folder.iterdir()):
+        if not (folder / "config.json").exists():
+            raise OptionError(f"--out {folder} is not empty and holds no run; name another folder")
+        if not resume:
+            raise OptionError(f"--out {folder} holds a run already; add --resume to go on with it, or name another")
+
+
+def _same_settings(folder: Path, config: dict[str, Any], resume: bool) -> None:
+    path = folder / "config.json"
+    if not (resume and path.exists()):
+        return
+    before = json.loads(path.read_text())
+    for name, value in json.loads(json.dumps(config)).items():
+        if name not in ("version", "strategy") and before.get(name) != value:
+            raise OptionError(
+                f"run {folder} was started with other settings: {name} was {before.get(name)}, now {value}; "
+                f"repeat the first command with --resume, or name another --out"
+            )
+
+
+def _write_config(folder: Path, config: dict[str, Any]) -> None:
+    write_atomic(folder / "config.json", json.dumps(config, indent=1).encode())
+
+
+def _choose_steps(
+    learner: Learner,
+    method: Direct,
+    val: Activations | None,
+    episodes: int,
+    seed: int,
+    folder: Path,
+    progress: Progress,
+) -> tuple[Direct, Fitted]:
+    """Direct's number of steps, by accuracy on episodes of the val classes; its own default without them."""
+    begin = time.monotonic()
+    if val is None:
+        return method, Fitted(best_step=method.steps)
+    sampler = Sampler(val.data.labels, val.data.classes, way=5, shot=1, query=5, seed=VAL_SEED)
+    right = dict.fromkeys(DIRECT_STEPS, 0)
+    with progress("choosing steps on val", episodes, "episodes") as step:
+        for index in range(episodes):
+            episode = sampler.draw([index])
+            support, query = val.gather(episode.support[0]), val.gather(episode.query[0])
+            course = method.course(learner, support, episode.support_labels[0], query, 5, list(DIRECT_STEPS))
+            truth = episode.query_labels[0]
+            for steps, scores in course.items():
+                right[steps] += int((scores.argmax(-1).cpu().numpy() == truth).sum())
+            step()
+    accuracy = {steps: 100 * hits / (episodes * 25) for steps, hits in right.items()}
+    best = max(DIRECT_STEPS, key=lambda steps: accuracy[steps])
+    lines = [json.dumps({"step": s, "val_accuracy": a}) + "\n" for s, a in accuracy.items()]
+    write_atomic(folder / "metrics.jsonl", "".join(lines).encode())
+    return replace(method, steps=best), Fitted(best, accuracy[best], 0, time.monotonic() - begin)
