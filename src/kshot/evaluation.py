@@ -329,7 +329,7 @@ def head_scorer(
         support, query = torch.from_numpy(batch.support), torch.from_numpy(batch.query)
         way_labels = torch.from_numpy(batch.support_labels.copy()).to(far.device)
         way_text = text[torch.from_numpy(batch.classes).to(text.device)] if text is not None else None
-        scores: Tensor = head(_rows(far, query), _rows(near, support), way_labels, way_text)
+        scores: Tensor = head(_rows(far, query), _rows(near, support), way_labels, way_text, prepared=True)
         return scores
 
     def without_gradients(batch: Episodes) -> Tensor:

@@ -84,7 +84,9 @@ class Head(nn.Module):
         """
         return query.new_zeros(())
 
-    def forward(self, query: Tensor, support: Tensor, labels: Tensor, text: Tensor | None = None) -> Tensor:
+    def forward(
+        self, query: Tensor, support: Tensor, labels: Tensor, text: Tensor | None = None, prepared: bool = False
+    ) -> Tensor:
         """Score each query against each class of its episode.
 
         Args:
@@ -92,6 +94,7 @@ class Head(nn.Module):
             support: (E, N, T, D) embeddings, raw or prepared.
             labels: (E, N) class of each support clip, 0..way-1, in any order.
             text: (E, way, D) embeddings of the class names, for heads that need them.
+            prepared: query and support come from `prepare`; saves the time of doing it again.
 
         Returns:
             (E, Q, way), higher is closer.
@@ -105,7 +108,9 @@ class Head(nn.Module):
             query, support = _full(query), _full(support)
             text = None if text is None else _full(text)
             way = int(labels.max()) + 1 if text is None else text.shape[1]
-            return self.score(self._prepare_all(query), self._prepare_all(support), labels, text, way)
+            if not prepared:
+                query, support = self._prepare_all(query), self._prepare_all(support)
+            return self.score(query, support, labels, text, way)
 
     def _prepare_all(self, clips: Tensor) -> Tensor:
         prepared = self.prepare(clips.flatten(0, 1))

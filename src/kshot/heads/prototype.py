@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from kshot.heads.base import Head
-from kshot.heads.formulas import class_means, cosine, pool
+from kshot.heads.formulas import class_means, pool, unit
 
 
 class Prototype(Head):
@@ -26,4 +26,5 @@ class Prototype(Head):
         return pool(clips)
 
     def score(self, query: Tensor, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> Tensor:
-        return self.scale * cosine(query.squeeze(2), class_means(support.squeeze(2), labels, way))
+        # A prepared query has unit length already.
+        return self.scale * query.squeeze(2) @ unit(class_means(support.squeeze(2), labels, way)).mT
