@@ -203,7 +203,7 @@ def _fingerprint(
 
     def digest(name: str) -> str:
         value = weights[name].contiguous()
-        data = memoryview(value.reshape(-1).numpy())
+        data = value.reshape(-1).numpy().data
         return f"{name} {tuple(value.shape)} {hashlib.sha256(data).hexdigest()}"
 
     text, vision = config.text_config, config.vision_config

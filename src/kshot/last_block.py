@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-CHUNK = 16 * 2**20  # bytes of tokens worked on at once on a CPU: stays in its last-level cache
+CHUNK = {"cpu": 4 * 2**20, "cuda": 256 * 2**20}  # bytes of tokens worked on at once: a CPU's stay in its cache
 
 
 def exact(block: nn.Module) -> bool:
@@ -118,9 +118,9 @@ class _Attend(torch.autograd.Function):
 
 
 def _chunks(n: Tensor, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
-    """Slices of the rows with their tokens in `dtype`; a CPU converts into one buffer that stays in its cache."""
-    rows, size = len(n), n[0].numel() * dtype.itemsize if len(n) else 1
-    step = max(1, CHUNK // size) if n.device.type == "cpu" else rows
+    """Slices of the rows with their tokens in `dtype`, converted where need be into one buffer used again."""
+    rows = len(n)
+    step = max(1, CHUNK.get(n.device.type, CHUNK["cuda"]) // max(1, n[:1].numel() * dtype.itemsize))
     buffer = None if n.dtype == dtype else n.new_empty(min(step, rows), *n.shape[1:], dtype=dtype)
     for start in range(0, rows, step):
         part = slice(start, min(start + step, rows))

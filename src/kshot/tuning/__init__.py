@@ -90,7 +90,11 @@ def unfreeze(weights: Iterable[nn.Parameter]) -> None:
 
 def towers(backbone: Backbone, tower: str) -> list[Tower]:
     """The towers that the option `tower` names: "image", "text" or "both"."""
-    known = {"image": [backbone.image], "text": [backbone.text], "both": [backbone.image, backbone.text]}
+    known: dict[str, list[Tower]] = {
+        "image": [backbone.image],
+        "text": [backbone.text],
+        "both": [backbone.image, backbone.text],
+    }
     if tower not in known:
         raise unknown("tower", tower, known)
     return known[tower]
