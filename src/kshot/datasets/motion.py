@@ -193,7 +193,13 @@ ACTIONS: dict[str, Action] = {
         yaw=58,
     ),
     "clap": _again("train", _stand(arms=(55, 48, 75, 10)), _stand(arms=(55, 5, 80, -28)), yaw=15),
-    "swing the arms in circles": _again("train", *(_stand(arms=(flex, 15)) for flex in (0, 90, 180, 270)), yaw=55),
+    "swing the arms in circles": Action(
+        "train",
+        (0, 0.25, 0.5, 0.75, 1),
+        np.stack([_stand(arms=(flex, 15)) for flex in (0, 90, 180, 270, 360)]),
+        yaw=55,
+        cyclic=True,
+    ),
     "crawl": _again(
         "train",
         pose(
