@@ -309,16 +309,14 @@ class _File:
         return self._scanned(times, shown, keys, length)
 
     def _scanned(self, times: list[int | None], shown: list[int], keys: list[int], length: int) -> Scan:
-        rate = self.track.average_rate or self.track.guessed_rate or Fraction(25)
-        base = self.track.time_base or 1 / rate
+        rate, base = self._clock()
         trusted = (
             None not in times
             and len(set(times)) == len(times)
             and bool(keys)
             and keys[0] == 0
             and self.codec.name in _ONE_FRAME_A_PACKET
-            # AVI has no presentation times: with B-frames, packed ones above all, they are guesses.
-            and not (self.container.format.name == "avi" and self.codec.has_b_frames)
+            and self._timed()
         )
         if trusted:
             pts = np.array(times, dtype=np.int64)
@@ -339,6 +337,15 @@ class _File:
             height=self.codec.height,
             seconds=span if span > 0 else float(len(times) / rate),
         )
+
+    def _clock(self) -> tuple[Fraction, Fraction]:
+        """Frames a second, and seconds per unit of a timestamp."""
+        rate = self.track.average_rate or self.track.guessed_rate or Fraction(25)
+        return rate, self.track.time_base or 1 / rate
+
+    def _timed(self) -> bool:
+        """Whether timestamps are those of presentation: in AVI they are guesses where there are B-frames, packed or not."""
+        return not (self.container.format.name == "avi" and self.codec.has_b_frames)
 
     def frames(self, pick: Pick) -> tuple[np.ndarray, dict[int, Any]]:
         """The picked indices and their decoded frames, decoding as little as the file allows."""
@@ -418,14 +425,14 @@ class _File:
 
     def stream(self) -> Iterator[tuple[float, Any]]:
         """All frames with their seconds, straight from the file; nothing is scanned or held."""
-        rate = self.track.average_rate or self.track.guessed_rate or Fraction(25)
-        base = self.track.time_base or 1 / rate
+        rate, base = self._clock()
+        timed = self._timed()
         origin: int | None = None
         last = -1.0
         for index, frame in enumerate(self._decode([(0, sys.maxsize)])):
             origin = frame.pts if index == 0 else origin
             seconds = float(index / rate)
-            if frame.pts is not None and origin is not None:
+            if timed and frame.pts is not None and origin is not None:
                 seconds = float((frame.pts - origin) * base)
             last = max(seconds, last + 1e-3)  # time never runs backwards, whatever the file says
             yield last if index else 0.0, frame

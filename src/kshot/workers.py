@@ -1,0 +1,269 @@
+"""Decoding in child processes: in parallel, in order, and out of reach of a decoder that crashes or hangs.
+
+The children are plain interpreters running this module, fed through pipes. Nothing is forked, so the threads of the
+caller are safe, and the caller's main module is not run again. A child ends when its standard input does, so none
+outlives its parent, however that ended. This module imports neither torch nor anything else a child has no use for.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import selectors
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import numpy as np
+
+from kshot import video
+from kshot.errors import KshotError, OptionError, VideoError, unknown
+
+AHEAD = 32  # clips decoded before they are asked for: as many as the encoder takes at once
+_START = 60.0  # seconds for an interpreter to start, on the slowest of disks
+_LENGTH = struct.Struct("=I")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One clip to decode: the arguments of `video.read`, with a seed in place of a generator.
+
+    Attributes:
+        path: the clip.
+        frames: how many frames.
+        mode: "middle" or "random", see `video.choose`.
+        seed: of the random choice; any tuple of whole numbers, such as (seed, epoch, clip).
+        size: side of the preprocessed square frames; None for frames as they are.
+    """
+
+    path: str | os.PathLike[str]
+    frames: int = 8
+    mode: str = "middle"
+    seed: tuple[int, ...] = (0,)
+    size: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.mode not in ("middle", "random"):
+            raise unknown("frame choice", self.mode, ["middle", "random"])
+        if self.frames < 1:
+            raise OptionError(f"expected at least 1 frame a clip, found {self.frames}")
+
+    def run(self) -> np.ndarray | VideoError:
+        """Decode the clip here and now: uint8 (frames, height, width, 3), or why it cannot be read."""
+        try:
+            return video.read(self.path, self.frames, self.mode, np.random.default_rng(self.seed), self.size)
+        except VideoError as error:
+            return error
+
+
+def decode(
+    jobs: Iterable[Job], workers: int, timeout: float = 60.0, ahead: int = AHEAD
+) -> Iterator[tuple[int, np.ndarray | VideoError]]:
+    """Decode clips, yielding (position, frames or the reason why not) in the order of the jobs.
+
+    Args:
+        jobs: read as they are needed.
+        workers: child processes; 0 decodes in this one, without its protection and without the timeout.
+        timeout: seconds for one clip; its worker is then replaced and the clip counts as unreadable.
+        ahead: clips that may wait decoded, besides the one in each worker's hands.
+
+    Raises:
+        OptionError: a negative number of workers.
+        KshotError: the workers cannot be started.
+    """
+    if workers < 0:
+        raise OptionError(f"expected 0 workers or more, found {workers}")
+    if workers == 0:
+        return ((position, job.run()) for position, job in enumerate(jobs))
+    return _decode_in_children(jobs, workers, timeout, ahead)
+
+
+def _decode_in_children(
+    jobs: Iterable[Job], workers: int, timeout: float, ahead: int
+) -> Iterator[tuple[int, np.ndarray | VideoError]]:
+    children = [_Child(timeout) for _ in range(workers)]
+    idle: SimpleQueue[_Child] = SimpleQueue()
+    for child in children:
+        idle.put(child)
+
+    def run(job: Job) -> np.ndarray | VideoError:
+        child = idle.get()
+        try:
+            return child.run(job)
+        finally:
+            idle.put(child)
+
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="kshot-decode")
+    waiting: deque[Future[np.ndarray | VideoError]] = deque()
+    position = 0
+    try:
+        for job in jobs:
+            waiting.append(pool.submit(run, job))
+            if len(waiting) >= workers + ahead:
+                yield position, waiting.popleft().result()
+                position += 1
+        while waiting:
+            yield position, waiting.popleft().result()
+            position += 1
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for child in children:
+            child.stop()
+        pool.shutdown()
+        for child in children:
+            child.end()
+
+
+class _Child:
+    """A worker process as its parent sees it: started when first needed, replaced when it fails."""
+
+    def __init__(self, timeout: float) -> None:
+        self.timeout = timeout
+        self.process: subprocess.Popen[bytes] | None = None
+        self.stopped = False
+
+    def run(self, job: Job) -> np.ndarray | VideoError:
+        """Have the job done; whatever happens to the process costs this clip only."""
+        if self.process is not None and self.process.poll() is not None:
+            self.end()
+        process = self.process or self._start()
+        deadline = time.monotonic() + self.timeout
+        try:
+            _write(process.stdin, pickle.dumps((os.fspath(job.path), job.frames, job.mode, job.seed, job.size)))
+            return _receive(process.stdout, deadline)
+        except TimeoutError:
+            self.end()
+            return VideoError(f"{os.fspath(job.path)}: not decoded within {self.timeout:g} seconds, given up")
+        except (OSError, EOFError):
+            # A crashing process closes its pipes a moment before its exit code can be had.
+            return VideoError(f"{os.fspath(job.path)}: the decoder crashed ({_cause(self.end(patience=5.0))})")
+
+    def stop(self) -> None:
+        """Kill the process, for good. Another thread may be waiting for it, and sees it end."""
+        self.stopped = True
+        process = self.process
+        if process is not None:
+            process.kill()
+
+    def end(self, patience: float = 0.0) -> int:
+        """Wait, kill what still runs, and forget the process; returns its exit code (negative: a signal)."""
+        process, self.process = self.process, None
+        if process is None:
+            return 0
+        try:
+            process.wait(patience)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        with process:  # closes the pipes and waits
+            pass
+        return process.returncode
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        if self.stopped:
+            raise KshotError("decoding was stopped")
+        paths = [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
+        single = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        with tempfile.TemporaryFile() as complaints:
+            self.process = process = subprocess.Popen(
+                # -P: no file of the folder the user is in may pass for a module
+                [sys.executable, "-P", "-m", "kshot.workers", str(self.timeout)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=complaints,
+                bufsize=0,
+                pipesize=1 << 20,
+                env={**os.environ, **single, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+            )
+            if self.stopped:
+                process.kill()
+            try:
+                _read(process.stdout, 1, time.monotonic() + _START)
+            except (OSError, EOFError):
+                cause = _cause(self.end(patience=5.0))
+                complaints.seek(0)
+                said = complaints.read().decode(errors="replace").strip().splitlines()
+                raise KshotError(f"decoding workers cannot start: {said[-1] if said else cause}") from None
+        return process
+
+
+def _receive(pipe: Any, deadline: float) -> np.ndarray | VideoError:
+    """The answer to one job: a message, or a shape with the pixels behind it, read where they will stay."""
+    length = _LENGTH.unpack(_read(pipe, _LENGTH.size, deadline))[0]
+    answer = pickle.loads(_read(pipe, length, deadline))
+    if isinstance(answer, str):
+        return VideoError(answer)
+    frames = np.empty(answer, dtype=np.uint8)
+    _fill(pipe, frames.data.cast("B"), deadline)
+    return frames
+
+
+def _read(pipe: Any, length: int, deadline: float) -> bytearray:
+    data = bytearray(length)
+    _fill(pipe, memoryview(data), deadline)
+    return data
+
+
+def _fill(pipe: Any, view: memoryview, deadline: float) -> None:
+    """Read until the buffer is full; TimeoutError at the deadline, EOFError where the pipe ends."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(pipe, selectors.EVENT_READ)
+        while view:
+            if not selector.select(max(0.0, deadline - time.monotonic())):
+                raise TimeoutError
+            count = pipe.readinto(view)
+            if not count:
+                raise EOFError
+            view = view[count:]
+
+
+def _cause(code: int) -> str:
+    """What an exit code says, in words."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"
+
+
+def _write(pipe: Any, message: bytes) -> None:
+    pipe.write(_LENGTH.pack(len(message)) + message)
+
+
+def _serve(timeout: float) -> None:
+    """The child: decode what comes in on standard input until it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    jobs = os.fdopen(os.dup(0), "rb")
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # nothing that a library prints may get between the answers
+    answers.write(b"+")
+    answers.flush()
+    while header := jobs.read(_LENGTH.size):
+        path, frames, mode, seed, size = pickle.loads(jobs.read(_LENGTH.unpack(header)[0]))
+        signal.alarm(int(min(timeout, 1e6)) + 5)  # the kernel ends a decoder that hangs after the parent is gone
+        try:
+            result = Job(path, frames, mode, seed, size).run()
+        except Exception as error:  # a fault of ours must cost one clip, too
+            result = VideoError(f"{path}: {type(error).__name__}: {error}")
+        signal.alarm(0)
+        if isinstance(result, VideoError):
+            _write(answers, pickle.dumps(str(result)))
+        else:
+            _write(answers, pickle.dumps(result.shape))
+            answers.write(np.ascontiguousarray(result).data.cast("B"))
+        answers.flush()
+
+
+if __name__ == "__main__":
+    _serve(float(sys.argv[1]))
