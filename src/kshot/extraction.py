@@ -282,7 +282,8 @@ def default_workers(jobs: int) -> int:
 
 def decode(jobs: Sequence[workers.Job], count: int, timeout: float) -> Iterator[tuple[int, Array | VideoError]]:
     """`workers.decode` over the jobs, in order."""
-    return workers.decode(jobs, workers=count, timeout=timeout)
+    decoded: Iterator[tuple[int, Array | VideoError]] = workers.decode(jobs, workers=count, timeout=timeout)
+    return decoded
 
 
 def workers_job(path: Path, frames: int, size: int) -> workers.Job:

@@ -23,6 +23,7 @@ from kshot.fit import Fitted, Schedule, fit, save
 from kshot.learner import Learner
 from kshot.progress import Progress, quiet
 from kshot.store import disk, write_atomic
+from kshot.strategies import get_strategy
 from kshot.strategies.base import Strategy
 from kshot.strategies.direct import Direct
 
@@ -44,6 +45,10 @@ class Trained:
     val_accuracy: float | None
     seconds: float
 
+    def report(self) -> dict[str, Any]:
+        """What `kshot train --json` prints."""
+        return asdict(self) | {"run": str(self.run), "seconds": round(self.seconds, 3)}
+
 
 def train(
     data: str | Path | Dataset,
@@ -53,6 +58,9 @@ def train(
     layers: str | int | None = None,
     backbone: str | Path | Backbone = "kshot-tiny",
     head: str | None = None,
+    way: int = 5,
+    shot: int = 1,
+    query: int = 5,
     strategy_options: Mapping[str, Any] | None = None,
     tuning_options: Mapping[str, Any] | None = None,
     head_options: Mapping[str, Any] | None = None,
@@ -89,10 +97,11 @@ def train(
         tuning: "partial" or "full". layers: what partial tunes; see `kshot.tuning.partial`.
         backbone: name, folder or loaded Backbone.
         head: the head that scores episodes, "prototype" by default.
+        way, shot, query: shape of the training episodes of "meta", and of the val episodes of every strategy.
         strategy_options, tuning_options, head_options: options of each by name.
         steps, lr, optimizer, schedule, weight_decay, warmup, accumulate, clip, val_every, patience: see
             `kshot.fit.Schedule`.
-        val_episodes: episodes of a look at the val classes, of the strategy's way, shot and query.
+        val_episodes: episodes of a look at the val classes.
         select: which classes choose the best weights: "val", or "none" for the last ones. Never "test".
         seed: of batches and new weights.
         frames, prompts, store, stored_only, device, precision: as in `extract` and `evaluate`.
@@ -112,8 +121,9 @@ def train(
             f"the best weights are chosen on val classes only, found select='{select}': "
             f"choosing on test or base classes would make every figure worthless; use val or none"
         )
-    rate = {"lr": lr} if strategy == "direct" else {}
-    method = get_strategy(strategy, **rate | dict(strategy_options or {}))
+    shape: dict[str, Any] = {"way": way, "shot": shot, "query": query}
+    implied = {"meta": shape, "direct": {"lr": lr}}.get(strategy, {})
+    method = get_strategy(strategy, **implied | dict(strategy_options or {}))
     if method.learns_from == "nothing":
         raise OptionError(f"strategy '{strategy}' trains nothing: run `kshot evaluate` without --adapted")
     plan = Schedule(
@@ -131,10 +141,12 @@ def train(
     spine = backbone if isinstance(backbone, backbones.Backbone) else backbones.load(backbone, device, precision)
     torch.manual_seed(seed)  # new weights of heads and adapters
     learner = Learner.build(spine, tuning, options, head or method.default_head, head_options)
-    shape = _episode_shape(method)
-    for part in (base, val):
-        if part is not None and (part is val or strategy == "meta"):
-            Sampler(part.labels, part.classes, **shape)  # refuses impossible episodes before anything is decoded
+    # Impossible episodes are refused here, before anything is decoded. Few val classes make val episodes narrower.
+    val_shape = shape | ({"way": min(way, len(val.classes))} if val is not None else {})
+    if base is not None and strategy == "meta":
+        Sampler(base.labels, base.classes, **shape)
+    if val is not None:
+        Sampler(val.labels, val.classes, **val_shape)
 
     def activations(part: Dataset) -> Activations:
         assert learner.cut is not None and learner.backbone is not None
@@ -159,7 +171,7 @@ def train(
         "schedule": asdict(plan),
         "frames": frames,
         "prompts": list(prompts),
-        "val_episodes": val_episodes,
+        "val_episodes": {**val_shape, "episodes": val_episodes, "seed": VAL_SEED},
         "select": select if val is not None else "none",
         "data": loaded.name,
         "base_classes": list(base.classes) if base is not None else [],
@@ -173,7 +185,7 @@ def train(
         folder.mkdir(parents=True, exist_ok=True)
         _write_config(folder, config)
         if isinstance(method, Direct):
-            method, fitted = _choose_steps(learner, method, val_part, val_episodes, seed, folder, progress)
+            method, fitted = _choose_steps(learner, method, val_part, val_shape, val_episodes, folder, progress)
             config["strategy"]["options"] = asdict(method)
         else:
             assert base_part is not None
@@ -184,7 +196,7 @@ def train(
             def validate() -> float:
                 assert val_part is not None
                 learner.head.eval()
-                result = score(learner, val_part, episodes=val_episodes, seed=VAL_SEED, prompts=prompts, **shape)
+                result = score(learner, val_part, episodes=val_episodes, seed=VAL_SEED, prompts=prompts, **val_shape)
                 learner.head.train()
                 return result.accuracy
 
@@ -227,12 +239,6 @@ def _splits(data: Dataset, method: Strategy, select: str) -> tuple[Dataset | Non
     return base, val
 
 
-def _episode_shape(method: Strategy) -> dict[str, Any]:
-    """Way, shot and query of the val episodes: the strategy's own, the field's 5-way 1-shot otherwise."""
-    defaults = {"way": 5, "shot": 1, "query": 5}
-    return {name: getattr(method, name, value) for name, value in defaults.items()}
-
-
 def _refuse_occupied(folder: Path, resume: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise OptionError(f"--out {folder} is a file; name a folder")
@@ -264,8 +270,8 @@ def _choose_steps(
     learner: Learner,
     method: Direct,
     val: Activations | None,
+    shape: dict[str, Any],
     episodes: int,
-    seed: int,
     folder: Path,
     progress: Progress,
 ) -> tuple[Direct, Fitted]:
@@ -273,18 +279,19 @@ def _choose_steps(
     begin = time.monotonic()
     if val is None:
         return method, Fitted(best_step=method.steps)
-    sampler = Sampler(val.data.labels, val.data.classes, way=5, shot=1, query=5, seed=VAL_SEED)
+    sampler = Sampler(val.data.labels, val.data.classes, seed=VAL_SEED, **shape)
+    way, queries = shape["way"], shape["way"] * shape["query"]
     right = dict.fromkeys(DIRECT_STEPS, 0)
     with progress("choosing steps on val", episodes, "episodes") as step:
         for index in range(episodes):
             episode = sampler.draw([index])
             support, query = val.gather(episode.support[0]), val.gather(episode.query[0])
-            course = method.course(learner, support, episode.support_labels[0], query, 5, list(DIRECT_STEPS))
+            course = method.course(learner, support, episode.support_labels[0], query, way, list(DIRECT_STEPS))
             truth = episode.query_labels[0]
             for steps, scores in course.items():
                 right[steps] += int((scores.argmax(-1).cpu().numpy() == truth).sum())
             step()
-    accuracy = {steps: 100 * hits / (episodes * 25) for steps, hits in right.items()}
+    accuracy = {steps: 100 * hits / (episodes * queries) for steps, hits in right.items()}
     best = max(DIRECT_STEPS, key=lambda steps: accuracy[steps])
     lines = [json.dumps({"step": s, "val_accuracy": a}) + "\n" for s, a in accuracy.items()]
     write_atomic(folder / "metrics.jsonl", "".join(lines).encode())

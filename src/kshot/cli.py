@@ -1,0 +1,324 @@
+"""The command line: a thin coat. Each command calls one public function with the same argument names."""
+
+from __future__ import annotations
+
+import ast
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import kshot
+from kshot.errors import KshotError, OptionError
+from kshot.progress import Progress, bars, quiet
+
+app = typer.Typer(
+    name="kshot",
+    help="Teach a video model new actions from a handful of clips. Start with: kshot demo",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+DATA = Annotated[str, typer.Argument(help="motion, motion:16, a folder of class folders, a CSV, or CSV?column=value")]
+BACKBONE = Annotated[str, typer.Option(help="kshot-tiny, a folder in transformers format, or a hub id")]
+STORE = Annotated[Path | None, typer.Option(help="folder of stored activations; $KSHOT_HOME/store by default")]
+STORED_ONLY = Annotated[bool, typer.Option("--stored-only", help="never open a video")]
+FRAMES = Annotated[int, typer.Option(help="frames a clip")]
+DEVICE = Annotated[str, typer.Option(help="cpu, cuda, cuda:N or auto")]
+PRECISION = Annotated[str, typer.Option(help="float32, bfloat16 or float16")]
+SEED = Annotated[int, typer.Option(help="names the draws; the same seed gives the same table")]
+JSON = Annotated[bool, typer.Option("--json", help="print one JSON object on stdout and nothing else there")]
+WAY = Annotated[int, typer.Option(help="classes an episode")]
+SHOT = Annotated[int, typer.Option(help="support clips a class")]
+QUERY = Annotated[int, typer.Option(help="query clips a class")]
+PROMPT = Annotated[list[str] | None, typer.Option(help="template of class texts with one {}; may be repeated")]
+
+
+HEAD_OPTION = Annotated[list[str] | None, typer.Option(help="NAME=VALUE of the head; may be repeated")]
+TUNING_OPTION = Annotated[list[str] | None, typer.Option(help="NAME=VALUE of the tuning; may be repeated")]
+STRATEGY_OPTION = Annotated[list[str] | None, typer.Option(help="NAME=VALUE of the strategy; may be repeated")]
+
+# Newer releases of typer carry their own click; this is the class of wrong options in either.
+_USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="print the version and stop", is_eager=True)] = False,
+) -> None:
+    if version:
+        typer.echo(f"kshot {kshot.__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def extract(
+    data: DATA,
+    backbone: BACKBONE = "kshot-tiny",
+    cut: Annotated[str, typer.Option(help="last, frames, embedding or a block's number")] = "last",
+    store: STORE = None,
+    frames: FRAMES = 8,
+    dtype: Annotated[str, typer.Option(help="float16 or float32, as stored")] = "float16",
+    device: DEVICE = "cpu",
+    precision: PRECISION = "float32",
+    workers: Annotated[int | None, typer.Option(help="decoding processes; one a core by default")] = None,
+    timeout: Annotated[float, typer.Option(help="seconds until a clip counts as unreadable")] = 60.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print clips, bytes and time; store nothing")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="exit with 1 if a clip could not be read")] = False,
+    as_json: JSON = False,
+) -> None:
+    """Store the activations of every clip, once. A stopped run goes on where it was.
+
+    Example: kshot extract clips.csv --backbone openai/clip-vit-base-patch16 --dry-run
+    """
+    from kshot import extraction
+
+    shared: dict[str, Any] = {"cut": cut, "store": store, "frames": frames, "dtype": dtype}
+    shared |= {"device": device, "precision": precision, "workers": workers}
+    if dry_run:
+        _print(extraction.estimate(data, backbone, **shared), as_json, _tell_estimate)
+        return
+    done = extraction.extract(data, backbone, **shared, timeout=timeout, check=True, progress=_progress(as_json))
+    report = done.report()
+    _print(report, as_json, _tell_extraction)
+    if strict and report["unreadable"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def train(
+    data: DATA,
+    out: Annotated[Path, typer.Option(help="the run folder to write")],
+    strategy: Annotated[str, typer.Option(help="meta, finetune or direct")] = "meta",
+    tuning: Annotated[str, typer.Option(help="partial or full")] = "partial",
+    layers: Annotated[str | None, typer.Option(help="partial: proj, block, block+ln_post+proj, or last k")] = None,
+    backbone: BACKBONE = "kshot-tiny",
+    head: Annotated[str | None, typer.Option(help="the head that scores episodes")] = None,
+    way: WAY = 5,
+    shot: SHOT = 1,
+    query: QUERY = 5,
+    strategy_option: STRATEGY_OPTION = None,
+    tuning_option: TUNING_OPTION = None,
+    head_option: HEAD_OPTION = None,
+    steps: Annotated[int, typer.Option(help="optimiser steps")] = 400,
+    lr: Annotated[float, typer.Option(help="learning rate")] = 1e-3,
+    optimizer: Annotated[str, typer.Option(help="adam, adamw or sgd")] = "adam",
+    schedule: Annotated[str, typer.Option(help="cosine or constant")] = "cosine",
+    weight_decay: Annotated[float, typer.Option(help="weight decay")] = 0.0,
+    warmup: Annotated[int, typer.Option(help="steps of linear warm-up")] = 0,
+    accumulate: Annotated[int, typer.Option(help="batches or episodes a step")] = 1,
+    clip: Annotated[float, typer.Option(help="largest gradient norm, 0 for none")] = 0.0,
+    val_every: Annotated[int, typer.Option(help="steps between looks at the val classes")] = 50,
+    val_episodes: Annotated[int, typer.Option(help="episodes of a look")] = 500,
+    patience: Annotated[int, typer.Option(help="looks without a gain until the end, 0 for never")] = 0,
+    select: Annotated[str, typer.Option(help="classes that choose the best weights: val, or none")] = "val",
+    seed: SEED = 0,
+    frames: FRAMES = 8,
+    prompt: PROMPT = None,
+    store: STORE = None,
+    stored_only: STORED_ONLY = False,
+    device: DEVICE = "cpu",
+    precision: PRECISION = "float32",
+    resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --out")] = False,
+    as_json: JSON = False,
+) -> None:
+    """Adapt a backbone to the base classes of a data set. Ctrl-C is safe: --resume goes on.
+
+    Example: kshot train motion --strategy meta --tuning partial --out runs/meta
+    """
+    from kshot.training import train as run
+
+    chosen: dict[str, Any] = {"prompts": prompt} if prompt else {}
+    trained = run(
+        data, out, strategy, tuning, layers, backbone, head, way, shot, query,
+        _pairs(strategy_option), _pairs(tuning_option), _pairs(head_option),
+        steps=steps, lr=lr, optimizer=optimizer, schedule=schedule, weight_decay=weight_decay, warmup=warmup,
+        accumulate=accumulate, clip=clip, val_every=val_every, val_episodes=val_episodes, patience=patience,
+        select=select, seed=seed, frames=frames, store=store, stored_only=stored_only, device=device,
+        precision=precision, resume=resume, progress=_progress(as_json), **chosen,
+    )  # fmt: skip
+    _print(trained.report(), as_json, _tell_training)
+
+
+@app.command()
+def evaluate(
+    data: Annotated[str | None, typer.Argument(help="as in extract; leave out with --features")] = None,
+    backbone: Annotated[str | None, typer.Option(help="as in extract; the adapted run's by default")] = None,
+    adapted: Annotated[Path | None, typer.Option(help="a run folder of kshot train")] = None,
+    features: Annotated[Path | None, typer.Option(help="ready-made features, .npz")] = None,
+    head: Annotated[str | None, typer.Option(help="prototype by default, or the adapted run's")] = None,
+    head_option: HEAD_OPTION = None,
+    way: WAY = 5,
+    shot: SHOT = 1,
+    query: QUERY = 5,
+    episodes: Annotated[int, typer.Option(help="random episodes")] = 10_000,
+    seed: SEED = 0,
+    split: Annotated[str, typer.Option(help="test (novel), val, train (base) or all")] = "test",
+    shared_group: Annotated[bool, typer.Option(help="a query may share its source with a support clip")] = True,
+    center: Annotated[bool, typer.Option("--center", help="subtract the mean of the clips evaluated")] = False,
+    prompt: PROMPT = None,
+    frames: Annotated[int | None, typer.Option(help="frames a clip; 8, or as the run was trained")] = None,
+    store: STORE = None,
+    stored_only: STORED_ONLY = False,
+    device: DEVICE = "cpu",
+    precision: PRECISION = "float32",
+    out: Annotated[Path | None, typer.Option(help="also write the whole result, every episode, as JSON")] = None,
+    as_json: JSON = False,
+) -> None:
+    """Few-shot accuracy over random episodes, with its 95 % interval.
+
+    Example: kshot evaluate motion --adapted runs/meta --shot 5 --json
+    """
+    from kshot.evaluation import evaluate as run
+
+    chosen: dict[str, Any] = {"prompts": prompt} if prompt else {}
+    result = run(
+        data, backbone, adapted, features, head, _pairs(head_option), way, shot, query, episodes, seed, split,
+        shared_group, center, frames=frames, store=store, stored_only=stored_only, device=device,
+        precision=precision, out=out, progress=_progress(as_json), **chosen,
+    )  # fmt: skip
+    _print(result.summary(), as_json, _tell_result)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="folder for runs, results and report.html")] = Path("demo"),
+    seed: SEED = 0,
+    as_json: JSON = False,
+) -> None:
+    """Everything, offline, in minutes: drawn clips, every strategy, one table and a report."""
+    from kshot.demo import demo as run
+
+    report = run(out, seed, progress=_progress(as_json))
+    _print(report, as_json, _tell_demo)
+
+
+@app.command()
+def verify(
+    store: Annotated[Path, typer.Argument(help="a store folder, as given to --store")],
+    heal: Annotated[bool, typer.Option("--heal", help="remove damaged shards; extract writes them again")] = False,
+    as_json: JSON = False,
+) -> None:
+    """Check every shard of a store against its sha256. Exits with 2 if one is damaged."""
+    from kshot.store import verify as run
+
+    report = run(store, heal)
+    _print(report, as_json, _tell_verification)
+    if report["damaged"] and not report["healed"]:
+        raise typer.Exit(2)
+
+
+def main() -> None:
+    """Entry point: a KshotError or a wrong option is one line on stderr and exit code 2."""
+    try:
+        code = app(standalone_mode=False)
+    except KshotError as error:
+        code = _fail(str(error))
+    except _USAGE_ERROR as error:
+        command = error.ctx.command_path if error.ctx else "kshot"  # type: ignore[attr-defined]
+        code = _fail(f"{error.format_message()} Try '{command} --help'.")  # type: ignore[attr-defined]
+    except typer.Abort:
+        code = 130
+    except KeyboardInterrupt:
+        print("kshot: stopped; what was done is kept, the same command goes on (train: with --resume)", file=sys.stderr)
+        code = 130
+    except BrokenPipeError:
+        code = 0
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str) -> int:
+    print("kshot: " + " ".join(message.split()), file=sys.stderr)
+    return 2
+
+
+def _progress(as_json: bool) -> Progress:
+    return bars if sys.stderr.isatty() else quiet
+
+
+def _pairs(options: list[str] | None) -> dict[str, Any]:
+    """NAME=VALUE texts as a dictionary; values are Python literals where they read as one, else text."""
+    pairs: dict[str, Any] = {}
+    for option in options or []:
+        name, equals, value = option.partition("=")
+        if not equals or not name:
+            raise OptionError(f"an option reads NAME=VALUE, found '{option}'")
+        try:
+            pairs[name.replace("-", "_")] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            pairs[name.replace("-", "_")] = value
+    return pairs
+
+
+def _print(values: dict[str, Any], as_json: bool, tell: Callable[[dict[str, Any]], None]) -> None:
+    if as_json:
+        print(json.dumps(values, default=str))
+    else:
+        tell(values)
+
+
+def _tell_unreadable(unreadable: dict[str, str]) -> None:
+    for reason in list(unreadable.values())[:20]:
+        print(f"unreadable: {reason}", file=sys.stderr)
+    if len(unreadable) > 20:
+        print(f"and {len(unreadable) - 20} more; --json lists all", file=sys.stderr)
+
+
+def _tell_estimate(values: dict[str, Any]) -> None:
+    typer.echo(
+        f"{values['data']}: {values['clips']} clips, {values['stored']} stored already\n"
+        f"disk: {values['bytes'] / 1e6:,.1f} MB in all, {values['bytes_to_write'] / 1e6:,.1f} MB to write "
+        f"to {values['store']}\n"
+        f"time: about {values['seconds']:,.0f} s (measured on {values['measured_on']} clips: "
+        f"{values['seconds_decode'] * 1000:.1f} ms decoding, {values['seconds_encode'] * 1000:.1f} ms encoding a clip)"
+    )
+    _tell_unreadable(values["unreadable"])
+
+
+def _tell_extraction(values: dict[str, Any]) -> None:
+    typer.echo(
+        f"{values['clips']} clips of {values['data']} at cut {values['cut']} in {values['store']}: "
+        f"{values['stored_now']} stored now in {values['seconds']:.1f} s, {len(values['unreadable'])} unreadable"
+    )
+    _tell_unreadable(values["unreadable"])
+
+
+def _tell_training(values: dict[str, Any]) -> None:
+    val = values["val_accuracy"]
+    chosen = f"val accuracy {val:.1f} % at step {values['best_step']}" if val is not None else "no val classes"
+    typer.echo(
+        f"{values['run']}: {values['weights']:,} trained weights, {chosen}, {values['seconds']:.1f} s\n"
+        f"next: kshot evaluate DATA --adapted {values['run']}"
+    )
+
+
+def _tell_result(values: dict[str, Any]) -> None:
+    typer.echo(
+        f"{values['accuracy']:.2f} % +- {values['ci95']:.2f}  ({values['way']}-way {values['shot']}-shot, "
+        f"{values['query']} queries, {values['episodes']:,} episodes, seed {values['seed']}, split {values['split']}, "
+        f"{values['clips']} clips, head {values['head']}, {values['backbone']}, {values['seconds']:.1f} s)"
+    )
+    width = max(map(len, values["per_class"]))
+    for name, accuracy in sorted(values["per_class"].items(), key=lambda item: -item[1]):
+        typer.echo(f"  {name:<{width}}  {accuracy:5.1f} %")
+    _tell_unreadable(values["unreadable"])
+
+
+def _tell_demo(values: dict[str, Any]) -> None:
+    typer.echo(values["table"])
+    typer.echo(f"\n{values['next_steps']}")
+
+
+def _tell_verification(values: dict[str, Any]) -> None:
+    typer.echo(f"{values['shards']} shards in {values['store']}: {len(values['damaged'])} damaged")
+    for path, fault in values["damaged"].items():
+        typer.echo(f"  {path}: {fault}{' (removed; extract again)' if values['healed'] else ''}")
+
+
+if __name__ == "__main__":
+    main()
