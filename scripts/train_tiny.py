@@ -22,6 +22,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import math
 import multiprocessing
 import time
 from collections import Counter
@@ -32,6 +33,7 @@ import av
 import numpy as np
 import torch
 import torch.nn.functional as F
+import transformers
 from PIL import Image, ImageFilter
 from tokenizers.pre_tokenizers import ByteLevel
 from torch import nn
@@ -491,7 +493,8 @@ def plot(metrics: Path, picture: Path) -> None:
             right.plot(*zip(*line, strict=True), marker="o", markersize=3, label=label)
     right.axhline(20, color="grey", linewidth=0.8, linestyle=":")
     right.set(xlabel="minutes", ylabel="motion, 5-way 1-shot (%)", ylim=(0, 100))
-    right.legend(frameon=False)
+    if right.lines[1:]:
+        right.legend(frameon=False)
     for axis in (left, right):
         axis.spines[["top", "right"]].set_visible(False)
     plt.tight_layout()
@@ -518,8 +521,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def train(a: argparse.Namespace) -> None:
+    transformers.utils.logging.disable_progress_bar()
     a.out.mkdir(parents=True, exist_ok=True)
     metrics, checkpoint = a.out / "metrics.jsonl", a.out / "checkpoint.pt"
+    metrics.touch()
     pool = Pool(a.out / "pool", a.seed, a.chunks, a.processes)
     tokenizer = train_tokenizer([text for says in pool.captions if says for text in says])
     clips = read_clips(a.clips) if a.clips else None
@@ -561,7 +566,7 @@ def train(a: argparse.Namespace) -> None:
         began = time.monotonic()
         rng = np.random.default_rng([a.seed, 99, step])
         speaking = progress() > a.captions_from
-        decay = 0.5 * (1 + np.cos(np.pi * progress())) * min(1, (step + 1) / 300)
+        decay = 0.5 * (1 + math.cos(math.pi * progress())) * min(1, (step + 1) / 300)
         optimizer.param_groups[0]["lr"] = a.rate * decay * (0.5 if speaking else 1)
         optimizer.param_groups[1]["lr"] = a.rate * (1 - progress()) / (1 - a.captions_from) if speaking else 0.0
 
