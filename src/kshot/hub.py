@@ -31,21 +31,21 @@ def resolve(name: str | Path, allow_bin: bool = False) -> Path:
 
     Args:
         name: a folder, `kshot-tiny`, a short name such as `ViT-B/16`, or a hub id, `owner/name` or
-            `owner/name@revision`. An existing folder wins over a hub id of the same spelling.
+            `owner/name@revision`. An existing folder wins over a hub id of the same spelling, not over `kshot-tiny`.
         allow_bin: also take weights that exist only as `pytorch_model.bin`.
 
     Raises:
         CheckpointError: nothing there, or the hub cannot be reached or refuses; names the ways out.
     """
     text = str(name)
-    folder = Path(text).expanduser()
-    if folder.is_dir():
-        return folder
     if text == BUNDLED:
         bundled = Path(__file__).parent / "weights" / BUNDLED
         if not bundled.is_dir():
             raise CheckpointError(f"the bundled backbone '{BUNDLED}' is not in this installation: reinstall kshot")
         return bundled
+    folder = Path(text).expanduser()
+    if text and folder.is_dir():
+        return folder
     repository, _, revision = ALIASES.get(text, text).partition("@")
     if isinstance(name, Path) or folder.is_absolute() or text[:1] in ".~" or not _ID.fullmatch(repository):
         raise CheckpointError(

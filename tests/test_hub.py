@@ -1,0 +1,230 @@
+"""Fetching from a hub that runs here: a local server speaks its API, the client runs in processes of its own, because
+huggingface_hub reads its environment when it is imported."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+
+from kshot import hub
+from kshot.errors import CheckpointError
+from tiny import random_clip
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+WAYS_OUT = "or give a local folder in transformers format, or use the bundled 'kshot-tiny'"
+
+
+class Hub(ThreadingHTTPServer):
+    """Serves one repository, `someone/clip`, as the hub does; counts requests and can be told to misbehave."""
+
+    daemon_threads = True
+
+    def __init__(self, files: dict[str, bytes]):
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.files = files
+        self.requests: list[str] = []
+        self.status = 0  # answered instead, if set
+        self.silent = False  # accepts, never answers
+        self.cut: str | None = None  # this file breaks off in the middle
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Hub
+    protocol_version = "HTTP/1.1"
+
+    def do_HEAD(self) -> None:
+        self.do_GET(body=False)
+
+    def do_GET(self, body: bool = True) -> None:
+        hub, path = self.server, unquote(self.path.split("?")[0])
+        hub.requests.append(f"{self.command} {path}")
+        if hub.silent:
+            time.sleep(3)
+            self.close_connection = True
+        elif hub.status:
+            self._send(hub.status, b'{"error": "no"}', {}, body)
+        elif path == "/api/models/someone/clip/revision/main":
+            siblings = [{"rfilename": name} for name in [*hub.files, "README.md", "flax_model.msgpack"]]
+            self._send(200, json.dumps({"id": "someone/clip", "sha": COMMIT, "siblings": siblings}).encode(), {}, body)
+        elif path.startswith("/someone/clip/resolve/main/") and (name := path.rsplit("/", 1)[1]) in hub.files:
+            data = hub.files[name]
+            headers = {"ETag": f'"{hashlib.sha256(data).hexdigest()}"', "X-Repo-Commit": COMMIT}
+            self._send(200, data, headers, body, cut=name == hub.cut)
+        else:
+            self._send(404, b"{}", {"X-Error-Code": "RepoNotFound" if "/api/" in path else "EntryNotFound"}, body)
+
+    def _send(self, status: int, data: bytes, headers: dict[str, str], body: bool, cut: bool = False) -> None:
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(data))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if body:
+            self.wfile.write(data[: len(data) // 2] if cut else data)
+        self.close_connection = cut
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    folder = random_clip(tmp_path_factory.mktemp("remote"))
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+@pytest.fixture
+def server(files: dict[str, bytes]) -> Iterator[Hub]:
+    running = Hub(dict(files))
+    thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield running
+    running.shutdown()
+    running.server_close()
+    thread.join()
+
+
+RESOLVE = "print(hub.resolve(sys.argv[1], allow_bin=len(sys.argv) > 2))"
+
+
+def client(server: Hub, cache: Path, *arguments: str, code: str = RESOLVE) -> tuple[str, str]:
+    """(stdout, error message) of a process of its own that runs `code`; anything else on stderr fails the test."""
+    prelude = "import sys\nfrom kshot import hub\nfrom kshot.errors import KshotError\n"
+    guarded = f"{prelude}try:\n    {code}\nexcept KshotError as error:\n    sys.exit(str(error))"
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
+    environment |= {"HF_ENDPOINT": server.address, "HF_HOME": str(cache), "NO_PROXY": "127.0.0.1"}
+    done = subprocess.run(
+        [sys.executable, "-c", guarded, *arguments], capture_output=True, text=True, timeout=100, env=environment
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    assert len(done.stderr.splitlines()) == done.returncode, done.stderr
+    return done.stdout.strip(), done.stderr.strip()
+
+
+def test_a_hub_id_loads_and_loads_again_without_the_hub(server: Hub, tmp_path: Path) -> None:
+    from kshot import backbone
+
+    code = "from kshot import backbone; print(backbone.load(sys.argv[1]).fingerprint)"
+    fingerprint, error = client(server, tmp_path, "someone/clip", code=code)
+    assert (len(fingerprint), error) == (64, "")
+    asked = [request for request in server.requests if request.startswith("GET /someone")]
+    assert sorted(Path(request).name for request in asked) == sorted(server.files)  # no README, no other framework
+    assert asked[-1].endswith("model.safetensors")
+
+    server.requests.clear()
+    server.status = 500
+    folder, error = client(server, tmp_path, "someone/clip")
+    assert error == ""
+    assert backbone.load(folder).fingerprint == fingerprint
+    assert server.requests == []
+
+
+def test_a_file_that_broke_off_is_fetched_again(server: Hub, tmp_path: Path) -> None:
+    server.cut = "model.safetensors"
+    out, error = client(server, tmp_path, "someone/clip")
+    assert (out, error.endswith(WAYS_OUT)) == ("", True)
+    server.cut = None
+    folder, error = client(server, tmp_path, "someone/clip")
+    assert error == ""
+    assert (Path(folder) / "model.safetensors").read_bytes() == server.files["model.safetensors"]
+
+
+def test_shards_that_are_not_all_there_are_not_taken_for_whole(server: Hub, tmp_path: Path) -> None:
+    index = {"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}
+    server.files["model.safetensors.index.json"] = json.dumps(index).encode()
+    server.files["model-1.safetensors"] = server.files.pop("model.safetensors")
+    _, error = client(server, tmp_path, "someone/clip")  # the second shard does not exist yet
+    assert "cannot be fetched (the hub answered 404" in error
+    server.files["model-2.safetensors"] = b"x"
+    folder, error = client(server, tmp_path, "someone/clip")
+    assert error == ""
+    assert {"model-1.safetensors", "model-2.safetensors", "tokenizer.json"} <= {f.name for f in Path(folder).iterdir()}
+
+
+@pytest.mark.parametrize(
+    "status, name, reason",
+    [
+        (0, "someone/else", "the hub answered 404: no such repository or revision"),
+        (401, "someone/clip", "the hub answered 401: no such repository, or it asks for a login"),
+        (403, "someone/clip", "the hub answered 403: no such repository, or it asks for a login"),
+        (503, "someone/clip", "the hub answered 503"),
+    ],
+)
+def test_a_hub_that_refuses_is_one_line_with_the_ways_out(
+    server: Hub, tmp_path: Path, status: int, name: str, reason: str
+) -> None:
+    server.status = status
+    start = time.monotonic()
+    out, error = client(server, tmp_path, name)
+    assert out == ""
+    assert error.startswith(f"the weights of '{name}' are neither a folder here nor in the cache and cannot be fetched")
+    assert f"({reason}" in error
+    assert error.endswith(WAYS_OUT)
+    assert time.monotonic() - start < 30
+
+
+def test_a_hub_that_is_gone_or_never_answers_is_noticed_soon(server: Hub, tmp_path: Path) -> None:
+    server.silent = True
+    start = time.monotonic()
+    out, error = client(server, tmp_path, "someone/clip", code=f"hub.TIMEOUT = 0.3; {RESOLVE}")
+    assert (out, error.endswith(WAYS_OUT)) == ("", True)
+    assert "timed out" in error
+
+    server.server_close()
+    out, error = client(server, tmp_path, "someone/clip")
+    assert (out, error.endswith(WAYS_OUT)) == ("", True)
+    assert "refused" in error
+    assert time.monotonic() - start < 60
+
+
+def test_a_hub_that_has_only_pickles_is_refused_until_allowed(server: Hub, tmp_path: Path) -> None:
+    server.files["pytorch_model.bin"] = server.files.pop("model.safetensors")
+    _, error = client(server, tmp_path, "someone/clip")
+    assert "'someone/clip' offers its weights only as pytorch_model.bin, a pickle: expected model.safetensors" in error
+    assert not any(request.startswith("GET /someone") for request in server.requests)
+    folder, error = client(server, tmp_path, "someone/clip", "allow")
+    assert error == ""
+    assert (Path(folder) / "pytorch_model.bin").is_file()
+
+
+def test_a_repository_that_is_no_clip_is_refused_before_any_download(server: Hub, tmp_path: Path) -> None:
+    del server.files["model.safetensors"]
+    assert "the repository has no model.safetensors" in client(server, tmp_path, "someone/clip")[1]
+    del server.files["config.json"]
+    assert "the repository has no config.json" in client(server, tmp_path, "someone/clip")[1]
+    assert not any(request.startswith("GET /someone") for request in server.requests)
+
+
+@pytest.mark.parametrize("name", ["/no/such/folder", "./nowhere", "~/nowhere-at-all", "a/b/c", "", "two words"])
+def test_names_that_can_only_be_folders_never_reach_the_hub(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "_fetch", lambda *_: pytest.fail("asked the hub"))
+    with pytest.raises(CheckpointError, match=r"no backbone folder at '.*give a folder .* a hub id .* 'kshot-tiny'"):
+        hub.resolve(name)
+    with pytest.raises(CheckpointError, match="no backbone folder"):
+        hub.resolve(Path("nowhere"))
+
+
+def test_folders_come_first_and_short_names_stand_for_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str]] = []
+    monkeypatch.setattr(
+        hub, "_cached", lambda repository, revision, _: asked.append((repository, revision)) or tmp_path
+    )
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "someone" / "clip").mkdir(parents=True)
+    assert hub.resolve("someone/clip") == Path("someone/clip")
+    assert hub.resolve("ViT-B/16") == hub.resolve("someone/else@refs/pr/1") == tmp_path
+    assert asked == [("openai/clip-vit-base-patch16", "main"), ("someone/else", "refs/pr/1")]
