@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 Step = Callable[..., None]
 """`step(done=1, note="")`: moves a bar on by `done` units and may change its note."""
@@ -22,9 +23,44 @@ def quiet(title: str, total: float, unit: str) -> Iterator[Step]:
     yield step
 
 
-@contextmanager
-def bars(title: str, total: float, unit: str) -> Iterator[Step]:
-    """Shows a bar on stderr: title, done / total, rate, time left and a note (loss, accuracy ...)."""
+class Bars:
+    """Shows bars on stderr: title, done / total, rate, time left and a note (loss, accuracy ...).
+
+    Bars opened while another is open appear below it and go away when they are done.
+    """
+
+    def __init__(self) -> None:
+        self._screen: Any = None
+        self._open = 0
+
+    @contextmanager
+    def __call__(self, title: str, total: float, unit: str) -> Iterator[Step]:
+        if self._screen is None:
+            self._screen = _screen()
+            self._screen.start()
+        screen, self._open = self._screen, self._open + 1
+        task = screen.add_task(title, total=total, unit=unit, rate="", note="")
+
+        def step(done: float = 1, note: str = "") -> None:
+            bar = screen.tasks[screen.task_ids.index(task)]
+            rate = f"{bar.speed:.3g}/s" if bar.speed else ""
+            screen.update(task, advance=done, rate=rate, note=note or bar.fields["note"])
+
+        try:
+            yield step
+        finally:
+            self._open -= 1
+            if self._open:
+                screen.remove_task(task)
+            else:
+                screen.stop()
+                self._screen = None
+
+
+bars = Bars()
+
+
+def _screen() -> Any:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -39,12 +75,4 @@ def bars(title: str, total: float, unit: str) -> Iterator[Step]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=Console(stderr=True), refresh_per_second=4) as progress:
-        task = progress.add_task(title, total=total, unit=unit, rate="", note="")
-
-        def step(done: float = 1, note: str = "") -> None:
-            speed = progress.tasks[0].speed
-            rate = f"{speed:.3g}/s" if speed else ""
-            progress.update(task, advance=done, rate=rate, note=note or progress.tasks[0].fields["note"])
-
-        yield step
+    return Progress(*columns, console=Console(stderr=True), refresh_per_second=4)

@@ -16,7 +16,7 @@ from kshot import datasets, runs
 from kshot.backbone import PROMPTS
 from kshot.datasets import Dataset
 from kshot.episodes import Sampler
-from kshot.errors import DataError, OptionError
+from kshot.errors import CheckpointError, DataError, OptionError
 from kshot.evaluation import class_texts, machine, score
 from kshot.extraction import Activations, extract
 from kshot.fit import Fitted, Schedule, fit, save
@@ -178,6 +178,8 @@ def train(
         "val_classes": list(val.classes) if val is not None else [],
     }
     _same_settings(folder, config, resume)
+    if (done := _finished(folder)) is not None:
+        return done
     base_part = activations(base) if base is not None else None
     val_part = activations(val) if val is not None else None
 
@@ -260,6 +262,22 @@ def _same_settings(folder: Path, config: dict[str, Any], resume: bool) -> None:
                 f"run {folder} was started with other settings: {name} was {before.get(name)}, now {value}; "
                 f"repeat the first command with --resume, or name another --out"
             )
+
+
+def _finished(folder: Path) -> Trained | None:
+    """What a run came to that has ended already."""
+    try:
+        result = runs.read(folder).config["result"]
+    except CheckpointError:
+        return None
+    return Trained(
+        folder,
+        result["trained_parameters"],
+        result["best_step"],
+        result["steps"],
+        result["val_accuracy"],
+        result["training_seconds"],
+    )
 
 
 def _write_config(folder: Path, config: dict[str, Any]) -> None:

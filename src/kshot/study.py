@@ -1,0 +1,434 @@
+"""A study: a grid of data x backbone x row x seed, each row a strategy, tuning and head, at several shots.
+
+    DIR/study.json                the settings, and every finished row with its cost
+    DIR/rows/<id>/row.json        one row: finished, or failed with its reason; written last
+    DIR/rows/<id>/run/            its run folder, where something was trained
+    DIR/rows/<id>/<k>-shot.json   its results, every episode included
+    DIR/table.csv, table.md       the summary over seeds
+
+Rows share stores, finished rows are never run again, and one row's failure does not stop the others. Comparison is
+paired: every row of a seed is scored on the same episodes.
+"""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import io
+import itertools
+import json
+import re
+import tomllib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+import kshot
+from kshot import backbone as backbones
+from kshot import datasets, runs
+from kshot.backbone import PROMPTS, Backbone
+from kshot.datasets import Dataset
+from kshot.errors import DataError, KshotError, OptionError, unknown
+from kshot.evaluation import Result, evaluate, interval, machine
+from kshot.progress import Progress, quiet
+from kshot.store import disk, write_atomic
+from kshot.strategies import get_strategy
+from kshot.training import train
+
+Made = TypeVar("Made")
+
+SHIPPED = Path(__file__).parent / "studies"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method of a study. In a file, lists in `tuning`, `layers` and `head` are crossed into several rows.
+
+    name: what tables call it. strategy, tuning, layers, head: as in `kshot.train`. *_options: of each by name.
+    train: further arguments of `kshot.train`. episodes: test episodes where they differ from the study's, for
+    strategies that learn inside each. train_shot: shot of training episodes, 0 for the same as at test.
+    """
+
+    name: str
+    strategy: str = "frozen"
+    tuning: str = "partial"
+    layers: str | int | None = None
+    head: str | None = None
+    strategy_options: dict[str, Any] = field(default_factory=dict)
+    tuning_options: dict[str, Any] = field(default_factory=dict)
+    head_options: dict[str, Any] = field(default_factory=dict)
+    train: dict[str, Any] = field(default_factory=dict)
+    episodes: int | None = None
+    train_shot: int = 1
+
+
+@dataclass(frozen=True)
+class Study:
+    """The settings of a study; see `read` for its file."""
+
+    title: str
+    rows: tuple[Row, ...]
+    data: tuple[str, ...] = ("motion",)
+    backbone: tuple[str, ...] = ("kshot-tiny",)
+    shots: tuple[int, ...] = (1, 5)
+    seeds: tuple[int, ...] = (0,)
+    way: int = 5
+    query: int = 5
+    episodes: int = 10_000
+    frames: int = 8
+    split: str = "test"
+    baseline: str = ""
+    shared_group: bool = True
+    center: bool = False
+    prompts: tuple[str, ...] = PROMPTS
+    train: dict[str, Any] = field(default_factory=dict)
+    about: str = ""
+
+
+def read(source: str | Path) -> Study:
+    """A study from a TOML file or by the name of one that ships ("quick", "paper", "heads").
+
+    Raises:
+        OptionError: no such study, a key that does not exist (with its line), or a value of the wrong kind.
+    """
+    path = Path(source)
+    shipped = {file.stem: file for file in SHIPPED.glob("*.toml")}
+    if str(source) in shipped:
+        path = shipped[str(source)]
+    elif not path.is_file():
+        raise unknown("study", source, sorted(shipped)) if path.suffix != ".toml" else OptionError(f"no file {path}")
+    text = path.read_text("utf-8")
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise OptionError(f"{path} is not TOML: {error}") from None
+    rows = table.pop("row", [])
+    _check(path, text, table, {f.name for f in fields(Study)} - {"rows"}, "a study")
+    if not isinstance(rows, list) or not rows:
+        raise OptionError(f"{path} has no rows: add at least one [[row]] with a name and a strategy")
+    made: list[Row] = []
+    for row in rows:
+        _check(path, text, row, {f.name for f in fields(Row)}, "a row")
+        made += _crossed(path, row)
+    names = [row.name for row in made]
+    if len(set(names)) < len(names):
+        raise OptionError(f"{path}: two rows are called '{max(names, key=names.count)}'; give each its own name")
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
+    for name in ("data", "backbone", "prompts"):
+        if isinstance(values.get(name), str):
+            values[name] = (values[name],)
+    study = _typed(path, Study, {"title": path.stem, "rows": tuple(made), **values})
+    if study.baseline and study.baseline not in names:
+        raise OptionError(f"{path}: {unknown('baseline', study.baseline, names)}")
+    return study
+
+
+def run(
+    study: str | Path | Study,
+    out: str | Path,
+    data: Sequence[str | Dataset] = (),
+    backbone: Sequence[str | Backbone] = (),
+    seeds: Sequence[int] = (),
+    episodes: int | None = None,
+    store: str | Path | None = None,
+    device: str = "cpu",
+    precision: str = "float32",
+    progress: Progress = quiet,
+) -> dict[str, Any]:
+    """Runs what is not finished of a study and returns what `DIR/study.json` holds.
+
+    Args:
+        study: a name, file or Study.
+        out: the study's folder, DIR.
+        data, backbone, seeds, episodes: in place of the study's own, where given.
+        store, device, precision: as in `kshot.extract`.
+        progress: how to show progress, of the whole grid and of the row at work.
+
+    Raises:
+        KshotError: the study cannot start as asked; failures of single rows are recorded instead.
+    """
+    plan = study if isinstance(study, Study) else read(study)
+    folder = Path(out)
+    sets = {str(d) if isinstance(d, str) else d.name: d for d in (data or plan.data)}
+    spines = {str(b) if isinstance(b, str) else b.name: b for b in (backbone or plan.backbone)}
+    seeds, shown = tuple(seeds or plan.seeds), episodes or plan.episodes
+    settings = json.loads(json.dumps(asdict(plan) | {
+        "data": list(sets), "backbone": list(spines), "seeds": seeds, "episodes": shown,
+    }))  # fmt: skip
+    _claim(folder, settings)
+    grid = list(itertools.product(sets.items(), spines.items(), seeds, plan.rows))
+    rows: list[dict[str, Any]] = []
+    loaded: dict[str, Dataset | Backbone] = {}
+    with progress(plan.title, len(grid), "rows") as step:
+        for (data_name, source), (spine_name, spine), seed, row in grid:
+            where = folder / "rows" / _slug(data_name, spine_name, row.name, f"seed{seed}")
+            record = _finished(where / "row.json")
+            if record is None:
+                step(0, row.name)
+                if data_name not in loaded:
+                    loaded[data_name] = datasets.load(source)
+                if spine_name not in loaded:
+                    loaded[spine_name] = (
+                        spine if isinstance(spine, Backbone) else backbones.load(spine, device, precision)
+                    )
+                record = {"data": data_name, "backbone": spine_name, "seed": seed, **asdict(row)}
+                try:
+                    record |= _run_row(
+                        plan, row, loaded[data_name], loaded[spine_name], seed, shown, where, store, progress
+                    )
+                except KshotError as error:
+                    record["error"] = str(error)
+                with disk(where):
+                    where.mkdir(parents=True, exist_ok=True)
+                    write_atomic(where / "row.json", json.dumps(record, indent=1).encode())
+            rows.append(record | {"folder": str(where.relative_to(folder))})
+            step()
+    report = {
+        "title": plan.title,
+        "version": kshot.__version__,
+        "date": datetime.date.today().isoformat(),
+        "settings": settings,
+        "machine": machine(),
+        "rows": rows,
+        "summary": summarise(folder, rows, plan.baseline),
+    }
+    with disk(folder):
+        write_atomic(folder / "study.json", json.dumps(report, indent=1).encode())
+        write_atomic(folder / "table.md", as_markdown(report).encode())
+        write_atomic(folder / "table.csv", as_csv(report).encode())
+    return report
+
+
+def summarise(folder: Path, rows: list[dict[str, Any]], baseline: str) -> list[dict[str, Any]]:
+    """One line for each data, backbone, row and shot, over its seeds.
+
+    accuracy, ci95: mean of the seeds and its interval over all their episodes. difference, difference_ci95: to the
+    baseline on the same episodes. agree: seeds whose difference has the sign of the mean. Costs are means.
+    """
+    lines = []
+    keys = dict.fromkeys((r["data"], r["backbone"], r["name"]) for r in rows)
+    for data, spine, name in keys:
+        mine = [r for r in rows if (r["data"], r["backbone"], r["name"]) == (data, spine, name)]
+        good = [r for r in mine if "error" not in r]
+        for shot in dict.fromkeys(shot for r in good for shot in r["results"]):
+            base = [r for r in rows if (r["data"], r["backbone"], r["name"]) == (data, spine, baseline)]
+            line = {"data": data, "backbone": spine, "name": name, "shot": int(shot), "seeds": len(good)}
+            line |= _over_seeds(folder, good, base, shot)
+            line |= {
+                cost: float(np.mean([r[cost] for r in good]))
+                for cost in ("trained_parameters", "training_seconds", "evaluation_seconds")
+            }
+            lines.append(line | {k: good[0][k] for k in ("strategy", "tuning", "layers", "head")})
+        if not good:
+            lines.append({"data": data, "backbone": spine, "name": name, "error": mine[0]["error"]})
+    return lines
+
+
+def _over_seeds(folder: Path, rows: list[dict[str, Any]], base: list[dict[str, Any]], shot: str) -> dict[str, Any]:
+    against = {r["seed"]: r for r in base if "error" not in r}
+    values, differences, agree = [], [], []
+    for row in rows:
+        mine = _episodes(folder, row, shot)
+        values.append(mine)
+        if row["seed"] in against and row["name"] != against[row["seed"]]["name"]:
+            other = _episodes(folder, against[row["seed"]], shot)
+            count = min(len(mine), len(other))
+            differences.append(mine[:count] - other[:count])
+            agree.append(float(differences[-1].mean()))
+    every = np.concatenate(values)
+    line: dict[str, Any] = {"accuracy": float(every.mean()), "ci95": interval(every), "episodes": len(values[0])}
+    if differences:
+        joined = np.concatenate(differences)
+        mean = float(joined.mean())
+        line |= {"difference": mean, "difference_ci95": interval(joined)}
+        line |= {"agree": sum(np.sign(d) == np.sign(mean) for d in agree).item()}
+    return line
+
+
+def _episodes(folder: Path, row: dict[str, Any], shot: str) -> Any:
+    path = folder / row["folder"] / f"{shot}-shot.json"
+    return np.array(json.loads(path.read_text())["episode_accuracy"])
+
+
+def as_markdown(report: dict[str, Any]) -> str:
+    """The summary as Markdown tables, one for each data set and backbone."""
+    settings, parts = report["settings"], [f"# {report['title']}\n"]
+    parts.append(
+        f"{report['date']}, kshot {report['version']}: {settings['way']}-way, {settings['query']} queries a class, "
+        f"split {settings['split']}, {settings['episodes']:,} episodes a seed, "
+        f"seeds {', '.join(map(str, settings['seeds']))}."
+        + (f" Differences are to {settings['baseline']} on the same episodes." if settings["baseline"] else "")
+        + "\n"
+    )
+    for data, spine in dict.fromkeys((line["data"], line["backbone"]) for line in report["summary"]):
+        lines = [line for line in report["summary"] if (line["data"], line["backbone"]) == (data, spine)]
+        shots = sorted({line["shot"] for line in lines if "shot" in line})
+        parts.append(f"\n## {data}, {spine}\n")
+        head = ["method", *(f"{s}-shot, % | difference" for s in shots), "trained weights", "training, s"]
+        parts.append(f"| {' | '.join(head)} |\n|{' --- |' * (3 + 2 * len(shots))}".replace("\n|", "\n|"))
+        for name in dict.fromkeys(line["name"] for line in lines):
+            own = {line.get("shot"): line for line in lines if line["name"] == name}
+            if None in own:
+                parts.append(f"| {name} | failed: {own[None]['error']} |")
+                continue
+            cells = []
+            for shot in shots:
+                line = own[shot]
+                note = "" if line["episodes"] == settings["episodes"] else f" (first {line['episodes']:,} episodes)"
+                cells.append(f"{line['accuracy']:.1f} ± {line['ci95']:.1f}{note}")
+                cells.append(_difference(line, len(settings["seeds"])))
+            first = own[shots[0]]
+            cost = [f"{first['trained_parameters']:,.0f}", f"{first['training_seconds']:.1f}"]
+            parts.append(f"| {' | '.join([name, *cells, *cost])} |")
+    return "\n".join(parts) + "\n"
+
+
+def _difference(line: dict[str, Any], seeds: int) -> str:
+    if "difference" not in line:
+        return ""
+    agree = f", {line['agree']} of {line['seeds']} seeds" if seeds > 1 else ""
+    return f"{line['difference']:+.1f} ± {line['difference_ci95']:.1f}{agree}"
+
+
+def as_csv(report: dict[str, Any]) -> str:
+    """The summary as CSV."""
+    names = list(dict.fromkeys(name for line in report["summary"] for name in line))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(report["summary"])
+    return text.getvalue()
+
+
+def _run_row(
+    plan: Study,
+    row: Row,
+    data: Any,
+    spine: Any,
+    seed: int,
+    episodes: int,
+    where: Path,
+    store: str | Path | None,
+    progress: Progress,
+) -> dict[str, Any]:
+    strategy = get_strategy(row.strategy, **row.strategy_options)
+    learns = strategy.learns_from != "nothing"
+    record: dict[str, Any] = {"results": {}, "training_seconds": 0.0, "trained_parameters": 0}
+    seconds = 0.0
+    for shot in plan.shots:
+        adapted = None
+        if learns:
+            folder = where / ("run" if row.train_shot else f"run-{shot}-shot")
+            arguments: dict[str, Any] = {
+                "way": plan.way, "shot": row.train_shot or shot, "query": plan.query, "frames": plan.frames,
+                "prompts": plan.prompts, "seed": seed, "store": store, **plan.train, **row.train,
+            }  # fmt: skip
+            train(
+                data, folder, row.strategy, row.tuning, row.layers, spine, row.head,
+                strategy_options=row.strategy_options, tuning_options=row.tuning_options,
+                head_options=row.head_options, resume=folder.exists(), progress=progress, **arguments,
+            )  # fmt: skip
+            adapted = runs.read(folder)
+            record["training_seconds"] = adapted.config["result"]["training_seconds"]
+            record["trained_parameters"] = adapted.config["result"]["trained_parameters"]
+            record["val_accuracy"] = adapted.config["result"]["val_accuracy"]
+        result: Result = evaluate(
+            data, spine, adapted.folder if adapted else None,
+            head=row.head or (None if learns else strategy.default_head), head_options=row.head_options, way=plan.way,
+            shot=shot, query=plan.query, episodes=min(episodes, row.episodes or episodes), seed=seed, split=plan.split,
+            shared_group=plan.shared_group, center=plan.center, prompts=plan.prompts, frames=plan.frames, store=store,
+            progress=progress,
+        )  # fmt: skip
+        result.strategy = row.strategy
+        with disk(where):
+            where.mkdir(parents=True, exist_ok=True)
+            result.save(where / f"{shot}-shot.json")
+        seconds += result.seconds
+        short = result.summary()
+        record["results"][str(shot)] = {k: short[k] for k in ("accuracy", "ci95", "episodes", "per_class", "confusion")}
+        record |= {"head": result.head, "clips": result.clips, "fingerprint": result.fingerprint}
+    return record | {"evaluation_seconds": round(seconds, 3)}
+
+
+def _claim(folder: Path, settings: dict[str, Any]) -> None:
+    """Marks the folder as this study's, or refuses one that holds something else."""
+    path = folder / "settings.json"
+    if folder.exists() and not folder.is_dir():
+        raise OptionError(f"--out {folder} is a file; name a folder")
+    if folder.exists() and any(folder.iterdir()) and not path.exists():
+        raise OptionError(f"--out {folder} is not empty and holds no study; name another folder")
+    if path.exists():
+        before = json.loads(path.read_text())
+        changed = [name for name in settings if before.get(name) != settings[name]]
+        if changed:
+            raise OptionError(
+                f"{folder} holds a study with other settings ({', '.join(changed)} differ); name another --out"
+            )
+    with disk(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, json.dumps(settings, indent=1).encode())
+
+
+def _finished(path: Path) -> dict[str, Any] | None:
+    """A row's record, unless it is missing, torn or of a failure, which is tried again."""
+    try:
+        record: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return None if "error" in record else record
+
+
+def load(folder: str | Path) -> dict[str, Any]:
+    """What `run` wrote to a study's folder.
+
+    Raises:
+        DataError: no finished study there.
+    """
+    path = Path(folder) / "study.json"
+    try:
+        report: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{folder} holds no finished study: expected study.json, as `kshot study` writes") from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is damaged ({error}); run the study again, finished rows are kept") from None
+    return report
+
+
+def _crossed(path: Path, row: dict[str, Any]) -> list[Row]:
+    """The rows of one [[row]], lists in tuning, layers and head crossed and named after what differs."""
+    if not isinstance(row.get("name"), str):
+        raise OptionError(f"{path}: every [[row]] needs a name")
+    lists = {k: row[k] for k in ("tuning", "layers", "head") if isinstance(row.get(k), list)}
+    made = []
+    for values in itertools.product(*lists.values()):
+        chosen = dict(zip(lists, values, strict=True))
+        name = ", ".join([row["name"], *map(str, values)])
+        made.append(_typed(path, Row, {**row, **chosen, "name": name}))
+    return made
+
+
+def _typed(path: Path, kind: type[Made], values: dict[str, Any]) -> Made:
+    """`kind(**values)`, its fields checked to have the types they declare."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(kind).validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise OptionError(f"{path}: {place}: {first['msg'].lower()}, found {first['input']!r}") from None
+
+
+def _check(path: Path, text: str, table: dict[str, Any], known: set[str], what: str) -> None:
+    for key in table:
+        if key not in known:
+            found = re.search(rf"^\s*\[*{re.escape(key)}\b", text, re.MULTILINE)
+            line = text[: found.end()].count("\n") + 1 if found else "?"
+            raise OptionError(f"{path}, line {line}: {unknown(f'key of {what}', key, sorted(known))}")
+
+
+def _slug(*names: str) -> str:
+    return "-".join(re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") for name in names)
