@@ -13,6 +13,10 @@ __all__ = ["HEADS", "Head", "get_head", "options"]
 
 HEADS: dict[str, str] = {
     "prototype": "kshot.heads.prototype:Prototype",
+    "nearest": "kshot.heads.nearest:Nearest",
+    "otam": "kshot.heads.otam:OTAM",
+    "bimhm": "kshot.heads.bimhm:BiMHM",
+    "trx": "kshot.heads.trx:TRX",
     "text": "kshot.heads.text:Text",
     "fusion": "kshot.heads.fusion:Fusion",
 }

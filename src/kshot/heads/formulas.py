@@ -67,3 +67,22 @@ def held_out_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Mean cross-entropy of each episode: (E, N, way), (E, N) -> (E,). What leave-one-out choices compare."""
     losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
     return losses.view(labels.shape).mean(dim=1)
+
+
+def by_class(x: Tensor, labels: Tensor, way: int) -> tuple[Tensor, Tensor]:
+    """Support clips in a row for each class: (E, N, ...), (E, N) -> (E, way, S, ...), (E, way, S).
+
+    S is the size of the largest class. The second tensor says which places hold a clip; a smaller class is
+    filled up with the first clip of the episode.
+    """
+    episodes, clips = labels.shape
+    shots = clips // way
+    if shots * way == clips and bool((labels == torch.arange(clips, device=labels.device) // shots).all()):
+        return x.view(episodes, way, shots, *x.shape[2:]), labels.new_ones(episodes, way, shots, dtype=torch.bool)
+    member = F.one_hot(labels, way)
+    rank = member.cumsum(dim=1).gather(2, labels[:, :, None])[:, :, 0] - 1
+    shots = int(rank.max()) + 1
+    episode = torch.arange(episodes, device=labels.device)[:, None]
+    index = labels.new_zeros(episodes, way, shots)
+    index[episode, labels, rank] = torch.arange(clips, device=labels.device)
+    return x[episode[:, :, None], index], torch.arange(shots, device=labels.device) < member.sum(dim=1)[:, :, None]

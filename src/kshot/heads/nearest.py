@@ -1,0 +1,30 @@
+"""Nearest neighbour: the class of the support clip that points most in the direction of the query."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from kshot.heads.base import Head
+from kshot.heads.formulas import cosine, pool
+
+
+class Nearest(Head):
+    """Cosine with the closest support clip of each class (Cover and Hart, IEEE Trans. Inf. Theory 1967).
+
+    A clip is the mean of its frames. With one shot this equals the prototype head. A prepared clip is (1, D).
+
+    Args:
+        scale: factor on the cosine, -1..1, before a softmax.
+    """
+
+    def __init__(self, scale: float = 20.0) -> None:
+        super().__init__()
+        self.scale = scale
+
+    def prepare(self, clips: Tensor, text: Tensor | None = None) -> Tensor:
+        return pool(clips)
+
+    def score(self, query: Tensor, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> Tensor:
+        similar = cosine(query.squeeze(2), support.squeeze(2))
+        closest = similar.new_full((*similar.shape[:2], way), -1.0)
+        return self.scale * closest.scatter_reduce(2, labels[:, None].expand_as(similar), similar, "amax")

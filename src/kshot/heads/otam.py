@@ -1,0 +1,52 @@
+"""OTAM: how cheaply the frames of two clips can be walked through in order, side by side."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from kshot.errors import OptionError
+from kshot.heads.alignment import FrameHead, Shots
+from kshot.heads.formulas import soft_min
+
+
+class OTAM(FrameHead):
+    """Ordered temporal alignment (Cao et al., CVPR 2020, arXiv 1906.11415).
+
+    Soft dynamic time warping over frame distances, free to enter and to leave the support clip at any frame,
+    averaged over nothing: the sum of both directions, query along support and support along query.
+
+    Args:
+        smooth: softness of the minimum (lambda); 0.5 in CLIP-FSAR, 0.1 in the first public baseline.
+        shots, scale: see `FrameHead`.
+    """
+
+    def __init__(self, smooth: float = 0.5, shots: Shots = "features", scale: float = 1.0) -> None:
+        super().__init__(shots, scale)
+        if not smooth > 0:
+            raise OptionError(f"smooth softens the minimum: expected a number above 0, found {smooth!r}")
+        self.smooth = smooth
+
+    def distance(self, frames: Tensor) -> Tensor:
+        return align(frames, self.smooth) + align(frames.transpose(0, 1), self.smooth)
+
+
+def align(frames: Tensor, smooth: float) -> Tensor:
+    """Cost of the best soft path that takes every row in order: (T, S, ...) -> (...).
+
+    The table has a column of zeros on either side, where a path waits before it enters and after it has left.
+    A cell of a middle column is reached from the column before alone, so a column is one step on all rows;
+    only the first real column and the padding at the end are also reached from the row above.
+    """
+    waiting = torch.zeros_like(frames[0, 0])
+    first = [frames[0, 0]]
+    for row in frames[1:, 0]:
+        first.append(row + soft_min(waiting, first[-1], waiting, smooth=smooth))
+    column = torch.stack(first)
+    for along in range(1, frames.shape[1]):
+        top = column[:1] + frames[:1, along]
+        column = torch.cat([top, frames[1:, along] + soft_min(column[:-1], column[1:], smooth=smooth)])
+    left = column[0]
+    for above, beside in zip(column[:-1], column[1:], strict=True):
+        left = soft_min(above, left, beside, smooth=smooth)
+    return left

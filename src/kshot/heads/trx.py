@@ -1,0 +1,161 @@
+"""TRX: a query is compared with what its ordered pairs and triples of frames find among those of a class."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kshot.errors import OptionError
+from kshot.heads.base import Head
+from kshot.heads.formulas import by_class
+
+
+class TRX(Head):
+    """Temporal-relational cross-transformer (Perrett et al., CVPR 2021, arXiv 2101.06184).
+
+    Every ordered tuple of frames has a key and a value, linear in its frames. Each tuple of the query attends
+    to all tuples of a class, and the score is minus the squared distance between the values it has and finds,
+    averaged over its tuples and over tuple sizes.
+
+    Tuples are never formed here. A linear map of a tuple is a sum of one part a frame, so `prepare` maps the
+    frames of a clip once, and `RelationOfTuples` gets every product between tuples from products between parts.
+
+    A prepared clip is (T, 2 * sum(sizes) * width): each frame's key parts and value parts, size after size.
+
+    Args:
+        dim: channels of the embeddings.
+        width: channels of keys and values.
+        sizes: frames in a tuple.
+        dropout: on the frames, in training.
+    """
+
+    learns = True
+
+    def __init__(self, dim: int = 512, width: int = 1152, sizes: Sequence[int] = (2, 3), dropout: float = 0.1) -> None:
+        super().__init__()
+        if not sizes or min(sizes) < 1:
+            raise OptionError(f"sizes counts the frames of a tuple: expected such as (2, 3), found {sizes!r}")
+        self.dim = dim
+        self.relations = nn.ModuleList(Relation(dim, width, size) for size in sizes)
+        self.dropout = nn.Dropout(dropout)
+
+    def prepare(self, clips: Tensor, text: Tensor | None = None) -> Tensor:
+        frames, channels = clips.shape[1:]
+        if channels == sum(self.lengths(frames)):
+            return clips
+        if channels != self.dim:
+            raise OptionError(
+                f"this head was made for {self.dim} channels, found {channels}: make it with dim={channels}"
+            )
+        clips = self.dropout(clips + positions(frames, channels).to(clips))
+        return torch.cat([relation.prepare(clips) for relation in self.relations], dim=-1)
+
+    def lengths(self, frames: int) -> list[int]:
+        return [relation.length(frames) for relation in self.relations]
+
+    def score(self, query: Tensor, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> Tensor:
+        support, present = by_class(support, labels, way)
+        lengths = self.lengths(query.shape[2])
+        parts = zip(query.split(lengths, dim=-1), support.split(lengths, dim=-1), strict=True)
+        distances = [relation(*both, present) for relation, both in zip(self.relations, parts, strict=True)]
+        return -torch.stack(distances).mean(dim=0)
+
+
+class Relation(nn.Module):
+    """Attention between the tuples of one size.
+
+    Further letters in shapes: P = T * size parts of a clip, U tuples, S shots of a class, W width.
+    """
+
+    def __init__(self, dim: int, width: int, size: int) -> None:
+        super().__init__()
+        self.size, self.width = size, width
+        self.keys = nn.Linear(size * dim, width)
+        # Attention weights sum to one, so a bias would be the same in what a tuple has and in what it finds.
+        self.values = nn.Linear(size * dim, width, bias=False)
+        self.norm = nn.LayerNorm(width)
+
+    def length(self, frames: int) -> int:
+        """Numbers a frame that `prepare` gives: parts of keys and values, and its share of what is known of tuples."""
+        return 2 * self.size * self.width + math.ceil((math.comb(frames, self.size) + 1) / frames)
+
+    def prepare(self, clips: Tensor) -> Tensor:
+        """All that concerns one clip: (n, T, D) -> (n, T, length).
+
+        What each frame gives to a key and to a value at each place in a tuple, and behind it two things that
+        take products within the clip: the spread over channels of every key, and how long its values are.
+        """
+        (n, frames, dim), tuples = clips.shape, incidence(clips.shape[1], self.size).to(clips)
+        keys, values = (
+            torch.stack([F.linear(clips, place) for place in layer.weight.split(dim, dim=1)], dim=2)
+            for layer in (self.keys, self.values)
+        )
+        keys = keys + self.keys.bias / self.size
+        keys = keys - keys.mean(dim=-1, keepdim=True)
+        key_parts, value_parts = keys.flatten(1, 2), values.flatten(1, 2)
+        squares = ((tuples @ (key_parts @ key_parts.mT)) * tuples).sum(dim=-1)
+        spread = (squares / self.width + self.norm.eps).sqrt()
+        lengths = ((tuples @ (value_parts @ value_parts.mT)) * tuples).sum(dim=(1, 2))
+        known = torch.cat([spread, lengths[:, None]], dim=1)
+        known = F.pad(known, (0, -known.shape[1] % frames)).view(n, frames, -1)
+        return torch.cat([(keys * self.norm.weight).flatten(2), values.flatten(2), known], dim=2)
+
+    def forward(self, query: Tensor, support: Tensor, present: Tensor) -> Tensor:
+        """Mean squared distance between what tuples have and what they find in each class: (E, Q, way).
+
+        Args:
+            query: (E, Q, T, length) and support: (E, way, S, T, length), prepared.
+            present: (E, way, S), which places of the support hold a clip.
+        """
+        (queries, frames), (episodes, way, shots) = query.shape[1:3], present.shape
+        tuples = incidence(frames, self.size).to(query)
+        query_keys, query_values, query_spread, query_squares = self.unpack(query, len(tuples))
+        keys, values, spread, _ = self.unpack(support.flatten(1, 2), len(tuples))
+        table = (episodes, queries, tuples.shape[1], way * shots, -1)
+
+        # Attention of each tuple of a query over all tuples of a class: (E, Q, U, way * S, U).
+        logits = (tuples @ (query_keys @ keys.mT).view(table).flatten(3)).unflatten(3, (way * shots, -1)) @ tuples.mT
+        shifted = (keys @ self.norm.bias).view(episodes, way * shots, -1) @ tuples.mT
+        logits = logits / query_spread[..., None, None] + shifted[:, None, None]
+        logits = logits / (spread * math.sqrt(self.width))[:, None, None]
+        if not present.all():
+            logits = logits.masked_fill(~present.flatten(1)[:, None, None, :, None], -math.inf)
+        weights = logits.unflatten(3, (way, shots)).flatten(4).softmax(dim=-1).view_as(logits)
+
+        # |own - found|^2 summed over tuples, where found weighs the parts of a class: (E, Q, U, way, S * P).
+        weights = (weights @ tuples).unflatten(3, (way, shots)).flatten(4)
+        pooled = (tuples.mT @ weights.flatten(3)).view(table)
+        cross = ((query_values @ values.mT).view(table) * pooled).sum(dim=(2, 4)).unflatten(2, (way, shots)).sum(dim=3)
+        values = values.view(episodes, way, -1, self.width)
+        weights = weights.permute(0, 3, 1, 2, 4).flatten(2, 3)  # (E, way, Q * U, S * P)
+        squares = (weights * (weights @ (values @ values.mT))).sum(dim=-1).view(episodes, way, queries, -1).sum(dim=-1)
+        return (query_squares - 2 * cross + squares.mT) / len(tuples)
+
+    def unpack(self, clips: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Parts of keys and of values (E, C * P, W), spread of each key (E, C, U), squared length of values (E, C, 1)."""
+        parts = self.size * self.width
+        keys, values, known = clips.split((parts, parts, clips.shape[-1] - 2 * parts), dim=-1)
+        keys, values = (x.reshape(len(x), -1, self.width) for x in (keys, values))
+        known = known.flatten(2)
+        return keys, values, known[..., :count], known[..., count : count + 1]
+
+
+def incidence(frames: int, size: int) -> Tensor:
+    """Which parts make up which tuple: (U, frames * size) of 0 and 1, for tuples of frames in their order."""
+    if size > frames:
+        raise OptionError(f"tuples of {size} frames need clips of at least {size} frames, found {frames}")
+    chosen = torch.tensor(list(itertools.combinations(range(frames), size)))
+    parts = chosen * size + torch.arange(size)
+    return torch.zeros(len(chosen), frames * size).scatter_(1, parts, 1.0)
+
+
+def positions(frames: int, channels: int) -> Tensor:
+    """Sinusoids that tell frames apart by their place (Vaswani et al., NeurIPS 2017), a tenth as strong: (T, D)."""
+    place = torch.arange(frames)[:, None]
+    angle = place * torch.exp(torch.arange(0, channels, 2) * (-math.log(10000.0) / channels))
+    return 0.1 * torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)[:, :channels]
