@@ -43,7 +43,7 @@ from kshot import drawing
 from kshot.datasets import motion
 from kshot.drawing import ANGLES, BODY, JOINTS, MIRROR_JOINTS
 
-SIZE, PATCH, WIDTH, DEPTH, HEADS, EMBED = 64, 8, 96, 5, 3, 96
+SIZE, PATCH, WIDTH, DEPTH, HEADS, EMBED = 64, 8, 96, 5, 6, 96
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 POSES_A_CHUNK, VIEWS = 1000, 2
 """A pose is drawn twice, as another person in another place seen by another camera."""
@@ -377,7 +377,7 @@ def dense_losses(
     grid = SIZE // PATCH
     cell = (seen.clamp(0, 1 - 1e-4) * grid).long()
     cell = cell[..., 1] * grid + cell[..., 0]
-    spots = heads.spot(out.hidden_states[DEPTH - 2][:, 1:])
+    spots = heads.spot(out.hidden_states[DEPTH - 3][:, 1:])
     losses = {"spot": F.cross_entropy(spots, cell)}
     losses["seen"] = F.smooth_l1_loss(heads.seen(out.pooler_output), centred.flatten(1), beta=0.1)
 
