@@ -65,21 +65,20 @@ def forward(block: Any, n: Tensor, x: Tensor, read: Tensor | None = None, causal
     """
     with torch.autocast(n.device.type, enabled=False):
         attention, norm = block.self_attn, block.layer_norm1
-        heads, width = attention.num_heads, attention.head_dim
-        dtype = attention.q_proj.weight.dtype
+        heads, width, dtype = attention.num_heads, attention.head_dim, norm.weight.dtype
         first = n[:, 0] if read is None else n[torch.arange(len(n), device=n.device), read]
-        h = first.to(dtype) * norm.weight + norm.bias
-        q = (attention.q_proj(h) * attention.scale).view(-1, heads, width)
-        u = torch.einsum("nhd,hdc->nhc", q, attention.k_proj.weight.view(heads, width, -1)) * norm.weight
-        u = u + 0 * attention.k_proj.bias.sum()  # exactly no gradient, but one that weight decay can see
+        q = attention.q_proj(first.to(dtype) * norm.weight + norm.bias) * attention.scale
+        q = q + 0 * attention.k_proj.bias.sum()  # exactly no gradient, but one that weight decay can see
         keep = None
         if causal:
             last = torch.zeros(len(n), dtype=torch.long, device=n.device) if read is None else read
             keep = torch.arange(n.shape[1], device=n.device) <= last[:, None]
-        attended: Tensor = _Attend.apply(u, n, keep)  # type: ignore[no-untyped-call]
-        c = attended * norm.weight + norm.bias
-        v = torch.einsum("nhc,hdc->nhd", c, attention.v_proj.weight.view(heads, width, -1))
-        v = v.flatten(1) + attention.v_proj.bias
+        # g goes into the weights, which are smaller than the heads' queries and means (N, heads, D)
+        keys = (attention.k_proj.weight * norm.weight).view(heads, width, -1)
+        values = (attention.v_proj.weight * norm.weight).view(heads, width, -1)
+        u = torch.einsum("nhd,hdc->nhc", q.view(-1, heads, width), keys)
+        mean: Tensor = _Attend.apply(u, n, keep)  # type: ignore[no-untyped-call]
+        v = torch.einsum("nhc,hdc->nhd", mean, values).flatten(1) + attention.v_proj(norm.bias)
         y = x.to(dtype) + attention.out_proj(v)
         out: Tensor = y + block.mlp(block.layer_norm2(y))
         return out
