@@ -172,8 +172,8 @@ def preprocess(frames: np.ndarray, size: int) -> np.ndarray:
     """CLIP's view of a frame: short side to `size` (bicubic, antialiased), centre crop. uint8 in, uint8 out.
 
     (T, H, W, 3) -> (T, size, size, 3). Bit for bit what the PIL image processor of CLIP in transformers does
-    before it rescales and normalises. PIL resizes along x, rounds to 8 bits, then along y, so the columns outside
-    the crop can be dropped between the two passes without changing a bit.
+    before it rescales and normalises. PIL resizes a wide image along x, rounds to 8 bits, then along y: the columns
+    outside the crop can be dropped between the two passes without changing a bit.
     """
     height, width = frames.shape[1:3]
     short, long = min(height, width), int(size * max(height, width) / min(height, width))
@@ -184,8 +184,8 @@ def preprocess(frames: np.ndarray, size: int) -> np.ndarray:
     out = np.empty((len(frames), size, size, 3), dtype=np.uint8)
     for row, frame in zip(out, frames, strict=True):
         image = Image.fromarray(frame)
-        image = image.resize((new_width, height), Image.Resampling.BICUBIC)
-        if new_width != size:
+        if width > height:
+            image = image.resize((new_width, height), Image.Resampling.BICUBIC)
             image = image.crop((left, 0, left + size, height))
         image = image.resize((size, new_height), Image.Resampling.BICUBIC)
         row[:] = np.asarray(image)[top : top + size]
@@ -249,12 +249,11 @@ class _File:
             raise VideoError("no video stream that can be decoded")
         self.track = stream
         self.codec = stream.codec_context
-        if self.codec.width * self.codec.height > MAX_PIXELS:
+        pixels = self.codec.width * self.codec.height
+        if not 0 < pixels <= MAX_PIXELS:
             self.container.close()
-            raise VideoError(
-                f"expected frames of at most {MAX_PIXELS:,} pixels (MAX_PIXELS), "
-                f"found {self.codec.width}x{self.codec.height}"
-            )
+            found = f"{self.codec.width}x{self.codec.height}" if pixels else "larger ones, or none"
+            raise VideoError(f"expected frames of at most {MAX_PIXELS:,} pixels (MAX_PIXELS), found {found}")
         self.codec.options = limits
         self.codec.thread_count = 1  # clips are decoded side by side in worker processes
         self.unread = True
@@ -284,58 +283,55 @@ class _File:
         held: list[Any] | None = []
         room = _HELD_PACKETS
         times: list[int | None] = []
-        shown: list[int] = []  # position among the packets of those that are presented
-        keys: list[int] = []
+        shown: list[bool] = []
+        keys: list[bool] = []
         length = 0
         try:
-            for position, packet in enumerate(self.packets()):
-                if position >= MAX_FRAMES:
+            for packet in self.packets():
+                if len(times) >= MAX_FRAMES:
                     raise VideoError(_too_long())
-                if not packet.is_discard:  # an edit list cuts the others out
-                    shown.append(position)
-                    times.append(packet.pts)
-                    length = packet.duration or length
-                if packet.is_keyframe:
-                    keys.append(position)
+                times.append(packet.pts)
+                shown.append(not packet.is_discard)  # an edit list cuts the others out
+                keys.append(packet.is_keyframe)
+                length = packet.duration or length
                 if held is not None:
                     held.append(packet)
                     room -= packet.size + 1024
                     held = held if room > 0 else None
         except av.error.FFmpegError as error:  # a cut file: what came before is still good
             self.failure = _reason(error)
-        if not shown:
+        if not any(shown):
             raise VideoError(self.failure or "the file holds no video packet")
         self.held = held
-        return self._scanned(times, shown, keys, length)
+        return self._scanned(times, np.array(shown), np.array(keys), length)
 
-    def _scanned(self, times: list[int | None], shown: list[int], keys: list[int], length: int) -> Scan:
+    def _scanned(self, times: list[int | None], shown: np.ndarray, keys: np.ndarray, length: int) -> Scan:
+        """Put what the packets say, in order of decoding, into the order of presentation."""
         rate, base = self._clock()
-        trusted = (
-            None not in times
-            and len(set(times)) == len(times)
-            and bool(keys)
-            and keys[0] == 0
-            and self.codec.name in _ONE_FRAME_A_PACKET
-            and self._timed()
-        )
-        if trusted:
-            pts = np.array(times, dtype=np.int64)
-        else:
-            base, length = 1 / rate, 1
-            pts = np.arange(len(times), dtype=np.int64)
-        order = np.argsort(pts, kind="stable")
-        positions = np.array(shown, dtype=np.int64)[order]
-        span = float((pts.max() - pts.min() + length) * base)
-        self._positions, self._keys = positions, np.array(keys, dtype=np.int64)
+        timed = self._timed() and None not in times and len(set(times)) == len(times)
+        if not timed:
+            times, base, length = list(range(len(times))), 1 / rate, 1
+        pts = np.array(times, dtype=np.int64)
+        frames, starts = np.flatnonzero(shown), np.flatnonzero(keys)
+        self._positions = frames[np.argsort(pts[frames], kind="stable")]
+        self._keys = starts[np.argsort(pts[starts], kind="stable")]
+        self._key_pts = pts[self._keys]
+        ordered = pts[self._positions]
+        span = float((ordered[-1] - ordered[0] + length) * base)
         return Scan(
-            frames=len(times),
-            exact=trusted,
-            pts=pts[order],
-            keyframes=np.flatnonzero(np.isin(positions, self._keys)),
+            frames=len(ordered),
+            exact=timed
+            and self.codec.name in _ONE_FRAME_A_PACKET
+            and len(starts) > 0
+            and bool(self._key_pts[0] <= ordered[0])
+            # Without B-frames a time that goes back is a fault; with them, MPEG-4 may pack two into a packet.
+            and (bool((np.diff(pts) > 0).all()) or (self.codec.has_b_frames and self.codec.name != "mpeg4")),
+            pts=ordered,
+            keyframes=np.flatnonzero(keys[self._positions]),
             time_base=base,
             width=self.codec.width,
             height=self.codec.height,
-            seconds=span if span > 0 else float(len(times) / rate),
+            seconds=span if span > 0 else float(len(ordered) / rate),
         )
 
     def _clock(self) -> tuple[Fraction, Fraction]:
@@ -344,7 +340,7 @@ class _File:
         return rate, self.track.time_base or 1 / rate
 
     def _timed(self) -> bool:
-        """Whether timestamps are those of presentation: in AVI they are guesses where there are B-frames, packed or not."""
+        """Whether timestamps are those of presentation; those of an AVI with B-frames, packed or not, are guesses."""
         return not (self.container.format.name == "avi" and self.codec.has_b_frames)
 
     def frames(self, pick: Pick) -> tuple[np.ndarray, dict[int, Any]]:
@@ -361,11 +357,7 @@ class _File:
         """Decode only from keyframes to wanted frames; None where the frames are not what the packets promised."""
         index_at = {int(scan.pts[index]): int(index) for index in wanted}
         found: dict[int, Any] = {}
-        last = None
         for frame in self._decode(self._runs(scan, wanted)):
-            if frame.pts is None or (last is not None and frame.pts <= last):
-                return None
-            last = frame.pts
             if frame.pts in index_at:
                 found[index_at[frame.pts]] = frame
         return found if len(found) == len(wanted) else None
@@ -378,8 +370,8 @@ class _File:
         """
         runs: list[tuple[int, int]] = []
         for index in wanted:
-            key = scan.keyframes[np.searchsorted(scan.keyframes, index, side="right") - 1]
-            first, last = int(self._positions[key]), int(self._positions[index])
+            key = np.searchsorted(self._key_pts, scan.pts[index], side="right") - 1
+            first, last = int(self._keys[key]), int(self._positions[index])
             if runs and first <= runs[-1][1] + 1:
                 runs[-1] = (runs[-1][0], max(runs[-1][1], last))
             else:
