@@ -179,3 +179,18 @@ def test_attention_dropout_counts_only_in_training() -> None:
     assert last_block.exact(block.eval())
     assert not last_block.exact(block.train())
     assert not last_block.exact(nn.Identity())
+
+
+def test_work_at_the_size_of_vit_b16_is_a_hundredth_of_the_whole_block() -> None:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    width, heads, count = SHAPES["ViT-B/16"]
+    block = make_block(width, heads).to("meta")
+    x = torch.empty(1, count, width, device="meta")
+    work = {}
+    for way in (fast, whole):
+        with FlopCounterMode(display=False) as counter:
+            way(block, x, None, False)
+        work[way] = counter.get_total_flops() / 2e6  # million multiply-adds
+    assert work[fast] < 12
+    assert work[whole] > 120 * work[fast]

@@ -114,7 +114,7 @@ class Tower(nn.Module):
             return x
         if cut == self.depth + 1:
             return self.leave(x, 0)
-        with self._arithmetic(x):
+        with last_block.arithmetic(x.device, self.precision):
             tokens = self._embed(x)
             for block in self.blocks[: cut - 1]:
                 tokens = self._run(block, tokens)
@@ -138,7 +138,7 @@ class Tower(nn.Module):
             raise OptionError(f"leaving the text tower at cut {cut} needs `read`: take it from read(ids)")
         if condensed is None:
             condensed = cut == self.depth and x.shape[1] == self.tokens + 1
-        with self._arithmetic(x):
+        with last_block.arithmetic(x.device, self.precision):
             x = self._embed(x) if cut == 0 else x
             if condensed:
                 token = self._last_condensed(x, cut, read)
@@ -147,7 +147,7 @@ class Tower(nn.Module):
                 for block in self.blocks[max(cut, 1) - 1 : -1]:
                     x = self._run(block, x)
                 token = self._last(x, read)
-        with torch.autocast(token.device.type, enabled=False):
+        with last_block.arithmetic(token.device):
             out: Tensor = self.projection(self.norm(_widen(token)))
             return out
 
@@ -183,9 +183,6 @@ class Tower(nn.Module):
     def _run(self, block: nn.Module, tokens: Tensor) -> Tensor:
         out: Tensor = block(tokens, None, is_causal=self.causal)
         return out
-
-    def _arithmetic(self, x: Tensor) -> torch.autocast:
-        return torch.autocast(x.device.type, dtype=self.precision, enabled=self.precision != torch.float32)
 
     def _check(self, cut: int) -> None:
         if not 0 <= cut <= self.depth + 1:

@@ -14,6 +14,7 @@ at about a hundredth of its work: what remains is reading n twice forward and tw
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -45,6 +46,13 @@ def _altered(module: nn.Module) -> bool:
     return "forward" in module.__dict__ or any(hooks)
 
 
+def arithmetic(device: torch.device, precision: torch.dtype = torch.float32) -> AbstractContextManager[Any]:
+    """Runs matrix products in `precision`; float32 also shields from an autocast that is on outside."""
+    if not torch.amp.is_autocast_available(device.type):  # the meta device, where operations are only counted
+        return nullcontext()
+    return torch.autocast(device.type, dtype=precision, enabled=precision != torch.float32)
+
+
 def normalise(tokens: Tensor, eps: float) -> Tensor:
     """LayerNorm without its affine part: (..., D) -> (..., D)."""
     return F.layer_norm(tokens, tokens.shape[-1:], eps=eps)
@@ -63,7 +71,7 @@ def forward(block: Any, n: Tensor, x: Tensor, read: Tensor | None = None, causal
     Returns:
         (N, D) in the type of the block's parameters, whatever autocast asks for: the work is too small to save on.
     """
-    with torch.autocast(n.device.type, enabled=False):
+    with arithmetic(n.device):
         attention, norm = block.self_attn, block.layer_norm1
         heads, width, dtype = attention.num_heads, attention.head_dim, norm.weight.dtype
         first = n[:, 0] if read is None else n[torch.arange(len(n), device=n.device), read]

@@ -129,9 +129,7 @@ def test_a_state_of_another_tuning_or_backbone_is_refused_whole(loaded: Backbone
     first = min(state)
     with pytest.raises(CheckpointError, match=r"expected the 16 weights .*, found 15: the state lacks image.blocks.2"):
         tuning.load_trained(ours, {name: value for name, value in state.items() if name != first})
-    with pytest.raises(
-        CheckpointError, match=r"found 17: .* holds image\.norm\.bias, which does not learn here"
-    ):
+    with pytest.raises(CheckpointError, match=r"found 17: .* holds image\.norm\.bias, which does not learn here"):
         tuning.load_trained(ours, state | {"image.norm.bias": torch.ones(32)})
     with pytest.raises(CheckpointError, match=r"of shape \(32,\), found \(5,\): the state was trained on another"):
         tuning.load_trained(ours, state | {"image.blocks.2.layer_norm1.bias": torch.ones(5)})
