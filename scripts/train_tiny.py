@@ -262,7 +262,6 @@ class Pool:
         self.centred = np.concatenate([part["centred"] for part in parts]).astype(np.float32)
         self.body = body_coordinates(poses)
         meanings = [json.loads(line) for part in parts for line in part["lines"]]
-        meanings = [m[0] if m and isinstance(m[0], list) else None if m and m[0] is None else m for m in meanings]
         rng = np.random.default_rng([seed, 88])
         self.captions = [[caption(rng, tuple(m)) for _ in range(VIEWS)] if m else None for m in meanings]
         names = {json.dumps(m): None for m in meanings if m}
