@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -215,6 +216,9 @@ def verify(
 
 def main() -> None:
     """Entry point: a KshotError or a wrong option is one line on stderr and exit code 2."""
+    # Threads that wait without spinning: beside any other busy process, spinning ones slow the small steps of
+    # training a hundredfold. PyTorch reads this when it is imported, so it is set before that.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         code = app(standalone_mode=False)
     except KshotError as error:
