@@ -251,7 +251,7 @@ def _serve(timeout: float) -> None:
     answers.flush()
     while header := jobs.read(_LENGTH.size):
         path, frames, mode, seed, size = pickle.loads(jobs.read(_LENGTH.unpack(header)[0]))
-        signal.alarm(int(min(timeout, 1e6)) + 5)  # the kernel ends a decoder that hangs after the parent is gone
+        signal.alarm(int(min(timeout, 1e6)) + 2)  # the kernel ends a decoder that hangs after the parent is gone
         try:
             result = Job(path, frames, mode, seed, size).run()
         except Exception as error:  # a fault of ours must cost one clip, too
