@@ -196,15 +196,15 @@ def caption(rng: np.random.Generator, meaning: tuple[str, ...]) -> str:
 # ---- the pool of pictures ---------------------------------------------------------------------------------------
 
 
-def draw_chunk(seed: int, chunk: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, list[str]]:
-    """POSES_A_CHUNK poses, each drawn VIEWS times.
+def draw_chunk(seed: int, chunk: int, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, list[str]]:
+    """`count` random poses, each drawn VIEWS times.
 
     Returns:
         Pictures (n, V, 64, 64, 3) uint8; poses (n, A); joints in the picture (n, V, 14, 2) as fractions of its side;
         the same in body units from the hips; the meanings as JSON.
     """
     rng = np.random.default_rng([seed, 77, chunk])
-    poses, meanings = draw_poses(rng, POSES_A_CHUNK)
+    poses, meanings = draw_poses(rng, count)
     side = 2 * SIZE
     scenes = [drawing.scene(rng, int(1.3 * side)) for _ in range(80)]
     pictures = np.empty((len(poses), VIEWS, SIZE, SIZE, 3), np.uint8)
@@ -236,7 +236,7 @@ def draw_chunk(seed: int, chunk: int) -> tuple[np.ndarray, np.ndarray, np.ndarra
 def _store_chunk(job: tuple[Path, int, int]) -> int:
     folder, seed, chunk = job
     if not (folder / f"{chunk:04d}.npz").exists():
-        pictures, poses, seen, centred, lines = draw_chunk(seed, chunk)
+        pictures, poses, seen, centred, lines = draw_chunk(seed, chunk, POSES_A_CHUNK)
         part = folder / f".{chunk:04d}.npz"
         with part.open("wb") as file:
             np.savez(file, pictures=pictures, poses=poses, seen=seen, centred=centred, lines=np.array(lines))

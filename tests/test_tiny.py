@@ -75,8 +75,7 @@ def test_any_text_has_tokens(text: str) -> None:
 
 
 def test_a_pose_is_found_again_in_another_performer(tiny: backbone.Backbone, script: ModuleType) -> None:
-    script.POSES_A_CHUNK = 200
-    pictures = script.draw_chunk(seed=12345, chunk=0)[0]
+    pictures = script.draw_chunk(seed=12345, chunk=0, count=200)[0]
     one, other = embed(tiny, pictures[:, 0]), embed(tiny, pictures[:, 1])
     rank = ((one @ other.T) > (one * other).sum(-1, keepdim=True)).sum(-1)
     assert (rank == 0).float().mean() > 0.15  # chance 0.005
