@@ -200,6 +200,47 @@ def demo(
 
 
 @app.command()
+def study(
+    study: Annotated[str, typer.Argument(help="quick, or a TOML file")],
+    out: Annotated[Path, typer.Option(help="the study's folder")],
+    data: Annotated[list[str] | None, typer.Option(help="data sets in place of the study's own")] = None,
+    backbone: Annotated[list[str] | None, typer.Option(help="backbones in place of the study's own")] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="seeds in place of the study's own")] = None,
+    episodes: Annotated[int | None, typer.Option(help="test episodes in place of the study's own")] = None,
+    store: STORE = None,
+    device: DEVICE = "cpu",
+    precision: PRECISION = "float32",
+    as_json: JSON = False,
+) -> None:
+    """Compare strategies, tuning methods and heads on the same episodes. Run again to go on after a stop.
+
+    Example: kshot study quick --out studies/quick
+    """
+    from kshot.study import run
+
+    done = run(
+        study, out, data or (), backbone or (), seed or (), episodes, store, device, precision,
+        progress=_progress(as_json),
+    )  # fmt: skip
+    _print(done, as_json, _tell_study)
+    if any("error" in row for row in done["rows"]):
+        raise typer.Exit(1)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="a study's folder")],
+    out: Annotated[Path | None, typer.Option(help="folder for report.html and plots; the study's by default")] = None,
+    as_json: JSON = False,
+) -> None:
+    """Render a study as one self-contained HTML page, with its plots as files."""
+    from kshot.report import report as run
+
+    written = run(folder, out, progress=_progress(as_json))
+    _print(written, as_json, lambda values: typer.echo(f"wrote {values['report']}"))
+
+
+@app.command()
 def verify(
     store: Annotated[Path, typer.Argument(help="a store folder, as given to --store")],
     heal: Annotated[bool, typer.Option("--heal", help="remove damaged shards; extract writes them again")] = False,
@@ -313,9 +354,46 @@ def _tell_result(values: dict[str, Any]) -> None:
     _tell_unreadable(values["unreadable"])
 
 
+def _tell_study(values: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    settings, console = values["settings"], Console(width=None if sys.stdout.isatty() else 140)
+    for data, backbone in dict.fromkeys((line["data"], line["backbone"]) for line in values["summary"]):
+        lines = [line for line in values["summary"] if (line["data"], line["backbone"]) == (data, backbone)]
+        shots = sorted({line["shot"] for line in lines if "shot" in line})
+        title = f"{data}, {backbone}: {settings['way']}-way accuracy in %, {settings['episodes']:,} episodes a seed"
+        table = Table("method", title=title, title_justify="left")
+        for shot in shots:
+            table.add_column(f"{shot}-shot", justify="right")
+            table.add_column(f"to {settings['baseline'] or '-'}", justify="right")
+        table.add_column("trained weights", justify="right")
+        table.add_column("training", justify="right")
+        for name in dict.fromkeys(line["name"] for line in lines):
+            own = {line.get("shot"): line for line in lines if line["name"] == name}
+            if None in own:
+                table.add_row(name, f"failed: {own[None]['error']}")
+                continue
+            cells = []
+            for shot in shots:
+                line = own[shot]
+                fewer = "" if line["episodes"] == settings["episodes"] else "*"
+                cells.append(f"{line['accuracy']:.1f} ± {line['ci95']:.1f}{fewer}")
+                paired = f"{line['difference']:+.1f} ± {line['difference_ci95']:.1f}" if "difference" in line else ""
+                cells.append(paired)
+            first = own[shots[0]]
+            cost = [f"{first['trained_parameters']:,.0f}", f"{first['training_seconds']:.1f} s"]
+            table.add_row(name, *cells, *cost)
+        console.print(table)
+        fewer_rows = {f"{line['name']}: first {line['episodes']:,} episodes" for line in lines if "episodes" in line
+                      and line["episodes"] != settings["episodes"]}  # fmt: skip
+        for note in sorted(fewer_rows):
+            typer.echo(f"* {note}")
+
+
 def _tell_demo(values: dict[str, Any]) -> None:
-    typer.echo(values["table"])
-    typer.echo(f"\n{values['next_steps']}")
+    _tell_study(values)
+    typer.echo(f"\nreport: {values['report']}  ({values['seconds']:.0f} s)\n\n{values['next_steps']}")
 
 
 def _tell_verification(values: dict[str, Any]) -> None:
