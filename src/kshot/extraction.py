@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kshot import datasets, workers
+from kshot import datasets
 from kshot.datasets import Dataset
 from kshot.errors import DataError, OptionError, StoreError, VideoError
 from kshot.paths import home
 from kshot.progress import Progress, quiet
-from kshot.store import Digests, Store, Writer, keys
+from kshot.store import Digests, Store, Writer, holders
+from kshot.workers import Job, decode
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -115,7 +116,7 @@ def extract(
         frames: frames a clip, the middle of as many equal segments.
         dtype: how activations are stored, "float16" or "float32"; frames are always stored as uint8.
         device, precision: where and how the trunk computes.
-        workers: decoding processes; one a core, at most 8, by default. 0 decodes in this process.
+        workers: decoding processes; one a core, at most 8, by default. 0 decodes in this process, without a timeout.
         timeout: seconds after which a clip counts as unreadable.
         check: first hash what is stored and rewrite damaged shards.
         stored_only: never open a video; clips that are not stored are an error.
@@ -131,22 +132,22 @@ def extract(
     started = time.monotonic()
     data, backbone = _load(data, backbone, device, precision)
     number = cut_number(backbone, cut)
+    count = _processes(workers, timeout)
     target, digests = _target(data, backbone, number, store, frames, dtype, stored_only, check, condense)
     todo = _todo(digests, target)
     unreadable: dict[str, str] = {}
     if todo and stored_only:
-        others = sorted({str(k["made_with"]) for k in keys(target.root) if k["made_with"]})
         raise StoreError(
             f"store {target.root} lacks {len(todo)} of {len(data)} clips for backbone {backbone.name} at cut {number} "
-            f"(it holds activations of: {', '.join(others) or 'nothing'}); run `kshot extract` with this backbone"
+            f"(it holds activations of: {', '.join(holders(target.root)) or 'nothing'}); run `kshot extract` with this "
+            f"backbone"
         )
     if todo:
-        jobs = [workers_job(data.paths[i], frames, backbone.size) for i in todo]
-        count = default_workers(len(jobs)) if workers is None else workers
+        jobs = [Job(data.paths[i], frames, size=backbone.size) for i in todo]
+        per_batch = max(1, FRAMES_PER_BATCH // frames)
         with target.writing() as writer, progress(f"extracting {data.name}", len(todo), "clips") as step:
             batch: list[tuple[str, Array]] = []
-            per_batch = max(1, FRAMES_PER_BATCH // frames)
-            for position, result in decode(jobs, count, timeout):
+            for position, result in decode(jobs, min(count, len(jobs)), timeout):
                 clip = todo[position]
                 if isinstance(result, VideoError):
                     unreadable[str(data.paths[clip])] = str(result)
@@ -158,9 +159,10 @@ def extract(
                 step(note=f"{len(unreadable)} unreadable" if unreadable else "")
             if batch:
                 _encode(backbone, number, batch, dtype, condense, writer)
-    readable = np.array([i for i, d in enumerate(digests) if d and d in target], np.int64)
-    for i in sorted(set(range(len(data))) - set(readable.tolist())):
-        unreadable.setdefault(str(data.paths[i]), f"{data.paths[i]}: not stored, and not readable")
+    stored_now = len(todo) - len(unreadable)
+    readable = np.array([i for i, d in enumerate(digests) if d in target], np.int64)
+    for i in sorted(set(range(len(data))) - set(readable.tolist())):  # copies of an unreadable clip were not tried
+        unreadable.setdefault(str(data.paths[i]), f"{data.paths[i]}: the same bytes as another unreadable clip")
     if not len(readable):
         reason = next(iter(unreadable.values()), "the data set is empty")
         raise DataError(f"no clip of {data.name} could be read; the first reason: {reason}")
@@ -170,7 +172,7 @@ def extract(
         unreadable,
         target,
         tuple(digests[i] for i in readable),
-        stored_now=len(todo) - len(unreadable),
+        stored_now=stored_now,
         seconds=time.monotonic() - started,
     )
 
@@ -194,13 +196,15 @@ def estimate(
     """
     data, backbone = _load(data, backbone, device, precision)
     number = cut_number(backbone, cut)
+    count = _processes(workers)
     target, digests = _target(data, backbone, number, store, frames, dtype, False, False, True)
     todo = _todo(digests, target)
-    count = default_workers(len(todo)) if workers is None else workers
     sample = todo[:: max(1, len(todo) // SAMPLE)][:SAMPLE] or [0]
-    jobs = [workers_job(data.paths[i], frames, backbone.size) for i in sample]
+    jobs = [Job(data.paths[i], frames, size=backbone.size) for i in (sample[0], *sample)]
+    decoded = decode(jobs, workers=1)
+    next(decoded)  # the first one also starts the process
     begin = time.monotonic()
-    results = [result for _, result in decode(jobs, 0, 60.0)]
+    results = [result for _, result in decoded]
     decoding = (time.monotonic() - begin) / len(sample)
     clips = [r for r in results if not isinstance(r, VideoError)]
     encoding, bytes_a_clip = 0.0, 0
@@ -223,7 +227,9 @@ def estimate(
         "seconds_decode": decoding,
         "seconds_encode": encoding,
         "measured_on": len(sample),
-        "unreadable": {str(data.paths[i]): str(r) for i, r in zip(sample, results, strict=True) if _bad(r)},
+        "unreadable": {
+            str(data.paths[i]): str(r) for i, r in zip(sample, results, strict=True) if isinstance(r, VideoError)
+        },
         "store": str(target.root),
     }
 
@@ -275,20 +281,11 @@ def cut_number(backbone: Backbone, cut: str | int) -> int:
     raise OptionError(f"cut '{cut}' does not exist: expected last, frames, embedding or 0..{last + 1}")
 
 
-def default_workers(jobs: int) -> int:
-    """Decoding processes for so many clips: one a core, at most 8; none where starting them costs more."""
-    return 0 if jobs < 4 else min(os.cpu_count() or 1, 8, jobs)
-
-
-def decode(jobs: Sequence[workers.Job], count: int, timeout: float) -> Iterator[tuple[int, Array | VideoError]]:
-    """`workers.decode` over the jobs, in order."""
-    decoded: Iterator[tuple[int, Array | VideoError]] = workers.decode(jobs, workers=count, timeout=timeout)
-    return decoded
-
-
-def workers_job(path: Path, frames: int, size: int) -> workers.Job:
-    """The job of decoding a clip's middle frames at the backbone's size."""
-    return workers.Job(path, frames=frames, mode="middle", size=size)
+def _processes(workers: int | None, timeout: float = 60.0) -> int:
+    """Decoding processes: as asked, else one a core, at most 8."""
+    if (workers or 0) < 0 or timeout <= 0:
+        raise OptionError(f"expected 0 workers or more and a timeout above 0, found {workers} and {timeout:g} seconds")
+    return min(os.cpu_count() or 1, 8) if workers is None else workers
 
 
 def _load(
@@ -328,10 +325,7 @@ def _target(
         key |= {"backbone": backbone.fingerprint, "dtype": dtype, "precision": backbone.precision}
     if cut == backbone.depth:
         key |= {"condensed": condense}
-    target = Store(root, key, made_with=backbone.name if cut > 0 else "any backbone")
-    if check and (faults := target.damaged()):
-        with target.writing():
-            target.drop(faults)
+    target = Store(root, key, backbone.name if cut > 0 else "any backbone", check)
     return target, Digests(root / "digests.jsonl").of(data.paths, remembered=stored_only)
 
 
@@ -367,9 +361,7 @@ def _activations(backbone: Backbone, cut: int, clips: Array, dtype: str, condens
         if condense and cut == backbone.depth:
             values = backbone.condense(values)
         stored = values.to(getattr(torch, dtype)).view(*clips.shape[:2], *values.shape[1:])
+        if not bool(torch.isfinite(stored).all()):
+            raise StoreError(f"activations of this backbone at cut {cut} exceed {dtype}: use dtype float32")
     result: Array = stored.cpu().numpy()
     return result
-
-
-def _bad(result: object) -> bool:
-    return isinstance(result, VideoError)

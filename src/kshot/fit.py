@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import json
 import math
+import signal
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,6 +65,9 @@ class Schedule:
                 f"training needs steps, accumulate and val_every of at least 1 and a positive lr, found "
                 f"steps={self.steps}, accumulate={self.accumulate}, val_every={self.val_every}, lr={self.lr}"
             )
+        for name in ("weight_decay", "momentum", "warmup", "clip", "patience"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise OptionError(f"{name} must be 0 or more, found {getattr(self, name)}")
 
     def factor(self, step: int) -> float:
         """Learning rate at a step, relative to `lr`."""
@@ -93,6 +99,7 @@ def fit(
     resume: bool = False,
     rates: Mapping[str, float] | None = None,
     progress: Progress = quiet,
+    extra: Mapping[str, Tensor] | None = None,
 ) -> Fitted:
     """Trains `weights` in place on `loss(0), loss(1), ...` and leaves the best of them there.
 
@@ -102,23 +109,59 @@ def fit(
         schedule: steps, rates, seeds.
         validate: accuracy on the val classes in percent; the weights with the highest are kept (the first of
             equals, the untrained ones included). Without it the last weights are kept.
-        folder: where `weights.safetensors`, `metrics.jsonl` and the checkpoint go; nothing is written without.
-        resume: go on from the checkpoint in `folder`.
+        folder: where `weights.safetensors`, `metrics.jsonl` and `checkpoint.safetensors` go; the last is the
+            caller's to remove. Nothing is written without a folder.
+        resume: go on from the checkpoint in `folder`, or begin where there is none.
         rates: name -> factor on the learning rate.
         progress: how to show progress.
+        extra: name -> parameter that learns too but is of no use afterwards (a classifier of the base classes).
 
     Raises:
-        KshotError: the loss is no longer finite.
-        CheckpointError: nothing to resume, or a checkpoint of other weights.
+        KshotError: the loss or a weight is no longer finite.
+        CheckpointError: a checkpoint that is damaged or of other weights.
     """
-    with torch.random.fork_rng():
-        return _Loop(dict(weights), loss, schedule, validate, folder, rates or {}).run(resume, progress)
+    with seeded(schedule.seed, next(iter(weights.values())).device):
+        return _Loop(weights, extra or {}, loss, schedule, validate, folder, rates or {}).run(resume, progress)
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Inside, torch draws from `seed` on the CPU and `device`; the caller's random state is left as it was."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def held_back() -> Iterator[Callable[[], bool]]:
+    """Holds the first Ctrl-C back and tells of it when asked; a second one interrupts at once.
+
+    So a loop can stop between two steps, where its state is whole. Does nothing where Ctrl-C has another meaning
+    already, or in a thread that never sees it.
+    """
+    asked: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if not usual or threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: bool(asked)
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class _Loop:
     def __init__(
         self,
-        weights: dict[str, Tensor],
+        weights: Mapping[str, Tensor],
+        extra: Mapping[str, Tensor],
         loss: Callable[[int], Tensor],
         schedule: Schedule,
         validate: Callable[[], float] | None,
@@ -126,8 +169,9 @@ class _Loop:
         rates: Mapping[str, float],
     ) -> None:
         self.weights, self.loss, self.schedule = weights, loss, schedule
+        self.learning = {**weights, **extra}
         self.validate, self.folder = validate, folder
-        groups = [{"params": [w], "lr": schedule.lr * rates.get(n, 1.0)} for n, w in weights.items()]
+        groups = [{"params": [w], "lr": schedule.lr * rates.get(n, 1.0)} for n, w in self.learning.items()]
         self.base_lrs = [float(str(group["lr"])) for group in groups]
         self.optimizer: torch.optim.Optimizer
         if schedule.optimizer == "sgd":
@@ -136,44 +180,40 @@ class _Loop:
             kind = torch.optim.Adam if schedule.optimizer == "adam" else torch.optim.AdamW
             self.optimizer = kind(groups, foreach=True, weight_decay=schedule.weight_decay)
         self.fitted = Fitted()
-        self.best = {name: weight.detach().clone() for name, weight in weights.items()}
+        self.best: dict[str, Tensor] = {}
         self.stale = 0
 
     def run(self, resume: bool, progress: Progress) -> Fitted:
         step = self._resume() if resume else 0
         schedule, begin, saved = self.schedule, time.monotonic() - self.fitted.seconds, time.monotonic()
         smooth = 0.0
-        with progress("training", schedule.steps, "steps") as show:
+        with progress("training", schedule.steps, "steps") as show, held_back() as stopped:
             show(step)
-            try:
-                if step == 0:
-                    self._look(0)
-                while step < schedule.steps and not (schedule.patience and self.stale >= schedule.patience):
-                    value = self._step(step)
-                    step += 1
-                    smooth = value if smooth == 0.0 else 0.95 * smooth + 0.05 * value
-                    line: dict[str, Any] = {"step": step, "loss": value}
-                    due = step % schedule.val_every == 0 or step == schedule.steps
-                    if due:
-                        line |= self._look(step)
-                    self.fitted.seconds = time.monotonic() - begin
-                    self._log(line | {"seconds": round(self.fitted.seconds, 3)})
-                    if due or time.monotonic() - saved > CHECKPOINT_SECONDS:
-                        self._checkpoint(step)
-                        saved = time.monotonic()
-                    best = self.fitted.best_val
-                    show(note=f"loss {smooth:.3f}" + (f", val {best:.1f} %" if best is not None else ""))
-            except KeyboardInterrupt:
-                self._checkpoint(step)
-                raise
+            if step == 0:
+                self._look(0)
+            while step < schedule.steps and not (schedule.patience and self.stale >= schedule.patience):
+                value = self._step(step)
+                step += 1
+                smooth = value if smooth == 0.0 else 0.95 * smooth + 0.05 * value
+                line: dict[str, Any] = {"step": step, "loss": value}
+                due = step % schedule.val_every == 0 or step == schedule.steps
+                if due:
+                    line |= self._look(step)
+                self.fitted.seconds = time.monotonic() - begin
+                self._log(line | {"seconds": round(self.fitted.seconds, 3)})
+                if due or stopped() or time.monotonic() - saved > CHECKPOINT_SECONDS:
+                    self._checkpoint(step)
+                    saved = time.monotonic()
+                best = self.fitted.best_val
+                show(note=f"loss {smooth:.3f}" + (f", val {best:.1f} %" if best is not None else ""))
+                if stopped():
+                    raise KeyboardInterrupt
         self.fitted.steps = step
         if self.validate is None:
             self._keep(step)
         with torch.no_grad():
             for name, weight in self.weights.items():
                 weight.copy_(self.best[name])
-        if self.folder is not None:
-            (self.folder / "checkpoint.safetensors").unlink(missing_ok=True)
         return self.fitted
 
     def _step(self, step: int) -> float:
@@ -192,9 +232,14 @@ class _Loop:
                     f"the loss became {total} at step {step + 1}; nothing after step {self.fitted.best_step} was kept: "
                     f"lower the learning rate (now {schedule.lr:g}) or set clip"
                 )
+            if not loss.requires_grad:
+                raise OptionError(
+                    f"the loss does not depend on what learns ({', '.join(list(self.learning)[:2])}, ...): tune the "
+                    f"image tower too, or choose a loss or head that looks at class texts"
+                )
             loss.backward()  # type: ignore[no-untyped-call]
         if schedule.clip:
-            torch.nn.utils.clip_grad_norm_(list(self.weights.values()), schedule.clip)
+            torch.nn.utils.clip_grad_norm_(list(self.learning.values()), schedule.clip)
         self.optimizer.step()
         return total
 
@@ -215,6 +260,11 @@ class _Loop:
         return entry
 
     def _keep(self, step: int) -> None:
+        if not all(bool(torch.isfinite(weight).all()) for weight in self.weights.values()):
+            raise KshotError(
+                f"weights are no longer finite at step {step}: lower the learning rate (now {self.schedule.lr:g}) or "
+                f"set clip"
+            )
         self.fitted.best_step = step
         self.best = {name: weight.detach().clone() for name, weight in self.weights.items()}
         if self.folder is not None:
@@ -228,7 +278,7 @@ class _Loop:
     def _checkpoint(self, step: int) -> None:
         if self.folder is None:
             return
-        tensors = {f"weight.{name}": weight.detach() for name, weight in self.weights.items()}
+        tensors = {f"weight.{name}": weight.detach() for name, weight in self.learning.items()}
         for number, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{number}.{name}": value for name, value in state.items() if value is not None}
         about = {
@@ -242,12 +292,15 @@ class _Loop:
         save(self.folder / "checkpoint.safetensors", tensors, {"fit": json.dumps(about)})
 
     def _resume(self) -> int:
-        path = (self.folder or Path()) / "checkpoint.safetensors"
-        if self.folder is None or not path.exists():
+        if self.folder is None:
+            return 0
+        path = self.folder / "checkpoint.safetensors"
+        if not path.exists():
+            self._forget_after(-1)
             return 0
         tensors, metadata = load(path)
         about = json.loads(metadata.get("fit", "{}"))
-        if {n.removeprefix("weight.") for n in tensors if n.startswith("weight.")} != set(self.weights) or not about:
+        if {n.removeprefix("weight.") for n in tensors if n.startswith("weight.")} != set(self.learning) or not about:
             raise CheckpointError(f"{path} is of a run with other trained weights; start again in another --out")
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in tensors.items():
@@ -256,7 +309,7 @@ class _Loop:
                 number, _, field_name = rest.partition(".")
                 state.setdefault(int(number), {})[field_name] = value
         with torch.no_grad():
-            for name, weight in self.weights.items():
+            for name, weight in self.learning.items():
                 weight.copy_(tensors[f"weight.{name}"])
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
         if about["best_val"] is not None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from kshot.datasets import Dataset
 
 FORMAT = 1
+PARTS = ("backbone", "strategy", "tuning", "head", "frames", "base_classes", "val_classes")
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,8 @@ def read(folder: str | Path) -> Run:
         raise CheckpointError(
             f"{path} has format {form}, this kshot reads format {FORMAT}: use the kshot that wrote it"
         )
+    if lost := [part for part in PARTS if part not in config]:
+        raise CheckpointError(f"{path} is damaged: it lacks '{lost[0]}'; copy it again or train again")
     if "result" not in config:
         raise CheckpointError(f"run {folder} is not finished; run the same `kshot train` command with --resume")
     weights = folder / "weights.safetensors"
@@ -116,7 +119,8 @@ def learner(
         if not same:  # another head keeps its own weights, if it has any
             weights = {n: w for n, w in weights.items() if n.startswith("backbone.")}
         built.load(weights, str(run.folder), whole=same)
-    return built, get_strategy(run.config["strategy"]["name"], **run.config["strategy"]["options"])
+    asked = run.config["strategy"]
+    return built, get_strategy(asked["name"], **asked["options"] | run.config["result"]["chosen"])
 
 
 def features_fingerprint(data: Dataset) -> str:

@@ -4,11 +4,11 @@ Layout, all of it readable without kshot:
 
     STORE/digests.jsonl                  what each path held when it was last hashed
     STORE/<key>/key.json                 the key, spelled out
-    STORE/<key>/shard-000000.npy         (clips, ...) activations
-    STORE/<key>/shard-000000.json        its manifest: sha256, clip digests; written last, so it marks a shard complete
+    STORE/<key>/shard-<name>.npy         (clips, ...) activations
+    STORE/<key>/shard-<name>.json        its manifest: sha256, clip digests; written last, so it marks a shard complete
 
-Every file is written under a temporary name and renamed. A kill at any moment leaves whole shards and at most
-one temporary file, which the next writer removes. One writer at a time holds a lock; readers need none.
+Every file is written under a temporary name and renamed. A kill at any moment leaves whole shards and at most one
+file that belongs to none, which the next writer removes. One writer at a time holds a lock; readers need none.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,8 @@ Array = NDArray[Any]
 
 SHARD_BYTES = 64 << 20
 SHARD_SECONDS = 20.0
+OPEN_SHARDS = 256  # memory maps held at a time: each takes a file handle, and many systems allow 1024
+DIGESTS_AT_ONCE = 64  # clips hashed before their digests are written down
 
 
 def digest(clip: Path) -> str:
@@ -74,26 +76,35 @@ class Digests:
         """
         if remembered:
             return [self._known.get(os.path.abspath(clip), (0, 0, ""))[2] for clip in clips]
-        lines, digests = [], []
+        digests: list[str] = []
+        fresh: list[dict[str, Any]] = []
         for clip in clips:
-            name = os.path.abspath(clip)
-            try:
-                size, changed = _stat(clip)
-                known = self._known.get(name)
-                if known is None or known[:2] != (size, changed):
-                    known = (size, changed, digest(clip))
-                    self._known[name] = known
-                    row = {"path": name, "bytes": size, "mtime_ns": changed, "sha256": known[2]}
-                    lines.append(json.dumps(row) + "\n")
-                digests.append(known[2])
-            except OSError:
-                digests.append("")
-        if lines:
+            digests.append(self._look(clip, fresh))
+            if len(fresh) == DIGESTS_AT_ONCE:
+                self._write(fresh)
+        self._write(fresh)
+        return digests
+
+    def _look(self, clip: Path, fresh: list[dict[str, Any]]) -> str:
+        name = os.path.abspath(clip)
+        try:
+            size, changed = _stat(clip)
+            known = self._known.get(name)
+            if known is None or known[:2] != (size, changed):
+                known = self._known[name] = (size, changed, digest(clip))
+                fresh.append({"path": name, "bytes": size, "mtime_ns": changed, "sha256": known[2]})
+        except OSError:
+            return ""
+        return known[2]
+
+    def _write(self, rows: list[dict[str, Any]]) -> None:
+        if rows:
+            lines = [json.dumps(row) + "\n" for row in rows]
             with disk(self._path):
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 with self._path.open("a", encoding="utf-8") as file:
                     file.writelines(["\n", *lines])  # an empty line closes what a kill tore
-        return digests
+            rows.clear()
 
 
 def _stat(clip: Path) -> tuple[int, int]:
@@ -111,6 +122,7 @@ class Store:
         root: the store folder; many keys live side by side in it.
         key: everything that changes a number. Another key is another folder: a miss, never a wrong hit.
         made_with: the backbone's name, for people; no part of the key.
+        check: first hash what is there and drop damaged shards, so that their clips count as missing.
 
     Nothing is created before something is written.
 
@@ -118,21 +130,35 @@ class Store:
         StoreError: the folder holds the same name for another key, or a damaged manifest.
     """
 
-    def __init__(self, root: Path, key: dict[str, Any], made_with: str = "") -> None:
+    def __init__(self, root: Path, key: dict[str, Any], made_with: str = "", check: bool = False) -> None:
         self.root, self.key = Path(root), key
         text = json.dumps(key, sort_keys=True)
         self.folder = self.root / hashlib.sha256(text.encode()).hexdigest()[:16]
         self._rows: dict[str, tuple[int, int]] = {}
-        self._shards: list[str] = []
+        self._shards: list[tuple[str, int]] = []
         self._maps: dict[int, Array] = {}
         self.made_with = made_with
-        if self._keyfile.exists() and _key(self._keyfile) != key:
-            raise StoreError(f"store {self.folder} belongs to another key; move it away or use another --store")
+        if check and (self.damaged() or not self._named()):
+            with self._lock():
+                self.drop(self.damaged())
+        if not self._named():
+            raise StoreError(f"{self._keyfile} is damaged; run `kshot extract` again: it writes what is damaged only")
         self.refresh()
 
     @property
     def _keyfile(self) -> Path:
         return self.folder / "key.json"
+
+    def _named(self) -> bool:
+        """Whether `key.json` is whole, or was never written. The folder's name tells the key, so it can be mended.
+
+        Raises:
+            StoreError: it is whole, and of another key.
+        """
+        about = _about(self._keyfile)
+        if about and about["key"] != self.key:
+            raise StoreError(f"store {self.folder} belongs to another key; move it away or use another --store")
+        return bool(about) or not self._keyfile.exists()
 
     def refresh(self) -> None:
         """Reads the manifests of all complete shards."""
@@ -142,12 +168,12 @@ class Store:
         for path in sorted(self.folder.glob("shard-*.json")):
             try:
                 clips = json.loads(path.read_text())["clips"]
-            except (ValueError, KeyError, TypeError) as error:
+                self._rows.update({clip: (len(self._shards), row) for row, clip in enumerate(clips)})
+            except (OSError, ValueError, KeyError, TypeError) as error:
                 raise StoreError(
-                    f"manifest {path} is damaged ({error}); run `kshot verify {self.root} --heal`"
+                    f"manifest {path} is damaged ({error}); run `kshot extract` again: it rewrites damaged shards only"
                 ) from None
-            self._rows.update({clip: (len(self._shards), row) for row, clip in enumerate(clips)})
-            self._shards.append(path.stem)
+            self._shards.append((path.stem, len(clips)))
 
     def __contains__(self, clip: str) -> bool:
         return clip in self._rows
@@ -155,8 +181,8 @@ class Store:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def gather(self, clips: Iterable[str]) -> Array:
-        """(n, ...) activations of the clips with these digests, copied once from the memory map.
+    def gather(self, clips: Sequence[str]) -> Array:
+        """(n, ...) activations of the clips with these digests (at least one), copied once from the memory map.
 
         Raises:
             StoreError: a shard is truncated or gone.
@@ -168,20 +194,21 @@ class Store:
             out[i] = self._map(shard)[row]
         return out
 
-    def shape(self) -> tuple[tuple[int, ...], np.dtype[Any]]:
-        """Shape and type of one clip's activations."""
-        first = self._map(0)
-        return first.shape[1:], first.dtype
-
     def _map(self, shard: int) -> Array:
         if shard not in self._maps:
-            path = self.folder / f"{self._shards[shard]}.npy"
+            name, clips = self._shards[shard]
+            path = self.folder / f"{name}.npy"
             try:
-                self._maps[shard] = np.load(path, mmap_mode="r", allow_pickle=False)
-            except (OSError, ValueError) as error:
+                values = np.load(path, mmap_mode="r", allow_pickle=False)
+                if len(values) != clips:
+                    raise ValueError(f"{len(values)} clips, its manifest says {clips}")
+            except (OSError, ValueError, EOFError, SyntaxError, TypeError) as error:
                 raise StoreError(
                     f"shard {path} is damaged ({error}); run `kshot extract` again: it rewrites damaged shards only"
                 ) from None
+            if len(self._maps) >= OPEN_SHARDS:
+                del self._maps[next(iter(self._maps))]
+            self._maps[shard] = values
         return self._maps[shard]
 
     @contextmanager
@@ -192,22 +219,7 @@ class Store:
         Raises:
             StoreError: another process writes here, or the disk is full or read-only.
         """
-        with disk(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            if not self._keyfile.exists():
-                about = {"key": self.key, "made_with": self.made_with}
-                write_atomic(self._keyfile, json.dumps(about, indent=1).encode())
-            lock = (self.folder / "lock").open("a+")
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise StoreError(
-                    f"another kshot is writing to {self.folder}; wait for it to end or use another --store"
-                ) from None
-            with disk(self.folder):
-                for stale in self.folder.glob("*.tmp"):
-                    stale.unlink(missing_ok=True)
+        with self._lock():
             self.refresh()
             writer = Writer(self)
             try:
@@ -216,16 +228,38 @@ class Store:
                 writer.flush()
                 self.refresh()
 
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        """Holds the folder for this process, made where absent and freed from what a killed writer left."""
+        with disk(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = (self.folder / "lock").open("a+")
+        with lock:
+            with disk(self.folder):
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise StoreError(
+                        f"another kshot is writing to {self.folder}; wait for it to end or use another --store"
+                    ) from None
+                for path in (*self.folder.glob("*.tmp"), *self.folder.glob("shard-*.npy")):
+                    if not path.with_suffix(".json").exists():  # data whose manifest was never written
+                        path.unlink()
+                if not _about(self._keyfile):
+                    about = {"key": self.key, "made_with": self.made_with}
+                    write_atomic(self._keyfile, json.dumps(about, indent=1).encode())
+            yield
+
     def damaged(self) -> dict[str, str]:
         """Shard name -> what is wrong with it, after hashing every complete shard."""
         return {path.stem: fault for path in sorted(self.folder.glob("shard-*.json")) if (fault := _fault(path))}
 
     def drop(self, shards: Iterable[str]) -> None:
-        """Forgets shards (manifest first, so that a kill in between leaves no broken shard behind)."""
-        for name in shards:
-            (self.folder / f"{name}.json").unlink(missing_ok=True)
-            (self.folder / f"{name}.npy").unlink(missing_ok=True)
-        self.refresh()
+        """Removes shards (manifest first, so that a kill in between leaves no broken shard behind)."""
+        with disk(self.folder):
+            for name in shards:
+                (self.folder / f"{name}.json").unlink(missing_ok=True)
+                (self.folder / f"{name}.npy").unlink(missing_ok=True)
 
 
 class Writer:
@@ -236,15 +270,12 @@ class Writer:
         self._clips: list[str] = []
         self._arrays: list[Array] = []
         self._since = time.monotonic()
-        numbers = [int(path.stem.partition("-")[2]) for path in store.folder.glob("shard-*.npy")]
-        self._next = max(numbers, default=-1) + 1
 
     def add(self, clip: str, activations: Array) -> None:
         """Takes one clip's activations (any shape, the same for all clips of a key)."""
         self._clips.append(clip)
         self._arrays.append(activations)
-        held = sum(a.nbytes for a in self._arrays[:1]) * len(self._arrays)
-        if held >= SHARD_BYTES or time.monotonic() - self._since > SHARD_SECONDS:
+        if activations.nbytes * len(self._arrays) >= SHARD_BYTES or time.monotonic() - self._since > SHARD_SECONDS:
             self.flush()
 
     def flush(self) -> None:
@@ -252,15 +283,25 @@ class Writer:
         self._since = time.monotonic()
         if not self._clips:
             return
-        folder, name = self._store.folder, f"shard-{self._next:06d}"
         buffer = io.BytesIO()
         np.save(buffer, np.stack(self._arrays), allow_pickle=False)
         data = buffer.getbuffer()
-        manifest = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data), "clips": self._clips}
-        self._clips, self._arrays, self._next = [], [], self._next + 1
-        with disk(folder):
-            write_atomic(folder / f"{name}.npy", data)
-            write_atomic(folder / f"{name}.json", json.dumps(manifest).encode())
+        about = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data), "clips": self._clips}
+        manifest = json.dumps(about).encode()
+        path = self._store.folder / f"{_name(manifest)}.npy"
+        with disk(self._store.folder):
+            try:
+                write_atomic(path, data)
+                write_atomic(path.with_suffix(".json"), manifest)
+            except OSError:
+                path.unlink(missing_ok=True)  # data without a manifest would only take room
+                raise
+        self._clips, self._arrays = [], []  # only now: what Ctrl-C interrupts is written when the writer closes
+
+
+def _name(manifest: bytes) -> str:
+    """A shard is named after its manifest: one name never means two contents, however old a reader's list of them."""
+    return f"shard-{hashlib.sha256(manifest).hexdigest()[:16]}"
 
 
 def write_atomic(path: Path, data: bytes | memoryview) -> None:
@@ -277,16 +318,18 @@ def write_atomic(path: Path, data: bytes | memoryview) -> None:
         raise
 
 
-def keys(root: Path) -> list[dict[str, Any]]:
-    """What `key.json` says in each folder of a store: {"key": ..., "made_with": ...}."""
-    return [json.loads(path.read_text()) for path in sorted(Path(root).glob("*/key.json"))]
+def holders(root: Path) -> list[str]:
+    """Names of the backbones whose activations a store folder holds."""
+    return sorted({str(about["made_with"]) for path in Path(root).glob("*/key.json") if (about := _about(path))})
 
 
-def _key(path: Path) -> Any:
+def _about(path: Path) -> dict[str, Any] | None:
+    """What `key.json` says, {"key": ..., "made_with": ...}; None where it is missing or damaged."""
     try:
-        return json.loads(path.read_text())["key"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{path} is damaged ({error}); move that folder away or use another --store") from None
+        about: dict[str, Any] = json.loads(path.read_text())
+        return {"key": about["key"], "made_with": about["made_with"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def verify(store: str | Path, heal: bool = False) -> dict[str, Any]:
@@ -301,26 +344,34 @@ def verify(store: str | Path, heal: bool = False) -> dict[str, Any]:
 
     Raises:
         DataError: `store` is not a folder of a kshot store.
+        StoreError: what is damaged cannot be removed.
     """
     root = Path(store)
-    folders = sorted(path.parent for path in root.glob("*/key.json"))
-    if not folders:
+    keyfiles = sorted(root.glob("*/key.json"))
+    if not keyfiles:
         raise DataError(f"{root} is not a kshot store: expected <key>/key.json in it; pass the --store of extract")
-    shards, damaged = 0, {}
-    for folder in folders:
-        for path in sorted(folder.glob("shard-*.json")):
-            shards += 1
-            if fault := _fault(path):
-                damaged[str(path.with_suffix(".npy"))] = fault
-                if heal:
-                    path.unlink()
-                    path.with_suffix(".npy").unlink(missing_ok=True)
-    return {"store": str(root), "shards": shards, "damaged": damaged, "healed": heal and bool(damaged)}
+    manifests = [path for keyfile in keyfiles for path in sorted(keyfile.parent.glob("shard-*.json"))]
+    damaged = {path: "is no JSON with a key" for path in keyfiles if not _about(path)}
+    damaged |= {path.with_suffix(".npy"): fault for path in manifests if (fault := _fault(path))}
+    if heal:
+        with disk(root):
+            for path in damaged:
+                path.with_suffix(".json").unlink(missing_ok=True)
+                path.with_suffix(".npy").unlink(missing_ok=True)
+    return {
+        "store": str(root),
+        "shards": len(manifests),
+        "damaged": {str(path): fault for path, fault in damaged.items()},
+        "healed": heal and bool(damaged),
+    }
 
 
 def _fault(manifest: Path) -> str | None:
     try:
-        expected = json.loads(manifest.read_text())
+        text = manifest.read_bytes()
+        expected = json.loads(text)
+        if _name(text) != manifest.stem:
+            return "its manifest was altered: the name of a shard is the hash of its manifest"
         data = manifest.with_suffix(".npy").read_bytes()
         if len(data) != expected["bytes"]:
             return f"has {len(data)} bytes, its manifest says {expected['bytes']}"
@@ -337,9 +388,15 @@ def disk(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        place = path if path.exists() else path.parent
-        free = shutil.disk_usage(place).free / 1e9 if place.exists() else 0.0
         raise StoreError(
-            f"cannot write to {path}: {error.strerror or error} ({free:.1f} GB free); what was stored stays valid, "
-            f"so free space or pass another --store, then run the same command again"
+            f"cannot write to {path}: {error.strerror or error} ({_free(path)}); what was written before stays valid: "
+            f"make room or name another place, then run the same command again"
         ) from None
+
+
+def _free(path: Path) -> str:
+    try:
+        place = next(p for p in (path, *path.absolute().parents) if p.exists())
+        return f"{shutil.disk_usage(place).free / 1e9:.1f} GB free"
+    except OSError:
+        return "free space unknown"

@@ -19,7 +19,7 @@ from kshot.episodes import Sampler
 from kshot.errors import CheckpointError, DataError, OptionError
 from kshot.evaluation import class_texts, machine, score
 from kshot.extraction import Activations, extract
-from kshot.fit import Fitted, Schedule, fit, save
+from kshot.fit import Fitted, Schedule, fit, seeded
 from kshot.learner import Learner
 from kshot.progress import Progress, quiet
 from kshot.store import disk, write_atomic
@@ -105,14 +105,12 @@ def train(
         select: which classes choose the best weights: "val", or "none" for the last ones. Never "test".
         seed: of batches and new weights.
         frames, prompts, store, stored_only, device, precision: as in `extract` and `evaluate`.
-        resume: go on with the run in `out`; its settings must be the same.
+        resume: go on with the run in `out`, whose settings must be the same; a finished one is left as it is.
         progress: how to show progress.
 
     Raises:
         KshotError: whatever cannot be done as asked.
     """
-    import torch
-
     from kshot import backbone as backbones
 
     started = time.monotonic()
@@ -126,6 +124,8 @@ def train(
     method = get_strategy(strategy, **implied | dict(strategy_options or {}))
     if method.learns_from == "nothing":
         raise OptionError(f"strategy '{strategy}' trains nothing: run `kshot evaluate` without --adapted")
+    if val_episodes < 1:
+        raise OptionError(f"val_episodes must be at least 1, found {val_episodes}: to do without val, use select none")
     plan = Schedule(
         steps=steps, lr=lr, optimizer=optimizer, weight_decay=weight_decay, schedule=schedule, warmup=warmup,
         accumulate=accumulate, clip=clip, val_every=val_every, patience=patience, seed=seed,
@@ -139,8 +139,8 @@ def train(
     _refuse_occupied(folder, resume)
 
     spine = backbone if isinstance(backbone, backbones.Backbone) else backbones.load(backbone, device, precision)
-    torch.manual_seed(seed)  # new weights of heads and adapters
-    learner = Learner.build(spine, tuning, options, head or method.default_head, head_options)
+    with seeded(seed, spine.device):  # new weights of heads and adapters
+        learner = Learner.build(spine, tuning, options, head or method.default_head, head_options)
     # Impossible episodes are refused here, before anything is decoded. Few val classes make val episodes narrower.
     val_shape = shape | ({"way": min(way, len(val.classes))} if val is not None else {})
     if base is not None and strategy == "meta":
@@ -177,23 +177,22 @@ def train(
         "base_classes": list(base.classes) if base is not None else [],
         "val_classes": list(val.classes) if val is not None else [],
     }
-    _same_settings(folder, config, resume)
-    if (done := _finished(folder)) is not None:
-        return done
+    if resume and (done := _finished(folder, config)):
+        return replace(done, seconds=time.monotonic() - started)
     base_part = activations(base) if base is not None else None
     val_part = activations(val) if val is not None else None
 
     with disk(folder):
         folder.mkdir(parents=True, exist_ok=True)
         _write_config(folder, config)
+        chosen: dict[str, Any] = {}
         if isinstance(method, Direct):
-            method, fitted = _choose_steps(learner, method, val_part, val_shape, val_episodes, folder, progress)
-            config["strategy"]["options"] = asdict(method)
+            fitted = _choose_steps(learner, method, val_part, val_shape, val_episodes, folder, progress)
+            chosen = {"steps": fitted.best_step}
         else:
             assert base_part is not None
             text = class_texts(learner, base_part.data.classes, prompts)
             objective = method.objective(learner, base_part, text, seed)
-            own = learner.weights()
 
             def validate() -> float:
                 assert val_part is not None
@@ -205,16 +204,16 @@ def train(
             learner.head.train()
             learner.head.trained = True
             fitted = fit(
-                {**own, **{f"extra.{n}": w for n, w in objective.extra.items()}},
+                learner.weights(),
                 objective.loss,
                 plan,
                 validate if val_part is not None else None,
                 folder,
                 resume,
-                {f"extra.{n}": rate for n, rate in objective.rates.items()},
+                objective.rates,
                 progress,
+                objective.extra,
             )
-            save(folder / "weights.safetensors", learner.weights())  # what only training needed is dropped
         weights = folder / "weights.safetensors"
         trained = sum(w.numel() for w in learner.weights().values())
         digest = hashlib.sha256(weights.read_bytes()).hexdigest() if weights.exists() else ""
@@ -226,12 +225,27 @@ def train(
             "val_accuracy": fitted.best_val,
             "training_seconds": round(fitted.seconds, 3),
             "weights_sha256": digest,
+            "chosen": chosen,
             "unreadable": unreadable,
             "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "machine": machine(),
         }
         _write_config(folder, config)
-    return Trained(folder, trained, fitted.best_step, fitted.steps, fitted.best_val, time.monotonic() - started)
+        (folder / "checkpoint.safetensors").unlink(missing_ok=True)
+    return replace(_trained(folder, config), seconds=time.monotonic() - started)
+
+
+def _trained(folder: Path, config: dict[str, Any]) -> Trained:
+    """What the config of a finished run says."""
+    result = config["result"]
+    return Trained(
+        folder,
+        result["trained_parameters"],
+        result["best_step"],
+        result["steps"],
+        result["val_accuracy"],
+        result["training_seconds"],
+    )
 
 
 def _splits(data: Dataset, method: Strategy, select: str) -> tuple[Dataset | None, Dataset | None]:
@@ -251,33 +265,27 @@ def _refuse_occupied(folder: Path, resume: bool) -> None:
             raise OptionError(f"--out {folder} holds a run already; add --resume to go on with it, or name another")
 
 
-def _same_settings(folder: Path, config: dict[str, Any], resume: bool) -> None:
+def _finished(folder: Path, config: dict[str, Any]) -> Trained | None:
+    """The finished run in `folder`; None where there is none, or one to go on with.
+
+    Raises:
+        OptionError: it was started with other settings.
+        CheckpointError: its config cannot be read.
+    """
     path = folder / "config.json"
-    if not (resume and path.exists()):
-        return
-    before = json.loads(path.read_text())
+    if not path.exists():
+        return None
+    try:
+        before: dict[str, Any] = dict(json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{path} is damaged ({error}); train again in another --out") from None
     for name, value in json.loads(json.dumps(config)).items():
-        if name not in ("version", "strategy") and before.get(name) != value:
+        if name != "version" and before.get(name) != value:
             raise OptionError(
                 f"run {folder} was started with other settings: {name} was {before.get(name)}, now {value}; "
                 f"repeat the first command with --resume, or name another --out"
             )
-
-
-def _finished(folder: Path) -> Trained | None:
-    """What a run came to that has ended already."""
-    try:
-        result = runs.read(folder).config["result"]
-    except CheckpointError:
-        return None
-    return Trained(
-        folder,
-        result["trained_parameters"],
-        result["best_step"],
-        result["steps"],
-        result["val_accuracy"],
-        result["training_seconds"],
-    )
+    return _trained(folder, before) if "result" in before else None
 
 
 def _write_config(folder: Path, config: dict[str, Any]) -> None:
@@ -292,11 +300,11 @@ def _choose_steps(
     episodes: int,
     folder: Path,
     progress: Progress,
-) -> tuple[Direct, Fitted]:
-    """Direct's number of steps, by accuracy on episodes of the val classes; its own default without them."""
+) -> Fitted:
+    """Direct's number of steps (as `best_step`), by accuracy on val episodes; its own default without val classes."""
     begin = time.monotonic()
     if val is None:
-        return method, Fitted(best_step=method.steps)
+        return Fitted(best_step=method.steps)
     sampler = Sampler(val.data.labels, val.data.classes, seed=VAL_SEED, **shape)
     way, queries = shape["way"], shape["way"] * shape["query"]
     right = dict.fromkeys(DIRECT_STEPS, 0)
@@ -313,4 +321,4 @@ def _choose_steps(
     best = max(DIRECT_STEPS, key=lambda steps: accuracy[steps])
     lines = [json.dumps({"step": s, "val_accuracy": a}) + "\n" for s, a in accuracy.items()]
     write_atomic(folder / "metrics.jsonl", "".join(lines).encode())
-    return replace(method, steps=best), Fitted(best, accuracy[best], 0, time.monotonic() - begin)
+    return Fitted(best, accuracy[best], 0, time.monotonic() - begin)

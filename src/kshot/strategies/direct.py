@@ -45,29 +45,30 @@ class Direct(Strategy):
         import torch
         from torch.nn.functional import cross_entropy
 
+        from kshot.fit import seeded
         from kshot.heads.formulas import unit
 
         tuned = list(learner.weights().values())
         before = [weight.detach().clone() for weight in tuned]
-        target = torch.from_numpy(labels.copy())
         result: dict[int, Tensor] = {}
         try:
             with torch.no_grad():
                 pooled = unit(learner.embed(support).mean(1))
-                target = target.to(pooled.device)
+                target = torch.from_numpy(labels.copy()).to(pooled.device)
                 classes = torch.stack([pooled[target == c].mean(0) for c in range(way)])
             classes.requires_grad_()
             groups: list[dict[str, Any]] = [{"params": [classes], "lr": self.lr * self.classifier_rate}]
             groups += [{"params": tuned}] if tuned else []
             optimizer = torch.optim.Adam(groups, lr=self.lr, foreach=True)
-            for step in range(1, max(at) + 1):
-                optimizer.zero_grad(set_to_none=True)
-                loss = cross_entropy(class_logits(learner.embed(support), classes, self.scale), target)
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
-                if step in at:
-                    with torch.no_grad():
-                        result[step] = class_logits(learner.embed(query), classes, self.scale)
+            with seeded(0, pooled.device):  # dropout, say: the same in every episode, whatever came before
+                for step in range(1, max(at) + 1):
+                    optimizer.zero_grad(set_to_none=True)
+                    loss = cross_entropy(class_logits(learner.embed(support), classes, self.scale), target)
+                    loss.backward()  # type: ignore[no-untyped-call]
+                    optimizer.step()
+                    if step in at:
+                        with torch.no_grad():
+                            result[step] = class_logits(learner.embed(query), classes, self.scale)
         finally:
             with torch.no_grad():
                 for weight, value in zip(tuned, before, strict=True):

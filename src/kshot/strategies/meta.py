@@ -66,7 +66,8 @@ class Meta(Strategy):
                 scores = head(far[None], near[None], support_labels, way_text)
                 target = torch.from_numpy(episode.query_labels.copy()).to(device)
                 total = total + cross_entropy(scores[0], target[0])
-                total = total + head.auxiliary(far[None], near[None], labels[query][None], labels[support][None], texts)
+                of_query, of_support = labels[query][None].to(device), labels[support][None].to(device)
+                total = total + head.auxiliary(far[None], near[None], of_query, of_support, texts)
             if self.loss != "episode" and texts is not None:
                 logits = class_logits(embeddings, texts, self.text_scale)
                 total = total + self.text_weight * cross_entropy(logits, labels[[*support, *query]].to(device))
