@@ -12,11 +12,17 @@ from kshot.heads.base import Head
 __all__ = ["HEADS", "Head", "get_head", "options"]
 
 HEADS: dict[str, str] = {
-    "prototype": "kshot.heads.prototype:Prototype",
     "nearest": "kshot.heads.nearest:Nearest",
+    "prototype": "kshot.heads.prototype:Prototype",
     "otam": "kshot.heads.otam:OTAM",
     "bimhm": "kshot.heads.bimhm:BiMHM",
     "trx": "kshot.heads.trx:TRX",
+    "clip-fsar": "kshot.heads.clip_fsar:ClipFSAR",
+    "linear-probe": "kshot.heads.linear_probe:LinearProbe",
+    "baseline++": "kshot.heads.baseline_pp:BaselinePP",
+    "meta-baseline": "kshot.heads.meta_baseline:MetaBaseline",
+    "tip-adapter": "kshot.heads.tip_adapter:TipAdapter",
+    "tip-adapter-f": "kshot.heads.tip_adapter_f:TipAdapterF",
     "text": "kshot.heads.text:Text",
     "fusion": "kshot.heads.fusion:Fusion",
 }

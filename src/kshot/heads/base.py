@@ -112,6 +112,14 @@ class Head(nn.Module):
                 query, support = self._prepare_all(query), self._prepare_all(support)
             return self.score(query, support, labels, text, way)
 
+    def expect_channels(self, clips: Tensor, dim: int) -> None:
+        """Refuse clips whose channels are not those that the head's parameters were made for."""
+        if clips.shape[-1] != dim:
+            raise OptionError(
+                f"head '{self.name}' was made for {dim} channels, found {clips.shape[-1]}: make it with "
+                f"dim={clips.shape[-1]}"
+            )
+
     def _prepare_all(self, clips: Tensor) -> Tensor:
         prepared = self.prepare(clips.flatten(0, 1))
         return prepared.reshape(*clips.shape[:2], *prepared.shape[1:])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor
 
@@ -13,8 +15,8 @@ from kshot.heads.formulas import soft_min
 class OTAM(FrameHead):
     """Ordered temporal alignment (Cao et al., CVPR 2020, arXiv 1906.11415).
 
-    Soft dynamic time warping over frame distances, free to enter and to leave the support clip at any frame,
-    averaged over nothing: the sum of both directions, query along support and support along query.
+    Soft dynamic time warping over frame distances, free to enter and to leave the other clip at any frame. The
+    distance is the sum of both directions, query along support and support along query.
 
     Args:
         smooth: softness of the minimum (lambda); 0.5 in CLIP-FSAR, 0.1 in the first public baseline.
@@ -47,6 +49,6 @@ def align(frames: Tensor, smooth: float) -> Tensor:
         top = column[:1] + frames[:1, along]
         column = torch.cat([top, frames[1:, along] + soft_min(column[:-1], column[1:], smooth=smooth)])
     left = column[0]
-    for above, beside in zip(column[:-1], column[1:], strict=True):
+    for above, beside in itertools.pairwise(column):
         left = soft_min(above, left, beside, smooth=smooth)
     return left

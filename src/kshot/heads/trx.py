@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -23,9 +24,9 @@ class TRX(Head):
     averaged over its tuples and over tuple sizes.
 
     Tuples are never formed here. A linear map of a tuple is a sum of one part a frame, so `prepare` maps the
-    frames of a clip once, and `RelationOfTuples` gets every product between tuples from products between parts.
+    frames of a clip once, and `Relation` gets every product between tuples from products between parts.
 
-    A prepared clip is (T, 2 * sum(sizes) * width): each frame's key parts and value parts, size after size.
+    A prepared clip is (T, about 2 * sum(sizes) * width), for the defaults 0.37 MB in single precision.
 
     Args:
         dim: channels of the embeddings.
@@ -41,28 +42,27 @@ class TRX(Head):
         if not sizes or min(sizes) < 1:
             raise OptionError(f"sizes counts the frames of a tuple: expected such as (2, 3), found {sizes!r}")
         self.dim = dim
-        self.relations = nn.ModuleList(Relation(dim, width, size) for size in sizes)
+        relations = nn.ModuleList(Relation(dim, width, size) for size in sizes)
+        self.relations = cast("Sequence[Relation]", relations)
         self.dropout = nn.Dropout(dropout)
 
     def prepare(self, clips: Tensor, text: Tensor | None = None) -> Tensor:
         frames, channels = clips.shape[1:]
         if channels == sum(self.lengths(frames)):
             return clips
-        if channels != self.dim:
-            raise OptionError(
-                f"this head was made for {self.dim} channels, found {channels}: make it with dim={channels}"
-            )
+        self.expect_channels(clips, self.dim)
         clips = self.dropout(clips + positions(frames, channels).to(clips))
         return torch.cat([relation.prepare(clips) for relation in self.relations], dim=-1)
 
     def lengths(self, frames: int) -> list[int]:
+        """Channels of a prepared clip that belong to each size of tuple."""
         return [relation.length(frames) for relation in self.relations]
 
     def score(self, query: Tensor, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> Tensor:
         support, present = by_class(support, labels, way)
         lengths = self.lengths(query.shape[2])
-        parts = zip(query.split(lengths, dim=-1), support.split(lengths, dim=-1), strict=True)
-        distances = [relation(*both, present) for relation, both in zip(self.relations, parts, strict=True)]
+        both = zip(torch.split(query, lengths, dim=-1), torch.split(support, lengths, dim=-1), strict=True)
+        distances = [relation(*pair, present) for relation, pair in zip(self.relations, both, strict=True)]
         return -torch.stack(distances).mean(dim=0)
 
 
@@ -81,27 +81,30 @@ class Relation(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def length(self, frames: int) -> int:
-        """Numbers a frame that `prepare` gives: parts of keys and values, and its share of what is known of tuples."""
+        """Channels that `prepare` gives: the parts of a frame, and its share of what is known of the tuples."""
         return 2 * self.size * self.width + math.ceil((math.comb(frames, self.size) + 1) / frames)
 
     def prepare(self, clips: Tensor) -> Tensor:
         """All that concerns one clip: (n, T, D) -> (n, T, length).
 
         What each frame gives to a key and to a value at each place in a tuple, and behind it two things that
-        take products within the clip: the spread over channels of every key, and how long its values are.
+        take products within the clip: the spread over channels of every key (LayerNorm divides by it), and
+        the sum of the squared lengths of all values.
         """
         (n, frames, dim), tuples = clips.shape, incidence(clips.shape[1], self.size).to(clips)
         keys, values = (
-            torch.stack([F.linear(clips, place) for place in layer.weight.split(dim, dim=1)], dim=2)
+            torch.stack([F.linear(clips, place) for place in torch.split(layer.weight, dim, dim=1)], dim=2)
             for layer in (self.keys, self.values)
         )
         keys = keys + self.keys.bias / self.size
         keys = keys - keys.mean(dim=-1, keepdim=True)
-        key_parts, value_parts = keys.flatten(1, 2), values.flatten(1, 2)
-        squares = ((tuples @ (key_parts @ key_parts.mT)) * tuples).sum(dim=-1)
-        spread = (squares / self.width + self.norm.eps).sqrt()
-        lengths = ((tuples @ (value_parts @ value_parts.mT)) * tuples).sum(dim=(1, 2))
-        known = torch.cat([spread, lengths[:, None]], dim=1)
+
+        def squares(parts: Tensor) -> Tensor:
+            parts = parts.flatten(1, 2)
+            return ((tuples @ (parts @ parts.mT)) * tuples).sum(dim=-1)  # (n, U)
+
+        spread = (squares(keys) / self.width + self.norm.eps).sqrt()
+        known = torch.cat([spread, squares(values).sum(dim=1, keepdim=True)], dim=1)
         known = F.pad(known, (0, -known.shape[1] % frames)).view(n, frames, -1)
         return torch.cat([(keys * self.norm.weight).flatten(2), values.flatten(2), known], dim=2)
 
@@ -112,37 +115,45 @@ class Relation(nn.Module):
             query: (E, Q, T, length) and support: (E, way, S, T, length), prepared.
             present: (E, way, S), which places of the support hold a clip.
         """
-        (queries, frames), (episodes, way, shots) = query.shape[1:3], present.shape
-        tuples = incidence(frames, self.size).to(query)
-        query_keys, query_values, query_spread, query_squares = self.unpack(query, len(tuples))
-        keys, values, spread, _ = self.unpack(support.flatten(1, 2), len(tuples))
-        table = (episodes, queries, tuples.shape[1], way * shots, -1)
+        (episodes, way, shots), queries = present.shape, query.shape[1]
+        tuples = incidence(query.shape[2], self.size).to(query)  # (U, P)
+        query_keys, query_values, query_spread, own = self._unpack(query, len(tuples))
+        keys, values, spread, _ = self._unpack(support.flatten(1, 2), len(tuples))
+        table = (episodes, queries, tuples.shape[1], way * shots, tuples.shape[1])
 
-        # Attention of each tuple of a query over all tuples of a class: (E, Q, U, way * S, U).
-        logits = (tuples @ (query_keys @ keys.mT).view(table).flatten(3)).unflatten(3, (way * shots, -1)) @ tuples.mT
-        shifted = (keys @ self.norm.bias).view(episodes, way * shots, -1) @ tuples.mT
-        logits = logits / query_spread[..., None, None] + shifted[:, None, None]
+        # Attention of each tuple of a query over all tuples of a class: (E, Q, U, way * S, U). A part of the key's
+        # LayerNorm that is the same for all tuples of the support has no say in a softmax, and is left out.
+        logits = _both_sides(tuples, (query_keys @ keys.mT).view(table))
+        shifts = (keys @ self.norm.bias).view(episodes, way * shots, -1) @ tuples.mT
+        logits = logits / query_spread[..., None, None] + shifts[:, None, None]
         logits = logits / (spread * math.sqrt(self.width))[:, None, None]
-        if not present.all():
+        if not bool(present.all()):
             logits = logits.masked_fill(~present.flatten(1)[:, None, None, :, None], -math.inf)
-        weights = logits.unflatten(3, (way, shots)).flatten(4).softmax(dim=-1).view_as(logits)
+        weights = logits.view(*logits.shape[:3], way, -1).softmax(dim=-1).view_as(logits)
 
-        # |own - found|^2 summed over tuples, where found weighs the parts of a class: (E, Q, U, way, S * P).
-        weights = (weights @ tuples).unflatten(3, (way, shots)).flatten(4)
+        # |own - found|^2, summed over the tuples of the query; found weighs the parts of a class.
+        weights = weights @ tuples  # (E, Q, U, way * S, P)
         pooled = (tuples.mT @ weights.flatten(3)).view(table)
-        cross = ((query_values @ values.mT).view(table) * pooled).sum(dim=(2, 4)).unflatten(2, (way, shots)).sum(dim=3)
+        cross = ((query_values @ values.mT).view(table) * pooled).sum(dim=(2, 4)).view(episodes, queries, way, shots)
+        weights = weights.view(episodes, queries, len(tuples), way, -1).permute(0, 3, 1, 2, 4).flatten(2, 3)
         values = values.view(episodes, way, -1, self.width)
-        weights = weights.permute(0, 3, 1, 2, 4).flatten(2, 3)  # (E, way, Q * U, S * P)
-        squares = (weights * (weights @ (values @ values.mT))).sum(dim=-1).view(episodes, way, queries, -1).sum(dim=-1)
-        return (query_squares - 2 * cross + squares.mT) / len(tuples)
+        found = (weights * (weights @ (values @ values.mT))).sum(dim=-1).view(episodes, way, queries, -1)
+        distances: Tensor = own - 2 * cross.sum(dim=3) + found.sum(dim=3).mT
+        return distances / len(tuples)
 
-    def unpack(self, clips: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Parts of keys and of values (E, C * P, W), spread of each key (E, C, U), squared length of values (E, C, 1)."""
+    def _unpack(self, clips: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Prepared clips (E, C, T, length) as parts of keys and of values (E, C * P, W), spreads (E, C, U), and the
+        sum of squared values (E, C, 1)."""
         parts = self.size * self.width
-        keys, values, known = clips.split((parts, parts, clips.shape[-1] - 2 * parts), dim=-1)
-        keys, values = (x.reshape(len(x), -1, self.width) for x in (keys, values))
-        known = known.flatten(2)
+        keys, values = (clips[..., i * parts : (i + 1) * parts].reshape(len(clips), -1, self.width) for i in (0, 1))
+        known = clips[..., 2 * parts :].flatten(2)
         return keys, values, known[..., :count], known[..., count : count + 1]
+
+
+def _both_sides(tuples: Tensor, products: Tensor) -> Tensor:
+    """Products between parts (E, Q, P, C, P) become products between tuples (E, Q, U, C, U)."""
+    left = tuples @ products.flatten(3)
+    return left.view(*left.shape[:3], products.shape[3], -1) @ tuples.mT
 
 
 def incidence(frames: int, size: int) -> Tensor:

@@ -1,0 +1,103 @@
+"""CLIP-FSAR: support clips are shown the name of their class before they are aligned with the query."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kshot.errors import OptionError
+from kshot.heads.alignment import FrameHead, Shots
+from kshot.heads.bimhm import BiMHM
+from kshot.heads.formulas import cosine
+from kshot.heads.otam import OTAM
+
+
+class ClipFSAR(FrameHead):
+    """Prototype modulation by text (Wang et al., CLIP-FSAR, IJCV 2024, arXiv 2303.02982).
+
+    The frames of a support clip and the text of its class go through one pre-norm transformer layer; the
+    outputs of the frames are kept. A query goes through the same layer without text. Frames are then aligned
+    by OTAM or Bi-MHM. Training adds, with a coefficient, the cross-entropy of clips against the names of all
+    base classes (`auxiliary`).
+
+    With the text of a clip's own class, `prepare` gives (T, 2 * D): the clip as a query, then as support.
+    Without, it leaves the clip as it is and the head does both in each episode.
+
+    Args:
+        dim: channels of the embeddings, a multiple of `heads`.
+        align: "otam" or "bimhm".
+        smooth: of OTAM.
+        weight: of the loss against all base class names; 1.2 for HMDB51, 1.5 for Kinetics and UCF101, 3.0 for SSv2.
+        heads, dropout: of the transformer layer.
+        shots, scale: see `FrameHead`; support clips are joined after the layer.
+    """
+
+    needs_text = True
+    learns = True
+
+    def __init__(
+        self,
+        dim: int = 512,
+        align: Literal["otam", "bimhm"] = "otam",
+        smooth: float = 0.5,
+        weight: float = 1.5,
+        heads: int = 8,
+        dropout: float = 0.2,
+        shots: Shots = "features",
+        scale: float = 1.0,
+    ) -> None:
+        super().__init__(shots, scale)
+        if align not in ("otam", "bimhm"):
+            raise OptionError(f"align compares frames: expected 'otam' or 'bimhm', found {align!r}")
+        if dim % heads:
+            raise OptionError(f"dim {dim} does not divide into {heads} heads: choose heads accordingly")
+        self.dim, self.weight = dim, weight
+        self.aligner = OTAM(smooth) if align == "otam" else BiMHM()
+        self.layer = nn.TransformerEncoderLayer(
+            dim, heads, 4 * dim, dropout, activation="gelu", batch_first=True, norm_first=True
+        )
+        self.text_scale = nn.Parameter(torch.tensor(1.0))
+
+    def distance(self, frames: Tensor) -> Tensor:
+        return self.aligner.distance(frames)
+
+    def prepare(self, clips: Tensor, text: Tensor | None = None) -> Tensor:
+        if text is None or clips.shape[-1] == 2 * self.dim:
+            return clips
+        self.expect_channels(clips, self.dim)
+        return torch.cat([self.layer(clips), self._with_text(clips, text)], dim=2)
+
+    def score(self, query: Tensor, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> Tensor:
+        if query.shape[-1] == 2 * self.dim:
+            query, support = query[..., : self.dim], support[..., self.dim :]
+        else:
+            self.expect_channels(query, self.dim)
+            assert text is not None  # forward has seen to it
+            own = text.gather(1, labels[:, :, None].expand(-1, -1, text.shape[2]))
+            query = self.layer(query.flatten(0, 1)).view_as(query)
+            support = self._with_text(support.flatten(0, 1), own.flatten(0, 1)).view_as(support)
+        return super().score(query, support, labels, text, way)
+
+    def _with_text(self, clips: Tensor, text: Tensor) -> Tensor:
+        """Frames that have seen the name of their class: (n, T, D), (n, D) -> (n, T, D)."""
+        seen: Tensor = self.layer(torch.cat([clips, text[:, None]], dim=1))
+        return seen[:, :-1]
+
+    def auxiliary(
+        self,
+        query: Tensor,
+        support: Tensor,
+        class_of_query: Tensor,
+        class_of_support: Tensor,
+        class_texts: Tensor | None,
+    ) -> Tensor:
+        """weight * cross-entropy(s * cosine(mean of frames, names of all base classes)), s learned from 1."""
+        if class_texts is None:
+            raise OptionError(f"head '{self.name}' trains against class names: use data with class names")
+        clips = torch.cat([query, support], dim=1).mean(dim=2).flatten(0, 1)
+        classes = torch.cat([class_of_query, class_of_support], dim=1).flatten()
+        logits = self.text_scale * cosine(clips.float()[None], class_texts.float()[None])[0]
+        return self.weight * F.cross_entropy(logits, classes)

@@ -1,0 +1,89 @@
+"""Tip-Adapter: what class names say, corrected by a cache of the support clips."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from kshot.errors import OptionError
+from kshot.heads.base import Head
+from kshot.heads.formulas import held_out_loss, membership, pool
+from kshot.heads.text import text_cosine
+
+ALPHAS = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0)
+BETAS = (0.5, 1.0, 2.0, 3.5, 5.5, 8.0)
+
+
+class TipAdapter(Head):
+    """Text logits + alpha * exp(-beta * (1 - cosine)) @ labels (Zhang et al., ECCV 2022, arXiv 2207.09519).
+
+    Keys are the pooled support clips, values their labels one-hot. With "loo" a number is chosen in each
+    episode from a fixed grid on its support clips alone: the cross-entropy of every clip given the cache of
+    the others. With one clip a class a clip's own class is then missing from the cache, so such episodes keep
+    the published alpha = 1 and beta = 5.5. Queries are never looked at. A prepared clip is (1, D).
+
+    Args:
+        alpha: weight of the cache against the text, or "loo".
+        beta: how fast the cache forgets with distance, or "loo".
+        text_scale: factor on the cosine with class names.
+    """
+
+    needs_text = True
+
+    def __init__(
+        self,
+        alpha: float | Literal["loo"] = 1.0,
+        beta: float | Literal["loo"] = 5.5,
+        text_scale: float = 100.0,
+    ) -> None:
+        super().__init__()
+        for name, value in (("alpha", alpha), ("beta", beta)):
+            if value != "loo" and (isinstance(value, str) or value < 0):
+                raise OptionError(f"{name}: expected a number of at least 0 or 'loo', found {value!r}")
+        self.alpha, self.beta, self.text_scale = alpha, beta, text_scale
+
+    def prepare(self, clips: Tensor, text: Tensor | None = None) -> Tensor:
+        return pool(clips)
+
+    def score(self, query: Tensor, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> Tensor:
+        query, support = query.squeeze(2), support.squeeze(2)
+        values = membership(labels, way, support.dtype)
+        alpha, beta = self._choose(support, values, labels, text)
+        keys = self._keys(support, values, labels, text, alpha, beta)
+        return self._words(query, text) + alpha * cache(query @ keys.mT, values, beta)
+
+    def _words(self, clips: Tensor, text: Tensor | None) -> Tensor:
+        return self.text_scale * text_cosine(clips, text)
+
+    def _keys(
+        self, support: Tensor, values: Tensor, labels: Tensor, text: Tensor | None, alpha: Tensor, beta: Tensor
+    ) -> Tensor:
+        return support
+
+    @torch.no_grad()
+    def _choose(self, support: Tensor, values: Tensor, labels: Tensor, text: Tensor | None) -> tuple[Tensor, Tensor]:
+        """alpha and beta of each episode, (E, 1, 1) each."""
+        fixed = support.new_tensor(
+            [1.0 if self.alpha == "loo" else self.alpha, 5.5 if self.beta == "loo" else self.beta]
+        )
+        several = values.sum(dim=1).amin(dim=1) > 1
+        if "loo" not in (self.alpha, self.beta) or not several.any():
+            return fixed[0], fixed[1]
+        alphas = ALPHAS if self.alpha == "loo" else (self.alpha,)
+        betas = BETAS if self.beta == "loo" else (self.beta,)
+        grid = list(itertools.product(alphas, betas))
+        words, similar = self._words(support, text), support @ support.mT
+        own = torch.eye(labels.shape[1], dtype=torch.bool, device=labels.device)
+        similar = similar.masked_fill(own, -torch.inf)  # a clip is not in its own cache
+        losses = [held_out_loss(words + a * cache(similar, values, b), labels) for a, b in grid]
+        best = support.new_tensor(grid)[torch.stack(losses).argmin(dim=0)]
+        alpha, beta = best.where(several[:, None], fixed)[:, :, None, None].unbind(dim=1)
+        return alpha, beta
+
+
+def cache(similar: Tensor, values: Tensor, beta: float | Tensor) -> Tensor:
+    """What the support clips say: cosines (E, Q, N), one-hot labels (E, N, way) -> (E, Q, way)."""
+    return torch.exp(-beta * (1 - similar)) @ values
