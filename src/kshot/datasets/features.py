@@ -52,9 +52,10 @@ def load(path: Path, where: Mapping[str, str] | None = None) -> Dataset:
 def _arrays(path: Path, where: Mapping[str, str]) -> dict[str, np.ndarray]:
     """The arrays that are used."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise DataError(f"{path.name}: expected an .npz of named arrays, found a single array")
+        file = np.load(path, allow_pickle=False)
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise DataError(f"{path.name}: expected an .npz of named arrays, found a single array")
+        with file:
             for name in ("features", "label"):
                 if name not in file.files:
                     raise DataError(f"{path.name}: no array '{name}', found {', '.join(file.files) or 'none'}")

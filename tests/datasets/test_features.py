@@ -1,0 +1,142 @@
+"""Ready-made features: what is read, and what is refused with a reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kshot import datasets
+from kshot.errors import DataError, OptionError
+
+
+def arrays(**changes: Any) -> dict[str, Any]:
+    """Four clips of three frames with five channels; a change of None leaves an array out."""
+    features = np.arange(60, dtype=np.float16).reshape(4, 3, 5)
+    whole = {"features": features, "label": np.array(["run", "sit", "run", "wave"])} | changes
+    return {name: array for name, array in whole.items() if array is not None}
+
+
+def write(folder: Path, **changes: Any) -> Path:
+    path = folder / "net.npz"
+    np.savez(path, **arrays(**changes))
+    return path
+
+
+def test_all_columns(tmp_path: Path) -> None:
+    data = datasets.load(
+        write(
+            tmp_path,
+            split=np.array(["train", "val", "train", "novel"]),
+            group=np.array(["a", "a", "", "b"]),
+            path=np.array(["x/1.mp4", "x/2.mp4", "3.mp4", "4.mp4"]),
+            other=np.array([object()] * 4),  # not ours: neither read nor unpickled
+        )
+    )
+    assert (data.name, data.classes, data.labels.tolist()) == ("net", ("run", "sit", "wave"), [0, 1, 0, 2])
+    assert data.splits.tolist() == ["train", "val", "train", "test"]
+    assert data.groups[[0, 1, 3]].tolist() == ["a", "a", "b"] and data.groups[2] not in ("", "a", "b")
+    assert data.paths[0] == tmp_path / "x/1.mp4"
+    assert data.features is not None and data.features.dtype == np.float16
+    novel = data.select("test")
+    assert novel.features is not None
+    np.testing.assert_array_equal(novel.features, np.arange(45, 60).reshape(1, 3, 5))
+
+
+def test_two_arrays_suffice(tmp_path: Path) -> None:
+    for label in (np.array([3, 1, 3, 10]), np.array([b"3", b"1", b"3", b"10"])):
+        data = datasets.load(write(tmp_path, label=label, features=np.ones((4, 1, 2), np.float32)))
+        assert (data.classes, data.labels.tolist()) == (("1", "10", "3"), [2, 0, 2, 1])
+        assert len(set(data.groups.tolist())) == 4
+        assert len(set(data.paths)) == 4
+
+
+def test_filter(tmp_path: Path) -> None:
+    path = write(tmp_path, view=np.array([1, 2, 1, 2]))
+    data = datasets.load(f"{path}?view=1")
+    assert (len(data), data.classes) == (2, ("run",))
+    with pytest.raises(DataError, match=r"net\.npz: no clip has view = '9'$"):
+        datasets.load(path, where={"view": "9"})
+    with pytest.raises(OptionError, match=r"net\.npz: no array 'veiw' to filter by, found features, label, view$"):
+        datasets.load(path, where={"veiw": "1"})
+
+
+def not_finite() -> np.ndarray:
+    features = np.ones((4, 3, 5), np.float32)
+    features[2, 1, 0], features[3, 0, 0] = np.nan, np.inf
+    return features
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"features": None}, r"no array 'features', found label$"),
+        ({"label": None}, r"no array 'label', found features$"),
+        ({"features": np.ones((4, 5))}, r"expected features of shape \(clips, frames, channels\), found \(4, 5\)$"),
+        ({"features": np.ones((4, 0, 5))}, r"expected features of shape .*, found \(4, 0, 5\)$"),
+        ({"features": np.ones((4, 3, 5), int)}, r"expected floating point features, found int64$"),
+        ({"features": not_finite()}, r"features of 2 clips are not finite, the first is clip 2$"),
+        ({"label": np.array(["run"])}, r"expected one label a clip, shape \(4,\), found \(1,\)$"),
+        ({"label": np.ones((4, 2), int)}, r"expected one label a clip, shape \(4,\), found \(4, 2\)$"),
+        ({"label": np.ones(4)}, r"expected 'label' as text or whole numbers, found float64$"),
+        ({"label": np.array([b"\xff"] * 4)}, r"'label' is not UTF-8 text"),
+        ({"label": np.array(["a", "", "b", "c"])}, r"clip 1 has no label$"),
+        ({"label": np.array([1, "a", 2, 3], object)}, r"holds pickled objects, which could run code"),
+        ({"split": np.array(["train", "x", "train", "val"])}, r"clip 1: unknown split 'x'"),
+        ({"split": np.array(["train", "val", "test", "val"])}, r"label 'run' is in two splits, 'train' \(clip 0\)"),
+        ({"features": np.ones((0, 3, 5)), "label": np.array([], str)}, r"net holds no clips$"),
+    ],
+)
+def test_arrays_that_cannot_be_used(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message) as caught:
+        datasets.load(write(tmp_path, **changes))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_pickle_is_not_run(tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (Path.touch, (tmp_path / "sprung",))
+
+    path = write(tmp_path, label=np.array([Trap()] * 4, object))
+    with pytest.raises(DataError, match="pickled objects"):
+        datasets.load(path)
+    path.write_bytes(__import__("pickle").dumps(Trap()))
+    with pytest.raises(DataError, match=r"net\.npz: "):
+        datasets.load(path)
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_files_that_are_no_archives(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    whole = path.read_bytes()
+    for content in (b"", b"hello", b"PK\x03\x04 not really", whole[: len(whole) // 2]):
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=r"^net\.npz: ") as caught:
+            datasets.load(path)
+        assert "\n" not in str(caught.value)
+    with path.open("wb") as file:
+        np.save(file, np.ones((4, 3, 5)))
+    with pytest.raises(DataError, match=r"net\.npz: expected an \.npz of named arrays, found a single array$"):
+        datasets.load(path)
+
+
+def test_a_flipped_byte_is_noticed(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    data = bytearray(path.read_bytes())
+    at = data.index(np.arange(60, dtype=np.float16).tobytes())
+    data[at + 7] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=r"net\.npz: not a readable \.npz file \(Bad CRC-32"):
+        datasets.load(path)
+
+
+def test_real_features(shared: Path) -> None:
+    data = datasets.load(shared / "features" / "jhmdb_mobilenetv2.npz")
+    assert data.features is not None and data.features.shape == (420, 8, 1280)
+    assert [len(data.select(split).classes) for split in ("train", "val", "test")] == [12, 4, 5]
+    table = datasets.load(f"{shared / 'clips' / 'clips.csv'}?dataset=jhmdb")
+    assert data.labels.tolist() == table.labels.tolist()
+    assert data.groups.tolist() == table.groups.tolist()

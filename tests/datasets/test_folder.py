@@ -1,0 +1,170 @@
+"""Folders of class folders, and what every Dataset can do."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kshot import datasets
+from kshot.errors import DataError, OptionError
+
+
+def tree(root: Path, *files: str) -> Path:
+    for file in files:
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        (root / file).touch()
+    return root
+
+
+SPLIT = ("train/run/1.mp4", "train/jump/1.mp4", "train/jump/2.mp4", "val/sit/1.mp4", "novel/wave_hand/1.avi")
+
+
+def test_class_folders_with_videos_and_frame_folders(tmp_path: Path) -> None:
+    root = tree(
+        tmp_path / "mine",
+        *["wave_hand/clip10.mp4", "wave_hand/clip2.MKV", "wave_hand/notes.txt", "wave_hand/.hidden.mp4"],
+        *["run/frames/1.jpg", "run/frames/2.jpg", "__MACOSX/x.mp4", ".git/x.mp4", "readme.md"],
+    )
+    data = datasets.load(root)
+    assert (data.name, len(data), data.classes) == ("mine", 3, ("run", "wave_hand"))
+    assert [str(path.relative_to(root)) for path in data.paths] == [
+        "run/frames",
+        "wave_hand/clip2.MKV",
+        "wave_hand/clip10.mp4",
+    ]
+    assert data.labels.tolist() == [0, 1, 1] and data.labels.dtype == np.int64
+    assert data.splits.tolist() == ["", "", ""]
+    assert len(set(data.groups.tolist())) == 3 and "" not in data.groups
+    assert data.features is None
+    assert datasets.load(str(root)).classes == data.classes
+    assert datasets.load(data) is data
+
+
+def test_split_folders(tmp_path: Path) -> None:
+    data = datasets.load(tree(tmp_path, *SPLIT))
+    assert data.classes == ("jump", "run", "sit", "wave_hand")
+    assert data.counts == {"jump": 2, "run": 1, "sit": 1, "wave_hand": 1}
+    assert [len(data.select(split)) for split in ("train", "base", "val", "test", "novel", "all")] == [3, 3, 1, 1, 1, 5]
+    novel = data.select("novel")
+    assert (novel.classes, novel.labels.tolist(), novel.splits.tolist()) == (("wave_hand",), [0], ["test"])
+    assert novel.paths == (tmp_path / "novel/wave_hand/1.avi",)
+
+
+def test_folders_that_only_sometimes_bear_names_of_splits_are_classes(tmp_path: Path) -> None:
+    assert datasets.load(tree(tmp_path, "test/1.mp4", "run/1.mp4")).classes == ("run", "test")
+
+
+def test_subset_keeps_the_order_asked_for_and_the_order_of_classes(tmp_path: Path) -> None:
+    data = datasets.load(tree(tmp_path, *SPLIT))
+    part = data.subset([4, 0, 2])
+    assert (part.classes, part.labels.tolist()) == (("jump", "sit", "wave_hand"), [1, 2, 0])
+    assert [part.classes[label] for label in part.labels] == [data.classes[data.labels[i]] for i in (4, 0, 2)]
+    assert part.paths == (data.paths[4], data.paths[0], data.paths[2])
+    assert part.groups.tolist() == data.groups[[4, 0, 2]].tolist()
+
+
+def test_classes_by_name(tmp_path: Path) -> None:
+    data = datasets.load(tree(tmp_path, *SPLIT))
+    part = data.only(["sit", "jump"])
+    assert (part.classes, len(part)) == (("jump", "sit"), 3)
+    with pytest.raises(DataError, match=r"has no class 'wavehand': did you mean 'wave_hand'\?$"):
+        data.only(["sit", "wavehand"])
+    with pytest.raises(DataError, match=r"has no class 'zzz': it has jump, run, sit, wave_hand$"):
+        data.only(["zzz"])
+
+
+def test_splits_by_name(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=r"unknown split 'tset': did you mean 'test'\?"):
+        datasets.load(tree(tmp_path / "a", *SPLIT)).select("tset")
+    with pytest.raises(DataError, match=r"a has no clips in split 'val': it has test, train and all$"):
+        datasets.load(tree(tmp_path / "b" / "a", SPLIT[0], SPLIT[4])).select("val")
+    with pytest.raises(DataError, match="its clips name no split, use 'all'"):
+        datasets.load(tree(tmp_path / "c", "run/1.mp4")).select("train")
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ((), r"expected one folder for each class with its clips inside, found nothing$"),
+        (("1.mp4", "2.mp4"), r"expected one folder for each class with its clips inside, found 2 files$"),
+        (("run/1.mp4", "jump/.keep"), r"class folder 'jump' holds no clips: .* found nothing$"),
+        (("run/1.txt",), r"class folder 'run' holds no clips: .* found 1 other files \(1\.txt, \.\.\.\)$"),
+        (
+            ("run/deep/1.mp4",),
+            r"run/deep: expected a folder of JPEG or PNG frames in class 'run', found no such frame$",
+        ),
+        (("train/1.mp4", "test/2.mp4"), r"expected class folders in test, train, found none$"),
+        (
+            ("train/run/1.mp4", "test/run/2.mp4", "test/sit/3.mp4"),
+            r"label 'run' is in two splits, 'test' \(test/run\) and 'train' \(train/run\): splits are by class",
+        ),
+    ],
+)
+def test_folders_that_cannot_be_used(tmp_path: Path, files: tuple[str, ...], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        datasets.load(tree(tmp_path, *files))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_that_may_not_be_read(tmp_path: Path) -> None:
+    tree(tmp_path, "run/1.mp4", "sit/1.mp4")
+    (tmp_path / "sit").chmod(0)
+    try:
+        with pytest.raises(DataError, match="sit: cannot be read: Permission denied"):
+            datasets.load(tmp_path)
+    finally:
+        (tmp_path / "sit").chmod(0o700)
+
+
+def test_what_is_no_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    tree(tmp_path, "run/1.mp4", "clips.txt", "clips")
+    with pytest.raises(DataError, match=r"^no data at 'moton': .*did you mean 'motion'\?$"):
+        datasets.load("moton")
+    with pytest.raises(DataError, match=r"^no data at 'nowhere': expected a folder .*, an \.npz, or one of motion$"):
+        datasets.load("nowhere")
+    with pytest.raises(DataError, match=r"clips\.txt: expected a folder of class folders, .* found a \.txt file$"):
+        datasets.load("clips.txt")
+    with pytest.raises(DataError, match="found a nameless file"):
+        datasets.load("clips")
+    with pytest.raises(OptionError, match="a folder takes no row filter"):
+        datasets.load(tmp_path, where={"label": "run"})
+    with pytest.raises(OptionError, match=r"like 'motion:16', found 'many'"):
+        datasets.load("motion:many")
+    with pytest.raises(OptionError, match=r"like 'motion:16', found '0'"):
+        datasets.load("motion:0")
+    with pytest.raises(OptionError, match="'motion' takes no row filter"):
+        datasets.load("motion:1", where={"label": "run"})
+
+
+def test_named_sets_exist_and_make_a_table() -> None:
+    """Every line of the registry names a function; `motion` itself is rendered in its own test."""
+    from importlib import import_module
+
+    assert "motion" in datasets.DATASETS
+    for place in datasets.DATASETS.values():
+        module, _, function = place.partition(":")
+        assert callable(getattr(import_module(module), function))
+
+
+def test_a_named_set_is_loaded_once_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree(tmp_path, "a/1.mp4", "b/2.mp4")
+    (tmp_path / "made-3.csv").write_text("path,label,split\na/1.mp4,a,train\nb/2.mp4,b,test\n")
+    (tmp_path / "own_set.py").write_text(
+        f"from pathlib import Path\ndef make(clips=3):\n    return Path({str(tmp_path)!r}) / f'made-{{clips}}.csv'\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(datasets.DATASETS, "own", "own_set:make")
+    for text in ("own", "own:3"):
+        data = datasets.load(text)
+        assert (data.name, data.classes, data.splits.tolist()) == ("own", ("a", "b"), ["train", "test"])
+
+
+def test_real_folders(shared: Path) -> None:
+    frames = datasets.load(shared / "clips" / "ssv2small-frames")
+    assert (len(frames), len(frames.classes)) == (150, 15)
+    videos = datasets.load(shared / "clips" / "jhmdb")
+    assert (len(videos), len(videos.classes), videos.counts["brush_hair"]) == (420, 21, 20)

@@ -1,0 +1,148 @@
+"""Tables of clips, and everything that can be wrong with one, named by file and line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kshot import datasets
+from kshot.datasets import table
+from kshot.errors import DataError, OptionError
+
+
+def write(folder: Path, text: str, clips: int = 9, encoding: str = "utf-8") -> Path:
+    for index in range(clips):
+        (folder / f"{index}.mp4").touch()
+    path = folder / "clips.csv"
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+FULL = (
+    "path,label,extra,split,group\n"
+    "1.mp4,run,x,base,park\n"
+    "2.mp4,run,y,train,\n"
+    '3.mp4,"wave, both hands",x,NOVEL,park\n'
+    "\n"
+    " 4.mp4 , sit down ,y,val, sofa \n"
+)
+
+
+def test_columns(tmp_path: Path) -> None:
+    data = datasets.load(write(tmp_path, FULL))
+    assert data.name == "clips"
+    assert data.paths == tuple(tmp_path / f"{index}.mp4" for index in (1, 2, 3, 4))
+    assert data.classes == ("run", "sit down", "wave, both hands")
+    assert data.labels.tolist() == [0, 0, 2, 1]
+    assert data.splits.tolist() == ["train", "train", "test", "val"]
+    assert data.groups[[0, 2, 3]].tolist() == ["park", "park", "sofa"]
+    assert data.groups[1] not in ("", "park", "sofa")
+
+
+def test_two_columns_suffice_and_a_byte_order_mark_does_no_harm(tmp_path: Path) -> None:
+    data = datasets.load(write(tmp_path, "path,label\n1.mp4,größer\n2.mp4,b\n", encoding="utf-8-sig"))
+    assert data.classes == ("b", "größer")
+    assert data.splits.tolist() == ["", ""]
+    assert len(set(data.groups.tolist())) == 2
+
+
+def test_absolute_paths_stay(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "a.mp4").touch()
+    data = datasets.load(write(tmp_path, f"path,label\n{tmp_path}/elsewhere/a.mp4,run\n"))
+    assert data.paths == (tmp_path / "elsewhere" / "a.mp4",)
+
+
+def test_row_filter(tmp_path: Path) -> None:
+    path = write(tmp_path, FULL)
+    for data in (datasets.load(path, where={"extra": "x"}), datasets.load(f"{path}?extra=x")):
+        assert (len(data), data.classes) == (2, ("run", "wave, both hands"))
+    assert len(datasets.load(f"{path}?extra=y&label=sit+down")) == 1
+    assert len(datasets.load(f"{path}?extra=y", where={"label": "sit down"})) == 1
+    with pytest.raises(DataError, match=r"clips\.csv: no row has extra = 'z'$"):
+        datasets.load(f"{path}?extra=z")
+    with pytest.raises(OptionError, match=r"no column 'extr' to filter by: did you mean 'extra'\? It has path, label"):
+        datasets.load(f"{path}?extr=x")
+    with pytest.raises(OptionError, match=r"expected a filter like '.*clips\.csv\?column=value', found '\?extra'"):
+        datasets.load(f"{path}?extra")
+    odd = tmp_path / "what?.csv"
+    odd.write_text("path,label\n1.mp4,run\n")
+    assert len(datasets.load(odd)) == 1
+
+
+def test_a_filter_may_leave_out_the_rows_that_clash(tmp_path: Path) -> None:
+    path = write(tmp_path, "path,label,split,set\n1.mp4,run,train,a\n2.mp4,run,test,b\n")
+    assert datasets.load(f"{path}?set=b").splits.tolist() == ["test"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", r"clips\.csv is empty: expected a header line 'path,label"),
+        ("path,label\n", r"clips holds no clips$"),
+        ("path,Label\n1.mp4,a\n", r"no column 'label' in the header, found 'path', 'Label'; did you mean 'label'\?$"),
+        ("file,label\n1.mp4,a\n", r"no column 'path' in the header, found 'file', 'label'$"),
+        ("1.mp4,a\n2.mp4,b\n", r"no column 'path' in the header, found '1\.mp4', 'a'$"),
+        ("path;label\n1.mp4;a\n", r"no column 'path' .*; separate columns by commas, not by ';'$"),
+        ("path,label,label\n1.mp4,a,b\n", r"the header names column 'label' more than once$"),
+        ("path,label\n1.mp4,a\n2.mp4\n", r"line 3 has 1 values, the header 2: put a value that holds a comma between"),
+        ("path,label\n1.mp4,a,b\n", r"line 2 has 3 values, the header 2"),
+        ('path,label\n1.mp4,"a\n', r"line \d: unexpected end of data$"),
+        ("path,label\n,a\n", r"line 2 has no path$"),
+        ("path,label\n1.mp4,a\n2.mp4, \n", r"line 3 has no label$"),
+        ("path,label\n1.mp4,a\n2.mp4,b\n1.mp4,a\n", r"clip '1\.mp4' is listed twice, on lines 2 and 4$"),
+        (
+            "path,label,split\n1.mp4,a,train\n2.mp4,b,test\n3.mp4,a,novel\n",
+            r"label 'a' is in two splits, 'train' \(line 2\) and 'test' \(line 4\): splits are by class",
+        ),
+        (
+            "path,label,split\n1.mp4,a,train\n2.mp4,a,\n",
+            r"label 'a' is in two splits, 'train' \(line 2\) and '' \(line 3\)",
+        ),
+        ("path,label,split\n1.mp4,a,tarin\n", r"line 2: unknown split 'tarin': did you mean 'train'\?"),
+        (
+            "path,label\nx.mp4,a\n1.mp4,a\ny.mp4,a\nz.mp4,b\nw.mp4,b\n",
+            r"4 of 5 clips are missing: .*x\.mp4 \(line 2\), .*y\.mp4 \(line 4\), .*z\.mp4 \(line 5\) and 1 more: "
+            r"paths are relative to /",
+        ),
+    ],
+)
+def test_tables_that_cannot_be_used(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(DataError, match=message) as caught:
+        datasets.load(write(tmp_path, text))
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_text(tmp_path: Path) -> None:
+    path = write(tmp_path, "path,label\n1.mp4,größer\n", encoding="latin-1")
+    with pytest.raises(DataError, match=r"clips\.csv: not UTF-8 text: save the table as 'CSV UTF-8'$"):
+        datasets.load(path)
+    path.write_bytes(b"path,label\n1\0.mp4,a\n")
+    with pytest.raises(DataError, match=r"clips\.csv: 1 of 1 clips are missing"):
+        datasets.load(path)
+    folder = tmp_path / "folder.csv"
+    folder.mkdir()
+    with pytest.raises(DataError, match=r"folder\.csv: cannot be read: Is a directory"):
+        table.load(folder)
+
+
+def test_missing_files_can_be_allowed(tmp_path: Path) -> None:
+    """A store may hold activations of clips that were deleted since."""
+    path = write(tmp_path, "path,label\nx.mp4,a\n1.mp4,b\n")
+    assert len(datasets.load(path, check_files=False)) == 2
+
+
+def test_real_table(shared: Path) -> None:
+    path = shared / "clips" / "clips.csv"
+    assert len(datasets.load(path)) == 570
+    jhmdb = datasets.load(f"{path}?dataset=jhmdb")
+    sizes = [(len(part), len(part.classes)) for part in map(jhmdb.select, ("train", "val", "test", "all"))]
+    assert sizes == [(240, 12), (80, 4), (100, 5), (420, 21)]
+    assert datasets.load(path, where={"dataset": "ssv2small-frames"}).paths[0].is_dir()
+
+
+def test_published_split_lists(shared: Path) -> None:
+    """The lists name no files that are here, and have no header beyond path and label."""
+    data = datasets.load(shared / "splits" / "hmdb51_test.csv", check_files=False)
+    assert (len(data), len(data.classes)) == (1292, 10)
