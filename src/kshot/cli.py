@@ -255,25 +255,26 @@ def verify(
         raise typer.Exit(2)
 
 
-def main() -> None:
-    """Entry point: a KshotError or a wrong option is one line on stderr and exit code 2."""
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point: a KshotError or a wrong option is one line on stderr and exit code 2; Ctrl-C is 130."""
     # Threads that wait without spinning: beside any other busy process, spinning ones slow the small steps of
     # training a hundredfold. PyTorch reads this when it is imported, so it is set before that.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        code = app(standalone_mode=False)
+        code = app(arguments, standalone_mode=False)
     except KshotError as error:
         code = _fail(str(error))
     except _USAGE_ERROR as error:
         command = error.ctx.command_path if error.ctx else "kshot"  # type: ignore[attr-defined]
         code = _fail(f"{error.format_message()} Try '{command} --help'.")  # type: ignore[attr-defined]
-    except typer.Abort:
-        code = 130
-    except KeyboardInterrupt:
-        print("kshot: stopped; what was done is kept, the same command goes on (train: with --resume)", file=sys.stderr)
+    except (typer.Abort, KeyboardInterrupt):
         code = 130
     except BrokenPipeError:
         code = 0
+    except OSError as error:
+        code = _fail(f"{error.filename or 'the disk'}: {error.strerror or error}; check the path and its permissions")
+    if code == 130:
+        print("kshot: stopped; what was done is kept, the same command goes on (train: with --resume)", file=sys.stderr)
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -343,8 +344,9 @@ def _tell_training(values: dict[str, Any]) -> None:
 
 
 def _tell_result(values: dict[str, Any]) -> None:
+    interval = f" +- {values['ci95']:.2f}" if values["ci95"] is not None else ""
     typer.echo(
-        f"{values['accuracy']:.2f} % +- {values['ci95']:.2f}  ({values['way']}-way {values['shot']}-shot, "
+        f"{values['accuracy']:.2f} %{interval}  ({values['way']}-way {values['shot']}-shot, "
         f"{values['query']} queries, {values['episodes']:,} episodes, seed {values['seed']}, split {values['split']}, "
         f"{values['clips']} clips, head {values['head']}, {values['backbone']}, {values['seconds']:.1f} s)"
     )

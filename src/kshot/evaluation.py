@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 import kshot
 from kshot import datasets, runs
 from kshot.backbone import PROMPTS
-from kshot.datasets import Dataset
+from kshot.datasets import SPLITS, Dataset
 from kshot.episodes import Episodes, Sampler
 from kshot.errors import DataError, OptionError
 from kshot.extraction import Activations, extract, from_features
 from kshot.learner import Learner
 from kshot.progress import Progress, quiet
-from kshot.store import write_atomic
+from kshot.store import disk, write_atomic
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,7 +43,8 @@ class Result:
     """Accuracy over episodes and how it was made.
 
     accuracy: mean over episodes, percent. ci95: half-width of its 95 % interval, 1.96 * std / sqrt(episodes);
-    it covers the draw of episodes only. per_class: class -> percent of its queries that were right.
+    it covers the draw of episodes only, and is NaN for a single one. per_class: class -> percent of its queries that
+    were right, for the classes that were drawn. confusion: class -> class answered -> percent.
     episode_accuracy: (episodes,) percent of each, for comparisons in pairs; written to files, not to stdout.
     """
 
@@ -73,7 +74,7 @@ class Result:
         """Everything but the single episodes, ready for JSON."""
         values = asdict(self)
         del values["episode_accuracy"]
-        return values
+        return values | {"ci95": None if math.isnan(self.ci95) else self.ci95}
 
     def save(self, path: str | Path) -> None:
         """Writes the whole result as JSON, episodes included."""
@@ -81,7 +82,9 @@ class Result:
             "episode_accuracy": np.round(self.episode_accuracy, 4).tolist(),
             "machine": machine(),
         }
-        write_atomic(Path(path), json.dumps(values, indent=1).encode())
+        with disk(Path(path)):
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(Path(path), json.dumps(values, indent=1).encode())
 
     def minus(self, other: Result) -> tuple[float, float]:
         """Difference of two results on the same episodes and the half-width of its paired 95 % interval, percent.
@@ -91,11 +94,12 @@ class Result:
         Raises:
             OptionError: the two did not draw the same episodes.
         """
-        for name in ("data", "split", "way", "shot", "query", "seed", "clips"):
-            if getattr(self, name) != getattr(other, name):
+        mine, others = vars(self) | self.options, vars(other) | other.options
+        for name in ("data", "split", "way", "shot", "query", "seed", "clips", "shared_group"):
+            if mine.get(name) != others.get(name):
                 raise OptionError(
                     f"results can be compared in pairs on the same episodes only; their {name} differs: "
-                    f"{getattr(self, name)} and {getattr(other, name)}"
+                    f"{mine.get(name)} and {others.get(name)}"
                 )
         count = min(self.episodes, other.episodes)
         difference = self.episode_accuracy[:count] - other.episode_accuracy[:count]
@@ -174,38 +178,45 @@ def evaluate(
     if episodes < 1:
         raise OptionError(f"episodes must be at least 1, found {episodes}")
     run = runs.read(adapted) if adapted is not None else None
-    if features is not None and (run or backbone is not None):
-        raise OptionError("ready-made features need no backbone and no adapted run: leave both out")
     loaded = datasets.load(data if data is not None else features)  # type: ignore[arg-type]
-    if features is not None and loaded.features is None:
+    ready = loaded.features is not None
+    if ready and (run or backbone is not None):
+        raise OptionError("ready-made features need no backbone and no adapted run: leave both out")
+    if features is not None and not ready:
         raise DataError(f"{features} holds no features; pass it as data, with a backbone")
-    strategy: Strategy | None = None
-    if loaded.features is not None:
-        activations, name, mark = from_features(loaded), "features", runs.features_fingerprint(loaded)
-        learner = Learner.frozen(None, head or "prototype", head_options)
-        selected = activations.select(split)
-    else:
-        learner, strategy = runs.learner(run, backbone, head, head_options, device, precision)
-        assert learner.backbone is not None and learner.cut is not None
-        name, mark = learner.backbone.name, learner.backbone.fingerprint
-        selected = extract(
-            loaded.select(split),
-            learner.backbone,
-            learner.cut,
-            store=store,
-            frames=frames or (run.frames if run else 8),
-            stored_only=stored_only,
-            condense=learner.backbone.image.exact,
-            progress=progress,
-        )
-    if run is not None and split == "test" and (seen := run.seen & set(selected.data.classes)):
+    chosen = loaded.select(split)
+    split = SPLITS.get(split, split)
+    if run is not None and split == "test" and (seen := run.seen & set(chosen.classes)):
         raise DataError(
             f"run {run.folder} was trained or selected on class '{min(seen)}' of split test: its test figure would be "
             f"worthless; use the data set it was trained on, or --split all if you know why"
         )
+    if out is not None and Path(out).is_dir():
+        raise OptionError(f"--out {out} is a folder; name a file for the result")
+    # Impossible episodes are refused here, before anything is decoded.
+    Sampler(chosen.labels, chosen.classes, way, shot, query, seed, None if shared_group else chosen.groups)
+    strategy: Strategy | None = None
+    if ready:
+        name, mark = "features", runs.features_fingerprint(loaded)
+        learner = Learner.frozen(None, head or "prototype", head_options)
+        activations = from_features(chosen)
+    else:
+        learner, strategy = runs.learner(run, backbone, head, head_options, device, precision)
+        assert learner.backbone is not None and learner.cut is not None
+        name, mark = learner.backbone.name, learner.backbone.fingerprint
+        activations = extract(
+            chosen,
+            learner.backbone,
+            learner.cut,
+            store=store,
+            frames=frames if frames is not None else run.frames if run else 8,
+            stored_only=stored_only,
+            condense=learner.backbone.image.exact,
+            progress=progress,
+        )
     result = score(
         learner,
-        selected,
+        activations,
         strategy,
         way=way,
         shot=shot,
@@ -242,6 +253,8 @@ def score(
     progress: Progress = quiet,
 ) -> Result:
     """Accuracy of a learner on episodes of clips whose activations are stored at its cut; see `evaluate`."""
+    import torch
+
     started = time.monotonic()
     data = activations.data
     sampler = Sampler(data.labels, data.classes, way, shot, query, seed, None if shared_group else data.groups)
@@ -254,10 +267,12 @@ def score(
         embeddings = learner.embed_all(activations)
         if center:
             embeddings = embeddings - embeddings.mean(dim=(0, 1))
-        text = class_texts(learner, data.classes, prompts)() if learner.head.needs_text else None
+        with torch.no_grad():
+            text = class_texts(learner, data.classes, prompts)() if learner.head.needs_text else None
         scorer, chunk = head_scorer(learner.head, embeddings, data.labels, text, way * (shot + query))
     right, confusion = run_episodes(scorer, sampler, episodes, len(data.classes), chunk, progress)
     accuracy = right.mean(1) * 100
+    drawn = [c for c in range(len(data.classes)) if confusion[c].any()]
     shares = confusion / np.maximum(confusion.sum(1, keepdims=True), 1) * 100
     return Result(
         accuracy=float(accuracy.mean()),
@@ -273,10 +288,10 @@ def score(
         backbone=learner.backbone.name if learner.backbone is not None else "features",
         data=data.name,
         clips=len(data),
-        per_class={name: float(shares[c, c]) for c, name in enumerate(data.classes)},
+        per_class={data.classes[c]: float(shares[c, c]) for c in drawn},
         confusion={
-            name: {other: float(shares[c, d]) for d, other in enumerate(data.classes) if shares[c, d] > 0}
-            for c, name in enumerate(data.classes)
+            data.classes[c]: {other: float(shares[c, d]) for d, other in enumerate(data.classes) if shares[c, d] > 0}
+            for c in drawn
         },
         fingerprint=learner.backbone.fingerprint if learner.backbone is not None else "",
         seconds=round(time.monotonic() - started, 3),
@@ -325,6 +340,7 @@ def head_scorer(
         far = head.prepare(embeddings)
         near = head.prepare(embeddings, own_text) if own_text is not None else far
 
+    @torch.no_grad()
     def scorer(batch: Episodes) -> Tensor:
         support, query = torch.from_numpy(batch.support), torch.from_numpy(batch.query)
         way_labels = torch.from_numpy(batch.support_labels.copy()).to(far.device)
@@ -332,12 +348,8 @@ def head_scorer(
         scores: Tensor = head(_rows(far, query), _rows(near, support), way_labels, way_text, prepared=True)
         return scores
 
-    def without_gradients(batch: Episodes) -> Tensor:
-        with torch.no_grad():
-            return scorer(batch)
-
     each = clips_an_episode * far[0].numel() * far.element_size()
-    return without_gradients, max(1, min(2000, CHUNK_BYTES // each))
+    return scorer, max(1, min(2000, CHUNK_BYTES // each))
 
 
 def _rows(values: Tensor, indices: Tensor) -> Tensor:
@@ -348,12 +360,8 @@ def _rows(values: Tensor, indices: Tensor) -> Tensor:
 
 def _trained_scorer(strategy: Strategy, learner: Learner, activations: Activations, way: int) -> Scorer:
     def scorer(batch: Episodes) -> Tensor:
-        import torch
-
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            support, query = activations.gather(batch.support[0]), activations.gather(batch.query[0])
-            return strategy.scores(learner, support, batch.support_labels[0], query, way)[None]
+        support, query = activations.gather(batch.support[0]), activations.gather(batch.query[0])
+        return strategy.scores(learner, support, batch.support_labels[0], query, way)[None]
 
     return scorer
 
