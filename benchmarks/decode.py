@@ -4,6 +4,7 @@ Three ways, side by side in one run on files made here (320x240, H.264, keyframe
   kshot   `video.read`: packet scan, choice, sparse decode
   seeks   PyAV by hand, told beforehand which frames to take and where the keyframes lie: only the needed seeks
   all     PyAV decoding every frame, turning only the wanted ones into arrays
+All run in one thread, so processor time is measured: other load on the machine hardly moves it.
 
     python benchmarks/decode.py [--repeats 15] [--json]
 """
@@ -95,9 +96,9 @@ def measure(keyframe_every: int, repeats: int) -> dict[str, float]:
         for _ in range(repeats):
             seconds = {}
             for name, way in ways.items():
-                begin = time.perf_counter()
+                begin = time.process_time()
                 way()
-                seconds[name] = time.perf_counter() - begin
+                seconds[name] = time.process_time() - begin
             rounds.append(seconds)
     row = {f"{name}_ms": 1e3 * statistics.median(r[name] for r in rounds) for name in ways}
     row |= {f"to_{name}": statistics.median(r["kshot"] / r[name] for r in rounds) for name in LIMITS}

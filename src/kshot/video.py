@@ -17,12 +17,11 @@ import stat
 import struct
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import av
 import numpy as np
@@ -93,7 +92,7 @@ def scan(path: str | os.PathLike[str]) -> Scan:
     Raises:
         VideoError: the file is missing, no known video, empty, or beyond a limit.
     """
-    with _told(path), _open(path) as clip:
+    with _told(path), closing(_open(path)) as clip:
         return clip.scan()
 
 
@@ -156,7 +155,7 @@ def iterate(path: str | os.PathLike[str], step: int = 1, size: int | None = None
     """
     if step < 1:
         raise OptionError(f"expected a step of at least 1 frame, found {step}")
-    with _told(path), _open(path) as clip:
+    with _told(path), closing(_open(path)) as clip:
         index = -1
         for index, (seconds, frame) in enumerate(clip.stream()):
             if index >= MAX_FRAMES:
@@ -215,7 +214,7 @@ def _segments(count: int, places: np.ndarray) -> np.ndarray:
 
 def _collect(path: str | os.PathLike[str], pick: Pick, size: int | None) -> np.ndarray:
     """Decode the picked frames of a clip, as it is or preprocessed."""
-    with _told(path), _open(path) as clip:
+    with _told(path), closing(_open(path)) as clip:
         indices, found = clip.frames(pick)
         images: dict[int, np.ndarray] = {}
         for index in sorted(found):
@@ -258,12 +257,7 @@ class _File:
         self.codec.thread_count = 1  # clips are decoded side by side in worker processes
         self.unread = True
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         self.held = None
         self.container.close()
 
@@ -420,14 +414,14 @@ class _File:
         rate, base = self._clock()
         timed = self._timed()
         origin: int | None = None
-        last = -1.0
+        last = 0.0
         for index, frame in enumerate(self._decode([(0, sys.maxsize)])):
             origin = frame.pts if index == 0 else origin
             seconds = float(index / rate)
             if timed and frame.pts is not None and origin is not None:
                 seconds = float((frame.pts - origin) * base)
-            last = max(seconds, last + 1e-3)  # time never runs backwards, whatever the file says
-            yield last if index else 0.0, frame
+            last = max(seconds, last)  # time never runs backwards, whatever the file says
+            yield last, frame
 
     def image(self, frame: Any) -> np.ndarray:
         """One decoded frame as upright RGB (height, width, 3), of the size of the first one."""
@@ -451,14 +445,11 @@ class _Folder:
         self.files = [path / name for name in sorted(names, key=natural)]
         self.shape: tuple[int, int] | None = None
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    def close(self) -> None:
+        """Nothing is held open."""
 
     def scan(self) -> Scan:
+        _regular(self.files[0])
         with Image.open(self.files[0], formats=("JPEG", "PNG")) as image:
             width, height = image.size
         count = len(self.files)
