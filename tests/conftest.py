@@ -28,3 +28,25 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
     folder.mkdir(exist_ok=True)
     monkeypatch.setenv("KSHOT_HOME", str(folder))
     return folder
+
+
+@pytest.fixture(scope="session")
+def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny CLIP with random weights, in transformers format."""
+    from tiny import random_clip
+
+    return random_clip(tmp_path_factory.mktemp("clip"))
+
+
+@pytest.fixture(scope="session")
+def clips_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """112 small labelled clips of 14 classes with splits and groups; see `clips.py`."""
+    from clips import write_clips
+
+    return write_clips(tmp_path_factory.mktemp("clips"))
+
+
+@pytest.fixture(scope="session")
+def warm_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store folder that tests share, so that the clips are decoded once for each cut; for reading and adding."""
+    return tmp_path_factory.mktemp("store")
