@@ -202,7 +202,7 @@ class Store:
                 values = np.load(path, mmap_mode="r", allow_pickle=False)
                 if len(values) != clips:
                     raise ValueError(f"{len(values)} clips, its manifest says {clips}")
-            except (OSError, ValueError, EOFError, SyntaxError, TypeError) as error:
+            except Exception as error:  # a damaged header fails in many ways
                 raise StoreError(
                     f"shard {path} is damaged ({error}); run `kshot extract` again: it rewrites damaged shards only"
                 ) from None
