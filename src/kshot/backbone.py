@@ -8,7 +8,10 @@ tuning method touches can be computed once and stored. The weights and modules a
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -72,10 +75,43 @@ def pick_precision(name: str) -> torch.dtype:
     return PRECISIONS[name]
 
 
+@dataclass(frozen=True)
+class Rows:
+    """How the rows on their way through the image tower belong together; only some tuning methods look across rows.
+
+    frames: successive rows that are one clip. support: the first clips, which every clip may look at (the support of
+    an episode); 0 if each clip stands alone.
+    """
+
+    frames: int = 1
+    support: int = 0
+
+
+_ALONE = Rows()
+_ROWS: ContextVar[Rows] = ContextVar("rows", default=_ALONE)
+
+
+def rows() -> Rows:
+    """What `Backbone.leave` was told of the rows that it works on."""
+    return _ROWS.get()
+
+
+@contextmanager
+def _arranged(count: int, told: Rows) -> Iterator[None]:
+    if told.frames < 1 or count % told.frames or not 0 <= told.support * told.frames <= count:
+        raise OptionError(f"{count} rows are no whole clips of {told.frames} frames with {told.support} support clips")
+    token = _ROWS.set(told)
+    try:
+        yield
+    finally:
+        _ROWS.reset(token)
+
+
 class Tower(nn.Module):
     """A transformer tower of CLIP: embeddings, L blocks, final norm and projection; one token is read out.
 
-    depth: L. width: D. tokens: T, most tokens a row can have. precision: type of the blocks' arithmetic.
+    depth: L. width: D. tokens: T, most tokens a row can have. precision: type of the blocks' arithmetic. feature: what
+    `leave` does to the projected embedding; nothing, unless a tuning method puts a module there.
     """
 
     causal = False
@@ -88,6 +124,7 @@ class Tower(nn.Module):
         self.blocks: nn.ModuleList = encoder.layers
         self.norm = norm
         self.projection = projection
+        self.feature: nn.Module = nn.Identity()
         self.depth = len(self.blocks)
         self.width = int(projection.in_features)
         self.tokens = tokens
@@ -113,7 +150,7 @@ class Tower(nn.Module):
         if cut == 0:
             return x
         if cut == self.depth + 1:
-            return self.leave(x, 0)
+            return self._project(x, 0, None, None)
         with last_block.arithmetic(x.device, self.precision):
             tokens = self._embed(x)
             for block in self.blocks[: cut - 1]:
@@ -130,8 +167,13 @@ class Tower(nn.Module):
             condensed: whether x is condensed; None tells by the number of rows (full-length rows only).
         """
         self._check(cut)
-        if cut == self.depth + 1:
-            return _widen(x)
+        embedding = _widen(x) if cut == self.depth + 1 else self._project(x, cut, read, condensed)
+        with last_block.arithmetic(embedding.device):
+            out: Tensor = self.feature(embedding)
+            return out
+
+    def _project(self, x: Tensor, cut: int, read: Tensor | None, condensed: bool | None) -> Tensor:
+        """The projected embedding from what block `cut` (0..L) receives, before `feature`."""
         if cut == 0:
             read = self.read(x)
         elif self.causal and read is None:
@@ -289,9 +331,13 @@ class Backbone(nn.Module):
         """What block `cut` of the image tower receives for frames (N, 3, H, W); see `Tower.enter`."""
         return self.image.enter(frames, cut)
 
-    def leave(self, x: Tensor, cut: int) -> Tensor:
-        """The embedding (N, P), not normalised, from what image block `cut` receives; see `Tower.leave`."""
-        return self.image.leave(x, cut)
+    def leave(self, x: Tensor, cut: int, frames: int = 1, support: int = 0) -> Tensor:
+        """The embedding (N, P), not normalised, from what image block `cut` receives; see `Tower.leave`.
+
+        frames, support: how the rows of x belong together, see `Rows`; it matters to few tuning methods.
+        """
+        with _arranged(len(x), Rows(frames, support)):
+            return self.image.leave(x, cut)
 
     def condense(self, tokens: Tensor) -> Tensor:
         """(N, T, D) tokens entering the last image block -> (N, T + 1, D), all it needs; see `Tower.condense`."""

@@ -252,8 +252,11 @@ def embed(backbone: Backbone, activations: Activations, indices: Sequence[int] |
     return torch.cat(parts)
 
 
-def tail(backbone: Backbone | None, values: Array, cut: int | None) -> Tensor:
-    """(n, frames, P) embeddings of stored activations (n, frames, ...); keeps gradients of what learns."""
+def tail(backbone: Backbone | None, values: Array, cut: int | None, support: int = 0) -> Tensor:
+    """(n, frames, P) embeddings of stored activations (n, frames, ...); keeps gradients of what learns.
+
+    support: the first clips, if they are the support of one episode; see `kshot.backbone.Rows`.
+    """
     import torch
 
     stored = torch.from_numpy(values)
@@ -262,7 +265,7 @@ def tail(backbone: Backbone | None, values: Array, cut: int | None) -> Tensor:
     flat = stored.flatten(0, 1).to(backbone.device, non_blocking=True)
     if cut == 0:
         flat = backbone.pixels(flat)
-    embeddings = backbone.leave(flat, cut)
+    embeddings = backbone.leave(flat, cut, stored.shape[1], support)
     return embeddings.view(stored.shape[0], stored.shape[1], -1)
 
 
