@@ -23,6 +23,12 @@ __all__ = ["TUNING", "apply", "deepest_cut", "load_trained", "options", "towers"
 TUNING: dict[str, str] = {
     "partial": "kshot.tuning.partial",
     "full": "kshot.tuning.full",
+    "lora": "kshot.tuning.lora",
+    "adaptformer": "kshot.tuning.adaptformer",
+    "bitfit": "kshot.tuning.bitfit",
+    "layernorm": "kshot.tuning.layernorm",
+    "clip-adapter": "kshot.tuning.clip_adapter",
+    "vpt": "kshot.tuning.vpt",
 }
 
 
@@ -106,11 +112,11 @@ def deepest_cut(tower: Tower) -> int:
     def learns(part: nn.Module) -> bool:
         return any(value.requires_grad for value in part.parameters())
 
-    inner = (tower.blocks, tower.norm, tower.projection)
+    inner = (tower.blocks, tower.norm, tower.projection, tower.feature)
     if any(learns(part) for part in tower.children() if part not in inner):
         return 0
     first = (number for number, block in enumerate(tower.blocks, 1) if learns(block))
-    return next(first, tower.depth if learns(tower) else tower.depth + 1)
+    return next(first, tower.depth if learns(tower.norm) or learns(tower.projection) else tower.depth + 1)
 
 
 def _learning(backbone: Backbone) -> dict[str, nn.Parameter]:

@@ -1,0 +1,31 @@
+"""LayerNorm tuning: the norms' scales and shifts learn and nothing else (Basu et al., AAAI 2024, among others)."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from kshot.backbone import Backbone
+from kshot.tuning import deepest_cut, unfreeze
+from kshot.tuning.adapters import ends_of
+
+
+def apply(backbone: Backbone, blocks: str | int = "all", tower: str = "image") -> int:
+    """Lets the LayerNorms learn.
+
+    Args:
+        backbone: changed in place.
+        blocks: "all" is every norm of the tower, that of the image tower before block 1 included; a number is those of
+            as many last blocks, with the final norm.
+        tower: "image", "text" or "both".
+
+    Returns:
+        The deepest cut of the image tower that it allows.
+
+    Raises:
+        OptionError: an option with a value that it cannot take.
+    """
+    for part in ends_of(backbone, tower, blocks):
+        for module in part.modules():
+            if isinstance(module, nn.LayerNorm):
+                unfreeze(module.parameters())
+    return deepest_cut(backbone.image)
