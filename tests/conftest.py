@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from kshot.backbone import Backbone
+    from kshot.extraction import Activations
 
 # Threads that wait without spinning: on a busy machine spinning ones slow small steps a hundredfold. Before torch.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -50,3 +55,20 @@ def clips_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def warm_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store folder that tests share, so that the clips are decoded once for each cut; for reading and adding."""
     return tmp_path_factory.mktemp("store")
+
+
+@pytest.fixture(scope="session")
+def spine(clip_folder: Path) -> Backbone:
+    """The tiny CLIP, loaded and frozen. Tests work on copies of it."""
+    from kshot.backbone import load
+
+    return load(clip_folder)
+
+
+@pytest.fixture(scope="session")
+def base(clips_csv: Path, warm_store: Path, spine: Backbone) -> Activations:
+    """Tokens entering the last block, of the clips of the base classes."""
+    from kshot.datasets import load
+    from kshot.extraction import extract
+
+    return extract(load(clips_csv).select("train"), spine, "last", warm_store)
