@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from kshot.errors import CheckpointError, OptionError
+from kshot.heads.formulas import full
 
 
 class Head(nn.Module):
@@ -18,7 +19,7 @@ class Head(nn.Module):
 
     Embeddings arrive as the backbone gives them, not normalised. Scores are higher for closer classes and
     carry the head's own scale, so that cross-entropy applies to them directly. All arithmetic is in single
-    precision or better, also under autocast: cosines close to one do not survive sixteen bits.
+    precision or better, also under autocast.
     """
 
     needs_text: ClassVar[bool] = False
@@ -49,14 +50,15 @@ class Head(nn.Module):
             self.was_trained.fill_(value)
 
     def prepare(self, clips: Tensor, text: Tensor | None = None) -> Tensor:
-        """The part of the work that concerns one clip alone, to be done once a clip: (n, T, D) -> (n, T', D').
+        """The part of the work that concerns one clip alone: (n, T, D) -> (n, T', D').
 
-        Preparing twice changes nothing, so `head(q, s, ...)` equals `head(prepare(q), prepare(s), ...)`.
+        Done once a clip instead of once an episode: `head(q, s, labels, text)` equals
+        `head(prepare(q), prepare(s, text of s), labels, text, prepared=True)`.
 
         Args:
             clips: (n, T, D) embeddings.
-            text: (n, D) embedding of each clip's own class name, for use when the clip serves as support.
-                Only heads that mix class names into support clips look at it.
+            text: (n, D) embedding of each clip's own class name, for clips that serve as support. Only heads
+                that mix class names into support clips look at it.
         """
         return clips
 
@@ -94,7 +96,7 @@ class Head(nn.Module):
             support: (E, N, T, D) embeddings, raw or prepared.
             labels: (E, N) class of each support clip, 0..way-1, in any order.
             text: (E, way, D) embeddings of the class names, for heads that need them.
-            prepared: query and support come from `prepare`; saves the time of doing it again.
+            prepared: query and support come from `prepare`.
 
         Returns:
             (E, Q, way), higher is closer.
@@ -105,11 +107,11 @@ class Head(nn.Module):
         """
         self._check(query, support, labels, text)
         with torch.autocast(query.device.type, enabled=False):
-            query, support = _full(query), _full(support)
-            text = None if text is None else _full(text)
+            query, support = full(query), full(support)
+            text = None if text is None else full(text)
             way = int(labels.max()) + 1 if text is None else text.shape[1]
             if not prepared:
-                query, support = self._prepare_all(query), self._prepare_all(support)
+                query, support = self._prepare_all(query), self._prepare_all(support, labels, text)
             return self.score(query, support, labels, text, way)
 
     def expect_channels(self, clips: Tensor, dim: int) -> None:
@@ -120,8 +122,11 @@ class Head(nn.Module):
                 f"dim={clips.shape[-1]}"
             )
 
-    def _prepare_all(self, clips: Tensor) -> Tensor:
-        prepared = self.prepare(clips.flatten(0, 1))
+    def _prepare_all(self, clips: Tensor, labels: Tensor | None = None, text: Tensor | None = None) -> Tensor:
+        """Clips of episodes (E, n, T, D) prepared; support clips come with their labels, for the text of each."""
+        if labels is not None and text is not None:
+            text = text.gather(1, labels[:, :, None].expand(-1, -1, text.shape[2])).flatten(0, 1)
+        prepared = self.prepare(clips.flatten(0, 1), text)
         return prepared.reshape(*clips.shape[:2], *prepared.shape[1:])
 
     def _check(self, query: Tensor, support: Tensor, labels: Tensor, text: Tensor | None) -> None:
@@ -152,8 +157,3 @@ class Head(nn.Module):
                 "a head expects query (E, Q, T, D), support (E, N, T, D), labels (E, N), text (E, way, D); "
                 f"found {found}"
             )
-
-
-def _full(x: Tensor) -> Tensor:
-    """At least single precision."""
-    return x if x.dtype in (torch.float32, torch.float64) else x.float()

@@ -24,14 +24,14 @@ class BaselinePP(Head):
     the gradient, which reaches the query alone. A prepared clip is (1, D).
 
     Args:
-        scale: factor on the cosine, in training and in the scores.
+        scale: factor on the cosine, in training and in the scores; 2 as published for few classes.
         epochs: passes over the support clips.
         batch: support clips in a step.
         lr: step size.
         seed: of the first weights and the order of batches.
     """
 
-    def __init__(self, scale: float = 10.0, epochs: int = 100, batch: int = 4, lr: float = 0.01, seed: int = 0) -> None:
+    def __init__(self, scale: float = 2.0, epochs: int = 100, batch: int = 4, lr: float = 0.01, seed: int = 0) -> None:
         super().__init__()
         self.scale, self.epochs, self.batch, self.lr, self.seed = scale, epochs, batch, lr, seed
 

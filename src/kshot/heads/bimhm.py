@@ -11,7 +11,10 @@ class BiMHM(FrameHead):
     """Bidirectional mean Hausdorff metric (Wang et al., HyRSM, CVPR 2022, arXiv 2204.13423).
 
     The distance is the sum, over the frames of both clips, of the distance to the nearest frame of the other
-    clip. Options: see `FrameHead`.
+    clip.
+
+    Args:
+        shots, scale: see `FrameHead`.
     """
 
     def distance(self, frames: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from kshot.errors import OptionError
 from kshot.heads.alignment import FrameHead, Shots
 from kshot.heads.bimhm import BiMHM
-from kshot.heads.formulas import cosine
+from kshot.heads.formulas import cosine, full
 from kshot.heads.otam import OTAM
 
 
@@ -23,8 +23,7 @@ class ClipFSAR(FrameHead):
     by OTAM or Bi-MHM. Training adds, with a coefficient, the cross-entropy of clips against the names of all
     base classes (`auxiliary`).
 
-    With the text of a clip's own class, `prepare` gives (T, 2 * D): the clip as a query, then as support.
-    Without, it leaves the clip as it is and the head does both in each episode.
+    A prepared clip is (T, D), with text as support and without as a query.
 
     Args:
         dim: channels of the embeddings, a multiple of `heads`.
@@ -65,26 +64,10 @@ class ClipFSAR(FrameHead):
         return self.aligner.distance(frames)
 
     def prepare(self, clips: Tensor, text: Tensor | None = None) -> Tensor:
-        if text is None or clips.shape[-1] == 2 * self.dim:
-            return clips
         self.expect_channels(clips, self.dim)
-        return torch.cat([self.layer(clips), self._with_text(clips, text)], dim=2)
-
-    def score(self, query: Tensor, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> Tensor:
-        if query.shape[-1] == 2 * self.dim:
-            query, support = query[..., : self.dim], support[..., self.dim :]
-        else:
-            self.expect_channels(query, self.dim)
-            assert text is not None  # forward has seen to it
-            own = text.gather(1, labels[:, :, None].expand(-1, -1, text.shape[2]))
-            query = self.layer(query.flatten(0, 1)).view_as(query)
-            support = self._with_text(support.flatten(0, 1), own.flatten(0, 1)).view_as(support)
-        return super().score(query, support, labels, text, way)
-
-    def _with_text(self, clips: Tensor, text: Tensor) -> Tensor:
-        """Frames that have seen the name of their class: (n, T, D), (n, D) -> (n, T, D)."""
-        seen: Tensor = self.layer(torch.cat([clips, text[:, None]], dim=1))
-        return seen[:, :-1]
+        tokens = full(clips) if text is None else torch.cat([full(clips), full(text)[:, None]], dim=1)
+        seen: Tensor = self.layer(tokens)
+        return seen[:, : clips.shape[1]]
 
     def auxiliary(
         self,
@@ -99,5 +82,5 @@ class ClipFSAR(FrameHead):
             raise OptionError(f"head '{self.name}' trains against class names: use data with class names")
         clips = torch.cat([query, support], dim=1).mean(dim=2).flatten(0, 1)
         classes = torch.cat([class_of_query, class_of_support], dim=1).flatten()
-        logits = self.text_scale * cosine(clips.float()[None], class_texts.float()[None])[0]
+        logits = self.text_scale * cosine(full(clips)[None], full(class_texts)[None])[0]
         return self.weight * F.cross_entropy(logits, classes)

@@ -12,6 +12,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
+def full(x: Tensor) -> Tensor:
+    """At least single precision: cosines close to one do not survive sixteen bits."""
+    return x if x.dtype in (torch.float32, torch.float64) else x.float()
+
+
 def unit(x: Tensor) -> Tensor:
     """Vectors along the last axis brought to length one; a zero vector stays zero and its gradient finite."""
     length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
@@ -20,7 +25,7 @@ def unit(x: Tensor) -> Tensor:
 
 def pool(clips: Tensor) -> Tensor:
     """Mean over frames, then unit length: (n, T, D) -> (n, 1, D). Pooling a pooled clip changes nothing."""
-    return unit(clips.mean(dim=-2, keepdim=True))
+    return unit(full(clips).mean(dim=-2, keepdim=True))
 
 
 def cosine(query: Tensor, others: Tensor) -> Tensor:
@@ -40,7 +45,7 @@ def class_means(x: Tensor, labels: Tensor, way: int) -> Tensor:
     """
     member = membership(labels, way, x.dtype)
     shares = member / member.sum(dim=1, keepdim=True).clamp(min=1)
-    return (shares.mT @ x.flatten(2)).view(x.shape[0], way, *x.shape[2:])
+    return (shares.mT @ x.reshape(*labels.shape, -1)).view(x.shape[0], way, *x.shape[2:])
 
 
 def soft_min(*values: Tensor, smooth: float) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from kshot.errors import OptionError
 from kshot.heads.base import Head
-from kshot.heads.formulas import held_out_loss
+from kshot.heads.formulas import held_out_loss, membership
 from kshot.heads.prototype import Prototype
 from kshot.heads.text import Text
 
@@ -50,28 +50,29 @@ class Fusion(Head):
 
     def score(self, query: Tensor, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> Tensor:
         beta = self._choose(support, labels, text, way) if self.beta == "loo" else float(self.beta)
-        return fuse(self.text(query, support, labels, text), self.visual(query, support, labels, text), beta)
+        words = self.text.score(query, support, labels, text, way)
+        return fuse(words, self.visual.score(query, support, labels, text, way), beta)
 
     @torch.no_grad()
     def _choose(self, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> Tensor:
         """The weight of each episode: (E, 1, 1)."""
-        smallest = torch.stack([(labels == k).sum(dim=1) for k in range(way)]).amin(dim=0)
-        if int(smallest.max()) < 2:
+        smallest = membership(labels, way, support.dtype).sum(dim=1).amin(dim=1)
+        if float(smallest.max()) < 2:
             return support.new_tensor(FALLBACK)
-        words = self.text(support, support, labels, text)
-        clips = self._leave_one_out(support, labels, text)
+        words = self.text.score(support, support, labels, text, way)
+        clips = self._leave_one_out(support, labels, way)
         losses = torch.stack([held_out_loss(fuse(words, clips, beta), labels) for beta in GRID])
         best = losses.new_tensor(GRID)[losses.argmin(dim=0)]
         return best.where(smallest > 1, FALLBACK)[:, None, None]
 
-    def _leave_one_out(self, support: Tensor, labels: Tensor, text: Tensor | None) -> Tensor:
+    def _leave_one_out(self, support: Tensor, labels: Tensor, way: int) -> Tensor:
         """Visual scores of each support clip against the others: (E, N, way)."""
         clips = range(labels.shape[1])
         rest = [[j for j in clips if j != i] for i in clips]
-        return torch.cat(
-            [self.visual(support[:, i : i + 1], support[:, rest[i]], labels[:, rest[i]], text) for i in clips],
-            dim=1,
-        )
+        alone = [
+            self.visual.score(support[:, i : i + 1], support[:, rest[i]], labels[:, rest[i]], None, way) for i in clips
+        ]
+        return torch.cat(alone, dim=1)
 
 
 def fuse(words: Tensor, clips: Tensor, beta: float | Tensor) -> Tensor:

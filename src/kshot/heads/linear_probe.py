@@ -9,15 +9,15 @@ from kshot.errors import OptionError
 from kshot.heads.base import Head
 from kshot.heads.formulas import membership, pool
 
-TOLERANCE = 1e-5  # of the first gradient; single precision reaches no further
+TOLERANCE = 1e-5  # of the length of the first gradient
 NEWTON_STEPS, CG_STEPS, HALVINGS = 30, 50, 10
 
 
 class LinearProbe(Head):
-    """L2-regularised multinomial logistic regression on pooled clips (the linear probe of CLIP, arXiv 2103.00020).
+    """Multinomial logistic regression on pooled clips (the linear probe of CLIP, ICML 2021, arXiv 2103.00020).
 
-    Minimises C * cross-entropy + |W|^2 / 2 with a free intercept, as scikit-learn's `LogisticRegression(C=C)`
-    does, on clips of unit length. An episode has far fewer clips than channels, and W is a sum of its support
+    Minimises C * cross-entropy + |W|^2 / 2 with a free intercept, as scikit-learn's `LogisticRegression(C=C)` does,
+    on clips of unit length. An episode has far fewer clips than channels, and W is a sum of its support
     clips, so the solver sees nothing but their products with each other. Scores are the logits.
 
     The weight of each support clip is a constant to the gradient. A prepared clip is (1, D).
@@ -43,10 +43,11 @@ class LinearProbe(Head):
 
 @torch.no_grad()
 def solve(gram: Tensor, targets: Tensor, C: float) -> Tensor:
-    """Newton's method, its steps by conjugate gradients, on every episode at once.
+    """Newton's method, its steps by conjugate gradients, on every episode at once, in double precision.
 
-    A classifier is a weight for each support clip and an intercept: z (E, N + 1, way). Gradients are taken in
-    the space of W, where the length of z is that of W, so the conditioning is that of the problem itself.
+    A classifier is a weight for each support clip and, as a last row, an intercept: z (E, N + 1, way). Lengths
+    and gradients are those of W, not of z, so the conditioning is that of the problem itself: `seen` turns z
+    into what inner products need.
 
     Args:
         gram: (E, N, N) products between support clips.
@@ -56,55 +57,68 @@ def solve(gram: Tensor, targets: Tensor, C: float) -> Tensor:
     Returns:
         (E, N + 1, way): the weights of the clips in each class, and last the intercepts.
     """
-    design = torch.cat([gram, torch.ones_like(gram[:, :, :1])], dim=2)  # z -> logits
+    precision, gram, targets = gram.dtype, gram.double(), targets.double()
     decay = gram.new_full((gram.shape[1] + 1, 1), 1 / C)
     decay[-1] = 0
 
-    def inner(a: Tensor, b: Tensor) -> Tensor:
-        shared = (gram @ a[:, :-1] * b[:, :-1]).sum(dim=(1, 2)) + (a[:, -1] * b[:, -1]).sum(dim=1)
-        return shared[:, None, None]
+    def seen(z: Tensor) -> Tensor:
+        return torch.cat([gram @ z[:, :-1], z[:, -1:]], dim=1)
+
+    def logits(seen: Tensor) -> Tensor:
+        return seen[:, :-1] + seen[:, -1:]
 
     def lift(slope: Tensor) -> Tensor:
-        """From a slope for each clip to a direction of z."""
+        """From a slope for each clip to a direction of z. To raise all classes alike changes nothing: left out."""
+        slope = slope - slope.mean(dim=2, keepdim=True)
         return torch.cat([slope, slope.sum(dim=1, keepdim=True)], dim=1)
 
-    def loss(z: Tensor) -> Tensor:
-        logits = design @ z
-        fit = (logits.logsumexp(dim=2) - (logits * targets).sum(dim=2)).sum(dim=1)[:, None, None]
-        return fit + inner(decay * z, z) / 2
+    def loss(z: Tensor, seen: Tensor) -> Tensor:
+        scores = logits(seen)
+        return total(scores.logsumexp(dim=2) - (scores * targets).sum(dim=2)) + total(decay * z * seen) / 2
 
     z = torch.zeros_like(lift(targets))
-    first = None
+    seen_z, limit = z, None
     for _ in range(NEWTON_STEPS):
-        chances = (design @ z).softmax(dim=2)
+        chances = logits(seen_z).softmax(dim=2)
         gradient = decay * z + lift(chances - targets)
-        size = inner(gradient, gradient)
-        first = size if first is None else first
-        open_ = size > TOLERANCE**2 * first
-        if not open_.any():
+        seen_residual = -seen(gradient)
+        size = -total(gradient * seen_residual)
+        limit = TOLERANCE**2 * size.clamp(min=1e-6) if limit is None else limit
+        unfinished = size > limit
+        if not unfinished.any():
             break
 
-        step, residual = torch.zeros_like(z), -gradient
-        direction, left = residual, size
+        step, residual, direction, left = torch.zeros_like(z), -gradient, -gradient, size
+        seen_step, seen_direction = step, seen_residual
         for _ in range(CG_STEPS):
-            slope = design @ direction
+            slope = logits(seen_direction)
             slope = chances * (slope - (chances * slope).sum(dim=2, keepdim=True))
             curved = decay * direction + lift(slope)
-            going = left > 1e-4 * size
+            bend = total(curved * seen_direction)
+            going = unfinished & (left > 1e-4 * size) & (bend > 0)
             if not going.any():
                 break
-            far = torch.where(going, left / inner(direction, curved), 0)
-            step, residual = step + far * direction, residual - far * curved
-            now = inner(residual, residual)
-            direction, left = residual + now / left.clamp(min=1e-30) * direction, now
+            far = torch.where(going, left / bend, 0)
+            step, seen_step = step + far * direction, seen_step + far * seen_direction
+            residual = residual - far * curved
+            seen_residual = seen(residual)
+            now = total(residual * seen_residual)
+            turn = torch.where(going, now / left, 0)
+            direction, seen_direction = residual + turn * direction, seen_residual + turn * seen_direction
+            left = now
 
-        # Halve the steps that do not lower the loss as their slope promises; far from the optimum they overshoot.
-        here, slope = loss(z), inner(gradient, step)
-        factor = open_.to(z.dtype)
+        # Far from the optimum a step may overshoot: halve those that do not lower the loss as their slope promises.
+        here, promise = loss(z, seen_z), total(gradient * seen_step)
+        factor = unfinished.to(z.dtype)
         for _ in range(HALVINGS):
-            failed = loss(z + factor * step) > here + 1e-4 * factor * slope + 1e-6 * here
+            failed = loss(z + factor * step, seen_z + factor * seen_step) > here + 1e-4 * factor * promise
             if not failed.any():
                 break
             factor = torch.where(failed, factor / 2, factor)
-        z = z + factor * step
-    return z
+        z, seen_z = z + factor * step, seen_z + factor * seen_step
+    return z.to(precision)
+
+
+def total(x: Tensor) -> Tensor:
+    """Sum over an episode, kept as (E, 1, 1)."""
+    return x.flatten(1).sum(dim=1)[:, None, None]

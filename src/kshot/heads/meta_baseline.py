@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from kshot.heads.base import Head
-from kshot.heads.formulas import class_means, cosine
+from kshot.heads.formulas import class_means, cosine, full
 
 
 class MetaBaseline(Head):
@@ -27,7 +27,7 @@ class MetaBaseline(Head):
         self.temperature = nn.Parameter(torch.tensor(float(temperature)))
 
     def prepare(self, clips: Tensor, text: Tensor | None = None) -> Tensor:
-        return clips.mean(dim=1, keepdim=True)
+        return full(clips).mean(dim=1, keepdim=True)
 
     def score(self, query: Tensor, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> Tensor:
         return self.temperature * cosine(query.squeeze(2), class_means(support.squeeze(2), labels, way))

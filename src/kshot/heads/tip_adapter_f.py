@@ -12,7 +12,7 @@ from kshot.heads.tip_adapter import TipAdapter, cache
 
 
 class TipAdapterF(TipAdapter):
-    """Tip-Adapter whose keys are trained on the support clips of each episode (same paper).
+    """Tip-Adapter with keys trained in every episode (Zhang et al., ECCV 2022, arXiv 2207.09519).
 
     AdamW with a cosine schedule, as published; all support clips in each step, all episodes side by side.
     The cache is a constant to the gradient of anything outside.

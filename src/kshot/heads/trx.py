@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from kshot.errors import OptionError
 from kshot.heads.base import Head
-from kshot.heads.formulas import by_class
+from kshot.heads.formulas import by_class, full
 
 
 class TRX(Head):
@@ -47,20 +47,14 @@ class TRX(Head):
         self.dropout = nn.Dropout(dropout)
 
     def prepare(self, clips: Tensor, text: Tensor | None = None) -> Tensor:
-        frames, channels = clips.shape[1:]
-        if channels == sum(self.lengths(frames)):
-            return clips
         self.expect_channels(clips, self.dim)
-        clips = self.dropout(clips + positions(frames, channels).to(clips))
+        clips = full(clips)
+        clips = self.dropout(clips + positions(*clips.shape[1:]).to(clips))
         return torch.cat([relation.prepare(clips) for relation in self.relations], dim=-1)
-
-    def lengths(self, frames: int) -> list[int]:
-        """Channels of a prepared clip that belong to each size of tuple."""
-        return [relation.length(frames) for relation in self.relations]
 
     def score(self, query: Tensor, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> Tensor:
         support, present = by_class(support, labels, way)
-        lengths = self.lengths(query.shape[2])
+        lengths = [relation.length(query.shape[2]) for relation in self.relations]
         both = zip(torch.split(query, lengths, dim=-1), torch.split(support, lengths, dim=-1), strict=True)
         distances = [relation(*pair, present) for relation, pair in zip(self.relations, both, strict=True)]
         return -torch.stack(distances).mean(dim=0)

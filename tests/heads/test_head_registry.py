@@ -1,0 +1,94 @@
+"""The family of heads: every file is listed, names and options are checked, a new head is a file and a line."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import kshot.heads
+from kshot.errors import OptionError
+from kshot.heads import HEADS, Head, get_head, options
+
+
+def test_no_head_is_forgotten() -> None:
+    written = set()
+    for found in pkgutil.iter_modules(kshot.heads.__path__, "kshot.heads."):
+        module = importlib.import_module(found.name)
+        written |= {
+            f"{found.name}:{name}"
+            for name, value in vars(module).items()
+            if isinstance(value, type) and issubclass(value, Head) and value.__module__ == found.name
+        }
+    assert written - set(HEADS.values()) == {"kshot.heads.base:Head", "kshot.heads.alignment:FrameHead"}
+    assert set(HEADS.values()) <= written
+
+
+def test_names_are_those_of_the_command_line() -> None:
+    expected = "nearest prototype otam bimhm trx clip-fsar linear-probe baseline++ meta-baseline tip-adapter"
+    assert set(HEADS) == {*expected.split(), "tip-adapter-f", "text", "fusion"}
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_every_head_documents_its_options_and_source(name: str) -> None:
+    head = get_head(name)
+    assert head.name == name
+    text = type(head).__doc__ or ""
+    assert any(year in text for year in map(str, range(1967, 2025)))
+    for option in options(name):
+        assert option in text, f"{name} does not explain {option}"
+
+
+def test_unknown_head_names_the_nearest() -> None:
+    with pytest.raises(OptionError, match=r"unknown head 'prototyp': did you mean 'prototype'\? Known: nearest, "):
+        get_head("prototyp")
+
+
+def test_unknown_option_names_the_options() -> None:
+    with pytest.raises(OptionError, match=r"'otam' has no option 'lambda'; its options: smooth=0.5, shots='features'"):
+        get_head("otam", **{"lambda": 0.1})
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "value", "message"),
+    [
+        ("otam", "shots", "sum", "'features' or 'distances', found 'sum'"),
+        ("otam", "smooth", 0, "above 0, found 0"),
+        ("trx", "sizes", (), r"such as \(2, 3\)"),
+        ("clip-fsar", "align", "dtw", "'otam' or 'bimhm', found 'dtw'"),
+        ("clip-fsar", "dim", 100, "100 does not divide into 8 heads"),
+        ("linear-probe", "C", 0, "above 0, found 0"),
+        ("tip-adapter", "alpha", "auto", "alpha: expected a number of at least 0 or 'loo', found 'auto'"),
+        ("fusion", "beta", 1.5, "0 to 1 or 'loo', found 1.5"),
+    ],
+)
+def test_impossible_values_are_refused(name: str, option: str, value: object, message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        get_head(name, **{option: value})
+
+
+def test_a_new_head_is_one_file_and_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "toy_head.py").write_text(
+        "from kshot.heads.base import Head\n"
+        "from kshot.heads.formulas import class_means\n"
+        "class FirstChannel(Head):\n"
+        "    '''The class whose first channel is nearest.'''\n"
+        "    def __init__(self, power=1):\n"
+        "        super().__init__()\n"
+        "        self.power = power\n"
+        "    def score(self, query, support, labels, text, way):\n"
+        "        q, s = query[..., 0].mean(2), class_means(support[..., 0].mean(2), labels, way)\n"
+        "        return -(q[:, :, None] - s[:, None]).abs() ** self.power\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setitem(HEADS, "toy", "toy_head:FirstChannel")
+    clips = torch.tensor([0.0, 10.0, 4.0]).view(1, 3, 1, 1)
+    scores = get_head("toy", power=2)(clips[:, 2:], clips[:, :2], torch.tensor([[1, 0]]))
+    assert scores.tolist() == [[[-36.0, -16.0]]]
+    with pytest.raises(OptionError, match="'toy' has no option 'scale'; its options: power=1"):
+        get_head("toy", scale=3)
+    sys.modules.pop("toy_head")
