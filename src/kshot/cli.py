@@ -107,7 +107,7 @@ def train(
     tuning_option: TUNING_OPTION = None,
     head_option: HEAD_OPTION = None,
     steps: Annotated[int, typer.Option(help="optimiser steps")] = 400,
-    lr: Annotated[float, typer.Option(help="learning rate")] = 1e-3,
+    lr: Annotated[float, typer.Option(help="learning rate")] = 1e-4,
     optimizer: Annotated[str, typer.Option(help="adam, adamw or sgd")] = "adam",
     schedule: Annotated[str, typer.Option(help="cosine or constant")] = "cosine",
     weight_decay: Annotated[float, typer.Option(help="weight decay")] = 0.0,

@@ -36,10 +36,10 @@ class Learner:
     ) -> Learner:
         """A head on a backbone as it came, or on ready-made features (None)."""
         chosen = dict(head_options or {})
-        made = heads.get_head(head, **chosen)
         if backbone is None:
-            return cls(None, None, made, chosen)
-        return cls(backbone, backbone.depth + 1, made.to(backbone.device), chosen)
+            return cls(None, None, heads.get_head(head, **chosen), chosen)
+        chosen = _fitting(head, chosen, backbone)
+        return cls(backbone, backbone.depth + 1, heads.get_head(head, **chosen).to(backbone.device), chosen)
 
     @classmethod
     def build(
@@ -51,7 +51,7 @@ class Learner:
         head_options: Mapping[str, Any] | None = None,
     ) -> Learner:
         """A learner on a copy of `backbone` with a tuning method applied."""
-        chosen, own = dict(head_options or {}), backbone.copy()
+        chosen, own = _fitting(head, dict(head_options or {}), backbone), backbone.copy()
         cut = tuning.apply(method, own, **(options or {}))
         return cls(own, cut, heads.get_head(head, **chosen).to(own.device), chosen)
 
@@ -89,3 +89,8 @@ class Learner:
                 weight.copy_(weights[name])
         if whole:
             self.head.trained = True
+
+
+def _fitting(head: str, chosen: dict[str, Any], backbone: Backbone) -> dict[str, Any]:
+    """A head's options, its number of channels set to the backbone's where it has one."""
+    return {"dim": backbone.embed_dim, **chosen} if "dim" in heads.options(head) else chosen

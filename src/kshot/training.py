@@ -65,7 +65,7 @@ def train(
     tuning_options: Mapping[str, Any] | None = None,
     head_options: Mapping[str, Any] | None = None,
     steps: int = 400,
-    lr: float = 1e-3,
+    lr: float = 1e-4,
     optimizer: str = "adam",
     schedule: str = "cosine",
     weight_decay: float = 0.0,

@@ -1,0 +1,36 @@
+"""Writes docs/cli.md from the live commands; `tests/test_docs.py` checks that it is current.
+
+python scripts/cli_docs.py
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+from typer.testing import CliRunner
+
+from kshot.cli import app
+
+PAGE = Path(__file__).parents[1] / "docs" / "cli.md"
+INTRO = """\
+# Commands
+
+Written by `python scripts/cli_docs.py` from the commands themselves. Each command calls one public function with the
+same argument names. With `--json` a command prints one JSON object on stdout and nothing else there. What cannot be
+done as asked is one line on stderr and exit code 2.
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    runner, parts = CliRunner(), [INTRO]
+    names = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    for name in names:
+        text = runner.invoke(app, [name, "--help"], prog_name="kshot", env={"COLUMNS": "100"}, terminal_width=100).output
+        parts.append(f"## kshot {name}\n\n```text\n{text.strip()}\n```\n")
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), "utf-8")

@@ -1,0 +1,37 @@
+"""The written pages agree with the code they describe."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+from kshot.heads import HEADS
+from kshot.tuning import TUNING
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_command_page_is_current():
+    spec = importlib.util.spec_from_file_location("cli_docs", ROOT / "scripts" / "cli_docs.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.PAGE.read_text("utf-8") == module.page(), "run python scripts/cli_docs.py"
+
+
+def test_every_head_and_tuning_method_is_documented():
+    for page, names in (("heads.md", HEADS), ("tuning.md", TUNING)):
+        text = (ROOT / "docs" / page).read_text("utf-8")
+        for name in names:
+            assert f"`{name}`" in text, f"{page} does not name {name}"
+
+
+def test_links_between_pages_lead_somewhere():
+    for page in (ROOT / "docs").glob("*.md"):
+        for link in re.findall(r"\]\(([^)#]+)", page.read_text("utf-8")):
+            assert link.startswith("https://") or (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def test_nothing_names_this_machine():
+    for path in [*ROOT.glob("docs/*.md"), ROOT / "README.md", *ROOT.glob("src/**/*.py")]:
+        assert str(ROOT) not in path.read_text("utf-8"), path

@@ -1,0 +1,160 @@
+"""Studies: read with good errors, run once, resumed, paired on the same episodes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from clips import write_clips
+from tiny import random_clip
+
+from kshot import study
+from kshot.errors import DataError, OptionError
+from kshot.evaluation import interval
+
+SMALL = """
+title = "small"
+data = "{data}"
+backbone = "{backbone}"
+shots = [1, 2]
+seeds = [0, 1]
+way = 2
+query = 2
+episodes = 40
+frames = 3
+baseline = "frozen"
+
+[train]
+steps = 3
+val_every = 3
+val_episodes = 5
+way = 2
+query = 1
+
+[[row]]
+name = "frozen"
+
+[[row]]
+name = "meta"
+strategy = "meta"
+tuning = "partial"
+layers = ["proj", "block"]
+
+[[row]]
+name = "direct"
+strategy = "direct"
+episodes = 6
+
+[[row]]
+name = "broken"
+strategy = "frozen"
+head = "trx"
+"""
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("study")
+    data = write_clips(folder / "clips")
+    backbone = random_clip(folder / "clip")
+    path = folder / "small.toml"
+    path.write_text(SMALL.format(data=data, backbone=backbone))
+    return path
+
+
+@pytest.fixture(scope="module")
+def done(source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
+    folder = tmp_path_factory.mktemp("out") / "small"
+    return folder, study.run(source, folder, store=source.parent / "store")
+
+
+def test_lists_are_crossed_into_rows(source: Path):
+    names = [row.name for row in study.read(source).rows]
+    assert names == ["frozen", "meta, proj", "meta, block", "direct", "broken"]
+
+
+def test_every_cell_ran_and_failures_are_recorded(done: tuple[Path, dict]):
+    _, report = done
+    failed = [row for row in report["rows"] if "error" in row]
+    assert {row["name"] for row in failed} == {"broken"}
+    assert "was never trained" in failed[0]["error"]
+    assert len(report["rows"]) == 10
+    for row in report["rows"]:
+        if "error" not in row:
+            assert set(row["results"]) == {"1", "2"}
+            assert (row["trained_parameters"] > 0) == (row["strategy"] != "frozen")
+
+
+def test_differences_are_paired_and_pooled_over_seeds(done: tuple[Path, dict]):
+    folder, report = done
+
+    def episodes(name: str, seed: int) -> np.ndarray:
+        row = next(r for r in report["rows"] if r["name"] == name and r["seed"] == seed)
+        return np.array(json.loads((folder / row["folder"] / "1-shot.json").read_text())["episode_accuracy"])
+
+    line = next(s for s in report["summary"] if s["name"] == "direct" and s["shot"] == 1)
+    parts = [episodes("direct", seed) - episodes("frozen", seed)[:6] for seed in (0, 1)]
+    joined = np.concatenate(parts)
+    assert line["difference"] == pytest.approx(joined.mean())
+    assert line["difference_ci95"] == pytest.approx(interval(joined))
+    assert line["agree"] == sum(np.sign(p.mean()) == np.sign(joined.mean()) for p in parts)
+    assert line["episodes"] == 6
+
+
+def test_finished_rows_are_not_run_again(source: Path, done: tuple[Path, dict]):
+    folder, before = done
+    stamps = {p: p.stat().st_mtime_ns for p in folder.rglob("*-shot.json")}
+    gone = next(p for p in stamps if "meta-proj" in str(p)).parent
+    (gone / "row.json").unlink()
+    again = study.run(source, folder, store=source.parent / "store")
+    changed = {p.parent for p, stamp in stamps.items() if p.stat().st_mtime_ns != stamp}
+    assert changed == {gone}
+    assert [line.get("accuracy") for line in again["summary"]] == [line.get("accuracy") for line in before["summary"]]
+
+
+def test_tables(done: tuple[Path, dict]):
+    folder, report = done
+    assert (folder / "table.md").read_text() == study.as_markdown(report)
+    assert "(first 6 episodes)" in study.as_markdown(report)
+    assert (folder / "table.csv").read_text().count("\n") == len(report["summary"]) + 1
+    assert [line["name"] for line in study.load(folder)["summary"]] == [line["name"] for line in report["summary"]]
+
+
+def test_other_settings_are_refused(source: Path, done: tuple[Path, dict]):
+    with pytest.raises(OptionError, match="other settings \\(episodes differ\\)"):
+        study.run(source, done[0], episodes=41)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "text"),
+    [
+        ("episodes = 40", "epsiodes = 40", r"line 9: unknown key of a study 'epsiodes': did you mean 'episodes'"),
+        ('strategy = "direct"', 'stratgy = "direct"', r"unknown key of a row 'stratgy': did you mean 'strategy'"),
+        ("way = 2\n", 'way = "two"\n', "way: input should be a valid integer"),
+        ('baseline = "frozen"', 'baseline = "frosen"', "unknown baseline 'frosen': did you mean 'frozen'"),
+        ('name = "direct"', 'name = "frozen"', "two rows are called 'frozen'"),
+        ("[[row]]", "[[row", "is not TOML"),
+    ],
+)
+def test_typos_name_the_key(source: Path, tmp_path: Path, before: str, after: str, text: str):
+    path = tmp_path / "typo.toml"
+    path.write_text(source.read_text().replace(before, after, 1))
+    with pytest.raises(OptionError, match=text):
+        study.read(path)
+
+
+def test_unknown_study_and_foreign_folders(tmp_path: Path):
+    with pytest.raises(OptionError, match="unknown study 'quik': did you mean 'quick'"):
+        study.read("quik")
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(OptionError, match="holds no study"):
+        study.run("quick", tmp_path)
+    with pytest.raises(DataError, match="no finished study"):
+        study.load(tmp_path)
+
+
+def test_shipped_studies_are_valid():
+    for path in study.SHIPPED.glob("*.toml"):
+        assert study.read(path.stem).rows
