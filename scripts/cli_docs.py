@@ -27,7 +27,9 @@ def page() -> str:
     runner, parts = CliRunner(), [INTRO]
     names = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     for name in names:
-        text = runner.invoke(app, [name, "--help"], prog_name="kshot", env={"COLUMNS": "100"}, terminal_width=100).output
+        text = runner.invoke(
+            app, [name, "--help"], prog_name="kshot", env={"COLUMNS": "100"}, terminal_width=100
+        ).output
         parts.append(f"## kshot {name}\n\n```text\n{text.strip()}\n```\n")
     return "\n".join(parts)
 
