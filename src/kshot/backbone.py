@@ -276,6 +276,7 @@ class Backbone(nn.Module):
     image, text: the towers. name: as loaded. fingerprint: sha256 that names the loaded weights, configuration and
     preprocessing, whatever the path, device or precision; "" for a model built in memory. logit_scale: the factor that
     CLIP puts before its cosines (about 100). size: image side. depth: blocks of the image tower. embed_dim: P.
+    prompt: the one template of class texts, if a tuning method has put one in place of those asked for, else "".
     """
 
     mean: Tensor
@@ -294,6 +295,7 @@ class Backbone(nn.Module):
         self.text = TextTower(clip.text_model, clip.text_projection)
         self.name = name
         self.fingerprint = ""
+        self.prompt = ""
         self.logit_scale = 100.0 if clip.logit_scale.is_meta else float(clip.logit_scale.detach().exp())
         self.size = self.image.size
         self.depth = self.image.depth
@@ -369,6 +371,7 @@ class Backbone(nn.Module):
             names: C class names; underscores are read as spaces.
             prompts: templates with `{}` where the name goes.
         """
+        prompts = self.prompt or prompts
         templates = [prompts] if isinstance(prompts, str) else list(prompts)
         bad = [template for template in templates if "{}" not in template]
         if bad or not templates:

@@ -26,6 +26,7 @@ from kshot.store import disk, write_atomic
 from kshot.strategies import get_strategy
 from kshot.strategies.base import Strategy
 from kshot.strategies.direct import Direct
+from kshot.tuning import options as options_of
 
 if TYPE_CHECKING:
     from kshot.backbone import Backbone
@@ -94,7 +95,7 @@ def train(
         out: the run folder to write.
         strategy: "meta" (episodes), "finetune" (supervised) or "direct" (learns inside each episode; this only
             chooses its number of steps on the val classes).
-        tuning: "partial" or "full". layers: what partial tunes; see `kshot.tuning.partial`.
+        tuning: a method of `kshot.tuning.TUNING`. layers: what partial tunes; see `kshot.tuning.partial`.
         backbone: name, folder or loaded Backbone.
         head: the head that scores episodes, "prototype" by default.
         way, shot, query: shape of the training episodes of "meta", and of the val episodes of every strategy.
@@ -131,6 +132,8 @@ def train(
         accumulate=accumulate, clip=clip, val_every=val_every, patience=patience, seed=seed,
     )  # fmt: skip
     options = dict(tuning_options or {}) | ({} if layers is None else {"layers": layers})
+    if "frames" in options_of(tuning):  # a method that numbers the frames of a clip
+        options = {"frames": frames} | options
     loaded = datasets.load(data)
     if loaded.features is not None:
         raise DataError(f"{loaded.name} holds ready-made features: there is no backbone to train; give videos")

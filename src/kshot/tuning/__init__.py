@@ -29,6 +29,9 @@ TUNING: dict[str, str] = {
     "layernorm": "kshot.tuning.layernorm",
     "clip-adapter": "kshot.tuning.clip_adapter",
     "vpt": "kshot.tuning.vpt",
+    "st-adapter": "kshot.tuning.st_adapter",
+    "aim": "kshot.tuning.aim",
+    "coop": "kshot.tuning.coop",
 }
 
 

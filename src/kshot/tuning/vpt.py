@@ -54,7 +54,7 @@ class Prompted(nn.Module):
         self.prompts = nn.Parameter(prompts)
         self.keep = keep
 
-    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None, **options: bool) -> Tensor:
         prompts = self.prompts.to(x.dtype).expand(len(x), -1, -1)
-        out: Tensor = self.block(torch.cat([x[:, :1], prompts, x[:, 1:]], 1), *args, **kwargs)
+        out: Tensor = self.block(torch.cat([x[:, :1], prompts, x[:, 1:]], 1), mask, **options)
         return out if self.keep else torch.cat([out[:, :1], out[:, 1 + len(self.prompts) :]], 1)

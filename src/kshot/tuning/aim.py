@@ -1,0 +1,101 @@
+"""AIM: adapters make a frozen image block see space, time and both (Yang et al., ICLR 2023)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kshot.backbone import Backbone, rows
+from kshot.errors import OptionError, unknown
+from kshot.tuning import deepest_cut
+from kshot.tuning.adapters import Bottleneck, alongside, last_blocks, number, positive, swap
+
+PARTS = ("spatial", "temporal", "joint")
+
+
+def apply(
+    backbone: Backbone,
+    parts: str | Collection[str] = "spatial,temporal,joint",
+    reduction: int = 4,
+    scale: float = 0.5,
+    frames: int = 8,
+    blocks: str | int = "all",
+) -> int:
+    """Gives blocks the adapters named; all start at zero, so nothing changes at first.
+
+    With A the frozen attention, x the tokens of all frames and B a bottleneck of its own each time (the paper's
+    equations 4 to 6):
+
+        temporal    x + B(A(LN1(x) across frames, each place in the picture by itself)) comes first; the first of the
+                    blocks also adds a learned vector for each frame's number
+        spatial     x + a + B(a) with a = A(LN1(x)), where the plain block has x + a
+        joint       x + MLP(n) + scale * B(n) with n = LN2(x), where the plain block has x + MLP(n)
+
+    Args:
+        backbone: changed in place; the image tower alone has adapters.
+        parts: which adapters, a list or text with commas.
+        reduction: channels of the tower over those of a bottleneck.
+        scale: of what the joint adapter adds.
+        frames: frames a clip; `kshot train` fills it in. The temporal adapter allows no other number.
+        blocks: "all", or how many last blocks.
+
+    Returns:
+        The deepest cut of the image tower that it allows.
+
+    Raises:
+        OptionError: an option with a value that it cannot take.
+    """
+    tower = backbone.image
+    named = [part.strip() for part in parts.split(",")] if isinstance(parts, str) else list(parts)
+    for part in named or [""]:
+        if part not in PARTS:
+            raise unknown("part", part, PARTS)
+    width, scale = tower.width // positive("reduction", reduction), number("scale", scale)
+    frames = positive("frames", frames)
+    if width < 1:
+        raise OptionError(f"reduction '{reduction}': a tower of {tower.width} channels allows no more")
+    for i, block in enumerate(last_blocks(tower, blocks)):
+        swap(tower, block, alongside(block, Adapted(block, named, width, scale, frames if i == 0 else 0)))
+    return deepest_cut(tower)
+
+
+class Adapted(nn.Module):
+    """A frozen block with AIM's adapters. frames: how many frames have learned vectors, 0 for none."""
+
+    def __init__(self, block: Any, parts: Collection[str], width: int, scale: float, frames: int):
+        super().__init__()
+        self.block = block
+        self.scale = scale
+
+        def adapter(part: str) -> Bottleneck | None:
+            return Bottleneck(block.embed_dim, width, nn.GELU()) if part in parts else None
+
+        self.spatial, self.temporal, self.joint = adapter("spatial"), adapter("temporal"), adapter("joint")
+        numbered = "temporal" in parts and frames > 0
+        self.when = nn.Parameter(torch.zeros(frames, 1, block.embed_dim)) if numbered else None
+
+    def forward(self, x: Tensor, mask: Tensor | None = None, **options: bool) -> Tensor:
+        block: Any = self.block
+        if self.when is not None:
+            x = self._clips(x).add(self.when).flatten(0, 1)
+        if self.temporal is not None:
+            across = self._clips(block.layer_norm1(x)).transpose(1, 2)  # (clips, tokens, frames, D)
+            seen, _ = block.self_attn(across.flatten(0, 1), None, **options)
+            x = x + self.temporal(seen.view(across.shape).transpose(1, 2).flatten(0, 1))
+        seen, _ = block.self_attn(block.layer_norm1(x), mask, **options)
+        x = x + seen + (self.spatial(seen) if self.spatial is not None else 0)
+        n = block.layer_norm2(x)
+        out: Tensor = x + block.mlp(n) + (self.scale * self.joint(n) if self.joint is not None else 0)
+        return out
+
+    def _clips(self, x: Tensor) -> Tensor:
+        """(clips * frames, tokens, D) -> (clips, frames, tokens, D)."""
+        frames = rows().frames
+        if self.when is not None and frames != len(self.when):
+            raise OptionError(
+                f"AIM was set up for clips of {len(self.when)} frames, found {frames}: give both the same frames"
+            )
+        return x.view(-1, frames, *x.shape[1:])

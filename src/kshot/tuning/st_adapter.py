@@ -1,0 +1,70 @@
+"""ST-Adapter: a bottleneck that looks across space and time before a block's attention (Pan et al., NeurIPS 2022)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from kshot.backbone import Backbone, rows
+from kshot.errors import OptionError
+from kshot.tuning import deepest_cut
+from kshot.tuning.adapters import Bottleneck, alongside, last_blocks, positive, swap
+
+
+def apply(backbone: Backbone, width: int = 384, time: int = 3, space: int = 1, blocks: str | int = "all") -> int:
+    """Patches x of a clip become x + up(convolve(down(x))) before they enter a block (the paper's equation 5).
+
+    The convolution is depthwise, over the patches' places in frames, rows and columns; what it misses outside the clip
+    is zero. The class token passes by. `up` starts at zero, so nothing changes at first. Any number of frames will do.
+
+    Args:
+        backbone: changed in place; the image tower alone has adapters.
+        width: of the bottleneck.
+        time, space: the convolution's extent over frames, and over rows and columns of patches; odd.
+        blocks: "all", or how many last blocks.
+
+    Returns:
+        The deepest cut of the image tower that it allows.
+
+    Raises:
+        OptionError: an option with a value that it cannot take.
+    """
+    tower = backbone.image
+    width, time, space = positive("width", width), positive("time", time), positive("space", space)
+    if not (time % 2 and space % 2):
+        raise OptionError(f"time {time} and space {space}: expected odd numbers, so that a patch is in the middle")
+    for block in last_blocks(tower, blocks):
+        adapter = Bottleneck(tower.width, width, Convolution(width, time, space))
+        swap(tower, block, Preceded(block, alongside(block, adapter)))
+    return deepest_cut(tower)
+
+
+class Convolution(nn.Module):
+    """A depthwise convolution over a clip's patches: (clips * frames, patches, channels) -> the same shape."""
+
+    def __init__(self, channels: int, time: int, space: int):
+        super().__init__()
+        padding = (time // 2, space // 2, space // 2)
+        self.convolve = nn.Conv3d(channels, channels, (time, space, space), padding=padding, groups=channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        side = math.isqrt(x.shape[1])
+        video = x.view(-1, rows().frames, side, side, x.shape[2]).permute(0, 4, 1, 2, 3)
+        out: Tensor = self.convolve(video)
+        return out.permute(0, 2, 3, 4, 1).reshape(x.shape)
+
+
+class Preceded(nn.Module):
+    """A frozen block before which an adapter adds to the patches."""
+
+    def __init__(self, block: nn.Module, adapter: nn.Module):
+        super().__init__()
+        self.block = block
+        self.adapter = adapter
+
+    def forward(self, x: Tensor, mask: Tensor | None = None, **options: bool) -> Tensor:
+        patches = x[:, 1:]
+        out: Tensor = self.block(torch.cat([x[:, :1], patches + self.adapter(patches)], 1), mask, **options)
+        return out

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from kshot import tuning
+from kshot.backbone import Backbone
+from kshot.errors import OptionError
+from tuned import CLIPS, FRAMES, check, count_at_vit_b16, frames, tuned
+
+LAYERS = ("down", "activation.convolve", "up")
+
+
+def names(*blocks: int) -> set[str]:
+    layers = [f"{layer}.{kind}" for layer in LAYERS for kind in ("weight", "bias")]
+    return {f"image.blocks.{block}.adapter.{layer}" for block in blocks for layer in layers}
+
+
+@pytest.mark.parametrize(
+    "options, cut, expected",
+    [
+        ({"width": 8}, 1, names(0, 1, 2)),
+        ({"width": 8, "blocks": 1}, 3, names(2)),
+        ({"width": 4, "blocks": 2, "time": 5, "space": 3}, 2, names(1, 2)),
+    ],
+)
+def test_st_adapter(loaded: Backbone, options: dict[str, Any], cut: int, expected: set[str]) -> None:
+    ours = check(loaded, "st-adapter", cut, expected, **options)
+    assert not ours.image.exact
+
+    x = frames()
+    whole = ours.leave(x, 0, frames=FRAMES).view(CLIPS, FRAMES, -1)
+    other = x.clone()
+    other[:FRAMES] = x[:FRAMES].flip(0)  # the first clip backwards
+    backwards = ours.leave(other, 0, frames=FRAMES).view(CLIPS, FRAMES, -1)
+    torch.testing.assert_close(backwards[1:], whole[1:], rtol=1e-5, atol=1e-5)  # the other clips do not notice
+    assert not torch.allclose(backwards[0].flip(0), whole[0], atol=1e-3)  # order tells
+    for fewer in (1, 2):
+        assert not torch.allclose(ours.leave(x, 0, frames=fewer).view_as(whole), whole, atol=1e-3)
+
+
+def test_convolution_over_frames_by_hand(loaded: Backbone) -> None:
+    ours, cut = tuned(loaded, "st-adapter", width=1, blocks=1)
+    block: Any = ours.image.blocks[-1]
+    adapter = block.adapter
+    with torch.no_grad():
+        adapter.down.weight.copy_(torch.eye(1, 32))  # reads channel 0
+        adapter.up.weight.copy_(torch.eye(32, 1))  # adds to channel 0
+        adapter.activation.convolve.weight.copy_(torch.tensor([1.0, 10.0, 100.0]).view(1, 1, 3, 1, 1))
+        for layer in (adapter.down, adapter.up, adapter.activation.convolve):
+            layer.bias.zero_()
+    x = torch.randn(6, 17, 32, generator=torch.Generator().manual_seed(0))
+    expected = x.clone()
+    for clip in (0, 3):
+        a, b, c = x[clip : clip + 3, 1:, 0]
+        expected[clip, 1:, 0] += 10 * a + 100 * b
+        expected[clip + 1, 1:, 0] += a + 10 * b + 100 * c
+        expected[clip + 2, 1:, 0] += b + 10 * c
+    assert cut == 3
+    torch.testing.assert_close(ours.leave(x, 3, frames=3), loaded.leave(expected, 3), rtol=1e-4, atol=1e-4)
+
+
+def test_rows_that_are_no_whole_clips_are_refused(loaded: Backbone) -> None:
+    ours, _ = tuned(loaded, "st-adapter", width=4)
+    with pytest.raises(OptionError, match="16 rows are no whole clips of 3 frames"):
+        ours.leave(frames(), 0, frames=3)
+    with pytest.raises(OptionError, match="16 rows are no whole clips of 4 frames with 5 support clips"):
+        ours.leave(frames(), 0, frames=4, support=5)
+
+
+def test_counts_at_the_size_of_vit_b16() -> None:
+    block = (768 * 384 + 384) + (384 * 3 + 384) + (384 * 768 + 768)
+    assert count_at_vit_b16("st-adapter") == 12 * block == 7_110_144
+    assert count_at_vit_b16("st-adapter", space=3) == 12 * (block + 24 * 384) == 7_220_736
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"width": 0}, "width '0': expected a whole number"),
+        ({"time": 2}, "time 2 and space 1: expected odd numbers"),
+        ({"space": "x"}, "space 'x': expected a whole number"),
+        ({"blocks": 9}, "blocks '9': expected all, or how many last blocks, 1 to 3"),
+        ({"frames": 8}, "tuning 'st-adapter' has no option 'frames'; its options: width=384, time=3, space=1"),
+    ],
+)
+def test_options_that_do_not_exist_are_refused(loaded: Backbone, options: dict[str, Any], message: str) -> None:
+    ours = loaded.copy()
+    with pytest.raises(OptionError, match=message):
+        tuning.apply("st-adapter", ours, **options)
+    assert not tuning.trained_state(ours)
