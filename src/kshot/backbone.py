@@ -277,6 +277,7 @@ class Backbone(nn.Module):
     preprocessing, whatever the path, device or precision; "" for a model built in memory. logit_scale: the factor that
     CLIP puts before its cosines (about 100). size: image side. depth: blocks of the image tower. embed_dim: P.
     prompt: the one template of class texts, if a tuning method has put one in place of those asked for, else "".
+    episodic: whether an embedding depends on the other clips of its episode; only a tuning method makes it so.
     """
 
     mean: Tensor
@@ -296,6 +297,7 @@ class Backbone(nn.Module):
         self.name = name
         self.fingerprint = ""
         self.prompt = ""
+        self.episodic = False
         self.logit_scale = 100.0 if clip.logit_scale.is_meta else float(clip.logit_scale.detach().exp())
         self.size = self.image.size
         self.depth = self.image.depth

@@ -264,12 +264,17 @@ def score(
             raise OptionError("center has no meaning for a strategy that learns inside every episode")
         scorer, chunk = _trained_scorer(strategy, learner, activations, way), 1
     else:
-        embeddings = learner.embed_all(activations)
-        if center:
-            embeddings = embeddings - embeddings.mean(dim=(0, 1))
         with torch.no_grad():
             text = class_texts(learner, data.classes, prompts)() if learner.head.needs_text else None
-        scorer, chunk = head_scorer(learner.head, embeddings, data.labels, text, way * (shot + query))
+        if learner.backbone is not None and learner.backbone.episodic:
+            if center:
+                raise OptionError("center has no meaning for a tuning that embeds every episode by itself")
+            scorer, chunk = _episodic_scorer(learner, activations, text), 1
+        else:
+            embeddings = learner.embed_all(activations)
+            if center:
+                embeddings = embeddings - embeddings.mean(dim=(0, 1))
+            scorer, chunk = head_scorer(learner.head, embeddings, data.labels, text, way * (shot + query))
     right, confusion = run_episodes(scorer, sampler, episodes, len(data.classes), chunk, progress)
     accuracy = right.mean(1) * 100
     drawn = [c for c in range(len(data.classes)) if confusion[c].any()]
@@ -362,6 +367,22 @@ def _trained_scorer(strategy: Strategy, learner: Learner, activations: Activatio
     def scorer(batch: Episodes) -> Tensor:
         support, query = activations.gather(batch.support[0]), activations.gather(batch.query[0])
         return strategy.scores(learner, support, batch.support_labels[0], query, way)[None]
+
+    return scorer
+
+
+def _episodic_scorer(learner: Learner, activations: Activations, text: Tensor | None) -> Scorer:
+    """A scorer that embeds the clips of each episode together."""
+    import torch
+
+    def scorer(batch: Episodes) -> Tensor:
+        support, query = activations.gather(batch.support[0]), activations.gather(batch.query[0])
+        with torch.no_grad():
+            near, far = learner.embed(support, len(support)), learner.embed_query(query, support)
+            labels = torch.from_numpy(batch.support_labels.copy()).to(near.device)
+            way_text = text[torch.from_numpy(batch.classes).to(text.device)] if text is not None else None
+            scores: Tensor = learner.head(far[None], near[None], labels, way_text)
+        return scores
 
     return scorer
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from kshot import heads, tuning
 from kshot.errors import CheckpointError
 from kshot.extraction import Activations, embed, tail
@@ -55,9 +57,19 @@ class Learner:
         cut = tuning.apply(method, own, **(options or {}))
         return cls(own, cut, heads.get_head(head, **chosen).to(own.device), chosen)
 
-    def embed(self, values: Array) -> Tensor:
-        """(n, frames, P) embeddings of activations (n, frames, ...), with gradients."""
-        return tail(self.backbone, values, self.cut)
+    def embed(self, values: Array, support: int = 0) -> Tensor:
+        """(n, frames, P) embeddings of activations (n, frames, ...), with gradients.
+
+        support: how many of the first clips are the support of the episode that all of them belong to; it matters
+        only if the backbone is episodic. 0 if each clip stands alone.
+        """
+        return tail(self.backbone, values, self.cut, support)
+
+    def embed_query(self, query: Array, support: Array) -> Tensor:
+        """(Q, frames, P) embeddings of an episode's queries, which look at its support if the backbone is episodic."""
+        if self.backbone is None or not self.backbone.episodic:
+            return self.embed(query)
+        return self.embed(np.concatenate([support, query]), len(support))[len(support) :]
 
     def embed_all(self, activations: Activations) -> Tensor:
         """(n, frames, P) embeddings of every clip, without gradients."""

@@ -53,7 +53,7 @@ class Direct(Strategy):
         result: dict[int, Tensor] = {}
         try:
             with torch.no_grad():
-                pooled = unit(learner.embed(support).mean(1))
+                pooled = unit(learner.embed(support, len(support)).mean(1))
                 target = torch.from_numpy(labels.copy()).to(pooled.device)
                 classes = torch.stack([pooled[target == c].mean(0) for c in range(way)])
             classes.requires_grad_()
@@ -63,12 +63,14 @@ class Direct(Strategy):
             with seeded(0, pooled.device):  # dropout, say: the same in every episode, whatever came before
                 for step in range(1, max(at) + 1):
                     optimizer.zero_grad(set_to_none=True)
-                    loss = cross_entropy(class_logits(learner.embed(support), classes, self.scale), target)
+                    embeddings = learner.embed(support, len(support))
+                    loss = cross_entropy(class_logits(embeddings, classes, self.scale), target)
                     loss.backward()  # type: ignore[no-untyped-call]
                     optimizer.step()
                     if step in at:
                         with torch.no_grad():
-                            result[step] = class_logits(learner.embed(query), classes, self.scale)
+                            far = learner.embed_query(query, support)
+                            result[step] = class_logits(far, classes, self.scale)
         finally:
             with torch.no_grad():
                 for weight, value in zip(tuned, before, strict=True):

@@ -32,6 +32,7 @@ TUNING: dict[str, str] = {
     "st-adapter": "kshot.tuning.st_adapter",
     "aim": "kshot.tuning.aim",
     "coop": "kshot.tuning.coop",
+    "task-adapter": "kshot.tuning.task_adapter",
 }
 
 
