@@ -9,7 +9,7 @@ from kshot.errors import OptionError
 from kshot.heads.base import Head
 from kshot.heads.formulas import membership, pool
 
-TOLERANCE = 1e-5  # of the length of the first gradient
+TOLERANCE = 1e-6  # of the length of the first gradient
 NEWTON_STEPS, CG_STEPS, HALVINGS = 30, 50, 10
 
 
