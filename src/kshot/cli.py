@@ -120,6 +120,7 @@ def train(
     select: Annotated[str, typer.Option(help="classes that choose the best weights: val, or none")] = "val",
     seed: SEED = 0,
     frames: FRAMES = 8,
+    views: Annotated[int, typer.Option(help="frame choices a base clip, one drawn a visit")] = 1,
     prompt: PROMPT = None,
     store: STORE = None,
     stored_only: STORED_ONLY = False,
@@ -140,7 +141,7 @@ def train(
         _pairs(strategy_option), _pairs(tuning_option), _pairs(head_option),
         steps=steps, lr=lr, optimizer=optimizer, schedule=schedule, weight_decay=weight_decay, warmup=warmup,
         accumulate=accumulate, clip=clip, val_every=val_every, val_episodes=val_episodes, patience=patience,
-        select=select, seed=seed, frames=frames, store=store, stored_only=stored_only, device=device,
+        select=select, seed=seed, frames=frames, views=views, store=store, stored_only=stored_only, device=device,
         precision=precision, resume=resume, progress=_progress(as_json), **chosen,
     )  # fmt: skip
     _print(trained.report(), as_json, _tell_training)

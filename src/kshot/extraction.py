@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from kshot import datasets
 from kshot.datasets import Dataset
+from kshot.episodes import key
 from kshot.errors import DataError, OptionError, StoreError, VideoError
 from kshot.paths import home
 from kshot.progress import Progress, quiet
@@ -52,14 +53,33 @@ class Activations:
     digests: tuple[str, ...] = ()
     stored_now: int = 0
     seconds: float = 0.0
+    views: tuple[Store, ...] = ()
 
-    def gather(self, indices: Sequence[int] | NDArray[np.int64]) -> Array:
-        """(n, frames, ...) activations of the clips with these indices: float16, float32 or uint8 (frames)."""
+    def gather(self, indices: Sequence[int] | NDArray[np.int64], visit: int | None = None) -> Array:
+        """(n, frames, ...) activations of the clips with these indices: float16, float32 or uint8 (frames).
+
+        visit: number of the training batch, which then sees one of the clips' stored views each; None for view 0.
+        """
         if self.store is None:
             assert self.data.features is not None
             picked: Array = self.data.features[np.asarray(indices)]
             return picked
-        return self.store.gather([self.digests[i] for i in indices])
+        if visit is None or not self.views:
+            return self.store.gather([self.digests[i] for i in indices])
+        drawn = key(13, visit, np.asarray(indices)) % np.uint64(len(self.views))
+        return np.stack([self.views[v].gather([self.digests[i]])[0] for i, v in zip(indices, drawn, strict=True)])
+
+    def with_views(self, others: Sequence[Activations]) -> Activations:
+        """These activations with further views of the same clips, for `gather` at a visit.
+
+        Raises:
+            DataError: a clip is missing in another view.
+        """
+        for other in others:
+            if other.digests != self.digests or other.store is None or self.store is None:
+                raise DataError(f"the views of {self.data.name} hold different clips; extract it again")
+        stores = [a.store for a in (self, *others) if a.store is not None]
+        return replace(self, views=tuple(stores))
 
     def select(self, split: str) -> Activations:
         """The clips of one split (or "all")."""
@@ -68,7 +88,7 @@ class Activations:
     def subset(self, indices: NDArray[np.int64]) -> Activations:
         """The clips with these indices, classes renumbered to those present."""
         digests = tuple(self.digests[i] for i in indices) if self.digests else ()
-        return Activations(self.data.subset(indices), self.cut, self.unreadable, self.store, digests)
+        return replace(self, data=self.data.subset(indices), digests=digests)
 
     def report(self) -> dict[str, Any]:
         """What `kshot extract --json` prints."""
@@ -102,6 +122,7 @@ def extract(
     check: bool = False,
     stored_only: bool = False,
     condense: bool = True,
+    view: int = 0,
     progress: Progress = quiet,
 ) -> Activations:
     """Stores the activations of every clip of `data` at a cut and returns a reader of them.
@@ -122,6 +143,8 @@ def extract(
         stored_only: never open a video; clips that are not stored are an error.
         condense: at the last block, store what its exact form needs (see `Backbone.condense`) rather than the bare
             tokens, which only a tuning method that alters that block needs.
+        view: 0 takes the middle frame of each segment, as tests do; any other number is a draw of random frames
+            within the segments, for training.
         progress: how to show progress.
 
     Raises:
@@ -133,7 +156,7 @@ def extract(
     data, backbone = _load(data, backbone, device, precision)
     number = cut_number(backbone, cut)
     count = _processes(workers, timeout)
-    target, digests = _target(data, backbone, number, store, frames, dtype, stored_only, check, condense)
+    target, digests = _target(data, backbone, number, store, frames, dtype, stored_only, check, condense, view)
     todo = _todo(digests, target)
     unreadable: dict[str, str] = {}
     if todo and stored_only:
@@ -143,7 +166,7 @@ def extract(
             f"backbone"
         )
     if todo:
-        jobs = [Job(data.paths[i], frames, size=backbone.size) for i in todo]
+        jobs = [_job(data.paths[i], frames, backbone.size, view, digests[i]) for i in todo]
         per_batch = max(1, FRAMES_PER_BATCH // frames)
         with target.writing() as writer, progress(f"extracting {data.name}", len(todo), "clips") as step:
             batch: list[tuple[str, Array]] = []
@@ -316,20 +339,29 @@ def _target(
     stored_only: bool,
     check: bool,
     condense: bool,
+    view: int = 0,
 ) -> tuple[Store, list[str]]:
     if dtype not in DTYPES:
         raise OptionError(f"dtype '{dtype}' is not known: expected one of {', '.join(DTYPES)}")
     if frames < 1:
         raise OptionError(f"frames must be at least 1, found {frames}")
     root = Path(store) if store is not None else home() / "store"
-    key: dict[str, Any] = {"cut": cut, "frames": frames, "sampling": "middle", "size": backbone.size, "view": 0}
-    key |= {"format": 1, "preprocessing": PREPROCESSING}
+    sampling = "middle" if view == 0 else "random"
+    name: dict[str, Any] = {"cut": cut, "frames": frames, "sampling": sampling, "size": backbone.size, "view": view}
+    name |= {"format": 1, "preprocessing": PREPROCESSING}
     if cut > 0:  # frames are the same for every backbone of that size
-        key |= {"backbone": backbone.fingerprint, "dtype": dtype, "precision": backbone.precision}
+        name |= {"backbone": backbone.fingerprint, "dtype": dtype, "precision": backbone.precision}
     if cut == backbone.depth:
-        key |= {"condensed": condense}
-    target = Store(root, key, backbone.name if cut > 0 else "any backbone", check)
+        name |= {"condensed": condense}
+    target = Store(root, name, backbone.name if cut > 0 else "any backbone", check)
     return target, Digests(root / "digests.jsonl").of(data.paths, remembered=stored_only)
+
+
+def _job(path: Path, frames: int, size: int, view: int, digest: str) -> Job:
+    """Decoding of a clip; the random frames of a view depend on the view and the clip's bytes alone."""
+    if view == 0:
+        return Job(path, frames, size=size)
+    return Job(path, frames, mode="random", seed=(view, int(digest[:15] or "0", 16)), size=size)
 
 
 def _todo(digests: list[str], target: Store) -> list[int]:

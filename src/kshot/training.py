@@ -79,6 +79,7 @@ def train(
     select: str = "val",
     seed: int = 0,
     frames: int = 8,
+    views: int = 1,
     prompts: Sequence[str] = PROMPTS,
     store: str | Path | None = None,
     stored_only: bool = False,
@@ -105,6 +106,8 @@ def train(
         val_episodes: episodes of a look at the val classes.
         select: which classes choose the best weights: "val", or "none" for the last ones. Never "test".
         seed: of batches and new weights.
+        views: frame choices stored for each base clip, one drawn at each visit: the middle frames and views - 1 draws
+            of random ones. Val and test always see the middle frames.
         frames, prompts, store, stored_only, device, precision: as in `extract` and `evaluate`.
         resume: go on with the run in `out`, whose settings must be the same; a finished one is left as it is.
         progress: how to show progress.
@@ -131,6 +134,8 @@ def train(
         steps=steps, lr=lr, optimizer=optimizer, weight_decay=weight_decay, schedule=schedule, warmup=warmup,
         accumulate=accumulate, clip=clip, val_every=val_every, patience=patience, seed=seed,
     )  # fmt: skip
+    if views < 1:
+        raise OptionError(f"views must be at least 1, found {views}")
     options = dict(tuning_options or {}) | ({} if layers is None else {"layers": layers})
     if "frames" in options_of(tuning):  # a method that numbers the frames of a clip
         options = {"frames": frames} | options
@@ -151,7 +156,7 @@ def train(
     if val is not None:
         Sampler(val.labels, val.classes, **val_shape)
 
-    def activations(part: Dataset) -> Activations:
+    def activations(part: Dataset, view: int = 0) -> Activations:
         assert learner.cut is not None and learner.backbone is not None
         return extract(
             part,
@@ -161,6 +166,7 @@ def train(
             frames=frames,
             stored_only=stored_only,
             condense=learner.backbone.image.exact,
+            view=view,
             progress=progress,
         )
 
@@ -173,6 +179,7 @@ def train(
         "head": {"name": learner.head.name, "options": learner.head_options},
         "schedule": asdict(plan),
         "frames": frames,
+        "views": views,
         "prompts": list(prompts),
         "val_episodes": {**val_shape, "episodes": val_episodes, "seed": VAL_SEED},
         "select": select if val is not None else "none",
@@ -183,6 +190,8 @@ def train(
     if resume and (done := _finished(folder, config)):
         return replace(done, seconds=time.monotonic() - started)
     base_part = activations(base) if base is not None else None
+    if base_part is not None and base is not None and views > 1:
+        base_part = base_part.with_views([activations(base, view) for view in range(1, views)])
     val_part = activations(val) if val is not None else None
 
     with disk(folder):
