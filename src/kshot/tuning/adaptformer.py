@@ -12,7 +12,7 @@ from kshot.tuning.adapters import Beside, Bottleneck, blocks_of, number, positiv
 def apply(
     backbone: Backbone, width: int = 64, scale: float = 0.1, blocks: str | int = "all", tower: str = "image"
 ) -> int:
-    """MLP(LN(x)) becomes MLP(LN(x)) + scale * up(ReLU(down(LN(x)))) (the paper's equations 2 and 3).
+    """MLP(LN(x)) becomes MLP(LN(x)) + scale * up(ReLU(down(LN(x)))) (the paper's formula, which norms what enters).
 
     `up` starts at zero, so nothing changes at first. Every token goes its own way through MLP and adapter, so the last
     block stays exact on its class token alone.

@@ -26,8 +26,7 @@ def apply(
 ) -> int:
     """Gives blocks the adapters named; all start at zero, so nothing changes at first.
 
-    With A the frozen attention, x the tokens of all frames and B a bottleneck of its own each time (the paper's
-    equations 4 to 6):
+    With A the frozen attention, x the tokens of all frames and B a bottleneck of its own each time:
 
         temporal    x + B(A(LN1(x) across frames, each place in the picture by itself)) comes first; the first of the
                     blocks also adds a learned vector for each frame's number

@@ -11,7 +11,7 @@ from kshot.tuning.adapters import Bottleneck, alongside, number, positive
 
 
 def apply(backbone: Backbone, reduction: int = 4, ratio: float = 0.2, tower: str = "image") -> int:
-    """The embedding f becomes (1 - ratio) * f + ratio * W2 ReLU(W1 f), without biases (the paper's equation 5).
+    """The embedding f becomes (1 - ratio) * f + ratio * W2 ReLU(W1 f), without biases (the paper's formula).
 
     W2 starts at zero, so an embedding keeps its direction at first and is (1 - ratio) times as long: cosines, and every
     head and text score built on them, are those of the frozen model. Only embeddings are stored and read.

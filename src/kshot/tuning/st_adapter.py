@@ -14,7 +14,7 @@ from kshot.tuning.adapters import Bottleneck, alongside, last_blocks, positive, 
 
 
 def apply(backbone: Backbone, width: int = 384, time: int = 3, space: int = 1, blocks: str | int = "all") -> int:
-    """Patches x of a clip become x + up(convolve(down(x))) before they enter a block (the paper's equation 5).
+    """Patches x of a clip become x + up(convolve(down(x))) before they enter a block.
 
     The convolution is depthwise, over the patches' places in frames, rows and columns; what it misses outside the clip
     is zero. The class token passes by. `up` starts at zero, so nothing changes at first. Any number of frames will do.

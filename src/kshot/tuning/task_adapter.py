@@ -17,8 +17,7 @@ def apply(backbone: Backbone, blocks: str | int = 2, reduction: int = 4, transdu
     """Before a block, tokens x become x + B(A(LN1(x))): the block's frozen attention A across clips, a bottleneck B.
 
     A token sees those at its own place in the picture and at its own frame's number in the other clips. B starts at
-    zero, so nothing changes at first. Labels are never seen. This is the paper's attention across a task alone; its
-    adapters within a clip are those of `kshot.tuning.aim`.
+    zero, so nothing changes at first. Labels are never seen. Nothing else of the paper is done here.
 
     Embeddings now depend on the episode, so every episode is embedded by itself, and clips that are embedded outside
     of one see only themselves: train it by strategy `meta`.
