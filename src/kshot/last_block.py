@@ -25,10 +25,11 @@ CHUNK = {"cpu": 4 * 2**20, "cuda": 256 * 2**20}  # bytes of tokens worked on at 
 
 
 def exact(block: nn.Module) -> bool:
-    """Whether `forward` may stand in for this block: the attention is untouched.
+    """Whether `forward` may stand in for this block: attention and norm before it compute what they always did.
 
-    Adapters inserted, linear layers replaced, hooks or a patched forward anywhere in the block make it False; the whole
-    block has to run then. Changed numbers (tuned weights) are fine.
+    Linear layers replaced, hooks or a patched forward anywhere in the block make it False; the whole block has to run
+    then. Changed numbers (tuned weights, LoRA's differences to them) are fine, and so is another MLP: it must work on
+    every token by itself.
     """
     from transformers.models.clip.modeling_clip import CLIPAttention, CLIPEncoderLayer
 
@@ -36,9 +37,29 @@ def exact(block: nn.Module) -> bool:
         return False
     attention: Any = block.self_attn
     linear = (attention.q_proj, attention.k_proj, attention.v_proj, attention.out_proj)
-    plain = all(type(part) is nn.Linear for part in linear) and type(block.layer_norm1) is nn.LayerNorm
+    plain = all(map(_plain, linear)) and type(block.layer_norm1) is nn.LayerNorm
     dropout = block.training and attention.dropout > 0
     return plain and not dropout and not any(map(_altered, block.modules()))
+
+
+def _plain(linear: Any) -> bool:
+    """Whether a layer is one matrix and a bias: a linear layer, or peft's LoRA of one without any of its extras."""
+    if type(linear) is nn.Linear:
+        return True
+    kind = type(linear)
+    if (kind.__module__, kind.__name__) != ("peft.tuners.lora.layer", "Linear"):
+        return False
+    extras = linear.lora_variant or linear.merged or linear.disable_adapters or any(linear.lora_bias.values())
+    dropout = any(type(part) is not nn.Identity for part in linear.lora_dropout.values())
+    return type(linear.base_layer) is nn.Linear and not extras and not dropout
+
+
+def _weight(linear: Any) -> Tensor:
+    """The (out, in) matrix of a layer for which `_plain` holds."""
+    if type(linear) is nn.Linear:
+        return linear.weight
+    total: Tensor = linear.base_layer.weight + sum(map(linear.get_delta_weight, linear.active_adapters))
+    return total
 
 
 def _altered(module: nn.Module) -> bool:
@@ -82,8 +103,8 @@ def forward(block: Any, n: Tensor, x: Tensor, read: Tensor | None = None, causal
             last = torch.zeros(len(n), dtype=torch.long, device=n.device) if read is None else read
             keep = torch.arange(n.shape[1], device=n.device) <= last[:, None]
         # g goes into the weights, which are smaller than the heads' queries and means (N, heads, D)
-        keys = (attention.k_proj.weight * norm.weight).view(heads, width, -1)
-        values = (attention.v_proj.weight * norm.weight).view(heads, width, -1)
+        keys = (_weight(attention.k_proj) * norm.weight).view(heads, width, -1)
+        values = (_weight(attention.v_proj) * norm.weight).view(heads, width, -1)
         u = torch.einsum("nhd,hdc->nhc", q.view(-1, heads, width), keys)
         mean: Tensor = _Attend.apply(u, n, keep)  # type: ignore[no-untyped-call]
         v = torch.einsum("nhc,hdc->nhd", mean, values).flatten(1) + attention.v_proj(norm.bias)

@@ -19,19 +19,19 @@ def names(tower: str, blocks: list[int], targets: tuple[str, ...]) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "options, cut, expected, exact",
+    "options, cut, expected",
     [
-        ({}, 1, names("image", [0, 1, 2], ("q_proj", "v_proj")), False),
-        ({"blocks": 1, "rank": 2}, 3, names("image", [2], ("q_proj", "v_proj")), False),
-        ({"blocks": "2", "targets": ["k_proj", "out_proj"]}, 2, names("image", [1, 2], ("k_proj", "out_proj")), False),
-        ({"blocks": 1, "targets": "fc1, fc2"}, 3, names("image", [2], MLP), True),
-        ({"tower": "text", "targets": "fc1"}, 4, names("text", [0, 1], ("fc1",)), True),
+        ({}, 1, names("image", [0, 1, 2], ("q_proj", "v_proj"))),
+        ({"blocks": 1, "rank": 2}, 3, names("image", [2], ("q_proj", "v_proj"))),
+        ({"blocks": "2", "targets": ["k_proj", "out_proj"]}, 2, names("image", [1, 2], ("k_proj", "out_proj"))),
+        ({"blocks": 1, "targets": "fc1, fc2"}, 3, names("image", [2], MLP)),
+        ({"tower": "text", "targets": "fc1"}, 4, names("text", [0, 1], ("fc1",))),
         ({"tower": "both", "blocks": 1, "targets": "q_proj,fc2"}, 3,
-         names("image", [2], ("q_proj", "fc2")) | names("text", [1], ("q_proj", "fc2")), False),
+         names("image", [2], ("q_proj", "fc2")) | names("text", [1], ("q_proj", "fc2"))),
     ],
 )  # fmt: skip
-def test_lora(loaded: Backbone, options: dict[str, Any], cut: int, expected: set[str], exact: bool) -> None:
-    assert check(loaded, "lora", cut, expected, **options).image.exact == exact
+def test_lora(loaded: Backbone, options: dict[str, Any], cut: int, expected: set[str]) -> None:
+    assert check(loaded, "lora", cut, expected, **options).image.exact
 
 
 def test_the_difference_is_alpha_by_rank_times_b_a(loaded: Backbone) -> None:
@@ -45,6 +45,41 @@ def test_the_difference_is_alpha_by_rank_times_b_a(loaded: Backbone) -> None:
         weight = plain.image.blocks[-1].self_attn.v_proj.weight  # type: ignore[union-attr]
         weight.data = weight + 3 * b @ a
         torch.testing.assert_close(ours(frames()), plain(frames()), rtol=1e-4, atol=1e-5)
+
+
+def test_the_exact_last_block_has_the_gradients_of_the_whole_one(loaded: Backbone) -> None:
+    ours, cut = tuned(loaded, "lora", blocks=1, targets=[*ATTENTION, *MLP])
+    generator = torch.Generator().manual_seed(0)
+    for name, value in ours.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(value, generator=generator)
+    x = torch.randn(6, 17, 32, generator=generator)
+    outputs, gradients = [], []
+    for whole in (False, True):
+        if whole:  # a hook makes the block run whole
+            ours.image.blocks[-1].register_forward_hook(lambda *_: None)
+        assert ours.image.exact != whole
+        ours.zero_grad()
+        outputs.append(ours.leave(x, cut))
+        outputs[-1].square().sum().backward()
+        gradients.append({name: value.grad for name, value in ours.named_parameters() if value.requires_grad})
+    torch.testing.assert_close(outputs[0], outputs[1], rtol=1e-4, atol=1e-5)
+    for name, value in gradients[0].items():
+        other = gradients[1][name]
+        assert float((value - other).norm()) <= 1e-4 * float(other.norm()), name
+
+
+def test_layers_that_do_more_than_lora_run_whole(loaded: Backbone) -> None:
+    from peft import LoraConfig, inject_adapter_in_model
+
+    for extra in ({"lora_dropout": 0.5}, {"use_dora": True}, {"lora_bias": True}):
+        ours = loaded.copy()
+        inject_adapter_in_model(LoraConfig(r=2, target_modules=["v_proj"], **extra), ours.image.blocks[-1])
+        assert not ours.image.exact
+    ours, _ = tuned(loaded, "lora", blocks=1)
+    layer: Any = ours.image.blocks[-1].self_attn.v_proj  # type: ignore[union-attr]
+    layer.enable_adapters(False)
+    assert not ours.image.exact
 
 
 def test_counts_at_the_size_of_vit_b16() -> None:

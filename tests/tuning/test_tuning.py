@@ -25,13 +25,13 @@ from tuned import train as train_steps
 SHARED_PARTS = {"__init__", "adapters"}
 
 ROADS: dict[str, dict[str, Any]] = {
-    "lora": {"cut": 3, "blocks": 1, "rank": 2},  # the last block altered: it runs whole, on stored tokens
-    "adaptformer": {"cut": 3, "blocks": 1, "width": 8},  # the last block exact, on condensed tokens
+    "lora": {"cut": 3, "blocks": 1, "rank": 2},  # the last block exact, on condensed tokens
+    "adaptformer": {"cut": 3, "blocks": 1, "width": 8},
     "bitfit": {"cut": 2, "blocks": 2},
     "layernorm": {"cut": 0},
     "clip-adapter": {"cut": 4},
     "vpt": {"cut": 2, "blocks": 2, "tokens": 2},
-    "st-adapter": {"cut": 3, "blocks": 1, "width": 8},
+    "st-adapter": {"cut": 3, "blocks": 1, "width": 8},  # the last block altered: it runs whole, on stored tokens
     "aim": {"cut": 3, "blocks": 1},
     "coop": {"cut": 4, "context": 2},
     "task-adapter": {"cut": 3, "blocks": 1},

@@ -22,12 +22,14 @@ def apply(
 ) -> int:
     """Adds alpha / rank * B A to the weights named; A is random, B starts at zero, so nothing changes at first.
 
+    The last block stays exact on its class token alone: its weights are put together where it needs them.
+
     Args:
         backbone: changed in place.
         rank: of the difference.
         alpha: its scale, times rank.
         targets: linear layers of a block, a list or text with commas: q_proj, k_proj, v_proj, out_proj (attention),
-            fc1, fc2 (MLP). Without targets in the attention, the last block stays exact on its class token alone.
+            fc1, fc2 (MLP).
         blocks: "all", or how many last blocks.
         tower: "image", "text" or "both".
 
