@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from clips import write_clips
-from tiny import random_clip
 
+from clips import write_clips
 from kshot import study
 from kshot.errors import DataError, OptionError
 from kshot.evaluation import interval
+from tiny import random_clip
 
 SMALL = """
 title = "small"

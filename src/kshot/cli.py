@@ -19,7 +19,6 @@ from kshot.progress import Progress, bars, quiet
 app = typer.Typer(
     name="kshot",
     help="Teach a video model new actions from a handful of clips. Start with: kshot demo",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -49,12 +48,15 @@ _USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
 
 
 @app.callback(invoke_without_command=True)
-def _version(
-    version: Annotated[bool, typer.Option("--version", help="print the version and stop", is_eager=True)] = False,
+def _top(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="print the version and stop")] = False,
 ) -> None:
     if version:
         typer.echo(f"kshot {kshot.__version__}")
         raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 @app.command()
@@ -96,7 +98,7 @@ def train(
     data: DATA,
     out: Annotated[Path, typer.Option(help="the run folder to write")],
     strategy: Annotated[str, typer.Option(help="meta, finetune or direct")] = "meta",
-    tuning: Annotated[str, typer.Option(help="partial or full")] = "partial",
+    tuning: Annotated[str, typer.Option(help="partial, full, lora, ...; see docs/tuning.md")] = "partial",
     layers: Annotated[str | None, typer.Option(help="partial: proj, block, block+ln_post+proj, or last k")] = None,
     backbone: BACKBONE = "kshot-tiny",
     head: Annotated[str | None, typer.Option(help="the head that scores episodes")] = None,

@@ -26,9 +26,9 @@ class Recorded(Activations):
 
     asked: list[list[int]] = field(default_factory=list)
 
-    def gather(self, indices: object) -> Array:
+    def gather(self, indices: object, visit: int | None = None) -> Array:
         self.asked.append([int(i) for i in indices])  # type: ignore[attr-defined]
-        return super().gather(indices)  # type: ignore[arg-type]
+        return super().gather(indices, visit)  # type: ignore[arg-type]
 
 
 def recorded(base: Activations) -> Recorded:
