@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 # Threads that wait without spinning: on a busy machine spinning ones slow small steps a hundredfold. Before torch.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+Command = Callable[..., tuple[int, str, str]]
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
@@ -72,3 +74,30 @@ def base(clips_csv: Path, warm_store: Path, spine: Backbone) -> Activations:
     from kshot.extraction import extract
 
     return extract(load(clips_csv).select("train"), spine, "last", warm_store)
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs the command line in this process: arguments in, exit code, stdout and stderr out."""
+    from kshot.cli import main
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            main([str(argument) for argument in arguments])
+        return (int(stop.value.code or 0), *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def adapted(tmp_path_factory: pytest.TempPathFactory, clips_csv: Path, warm_store: Path, clip_folder: Path) -> Path:
+    """A finished run folder of meta-learning on the small clips. Tests that spoil it work on a copy."""
+    from kshot.training import train
+
+    folder = tmp_path_factory.mktemp("adapted") / "run"
+    train(
+        clips_csv, folder, backbone=clip_folder, way=3, query=2, steps=8, lr=3e-3, val_every=4, val_episodes=30,
+        store=warm_store,
+    )  # fmt: skip
+    return folder

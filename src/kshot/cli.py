@@ -264,7 +264,7 @@ def main(arguments: list[str] | None = None) -> None:
     # training a hundredfold. PyTorch reads this when it is imported, so it is set before that.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        code = app(arguments, standalone_mode=False)
+        code = app(arguments, "kshot", standalone_mode=False)
     except KshotError as error:
         code = _fail(str(error))
     except _USAGE_ERROR as error:
