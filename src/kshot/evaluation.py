@@ -195,6 +195,9 @@ def evaluate(
         raise OptionError(f"--out {out} is a folder; name a file for the result")
     # Impossible episodes are refused here, before anything is decoded.
     Sampler(chosen.labels, chosen.classes, way, shot, query, seed, None if shared_group else chosen.groups)
+    if out is not None:
+        with disk(Path(out)):
+            Path(out).parent.mkdir(parents=True, exist_ok=True)
     strategy: Strategy | None = None
     if ready:
         name, mark = "features", runs.features_fingerprint(loaded)
