@@ -50,7 +50,9 @@ class TRX(Head):
         self.expect_channels(clips, self.dim)
         clips = full(clips)
         clips = self.dropout(clips + positions(*clips.shape[1:]).to(clips))
-        return torch.cat([relation.prepare(clips) for relation in self.relations], dim=-1)
+        # Few clips at a time: what lies between stays in the cache.
+        few = [torch.cat([relation.prepare(x) for relation in self.relations], dim=-1) for x in torch.split(clips, 32)]
+        return torch.cat(few)
 
     def score(self, query: Tensor, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> Tensor:
         support, present = by_class(support, labels, way)
@@ -76,14 +78,14 @@ class Relation(nn.Module):
 
     def length(self, frames: int) -> int:
         """Channels that `prepare` gives: the parts of a frame, and its share of what is known of the tuples."""
-        return 2 * self.size * self.width + math.ceil((math.comb(frames, self.size) + 1) / frames)
+        return 2 * self.size * self.width + math.ceil((2 * math.comb(frames, self.size) + 1) / frames)
 
     def prepare(self, clips: Tensor) -> Tensor:
         """All that concerns one clip: (n, T, D) -> (n, T, length).
 
-        What each frame gives to a key and to a value at each place in a tuple, and behind it two things that
-        take products within the clip: the spread over channels of every key (LayerNorm divides by it), and
-        the sum of the squared lengths of all values.
+        What each frame gives to a key and to a value at each place in a tuple, and behind it what is known of
+        the tuples: the spread over channels of every key, by which LayerNorm divides, how LayerNorm's bias shifts
+        the attention to it, and the sum of the squared lengths of all values.
         """
         (n, frames, dim), tuples = clips.shape, incidence(clips.shape[1], self.size).to(clips)
         keys, values = (
@@ -98,9 +100,11 @@ class Relation(nn.Module):
             return ((tuples @ (parts @ parts.mT)) * tuples).sum(dim=-1)  # (n, U)
 
         spread = (squares(keys) / self.width + self.norm.eps).sqrt()
-        known = torch.cat([spread, squares(values).sum(dim=1, keepdim=True)], dim=1)
+        keys = keys * self.norm.weight
+        shift = (keys @ self.norm.bias).flatten(1) @ tuples.mT / (spread * math.sqrt(self.width))
+        known = torch.cat([spread, shift, squares(values).sum(dim=1, keepdim=True)], dim=1)
         known = F.pad(known, (0, -known.shape[1] % frames)).view(n, frames, -1)
-        return torch.cat([(keys * self.norm.weight).flatten(2), values.flatten(2), known], dim=2)
+        return torch.cat([keys.flatten(2), values.flatten(2), known], dim=2)
 
     def forward(self, query: Tensor, support: Tensor, present: Tensor) -> Tensor:
         """Mean squared distance between what tuples have and what they find in each class: (E, Q, way).
@@ -111,16 +115,16 @@ class Relation(nn.Module):
         """
         (episodes, way, shots), queries = present.shape, query.shape[1]
         tuples = incidence(query.shape[2], self.size).to(query)  # (U, P)
-        query_keys, query_values, query_spread, own = self._unpack(query, len(tuples))
-        keys, values, spread, _ = self._unpack(support.flatten(1, 2), len(tuples))
+        query_keys, query_values, query_spread, _, own = self._unpack(query, len(tuples))
+        keys, values, spread, shift, _ = self._unpack(support.flatten(1, 2), len(tuples))
         table = (episodes, queries, tuples.shape[1], way * shots, tuples.shape[1])
 
         # Attention of each tuple of a query over all tuples of a class: (E, Q, U, way * S, U). A part of the key's
         # LayerNorm that is the same for all tuples of the support has no say in a softmax, and is left out.
-        logits = _both_sides(tuples, (query_keys @ keys.mT).view(table))
-        shifts = (keys @ self.norm.bias).view(episodes, way * shots, -1) @ tuples.mT
-        logits = logits / query_spread[..., None, None] + shifts[:, None, None]
-        logits = logits / (spread * math.sqrt(self.width))[:, None, None]
+        scaled = tuples / (query_spread * math.sqrt(self.width))[..., None]
+        logits = scaled @ (query_keys @ keys.mT).view(table).flatten(3)
+        logits = logits.view(episodes, queries, len(tuples), way * shots, -1) @ tuples.mT
+        logits = torch.addcmul(shift[:, None, None], logits, 1 / spread[:, None, None])
         if not bool(present.all()):
             logits = logits.masked_fill(~present.flatten(1)[:, None, None, :, None], -math.inf)
         weights = logits.view(*logits.shape[:3], way, -1).softmax(dim=-1).view_as(logits)
@@ -135,19 +139,13 @@ class Relation(nn.Module):
         distances: Tensor = own - 2 * cross.sum(dim=3) + found.sum(dim=3).mT
         return distances / len(tuples)
 
-    def _unpack(self, clips: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Prepared clips (E, C, T, length) as parts of keys and of values (E, C * P, W), spreads (E, C, U), and the
-        sum of squared values (E, C, 1)."""
+    def _unpack(self, clips: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """What `prepare` packed for clips (E, C, T, length): parts of keys and of values (E, C * P, W), spread and
+        shift of each key (E, C, U), sum of squared values (E, C, 1)."""
         parts = self.size * self.width
         keys, values = (clips[..., i * parts : (i + 1) * parts].reshape(len(clips), -1, self.width) for i in (0, 1))
         known = clips[..., 2 * parts :].flatten(2)
-        return keys, values, known[..., :count], known[..., count : count + 1]
-
-
-def _both_sides(tuples: Tensor, products: Tensor) -> Tensor:
-    """Products between parts (E, Q, P, C, P) become products between tuples (E, Q, U, C, U)."""
-    left = tuples @ products.flatten(3)
-    return left.view(*left.shape[:3], products.shape[3], -1) @ tuples.mT
+        return keys, values, known[..., :count], known[..., count : 2 * count], known[..., 2 * count : 2 * count + 1]
 
 
 def incidence(frames: int, size: int) -> Tensor:
