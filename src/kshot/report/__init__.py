@@ -1,0 +1,65 @@
+"""One page about a study: what was compared, what came out, at which cost, and how to repeat it.
+
+    DIR/report.html        self-contained: style, figures and filmstrips are inside; no script, nothing is fetched
+    DIR/plots/<name>.svg   every figure by itself, and as .png
+
+Reads what `kshot study` wrote and nothing else, but for the filmstrips, which need the clips. Nothing imports this
+package but the command line and the demo.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from kshot.errors import DataError
+from kshot.progress import Progress, quiet
+from kshot.store import disk, write_atomic
+from kshot.study import load
+
+KEYS = ("title", "date", "version", "settings", "machine", "rows", "summary")
+
+
+def report(folder: str | Path, out: str | Path | None = None, progress: Progress = quiet) -> dict[str, Any]:
+    """Writes the page and the plots of a study.
+
+    Args:
+        folder: what `kshot study --out` named.
+        out: folder to write to; the study's own by default.
+        progress: how to show progress.
+
+    Returns:
+        page: path of report.html. plots: paths of the figures. notes: what could not be shown, and why.
+
+    Raises:
+        DataError: no finished study in `folder`.
+        StoreError: the page cannot be written.
+    """
+    from kshot.report import filmstrips, page, pictures
+    from kshot.report.comparison import compared
+
+    study = load(folder)
+    if missing := [key for key in KEYS if key not in study]:
+        raise DataError(f"{Path(folder) / 'study.json'} lacks {', '.join(missing)}: run `kshot study` again")
+    parts: list[page.Part] = []
+    comparisons = compared(study, Path(folder))
+    with progress("report", len(comparisons), "comparisons") as step:
+        for number, comparison in enumerate(comparisons, 1):
+            step(0, comparison.title)
+            prefix = f"{number}-" if len(comparisons) > 1 else ""
+            parts.append(page.Part(comparison, pictures.draw(comparison, prefix), filmstrips.reel(comparison)))
+            step()
+    drawn = [picture for part in parts for picture in part.pictures]
+    plots = {f"{p.name}.{kind}": data for p in drawn for kind, data in (("svg", p.svg), ("png", p.png))}
+    html = page.compose(study, parts)
+    place = Path(out or folder)
+    with disk(place):
+        (place / "plots").mkdir(parents=True, exist_ok=True)
+        for name, data in plots.items():
+            write_atomic(place / "plots" / name, data)
+        write_atomic(place / "report.html", html.encode("utf-8"))
+    return {
+        "page": str(place / "report.html"),
+        "plots": [str(place / "plots" / name) for name in plots],
+        "notes": [note for part in parts for note in part.reel.notes],
+    }

@@ -1,0 +1,143 @@
+"""Clips as small pictures, the frames that a model is given side by side: of each class, and of what is mixed up."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from kshot import datasets, video
+from kshot.errors import DataError, KshotError, VideoError
+from kshot.report.comparison import Comparison
+
+SIDE = 96  # pixels of a frame
+FRAMES = 8  # a strip, at most
+CLASSES = 12  # shown, at most: half of them the best known, half the least known
+PAIRS = 3  # of classes that are mixed up
+TRIES = 5  # clips of a class that are tried until one can be read
+
+
+@dataclass(frozen=True)
+class Strip:
+    """A clip of a class: the name of its file, and a JPEG of its frames."""
+
+    label: str
+    file: str
+    jpeg: bytes
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """Two classes, and the percent of queries of one taken for the other, and back, where both are in an episode."""
+
+    one: Strip
+    other: Strip
+    there: float
+    back: float
+
+
+@dataclass(frozen=True)
+class Reel:
+    """The strips of a comparison. known: percent right of each class by the best method, best known first.
+
+    some: whether more classes than these were evaluated. notes: what could not be shown, and why.
+    """
+
+    known: list[tuple[Strip, float]]
+    mixed: list[Mixed]
+    some: bool
+    notes: list[str]
+
+
+def reel(comparison: Comparison) -> Reel:
+    """Decodes a few clips of the data set that the comparison names. Without them, only a note comes back."""
+    best = comparison.best()
+    if best is None:
+        return Reel([], [], False, [])
+    known = comparison.per_class(best)
+    try:
+        clips = _clips(comparison.data, comparison.settings["split"])
+    except KshotError as error:
+        return Reel([], [], False, [f"No filmstrips of {comparison.data}: {error}"])
+    notes: dict[str, str] = {}
+
+    def strip(label: str, start: int) -> Strip | None:
+        paths = clips.get(label, [])
+        try:
+            return _first_readable(label, paths[start:] or paths, comparison.settings["frames"])
+        except KshotError as error:
+            notes[label] = f"No filmstrip of {label}: {error}"
+            return None
+
+    order = sorted(known, key=lambda label: -known[label])
+    some = len(order) > CLASSES
+    chosen = order[: CLASSES // 2] + order[-CLASSES // 2 :] if some else order
+    shown = [(found, known[label]) for label in chosen if (found := strip(label, 0))]
+    mixed = []
+    for one, other, there, back in _pairs(comparison, best):
+        strips = strip(one, 1), strip(other, 1)
+        if strips[0] and strips[1]:
+            mixed.append(Mixed(strips[0], strips[1], there, back))
+    return Reel(shown, mixed, some, list(notes.values()))
+
+
+def _clips(data: str, split: str) -> dict[str, list[Path]]:
+    """The clips of each class of a split. Of a named data set, which may have to be made again, a few.
+
+    Raises:
+        KshotError: the data set is not there any more, or never had clips.
+    """
+    name = data.partition(":")[0]
+    loaded = datasets.load(f"{name}:3" if name in datasets.DATASETS else data, check_files=False).select(split)
+    if loaded.features is not None:
+        raise DataError("these are ready-made features, without clips")
+    found: dict[str, list[Path]] = {label: [] for label in loaded.classes}
+    for path, label in zip(loaded.paths, loaded.labels, strict=True):
+        found[loaded.classes[label]].append(path)
+    return found
+
+
+def _first_readable(label: str, paths: Sequence[Path], frames: int) -> Strip:
+    fault: KshotError = VideoError("the data set has no clip of it now")
+    for path in paths[:TRIES]:
+        try:
+            return Strip(label, path.name, _jpeg(path, frames))
+        except VideoError as error:
+            fault = error
+    raise fault
+
+
+def _jpeg(path: Path, frames: int) -> bytes:
+    """Up to `FRAMES` of the `frames` that a model is given, as squares with thin gaps."""
+    images = video.read(path, frames, size=SIDE)
+    chosen = images[video.choose(len(images), min(FRAMES, len(images)))]
+    sheet = np.full((SIDE, len(chosen) * (SIDE + 2) - 2, 3), 255, np.uint8)
+    for place, image in enumerate(chosen):
+        sheet[:, place * (SIDE + 2) : place * (SIDE + 2) + SIDE] = image
+    file = io.BytesIO()
+    Image.fromarray(sheet).save(file, "JPEG", quality=80, optimize=True)
+    return file.getvalue()
+
+
+def _pairs(comparison: Comparison, method: str) -> list[tuple[str, str, float, float]]:
+    """The classes mixed up most, both ways together: one, other, percent one -> other, percent other -> one.
+
+    Shares of all queries are divided by how often two classes meet, (way - 1) / (classes - 1).
+    """
+    shares, classes = comparison.confusion(method)
+    if len(classes) < 2:
+        return []
+    apart = shares * (len(classes) - 1) / (comparison.settings["way"] - 1)
+    both = np.triu(shares + shares.T, 1)
+    found = []
+    for flat in np.argsort(-both, axis=None, kind="stable")[:PAIRS].tolist():
+        pair = divmod(flat, len(classes))
+        one, other = pair if shares[pair] >= shares[pair[::-1]] else pair[::-1]
+        if both[pair] > 0:
+            there, back = np.minimum([apart[one, other], apart[other, one]], 100)
+            found.append((classes[one], classes[other], float(there), float(back)))
+    return found

@@ -1,0 +1,94 @@
+"""Words and numbers of the page, and the settings it prints."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import studies
+from kshot import study
+from kshot.report import page
+from kshot.report.comparison import compared
+from kshot.study import Row, Study
+
+
+def settings(plan: Study) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads(json.dumps(asdict(plan)))
+    return values
+
+
+def test_printed_settings_are_a_study_file_that_reads_back_the_same(tmp_path: Path) -> None:
+    nasty = Row(
+        'a "name" \\ with [odd] = signs, ünd 漢字\n', "meta", "partial", "block", "prototype",
+        {"loss": "ce"}, {"tower": "both"}, {"a b": [1, 2.5]}, {"lr": 1e-5}, 7, 0,
+    )  # fmt: skip
+    for plan in (study.read("quick"), replace(study.read("quick"), rows=(nasty,), baseline=nasty.name, center=True)):
+        path = tmp_path / "study.toml"
+        path.write_text(page.as_toml(settings(plan)), "utf-8")
+        assert study.read(path) == plan
+
+
+def test_a_row_whose_options_were_lists_reads_back_as_it_ran(tmp_path: Path) -> None:
+    source = tmp_path / "grid.toml"
+    source.write_text('title = "grid"\n[[row]]\nname = "meta"\nstrategy = "meta"\nlayers = ["proj", 1, 2]\n')
+    plan = study.read(source)
+    (tmp_path / "again.toml").write_text(page.as_toml(settings(plan)))
+    assert [row.layers for row in study.read(tmp_path / "again.toml").rows] == ["proj", 1, 2]
+    assert study.read(tmp_path / "again.toml") == plan
+
+
+@pytest.mark.parametrize(
+    ("value", "half", "text"),
+    [(1.84, 0.9, "+1.8"), (-0.46, 0.8, "−0.5"), (-0.004, 0.01, "0.00"), (-0.04, 0.4, "0.0"), (0.126, 0.02, "+0.13")],
+)
+def test_a_difference_has_a_sign_unless_it_rounds_to_nothing(value: float, half: float, text: str) -> None:
+    assert page._signed(value, half) == text
+
+
+def test_a_single_episode_has_no_interval() -> None:
+    assert page._within(math.nan) == "" and page._number(2.0, math.nan) == "2.0"
+
+
+def finding(tmp_path: Path, episodes: dict[str, list[float]]) -> str:
+    """What the page says about methods with these accuracies in each episode; "base" is the baseline."""
+    plan = Study("s", tuple(map(Row, episodes)), ("d",), ("b",), (1,), episodes=9, baseline="base")
+    found = studies.write(tmp_path, plan, lambda *_: 0.5)
+    for row in found["rows"]:
+        path = tmp_path / row["folder"] / "1-shot.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"episode_accuracy": episodes[row["name"]]}))
+    found["summary"] = study.summarise(tmp_path, found["rows"], "base")
+    return page._finding(compared(found, tmp_path)[0], 1).replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_a_clear_winner_leads_the_next(tmp_path: Path) -> None:
+    text = finding(tmp_path, {"base": [40, 50], "good": [50, 60], "better": [60, 72]})
+    assert text == (
+        "With <b>1 shot</b>, <b>better</b> is the most accurate: 66.0 ±11.8 %, 21.0 ±2.0 points above base. "
+        "The next, good, is 11.0 ±2.0 behind."
+    )
+
+
+def test_the_baseline_may_win(tmp_path: Path) -> None:
+    text = finding(tmp_path, {"base": [80, 82], "worse": [60, 60]})
+    assert text.endswith("81.0 ±2.0 %, and it is the baseline. The next, worse, is 21.0 ±2.0 behind.")
+
+
+def test_methods_that_answer_alike_are_not_ranked(tmp_path: Path) -> None:
+    text = finding(tmp_path, {"base": [50, 40], "first": [60, 44], "second": [60, 44]})
+    assert "not to be told from base" not in text and text.endswith(". second gives the same answers.")
+
+
+def test_a_close_race_is_called_close(tmp_path: Path) -> None:
+    text = finding(tmp_path, {"base": [50, 60], "a": [50, 61], "b": [60, 50]})
+    assert "55.5 ±10.8 %, not to be told from base (+0.5 ±1.0 points). The next, b, is too close to call (0.5 " in text
+
+
+def test_a_winner_by_easier_episodes_is_told_apart(tmp_path: Path) -> None:
+    text = finding(tmp_path, {"base": [70, 70, 20, 20], "few": [80, 82], "all": [90, 90, 30, 30]})
+    assert "<b>few</b> is the most accurate" in text
+    assert text.endswith(". But on the episodes that both took, all is 9.0 ±2.0 ahead.")
