@@ -240,7 +240,7 @@ def report(
     from kshot.report import report as run
 
     written = run(folder, out, progress=_progress(as_json))
-    _print(written, as_json, lambda values: typer.echo(f"wrote {values['report']}"))
+    _print(written, as_json, lambda values: typer.echo(f"wrote {values['page']} and {len(values['plots'])} plots"))
 
 
 @app.command()

@@ -34,7 +34,7 @@ def demo(out: str | Path = "demo", seed: int = 0, progress: Progress = quiet) ->
     done = study.run("quick", out, seeds=(seed,), progress=progress)
     page = report(out, progress=progress)
     return done | {
-        "report": str(page["report"]),
+        "report": page["page"],
         "seconds": round(time.monotonic() - started, 1),
         "next_steps": NEXT_STEPS,
     }

@@ -335,6 +335,7 @@ def _run_row(
             record["training_seconds"] = adapted.config["result"]["training_seconds"]
             record["trained_parameters"] = adapted.config["result"]["trained_parameters"]
             record["val_accuracy"] = adapted.config["result"]["val_accuracy"]
+            record["best_step"] = adapted.config["result"]["best_step"]
         result: Result = evaluate(
             data, spine, adapted.folder if adapted else None,
             head=row.head or (None if learns else strategy.default_head), head_options=row.head_options, way=plan.way,
