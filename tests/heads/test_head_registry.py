@@ -92,3 +92,26 @@ def test_a_new_head_is_one_file_and_one_line(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(OptionError, match="'toy' has no option 'scale'; its options: power=1"):
         get_head("toy", scale=3)
     sys.modules.pop("toy_head")
+
+
+def test_the_page_on_heads_is_complete() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "heads.md").read_text()
+    cells = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("|")
+    ]
+    assert {row[0] for row in cells} >= {f"`{name}`" for name in HEADS}
+    told = {
+        (head.strip("` "), row[1].strip("`"), row[2]) for row in cells if len(row) == 4 for head in row[0].split(",")
+    }
+    for name in HEADS:
+        assert {(n, o, d) for n, o, d in told if n == name} == {(name, o, repr(d)) for o, d in options(name).items()}
+
+
+def test_the_example_on_the_page_runs() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "heads.md").read_text()
+    scope: dict[str, object] = {"__name__": "peak"}
+    exec(page.split("```python\n")[1].split("```")[0], scope)
+    peak = scope["Peak"]
+    assert isinstance(peak, type)
+    clips = torch.stack([torch.eye(3), torch.zeros(3, 3)], dim=1)[None]  # each clip: one frame of its own, one empty
+    torch.testing.assert_close(peak()(clips, clips, torch.arange(3)[None]), torch.eye(3)[None])
