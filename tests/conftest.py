@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
+    from forks import Forks
     from kshot.backbone import Backbone
     from kshot.extraction import Activations
 
@@ -101,3 +102,12 @@ def adapted(tmp_path_factory: pytest.TempPathFactory, clips_csv: Path, warm_stor
         store=warm_store,
     )  # fmt: skip
     return folder
+
+
+@pytest.fixture(scope="session")
+def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    """Runs scripts in processes of their own that start at once; see `forks.py`."""
+    from forks import Forks
+
+    with Forks(tmp_path_factory.mktemp("forks")) as made:
+        yield made

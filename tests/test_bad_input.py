@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import pytest
 
 from clips import write_table
 from conftest import Command
+from forks import Forks
 from kshot.store import Store, verify
 from test_store import OBEDIENT
 from tiny import random_clip
@@ -210,18 +209,15 @@ def test_unknown_names_of_training(
     assert text in refused("train", clips_csv, *place, "--way", 3, "--query", 2, *arguments)
 
 
-def process(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """The command line in a process of its own, after `script`."""
-    script += "\nimport sys\nfrom kshot.cli import main\nmain(sys.argv[1:])"
-    return subprocess.run([sys.executable, "-c", script, *map(str, arguments)], capture_output=True, text=True)
+MAIN = "\nimport sys\nfrom kshot.cli import main\nmain(sys.argv[1:])"
 
 
-def test_a_full_disk(command: Command, clips_csv: Path, clip_folder: Path, tmp_path: Path) -> None:
+def test_a_full_disk(command: Command, forks: Forks, clips_csv: Path, clip_folder: Path, tmp_path: Path) -> None:
     """The kernel refuses files beyond 30 kB: embeddings fit, condensed tokens of 32 clips do not."""
     arguments = ("extract", f"{clips_csv}?split=val", "--backbone", clip_folder, "--store", tmp_path, "--workers", 0)
     assert command(*arguments, "--cut", "embedding", "--frames", 2)[0] == 0
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))"
-    done = process(limit, *arguments)
+    done = forks(limit + MAIN, *arguments)
     assert (done.returncode, done.stdout) == (2, ""), done.stderr
     assert done.stderr.startswith("kshot: cannot write to ") and done.stderr.count("\n") == 1
     assert "File too large" in done.stderr and "make room or name another place" in done.stderr
@@ -231,9 +227,9 @@ def test_a_full_disk(command: Command, clips_csv: Path, clip_folder: Path, tmp_p
     assert code == 0 and json.loads(out)["stored_now"] == 32, "with room, the same command goes on"
 
 
-def test_a_read_only_disk(clips_csv: Path, clip_folder: Path, tmp_path: Path) -> None:
+def test_a_read_only_disk(forks: Forks, clips_csv: Path, clip_folder: Path, tmp_path: Path) -> None:
     tmp_path.chmod(0o555)
-    done = process(OBEDIENT, "extract", clips_csv, "--backbone", clip_folder, "--store", tmp_path / "store")
+    done = forks(OBEDIENT + MAIN, "extract", clips_csv, "--backbone", clip_folder, "--store", tmp_path / "store")
     tmp_path.chmod(0o755)
     assert (done.returncode, done.stdout) == (2, ""), done.stderr
     assert done.stderr.startswith(f"kshot: cannot write to {tmp_path}") and done.stderr.count("\n") == 1

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +15,7 @@ import pytest
 import torch
 
 from clips import draw, write_table, write_video
+from forks import Forks
 from kshot import extraction, video
 from kshot import store as store_module
 from kshot.backbone import Backbone, load
@@ -137,7 +136,7 @@ def test_a_clip_that_changed_is_decoded_again(spine: Backbone, tmp_path: Path) -
 
 
 def test_killed_and_resumed_loses_nothing_and_decodes_only_the_rest(
-    few: Dataset, clips_csv: Path, spine: Backbone, clip_folder: Path, tmp_path: Path
+    forks: Forks, clips_csv: Path, spine: Backbone, clip_folder: Path, tmp_path: Path
 ) -> None:
     """SIGKILL in another process, after six clips of 32; each clip was a shard of its own by then."""
     script = """
@@ -157,7 +156,7 @@ def deadly(title, total, unit):
 extraction.extract(load(sys.argv[1]).select("val"), sys.argv[2], "last", sys.argv[3], workers=0, progress=deadly)
 """
     arguments = (clips_csv, clip_folder, tmp_path / "killed")
-    done = subprocess.run([sys.executable, "-c", script, *map(str, arguments)])
+    done = forks(script, *arguments)
     assert done.returncode == -9
     assert verify(tmp_path / "killed")["shards"] == 6 and verify(tmp_path / "killed")["damaged"] == {}
     data = load_data(clips_csv).select("val")
@@ -368,10 +367,10 @@ for count in (100, 600):
 """
 
 
-def test_memory_does_not_grow_with_the_number_of_clips(tmp_path: Path) -> None:
+def test_memory_does_not_grow_with_the_number_of_clips(forks: Forks, tmp_path: Path) -> None:
     """600 clips after 100 in one process: what they store is a good part of its size, and its peak stays."""
     clip = random_clip(tmp_path / "clip", width=64, depth=1, size=64, patch=8)
-    done = subprocess.run([sys.executable, "-c", MEMORY, str(tmp_path), str(clip)], capture_output=True, text=True)
+    done = forks(MEMORY, tmp_path, clip)
     assert done.returncode == 0, done.stderr
     few, many = ([int(value) for value in line.split()] for line in done.stdout.splitlines())
     assert (few[0], many[0]) == (100, 600)

@@ -6,8 +6,6 @@ import json
 import math
 import os
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -17,6 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from forks import Forks
 from kshot.errors import CheckpointError, KshotError, OptionError
 from kshot.fit import Fitted, Schedule, fit, load, save
 
@@ -124,7 +123,7 @@ def test_trains_in_a_thread_too(tmp_path: Path) -> None:
     same(tmp_path / "main", tmp_path / "thread")
 
 
-def test_killed_and_resumed_equals_straight(tmp_path: Path) -> None:
+def test_killed_and_resumed_equals_straight(forks: Forks, tmp_path: Path) -> None:
     """SIGKILL in another process, in the middle of step 10 of 12, two steps after the last checkpoint."""
     script = """
 import os, signal, sys
@@ -140,7 +139,7 @@ def deadly(index):
 fit(weights, deadly, test_fit.PLAN, accuracy, Path(sys.argv[2]), rates={"bias": 0.5}, extra=extra)
 """
     (tmp_path / "killed").mkdir()
-    done = subprocess.run([sys.executable, "-c", script, str(Path(__file__).parent), str(tmp_path / "killed")])
+    done = forks(script, Path(__file__).parent, tmp_path / "killed")
     assert done.returncode == -signal.SIGKILL
     assert metrics(tmp_path / "killed")[-1]["step"] == 9
     with (tmp_path / "killed" / "metrics.jsonl").open("a") as file:
@@ -262,15 +261,15 @@ def test_rates_and_the_schedule_scale_the_steps() -> None:
     weights = {name: torch.zeros((), requires_grad=True) for name in ("slow", "fast")}
     plan = Schedule(steps=4, lr=0.5, optimizer="sgd", momentum=0.0, schedule="constant", warmup=2)
     fit(weights, lambda _: weights["slow"] + weights["fast"], plan, rates={"fast": 10.0})
-    assert float(weights["slow"]) == pytest.approx(-0.5 * (0.5 + 1 + 1 + 1))
-    assert float(weights["fast"]) == pytest.approx(-5.0 * (0.5 + 1 + 1 + 1))
+    assert weights["slow"].item() == pytest.approx(-0.5 * (0.5 + 1 + 1 + 1))
+    assert weights["fast"].item() == pytest.approx(-5.0 * (0.5 + 1 + 1 + 1))
 
 
 def test_clip_bounds_the_gradient_over_all_weights() -> None:
     weights = {"a": torch.zeros(1, requires_grad=True), "b": torch.zeros(1, requires_grad=True)}
     plan = Schedule(steps=1, lr=1.0, optimizer="sgd", schedule="constant", clip=1.0)
     fit(weights, lambda _: (30 * weights["a"] + 40 * weights["b"]).sum(), plan)
-    assert [float(w) for w in weights.values()] == pytest.approx([-0.6, -0.8], rel=1e-4)
+    assert [w.item() for w in weights.values()] == pytest.approx([-0.6, -0.8], rel=1e-4)
 
 
 def test_extra_weights_learn_but_are_not_kept(tmp_path: Path) -> None:

@@ -6,8 +6,6 @@ import hashlib
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +16,7 @@ import pytest
 import torch
 
 from clips import write_table
+from forks import Forks
 from kshot.backbone import Backbone, load
 from kshot.datasets import load as load_data
 from kshot.errors import CheckpointError, DataError, KshotError, NotEnoughClips, OptionError
@@ -131,7 +130,7 @@ def test_interrupted_and_resumed_equals_straight(quick: Quick, tmp_path: Path, s
 
 
 def test_killed_at_the_very_end_and_resumed_equals_straight(
-    quick, tmp_path: Path, clips_csv: Path, clip_folder, warm_store
+    forks: Forks, quick: Quick, tmp_path: Path, clips_csv: Path, clip_folder: Path, warm_store: Path
 ) -> None:
     """SIGKILL in another process after the last step, before the run is declared finished."""
     script = """
@@ -147,7 +146,7 @@ train(sys.argv[1], sys.argv[2], "finetune", backbone=sys.argv[3], store=sys.argv
       val_every=3, val_episodes=20, progress=deadly)
 """
     arguments = (clips_csv, tmp_path / "killed", clip_folder, warm_store)
-    done = subprocess.run([sys.executable, "-c", script, *map(str, arguments)])
+    done = forks(script, *arguments)
     assert done.returncode == -signal.SIGKILL and "result" not in config(tmp_path / "killed")
     quick(tmp_path / "killed", "finetune", resume=True)
     quick(tmp_path / "straight", "finetune")
