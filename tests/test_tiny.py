@@ -78,7 +78,7 @@ def test_a_pose_is_found_again_in_another_performer(tiny: backbone.Backbone, scr
     pictures = script.draw_chunk(seed=12345, chunk=0, count=200)[0]
     one, other = embed(tiny, pictures[:, 0]), embed(tiny, pictures[:, 1])
     rank = ((one @ other.T) > (one * other).sum(-1, keepdim=True)).sum(-1)
-    assert (rank == 0).float().mean() > 0.15  # chance 0.005
+    assert (rank == 0).float().mean() > 0.1  # chance 0.005
     assert rank.float().median() < 10  # chance 100
 
 
@@ -107,7 +107,7 @@ def test_motion_is_neither_trivial_nor_hopeless(tiny: backbone.Backbone, script:
     novel = [name for name, action in motion.ACTIONS.items() if action.split == "test"]
     features, labels = [], []
     for name in novel:
-        for clip in range(8):
+        for clip in range(0, 20, 2):  # ten groups: nobody is met twice
             frames = list(motion._frames(name, clip, seed=0))
             chosen = [frames[int((i + 0.5) * len(frames) / 8)] for i in range(8)]
             pictures = [

@@ -43,7 +43,7 @@ from kshot.drawing import (
 from kshot.errors import DataError, OptionError
 from kshot.paths import home
 
-VERSION = 1
+VERSION = 2
 SIZE = 112
 RATE = 24
 CLIPS = 40
@@ -342,15 +342,15 @@ class _Group:
         slope = rng.uniform(-0.12, 0.12, 2)
         ramp = np.linspace(-1, 1, SIZE)
         gain = 1 + slope[0] * ramp[:, None, None] + slope[1] * ramp[None, :, None]
-        manner = rng.normal(0, 5, len(ANGLES))
+        manner = rng.normal(0, 10, len(ANGLES))
         manner[[ANGLES.index(name) for name in ("pitch", "turn", "lift", "advance")]] = 0
         return cls(
             look=Look.random(rng),
             backdrop=scene(rng, int(2.3 * SIZE)),
             manner=manner,
-            gain=gain * rng.uniform(0.75, 1.1) * rng.uniform(0.94, 1.06, 3),
-            noise=float(rng.uniform(0, 6)),
-            occluded=bool(rng.uniform() < 0.25),
+            gain=gain * rng.uniform(0.55, 1.1) * rng.uniform(0.94, 1.06, 3),
+            noise=float(rng.uniform(0, 12)),
+            occluded=bool(rng.uniform() < 0.4),
         )
 
 
@@ -362,14 +362,14 @@ def _frames(name: str, clip: int, seed: int) -> Iterator[NDArray[np.uint8]]:
     if action.cyclic:
         phase = rng.uniform() + np.linspace(0, rng.uniform(1.0, 2.2), count)
     else:
-        phase = np.linspace(rng.uniform(-0.15, 0.08), rng.uniform(0.92, 1.15), count)
+        phase = np.linspace(rng.uniform(-0.15, 0.2), rng.uniform(0.8, 1.15), count)
     poses = action.at(phase)
-    sway = rng.normal(0, 2.5, (2, len(ANGLES))) * np.where(np.array(ANGLES) == "turn", 1.5, 1)
+    sway = rng.normal(0, 4, (2, len(ANGLES))) * np.where(np.array(ANGLES) == "turn", 1.5, 1)
     sway[:, ANGLES.index("lift") :] = 0
     turn = np.linspace(0, 2 * np.pi, count)[:, None]
     poses = poses + group.manner + sway[0] * np.sin(turn) + sway[1] * np.cos(turn)
     poses[:, ANGLES.index("lift")] = np.maximum(0, poses[:, ANGLES.index("lift")])
-    yaw = action.yaw
+    yaw = action.yaw + rng.uniform(-25, 25)
     if rng.uniform() < 0.5:
         poses, yaw = mirror(poses), -yaw
     camera = Camera.random(rng, yaw)
