@@ -196,6 +196,7 @@ def test_commands_have_the_arguments_and_defaults_of_their_functions(name: str, 
         (["train", "x.csv"], "Missing option '--out'"),
         (["extract", "x", "--farmes", "3"], "No such option: --farmes"),
         (["extract", "x", "--frames", "many"], "Invalid value for '--frames'"),
+        (["evaluate", "x", "--seed", "-1"], "Invalid value for '--seed'"),
         (["evaluate", "x", "--head-option", "scale"], "an option reads NAME=VALUE, found 'scale'"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,19 @@ def test_chunks_do_not_matter(head: str, monkeypatch: pytest.MonkeyPatch) -> Non
         part = score(Learner.frozen(None, head), activations, episodes=50, **SHAPE)
         np.testing.assert_array_equal(part.episode_accuracy, whole.episode_accuracy)
         assert part.confusion == whole.confusion
+
+
+def test_center_takes_one_mean_over_clips_and_frames() -> None:
+    """For a head that looks at single frames: as features from which that mean was taken beforehand."""
+    data = features()
+    assert data.features is not None
+    moved = replace(data, features=data.features + np.linspace(-5, 5, 3)[:, None].astype(np.float32) + 3)
+    assert moved.features is not None
+    by_hand = replace(data, features=moved.features - moved.features.mean((0, 1), keepdims=True))
+    learner = Learner.frozen(None, "otam")
+    centred = score(learner, from_features(moved), episodes=80, center=True, **SHAPE)
+    expected = score(learner, from_features(by_hand), episodes=80, **SHAPE)
+    np.testing.assert_array_equal(centred.episode_accuracy, expected.episode_accuracy)
 
 
 def test_the_same_seed_gives_the_same_table_bit_for_bit(tmp_path: Path, clips_csv: Path, spine: Backbone) -> None:

@@ -78,6 +78,8 @@ def test_stopped_by_ctrl_c_and_resumed_equals_straight(tmp_path: Path, optimizer
     with pytest.raises(KeyboardInterrupt):
         fit(weights, pressed, plan, accuracy, tmp_path / "stopped", False, {"bias": 0.5}, extra=extra)
     assert metrics(tmp_path / "stopped")[-1]["step"] == stop + 1
+    _, about = load(tmp_path / "stopped" / "checkpoint.safetensors")
+    assert json.loads(about["fit"])["step"] == stop + 1, "nothing is done twice"
     trained(tmp_path / "stopped", plan, resume=True)
     same(tmp_path / "straight", tmp_path / "stopped")
 
@@ -200,6 +202,22 @@ def test_patience_ends_training() -> None:
     plan = replace(PLAN, steps=100, val_every=2, patience=3)
     fitted = fit(weights, loss, plan, scripted([50, 40, 60, 60, 59, 58, 99]))
     assert (fitted.steps, fitted.best_step, fitted.best_val) == (10, 4, 60)
+
+
+def test_patience_is_remembered_by_a_resumed_run(tmp_path: Path) -> None:
+    """Two of three looks without a gain lie before the stop, one behind it."""
+    plan = replace(PLAN, steps=100, val_every=2, patience=3)
+    weights, _, loss, _ = task()
+
+    def pressed(index: int) -> Tensor:
+        if index == 6:
+            os.kill(os.getpid(), signal.SIGINT)
+        return loss(index)
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(weights, pressed, plan, scripted([50, 60, 59, 58]), tmp_path)
+    fitted = fit(weights, loss, plan, scripted([57, 99]), tmp_path, resume=True)
+    assert (fitted.steps, fitted.best_step, fitted.best_val) == (8, 2, 60)
 
 
 def quadratic(batches: int) -> tuple[Tensor, Callable[[int], Tensor]]:

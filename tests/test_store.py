@@ -335,6 +335,27 @@ except StoreError as error:
     assert len(list(store.folder.iterdir())) == 2 * 2 + 2, "no temporary file, no data without manifest"
 
 
+def test_data_whose_manifest_does_not_fit_is_removed(tmp_path: Path) -> None:
+    """The data of the second shard is small enough, its manifest with long names is not."""
+    script = """
+import resource, sys, numpy as np
+from pathlib import Path
+from kshot import store
+from kshot.errors import StoreError
+resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, 2_000))
+try:
+    for name in ("clip-0", "a long name " * 500):
+        with store.Store(Path(sys.argv[1]), {"cut": 3}).writing() as writer:
+            writer.add(name, np.full(100, 7, np.uint8))
+except StoreError as error:
+    print(error)
+"""
+    done = python(script, tmp_path)
+    assert "File too large" in done.stdout and done.stdout.count("\n") == 1, done.stderr
+    store = Store(tmp_path, {"cut": 3})
+    assert len(store) == 1 and len(list(store.folder.iterdir())) == 2 + 2
+
+
 def test_an_unwritable_folder_is_one_line(tmp_path: Path) -> None:
     tmp_path.chmod(0o555)
     script = OBEDIENT + (
@@ -357,7 +378,9 @@ def test_a_store_below_a_file_is_one_line(tmp_path: Path) -> None:
 def test_writing_is_atomic(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     write_atomic(path, b"old")
-    write_atomic(path, b"new")
+    with path.open("rb") as reader:
+        write_atomic(path, b"new")
+        assert reader.read() == b"old", "who opened it before reads the old content to its end"
     assert path.read_bytes() == b"new"
     (tmp_path / "folder").mkdir()
     with pytest.raises(OSError, match="directory"):

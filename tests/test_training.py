@@ -101,6 +101,17 @@ def test_the_same_seed_gives_the_same_weights(quick: Quick, tmp_path: Path) -> N
     assert not all(torch.equal(weights[0][name], weights[2][name]) for name in weights[0])
 
 
+def test_new_weights_are_drawn_from_the_seed(quick: Quick, tmp_path: Path) -> None:
+    """At a rate of all but nothing, what a head ends with is what it began with."""
+    for name, seed in (("a", 0), ("b", 1)):
+        quick(tmp_path / name, seed=seed, head="clip-fsar", select="none", lr=1e-12, steps=1)
+    one, two = (tensors(tmp_path / name / "weights.safetensors")[0] for name in "ab")
+    new = [name for name in one if name.startswith("head.") and one[name].ndim == 2]
+    assert new and all(bool((one[name] - two[name]).abs().max() > 1e-3) for name in new)
+    tuned = [name for name in one if name.startswith("backbone.")]
+    assert all(torch.allclose(one[name], two[name], atol=1e-6) for name in tuned)
+
+
 @pytest.mark.parametrize("strategy", ["meta", "finetune"])
 def test_interrupted_and_resumed_equals_straight(quick: Quick, tmp_path: Path, strategy: str) -> None:
     quick(tmp_path / "straight", strategy)
@@ -120,7 +131,8 @@ def test_interrupted_and_resumed_equals_straight(quick: Quick, tmp_path: Path, s
 
     with pytest.raises(KeyboardInterrupt):
         quick(tmp_path / "stopped", strategy, progress=press)
-    assert (tmp_path / "stopped" / "checkpoint.safetensors").exists()
+    held, _ = tensors(tmp_path / "stopped" / "checkpoint.safetensors")
+    assert ("weight.classifier" in held) == (strategy == "finetune"), "the classifier of the base classes learns too"
     assert "result" not in config(tmp_path / "stopped")
     quick(tmp_path / "stopped", strategy, resume=True)
     one, two = (tensors(tmp_path / name / "weights.safetensors")[0] for name in ("straight", "stopped"))
@@ -161,6 +173,16 @@ def test_resuming_a_finished_run_leaves_it_as_it_is(quick: Quick, tmp_path: Path
     again = quick(tmp_path / "run", resume=True)
     assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
     assert (again.weights, again.best_step, again.val_accuracy) == (first.weights, first.best_step, first.val_accuracy)
+
+
+def test_resumes_with_the_same_backbone_from_another_place(
+    quick: Quick, tmp_path: Path, clips_csv: Path, clip_folder: Path, warm_store: Path
+) -> None:
+    first = quick(tmp_path / "run")
+    (tmp_path / "link").symlink_to(clip_folder)
+    place = {"backbone": tmp_path / "link", "store": warm_store}
+    again = train(clips_csv, tmp_path / "run", resume=True, **place, **QUICK)
+    assert (again.best_step, again.val_accuracy) == (first.best_step, first.val_accuracy)
 
 
 def test_refuses_to_resume_with_other_settings(quick: Quick, tmp_path: Path) -> None:

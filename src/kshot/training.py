@@ -291,7 +291,9 @@ def _finished(folder: Path, config: dict[str, Any]) -> Trained | None:
         before: dict[str, Any] = dict(json.loads(path.read_text("utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise CheckpointError(f"{path} is damaged ({error}); train again in another --out") from None
-    for name, value in json.loads(json.dumps(config)).items():
+    asked: dict[str, Any] = json.loads(json.dumps(config))
+    asked["backbone"]["name"] = before.get("backbone", {}).get("name")  # another path to the same weights will do
+    for name, value in asked.items():
         if name != "version" and before.get(name) != value:
             raise OptionError(
                 f"run {folder} was started with other settings: {name} was {before.get(name)}, now {value}; "
