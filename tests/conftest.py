@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    from forks import Forks
+    from forks import Command, Forks
     from kshot.backbone import Backbone
     from kshot.extraction import Activations
 
 # Threads that wait without spinning: on a busy machine spinning ones slow small steps a hundredfold. Before torch.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-Command = Callable[..., tuple[int, str, str]]
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 

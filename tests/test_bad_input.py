@@ -11,10 +11,8 @@ import numpy as np
 import pytest
 
 from clips import write_table
-from conftest import Command
-from forks import Forks
+from forks import OBEDIENT, Command, Forks
 from kshot.store import Store, verify
-from test_store import OBEDIENT
 from tiny import random_clip
 
 Refused = Callable[..., str]

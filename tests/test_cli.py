@@ -18,7 +18,7 @@ import pytest
 
 import kshot
 from clips import write_table
-from conftest import Command
+from forks import Command
 from kshot import cli, evaluation, extraction, store, training
 from kshot.cli import app
 

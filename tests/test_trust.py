@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import Command
+from forks import Command
 from kshot import store as store_module
 from kshot.evaluation import evaluate
 from kshot.extraction import extract
