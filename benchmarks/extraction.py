@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import tempfile
 import time
 
@@ -19,6 +20,7 @@ import torch
 from kshot import datasets, extraction, video
 from kshot.backbone import Backbone, load
 from kshot.errors import VideoError
+from kshot.workers import Job, decode
 
 
 def random_b32() -> Backbone:
@@ -44,13 +46,13 @@ def main() -> None:
     data = datasets.load(options.data)
     data = data.subset(np.linspace(0, len(data) - 1, min(options.clips, len(data)), dtype=np.int64))
     cut = extraction.cut_number(backbone, options.cut)
-    jobs = [extraction.workers_job(path, 8, backbone.size) for path in data.paths]
-    workers = extraction.default_workers(len(jobs))
+    jobs = [Job(path, 8, size=backbone.size) for path in data.paths]
+    workers = min(os.cpu_count() or 1, 8)  # as extract chooses
     video.read(data.paths[0], 8)
     rounds = []
     for _ in range(options.repeat):
         begin = time.perf_counter()
-        clips = [clip for _, clip in extraction.decode(jobs, workers, 60.0) if not isinstance(clip, VideoError)]
+        clips = [clip for _, clip in decode(jobs, workers) if not isinstance(clip, VideoError)]
         decoding = time.perf_counter() - begin
         per_batch = extraction.FRAMES_PER_BATCH // 8
         begin = time.perf_counter()
