@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from kshot.backbone import Backbone
     from kshot.extraction import Activations
 
-# Threads that wait without spinning: on a busy machine spinning ones slow small steps a hundredfold. Before torch.
+# Threads that wait without spinning: on a busy machine spinning ones slow small steps many times over. Before torch.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"

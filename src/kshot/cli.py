@@ -261,7 +261,7 @@ def verify(
 def main(arguments: list[str] | None = None) -> None:
     """Entry point: a KshotError or a wrong option is one line on stderr and exit code 2; Ctrl-C is 130."""
     # Threads that wait without spinning: beside any other busy process, spinning ones slow the small steps of
-    # training a hundredfold. PyTorch reads this when it is imported, so it is set before that.
+    # training many times over. PyTorch reads this when it is imported, so it is set before that.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         code = app(arguments, "kshot", standalone_mode=False)
