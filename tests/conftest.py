@@ -60,11 +60,17 @@ def warm_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def spine(clip_folder: Path) -> Backbone:
-    """The tiny CLIP, loaded and frozen. Tests work on copies of it."""
+def spine(clip_folder: Path) -> Iterator[Backbone]:
+    """The tiny CLIP, loaded and frozen. Tests work on copies of it, or the last of them is told."""
+    import torch
+
     from kshot.backbone import load
 
-    return load(clip_folder)
+    made = load(clip_folder)
+    before = {name: value.clone() for name, value in made.state_dict().items()}
+    yield made
+    changed = [name for name, value in made.state_dict().items() if not torch.equal(before[name], value)]
+    assert not changed, "a test has changed the backbone that all share"
 
 
 @pytest.fixture(scope="session")

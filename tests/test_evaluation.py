@@ -283,12 +283,12 @@ def run(tmp_path_factory: pytest.TempPathFactory, clips_csv: Path, warm_store: P
     return folder
 
 
-def test_an_adapted_run_is_scored_with_its_own_weights(
-    run: Path, clips_csv: Path, warm_store: Path, spine: Backbone
+def test_an_adapted_run_has_its_own_weights(
+    run: Path, clips_csv: Path, warm_store: Path, spine: Backbone, clip_folder: Path
 ) -> None:
-    """By hand: the saved weights put into a copy of the backbone, run from the stored frames."""
+    """By hand: the saved weights put into the backbone, run from the stored frames."""
     adapted = evaluate(clips_csv, adapted=run, episodes=100, store=warm_store, **SHAPE)
-    own = spine.copy()
+    own = load(clip_folder)
     saved, _ = tensors(run / "weights.safetensors")
     own.load_state_dict({n.removeprefix("backbone."): w for n, w in saved.items()}, strict=False)
     data = load_data(clips_csv).select("test")
