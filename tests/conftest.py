@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 # Threads that wait without spinning: on a busy machine spinning ones slow small steps many times over. Before torch.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# A shell hands "ignore Ctrl-C" down to what it runs in the background, and so to the processes that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

@@ -246,14 +246,17 @@ def test_ctrl_c_says_what_is_kept(clips_csv: Path, clip_folder: Path, warm_store
         "3", "--query", "2", "--val-every", "5", "--val-episodes", "5", "--store", str(warm_store), "--json",
     ]  # fmt: skip
     process = subprocess.Popen(
-        [*arguments, "--steps", "100000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    metrics = tmp_path / "run" / "metrics.jsonl"
-    while not (metrics.exists() and len(metrics.read_text().splitlines()) > 8):
-        assert process.poll() is None, process.communicate()[1]
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+        [*arguments, "--steps", "100000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        metrics = tmp_path / "run" / "metrics.jsonl"
+        while not (metrics.exists() and len(metrics.read_text().splitlines()) > 8):
+            assert process.poll() is None, process.communicate()[1]
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130 and out == ""
     assert err == "kshot: stopped; what was done is kept, the same command goes on (train: with --resume)\n"
     assert (tmp_path / "run" / "checkpoint.safetensors").exists()

@@ -29,6 +29,7 @@ def test_readme_names_the_two_commands():
 
 def test_commands_run(workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     monkeypatch.chdir(workplace)
+    (workplace / "mine.toml").write_text(blocks("toml")[0])
     lines = [shlex.split(line, comments=True) for block in blocks("bash")[1:] for line in block.strip().splitlines()]
     assert len(lines) >= 6
     for words in lines:
@@ -37,7 +38,7 @@ def test_commands_run(workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
         with pytest.raises(SystemExit) as end:
             cli.main()
         assert end.value.code == 0, (words, capsys.readouterr().err)
-    assert (workplace / "studies/quick/report.html").stat().st_size > 50_000
+    assert (workplace / "studies/mine/report.html").stat().st_size > 50_000
 
 
 def test_python_runs(workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
