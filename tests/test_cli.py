@@ -19,8 +19,8 @@ import pytest
 import kshot
 from clips import write_table
 from forks import Command
-from kshot import cli, evaluation, extraction, store, training
-from kshot.cli import app
+from kshot import evaluation, extraction, store, training
+from kshot.cli import app, common, research
 
 SHAPE = ("--way", 3, "--shot", 1, "--query", 2)
 KSHOT = Path(sys.executable).with_name("kshot")
@@ -174,7 +174,7 @@ def app_commands() -> list[str]:
 )  # fmt: skip
 def test_commands_have_the_arguments_and_defaults_of_their_functions(name: str, function: Any) -> None:
     """Each option exists in the function it stands for, under the same name and with the same default."""
-    own = inspect.signature(getattr(cli, name)).parameters
+    own = inspect.signature(getattr(research, name)).parameters
     theirs = inspect.signature(function).parameters
     aside = {"as_json", "dry_run", "strict"} | ({"timeout"} if function is extraction.estimate else set())
     renamed = {"prompt": "prompts", "head_option": "head_options", "tuning_option": "tuning_options"}
@@ -207,9 +207,9 @@ def test_wrong_usage_is_one_line_and_exit_code_2(command: Command, arguments: li
 
 
 def test_options_are_read_as_numbers_where_they_are() -> None:
-    pairs = cli._pairs(["a=1", "b=0.5", "c=text", "d-e=True", "f=x=y", "g='1'"])
+    pairs = common.pairs(["a=1", "b=0.5", "c=text", "d-e=True", "f=x=y", "g='1'"])
     assert pairs == {"a": 1, "b": 0.5, "c": "text", "d_e": True, "f": "x=y", "g": "1"}
-    assert cli._pairs(None) == {}
+    assert common.pairs(None) == {}
 
 
 def cpu_seconds(*arguments: str) -> float:

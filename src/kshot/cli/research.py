@@ -1,62 +1,36 @@
-"""The command line: a thin coat. Each command calls one public function with the same argument names."""
+"""Commands for researchers: extract, train, evaluate, demo, study, report, verify."""
 
 from __future__ import annotations
 
-import ast
-import json
-import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-import kshot
-from kshot.errors import KshotError, OptionError
-from kshot.progress import Progress, bars, quiet
-
-app = typer.Typer(
-    name="kshot",
-    help="Teach a video model new actions from a handful of clips. Start with: kshot demo",
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
+from kshot.cli.app import app
+from kshot.cli.common import (
+    BACKBONE,
+    DATA,
+    DEVICE,
+    FRAMES,
+    HEAD_OPTION,
+    JSON,
+    PRECISION,
+    PROMPT,
+    QUERY,
+    SEED,
+    SHOT,
+    STORE,
+    STORED_ONLY,
+    STRATEGY_OPTION,
+    TUNING_OPTION,
+    WAY,
+    chosen_progress,
+    pairs,
+    show,
+    tell_unreadable,
 )
-
-DATA = Annotated[str, typer.Argument(help="motion, motion:16, a folder of class folders, a CSV, or CSV?column=value")]
-BACKBONE = Annotated[str, typer.Option(help="kshot-tiny, a folder in transformers format, or a hub id")]
-STORE = Annotated[Path | None, typer.Option(help="folder of stored activations; $KSHOT_HOME/store by default")]
-STORED_ONLY = Annotated[bool, typer.Option("--stored-only", help="never open a video")]
-FRAMES = Annotated[int, typer.Option(help="frames a clip")]
-DEVICE = Annotated[str, typer.Option(help="cpu, cuda, cuda:N or auto")]
-PRECISION = Annotated[str, typer.Option(help="float32, bfloat16 or float16")]
-SEED = Annotated[int, typer.Option(help="names the draws; the same seed, the same table", min=0, max=2**63 - 1)]
-JSON = Annotated[bool, typer.Option("--json", help="print one JSON object on stdout and nothing else there")]
-WAY = Annotated[int, typer.Option(help="classes an episode")]
-SHOT = Annotated[int, typer.Option(help="support clips a class")]
-QUERY = Annotated[int, typer.Option(help="query clips a class")]
-PROMPT = Annotated[list[str] | None, typer.Option(help="template of class texts with one {}; may be repeated")]
-
-
-HEAD_OPTION = Annotated[list[str] | None, typer.Option(help="NAME=VALUE of the head; may be repeated")]
-TUNING_OPTION = Annotated[list[str] | None, typer.Option(help="NAME=VALUE of the tuning; may be repeated")]
-STRATEGY_OPTION = Annotated[list[str] | None, typer.Option(help="NAME=VALUE of the strategy; may be repeated")]
-
-# Newer releases of typer carry their own click; this is the class of wrong options in either.
-_USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
-
-
-@app.callback(invoke_without_command=True)
-def _top(
-    context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="print the version and stop")] = False,
-) -> None:
-    if version:
-        typer.echo(f"kshot {kshot.__version__}")
-        raise typer.Exit
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
 
 
 @app.command()
@@ -84,11 +58,11 @@ def extract(
     shared: dict[str, Any] = {"cut": cut, "store": store, "frames": frames, "dtype": dtype}
     shared |= {"device": device, "precision": precision, "workers": workers}
     if dry_run:
-        _print(extraction.estimate(data, backbone, **shared), as_json, _tell_estimate)
+        show(extraction.estimate(data, backbone, **shared), as_json, _tell_estimate)
         return
-    done = extraction.extract(data, backbone, **shared, timeout=timeout, check=True, progress=_progress(as_json))
+    done = extraction.extract(data, backbone, **shared, timeout=timeout, check=True, progress=chosen_progress(as_json))
     report = done.report()
-    _print(report, as_json, _tell_extraction)
+    show(report, as_json, _tell_extraction)
     if strict and report["unreadable"]:
         raise typer.Exit(1)
 
@@ -140,13 +114,13 @@ def train(
     chosen: dict[str, Any] = {"prompts": prompt} if prompt else {}
     trained = run(
         data, out, strategy, tuning, layers, backbone, head, way, shot, query,
-        _pairs(strategy_option), _pairs(tuning_option), _pairs(head_option),
+        pairs(strategy_option), pairs(tuning_option), pairs(head_option),
         steps=steps, lr=lr, optimizer=optimizer, schedule=schedule, weight_decay=weight_decay, warmup=warmup,
         accumulate=accumulate, clip=clip, val_every=val_every, val_episodes=val_episodes, patience=patience,
         select=select, seed=seed, frames=frames, views=views, store=store, stored_only=stored_only, device=device,
-        precision=precision, resume=resume, progress=_progress(as_json), **chosen,
+        precision=precision, resume=resume, progress=chosen_progress(as_json), **chosen,
     )  # fmt: skip
-    _print(trained.report(), as_json, _tell_training)
+    show(trained.report(), as_json, _tell_training)
 
 
 @app.command()
@@ -182,11 +156,11 @@ def evaluate(
 
     chosen: dict[str, Any] = {"prompts": prompt} if prompt else {}
     result = run(
-        data, backbone, adapted, features, head, _pairs(head_option), way, shot, query, episodes, seed, split,
+        data, backbone, adapted, features, head, pairs(head_option), way, shot, query, episodes, seed, split,
         shared_group, center, frames=frames, store=store, stored_only=stored_only, device=device,
-        precision=precision, out=out, progress=_progress(as_json), **chosen,
+        precision=precision, out=out, progress=chosen_progress(as_json), **chosen,
     )  # fmt: skip
-    _print(result.summary(), as_json, _tell_result)
+    show(result.summary(), as_json, _tell_result)
 
 
 @app.command()
@@ -198,8 +172,8 @@ def demo(
     """Everything, offline, in minutes: drawn clips, every strategy, one table and a report."""
     from kshot.demo import demo as run
 
-    report = run(out, seed, progress=_progress(as_json))
-    _print(report, as_json, _tell_demo)
+    report = run(out, seed, progress=chosen_progress(as_json))
+    show(report, as_json, _tell_demo)
 
 
 @app.command()
@@ -223,9 +197,9 @@ def study(
 
     done = run(
         study, out, data or (), backbone or (), seed or (), episodes, store, device, precision,
-        progress=_progress(as_json),
+        progress=chosen_progress(as_json),
     )  # fmt: skip
-    _print(done, as_json, _tell_study)
+    show(done, as_json, _tell_study)
     if any("error" in row for row in done["rows"]):
         raise typer.Exit(1)
 
@@ -239,8 +213,8 @@ def report(
     """Render a study as one self-contained HTML page, with its plots as files."""
     from kshot.report import report as run
 
-    written = run(folder, out, progress=_progress(as_json))
-    _print(written, as_json, lambda values: typer.echo(f"wrote {values['page']} and {len(values['plots'])} plots"))
+    written = run(folder, out, progress=chosen_progress(as_json))
+    show(written, as_json, lambda values: typer.echo(f"wrote {values['page']} and {len(values['plots'])} plots"))
 
 
 @app.command()
@@ -253,69 +227,9 @@ def verify(
     from kshot.store import verify as run
 
     report = run(store, heal)
-    _print(report, as_json, _tell_verification)
+    show(report, as_json, _tell_verification)
     if report["damaged"] and not report["healed"]:
         raise typer.Exit(2)
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Entry point: a KshotError or a wrong option is one line on stderr and exit code 2; Ctrl-C is 130."""
-    # Threads that wait without spinning: beside any other busy process, spinning ones slow the small steps of
-    # training many times over. PyTorch reads this when it is imported, so it is set before that.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    try:
-        code = app(arguments, "kshot", standalone_mode=False)
-    except KshotError as error:
-        code = _fail(str(error))
-    except _USAGE_ERROR as error:
-        command = error.ctx.command_path if error.ctx else "kshot"  # type: ignore[attr-defined]
-        code = _fail(f"{error.format_message()} Try '{command} --help'.")  # type: ignore[attr-defined]
-    except (typer.Abort, KeyboardInterrupt):
-        code = 130
-    except BrokenPipeError:
-        code = 0
-    except OSError as error:
-        code = _fail(f"{error.filename or 'the disk'}: {error.strerror or error}; check the path and its permissions")
-    if code == 130:
-        print("kshot: stopped; what was done is kept, the same command goes on (train: with --resume)", file=sys.stderr)
-    sys.exit(code if isinstance(code, int) else 0)
-
-
-def _fail(message: str) -> int:
-    print("kshot: " + " ".join(message.split()), file=sys.stderr)
-    return 2
-
-
-def _progress(as_json: bool) -> Progress:
-    return bars if sys.stderr.isatty() else quiet
-
-
-def _pairs(options: list[str] | None) -> dict[str, Any]:
-    """NAME=VALUE texts as a dictionary; values are Python literals where they read as one, else text."""
-    pairs: dict[str, Any] = {}
-    for option in options or []:
-        name, equals, value = option.partition("=")
-        if not equals or not name:
-            raise OptionError(f"an option reads NAME=VALUE, found '{option}'")
-        try:
-            pairs[name.replace("-", "_")] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            pairs[name.replace("-", "_")] = value
-    return pairs
-
-
-def _print(values: dict[str, Any], as_json: bool, tell: Callable[[dict[str, Any]], None]) -> None:
-    if as_json:
-        print(json.dumps(values, default=str))
-    else:
-        tell(values)
-
-
-def _tell_unreadable(unreadable: dict[str, str]) -> None:
-    for reason in list(unreadable.values())[:20]:
-        print(f"unreadable: {reason}", file=sys.stderr)
-    if len(unreadable) > 20:
-        print(f"and {len(unreadable) - 20} more; --json lists all", file=sys.stderr)
 
 
 def _tell_estimate(values: dict[str, Any]) -> None:
@@ -326,7 +240,7 @@ def _tell_estimate(values: dict[str, Any]) -> None:
         f"time: about {values['seconds']:,.0f} s (measured on {values['measured_on']} clips: "
         f"{values['seconds_decode'] * 1000:.1f} ms decoding, {values['seconds_encode'] * 1000:.1f} ms encoding a clip)"
     )
-    _tell_unreadable(values["unreadable"])
+    tell_unreadable(values["unreadable"])
 
 
 def _tell_extraction(values: dict[str, Any]) -> None:
@@ -334,7 +248,7 @@ def _tell_extraction(values: dict[str, Any]) -> None:
         f"{values['clips']} clips of {values['data']} at cut {values['cut']} in {values['store']}: "
         f"{values['stored_now']} stored now in {values['seconds']:.1f} s, {len(values['unreadable'])} unreadable"
     )
-    _tell_unreadable(values["unreadable"])
+    tell_unreadable(values["unreadable"])
 
 
 def _tell_training(values: dict[str, Any]) -> None:
@@ -356,7 +270,7 @@ def _tell_result(values: dict[str, Any]) -> None:
     width = max(map(len, values["per_class"]))
     for name, accuracy in sorted(values["per_class"].items(), key=lambda item: -item[1]):
         typer.echo(f"  {name:<{width}}  {accuracy:5.1f} %")
-    _tell_unreadable(values["unreadable"])
+    tell_unreadable(values["unreadable"])
 
 
 def _tell_study(values: dict[str, Any]) -> None:
@@ -405,7 +319,3 @@ def _tell_verification(values: dict[str, Any]) -> None:
     typer.echo(f"{values['shards']} shards in {values['store']}: {len(values['damaged'])} damaged")
     for path, fault in values["damaged"].items():
         typer.echo(f"  {path}: {fault}{' (removed; extract again)' if values['healed'] else ''}")
-
-
-if __name__ == "__main__":
-    main()

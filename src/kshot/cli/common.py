@@ -1,0 +1,66 @@
+"""What the commands share: options that many of them take, and how results are printed."""
+
+from __future__ import annotations
+
+import ast
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from kshot.errors import OptionError
+from kshot.progress import Progress, bars, quiet
+
+DATA = Annotated[str, typer.Argument(help="motion, motion:16, a folder of class folders, a CSV, or CSV?column=value")]
+BACKBONE = Annotated[str, typer.Option(help="kshot-tiny, a folder in transformers format, or a hub id")]
+STORE = Annotated[Path | None, typer.Option(help="folder of stored activations; $KSHOT_HOME/store by default")]
+STORED_ONLY = Annotated[bool, typer.Option("--stored-only", help="never open a video")]
+FRAMES = Annotated[int, typer.Option(help="frames a clip")]
+DEVICE = Annotated[str, typer.Option(help="cpu, cuda, cuda:N or auto")]
+PRECISION = Annotated[str, typer.Option(help="float32, bfloat16 or float16")]
+SEED = Annotated[int, typer.Option(help="names the draws; the same seed, the same table", min=0, max=2**63 - 1)]
+JSON = Annotated[bool, typer.Option("--json", help="print one JSON object on stdout and nothing else there")]
+WAY = Annotated[int, typer.Option(help="classes an episode")]
+SHOT = Annotated[int, typer.Option(help="support clips a class")]
+QUERY = Annotated[int, typer.Option(help="query clips a class")]
+PROMPT = Annotated[list[str] | None, typer.Option(help="template of class texts with one {}; may be repeated")]
+
+
+HEAD_OPTION = Annotated[list[str] | None, typer.Option(help="NAME=VALUE of the head; may be repeated")]
+TUNING_OPTION = Annotated[list[str] | None, typer.Option(help="NAME=VALUE of the tuning; may be repeated")]
+STRATEGY_OPTION = Annotated[list[str] | None, typer.Option(help="NAME=VALUE of the strategy; may be repeated")]
+
+
+def chosen_progress(as_json: bool) -> Progress:
+    return bars if sys.stderr.isatty() else quiet
+
+
+def pairs(options: list[str] | None) -> dict[str, Any]:
+    """NAME=VALUE texts as a dictionary; values are Python literals where they read as one, else text."""
+    named: dict[str, Any] = {}
+    for option in options or []:
+        name, equals, value = option.partition("=")
+        if not equals or not name:
+            raise OptionError(f"an option reads NAME=VALUE, found '{option}'")
+        try:
+            named[name.replace("-", "_")] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            named[name.replace("-", "_")] = value
+    return named
+
+
+def show(values: dict[str, Any], as_json: bool, tell: Callable[[dict[str, Any]], None]) -> None:
+    if as_json:
+        print(json.dumps(values, default=str))
+    else:
+        tell(values)
+
+
+def tell_unreadable(unreadable: dict[str, str]) -> None:
+    for reason in list(unreadable.values())[:20]:
+        print(f"unreadable: {reason}", file=sys.stderr)
+    if len(unreadable) > 20:
+        print(f"and {len(unreadable) - 20} more; --json lists all", file=sys.stderr)
