@@ -5,6 +5,7 @@ python scripts/cli_docs.py
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import typer
@@ -25,13 +26,20 @@ done as asked is one line on stderr and exit code 2.
 def page() -> str:
     """The whole page."""
     runner, parts = CliRunner(), [INTRO]
-    names = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    for name in names:
+    for words in commands(typer.main.get_command(app)):
         text = runner.invoke(
-            app, [name, "--help"], prog_name="kshot", env={"COLUMNS": "100"}, terminal_width=100
+            app, [*words, "--help"], prog_name="kshot", env={"COLUMNS": "100"}, terminal_width=100
         ).output
-        parts.append(f"## kshot {name}\n\n```text\n{text.strip()}\n```\n")
+        parts.append(f"## kshot {' '.join(words)}\n\n```text\n{text.strip()}\n```\n")
     return "\n".join(parts)
+
+
+def commands(group: object, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The words of every command; a group stands before its own."""
+    for name, command in group.commands.items():  # type: ignore[attr-defined]
+        yield (*words, name)
+        if hasattr(command, "commands"):
+            yield from commands(command, (*words, name))
 
 
 if __name__ == "__main__":
