@@ -17,6 +17,7 @@ _PUBLIC: dict[str, str] = {
     "extract": "kshot.extraction",
     "train": "kshot.training",
     "evaluate": "kshot.evaluation",
+    "Recognizer": "kshot.recognizer",
 }
 
 __all__ = [*_PUBLIC, "__version__"]

@@ -1,0 +1,90 @@
+"""What a user may call a video, as the frames that a backbone is given.
+
+A path (a file or a folder of frames), an array (T, H, W, 3) or a tensor goes through the same choice of frames and the
+same preprocessing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kshot import video, workers
+from kshot.errors import OptionError, VideoError
+
+Array = NDArray[Any]
+Video = str | os.PathLike[str] | Array  # or a torch tensor, which becomes an array first
+
+CLIPS_A_PROCESS = 8
+
+
+def listed(videos: Any) -> list[Path | Array]:
+    """Videos as paths and arrays (T, H, W, 3) uint8; a single one becomes a list of one.
+
+    Raises:
+        OptionError: something else, or an array of another shape or type.
+    """
+    single = isinstance(videos, (str, os.PathLike)) or (_is_array(videos) and videos.ndim == 4)
+    return [_one(item, number) for number, item in enumerate([videos] if single else videos)]
+
+
+def name(item: Path | Array, number: int) -> str:
+    """What messages and reports call a video."""
+    return str(item) if isinstance(item, Path) else f"clip {number}"
+
+
+def digest(frames: Array) -> str:
+    """sha256 of preprocessed frames."""
+    return hashlib.sha256(np.ascontiguousarray(frames).data).hexdigest()
+
+
+def frames_of(
+    videos: Sequence[Path | Array], frames: int, size: int, timeout: float = 60.0
+) -> Iterator[Array | VideoError]:
+    """Chosen and preprocessed frames (frames, size, size, 3) uint8 of each video, in order, or why there are none.
+
+    Files are decoded in processes of their own, which a broken file may crash or hang.
+    """
+    jobs = [workers.Job(item, frames, size=size) for item in videos if isinstance(item, Path)]
+    count = min(os.cpu_count() or 1, 8, -(-len(jobs) // CLIPS_A_PROCESS))
+    decoded = workers.decode(jobs, count, timeout)
+    for item in videos:
+        yield next(decoded)[1] if isinstance(item, Path) else prepare(item, frames, size)
+
+
+def prepare(clip: Array, frames: int, size: int) -> Array:
+    """(T, H, W, 3) uint8 -> (frames, size, size, 3), the frames and pixels that a file of this clip would give."""
+    return video.preprocess(clip[video.choose(len(clip), frames)], size)
+
+
+def seconds(item: Path | Array) -> float:
+    """How long a video lasts; arrays are taken to have as many frames a second as folders of frames."""
+    return video.scan(item).seconds if isinstance(item, Path) else len(item) / video.FOLDER_FPS
+
+
+def _is_array(item: Any) -> bool:
+    return hasattr(item, "ndim") and hasattr(item, "dtype")
+
+
+def _one(item: Any, number: int) -> Path | Array:
+    if isinstance(item, (str, os.PathLike)):
+        return Path(item)
+    if not _is_array(item):
+        raise OptionError(
+            f"clip {number}: expected a path, a frame folder or an array (T, H, W, 3), found {type(item).__name__}"
+        )
+    tensor = not isinstance(item, np.ndarray)
+    values = item.detach().cpu().numpy() if tensor else item
+    if tensor and values.ndim == 4 and values.shape[1] == 3 != values.shape[3]:
+        values = values.transpose(0, 2, 3, 1)  # tensors of video usually come as (T, 3, H, W)
+    if values.dtype != np.uint8 or values.ndim != 4 or values.shape[3] != 3 or not all(values.shape):
+        raise OptionError(
+            f"clip {number}: expected frames (T, H, W, 3) of uint8, found {values.dtype} of shape {tuple(values.shape)}"
+        )
+    return np.ascontiguousarray(values)
