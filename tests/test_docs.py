@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 from pathlib import Path
+from types import ModuleType
 
 from kshot.heads import HEADS
 from kshot.tuning import TUNING
@@ -12,10 +13,20 @@ from kshot.tuning import TUNING
 ROOT = Path(__file__).parents[1]
 
 
-def test_command_page_is_current():
-    spec = importlib.util.spec_from_file_location("cli_docs", ROOT / "scripts" / "cli_docs.py")
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+def test_page_of_published_results_is_current():
+    module = script("published_docs")
+    assert module.PAGE.read_text("utf-8") == module.as_markdown(), "run python scripts/published_docs.py"
+
+
+def test_command_page_is_current():
+    module = script("cli_docs")
     assert module.PAGE.read_text("utf-8") == module.page(), "run python scripts/cli_docs.py"
 
 

@@ -117,13 +117,16 @@ class Comparison:
             return False
 
     @property
+    def classes(self) -> int:
+        """How many classes were evaluated, 0 where every row failed."""
+        good = next((row for row in self.rows if "error" not in row), None)
+        return len(next(iter(good["results"].values()))["per_class"]) if good else 0
+
+    @property
     def clips(self) -> str:
         """How much was evaluated, in words."""
         good = next((row for row in self.rows if "error" not in row), None)
-        if good is None:
-            return "nothing evaluated"
-        classes = len(next(iter(good["results"].values()))["per_class"])
-        return f"{good['clips']:,} clips of {classes} classes"
+        return f"{good['clips']:,} clips of {self.classes} classes" if good else "nothing evaluated"
 
     @property
     def fingerprint(self) -> str:

@@ -14,6 +14,7 @@ from itertools import groupby
 from string import Template
 from typing import Any
 
+from kshot.report import published
 from kshot.report.comparison import Comparison
 from kshot.report.filmstrips import Reel, Strip
 from kshot.report.pictures import Picture
@@ -150,7 +151,7 @@ def _nav(comparisons: Sequence[Comparison]) -> str:
 
 
 def _section(part: Part, number: int) -> str:
-    inside = _table(part.comparison) + _failures(part.comparison)
+    inside = _table(part.comparison) + _failures(part.comparison) + _published(part.comparison)
     for group, pictures in groupby(part.pictures, key=lambda picture: picture.group):
         inside += f'<h3>{escape(group)}</h3><div class="plots">{"".join(map(_figure, pictures))}</div>'
     inside += _reel(part.comparison, part.reel)
@@ -227,6 +228,37 @@ def _failures(comparison: Comparison) -> str:
         for row in comparison.failures(name)
     ]
     return f'<div class="note"><p>Failed, and not counted:</p><ul>{"".join(lines)}</ul></div>' if lines else ""
+
+
+def _published(comparison: Comparison) -> str:
+    """Published results on the same novel classes below the study's best row; nothing where there are none."""
+    settings, best, shots = comparison.settings, comparison.best(), comparison.shots
+    if best is None or settings["split"] not in ("test", "novel"):
+        return ""
+    rows = published.matching(comparison.data, settings["way"], shots, comparison.classes)
+    if not rows:
+        return ""
+    name = published.known_as(comparison.data)
+    own = {shot: f"{line['accuracy']:.1f}{_half(line['ci95'], 1)}" for shot, line in comparison.lines_of(best).items()}
+    body = [_published_row(best, "this study", comparison.backbone, [own.get(shot, "–") for shot in shots], "")]
+    for row in rows:
+        cells = [published.written(row.accuracy.get(shot)) or "–" for shot in shots]
+        link = f'<a href="{escape(row.source.link)}">{escape(row.source.name)}</a>'
+        body.append(_published_row(row.method, "published", row.backbone, cells, link))
+    protocols = {row.source.name: f"{row.source.protocol}. Read: {row.source.read}." for row in rows}
+    head = f"<tr>{_heads(['method', 'backbone'], 'text')}{_heads([*map(in_shots, shots), 'read at'])}</tr>"
+    return (
+        f"<h3>Published on {escape(name)}</h3>{_scrolling(head, body, f'Published on {name}')}"
+        f'<p class="note">Not made with kshot and not the same test: backbones, what these had seen, class texts, '
+        f"frames and the choice of weights differ. Here: {comparison.clips} (the published split has "
+        f"{published.SETS[name][1]:,}), {settings['frames']} frames, {settings['query']} queries a class.</p>"
+        f"<details><summary>How they were tested, and what was read</summary>{_list(protocols)}</details>"
+    )
+
+
+def _published_row(name: str, tag: str, backbone: str, cells: Sequence[str], source: str) -> str:
+    label = f'<th scope="row">{escape(name)}<span class="tag">{tag}</span></th><td class="text">{escape(backbone)}</td>'
+    return f"<tr>{label}{''.join(f'<td>{cell}</td>' for cell in cells)}<td>{source}</td></tr>"
 
 
 def _methods(settings: dict[str, Any], comparisons: Sequence[Comparison]) -> str:
