@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -158,3 +159,63 @@ def test_unknown_study_and_foreign_folders(tmp_path: Path):
 def test_shipped_studies_are_valid():
     for path in study.SHIPPED.glob("*.toml"):
         assert study.read(path.stem).rows
+
+
+SEARCHED = """
+title = "searched"
+data = "{data}"
+backbone = "{backbone}"
+shots = [1, 2]
+seeds = [0, 1]
+way = 2
+query = 2
+episodes = 20
+frames = 3
+train = {{ steps = 2, val_every = 2, val_episodes = 5, way = 2, query = 1 }}
+search = {{ lr = [1e-5, 1e-1] }}
+
+[[row]]
+name = "meta"
+strategy = "meta"
+
+[[row]]
+name = "as it is"
+strategy = "finetune-meta"
+search = {{ }}
+"""
+
+
+def test_search_keeps_the_best_on_val_and_hands_it_to_the_other_seeds(source: Path, tmp_path: Path):
+    path = tmp_path / "searched.toml"
+    path.write_text(SEARCHED.format(data=write_clips(tmp_path / "clips"), backbone=source.parent / "clip"))
+    report = study.run(path, tmp_path / "out", store=source.parent / "store")
+    first, second = (next(r for r in report["rows"] if r["name"] == "meta" and r["seed"] == s) for s in (0, 1))
+    tried = first["searched"]["tried"]
+    assert [one["arguments"] for one in tried] == [{"lr": 1e-5}, {"lr": 0.1}]
+    best = max(tried, key=lambda one: one["val_accuracy"])
+    assert first["chosen"] == second["chosen"] == first["searched"]["chosen"] == best["arguments"]
+    assert first["val_accuracy"] == best["val_accuracy"] and "searched" not in second
+    for row in (first, second):
+        (used,) = (tmp_path / "out" / row["folder"]).glob(
+            f"run-*{'1e-05' if best['arguments']['lr'] < 0.01 else '0-1'}"
+        )
+        assert json.loads((used / "config.json").read_text())["schedule"]["lr"] == best["arguments"]["lr"]
+        assert len(list((tmp_path / "out" / row["folder"]).glob("run*"))) == (2 if row is first else 1)
+    assert all("chosen" not in row for row in report["rows"] if row["name"] == "as it is")
+    assert f"lr {best['arguments']['lr']}" in study.as_markdown(report)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("search = { lr = 0.1 }", "search.lr must be a list of values to try, found 0.1"),
+        ("search = { rate = [1, 2] }", "line 2: unknown key of search 'rate'"),
+        ("train = { stepps = 3 }", "line 2: unknown key of train 'stepps': did you mean 'steps'"),
+        ("train = 3", "train must be a table"),
+    ],
+)
+def test_training_settings_are_checked_when_read(tmp_path: Path, line: str, message: str):
+    path = tmp_path / "odd.toml"
+    path.write_text(f'title = "odd"\n{line}\n[[row]]\nname = "a"\nstrategy = "meta"\n')
+    with pytest.raises(OptionError, match=re.escape(message)):
+        study.read(path)

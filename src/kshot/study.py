@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import csv
 import datetime
+import inspect
 import io
 import itertools
 import json
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -40,6 +41,12 @@ from kshot.training import train
 
 Made = TypeVar("Made")
 
+OWN = {
+    "data", "out", "strategy", "tuning", "layers", "backbone", "head", "shot", "strategy_options",
+    "tuning_options", "head_options", "frames", "prompts", "seed", "store", "device", "precision", "resume", "progress",
+}  # fmt: skip
+"""Arguments of `kshot.train` that a study sets from its own keys."""
+
 SHIPPED = Path(__file__).parent / "studies"
 
 
@@ -48,8 +55,9 @@ class Row:
     """One method of a study. In a file, lists in `tuning`, `layers` and `head` are crossed into several rows.
 
     name: what tables call it. strategy, tuning, layers, head: as in `kshot.train`. *_options: of each by name.
-    train: further arguments of `kshot.train`. episodes: test episodes where they differ from the study's, for
-    strategies that learn inside each. train_shot: shot of training episodes, 0 for the same as at test.
+    train: further arguments of `kshot.train`. search: arguments with several values each, of which the best on val is
+    kept; the study's own by default. episodes: test episodes where they differ from the study's, for strategies that
+    learn inside each. train_shot: shot of training episodes, 0 for the same as at test.
     """
 
     name: str
@@ -61,13 +69,19 @@ class Row:
     tuning_options: dict[str, Any] = field(default_factory=dict)
     head_options: dict[str, Any] = field(default_factory=dict)
     train: dict[str, Any] = field(default_factory=dict)
+    search: dict[str, list[Any]] | None = None
     episodes: int | None = None
     train_shot: int = 1
 
 
 @dataclass(frozen=True)
 class Study:
-    """The settings of a study; see `read` for its file."""
+    """The settings of a study; see `read` for its file.
+
+    search: values to try of arguments of `kshot.train`, in every row that trains, so that no row is better cared for
+    than another: with the first seed each combination is trained, the one with the best val accuracy is used with
+    every seed. Novel classes have no part in it.
+    """
 
     title: str
     rows: tuple[Row, ...]
@@ -85,6 +99,7 @@ class Study:
     center: bool = False
     prompts: tuple[str, ...] = PROMPTS
     train: dict[str, Any] = field(default_factory=dict)
+    search: dict[str, list[Any]] = field(default_factory=dict)
     about: str = ""
 
 
@@ -107,11 +122,13 @@ def read(source: str | Path) -> Study:
         raise OptionError(f"{path} is not TOML: {error}") from None
     rows = table.pop("row", [])
     _check(path, text, table, {f.name for f in fields(Study)} - {"rows"}, "a study")
+    _check_training(path, text, table)
     if not isinstance(rows, list) or not rows:
         raise OptionError(f"{path} has no rows: add at least one [[row]] with a name and a strategy")
     made: list[Row] = []
     for row in rows:
         _check(path, text, row, {f.name for f in fields(Row)}, "a row")
+        _check_training(path, text, row)
         made += _crossed(path, row)
     names = [row.name for row in made]
     if len(set(names)) < len(names):
@@ -162,6 +179,7 @@ def run(
     grid = list(itertools.product(sets.items(), spines.items(), seeds, plan.rows))
     rows: list[dict[str, Any]] = []
     loaded: dict[str, Dataset | Backbone] = {}
+    found: dict[tuple[str, str, str], dict[str, Any]] = {}  # what the first seed's search chose
     with progress(plan.title, len(grid), "rows") as step:
         for (data_name, source), (spine_name, spine), seed, row in grid:
             where = folder / "rows" / _slug(data_name, spine_name, row.name, f"seed{seed}")
@@ -177,13 +195,16 @@ def run(
                 record = {"data": data_name, "backbone": spine_name, "seed": seed, **asdict(row)}
                 try:
                     record |= _run_row(
-                        plan, row, loaded[data_name], loaded[spine_name], seed, shown, where, store, progress
-                    )
+                        plan, row, loaded[data_name], loaded[spine_name], seed, shown, where, store, progress,
+                        found.get((data_name, spine_name, row.name)),
+                    )  # fmt: skip
                 except KshotError as error:
                     record["error"] = str(error)
                 with disk(where):
                     where.mkdir(parents=True, exist_ok=True)
                     write_atomic(where / "row.json", json.dumps(record, indent=1).encode())
+            if "searched" in record:
+                found.setdefault((data_name, spine_name, row.name), record["searched"]["chosen"])
             rows.append(record | {"folder": str(where.relative_to(folder))})
             step()
     report = {
@@ -221,7 +242,8 @@ def summarise(folder: Path, rows: list[dict[str, Any]], baseline: str) -> list[d
                 cost: float(np.mean([r[cost] for r in good]))
                 for cost in ("trained_parameters", "training_seconds", "evaluation_seconds")
             }
-            lines.append(line | {k: good[0][k] for k in ("strategy", "tuning", "layers", "head")})
+            line |= {k: good[0][k] for k in ("strategy", "tuning", "layers", "head")}
+            lines.append(line | {"chosen": ", ".join(f"{k} {v}" for k, v in (good[0].get("chosen") or {}).items())})
         if not good:
             lines.append({"data": data, "backbone": spine, "name": name, "error": mine[0]["error"]})
     return lines
@@ -283,7 +305,17 @@ def as_markdown(report: dict[str, Any]) -> str:
             first = own[shots[0]]
             cost = [f"{first['trained_parameters']:,.0f}", f"{first['training_seconds']:.1f}"]
             parts.append(f"| {' | '.join([name, *cells, *cost])} |")
+        if searched := {line["name"]: line["chosen"] for line in lines if line.get("chosen")}:
+            told = "; ".join(f"{name}: {chosen}" for name, chosen in searched.items())
+            parts.append(f"\nChosen on val with the first seed, out of {_told(settings['search'])}: {told}.")
     return "\n".join(parts) + "\n"
+
+
+def _told(search: dict[str, list[Any]]) -> str:
+    """A study's search in words."""
+    return (
+        " and ".join(f"{name} {', '.join(map(str, values))}" for name, values in search.items()) or "a row's own values"
+    )
 
 
 def _difference(line: dict[str, Any], seeds: int) -> str:
@@ -313,7 +345,9 @@ def _run_row(
     where: Path,
     store: str | Path | None,
     progress: Progress,
+    chosen: dict[str, Any] | None,
 ) -> dict[str, Any]:
+    """chosen: what a search with another seed found; None to search, if the study asks for it."""
     strategy = get_strategy(row.strategy, **row.strategy_options)
     learns = strategy.learns_from != "nothing"
     record: dict[str, Any] = {"results": {}, "training_seconds": 0.0, "trained_parameters": 0}
@@ -321,17 +355,12 @@ def _run_row(
     for shot in plan.shots:
         adapted = None
         if learns:
-            folder = where / ("run" if row.train_shot else f"run-{shot}-shot")
-            arguments: dict[str, Any] = {
-                "way": plan.way, "shot": row.train_shot or shot, "query": plan.query, "frames": plan.frames,
-                "prompts": plan.prompts, "seed": seed, "store": store, **plan.train, **row.train,
-            }  # fmt: skip
-            train(
-                data, folder, row.strategy, row.tuning, row.layers, spine, row.head,
-                strategy_options=row.strategy_options, tuning_options=row.tuning_options,
-                head_options=row.head_options, resume=folder.exists(), progress=progress, **arguments,
-            )  # fmt: skip
-            adapted = runs.read(folder)
+            if chosen is None and (values := plan.search if row.search is None else row.search):
+                record["searched"] = _search(plan, row, data, spine, seed, shot, where, store, progress, values)
+                chosen = record["searched"]["chosen"]
+            if chosen:
+                record["chosen"] = chosen
+            adapted = _train(plan, row, data, spine, seed, shot, where, store, progress, chosen or {})
             record["training_seconds"] = adapted.config["result"]["training_seconds"]
             record["trained_parameters"] = adapted.config["result"]["trained_parameters"]
             record["val_accuracy"] = adapted.config["result"]["val_accuracy"]
@@ -352,6 +381,62 @@ def _run_row(
         record["results"][str(shot)] = {k: short[k] for k in ("accuracy", "ci95", "episodes", "per_class", "confusion")}
         record |= {"head": result.head, "clips": result.clips, "fingerprint": result.fingerprint}
     return record | {"evaluation_seconds": round(seconds, 3)}
+
+
+def _train(
+    plan: Study,
+    row: Row,
+    data: Any,
+    spine: Any,
+    seed: int,
+    shot: int,
+    where: Path,
+    store: str | Path | None,
+    progress: Progress,
+    chosen: Mapping[str, Any],
+) -> runs.Run:
+    """A row's run for a shot, trained unless it is there already. chosen: arguments in place of the study's."""
+    parts = ["run", *([] if row.train_shot else [f"{shot}-shot"]), *(_slug(k, str(v)) for k, v in chosen.items())]
+    folder = where / "-".join(parts)
+    arguments: dict[str, Any] = {
+        "way": plan.way, "shot": row.train_shot or shot, "query": plan.query, "frames": plan.frames,
+        "prompts": plan.prompts, "seed": seed, "store": store, **plan.train, **row.train, **chosen,
+    }  # fmt: skip
+    train(
+        data, folder, row.strategy, row.tuning, row.layers, spine, row.head,
+        strategy_options=row.strategy_options, tuning_options=row.tuning_options,
+        head_options=row.head_options, resume=folder.exists(), progress=progress, **arguments,
+    )  # fmt: skip
+    return runs.read(folder)
+
+
+def _search(
+    plan: Study,
+    row: Row,
+    data: Any,
+    spine: Any,
+    seed: int,
+    shot: int,
+    where: Path,
+    store: str | Path | None,
+    progress: Progress,
+    values: Mapping[str, Sequence[Any]],
+) -> dict[str, Any]:
+    """Trains every combination of `values` and chooses by val accuracy; the first listed one wins a tie.
+
+    Raises:
+        DataError: the data has no val classes to choose on.
+    """
+    tried: list[dict[str, Any]] = []
+    for combination in itertools.product(*values.values()):
+        arguments = dict(zip(values, combination, strict=True))
+        result = _train(plan, row, data, spine, seed, shot, where, store, progress, arguments).config["result"]
+        if result["val_accuracy"] is None:
+            raise DataError("a search chooses on val classes, and these data have none: give classes the split val")
+        tried.append({"arguments": arguments, "val_accuracy": result["val_accuracy"], "best_step": result["best_step"],
+                      "seconds": result["training_seconds"]})  # fmt: skip
+    best = max(tried, key=lambda one: float(one["val_accuracy"]))
+    return {"chosen": best["arguments"], "seed": seed, "tried": tried}
 
 
 def _claim(folder: Path, settings: dict[str, Any]) -> None:
@@ -426,9 +511,21 @@ def _typed(path: Path, kind: type[Made], values: dict[str, Any]) -> Made:
 def _check(path: Path, text: str, table: dict[str, Any], known: set[str], what: str) -> None:
     for key in table:
         if key not in known:
-            found = re.search(rf"^\s*\[*{re.escape(key)}\b", text, re.MULTILINE)
+            found = re.search(rf"^\s*\[*{re.escape(key)}\b|\b{re.escape(key)}\s*=", text, re.MULTILINE)
             line = text[: found.end()].count("\n") + 1 if found else "?"
             raise OptionError(f"{path}, line {line}: {unknown(f'key of {what}', key, sorted(known))}")
+
+
+def _check_training(path: Path, text: str, table: dict[str, Any]) -> None:
+    """`train` and `search` of a study or row name arguments of `kshot.train` that the study does not set itself."""
+    known = set(inspect.signature(train).parameters) - OWN
+    for key in ("train", "search"):
+        if not isinstance(inner := table.get(key, {}), dict):
+            raise OptionError(f"{path}: {key} must be a table such as {{ lr = ... }}, found {inner!r}")
+        _check(path, text, inner, known, key)
+    for name, values in table.get("search", {}).items():
+        if not isinstance(values, list) or not values:
+            raise OptionError(f"{path}: search.{name} must be a list of values to try, found {values!r}")
 
 
 def _slug(*names: str) -> str:

@@ -26,6 +26,7 @@ from kshot.store import disk, write_atomic
 from kshot.strategies import get_strategy
 from kshot.strategies.base import Strategy
 from kshot.strategies.direct import Direct
+from kshot.strategies.meta import Meta
 from kshot.tuning import options as options_of
 
 if TYPE_CHECKING:
@@ -94,8 +95,8 @@ def train(
         data: whatever `kshot.datasets.load` takes, with base classes in split "train" and, for the choice of the
             best weights, val classes in split "val".
         out: the run folder to write.
-        strategy: "meta" (episodes), "finetune" (supervised) or "direct" (learns inside each episode; this only
-            chooses its number of steps on the val classes).
+        strategy: "meta" (episodes), "finetune" (supervised), "finetune-meta" (the one, then the other) or "direct"
+            (learns inside each episode; this only chooses its number of steps on the val classes).
         tuning: a method of `kshot.tuning.TUNING`. layers: what partial tunes; see `kshot.tuning.partial`.
         backbone: name, folder or loaded Backbone.
         head: the head that scores episodes, "prototype" by default.
@@ -124,7 +125,8 @@ def train(
             f"choosing on test or base classes would make every figure worthless; use val or none"
         )
     shape: dict[str, Any] = {"way": way, "shot": shot, "query": query}
-    implied = {"meta": shape, "direct": {"lr": lr}}.get(strategy, {})
+    two_stages = shape | {"first": max(1, steps * accumulate // 2)}
+    implied = {"meta": shape, "finetune-meta": two_stages, "direct": {"lr": lr}}.get(strategy, {})
     method = get_strategy(strategy, **implied | dict(strategy_options or {}))
     if method.learns_from == "nothing":
         raise OptionError(f"strategy '{strategy}' trains nothing: run `kshot evaluate` without --adapted")
@@ -151,8 +153,8 @@ def train(
         learner = Learner.build(spine, tuning, options, head or method.default_head, head_options)
     # Impossible episodes are refused here, before anything is decoded. Few val classes make val episodes narrower.
     val_shape = shape | ({"way": min(way, len(val.classes))} if val is not None else {})
-    if base is not None and strategy == "meta":
-        Sampler(base.labels, base.classes, **shape)
+    if base is not None and isinstance(method, Meta):
+        Sampler(base.labels, base.classes, method.way, method.shot, method.query)
     if val is not None:
         Sampler(val.labels, val.classes, **val_shape)
 

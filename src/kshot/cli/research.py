@@ -71,7 +71,7 @@ def extract(
 def train(
     data: DATA,
     out: Annotated[Path, typer.Option(help="the run folder to write")],
-    strategy: Annotated[str, typer.Option(help="meta, finetune or direct")] = "meta",
+    strategy: Annotated[str, typer.Option(help="meta, finetune, finetune-meta or direct")] = "meta",
     tuning: Annotated[str, typer.Option(help="partial, full, lora, ...; see docs/tuning.md")] = "partial",
     layers: Annotated[str | None, typer.Option(help="partial: proj, block, block+ln_post+proj, or last k")] = None,
     backbone: BACKBONE = "kshot-tiny",

@@ -26,6 +26,7 @@ STRATEGIES = {
     "direct": "Uses no base classes: in every episode, weights are tuned anew on its few support clips.",
     "finetune": "Finetuning: trained on the base classes by ordinary classification.",
     "meta": "Meta-learning: trained on episodes of base classes, the very task it is tested on.",
+    "finetune-meta": "Finetuning first, then Meta-learning from there, in one run.",
 }
 SPLITS = {
     "test": "novel classes, which no method has seen in training or in choosing its weights",

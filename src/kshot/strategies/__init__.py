@@ -18,6 +18,7 @@ STRATEGIES: dict[str, str] = {
     "direct": "kshot.strategies.direct:Direct",
     "finetune": "kshot.strategies.finetune:Finetune",
     "meta": "kshot.strategies.meta:Meta",
+    "finetune-meta": "kshot.strategies.finetune_meta:FinetuneMeta",
 }
 
 
