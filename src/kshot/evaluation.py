@@ -142,6 +142,7 @@ def evaluate(
     center: bool = False,
     prompts: Sequence[str] = PROMPTS,
     frames: int | None = None,
+    resize: str | None = None,
     store: str | Path | None = None,
     stored_only: bool = False,
     device: str = "cpu",
@@ -164,7 +165,8 @@ def evaluate(
         shared_group: whether a query may share its source with a support clip.
         center: subtract the mean embedding of the clips that are evaluated, as the field's reference does.
         prompts: templates of class texts with one {} each.
-        frames: frames a clip; what the adapted run was trained with by default, else 8.
+        frames, resize: frames a clip and what is done to them before the crop, as in `extract`; what the adapted run
+            was trained with by default, else 8 and "short".
         store, stored_only, device, precision: as in `extract`.
         out: also write the whole result, episodes included, to this file.
         progress: how to show progress.
@@ -199,6 +201,7 @@ def evaluate(
         with disk(Path(out)):
             Path(out).parent.mkdir(parents=True, exist_ok=True)
     strategy: Strategy | None = None
+    sight: dict[str, Any] = {}
     if ready:
         name, mark = "features", runs.features_fingerprint(loaded)
         learner = Learner.frozen(None, head or "prototype", head_options)
@@ -207,12 +210,16 @@ def evaluate(
         learner, strategy = runs.learner(run, backbone, head, head_options, device, precision)
         assert learner.backbone is not None and learner.cut is not None
         name, mark = learner.backbone.name, learner.backbone.fingerprint
+        sight = {
+            "frames": frames if frames is not None else run.frames if run else 8,
+            "resize": resize if resize is not None else run.resize if run else "short",
+        }
         activations = extract(
             chosen,
             learner.backbone,
             learner.cut,
             store=store,
-            frames=frames if frames is not None else run.frames if run else 8,
+            **sight,
             stored_only=stored_only,
             condense=learner.backbone.image.exact,
             progress=progress,
@@ -232,6 +239,7 @@ def evaluate(
         progress=progress,
     )
     result.split, result.backbone, result.fingerprint, result.data = split, name, mark, loaded.name
+    result.options |= sight
     if run is not None:
         result.options |= {"adapted": str(adapted), "tuning": run.config["tuning"], "weights": run.digest}
     result.seconds = round(time.monotonic() - started, 3)

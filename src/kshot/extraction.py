@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kshot import datasets
+from kshot import datasets, views
 from kshot.datasets import Dataset
 from kshot.episodes import key
 from kshot.errors import DataError, OptionError, StoreError, VideoError
@@ -34,7 +34,6 @@ Array = NDArray[Any]
 
 DTYPES = ("float16", "float32")
 FRAMES_PER_BATCH = 64
-PREPROCESSING = "short side to size (PIL bicubic), centre crop"
 SAMPLE = 6  # clips that a dry run times
 
 
@@ -44,6 +43,7 @@ class Activations:
 
     data: the clips (unreadable ones left out). cut: number of the block that receives them; None for ready-made
     features. unreadable: path -> reason. The values lie in a store (memory-mapped) or in `data.features`.
+    views: stores of the views that a visit draws from; seen: (clips, views), which of them holds a clip's view.
     """
 
     data: Dataset
@@ -54,32 +54,32 @@ class Activations:
     stored_now: int = 0
     seconds: float = 0.0
     views: tuple[Store, ...] = ()
+    seen: NDArray[np.int64] | None = None
 
-    def gather(self, indices: Sequence[int] | NDArray[np.int64], visit: int | None = None) -> Array:
+    def gather(self, indices: Sequence[int] | NDArray[np.int64], visit: tuple[int, int] | None = None) -> Array:
         """(n, frames, ...) activations of the clips with these indices: float16, float32 or uint8 (frames).
 
-        visit: number of the training batch, which then sees one of the clips' stored views each; None for view 0.
+        visit: (seed, number of the training batch), from which one of a clip's stored views is drawn; None for view 0.
         """
         if self.store is None:
             assert self.data.features is not None
             picked: Array = self.data.features[np.asarray(indices)]
             return picked
-        if visit is None or not self.views:
+        if visit is None or self.seen is None:
             return self.store.gather([self.digests[i] for i in indices])
-        drawn = key(13, visit, np.asarray(indices)) % np.uint64(len(self.views))
-        return np.stack([self.views[v].gather([self.digests[i]])[0] for i, v in zip(indices, drawn, strict=True)])
-
-    def with_views(self, others: Sequence[Activations]) -> Activations:
-        """These activations with further views of the same clips, for `gather` at a visit.
-
-        Raises:
-            DataError: a clip is missing in another view.
-        """
-        for other in others:
-            if other.digests != self.digests or other.store is None or self.store is None:
-                raise DataError(f"the views of {self.data.name} hold different clips; extract it again")
-        stores = [a.store for a in (self, *others) if a.store is not None]
-        return replace(self, views=tuple(stores))
+        chosen = np.asarray(indices)
+        view = key(13, *visit, chosen) % np.uint64(self.seen.shape[1])
+        held = self.seen[chosen, view.astype(np.int64)]
+        rows = [np.flatnonzero(held == number) for number in range(len(self.views))]
+        parts = [
+            (row, store.gather([self.digests[i] for i in chosen[row]]))
+            for row, store in zip(rows, self.views, strict=True)
+            if len(row)
+        ]
+        out = np.empty((len(chosen), *parts[0][1].shape[1:]), parts[0][1].dtype)
+        for row, values in parts:
+            out[row] = values
+        return out
 
     def select(self, split: str) -> Activations:
         """The clips of one split (or "all")."""
@@ -88,7 +88,8 @@ class Activations:
     def subset(self, indices: NDArray[np.int64]) -> Activations:
         """The clips with these indices, classes renumbered to those present."""
         digests = tuple(self.digests[i] for i in indices) if self.digests else ()
-        return replace(self, data=self.data.subset(indices), digests=digests)
+        seen = None if self.seen is None else self.seen[indices]
+        return replace(self, data=self.data.subset(indices), digests=digests, seen=seen)
 
     def report(self) -> dict[str, Any]:
         """What `kshot extract --json` prints."""
@@ -122,7 +123,9 @@ def extract(
     check: bool = False,
     stored_only: bool = False,
     condense: bool = True,
+    resize: str = "short",
     view: int = 0,
+    augment: str | Sequence[str] = "time",
     progress: Progress = quiet,
 ) -> Activations:
     """Stores the activations of every clip of `data` at a cut and returns a reader of them.
@@ -143,12 +146,15 @@ def extract(
         stored_only: never open a video; clips that are not stored are an error.
         condense: at the last block, store what its exact form needs (see `Backbone.condense`) rather than the bare
             tokens, which only a tuning method that alters that block needs.
-        view: 0 takes the middle frame of each segment, as tests do; any other number is a draw of random frames
-            within the segments, for training.
+        resize: what is done to a frame before its square is cut out: "short" (short side to the backbone's size, CLIP's
+            own), "short-256" or "squash-256" (short side, or both, to 256/224 of it).
+        view: 0 takes the middle frame of each segment and the central square, as tests do; any other number is a draw
+            of what `augment` names, for training. See `kshot.views`.
+        augment: some of "time", "crop" and "flip".
         progress: how to show progress.
 
     Raises:
-        OptionError: an unknown cut or dtype, or frames < 1.
+        OptionError: an unknown cut, dtype, resize or augmentation, or frames < 1.
         DataError: no clip could be read.
         StoreError: the store cannot be written, or lacks a clip with `stored_only`.
     """
@@ -156,7 +162,10 @@ def extract(
     data, backbone = _load(data, backbone, device, precision)
     number = cut_number(backbone, cut)
     count = _processes(workers, timeout)
-    target, digests = _target(data, backbone, number, store, frames, dtype, stored_only, check, condense, view)
+    augment = views.parse(augment) if view else ()
+    target, digests = _target(
+        data, backbone, number, store, frames, dtype, stored_only, check, condense, resize, view, augment
+    )
     todo = _todo(digests, target)
     unreadable: dict[str, str] = {}
     if todo and stored_only:
@@ -166,9 +175,10 @@ def extract(
             f"backbone"
         )
     if todo:
-        jobs = [_job(data.paths[i], frames, backbone.size, view, digests[i]) for i in todo]
+        jobs = [_job(data.paths[i], frames, backbone.size, resize, view, augment, digests[i]) for i in todo]
         per_batch = max(1, FRAMES_PER_BATCH // frames)
-        with target.writing() as writer, progress(f"extracting {data.name}", len(todo), "clips") as step:
+        title = f"extracting {data.name}" + (f", view {view}" if view else "")
+        with target.writing() as writer, progress(title, len(todo), "clips") as step:
             batch: list[tuple[str, Array]] = []
             for position, result in decode(jobs, min(count, len(jobs)), timeout):
                 clip = todo[position]
@@ -200,6 +210,43 @@ def extract(
     )
 
 
+def extract_views(
+    first: Activations,
+    backbone: Backbone,
+    count: int,
+    augment: str | Sequence[str] = "time",
+    no_flip: Collection[str] = (),
+    **options: Any,
+) -> Activations:
+    """`first`, which holds view 0, with views 1 to count - 1 of its clips, for `Activations.gather` at a visit.
+
+    Args:
+        no_flip: classes whose clips are never mirrored. Their views have a key of their own.
+        options: further arguments of `extract`, those that `first` was extracted with.
+
+    Raises:
+        DataError: a clip that could be read cannot be read in another view.
+    """
+    assert first.store is not None and first.cut is not None
+    names = views.parse(augment)
+    still = np.isin(np.array(first.data.classes), sorted(no_flip))[first.data.labels] & ("flip" in names)
+    parts = ((names, np.flatnonzero(~still)), (tuple(n for n in names if n != "flip"), np.flatnonzero(still)))
+    stores, seen = [first.store], np.zeros((len(first.data), count), np.int64)
+    for view in range(1, count):
+        for kinds, clips in parts:
+            if not kinds or not len(clips):
+                continue  # nothing to draw: the clip's views are all view 0
+            made = extract(first.data.subset(clips), backbone, first.cut, view=view, augment=kinds, **options)
+            if made.unreadable or made.store is None:
+                raise DataError(
+                    f"{next(iter(made.unreadable.values()))}: it could be read in view 0, but not in view {view}; "
+                    f"extract again, or mend the clip"
+                )
+            seen[clips, view] = len(stores)
+            stores.append(made.store)
+    return replace(first, views=tuple(stores), seen=seen)
+
+
 def estimate(
     data: str | Path | Dataset,
     backbone: str | Path | Backbone = "kshot-tiny",
@@ -210,6 +257,7 @@ def estimate(
     device: str = "cpu",
     precision: str = "float32",
     workers: int | None = None,
+    resize: str = "short",
 ) -> dict[str, Any]:
     """What `extract` would cost, measured on a few clips; writes nothing but the digests of the clips.
 
@@ -220,10 +268,10 @@ def estimate(
     data, backbone = _load(data, backbone, device, precision)
     number = cut_number(backbone, cut)
     count = _processes(workers)
-    target, digests = _target(data, backbone, number, store, frames, dtype, False, False, True)
+    target, digests = _target(data, backbone, number, store, frames, dtype, False, False, True, resize)
     todo = _todo(digests, target)
     sample = todo[:: max(1, len(todo) // SAMPLE)][:SAMPLE] or [0]
-    jobs = [Job(data.paths[i], frames, size=backbone.size) for i in (sample[0], *sample)]
+    jobs = [_job(data.paths[i], frames, backbone.size, resize) for i in (sample[0], *sample)]
     decoded = decode(jobs, workers=1)
     next(decoded)  # the first one also starts the process
     begin = time.monotonic()
@@ -339,16 +387,18 @@ def _target(
     stored_only: bool,
     check: bool,
     condense: bool,
+    resize: str = "short",
     view: int = 0,
+    augment: tuple[str, ...] = (),
 ) -> tuple[Store, list[str]]:
     if dtype not in DTYPES:
         raise OptionError(f"dtype '{dtype}' is not known: expected one of {', '.join(DTYPES)}")
     if frames < 1:
         raise OptionError(f"frames must be at least 1, found {frames}")
     root = Path(store) if store is not None else home() / "store"
-    sampling = "middle" if view == 0 else "random"
+    sampling = "random" if "time" in augment else "middle"
     name: dict[str, Any] = {"cut": cut, "frames": frames, "sampling": sampling, "size": backbone.size, "view": view}
-    name |= {"format": 1, "preprocessing": PREPROCESSING}
+    name |= {"format": 1, "preprocessing": views.describe(resize, augment)}
     if cut > 0:  # frames are the same for every backbone of that size
         name |= {"backbone": backbone.fingerprint, "dtype": dtype, "precision": backbone.precision}
     if cut == backbone.depth:
@@ -357,11 +407,19 @@ def _target(
     return target, Digests(root / "digests.jsonl").of(data.paths, remembered=stored_only)
 
 
-def _job(path: Path, frames: int, size: int, view: int, digest: str) -> Job:
-    """Decoding of a clip; the random frames of a view depend on the view and the clip's bytes alone."""
-    if view == 0:
-        return Job(path, frames, size=size)
-    return Job(path, frames, mode="random", seed=(view, int(digest[:15] or "0", 16)), size=size)
+def _job(
+    path: Path,
+    frames: int,
+    size: int,
+    resize: str,
+    view: int = 0,
+    augment: tuple[str, ...] = (),
+    digest: str = "",
+) -> Job:
+    """Decoding of a clip; what is drawn for a view depends on the view and the clip's bytes alone."""
+    number = int(digest[:15] or "0", 16)
+    mode = "random" if "time" in augment else "middle"
+    return Job(path, frames, mode, (view, number), size, views.framing(resize, augment, view, number))
 
 
 def _todo(digests: list[str], target: Store) -> list[int]:

@@ -42,6 +42,11 @@ class Run:
         return int(self.config["frames"])
 
     @property
+    def resize(self) -> str:
+        """What was done to its frames before the crop."""
+        return str(self.config.get("resize", "short"))
+
+    @property
     def seen(self) -> set[str]:
         """Classes that training or selection looked at."""
         return {*self.config["base_classes"], *self.config["val_classes"]}

@@ -18,7 +18,7 @@ from kshot.datasets import Dataset
 from kshot.episodes import Sampler
 from kshot.errors import CheckpointError, DataError, OptionError
 from kshot.evaluation import class_texts, machine, score
-from kshot.extraction import Activations, extract
+from kshot.extraction import Activations, extract, extract_views
 from kshot.fit import Fitted, Schedule, fit, seeded
 from kshot.learner import Learner
 from kshot.progress import Progress, quiet
@@ -28,6 +28,7 @@ from kshot.strategies.base import Strategy
 from kshot.strategies.direct import Direct
 from kshot.strategies.meta import Meta
 from kshot.tuning import options as options_of
+from kshot.views import framing, never_flipped, parse
 
 if TYPE_CHECKING:
     from kshot.backbone import Backbone
@@ -80,7 +81,10 @@ def train(
     select: str = "val",
     seed: int = 0,
     frames: int = 8,
+    resize: str = "short",
     views: int = 1,
+    augment: str | Sequence[str] = "time",
+    no_flip: Sequence[str] | None = None,
     prompts: Sequence[str] = PROMPTS,
     store: str | Path | None = None,
     stored_only: bool = False,
@@ -107,9 +111,11 @@ def train(
         val_episodes: episodes of a look at the val classes.
         select: which classes choose the best weights: "val", or "none" for the last ones. Never "test".
         seed: of batches and new weights.
-        views: frame choices stored for each base clip, one drawn at each visit: the middle frames and views - 1 draws
-            of random ones. Val and test always see the middle frames.
-        frames, prompts, store, stored_only, device, precision: as in `extract` and `evaluate`.
+        views: of each base clip that are stored, one drawn at each visit: the one that tests see and views - 1 draws
+            of what `augment` names. Val and test always see the first.
+        augment: some of "time" (random frames within the segments), "crop" and "flip".
+        no_flip: classes whose clips are never mirrored; by default those with left, right or clockwise in their name.
+        frames, resize, prompts, store, stored_only, device, precision: as in `extract` and `evaluate`.
         resume: go on with the run in `out`, whose settings must be the same; a finished one is left as it is.
         progress: how to show progress.
 
@@ -138,6 +144,8 @@ def train(
     )  # fmt: skip
     if views < 1:
         raise OptionError(f"views must be at least 1, found {views}")
+    drawn = parse(augment) if views > 1 else ()
+    framing(resize)  # refuses an unknown one before anything is loaded
     options = dict(tuning_options or {}) | ({} if layers is None else {"layers": layers})
     if "frames" in options_of(tuning):  # a method that numbers the frames of a clip
         options = {"frames": frames} | options
@@ -158,20 +166,12 @@ def train(
     if val is not None:
         Sampler(val.labels, val.classes, **val_shape)
 
-    def activations(part: Dataset, view: int = 0) -> Activations:
-        assert learner.cut is not None and learner.backbone is not None
-        return extract(
-            part,
-            spine,
-            learner.cut,
-            store=store,
-            frames=frames,
-            stored_only=stored_only,
-            condense=learner.backbone.image.exact,
-            view=view,
-            progress=progress,
-        )
-
+    still = never_flipped(base.classes, no_flip) if base is not None and "flip" in drawn else ()
+    assert learner.cut is not None and learner.backbone is not None
+    how: dict[str, Any] = {
+        "store": store, "frames": frames, "stored_only": stored_only, "condense": learner.backbone.image.exact,
+        "resize": resize, "progress": progress,
+    }  # fmt: skip
     config: dict[str, Any] = {
         "format": runs.FORMAT,
         "version": kshot.__version__,
@@ -181,7 +181,10 @@ def train(
         "head": {"name": learner.head.name, "options": learner.head_options},
         "schedule": asdict(plan),
         "frames": frames,
+        "resize": resize,
         "views": views,
+        "augment": list(drawn),
+        "no_flip": list(still),
         "prompts": list(prompts),
         "val_episodes": {**val_shape, "episodes": val_episodes, "seed": VAL_SEED},
         "select": select if val is not None else "none",
@@ -191,10 +194,10 @@ def train(
     }
     if resume and (done := _finished(folder, config)):
         return replace(done, seconds=time.monotonic() - started)
-    base_part = activations(base) if base is not None else None
-    if base_part is not None and base is not None and views > 1:
-        base_part = base_part.with_views([activations(base, view) for view in range(1, views)])
-    val_part = activations(val) if val is not None else None
+    base_part = extract(base, spine, learner.cut, **how) if base is not None else None
+    if base_part is not None and views > 1:
+        base_part = extract_views(base_part, spine, views, drawn, still, **how)
+    val_part = extract(val, spine, learner.cut, **how) if val is not None else None
 
     with disk(folder):
         folder.mkdir(parents=True, exist_ok=True)

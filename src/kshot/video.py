@@ -51,6 +51,30 @@ Pick = Callable[[int], np.ndarray]  # the number of frames -> the indices wanted
 
 
 @dataclass(frozen=True)
+class Framing:
+    """How a frame becomes the square that a backbone sees; the same for every frame of a clip.
+
+    Attributes:
+        squash: resize both sides to one length, whatever the frame's shape; otherwise the short side alone.
+        margin: that length over the side of the square that is cut out.
+        place: (x, y) in [0, 1) of the square among the places it could take; None for the centre.
+        flip: mirror left and right.
+    """
+
+    squash: bool = False
+    margin: float = 1.0
+    place: tuple[float, float] | None = None
+    flip: bool = False
+
+
+FRAMINGS = {  # the field resizes to 256 and crops 224; other backbones keep that ratio
+    "short": Framing(),
+    "short-256": Framing(margin=256 / 224),
+    "squash-256": Framing(squash=True, margin=256 / 224),
+}
+
+
+@dataclass(frozen=True)
 class Scan:
     """What is known of a clip before any frame is decoded.
 
@@ -117,16 +141,17 @@ def read(
     mode: str = "middle",
     rng: np.random.Generator | None = None,
     size: int | None = None,
+    framing: Framing = FRAMINGS["short"],
 ) -> np.ndarray:
     """Choose and decode `frames` frames of a clip: uint8 RGB (frames, height, width, 3), upright.
 
-    With `size`, every frame is preprocessed as soon as it is decoded: (frames, size, size, 3).
+    With `size`, every frame is preprocessed as soon as it is decoded, see `preprocess`: (frames, size, size, 3).
 
     Raises:
         VideoError: the clip cannot be read, with the reason.
     """
     places = _places(frames, mode, rng)
-    return _collect(path, lambda count: _segments(count, places), size)
+    return _collect(path, lambda count: _segments(count, places), size, framing)
 
 
 def frames_at(path: str | os.PathLike[str], indices: Sequence[int] | np.ndarray, size: int | None = None) -> np.ndarray:
@@ -167,28 +192,39 @@ def iterate(path: str | os.PathLike[str], step: int = 1, size: int | None = None
             raise VideoError(clip.failure or "no frame could be decoded")
 
 
-def preprocess(frames: np.ndarray, size: int) -> np.ndarray:
-    """CLIP's view of a frame: short side to `size` (bicubic, antialiased), centre crop. uint8 in, uint8 out.
+def preprocess(frames: np.ndarray, size: int, framing: Framing = FRAMINGS["short"]) -> np.ndarray:
+    """A square of each frame, (T, H, W, 3) -> (T, size, size, 3), uint8 in and out, resized by PIL's bicubic filter.
 
-    (T, H, W, 3) -> (T, size, size, 3). Bit for bit what the PIL image processor of CLIP in transformers does
-    before it rescales and normalises. PIL resizes a wide image along x, rounds to 8 bits, then along y: the columns
-    outside the crop can be dropped between the two passes without changing a bit.
+    By default CLIP's own: short side to `size`, centre crop, bit for bit what the PIL image processor of CLIP in
+    transformers does before it rescales and normalises. PIL resizes a wide image along x, rounds to 8 bits, then along
+    y: the columns outside the crop can be dropped between the two passes without changing a bit.
     """
     height, width = frames.shape[1:3]
-    short, long = min(height, width), int(size * max(height, width) / min(height, width))
-    if size * long > MAX_PIXELS:
+    side = round(size * framing.margin)
+    long = side if framing.squash else int(side * max(height, width) / min(height, width))
+    if side * long > MAX_PIXELS:
         raise VideoError(f"a frame of {width}x{height} is too narrow to be cropped to a square")
-    new_width, new_height = (size, long) if width == short else (long, size)
-    left, top = (new_width - size) // 2, (new_height - size) // 2
+    new_width, new_height = (side, long) if width <= height else (long, side)
+    left, top = _corner(new_width - size, new_height - size, framing.place)
     out = np.empty((len(frames), size, size, 3), dtype=np.uint8)
     for row, frame in zip(out, frames, strict=True):
         image = Image.fromarray(frame)
         if width > height:
             image = image.resize((new_width, height), Image.Resampling.BICUBIC)
-            image = image.crop((left, 0, left + size, height))
-        image = image.resize((size, new_height), Image.Resampling.BICUBIC)
-        row[:] = np.asarray(image)[top : top + size]
+            image = image.crop((left, 0, left + size, height)).resize((size, new_height), Image.Resampling.BICUBIC)
+        else:
+            image = image.resize((new_width, new_height), Image.Resampling.BICUBIC)
+            image = image.crop((left, 0, left + size, new_height))
+        square = np.asarray(image)[top : top + size]
+        row[:] = square[:, ::-1] if framing.flip else square
     return out
+
+
+def _corner(right: int, down: int, place: tuple[float, float] | None) -> tuple[int, int]:
+    """Left and top of a square that may lie anywhere from (0, 0) to (right, down)."""
+    if place is None:
+        return right // 2, down // 2
+    return int(place[0] * (right + 1)), int(place[1] * (down + 1))
 
 
 def _places(frames: int, mode: str, rng: np.random.Generator | None) -> np.ndarray:
@@ -212,14 +248,16 @@ def _segments(count: int, places: np.ndarray) -> np.ndarray:
     return indices.clip(max=count - 1)
 
 
-def _collect(path: str | os.PathLike[str], pick: Pick, size: int | None) -> np.ndarray:
+def _collect(
+    path: str | os.PathLike[str], pick: Pick, size: int | None, framing: Framing = FRAMINGS["short"]
+) -> np.ndarray:
     """Decode the picked frames of a clip, as it is or preprocessed."""
     with _told(path), closing(_open(path)) as clip:
         indices, found = clip.frames(pick)
         images: dict[int, np.ndarray] = {}
         for index in sorted(found):
             image = clip.image(found.pop(index))
-            images[index] = image if size is None else preprocess(image[None], size)[0]
+            images[index] = image if size is None else preprocess(image[None], size, framing)[0]
         return np.stack([images[index] for index in indices.tolist()])
 
 

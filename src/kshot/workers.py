@@ -44,6 +44,7 @@ class Job:
         mode: "middle" or "random", see `video.choose`.
         seed: of the random choice; any tuple of whole numbers, such as (seed, epoch, clip).
         size: side of the preprocessed square frames; None for frames as they are.
+        framing: how they are made square, see `video.preprocess`.
     """
 
     path: str | os.PathLike[str]
@@ -51,6 +52,7 @@ class Job:
     mode: str = "middle"
     seed: tuple[int, ...] = (0,)
     size: int | None = None
+    framing: video.Framing = video.FRAMINGS["short"]
 
     def __post_init__(self) -> None:
         if self.mode not in ("middle", "random"):
@@ -61,7 +63,8 @@ class Job:
     def run(self) -> np.ndarray | VideoError:
         """Decode the clip here and now: uint8 (frames, height, width, 3), or why it cannot be read."""
         try:
-            return video.read(self.path, self.frames, self.mode, np.random.default_rng(self.seed), self.size)
+            rng = np.random.default_rng(self.seed)
+            return video.read(self.path, self.frames, self.mode, rng, self.size, self.framing)
         except VideoError as error:
             return error
 
@@ -139,7 +142,8 @@ class _Child:
         process = self.process or self._start()
         deadline = time.monotonic() + self.timeout
         try:
-            _write(process.stdin, pickle.dumps((os.fspath(job.path), job.frames, job.mode, job.seed, job.size)))
+            asked = (os.fspath(job.path), job.frames, job.mode, job.seed, job.size, job.framing)
+            _write(process.stdin, pickle.dumps(asked))
             return _receive(process.stdout, deadline)
         except TimeoutError:
             self.end()
@@ -250,10 +254,10 @@ def _serve(timeout: float) -> None:
     answers.write(b"+")
     answers.flush()
     while header := jobs.read(_LENGTH.size):
-        path, frames, mode, seed, size = pickle.loads(jobs.read(_LENGTH.unpack(header)[0]))
+        path, *asked = pickle.loads(jobs.read(_LENGTH.unpack(header)[0]))
         signal.alarm(int(min(timeout, 1e6)) + 2)  # the kernel ends a decoder that hangs after the parent is gone
         try:
-            result = Job(path, frames, mode, seed, size).run()
+            result = Job(path, *asked).run()
         except Exception as error:  # a fault of ours must cost one clip, too
             result = VideoError(f"{path}: {type(error).__name__}: {error}")
         signal.alarm(0)

@@ -19,6 +19,7 @@ BACKBONE = Annotated[str, typer.Option(help="kshot-tiny, a folder in transformer
 STORE = Annotated[Path | None, typer.Option(help="folder of stored activations; $KSHOT_HOME/store by default")]
 STORED_ONLY = Annotated[bool, typer.Option("--stored-only", help="never open a video")]
 FRAMES = Annotated[int, typer.Option(help="frames a clip")]
+RESIZE = Annotated[str, typer.Option(help="before the crop: short, short-256 or squash-256; see docs/data.md")]
 DEVICE = Annotated[str, typer.Option(help="cpu, cuda, cuda:N or auto")]
 PRECISION = Annotated[str, typer.Option(help="float32, bfloat16 or float16")]
 SEED = Annotated[int, typer.Option(help="names the draws; the same seed, the same table", min=0, max=2**63 - 1)]

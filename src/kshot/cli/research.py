@@ -19,6 +19,7 @@ from kshot.cli.common import (
     PRECISION,
     PROMPT,
     QUERY,
+    RESIZE,
     SEED,
     SHOT,
     STORE,
@@ -40,6 +41,7 @@ def extract(
     cut: Annotated[str, typer.Option(help="last, frames, embedding or a block's number")] = "last",
     store: STORE = None,
     frames: FRAMES = 8,
+    resize: RESIZE = "short",
     dtype: Annotated[str, typer.Option(help="float16 or float32, as stored")] = "float16",
     device: DEVICE = "cpu",
     precision: PRECISION = "float32",
@@ -56,7 +58,7 @@ def extract(
     from kshot import extraction
 
     shared: dict[str, Any] = {"cut": cut, "store": store, "frames": frames, "dtype": dtype}
-    shared |= {"device": device, "precision": precision, "workers": workers}
+    shared |= {"device": device, "precision": precision, "workers": workers, "resize": resize}
     if dry_run:
         show(extraction.estimate(data, backbone, **shared), as_json, _tell_estimate)
         return
@@ -96,7 +98,13 @@ def train(
     select: Annotated[str, typer.Option(help="classes that choose the best weights: val, or none")] = "val",
     seed: SEED = 0,
     frames: FRAMES = 8,
-    views: Annotated[int, typer.Option(help="frame choices a base clip, one drawn a visit")] = 1,
+    resize: RESIZE = "short",
+    views: Annotated[int, typer.Option(help="stored views of a base clip, one drawn a visit")] = 1,
+    augment: Annotated[str, typer.Option(help="what views change: some of time,crop,flip")] = "time",
+    no_flip: Annotated[
+        list[str] | None,
+        typer.Option(help="a class never mirrored, or none; else those with left, right or clockwise in their name"),
+    ] = None,
     prompt: PROMPT = None,
     store: STORE = None,
     stored_only: STORED_ONLY = False,
@@ -112,13 +120,16 @@ def train(
     from kshot.training import train as run
 
     chosen: dict[str, Any] = {"prompts": prompt} if prompt else {}
+    if no_flip:
+        chosen["no_flip"] = [] if no_flip == ["none"] else no_flip
     trained = run(
         data, out, strategy, tuning, layers, backbone, head, way, shot, query,
         pairs(strategy_option), pairs(tuning_option), pairs(head_option),
         steps=steps, lr=lr, optimizer=optimizer, schedule=schedule, weight_decay=weight_decay, warmup=warmup,
         accumulate=accumulate, clip=clip, val_every=val_every, val_episodes=val_episodes, patience=patience,
-        select=select, seed=seed, frames=frames, views=views, store=store, stored_only=stored_only, device=device,
-        precision=precision, resume=resume, progress=chosen_progress(as_json), **chosen,
+        select=select, seed=seed, frames=frames, resize=resize, views=views, augment=augment, store=store,
+        stored_only=stored_only, device=device, precision=precision, resume=resume,
+        progress=chosen_progress(as_json), **chosen,
     )  # fmt: skip
     show(trained.report(), as_json, _tell_training)
 
@@ -141,6 +152,7 @@ def evaluate(
     center: Annotated[bool, typer.Option("--center", help="subtract the mean of the clips evaluated")] = False,
     prompt: PROMPT = None,
     frames: Annotated[int | None, typer.Option(help="frames a clip; 8, or as the run was trained")] = None,
+    resize: Annotated[str | None, typer.Option(help="as in extract; as the run was trained by default")] = None,
     store: STORE = None,
     stored_only: STORED_ONLY = False,
     device: DEVICE = "cpu",
@@ -157,7 +169,7 @@ def evaluate(
     chosen: dict[str, Any] = {"prompts": prompt} if prompt else {}
     result = run(
         data, backbone, adapted, features, head, pairs(head_option), way, shot, query, episodes, seed, split,
-        shared_group, center, frames=frames, store=store, stored_only=stored_only, device=device,
+        shared_group, center, frames=frames, resize=resize, store=store, stored_only=stored_only, device=device,
         precision=precision, out=out, progress=chosen_progress(as_json), **chosen,
     )  # fmt: skip
     show(result.summary(), as_json, _tell_result)

@@ -67,7 +67,7 @@ class Finetune(Strategy):
             classes = np.resize(drawn, self.batch)
             clips = [rng.choice(members[c]) for c in classes]
             weights = extra["classifier"] if extra else text()
-            logits = class_logits(learner.embed(base.gather(clips, visit=index)), weights, self.scale)
+            logits = class_logits(learner.embed(base.gather(clips, visit=(seed, index))), weights, self.scale)
             return cross_entropy(logits, torch.from_numpy(classes).to(logits.device))
 
         return Objective(loss, extra, {"classifier": self.classifier_rate})

@@ -55,7 +55,7 @@ class Meta(Strategy):
         def loss(index: int) -> Tensor:
             episode = sampler.draw([index])
             support, query = episode.support[0], episode.query[0]
-            embeddings = learner.embed(base.gather([*support, *query], visit=index), len(support))
+            embeddings = learner.embed(base.gather([*support, *query], visit=(seed, index)), len(support))
             device = embeddings.device
             near, far = embeddings[: len(support)], embeddings[len(support) :]
             total = embeddings.new_zeros(())
