@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import kshot
-from kshot import datasets, runs
+from kshot import cost, datasets, runs
 from kshot.backbone import PROMPTS
 from kshot.datasets import SPLITS, Dataset
 from kshot.episodes import Episodes, Sampler
@@ -45,6 +47,9 @@ class Result:
     accuracy: mean over episodes, percent. ci95: half-width of its 95 % interval, 1.96 * std / sqrt(episodes);
     it covers the draw of episodes only, and is NaN for a single one. per_class: class -> percent of its queries that
     were right, for the classes that were drawn. confusion: class -> class answered -> percent.
+    seconds: in all. cost: what it took (see `kshot.cost`): multiply_adds_per_clip, stored_bytes, peak_memory,
+    extraction_seconds, evaluation_seconds, device, precision, and for a strategy that learns inside episodes
+    multiply_adds_per_step and seconds_per_step.
     episode_accuracy: (episodes,) percent of each, for comparisons in pairs; written to files, not to stdout.
     """
 
@@ -68,17 +73,19 @@ class Result:
     version: str
     options: dict[str, Any] = field(default_factory=dict)
     unreadable: dict[str, str] = field(default_factory=dict)
+    cost: dict[str, Any] = field(default_factory=dict)
     episode_accuracy: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
 
     def summary(self) -> dict[str, Any]:
-        """Everything but the single episodes, ready for JSON."""
+        """Everything but costs and single episodes, ready for JSON: the same seed gives the same, but for seconds."""
         values = asdict(self)
-        del values["episode_accuracy"]
+        del values["episode_accuracy"], values["cost"]
         return values | {"ci95": None if math.isnan(self.ci95) else self.ci95}
 
     def save(self, path: str | Path) -> None:
         """Writes the whole result as JSON, episodes included."""
         values = self.summary() | {
+            "cost": self.cost,
             "episode_accuracy": np.round(self.episode_accuracy, 4).tolist(),
             "machine": machine(),
         }
@@ -116,13 +123,30 @@ def machine() -> dict[str, str]:
     import torch
     import transformers
 
-    return {
+    found = {
         "python": platform.python_version(),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
-        "processor": platform.machine(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "cores": str(os.cpu_count() or 1),
         "threads": str(torch.get_num_threads()),
     }
+    with suppress(ValueError, OSError, AttributeError):  # not on every system
+        found["memory"] = f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 1e9:.1f} GB"
+    if torch.cuda.is_available():
+        found["gpu"] = ", ".join(torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count()))
+    return found
+
+
+def _processor() -> str:
+    """The processor's model where Linux tells it, else what Python knows."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name" and value.strip():
+                return value.strip()
+    return platform.processor() or platform.machine()
 
 
 def evaluate(
@@ -174,7 +198,7 @@ def evaluate(
     Raises:
         KshotError: whatever cannot be done as asked; nothing is written then.
     """
-    started = time.monotonic()
+    started, peak = time.monotonic(), cost.Peak()
     if (data is None) == (features is None):
         raise OptionError("expected either data or features, found " + ("neither" if data is None else "both"))
     if episodes < 1:
@@ -242,10 +266,34 @@ def evaluate(
     result.options |= sight
     if run is not None:
         result.options |= {"adapted": str(adapted), "tuning": run.config["tuning"], "weights": run.digest}
+    result.cost = _cost(learner, activations, strategy, result, peak)
     result.seconds = round(time.monotonic() - started, 3)
     if out is not None:
         result.save(out)
     return result
+
+
+def _cost(
+    learner: Learner, activations: Activations, strategy: Strategy | None, result: Result, peak: cost.Peak
+) -> dict[str, Any]:
+    """What `Result.cost` holds; to be asked for at the end, since counting takes memory and time too."""
+    backbone = learner.backbone
+    found: dict[str, Any] = {
+        "stored_bytes": cost.stored_bytes(activations),
+        "peak_memory": peak.read(backbone.device if backbone is not None else "cpu"),
+        "extraction_seconds": round(activations.seconds, 3),
+        "evaluation_seconds": result.seconds,
+        "device": str(backbone.device) if backbone is not None else "cpu",
+        "precision": backbone.precision if backbone is not None else "float32",
+    }
+    if backbone is not None:
+        found["multiply_adds_per_clip"] = cost.of_clip(backbone, activations.gather([0]).shape[1])
+    if strategy is not None and strategy.learns_from == "support":
+        data, shape = activations.data, (result.way, result.shot, result.query, result.seed)
+        episode = Sampler(data.labels, data.classes, *shape).draw([0])
+        support, query = activations.gather(episode.support[0]), activations.gather(episode.query[0])
+        found |= cost.of_episode(strategy, learner, support, episode.support_labels[0], query, result.way)
+    return found
 
 
 def score(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import signal
+import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -81,13 +82,17 @@ class Schedule:
 
 @dataclass
 class Fitted:
-    """What a fit came to: the step and val accuracy (percent, None without val classes) of the weights kept."""
+    """What a fit came to: the step and val accuracy (percent, None without val classes) of the weights kept.
+
+    seconds: in total, looks at the val classes included. step_seconds: median of the steps alone, None without any.
+    """
 
     best_step: int = 0
     best_val: float | None = None
     steps: int = 0
     seconds: float = 0.0
     history: list[dict[str, Any]] = field(default_factory=list)
+    step_seconds: float | None = None
 
 
 def fit(
@@ -186,13 +191,15 @@ class _Loop:
     def run(self, resume: bool, progress: Progress) -> Fitted:
         step = self._resume() if resume else 0
         schedule, begin, saved = self.schedule, time.monotonic() - self.fitted.seconds, time.monotonic()
-        smooth = 0.0
+        smooth, durations = 0.0, []
         with progress("training", schedule.steps, "steps") as show, held_back() as stopped:
             show(step)
             if step == 0:
                 self._look(0)
             while step < schedule.steps and not (schedule.patience and self.stale >= schedule.patience):
+                start = time.perf_counter()
                 value = self._step(step)
+                durations.append(time.perf_counter() - start)
                 step += 1
                 smooth = value if smooth == 0.0 else 0.95 * smooth + 0.05 * value
                 line: dict[str, Any] = {"step": step, "loss": value}
@@ -202,6 +209,7 @@ class _Loop:
                 self.fitted.seconds = time.monotonic() - begin
                 self._log(line | {"seconds": round(self.fitted.seconds, 3)})
                 if due or stopped() or time.monotonic() - saved > CHECKPOINT_SECONDS:
+                    self.fitted.step_seconds = statistics.median(durations)
                     self._checkpoint(step)
                     saved = time.monotonic()
                 best = self.fitted.best_val
@@ -288,6 +296,7 @@ class _Loop:
             "seconds": self.fitted.seconds,
             "stale": self.stale,
             "history": self.fitted.history,
+            "step_seconds": self.fitted.step_seconds,
         }
         save(self.folder / "checkpoint.safetensors", tensors, {"fit": json.dumps(about)})
 
@@ -315,7 +324,9 @@ class _Loop:
         if about["best_val"] is not None:
             best, _ = load(self.folder / "weights.safetensors")
             self.best = {name: best[name].to(weight.device) for name, weight in self.weights.items()}
-        self.fitted = Fitted(about["best_step"], about["best_val"], 0, about["seconds"], about["history"])
+        self.fitted = Fitted(
+            about["best_step"], about["best_val"], 0, about["seconds"], about["history"], about.get("step_seconds")
+        )
         self.stale = about["stale"]
         self._forget_after(about["step"])
         return int(about["step"])

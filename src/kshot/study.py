@@ -29,7 +29,7 @@ import numpy as np
 
 import kshot
 from kshot import backbone as backbones
-from kshot import datasets, runs
+from kshot import cost, datasets, runs
 from kshot.backbone import PROMPTS, Backbone
 from kshot.datasets import Dataset
 from kshot.errors import DataError, KshotError, OptionError, unknown
@@ -227,7 +227,8 @@ def summarise(folder: Path, rows: list[dict[str, Any]], baseline: str) -> list[d
     """One line for each data, backbone, row and shot, over its seeds.
 
     accuracy, ci95: mean of the seeds and its interval over all their episodes. difference, difference_ci95: to the
-    baseline on the same episodes. agree: seeds whose difference has the sign of the mean. Costs are means.
+    baseline on the same episodes. agree: seeds whose difference has the sign of the mean. Costs (`kshot.cost.COLUMNS`,
+    extraction_seconds) are means, None where a row of an older version does not tell; device and precision are there.
     """
     lines = []
     keys = dict.fromkeys((r["data"], r["backbone"], r["name"]) for r in rows)
@@ -238,15 +239,22 @@ def summarise(folder: Path, rows: list[dict[str, Any]], baseline: str) -> list[d
             base = [r for r in rows if (r["data"], r["backbone"], r["name"]) == (data, spine, baseline)]
             line = {"data": data, "backbone": spine, "name": name, "shot": int(shot), "seeds": len(good)}
             line |= _over_seeds(folder, good, base, shot)
-            line |= {
-                cost: float(np.mean([r[cost] for r in good]))
-                for cost in ("trained_parameters", "training_seconds", "evaluation_seconds")
-            }
+            line |= _mean_costs(good, shot)
             line |= {k: good[0][k] for k in ("strategy", "tuning", "layers", "head")}
             lines.append(line | {"chosen": ", ".join(f"{k} {v}" for k, v in (good[0].get("chosen") or {}).items())})
         if not good:
             lines.append({"data": data, "backbone": spine, "name": name, "error": mine[0]["error"]})
     return lines
+
+
+def _mean_costs(rows: list[dict[str, Any]], shot: str) -> dict[str, Any]:
+    """The costs of a row at a shot, over its seeds."""
+    every = [row | row.get("costs", {}).get(shot, {}) for row in rows]
+    line: dict[str, Any] = {}
+    for key in (*cost.COLUMNS, "extraction_seconds"):
+        values = [one.get(key) for one in every]
+        line[key] = None if None in values else float(np.mean(values))
+    return line | {key: every[0].get(key) for key in ("device", "precision")}
 
 
 def _over_seeds(folder: Path, rows: list[dict[str, Any]], base: list[dict[str, Any]], shot: str) -> dict[str, Any]:
@@ -289,8 +297,9 @@ def as_markdown(report: dict[str, Any]) -> str:
         lines = [line for line in report["summary"] if (line["data"], line["backbone"]) == (data, spine)]
         shots = sorted({line["shot"] for line in lines if "shot" in line})
         parts.append(f"\n## {data}, {spine}\n")
-        head = ["method", *(f"{s}-shot, % | difference" for s in shots), "trained weights", "training, s"]
-        parts.append(f"| {' | '.join(head)} |\n|{' --- |' * (3 + 2 * len(shots))}".replace("\n|", "\n|"))
+        head = ["method", *(f"{s}-shot, % | difference" for s in shots)]
+        parts.append(_ruled(head, 1 + 2 * len(shots)))
+        finished: list[dict[str, Any]] = []
         for name in dict.fromkeys(line["name"] for line in lines):
             own = {line.get("shot"): line for line in lines if line["name"] == name}
             if None in own:
@@ -302,13 +311,22 @@ def as_markdown(report: dict[str, Any]) -> str:
                 note = "" if line["episodes"] == settings["episodes"] else f" (first {line['episodes']:,} episodes)"
                 cells.append(f"{line['accuracy']:.1f} ± {line['ci95']:.1f}{note}")
                 cells.append(_difference(line, len(settings["seeds"])))
-            first = own[shots[0]]
-            cost = [f"{first['trained_parameters']:,.0f}", f"{first['training_seconds']:.1f}"]
-            parts.append(f"| {' | '.join([name, *cells, *cost])} |")
+            finished.append(own[shots[-1]])
+            parts.append(f"| {' | '.join([name, *cells])} |")
         if searched := {line["name"]: line["chosen"] for line in lines if line.get("chosen")}:
             told = "; ".join(f"{name}: {chosen}" for name, chosen in searched.items())
             parts.append(f"\nChosen on val with the first seed, out of {_told(settings['search'])}: {told}.")
+        keys = cost.present(finished)
+        if keys:
+            parts.append(f"\nCost, at {shots[-1]}-shot where it depends on the shots:\n")
+            parts.append(_ruled(["method", *(cost.COLUMNS[key][0] for key in keys)], 1 + len(keys)))
+            for line in finished:
+                parts.append(f"| {' | '.join([line['name'], *(cost.written(line, key) for key in keys)])} |")
     return "\n".join(parts) + "\n"
+
+
+def _ruled(head: list[str], columns: int) -> str:
+    return f"| {' | '.join(head)} |\n|{' --- |' * columns}"
 
 
 def _told(search: dict[str, list[Any]]) -> str:
@@ -350,8 +368,7 @@ def _run_row(
     """chosen: what a search with another seed found; None to search, if the study asks for it."""
     strategy = get_strategy(row.strategy, **row.strategy_options)
     learns = strategy.learns_from != "nothing"
-    record: dict[str, Any] = {"results": {}, "training_seconds": 0.0, "trained_parameters": 0}
-    seconds = 0.0
+    record: dict[str, Any] = {"results": {}, "costs": {}, "training_seconds": 0.0, "trained_parameters": 0}
     for shot in plan.shots:
         adapted = None
         if learns:
@@ -376,10 +393,11 @@ def _run_row(
         with disk(where):
             where.mkdir(parents=True, exist_ok=True)
             result.save(where / f"{shot}-shot.json")
-        seconds += result.seconds
+        record["costs"][str(shot)] = _costs(adapted.config["result"] if adapted else {}, result)
         short = result.summary()
         record["results"][str(shot)] = {k: short[k] for k in ("accuracy", "ci95", "episodes", "per_class", "confusion")}
         record |= {"head": result.head, "clips": result.clips, "fingerprint": result.fingerprint}
+    seconds = sum(one["evaluation_seconds"] for one in record["costs"].values())
     return record | {"evaluation_seconds": round(seconds, 3)}
 
 
@@ -437,6 +455,20 @@ def _search(
                       "seconds": result["training_seconds"]})  # fmt: skip
     best = max(tried, key=lambda one: float(one["val_accuracy"]))
     return {"chosen": best["arguments"], "seed": seed, "tried": tried}
+
+
+def _costs(trained: dict[str, Any], result: Result) -> dict[str, Any]:
+    """What a row cost at a shot: of its run's `result`, empty where nothing was trained, and of its evaluation."""
+    found: dict[str, Any] = dict.fromkeys((*cost.TRAINING, "extraction_seconds"), 0)
+    if trained:
+        found = {key: trained.get(key) for key in (*found, "stored_bytes", "peak_memory")}
+    both = found | result.cost
+    for key in ("stored_bytes", "peak_memory", "extraction_seconds"):
+        values = [part[key] for part in (found, result.cost) if key in part]
+        # Novel clips come on top of those trained on; any other split is among them, or they among it.
+        join = max if key == "peak_memory" or (key == "stored_bytes" and result.split != "test") else sum
+        both[key] = None if None in values else join(values)
+    return both
 
 
 def _claim(folder: Path, settings: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import kshot
-from kshot import datasets, runs
+from kshot import cost, datasets, runs
 from kshot.backbone import PROMPTS
 from kshot.datasets import Dataset
 from kshot.episodes import Sampler
@@ -24,7 +24,7 @@ from kshot.learner import Learner
 from kshot.progress import Progress, quiet
 from kshot.store import disk, write_atomic
 from kshot.strategies import get_strategy
-from kshot.strategies.base import Strategy
+from kshot.strategies.base import Objective, Strategy
 from kshot.strategies.direct import Direct
 from kshot.strategies.meta import Meta
 from kshot.tuning import options as options_of
@@ -124,7 +124,7 @@ def train(
     """
     from kshot import backbone as backbones
 
-    started = time.monotonic()
+    started, peak = time.monotonic(), cost.Peak()
     if select not in ("val", "none"):
         raise OptionError(
             f"the best weights are chosen on val classes only, found select='{select}': "
@@ -194,15 +194,18 @@ def train(
     }
     if resume and (done := _finished(folder, config)):
         return replace(done, seconds=time.monotonic() - started)
+    begin = time.monotonic()
     base_part = extract(base, spine, learner.cut, **how) if base is not None else None
     if base_part is not None and views > 1:
         base_part = extract_views(base_part, spine, views, drawn, still, **how)
     val_part = extract(val, spine, learner.cut, **how) if val is not None else None
+    extracting = time.monotonic() - begin
 
     with disk(folder):
         folder.mkdir(parents=True, exist_ok=True)
         _write_config(folder, config)
         chosen: dict[str, Any] = {}
+        objective: Objective | None = None
         if isinstance(method, Direct):
             fitted = _choose_steps(learner, method, val_part, val_shape, val_episodes, folder, progress)
             chosen = {"steps": fitted.best_step}
@@ -231,16 +234,28 @@ def train(
                 progress,
                 objective.extra,
             )
+        memory = peak.read(spine.device)
+        work = None
+        if objective is not None:
+            learning = {**learner.weights(), **objective.extra}
+            work = cost.of_step(objective, learning, fitted.steps * accumulate, accumulate)
         weights = folder / "weights.safetensors"
         trained = sum(w.numel() for w in learner.weights().values())
         digest = hashlib.sha256(weights.read_bytes()).hexdigest() if weights.exists() else ""
         unreadable = {**(base_part.unreadable if base_part else {}), **(val_part.unreadable if val_part else {})}
         config["result"] = {
             "trained_parameters": trained,
+            "stored_parameters": trained if weights.exists() else 0,
+            "multiply_adds_per_step": work,
+            "stored_bytes": sum(cost.stored_bytes(part) for part in (base_part, val_part) if part is not None),
+            "peak_memory": memory,
             "best_step": fitted.best_step,
             "steps": fitted.steps,
             "val_accuracy": fitted.best_val,
             "training_seconds": round(fitted.seconds, 3),
+            "seconds_per_step": fitted.step_seconds,
+            "extraction_seconds": round(extracting, 3),
+            "device": str(spine.device),
             "weights_sha256": digest,
             "chosen": chosen,
             "unreadable": unreadable,

@@ -25,7 +25,7 @@ def settings(plan: Study) -> dict[str, Any]:
 def test_printed_settings_are_a_study_file_that_reads_back_the_same(tmp_path: Path) -> None:
     nasty = Row(
         'a "name" \\ with [odd] = signs, ünd 漢字\n', "meta", "partial", "block", "prototype",
-        {"loss": "ce"}, {"tower": "both"}, {"a b": [1, 2.5]}, {"lr": 1e-5}, 7, 0,
+        {"loss": "ce"}, {"tower": "both"}, {"a b": [1, 2.5]}, {"lr": 1e-5}, {"lr": [1e-5, 1e-3]}, 7, 0,
     )  # fmt: skip
     for plan in (study.read("quick"), replace(study.read("quick"), rows=(nasty,), baseline=nasty.name, center=True)):
         path = tmp_path / "study.toml"

@@ -289,6 +289,8 @@ def _tell_study(values: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from kshot import cost
+
     settings, console = values["settings"], Console(width=None if sys.stdout.isatty() else 140)
     for data, backbone in dict.fromkeys((line["data"], line["backbone"]) for line in values["summary"]):
         lines = [line for line in values["summary"] if (line["data"], line["backbone"]) == (data, backbone)]
@@ -298,8 +300,7 @@ def _tell_study(values: dict[str, Any]) -> None:
         for shot in shots:
             table.add_column(f"{shot}-shot", justify="right")
             table.add_column(f"to {settings['baseline'] or '-'}", justify="right")
-        table.add_column("trained weights", justify="right")
-        table.add_column("training", justify="right")
+        finished: list[dict[str, Any]] = []
         for name in dict.fromkeys(line["name"] for line in lines):
             own = {line.get("shot"): line for line in lines if line["name"] == name}
             if None in own:
@@ -312,14 +313,21 @@ def _tell_study(values: dict[str, Any]) -> None:
                 cells.append(f"{line['accuracy']:.1f} ± {line['ci95']:.1f}{fewer}")
                 paired = f"{line['difference']:+.1f} ± {line['difference_ci95']:.1f}" if "difference" in line else ""
                 cells.append(paired)
-            first = own[shots[0]]
-            cost = [f"{first['trained_parameters']:,.0f}", f"{first['training_seconds']:.1f} s"]
-            table.add_row(name, *cells, *cost)
+            finished.append(own[shots[-1]])
+            table.add_row(name, *cells)
         console.print(table)
         fewer_rows = {f"{line['name']}: first {line['episodes']:,} episodes" for line in lines if "episodes" in line
                       and line["episodes"] != settings["episodes"]}  # fmt: skip
         for note in sorted(fewer_rows):
             typer.echo(f"* {note}")
+        if keys := cost.present(finished):
+            costs = Table(title=f"cost, at {shots[-1]}-shot where it depends on the shots", title_justify="left")
+            costs.add_column("method", min_width=28)
+            for key in keys:
+                costs.add_column(cost.COLUMNS[key][0], justify="right")
+            for line in finished:
+                costs.add_row(line["name"], *(cost.written(line, key) for key in keys))
+            console.print(costs)
 
 
 def _tell_demo(values: dict[str, Any]) -> None:

@@ -15,11 +15,15 @@ if TYPE_CHECKING:
 
 @dataclass
 class Objective:
-    """A loss over numbered batches, with the weights it needs beside the learner's (a classifier, say)."""
+    """A loss over numbered batches, with the weights it needs beside the learner's (a classifier, say).
+
+    rates: name -> factor on the learning rate. starts: the batches with which stages of another kind begin.
+    """
 
     loss: Callable[[int], Tensor]
     extra: Mapping[str, Tensor] = field(default_factory=dict)
     rates: Mapping[str, float] = field(default_factory=dict)
+    starts: tuple[int, ...] = (0,)
 
 
 @dataclass(frozen=True)

@@ -51,4 +51,4 @@ class FinetuneMeta(Meta):
         def loss(index: int) -> Tensor:
             return classes.loss(index) if index < self.first else episodes.loss(index)
 
-        return Objective(loss, classes.extra, classes.rates)
+        return Objective(loss, classes.extra, classes.rates, (0, self.first))
