@@ -111,7 +111,8 @@ class Tower(nn.Module):
     """A transformer tower of CLIP: embeddings, L blocks, final norm and projection; one token is read out.
 
     depth: L. width: D. tokens: T, most tokens a row can have. precision: type of the blocks' arithmetic. feature: what
-    `leave` does to the projected embedding; nothing, unless a tuning method puts a module there.
+    `leave` does to the projected embedding; nothing, unless a tuning method puts a module there. plain: run the last
+    block whole, by operations that other runtimes know, instead of on its read-out token alone.
     """
 
     causal = False
@@ -129,11 +130,12 @@ class Tower(nn.Module):
         self.width = int(projection.in_features)
         self.tokens = tokens
         self.precision = torch.float32
+        self.plain = False
 
     @property
     def exact(self) -> bool:
         """Whether the last block still may run on its read-out token alone, so that condensed tokens suffice."""
-        return last_block.exact(self.blocks[-1])
+        return not self.plain and last_block.exact(self.blocks[-1])
 
     def read(self, x: Tensor) -> Tensor | None:
         """Positions (N,) that are read out of inputs x; None for the first."""
@@ -340,7 +342,7 @@ class Backbone(nn.Module):
 
         frames, support: how the rows of x belong together, see `Rows`; it matters to few tuning methods.
         """
-        with _arranged(len(x), Rows(frames, support)):
+        with _arranged(x.shape[0], Rows(frames, support)):  # len(x) would fix the number of an export
             return self.image.leave(x, cut)
 
     def condense(self, tokens: Tensor) -> Tensor:

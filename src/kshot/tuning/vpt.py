@@ -55,6 +55,6 @@ class Prompted(nn.Module):
         self.keep = keep
 
     def forward(self, x: Tensor, mask: Tensor | None = None, **options: bool) -> Tensor:
-        prompts = self.prompts.to(x.dtype).expand(len(x), -1, -1)
+        prompts = self.prompts.to(x.dtype).expand(x.shape[0], -1, -1)
         out: Tensor = self.block(torch.cat([x[:, :1], prompts, x[:, 1:]], 1), mask, **options)
         return out if self.keep else torch.cat([out[:, :1], out[:, 1 + len(self.prompts) :]], 1)

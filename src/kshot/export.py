@@ -1,0 +1,202 @@
+"""A taught model as a file that other runtimes read: image encoder and head in one graph, and a note beside it.
+
+    DIR/model.onnx    pixels (n, T, 3, S, S) float32 -> proba (n, C), known (n,); n is free
+    DIR/model.json    labels, threshold, frames and preprocessing: all that a program needs besides the graph
+
+A further format is one function and one line in `FORMATS`.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import importlib.util
+import json
+import logging
+import math
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+import kshot
+from kshot.errors import KshotError, OptionError, unknown
+from kshot.progress import Progress, quiet
+from kshot.store import disk, write_atomic
+
+if TYPE_CHECKING:
+    from kshot.backbone import Backbone
+    from kshot.recognizer import Recognizer
+
+TOLERANCE = 1e-4  # largest difference to PyTorch, in probability or in `known`, that is written
+LARGEST = 1_900_000_000  # bytes of weights that fit into one ONNX file
+NEEDED = ("onnx", "onnxscript", "onnxruntime")
+
+
+def export(
+    model: Recognizer | str | Path, out: str | Path | None = None, format: str = "onnx", progress: Progress = quiet
+) -> dict[str, Any]:
+    """Writes a taught model for other runtimes, after checking that it answers as PyTorch does.
+
+    Args:
+        model: a Recognizer that has been taught, or the folder of one.
+        out: folder to write to; by default a folder named after the format inside the model's own.
+        format: one of `FORMATS`.
+        progress: how to show progress.
+
+    Returns:
+        folder, files: what was written. bytes: of the graph. difference: the largest to PyTorch, on noise.
+
+    Raises:
+        OptionError: an unknown format, a missing package, no place to write to, a model that is no such graph.
+        CheckpointError: `model` is no whole model folder.
+        KshotError: the graph answers differently.
+        StoreError: the folder cannot be written.
+    """
+    if format not in FORMATS:
+        raise unknown("format", format, FORMATS)
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise OptionError(f"export to {format} needs {', '.join(missing)}: pip install 'kshot[export]'")
+    if isinstance(model, str | Path):
+        from kshot.recognizer import Recognizer
+
+        out = Path(model) / format if out is None else out
+        model = Recognizer.load(model)
+    if out is None:
+        raise OptionError("a Recognizer in memory has no folder of its own: pass out")
+    if not hasattr(model, "decider_"):
+        raise OptionError("this Recognizer has been taught nothing yet: call fit, or load a model folder")
+    return FORMATS[format](model, Path(out), progress)
+
+
+class Whole(nn.Module):
+    """Encoder and head of a Recognizer, on the CPU in single precision: pixels (n, T, 3, S, S) -> proba, known."""
+
+    def __init__(self, backbone: Backbone, decider: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone.copy().to("cpu")
+        self.backbone.set_precision(torch.float32)
+        self.backbone.image.plain = True
+        self.decider = copy.deepcopy(decider).to("cpu").float()
+        self.eval()
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        frames = pixels.shape[1]
+        embeddings = self.backbone.leave(pixels.flatten(0, 1), 0, frames)
+        proba, known = self.decider(embeddings.view(-1, frames, embeddings.shape[-1]))
+        return proba, known
+
+
+def _onnx(model: Recognizer, folder: Path, progress: Progress) -> dict[str, Any]:
+    backbone = model.learner_.backbone
+    assert backbone is not None
+    if backbone.episodic:
+        raise OptionError(
+            "this model looks at its support clips whenever it answers, so it is no graph of one clip alone"
+        )
+    whole = Whole(backbone, model.decider_)
+    size = sum(value.numel() * value.element_size() for value in whole.backbone.image.parameters())
+    if size > LARGEST:
+        raise OptionError(f"{backbone.name} has {size / 1e9:.1f} GB of weights, an ONNX file holds {LARGEST / 1e9:.1f}")
+    draw = torch.Generator().manual_seed(0)
+    pixels = torch.randn(3, model.frames, 3, backbone.size, backbone.size, generator=draw)
+    with progress("export", 3, "steps") as step, tempfile.TemporaryDirectory(prefix="kshot-export-") as place:
+        step(0, "translating")
+        program = translate(whole, pixels, ("pixels",), ("proba", "known"))
+        step(1, "checking")
+        file = Path(place) / "model.onnx"
+        program.save(file)
+        difference = compare(whole, file, pixels)
+        if not difference <= TOLERANCE:  # a NaN is no agreement either
+            raise KshotError(
+                f"the ONNX graph differs from PyTorch by {difference:.1g}, more than {TOLERANCE:g}; not written"
+            )
+        step(1, "writing")
+        graph = file.read_bytes()
+        note = _note(model, backbone) | {"model": file.name, "sha256": hashlib.sha256(graph).hexdigest()}
+        with disk(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            write_atomic(folder / file.name, graph)
+            write_atomic(folder / "model.json", json.dumps(note, indent=1, ensure_ascii=False).encode())
+        step(1, "")
+    files = [str(folder / name) for name in (file.name, "model.json")]
+    return {"folder": str(folder), "files": files, "bytes": len(graph), "difference": difference}
+
+
+FORMATS: dict[str, Callable[[Recognizer, Path, Progress], dict[str, Any]]] = {"onnx": _onnx}
+
+
+def trace(module: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
+    """A module of one tensor as a program whose first axis is free.
+
+    Traced apart from the translation, so that an axis which the code had fixed is an error and not a quiet constant.
+    """
+    with torch.no_grad():
+        clips = {0: torch.export.Dim("clips")}
+        return torch.export.export(module, (example,), dynamic_shapes=(clips,), strict=False)
+
+
+def translate(module: nn.Module, example: Tensor, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> Any:
+    """A module of one tensor as an ONNX program whose first axis is free."""
+    with _silence(), torch.no_grad():
+        program = trace(module, example)
+        return torch.onnx.export(
+            program, dynamo=True, input_names=list(inputs), output_names=list(outputs), verbose=False
+        )
+
+
+def compare(module: nn.Module, file: Path, example: Tensor) -> float:
+    """Largest difference between a module and its ONNX file, on as many clips as it was traced with and on one."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    (name,) = (value.name for value in session.get_inputs())
+    worst = 0.0
+    for batch in (example, example[:1]):
+        with torch.no_grad():
+            wanted = module(batch)
+        for found, value in zip(session.run(None, {name: batch.numpy()}), wanted, strict=True):
+            worst = max(worst, float((torch.from_numpy(found) - value).abs().max()), key=lambda v: (math.isnan(v), v))
+    return worst
+
+
+def _note(model: Recognizer, backbone: Backbone) -> dict[str, Any]:
+    """What a program must know to feed the graph and to read its answer."""
+    return {
+        "kind": "kshot export",
+        "format": 1,
+        "kshot": kshot.__version__,
+        "backbone": {"name": backbone.name, "fingerprint": backbone.fingerprint},
+        "method": model.report_.get("method"),
+        "labels": [str(label) for label in model.classes_],
+        "unknown": "unknown",
+        "threshold": None if math.isinf(model.threshold_) else float(model.threshold_),
+        "frames": model.frames,
+        "sampling": "the middle frame of each of `frames` equal parts: floor((i + 0.5) * count / frames)",
+        "size": backbone.size,
+        "resize": "short side to `size`, PIL bicubic, then the centre",
+        "mean": backbone.mean.flatten().tolist(),
+        "std": backbone.std.flatten().tolist(),
+        "pixels": "(n, frames, 3, size, size) float32: (RGB / 255 - mean) / std",
+        "answer": "labels[argmax(proba)], or `unknown` where known < threshold (threshold null: never)",
+    }
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keeps the exporter's remarks off the terminal."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

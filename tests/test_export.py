@@ -1,0 +1,186 @@
+"""Export: the graph answers as PyTorch does, serves any number of clips, and needs neither kshot nor torch."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import kshot
+from clips import SPLITS, draw, write_video
+from kshot import tuning
+from kshot.backbone import Backbone
+from kshot.errors import KshotError, OptionError, StoreError
+from kshot.export import TOLERANCE, Whole, export, trace
+from kshot.recognizer import Recognizer
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "onnx_predict.py"
+FRAMES = 4
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Wide clips of three actions, two of each, at two sizes."""
+    folder, rng = tmp_path_factory.mktemp("wide"), np.random.default_rng(5)
+    paths = []
+    for number in range(3):
+        for clip in range(2):
+            pictures = draw(number, sum(SPLITS.values()), rng, frames=11 + clip)
+            wide = np.concatenate([pictures, pictures[:, :, : 16 + 8 * clip]], 2).repeat(2, 1).repeat(2, 2)
+            paths.append(write_video(folder / f"{'abc'[number]}{clip}.mp4", wide))
+    return paths
+
+
+@pytest.fixture(scope="module")
+def taught(clips: list[Path], adapted: Path, clip_folder: Path) -> Recognizer:
+    """Taught on a partially tuned backbone, which runs its last block the short way; it rejects some clips."""
+    made = Recognizer(backbone=clip_folder, adapted=adapted, frames=FRAMES).fit(clips, [path.name[0] for path in clips])
+    assert made.learner_.backbone is not None and made.learner_.backbone.image.exact
+    return made
+
+
+@pytest.fixture(scope="module")
+def exported(taught: Recognizer, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("model")
+    taught.save(folder)
+    return folder / "onnx", export(taught, folder / "onnx")
+
+
+def test_the_graph_agrees_with_pytorch_for_any_number_of_clips(
+    taught: Recognizer, exported: tuple[Path, dict[str, Any]], clips: list[Path]
+) -> None:
+    import onnxruntime
+
+    folder, report = exported
+    assert report["difference"] <= TOLERANCE and report["bytes"] == (folder / "model.onnx").stat().st_size
+    session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
+    backbone = taught.learner_.backbone
+    assert backbone is not None
+    rng = np.random.default_rng(0)
+    for count in (1, 2, 7):
+        frames = rng.integers(0, 256, (count * FRAMES, backbone.size, backbone.size, 3), dtype=np.uint8)
+        states = taught.states(frames)
+        wanted = taught.decide(states.reshape(count, FRAMES, *states.shape[1:]))
+        pixels = backbone.pixels(frames).unflatten(0, (count, FRAMES)).numpy()
+        proba, known = session.run(["proba", "known"], {"pixels": pixels})
+        np.testing.assert_allclose(proba, wanted.proba, atol=TOLERANCE)
+        np.testing.assert_allclose(known, wanted.known, atol=TOLERANCE)
+
+
+def test_exporting_changes_nothing(taught: Recognizer, exported: tuple[Path, dict[str, Any]]) -> None:
+    backbone = taught.learner_.backbone
+    assert backbone is not None and backbone.image.exact and not backbone.image.plain
+    assert not any(value.requires_grad and value.grad is not None for value in backbone.parameters())
+
+
+def test_the_example_needs_neither_kshot_nor_torch_and_gives_the_same_labels(
+    taught: Recognizer, exported: tuple[Path, dict[str, Any]], clips: list[Path]
+) -> None:
+    folder, _ = exported
+    script = f"""
+import importlib.abc, sys
+class Blocked(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        assert name.split(".")[0] not in ("kshot", "torch", "transformers"), name
+sys.meta_path.insert(0, Blocked())
+sys.path.insert(0, {str(EXAMPLE.parent)!r})
+from pathlib import Path
+from onnx_predict import predict
+for clip in sys.argv[2:]:
+    print(predict(Path(sys.argv[1]), clip))
+"""
+    alone = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(folder), *map(str, clips)],
+        capture_output=True, text=True, env=alone, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    answers = [ast.literal_eval(line) for line in done.stdout.splitlines()]
+    assert [label for label, _ in answers] == taught.predict(clips).tolist()
+    proba = np.array([[shares[str(label)] for label in taught.classes_] for _, shares in answers])
+    np.testing.assert_allclose(proba, taught.predict_proba(clips), atol=2 * TOLERANCE)  # printed with 4 decimals
+
+
+def test_the_example_is_short() -> None:
+    assert len(EXAMPLE.read_text().splitlines()) <= 45
+
+
+def test_the_note_tells_all_that_the_graph_does_not(taught: Recognizer, exported: tuple[Path, dict[str, Any]]) -> None:
+    note = json.loads((exported[0] / "model.json").read_text("utf-8"))
+    backbone = taught.learner_.backbone
+    assert backbone is not None
+    assert note["labels"] == ["a", "b", "c"] and note["frames"] == FRAMES and note["size"] == backbone.size
+    assert note["threshold"] == (None if np.isinf(taught.threshold_) else taught.threshold_)
+    assert len(note["mean"]) == len(note["std"]) == 3 and note["backbone"]["fingerprint"] == backbone.fingerprint
+
+
+class Means(torch.nn.Module):
+    def forward(self, embeddings: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return embeddings.mean(1), embeddings.amax((1, 2))
+
+
+@pytest.mark.parametrize("method", ["partial", "lora", "vpt", "st-adapter", "aim", "clip-adapter"])
+def test_a_backbone_of_any_tuning_can_be_traced(method: str, spine: Backbone) -> None:
+    tuned = spine.copy()
+    torch.manual_seed(0)
+    tuning.apply(method, tuned, **({"frames": FRAMES} if method == "aim" else {}))
+    with torch.no_grad():  # most start at zero, which would hide them
+        for value in tuned.parameters():
+            if value.requires_grad:
+                value.add_(0.05 * torch.randn_like(value))
+    whole = Whole(tuned, Means())
+    pixels = torch.randn(3, FRAMES, 3, spine.size, spine.size)
+    traced = trace(whole, pixels).module()
+    short = tuned.leave(pixels.flatten(0, 1), 0, FRAMES).view(3, FRAMES, -1).mean(1)  # by the short last block
+    with torch.no_grad():
+        for count in (3, 1):
+            found, _ = traced(pixels[:count])
+            torch.testing.assert_close(found, short[:count].detach(), atol=1e-5, rtol=1e-5)
+
+
+def test_what_looks_at_its_support_is_refused(
+    taught: Recognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(taught.learner_.backbone, "episodic", True)
+    with pytest.raises(OptionError, match="support clips"):
+        export(taught, tmp_path / "onnx")
+
+
+def test_a_graph_that_answers_differently_is_not_written(
+    taught: Recognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "kshot.export.translate", lambda *_: type("Program", (), {"save": lambda self, path: path.touch()})()
+    )
+    for wrong in (0.01, float("nan")):
+        monkeypatch.setattr("kshot.export.compare", lambda *_, wrong=wrong: wrong)
+        with pytest.raises(KshotError, match="differs from PyTorch"):
+            export(taught, tmp_path / "onnx")
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr("kshot.export.compare", lambda *_: 0.0)
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="cannot write"):
+        export(taught, tmp_path / "file" / "onnx")
+
+
+def test_errors_at_the_door(taught: Recognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(OptionError, match="unknown format 'onx': did you mean 'onnx'"):
+        export(taught, tmp_path, format="onx")
+    with pytest.raises(OptionError, match="pass out"):
+        export(taught)
+    with pytest.raises(OptionError, match="taught nothing"):
+        export(kshot.Recognizer(), tmp_path)
+    with pytest.raises(KshotError, match="not a model folder"):
+        export(tmp_path)
+    monkeypatch.setattr("kshot.export.NEEDED", ("onnx", "no_such_module"))
+    with pytest.raises(OptionError, match=r"needs no_such_module: pip install 'kshot\[export\]'"):
+        export(taught, tmp_path)
+    assert not list(tmp_path.iterdir())
