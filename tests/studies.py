@@ -25,11 +25,13 @@ def write(
     failed: Callable[[Row, int], str] = lambda row, seed: "",
     classes: Sequence[str] = CLASSES,
     unreadable: dict[str, str] | None = None,
+    costs: Callable[[Row, int], dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Writes study.json and every row; `skill` is the chance (0 to 1) that a row is right, by row, data and shot.
 
     Rows of a seed face the same luck, as they would on the same episodes. `cost` gives weights and seconds, `failed`
-    the reason why a row failed, or "". Returns what study.json holds.
+    the reason why a row failed, or "". `costs` gives further costs by row and shot; studies of older versions have
+    none. Returns what study.json holds.
     """
     rows: list[dict[str, Any]] = []
     for d, data in enumerate(study.data):
@@ -51,6 +53,8 @@ def write(
                             result.save(folder / where / f"{shot}-shot.json")
                             short = result.summary()
                             kept = ("accuracy", "ci95", "episodes", "per_class", "confusion")
+                            if costs is not None:
+                                record.setdefault("costs", {})[str(shot)] = costs(row, shot)
                             record["results"][str(shot)] = {key: short[key] for key in kept}
                         record |= {"head": row.head or "prototype", "clips": 20 * len(classes), "fingerprint": "f" * 64}
                         record |= {"evaluation_seconds": 1.0, "val_accuracy": 50.0 if weights else None}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -92,3 +93,41 @@ def test_a_winner_by_easier_episodes_is_told_apart(tmp_path: Path) -> None:
     text = finding(tmp_path, {"base": [70, 70, 20, 20], "few": [80, 82], "all": [90, 90, 30, 30]})
     assert "<b>few</b> is the most accurate" in text
     assert text.endswith(". But on the episodes that both took, all is 9.0 ±2.0 ahead.")
+
+
+def costs(row: Row, shot: int) -> dict[str, Any]:
+    step = {"multiply_adds_per_step": 10**6 * shot, "seconds_per_step": 0.0123} if row.name != "base" else {}
+    return {
+        "multiply_adds_per_clip": 266_993_664, "stored_bytes": 221_184, "peak_memory": None, "device": "cpu",
+        "precision": "float32", "multiply_adds_per_step": 0, "seconds_per_step": 0.0, "evaluation_seconds": 2.0, **step,
+    }  # fmt: skip
+
+
+def test_costs_have_a_table_of_their_own(tmp_path: Path) -> None:
+    plan = Study("s", (Row("base"), Row("<new>", "meta")), ("d",), ("b",), (1, 5), episodes=9, baseline="base")
+    studies.write(tmp_path, plan, lambda *_: 0.5, lambda row: (7 * (row.name != "base"), 0.0), costs=costs)
+    html = page._costs(compared(study.load(tmp_path), tmp_path)[0])
+    table = [re.sub(r"<[^>]+>", "|", row).strip("|") for row in re.findall(r"<tr.*?</tr>", html)]
+    rows = [[cell for cell in row.split("|") if cell] for row in table]
+    assert rows[0] == [
+        "weights",
+        "multiply-adds",
+        "bytes",
+        "seconds",
+    ]  # of the peak nothing is known
+    assert rows[1] == ["method", "trained", "a clip", "a training step", "stored", "a step", "evaluation"]
+    assert rows[2] == ["base", "–", "267 M", "–", "221 kB", "–", "2.00"]
+    assert rows[3] == ["&lt;new&gt;", "7", "267 M", "5.00 M", "221 kB", "0.012", "2.00"]
+    assert "Device: cpu, float32. With 5 shots where that matters." in html
+
+
+def test_studies_of_older_versions_have_no_table_of_costs(tmp_path: Path) -> None:
+    plan = Study("s", (Row("base"),), ("d",), ("b",), (1,), episodes=9)
+    studies.write(tmp_path, plan, lambda *_: 0.5)
+    found = study.load(tmp_path)
+    assert page._costs(compared(found, tmp_path)[0]) == ""
+    for line in found["summary"]:  # as they were written then
+        for key in [k for k in line if k.startswith(("multiply", "stored", "peak", "seconds", "extraction", "device"))]:
+            del line[key]
+    assert page._costs(compared(found, tmp_path)[0]) == ""
+    assert "multiply" not in study.as_markdown(found)

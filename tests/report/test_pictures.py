@@ -61,3 +61,16 @@ def test_figures_follow_from_what_there_is(tmp_path: Path) -> None:
 def test_without_cost_or_further_shots_these_figures_are_left_out(tmp_path: Path) -> None:
     drawn = pictures.draw(comparison(tmp_path, Row("frozen"), Row("text", "zero-shot"), shots=(1,), cost=0))
     assert [p.name for p in drawn] == ["accuracy", "classes", "confusion"]
+
+
+def test_work_is_drawn_once_and_not_for_what_trains_in_episodes(tmp_path: Path) -> None:
+    rows = (Row("frozen"), META[0], Row("direct", "direct"))
+    plan = Study("s", rows, ("d",), ("b",), (1, 5), episodes=20, baseline="frozen")
+
+    def costs(row: Row, shot: int) -> dict[str, int]:
+        return {"multiply_adds_per_step": 0 if row.strategy == "frozen" else 10**9 * shot}
+
+    made = studies.write(tmp_path, plan, lambda *_: 0.5, lambda row: (5, 0.0), costs=costs)
+    drawn = [p for p in pictures.draw(compared(made, tmp_path)[0]) if p.name.startswith("work")]
+    assert [p.name for p in drawn] == ["work-5-shot"]
+    assert b"direct" not in drawn[0].svg and b"multiply-adds of a training step" in drawn[0].svg

@@ -6,7 +6,7 @@ import base64
 import datetime
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from importlib import resources
@@ -14,6 +14,7 @@ from itertools import groupby
 from string import Template
 from typing import Any
 
+from kshot import cost
 from kshot.report import published
 from kshot.report.comparison import Comparison
 from kshot.report.filmstrips import Reel, Strip
@@ -34,9 +35,12 @@ SPLITS = {
     "train": "base classes, which the methods were trained on, so this is no final figure",
     "all": "classes of the whole data set",
 }
-COSTS: dict[str, tuple[str, Callable[[float], str]]] = {  # a key of the summary -> heading, how to write it
-    "trained_parameters": ("weights", lambda value: f"{value:,.0f}" if value < 1e7 else f"{value / 1e6:,.1f} M"),
-    "training_seconds": ("seconds", lambda value: f"{value:,.1f}" if value < 1000 else f"{value:,.0f}"),
+BESIDE = {"trained_parameters": "weights", "training_seconds": "seconds"}  # costs in the main table
+COSTS = {  # the table of costs: group -> key of the summary -> heading
+    "weights": {"trained_parameters": "trained", "stored_parameters": "kept"},
+    "multiply-adds": {"multiply_adds_per_clip": "a clip", "multiply_adds_per_step": "a training step"},
+    "bytes": {"stored_bytes": "stored", "peak_memory": "peak memory"},
+    "seconds": {"seconds_per_step": "a step", "training_seconds": "training", "evaluation_seconds": "evaluation"},
 }
 
 
@@ -152,7 +156,9 @@ def _nav(comparisons: Sequence[Comparison]) -> str:
 
 
 def _section(part: Part, number: int) -> str:
-    inside = _table(part.comparison) + _failures(part.comparison) + _published(part.comparison)
+    inside = (
+        _table(part.comparison) + _failures(part.comparison) + _costs(part.comparison) + _published(part.comparison)
+    )
     for group, pictures in groupby(part.pictures, key=lambda picture: picture.group):
         inside += f'<h3>{escape(group)}</h3><div class="plots">{"".join(map(_figure, pictures))}</div>'
     inside += _reel(part.comparison, part.reel)
@@ -172,9 +178,9 @@ def _figure(picture: Picture) -> str:
 def _table(comparison: Comparison) -> str:
     """The main table: a row for each method, accuracy and difference for each shot, then cost."""
     wide = 2 if comparison.baseline else 1
-    costs = [key for key in COSTS if any(line.get(key) for line in comparison.lines)]
+    costs = [key for key in BESIDE if any(line.get(key) for line in comparison.lines)]
     groups = [(in_shots(shot), wide) for shot in comparison.shots] + [("cost of training", len(costs))]
-    below = (["accuracy, %", "difference"][:wide]) * len(comparison.shots) + [COSTS[key][0] for key in costs]
+    below = (["accuracy, %", "difference"][:wide]) * len(comparison.shots) + [BESIDE[key] for key in costs]
     top = "".join(f'<th colspan="{span}" scope="colgroup"><span>{text}</span></th>' for text, span in groups if span)
     head = f'<tr class="group"><td></td>{top}</tr><tr>{_heads(["method", *below])}</tr>'
     body = []
@@ -214,10 +220,40 @@ def _cells(comparison: Comparison, line: dict[str, Any] | None, shot: int) -> li
 
 
 def _cost_cell(comparison: Comparison, line: dict[str, Any], key: str) -> str:
-    if not line.get(key):
-        return '<td class="none">–</td>'
+    text = cost.written(line, key)
     again = key == "training_seconds" and comparison.trains_in_episodes(line)
-    return f"<td>{COSTS[key][1](line[key])}{_under(['per episode too'] if again else [])}</td>"
+    notes = _under(["per episode too"] if again and line.get(key) else [])
+    return '<td class="none">–</td>' if text == "–" else f"<td>{text}{notes}</td>"
+
+
+def _costs(comparison: Comparison) -> str:
+    """What every method costs; nothing for a study of an older version, whose few costs stand in the main table."""
+    if not comparison.shots:
+        return ""
+    lines = comparison.at(comparison.shots[-1])
+    known = set(cost.present(lines))
+    if known <= {*BESIDE, "evaluation_seconds"}:
+        return ""
+    groups = {group: [key for key in keys if key in known] for group, keys in COSTS.items()}
+    top = "".join(f'<th colspan="{len(k)}" scope="colgroup"><span>{g}</span></th>' for g, k in groups.items() if k)
+    below = [COSTS[group][key] for group, keys in groups.items() for key in keys]
+    head = f'<tr class="group"><td></td>{top}</tr><tr>{_heads(["method", *below])}</tr>'
+    body = [
+        f'<tr><th scope="row">{escape(line["name"])}</th>'
+        + "".join(_cost_cell(comparison, line, key) for keys in groups.values() for key in keys)
+        + "</tr>"
+        for line in lines
+    ]
+    places = dict.fromkeys(f"{line['device']}, {line['precision']}" for line in lines if line.get("device"))
+    shot = f" With {in_shots(comparison.shots[-1])} where that matters." if len(comparison.shots) > 1 else ""
+    return (
+        f"<h3>What it costs</h3>{_scrolling(head, body, f'Costs, {comparison.title}')}"
+        f'<p class="note">Device: {escape("; ".join(places))}.{shot} <b>Weights</b>: those of backbone and head that '
+        "learn, and those kept in the run’s file. <b>Multiply-adds</b>: of the image tower for a whole clip, and of "
+        "loss and gradients of a training step as they are computed from stored activations; counted by PyTorch. "
+        "<b>Bytes</b>: activations of all clips of the row; most memory used at a time, on a CPU by the whole process "
+        "with its libraries. <b>Seconds</b>: on this machine, without extraction, which rows share.</p>"
+    )
 
 
 def _failures(comparison: Comparison) -> str:

@@ -15,8 +15,8 @@ from kshot.report.plots import Point, in_shots
 COSTS = {  # what accuracy is drawn against: a key of the summary -> words, and a file's name
     "trained_parameters": ("trained weights", "weights"),
     "training_seconds": ("seconds of training", "seconds"),
+    "multiply_adds_per_step": ("multiply-adds of a training step", "work"),
 }
-
 
 LINES = 6  # in colour where accuracy is drawn against shots, beside the baseline and the least accurate
 
@@ -88,9 +88,13 @@ def _cost(comparison: Comparison, add: Add) -> None:
     for shot in comparison.shots:
         for key, (words, short) in COSTS.items():
             # Training that is part of every episode takes no time beforehand, which would look free.
-            timed = key != "training_seconds"
-            lines = [line for line in comparison.at(shot) if timed or not comparison.trains_in_episodes(line)]
+            always = key == "trained_parameters"
+            lines = [line for line in comparison.at(shot) if always or not comparison.trains_in_episodes(line)]
             left_out = [line["name"] for line in comparison.at(shot) if line not in lines]
+            if any(line.get(key) is None for line in lines):  # a study of an older version
+                continue
+            if key == "multiply_adds_per_step" and shot != comparison.shots[-1]:  # much like the others
+                continue
             points = [_point(comparison, line, line[key]) for line in lines]
             if len(points) < 2 or not any(p.cost for p in points):
                 continue
