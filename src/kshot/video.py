@@ -11,6 +11,7 @@ Media is data, not a program: only local regular files, only known containers, b
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import stat
@@ -190,6 +191,104 @@ def iterate(path: str | os.PathLike[str], step: int = 1, size: int | None = None
                 yield seconds, image if size is None else preprocess(image[None], size)[0]
         if index < 0:
             raise VideoError(clip.failure or "no frame could be decoded")
+
+
+class Grid:
+    """Which frames of a stream are on show in the middle of each interval of time: the choice of "middle", without end.
+
+    Interval k lasts from k to k + 1 times `interval` seconds. A clip that is exactly `frames` intervals long gives the
+    frames that `choose` takes from it.
+    """
+
+    def __init__(self, interval: float) -> None:
+        if not 0 < interval < math.inf:
+            raise OptionError(f"expected an interval above 0 seconds, found {interval:g}")
+        self.interval = interval
+        self.next = 0  # interval whose frame is looked for
+        self._held: Any = None
+
+    def add(self, seconds: float, frame: Any) -> tuple[int, Any] | None:
+        """Takes the next frame and when it appears, in ascending order. What it replaces comes back as (interval,
+        frame) if it was on show in the middle of an interval: the first of them, where there are several."""
+        due = self.end(seconds)
+        self._held = frame
+        return due
+
+    def end(self, seconds: float) -> tuple[int, Any] | None:
+        """As `add`, where the stream ends."""
+        due = None
+        if self._held is not None and (self.next + 0.5) * self.interval < seconds - 1e-6:
+            due = self.next, self._held
+            self.next = self.count(seconds)
+        return due
+
+    def count(self, seconds: float) -> int:
+        """How many intervals have their middle before that time."""
+        return math.ceil(seconds / self.interval - 0.5 - 1e-6 / self.interval)
+
+
+class Samples:
+    """The frames of a clip at a steady rate, see `Grid`: iterating gives (number of the interval, frame).
+
+    Every frame is decoded once and none is kept; only those that come out are turned into pictures. Damage ends the
+    iteration and is told in `failure`, unless not a single frame was there before it.
+
+    Attributes:
+        announced: seconds, as the header says before anything is decoded; 0 if it does not.
+        fps: frames a second, as the header says.
+        seconds: from the start of the first frame to the end of the last one decoded.
+        frames: number of frames decoded.
+        failure: why not all of the file came out; "" if all did.
+
+    Raises:
+        VideoError: while iterating, if not even one frame can be read.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        interval: float,
+        size: int | None = None,
+        framing: Framing = FRAMINGS["short"],
+    ) -> None:
+        self.path, self.size, self.framing = path, size, framing
+        self.grid = Grid(interval)
+        self.announced = self.fps = self.seconds = 0.0
+        self.frames = 0
+        self.failure = ""
+
+    def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
+        try:
+            yield from self._frames()
+        except VideoError as error:
+            if not self.frames:
+                raise
+            self.failure = str(error)
+
+    def _frames(self) -> Iterator[tuple[int, np.ndarray]]:
+        with _told(self.path), closing(_open(self.path)) as clip:
+            self.announced, self.fps = clip.announced()
+            for seconds, frame in clip.stream():
+                if self.frames >= MAX_FRAMES or self.grid.count(seconds) > MAX_FRAMES:
+                    raise VideoError(_too_long())
+                due = self.grid.add(seconds, frame)
+                self.frames += 1
+                self.seconds = seconds + 1 / self.fps
+                if due:
+                    yield due[0], self._image(clip, due[1])
+            if not self.frames:
+                raise VideoError(clip.failure or "no frame could be decoded")
+            due = self.grid.end(self.seconds)
+            if due:
+                yield due[0], self._image(clip, due[1])
+            if clip.failure:
+                raise VideoError(clip.failure)
+            if self.seconds < 0.9 * self.announced - 1:
+                raise VideoError(f"the file ends early, its header announces {self.announced:.1f} seconds")
+
+    def _image(self, clip: _File | _Folder, frame: Any) -> np.ndarray:
+        image = clip.image(frame)
+        return image if self.size is None else preprocess(image[None], self.size, self.framing)[0]
 
 
 def preprocess(frames: np.ndarray, size: int, framing: Framing = FRAMINGS["short"]) -> np.ndarray:
@@ -447,6 +546,12 @@ class _File:
         except av.error.FFmpegError as error:
             self.failure = _reason(error)
 
+    def announced(self) -> tuple[float, float]:
+        """Seconds and frames a second, as the header says; 0 seconds where it does not."""
+        track, base = self.track, self._clock()[1]
+        length = track.duration * base if track.duration else (self.container.duration or 0) / av.time_base
+        return float(length), float(self._clock()[0])
+
     def stream(self) -> Iterator[tuple[float, Any]]:
         """All frames with their seconds, straight from the file; nothing is scanned or held."""
         rate, base = self._clock()
@@ -505,6 +610,9 @@ class _Folder:
     def frames(self, pick: Pick) -> tuple[np.ndarray, dict[int, Any]]:
         indices = pick(len(self.files))
         return indices, {index: self.files[index] for index in set(indices.tolist())}
+
+    def announced(self) -> tuple[float, float]:
+        return len(self.files) / FOLDER_FPS, FOLDER_FPS
 
     def stream(self) -> Iterator[tuple[float, Any]]:
         for index, file in enumerate(self.files):

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,6 +127,58 @@ def _decode_in_children(
             child.end()
 
 
+class Stream:
+    """`video.Samples` in a child process: the same frames and the same words about them, out of reach of a crash.
+
+    The child is as far ahead as a pipe holds. Whatever ends it, the frames that came before are good.
+
+    Args:
+        path, interval, size, framing: as for `video.Samples`.
+        timeout: seconds for the next frame; then decoding is given up.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        interval: float,
+        size: int | None = None,
+        timeout: float = 60.0,
+        framing: video.Framing = video.FRAMINGS["short"],
+    ) -> None:
+        video.Grid(interval)  # checks it
+        self.path, self._asked = os.fspath(path), (interval, size, framing)
+        self.announced = self.fps = self.seconds = 0.0
+        self.frames = 0
+        self.failure = ""
+        self._child = _Child(timeout)
+
+    def samples(self) -> Generator[tuple[int, np.ndarray]]:
+        """Yields (number of the interval, frame), once.
+
+        Raises:
+            VideoError: not even one frame can be read.
+            KshotError: the child cannot be started.
+        """
+        try:
+            for about, sample in self._child.stream(self.path, *self._asked):
+                vars(self).update(about)
+                if sample:
+                    yield sample
+        except VideoError as error:
+            if self._child.stopped:
+                return
+            if not self.frames:
+                raise
+            self.failure = str(error)
+        finally:
+            self._child.stop()
+            self._child.end()
+
+    def stop(self) -> None:
+        """Ends the iteration, also from another thread while one is waiting for a frame."""
+        self._child.stop()
+
+
 class _Child:
     """A worker process as its parent sees it: started when first needed, replaced when it fails."""
 
@@ -142,15 +194,39 @@ class _Child:
         process = self.process or self._start()
         deadline = time.monotonic() + self.timeout
         try:
-            asked = (os.fspath(job.path), job.frames, job.mode, job.seed, job.size, job.framing)
+            asked = ("clip", os.fspath(job.path), job.frames, job.mode, job.seed, job.size, job.framing)
             _write(process.stdin, pickle.dumps(asked))
             return _receive(process.stdout, deadline)
-        except TimeoutError:
+        except (OSError, EOFError) as error:
+            return self._lost(os.fspath(job.path), error)
+
+    def stream(self, path: str, *asked: Any) -> Iterator[tuple[dict[str, Any], Any]]:
+        """What `video.Samples` says of itself, and an (interval, frame) that it has just given, or None.
+
+        Raises:
+            VideoError: the file cannot be read, or the process crashed or hung.
+        """
+        process = self._start()
+        try:
+            _write(process.stdin, pickle.dumps(("stream", path, *asked)))
+            while True:
+                deadline = time.monotonic() + self.timeout
+                answer = _message(process.stdout, deadline)
+                if isinstance(answer, str):
+                    raise VideoError(answer)
+                about, number, shape = answer
+                yield about, None if shape is None else (number, _pixels(process.stdout, shape, deadline))
+                if shape is None:
+                    return
+        except (OSError, EOFError) as error:
+            raise self._lost(path, error) from None
+
+    def _lost(self, path: str, error: OSError | EOFError) -> VideoError:
+        if isinstance(error, TimeoutError):
             self.end()
-            return VideoError(f"{os.fspath(job.path)}: not decoded within {self.timeout:g} seconds, given up")
-        except (OSError, EOFError):
-            # A crashing process closes its pipes a moment before its exit code can be had.
-            return VideoError(f"{os.fspath(job.path)}: the decoder crashed ({_cause(self.end(patience=5.0))})")
+            return VideoError(f"{path}: not decoded within {self.timeout:g} seconds, given up")
+        # A crashing process closes its pipes a moment before its exit code can be had.
+        return VideoError(f"{path}: the decoder crashed ({_cause(self.end(patience=5.0))})")
 
     def stop(self) -> None:
         """Kill the process, for good. Another thread may be waiting for it, and sees it end."""
@@ -201,12 +277,19 @@ class _Child:
 
 
 def _receive(pipe: Any, deadline: float) -> np.ndarray | VideoError:
-    """The answer to one job: a message, or a shape with the pixels behind it, read where they will stay."""
+    """The answer to one job: a message, or a shape with the pixels behind it."""
+    answer = _message(pipe, deadline)
+    return VideoError(answer) if isinstance(answer, str) else _pixels(pipe, answer, deadline)
+
+
+def _message(pipe: Any, deadline: float) -> Any:
     length = _LENGTH.unpack(_read(pipe, _LENGTH.size, deadline))[0]
-    answer = pickle.loads(_read(pipe, length, deadline))
-    if isinstance(answer, str):
-        return VideoError(answer)
-    frames = np.empty(answer, dtype=np.uint8)
+    return pickle.loads(_read(pipe, length, deadline))
+
+
+def _pixels(pipe: Any, shape: tuple[int, ...], deadline: float) -> np.ndarray:
+    """Pixels that follow their shape, read where they will stay."""
+    frames = np.empty(shape, dtype=np.uint8)
     _fill(pipe, frames.data.cast("B"), deadline)
     return frames
 
@@ -254,19 +337,41 @@ def _serve(timeout: float) -> None:
     answers.write(b"+")
     answers.flush()
     while header := jobs.read(_LENGTH.size):
-        path, *asked = pickle.loads(jobs.read(_LENGTH.unpack(header)[0]))
-        signal.alarm(int(min(timeout, 1e6)) + 2)  # the kernel ends a decoder that hangs after the parent is gone
-        try:
-            result = Job(path, *asked).run()
-        except Exception as error:  # a fault of ours must cost one clip, too
-            result = VideoError(f"{path}: {type(error).__name__}: {error}")
-        signal.alarm(0)
-        if isinstance(result, VideoError):
-            _write(answers, pickle.dumps(str(result)))
-        else:
-            _write(answers, pickle.dumps(result.shape))
-            answers.write(np.ascontiguousarray(result).data.cast("B"))
-        answers.flush()
+        work = _work(*pickle.loads(jobs.read(_LENGTH.unpack(header)[0])))
+        while True:
+            signal.alarm(int(min(timeout, 1e6)) + 2)  # the kernel ends a decoder that hangs after the parent is gone
+            done = next(work, None)
+            signal.alarm(0)  # not while the parent takes its time
+            if done is None:
+                break
+            message, pixels = done
+            _write(answers, pickle.dumps(message))
+            if pixels is not None:
+                answers.write(np.ascontiguousarray(pixels).data.cast("B"))
+            answers.flush()
+
+
+def _work(task: str, *asked: Any) -> Iterator[tuple[Any, np.ndarray | None]]:
+    """What the child answers to the fields of a "clip" job, or the arguments of a "stream": messages and pixels."""
+    try:
+        if task == "stream":
+            yield from _stream(video.Samples(*asked))
+            return
+        result = Job(*asked).run()
+    except VideoError as error:
+        result = error
+    except Exception as error:  # a fault of ours must cost one clip, too
+        result = VideoError(f"{asked[0]}: {type(error).__name__}: {error}")
+    yield (str(result), None) if isinstance(result, VideoError) else (result.shape, result)
+
+
+def _stream(samples: video.Samples) -> Iterator[tuple[Any, np.ndarray | None]]:
+    def about() -> dict[str, Any]:
+        return {name: getattr(samples, name) for name in ("announced", "fps", "seconds", "frames", "failure")}
+
+    for interval, image in samples:
+        yield (about(), interval, image.shape), image
+    yield (about(), 0, None), None
 
 
 if __name__ == "__main__":

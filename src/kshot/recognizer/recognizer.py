@@ -20,6 +20,8 @@ from kshot.progress import Progress, quiet
 from kshot.recognizer import artefact
 from kshot.recognizer import videos as inputs
 from kshot.recognizer.decider import Array, Decider, Decision, decide
+from kshot.recognizer.timeline import Timeline, timeline
+from kshot.video import FOLDER_FPS
 
 if TYPE_CHECKING:
     from torch import nn
@@ -142,6 +144,38 @@ class Recognizer:
     def score(self, videos: Any, labels: Sequence[str]) -> float:
         """Share of the videos that are given their label."""
         return float((self.predict(videos) == np.asarray(labels, dtype=np.str_)).mean())
+
+    def timeline(
+        self,
+        video: Any,
+        window: float | None = None,
+        stride: int = 1,
+        smooth: float | None = None,
+        shortest: float | None = None,
+        fps: float = FOLDER_FPS,
+        timeout: float = 60.0,
+        progress: Progress = quiet,
+    ) -> Timeline:
+        """What happens when in a long video; every frame is decoded once, and encoded once if it is looked at.
+
+        A video shorter than a window is answered as `predict` answers it. Of a file that is broken in the middle, what
+        comes before stays, and `notes` tells.
+
+        Args:
+            video: a path, a frame folder, an array (T, H, W, 3) uint8 or a tensor.
+            window: seconds of a window; the usual length of a taught clip by default.
+            stride: frames between windows; a window has `frames` of them.
+            smooth: seconds on either side over which scores are averaged; half a window by default.
+            shortest: seconds that a label must last to be believed; three quarters of a window by default.
+            fps: frames a second of an array.
+            timeout: seconds without a frame after which a file is given up.
+
+        Raises:
+            VideoError: not a single frame can be read.
+            OptionError: an impossible value.
+        """
+        self._check_fitted()
+        return timeline(self, video, window, stride, smooth, shortest, fps, timeout, progress)
 
     def states(self, frames: Array) -> Array:
         """Preprocessed frames (n, S, S, 3) uint8 -> (n, ...), what `decide` needs of each; one pass of the encoder."""
