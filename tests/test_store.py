@@ -70,13 +70,54 @@ def test_gathers_from_several_shards_in_any_order(tmp_path: Path) -> None:
     assert len(list(store.folder.glob("shard-*.npy"))) == 2
 
 
-def test_gathers_a_copy_from_a_memory_map(tmp_path: Path) -> None:
+def test_gathers_a_copy_and_maps_nothing(tmp_path: Path) -> None:
     store = fill(tmp_path, range(2))
     values = store.gather(["clip-0"])
     assert values.base is None and values.flags.writeable
     values[:] = 0
     np.testing.assert_array_equal(store.gather(["clip-0"])[0], activation(0))
-    assert str(shard_of(store, "clip-0")) in Path("/proc/self/maps").read_text()
+    assert str(tmp_path) not in Path("/proc/self/maps").read_text()
+
+
+def test_a_shard_grows_on_disk_clip_by_clip(tmp_path: Path) -> None:
+    store = Store(tmp_path, KEY)
+    with store.writing() as writer:
+        sizes = []
+        for number in range(3):
+            writer.add(f"clip-{number}", activation(number))
+            (part,) = store.folder.glob("*.tmp")
+            sizes.append(part.stat().st_size)
+            assert len(Store(tmp_path, KEY)) == 0, "nothing counts before it is complete"
+        with pytest.raises(ValueError, match=r"a clip of \(2, 3\) float16 among ones of \(\(2, 3, 4\)"):
+            writer.add("clip-3", activation(3)[..., 0])
+    assert np.diff(sizes).tolist() == [activation(0).nbytes] * 2
+    np.testing.assert_array_equal(np.load(shard_of(store, "clip-1"))[1], activation(1))
+
+
+@pytest.mark.parametrize("moment", ["pwrite", "fsync", "replace"])
+def test_ctrl_c_while_a_shard_is_completed_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """The first call of a step of the writer does half of its work or all of it, then is interrupted."""
+    store, real, pressed = Store(tmp_path, KEY), getattr(os, moment), []
+
+    def press(*arguments: object) -> object:
+        done = real(*arguments)
+        if not pressed and writer_at_work:
+            pressed.append(done)
+            raise KeyboardInterrupt
+        return done
+
+    writer_at_work = False
+    monkeypatch.setattr(module.os, moment, press)
+    with pytest.raises(KeyboardInterrupt), store.writing() as writer:
+        for number in range(3):
+            writer.add(f"clip-{number}", activation(number))
+        writer_at_work = True
+        writer.flush()
+    assert pressed
+    assert store.damaged() == {} and len(store) == 3 and not list(store.folder.glob("*.tmp"))
+    np.testing.assert_array_equal(store.gather(["clip-2", "clip-0"]), np.stack([activation(2), activation(0)]))
 
 
 def test_holds_few_files_open_however_many_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,7 +126,8 @@ def test_holds_few_files_open_however_many_shards(tmp_path: Path, monkeypatch: p
     for _ in range(2):
         values = store.gather([f"clip-{i}" for i in range(6)])
         np.testing.assert_array_equal(values, np.stack([activation(i) for i in range(6)]))
-    assert Path("/proc/self/maps").read_text().count(str(store.folder)) <= 2
+    held = [os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    assert sum(path.startswith(str(store.folder)) for path in held) <= 2
 
 
 def test_manifest_tells_digest_size_and_clips(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ class Activations:
     """Activations of the readable clips of a data set at one cut, in the order of `data`.
 
     data: the clips (unreadable ones left out). cut: number of the block that receives them; None for ready-made
-    features. unreadable: path -> reason. The values lie in a store (memory-mapped) or in `data.features`.
+    features. unreadable: path -> reason. The values lie in a store or in `data.features`.
     views: stores of the views that a visit draws from; seen: (clips, views), which of them holds a clip's view.
     """
 
@@ -175,12 +175,12 @@ def extract(
             f"backbone"
         )
     if todo:
-        jobs = [_job(data.paths[i], frames, backbone.size, resize, view, augment, digests[i]) for i in todo]
+        jobs = (_job(data.paths[i], frames, backbone.size, resize, view, augment, digests[i]) for i in todo)
         per_batch = max(1, FRAMES_PER_BATCH // frames)
         title = f"extracting {data.name}" + (f", view {view}" if view else "")
         with target.writing() as writer, progress(title, len(todo), "clips") as step:
             batch: list[tuple[str, Array]] = []
-            for position, result in decode(jobs, min(count, len(jobs)), timeout):
+            for position, result in decode(jobs, min(count, len(todo)), timeout):
                 clip = todo[position]
                 if isinstance(result, VideoError):
                     unreadable[str(data.paths[clip])] = str(result)
@@ -310,17 +310,17 @@ def embed(backbone: Backbone, activations: Activations, indices: Sequence[int] |
     import torch
 
     chosen = np.arange(len(activations.data)) if indices is None else np.asarray(indices)
-    frames = 0
-    parts: list[Tensor] = []
+    out = torch.empty(0)
     with torch.no_grad():
-        start = 0
+        start, per_batch = 0, 1  # the first clip tells the shape
         while start < len(chosen):
-            per_batch = max(1, 512 // frames) if frames else 1
-            values = activations.gather(chosen[start : start + per_batch])
-            frames = values.shape[1]
-            parts.append(tail(backbone, values, activations.cut))
-            start += len(values)
-    return torch.cat(parts)
+            embedded = tail(backbone, activations.gather(chosen[start : start + per_batch]), activations.cut)
+            if not start:
+                out = embedded.new_empty(len(chosen), *embedded.shape[1:])
+                per_batch = max(1, 512 // embedded.shape[1])
+            out[start : start + len(embedded)] = embedded
+            start += len(embedded)
+    return out
 
 
 def tail(backbone: Backbone | None, values: Array, cut: int | None, support: int = 0) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -71,11 +71,11 @@ class Learner:
             return self.embed(query)
         return self.embed(np.concatenate([support, query]), len(support))[len(support) :]
 
-    def embed_all(self, activations: Activations) -> Tensor:
-        """(n, frames, P) embeddings of every clip, without gradients."""
+    def embed_all(self, activations: Activations, indices: Sequence[int] | None = None) -> Tensor:
+        """(n, frames, P) embeddings of every clip, or of those with these indices, without gradients."""
         if self.backbone is None:
-            return tail(None, activations.gather(range(len(activations.data))), None)
-        return embed(self.backbone, activations)
+            return tail(None, activations.gather(range(len(activations.data)) if indices is None else indices), None)
+        return embed(self.backbone, activations, indices)
 
     def weights(self) -> dict[str, Tensor]:
         """Name -> parameter that learns."""

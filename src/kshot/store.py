@@ -9,6 +9,9 @@ Layout, all of it readable without kshot:
 
 Every file is written under a temporary name and renamed. A kill at any moment leaves whole shards and at most one
 file that belongs to none, which the next writer removes. One writer at a time holds a lock; readers need none.
+
+Neither side holds more than the clips at hand: a shard grows on disk clip by clip, and rows are read rather than
+mapped, since every page of a map that was touched counts as memory until the system wants it back.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import fcntl
 import hashlib
 import io
 import json
+import math
 import os
 import shutil
 import time
@@ -34,7 +38,7 @@ Array = NDArray[Any]
 
 SHARD_BYTES = 64 << 20
 SHARD_SECONDS = 20.0
-OPEN_SHARDS = 256  # memory maps held at a time: each takes a file handle, and many systems allow 1024
+OPEN_SHARDS = 256  # shards held open at a time: many systems allow 1024 files
 DIGESTS_AT_ONCE = 64  # clips hashed before their digests are written down
 
 
@@ -62,12 +66,13 @@ class Digests:
         self._path = path
         self._known: dict[str, tuple[int, int, str]] = {}
         if path.exists():
-            for line in path.read_text("utf-8", errors="replace").splitlines():
-                try:
-                    row = json.loads(line)
-                    self._known[row["path"]] = (row["bytes"], row["mtime_ns"], row["sha256"])
-                except (ValueError, KeyError, TypeError):
-                    continue
+            with path.open(encoding="utf-8", errors="replace") as file:
+                for line in file:
+                    try:
+                        row = json.loads(line)
+                        self._known[row["path"]] = (row["bytes"], row["mtime_ns"], row["sha256"])
+                    except (ValueError, KeyError, TypeError):
+                        continue
 
     def of(self, clips: Iterable[Path], remembered: bool = False) -> list[str]:
         """Digest of each clip; an empty string for one that cannot be opened. New ones are remembered on disk.
@@ -136,7 +141,7 @@ class Store:
         self.folder = self.root / hashlib.sha256(text.encode()).hexdigest()[:16]
         self._rows: dict[str, tuple[int, int]] = {}
         self._shards: list[tuple[str, int]] = []
-        self._maps: dict[int, Array] = {}
+        self._open: dict[int, _Shard] = {}
         self.made_with = made_with
         if check and (self.damaged() or not self._named()):
             with self._lock():
@@ -164,7 +169,7 @@ class Store:
         """Reads the manifests of all complete shards."""
         self._rows.clear()
         self._shards.clear()
-        self._maps.clear()
+        self._open.clear()
         for path in sorted(self.folder.glob("shard-*.json")):
             try:
                 clips = json.loads(path.read_text())["clips"]
@@ -182,34 +187,39 @@ class Store:
         return len(self._rows)
 
     def gather(self, clips: Sequence[str]) -> Array:
-        """(n, ...) activations of the clips with these digests (at least one), copied once from the memory map.
+        """(n, ...) activations of the clips with these digests (at least one), read from disk into fresh memory.
 
         Raises:
             StoreError: a shard is truncated or gone.
         """
         places = [self._rows[clip] for clip in clips]
-        first = self._map(places[0][0])
-        out = np.empty((len(places), *first.shape[1:]), first.dtype)
-        for i, (shard, row) in enumerate(places):
-            out[i] = self._map(shard)[row]
+        first = self._shard(places[0][0])
+        out = np.empty((len(places), *first.shape), first.dtype)
+        for i, (number, row) in enumerate(places):
+            shard = self._shard(number)
+            if (shard.shape, shard.dtype) != (first.shape, first.dtype) or not shard.read(row, out[i]):
+                raise self._torn(number, "a clip is cut off or of another shape")
         return out
 
-    def _map(self, shard: int) -> Array:
-        if shard not in self._maps:
-            name, clips = self._shards[shard]
-            path = self.folder / f"{name}.npy"
+    def _shard(self, number: int) -> _Shard:
+        if number not in self._open:
+            name, clips = self._shards[number]
             try:
-                values = np.load(path, mmap_mode="r", allow_pickle=False)
-                if len(values) != clips:
-                    raise ValueError(f"{len(values)} clips, its manifest says {clips}")
+                shard = _Shard(self.folder / f"{name}.npy")
+                if shard.clips != clips:
+                    raise ValueError(f"{shard.clips} clips, its manifest says {clips}")
             except Exception as error:  # a damaged header fails in many ways
-                raise StoreError(
-                    f"shard {path} is damaged ({error}); run `kshot extract` again: it rewrites damaged shards only"
-                ) from None
-            if len(self._maps) >= OPEN_SHARDS:
-                del self._maps[next(iter(self._maps))]
-            self._maps[shard] = values
-        return self._maps[shard]
+                raise self._torn(number, error) from None
+            if len(self._open) >= OPEN_SHARDS:
+                del self._open[next(iter(self._open))]
+            self._open[number] = shard
+        return self._open[number]
+
+    def _torn(self, number: int, reason: object) -> StoreError:
+        return StoreError(
+            f"shard {self.folder / self._shards[number][0]}.npy is damaged ({reason}); run `kshot extract` again: it "
+            f"rewrites damaged shards only"
+        )
 
     @contextmanager
     def writing(self) -> Iterator[Writer]:
@@ -225,8 +235,11 @@ class Store:
             try:
                 yield writer
             finally:
-                writer.flush()
-                self.refresh()
+                try:
+                    writer.flush()
+                finally:
+                    writer.close()
+                    self.refresh()
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
@@ -262,41 +275,112 @@ class Store:
                 (self.folder / f"{name}.npy").unlink(missing_ok=True)
 
 
+class _Shard:
+    """The rows of a shard's file, which stays open. clips: how many; shape, dtype: of one."""
+
+    def __init__(self, path: Path) -> None:
+        # A memory map made and let go: NumPy checks the header and the length of the file.
+        rows: Any = np.load(path, mmap_mode="r", allow_pickle=False)
+        if not rows.flags.c_contiguous:
+            raise ValueError("its clips do not lie one after the other")
+        self.clips, self.shape, self.dtype = len(rows), rows.shape[1:], rows.dtype
+        self._start = int(rows.offset)
+        self._file = path.open("rb", buffering=0)
+
+    def read(self, row: int, out: Array) -> bool:
+        """Fills `out` with a row; False where the file has become too short since."""
+        data, place = out.data.cast("B"), self._start + row * out.nbytes
+        while data:
+            count = os.preadv(self._file.fileno(), [data], place)
+            if not count:
+                return False
+            data, place = data[count:], place + count
+        return True
+
+
 class Writer:
-    """Collects clips and writes them as shards of about 64 MB, or what came in 20 seconds."""
+    """Writes clips as shards of about 64 MB, or what came in 20 seconds. A shard counts once it is complete."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._clips: list[str] = []
-        self._arrays: list[Array] = []
+        self._file: io.FileIO | None = None
+        self._row: tuple[tuple[int, ...], np.dtype[Any]] = ((), np.dtype(np.uint8))
+        self._start = 0
         self._since = time.monotonic()
 
     def add(self, clip: str, activations: Array) -> None:
         """Takes one clip's activations (any shape, the same for all clips of a key)."""
-        self._clips.append(clip)
-        self._arrays.append(activations)
-        if activations.nbytes * len(self._arrays) >= SHARD_BYTES or time.monotonic() - self._since > SHARD_SECONDS:
+        with disk(self._store.folder):
+            if self._file is None:
+                self._row = (activations.shape, activations.dtype)
+                self._file = io.FileIO(self._part, "w+")
+                self._start = self._file.write(self._header(0))
+            if (activations.shape, activations.dtype) != self._row:
+                raise ValueError(f"a clip of {activations.shape} {activations.dtype} among ones of {self._row}")
+            place = self._start + len(self._clips) * activations.nbytes
+            _write(self._file, place, np.ascontiguousarray(activations).data.cast("B"))
+        self._clips.append(clip)  # only now: what Ctrl-C cuts off is written over, or cut off in the end
+        size = activations.nbytes * len(self._clips)
+        if size >= SHARD_BYTES or time.monotonic() - self._since > SHARD_SECONDS:
             self.flush()
 
     def flush(self) -> None:
-        """Writes what was collected as one shard: data, then its manifest."""
+        """Completes the shard at hand: data, then its manifest."""
         self._since = time.monotonic()
-        if not self._clips:
+        if self._file is None:
             return
-        buffer = io.BytesIO()
-        np.save(buffer, np.stack(self._arrays), allow_pickle=False)
-        data = buffer.getbuffer()
-        about = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data), "clips": self._clips}
-        manifest = json.dumps(about).encode()
-        path = self._store.folder / f"{_name(manifest)}.npy"
         with disk(self._store.folder):
             try:
-                write_atomic(path, data)
-                write_atomic(path.with_suffix(".json"), manifest)
+                if self._clips:
+                    self._complete(self._file)
             except OSError:
-                path.unlink(missing_ok=True)  # data without a manifest would only take room
+                self.close()
                 raise
-        self._clips, self._arrays = [], []  # only now: what Ctrl-C interrupts is written when the writer closes
+        self.close()  # not after Ctrl-C: the shard is completed when the writer is left
+
+    def close(self) -> None:
+        """Lets go of the shard at hand."""
+        if self._file is not None:
+            self._file.close()
+            self._part.unlink(missing_ok=True)
+        self._file, self._clips = None, []
+
+    def _complete(self, file: io.FileIO) -> None:
+        (shape, dtype), count = self._row, len(self._clips)
+        _write(file, 0, memoryview(self._header(count)))  # as long as the first one: NumPy leaves room for the number
+        file.truncate(self._start + count * math.prod(shape) * dtype.itemsize)
+        os.fsync(file.fileno())
+        file.seek(0)
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        about = {"sha256": sha256, "bytes": os.fstat(file.fileno()).st_size, "clips": self._clips}
+        manifest = json.dumps(about).encode()
+        path = self._store.folder / f"{_name(manifest)}.npy"
+        try:
+            if not path.exists():  # it does where Ctrl-C came before the manifest
+                os.replace(self._part, path)
+            write_atomic(path.with_suffix(".json"), manifest)
+        except OSError:
+            path.unlink(missing_ok=True)  # data without a manifest would only take room
+            raise
+
+    @property
+    def _part(self) -> Path:
+        return self._store.folder / f"shard.{os.getpid()}.tmp"
+
+    def _header(self, clips: int) -> bytes:
+        shape, dtype = self._row
+        about = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (clips, *shape)}
+        text = io.BytesIO()
+        np.lib.format.write_array_header_1_0(text, about)
+        return text.getvalue()
+
+
+def _write(file: io.FileIO, place: int, data: memoryview) -> None:
+    """Writes all of the data at a place of the file."""
+    while data:
+        count = os.pwrite(file.fileno(), data, place)
+        data, place = data[count:], place + count
 
 
 def _name(manifest: bytes) -> str:
@@ -372,11 +456,11 @@ def _fault(manifest: Path) -> str | None:
         expected = json.loads(text)
         if _name(text) != manifest.stem:
             return "its manifest was altered: the name of a shard is the hash of its manifest"
-        data = manifest.with_suffix(".npy").read_bytes()
-        if len(data) != expected["bytes"]:
-            return f"has {len(data)} bytes, its manifest says {expected['bytes']}"
-        if hashlib.sha256(data).hexdigest() != expected["sha256"]:
-            return "its sha256 differs from its manifest"
+        with manifest.with_suffix(".npy").open("rb") as data:
+            if (size := os.fstat(data.fileno()).st_size) != expected["bytes"]:
+                return f"has {size} bytes, its manifest says {expected['bytes']}"
+            if hashlib.file_digest(data, "sha256").hexdigest() != expected["sha256"]:
+                return "its sha256 differs from its manifest"
     except (OSError, ValueError, KeyError, TypeError) as error:
         return f"cannot be read ({error})"
     return None

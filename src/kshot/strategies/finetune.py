@@ -56,9 +56,9 @@ class Finetune(Strategy):
         members = [np.flatnonzero(labels == c) for c in range(len(base.data.classes))]
         extra: dict[str, Tensor] = {}
         if self.classifier == "linear":
-            # Class means of the untrained embeddings: the layer starts as the prototype classifier.
-            pooled = unit(learner.embed_all(base).mean(1))
-            layer = torch.stack([pooled[torch.from_numpy(m).to(pooled.device)].mean(0) for m in members])
+            # Class means of the untrained embeddings: the layer starts as the prototype classifier. A class at a time:
+            # all base clips may not fit into memory.
+            layer = torch.stack([unit(learner.embed_all(base, m.tolist()).mean(1)).mean(0) for m in members])
             extra["classifier"] = layer.requires_grad_()
 
         def loss(index: int) -> Tensor:
