@@ -57,7 +57,7 @@ def main() -> None:
             scorer, chunk = head_scorer(
                 get_head("prototype"), torch.from_numpy(embeddings), labels, None, 5 * (shot + 5)
             )
-            right, _ = run_episodes(scorer, sampler, options.episodes, 10, chunk)
+            right, _ = run_episodes(scorer, sampler, options.episodes, chunk)
             seconds.append(time.perf_counter() - begin)
         begin = time.perf_counter()
         reference = plain(embeddings, sampler, options.plain)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from kshot.errors import CheckpointError, DataError, KshotError, NotEnoughClips,
 from kshot.evaluation import Result, class_texts, evaluate, head_scorer, interval, run_episodes, score
 from kshot.extraction import extract, from_features
 from kshot.fit import load as tensors
+from kshot.heads import get_head
 from kshot.learner import Learner
 from kshot.training import train
 from tiny import random_clip
@@ -158,9 +160,35 @@ def test_a_class_that_was_never_drawn_has_no_accuracy() -> None:
 def test_ties_go_to_the_lower_way() -> None:
     data = features()
     sampler = Sampler(data.labels, data.classes, **SHAPE)
-    right, confusion = run_episodes(lambda batch: torch.zeros(len(batch.classes), 6, 3), sampler, 10, 6, 4)
+    right, answers = run_episodes(lambda batch: torch.zeros(len(batch.classes), 6, 3), sampler, 10, 4)
     np.testing.assert_array_equal(right, np.tile([True, True, False, False, False, False], (10, 1)))
-    assert confusion.sum() == 60
+    assert answers.sum() == 60
+
+
+def test_each_clip_counts_how_often_it_was_asked_and_what_it_was_taken_for(tmp_path: Path) -> None:
+    """As a plain loop over the episodes counts; in the file alone."""
+    data = features()
+    result = score(Learner.frozen(None), from_features(data), episodes=80, seed=3, **SHAPE)
+    head, stored = get_head("prototype"), torch.from_numpy(data.features)
+    asked, answered = Counter[int](), Counter[tuple[int, int]]()
+    for index in range(80):
+        episode = Sampler(data.labels, data.classes, seed=3, **SHAPE).draw([index])
+        labels = torch.from_numpy(episode.support_labels.copy())
+        scores = head(stored[episode.query[0]][None], stored[episode.support[0]][None], labels)
+        for clip, answer in zip(episode.query[0].tolist(), scores[0].argmax(1).tolist(), strict=True):
+            asked[clip] += 1
+            answered[clip, int(episode.classes[0, answer])] += 1
+    assert [row["clip"] for row in result.per_clip] == [str(data.paths[clip]) for clip in sorted(asked)]
+    for clip, row in zip(sorted(asked), result.per_clip, strict=True):
+        own = int(data.labels[clip])
+        assert (row["label"], row["asked"]) == (data.classes[own], asked[clip])
+        assert row["right"] == answered[clip, own]
+        wrong = {data.classes[c]: n for (k, c), n in answered.items() if k == clip and c != own}
+        assert row["taken_for"] == wrong and list(row["taken_for"].values()) == sorted(wrong.values(), reverse=True)
+    assert sum(row["right"] for row in result.per_clip) / sum(asked.values()) == pytest.approx(result.accuracy / 100)
+    result.save(tmp_path / "result.json")
+    assert json.loads((tmp_path / "result.json").read_text())["per_clip"] == result.per_clip
+    assert "per_clip" not in result.summary()
 
 
 def test_text_heads_get_the_texts_of_their_classes(clips_csv: Path, warm_store: Path, spine: Backbone) -> None:

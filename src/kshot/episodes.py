@@ -107,6 +107,7 @@ class Sampler:
                 f"lower --way or choose another split"
             )
         self.way, self.shot, self.query, self.seed = way, shot, query, seed
+        self.clip_count, self.class_count = len(labels), len(classes)
         members = [np.flatnonzero(labels == c) for c in range(len(classes))]
         longest = max(len(m) for m in members)
         self._clips = np.full((len(classes), longest), -1, np.int64)

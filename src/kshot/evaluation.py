@@ -9,7 +9,7 @@ import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 32 << 20  # embeddings gathered at a time: what stays in the cache is quicker
 
+LONG = ("cost", "per_clip", "episode_accuracy")  # of a result: for its file only
+
 Scorer = Callable[[Episodes], "Tensor"]
 """Scores (E, Q, way) of the queries of a batch of episodes."""
 
@@ -50,7 +52,9 @@ class Result:
     seconds: in all. cost: what it took (see `kshot.cost`): multiply_adds_per_clip, stored_bytes, peak_memory,
     extraction_seconds, evaluation_seconds, device, precision, and for a strategy that learns inside episodes
     multiply_adds_per_step and seconds_per_step.
-    episode_accuracy: (episodes,) percent of each, for comparisons in pairs; written to files, not to stdout.
+    per_clip: of each clip that was a query: clip (its path), label, asked and right (how often), taken_for (other class
+    -> how often, the most frequent first). episode_accuracy: (episodes,) percent of each, for comparisons in pairs.
+    cost, per_clip and episode_accuracy are written to files, not to stdout.
     """
 
     accuracy: float
@@ -74,18 +78,19 @@ class Result:
     options: dict[str, Any] = field(default_factory=dict)
     unreadable: dict[str, str] = field(default_factory=dict)
     cost: dict[str, Any] = field(default_factory=dict)
+    per_clip: list[dict[str, Any]] = field(default_factory=list)
     episode_accuracy: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
 
     def summary(self) -> dict[str, Any]:
-        """Everything but costs and single episodes, ready for JSON: the same seed gives the same, but for seconds."""
-        values = asdict(self)
-        del values["episode_accuracy"], values["cost"]
+        """All but costs, clips and episodes, ready for JSON: the same seed gives the same, but for seconds."""
+        values = {name: value for name, value in vars(self).items() if name not in LONG}
         return values | {"ci95": None if math.isnan(self.ci95) else self.ci95}
 
     def save(self, path: str | Path) -> None:
         """Writes the whole result as JSON, episodes included."""
         values = self.summary() | {
             "cost": self.cost,
+            "per_clip": self.per_clip,
             "episode_accuracy": np.round(self.episode_accuracy, 4).tolist(),
             "machine": machine(),
         }
@@ -334,8 +339,9 @@ def score(
             if center:
                 embeddings = embeddings - embeddings.mean(dim=(0, 1))
             scorer, chunk = head_scorer(learner.head, embeddings, data.labels, text, way * (shot + query))
-    right, confusion = run_episodes(scorer, sampler, episodes, len(data.classes), chunk, progress)
+    right, answers = run_episodes(scorer, sampler, episodes, chunk, progress)
     accuracy = right.mean(1) * 100
+    confusion = np.stack([answers[data.labels == c].sum(0) for c in range(len(data.classes))])
     drawn = [c for c in range(len(data.classes)) if confusion[c].any()]
     shares = confusion / np.maximum(confusion.sum(1, keepdims=True), 1) * 100
     return Result(
@@ -367,30 +373,46 @@ def score(
             "prompts": list(prompts) if learner.head.needs_text else None,
         },
         unreadable=activations.unreadable,
+        per_clip=_per_clip(data, answers),
         episode_accuracy=accuracy,
     )
 
 
+def _per_clip(data: Dataset, answers: NDArray[np.int64]) -> list[dict[str, Any]]:
+    """What `Result.per_clip` holds, from how often each clip was given each class."""
+    found = []
+    for clip in np.flatnonzero(answers.any(1)).tolist():
+        counts, own = answers[clip], int(data.labels[clip])
+        wrong = [c for c in np.argsort(-counts, kind="stable").tolist() if counts[c] and c != own]
+        found.append({
+            "clip": str(data.paths[clip]),
+            "label": data.classes[own],
+            "asked": int(counts.sum()),
+            "right": int(counts[own]),
+            "taken_for": {data.classes[c]: int(counts[c]) for c in wrong},
+        })  # fmt: skip
+    return found
+
+
 def run_episodes(
-    scorer: Scorer, sampler: Sampler, episodes: int, classes: int, chunk: int, progress: Progress = quiet
+    scorer: Scorer, sampler: Sampler, episodes: int, chunk: int, progress: Progress = quiet
 ) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
     """The episode loop: draws `episodes` episodes, scores `chunk` of them at a time.
 
     Returns:
         right: (episodes, way * query) whether each query was given its own class; ties go to the lower way.
-        confusion: (classes, classes) counts of true by answered class.
+        answers: (clips, classes) how often each clip was given each class as a query.
     """
-    right, confusion = [], np.zeros((classes, classes), np.int64)
+    right, answers = [], np.zeros((sampler.clip_count, sampler.class_count), np.int64)
     with progress("episodes", episodes, "episodes") as step:
         for start in range(0, episodes, chunk):
             batch = sampler.draw(range(start, min(start + chunk, episodes)))
             answer = scorer(batch).argmax(-1).cpu().numpy()
             truth = batch.query_labels
             right.append(answer == truth)
-            true_class = np.take_along_axis(batch.classes, truth, 1)
-            np.add.at(confusion, (true_class, np.take_along_axis(batch.classes, answer, 1)), 1)
+            np.add.at(answers, (batch.query, np.take_along_axis(batch.classes, answer, 1)), 1)
             step(len(answer))
-    return np.concatenate(right), confusion
+    return np.concatenate(right), answers
 
 
 def head_scorer(

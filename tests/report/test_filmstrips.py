@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -72,6 +74,61 @@ def test_a_class_that_is_gone_is_noted_and_the_others_are_shown(tmp_path: Path) 
     reel = filmstrips.reel(comparison(tmp_path, clips(tmp_path, "abc")))
     assert [strip.label for strip, _ in reel.known] == ["c", "b", "a"]
     assert reel.notes == ["No filmstrip of d: the data set has no clip of it now"]
+
+
+def asked(folder: Path, name: str, clip: str, right: int, asked: int, **taken: int) -> dict[str, Any]:
+    path = folder / "clips" / "test" / name / clip
+    return {"clip": str(path), "label": name, "asked": asked, "right": right, "taken_for": taken}
+
+
+def told(found: Comparison, *seeds: list[dict[str, Any]]) -> Comparison:
+    """The comparison, its result files telling these clips, a list for each seed."""
+    for row, per_clip in zip(found.rows, seeds, strict=True):
+        path = found.folder / row["folder"] / "1-shot.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"per_clip": per_clip}))
+    return found
+
+
+def test_typical_clips_are_those_most_reliably_right_or_wrong(tmp_path: Path) -> None:
+    data = clips(tmp_path, "abcd")
+    plan = Study("s", (Row("frozen"),), (data,), ("b",), (1,), (0, 1), episodes=10, way=3)
+    found = compared(studies.write(tmp_path, plan, lambda *_: 0.5, classes=("a", "b", "c", "d")), tmp_path)[0]
+    first = [
+        asked(tmp_path, "a", "first", 3, 3),  # always right, but seldom asked
+        asked(tmp_path, "a", "second", 49, 50, b=1),
+        asked(tmp_path, "b", "first", 10, 50, a=25, c=15),
+        asked(tmp_path, "b", "second", 0, 2, d=2),
+        asked(tmp_path, "c", "first", 20, 50, d=30),
+    ]
+    second = [asked(tmp_path, "a", "second", 50, 50), asked(tmp_path, "b", "first", 5, 50, a=20, c=25)]
+    reel = filmstrips.reel(told(found, first, second))
+    shown = [(s.strip.label, s.strip.file, s.right, s.asked, s.other, s.taken) for s in reel.successes]
+    assert shown[:2] == [("a", "second", 99, 100, "b", 1), ("c", "first", 20, 50, "d", 30)]
+    shown = [(s.strip.label, s.strip.file, s.right, s.asked, s.other, s.taken) for s in reel.failures]
+    assert shown == [("b", "first", 15, 100, "a", 45), ("c", "first", 20, 50, "d", 30)]
+
+
+def test_clips_that_were_moved_are_found_by_name_and_lost_ones_left_out(tmp_path: Path) -> None:
+    found = comparison(tmp_path, clips(tmp_path, "abcd"))
+    rows = [asked(tmp_path / "old", "a", "second", 9, 9), asked(tmp_path / "old", "b", "gone", 9, 9)]
+    reel = filmstrips.reel(told(found, rows))
+    assert [(s.strip.label, s.strip.file, s.other) for s in reel.successes] == [("a", "second", "")]
+    assert reel.failures == [] and reel.notes == []
+
+
+def test_results_of_older_versions_have_no_single_clips(tmp_path: Path) -> None:
+    found = comparison(tmp_path, clips(tmp_path, "abcd"))
+    path = found.folder / found.rows[0]["folder"] / "1-shot.json"
+    values = json.loads(path.read_text())
+    del values["per_clip"], values["cost"]
+    path.write_text(json.dumps(values))
+    reel = filmstrips.reel(found)
+    assert reel.known and reel.successes == reel.failures == []
+
+
+@pytest.mark.parametrize(("count", "of", "low"), [(0, 10, 0.0), (10, 10, 0.7225), (5, 10, 0.2366), (500, 1000, 0.4691)])
+def test_reliability_is_the_lower_end_of_wilsons_interval(count: int, of: int, low: float) -> None:
+    assert filmstrips._reliably(count, of) == pytest.approx(low, abs=1e-4)
 
 
 def test_features_have_no_clips(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import studies
 from kshot import study
 from kshot.report import page
 from kshot.report.comparison import compared
+from kshot.report.filmstrips import Reel, Single, Strip
 from kshot.study import Row, Study
 
 
@@ -109,12 +110,7 @@ def test_costs_have_a_table_of_their_own(tmp_path: Path) -> None:
     html = page._costs(compared(study.load(tmp_path), tmp_path)[0])
     table = [re.sub(r"<[^>]+>", "|", row).strip("|") for row in re.findall(r"<tr.*?</tr>", html)]
     rows = [[cell for cell in row.split("|") if cell] for row in table]
-    assert rows[0] == [
-        "weights",
-        "multiply-adds",
-        "bytes",
-        "seconds",
-    ]  # of the peak nothing is known
+    assert rows[0] == ["weights", "multiply-adds", "bytes", "seconds"]  # of the peak nothing is known
     assert rows[1] == ["method", "trained", "a clip", "a training step", "stored", "a step", "evaluation"]
     assert rows[2] == ["base", "–", "267 M", "–", "221 kB", "–", "2.00"]
     assert rows[3] == ["&lt;new&gt;", "7", "267 M", "5.00 M", "221 kB", "0.012", "2.00"]
@@ -131,3 +127,14 @@ def test_studies_of_older_versions_have_no_table_of_costs(tmp_path: Path) -> Non
             del line[key]
     assert page._costs(compared(found, tmp_path)[0]) == ""
     assert "multiply" not in study.as_markdown(found)
+
+
+def test_single_clips_tell_what_they_were_taken_for_and_how_often(tmp_path: Path) -> None:
+    plan = Study("s", (Row("best"),), ("d",), ("b",), (1,), episodes=9)
+    found = compared(studies.write(tmp_path, plan, lambda *_: 0.5), tmp_path)[0]
+    right = Single(Strip("wave", "a<b>.mp4", b"jpeg"), 1702, 1702, "", 0)
+    wrong = Single(Strip("bow", "c.mp4", b"jpeg"), 1500, 3, "sit <down>", 1200)
+    html = page._reel(found, Reel([], [], False, [], [right], [wrong]))
+    assert html.index("Typical successes") < html.index("a&lt;b&gt;.mp4") < html.index("Typical failures")
+    assert "right 1,702 of 1,702 times" in html and "right 3 of 1,500 times" in html
+    assert "mostly taken for <b>sit &lt;down&gt;</b>, 1,200 times" in html and html.count("taken for") == 1

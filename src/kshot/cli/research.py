@@ -322,9 +322,9 @@ def _tell_study(values: dict[str, Any]) -> None:
             typer.echo(f"* {note}")
         if keys := cost.present(finished):
             costs = Table(title=f"cost, at {shots[-1]}-shot where it depends on the shots", title_justify="left")
-            costs.add_column("method", min_width=28)
-            for key in keys:
-                costs.add_column(cost.COLUMNS[key][0], justify="right")
+            costs.add_column("method")
+            for key in keys:  # one word a line, so that ten columns stand side by side
+                costs.add_column(cost.COLUMNS[key][0].replace(" ", "\n").replace("-", "-\n"), justify="right")
             for line in finished:
                 costs.add_row(line["name"], *(cost.written(line, key) for key in keys))
             console.print(costs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -88,6 +89,21 @@ class Comparison:
         shares = [[[one.get(true, {}).get(given, 0.0) for given in classes] for true in classes] for one in found]
         mean: NDArray[np.float64] = np.array(shares).mean(0)
         return mean, classes
+
+    def per_clip(self, name: str) -> list[dict[str, Any]]:
+        """Of each clip asked at the highest shot, over all seeds: clip, label, asked, right and taken_for (counts).
+
+        Empty where result files are gone or of an older version.
+        """
+        found: dict[str, dict[str, Any]] = {}
+        for row in self.finished(name):
+            for one in self._results.get((name, row["seed"], self.shots[-1]), {}).get("per_clip", []):
+                empty = {"clip": one["clip"], "label": one["label"], "asked": 0, "right": 0, "taken_for": Counter()}
+                into = found.setdefault(one["clip"], empty)
+                into["asked"] += one["asked"]
+                into["right"] += one["right"]
+                into["taken_for"].update(one["taken_for"])
+        return list(found.values())
 
     def paired(self, one: str, other: str, shot: int) -> tuple[float, float] | None:
         """Difference of two methods on the episodes and seeds that both took, and half of its 95 % interval.

@@ -1,11 +1,14 @@
-"""Clips as small pictures, the frames that a model is given side by side: of each class, and of what is mixed up."""
+"""Clips as small pictures, the frames that a model is given side by side: of each class, of what is mixed up, and
+single clips that the best method is most reliably right or wrong about."""
 
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -18,6 +21,7 @@ SIDE = 96  # pixels of a frame
 FRAMES = 8  # a strip, at most
 CLASSES = 12  # shown, at most: half of them the best known, half the least known
 PAIRS = 3  # of classes that are mixed up
+SINGLE = 4  # clips that are mostly right, and as many that are mostly wrong
 TRIES = 5  # clips of a class that are tried until one can be read
 
 
@@ -41,16 +45,30 @@ class Mixed:
 
 
 @dataclass(frozen=True)
+class Single:
+    """A clip by itself: how often it was asked, and was right; what it was taken for most, and how often ("" never)."""
+
+    strip: Strip
+    asked: int
+    right: int
+    other: str
+    taken: int
+
+
+@dataclass(frozen=True)
 class Reel:
     """The strips of a comparison. known: percent right of each class by the best method, best known first.
 
-    some: whether more classes than these were evaluated. notes: what could not be shown, and why.
+    some: whether more classes than these were evaluated. notes: what could not be shown, and why. successes, failures:
+    clips that the best method is most reliably right and wrong about, one of a class; empty for older results.
     """
 
     known: list[tuple[Strip, float]]
     mixed: list[Mixed]
     some: bool
     notes: list[str]
+    successes: list[Single] = field(default_factory=list)
+    failures: list[Single] = field(default_factory=list)
 
 
 def reel(comparison: Comparison) -> Reel:
@@ -82,7 +100,41 @@ def reel(comparison: Comparison) -> Reel:
         strips = strip(one, 1), strip(other, 1)
         if strips[0] and strips[1]:
             mixed.append(Mixed(strips[0], strips[1], there, back))
-    return Reel(shown, mixed, some, list(notes.values()))
+    records, frames = comparison.per_clip(best), comparison.settings["frames"]
+    successes = _singles(sorted(records, key=lambda one: -_reliably(one["right"], one["asked"])), clips, frames)
+    wrong = [one for one in records if 2 * one["right"] < one["asked"]]
+    failures = _singles(
+        sorted(wrong, key=lambda one: -_reliably(one["asked"] - one["right"], one["asked"])), clips, frames
+    )
+    return Reel(shown, mixed, some, list(notes.values()), successes, failures)
+
+
+def _reliably(count: int, of: int) -> float:
+    """Lower end of Wilson's 95 % interval of a share: many tries count for more than few."""
+    z, share = 1.96, count / of
+    spread = z * math.sqrt(share * (1 - share) / of + (z / (2 * of)) ** 2)
+    return (share + z * z / (2 * of) - spread) / (1 + z * z / of)
+
+
+def _singles(records: Sequence[dict[str, Any]], clips: dict[str, list[Path]], frames: int) -> list[Single]:
+    """The first of these clips, at most one of a class, that can be read: where they were, or where the data is now."""
+    found: dict[str, Single] = {}
+    tries = 0
+    for one in records:
+        if len(found) == SINGLE or tries == TRIES * SINGLE:
+            break
+        if one["label"] in found:
+            continue
+        path = Path(one["clip"])
+        now = [place for place in clips.get(one["label"], []) if place.name == path.name]
+        try:
+            tries += 1
+            strip = _first_readable(one["label"], [path] if path.exists() else now, frames)
+        except KshotError:
+            continue
+        other, taken = max(one["taken_for"].items(), key=lambda item: item[1], default=("", 0))
+        found[one["label"]] = Single(strip, one["asked"], one["right"], other, taken)
+    return list(found.values())
 
 
 def _clips(data: str, split: str) -> dict[str, list[Path]]:

@@ -17,7 +17,7 @@ from typing import Any
 from kshot import cost
 from kshot.report import published
 from kshot.report.comparison import Comparison
-from kshot.report.filmstrips import Reel, Strip
+from kshot.report.filmstrips import Reel, Single, Strip
 from kshot.report.pictures import Picture
 from kshot.report.plots import in_shots
 
@@ -347,14 +347,29 @@ def _reel(comparison: Comparison, reel: Reel) -> str:
             f"the other way round in {pair.back:.0f} %.</p>"
             f'<div class="strips">{_strip(pair.one)}{_strip(pair.other)}</div></div>'
         )
+    kinds = ((reel.successes, "Typical successes", "right"), (reel.failures, "Typical failures", "wrong"))
+    for singles, heading, kind in kinds:
+        if singles:
+            parts.append(
+                f'<h3>{heading}</h3><p class="note">Single clips that {best} is most reliably {kind} about with '
+                f'{shot}, at most one of a class, over all times that each was a query.</p><div class="strips">'
+                f"{''.join(map(_single, singles))}</div>"
+            )
     return "".join(parts) + "".join(f'<p class="note">{escape(note)}</p>' for note in reel.notes)
 
 
-def _strip(strip: Strip, right: str = "") -> str:
+def _single(single: Single) -> str:
+    share = f"right {single.right:,} of {single.asked:,} times"
+    taken = f"mostly taken for <b>{escape(single.other)}</b>, {single.taken:,} times" if single.other else ""
+    file = f'<span class="file">{escape(single.strip.file)}</span>'
+    return _strip(single.strip, share, f'<p class="more">{file}<span>{taken}</span></p>')
+
+
+def _strip(strip: Strip, right: str = "", more: str = "") -> str:
     label = escape(strip.label)
     return (
         f'<figure><img src="{_uri(strip.jpeg, "jpeg")}" alt="Frames of a clip of {label}, {escape(strip.file)}">'
-        f"<figcaption><span>{label}</span><span>{right}</span></figcaption></figure>"
+        f"<figcaption><span>{label}</span><span>{right}</span></figcaption>{more}</figure>"
     )
 
 
