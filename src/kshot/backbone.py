@@ -2,7 +2,7 @@
 
 A cut is a number: 0 stands before the tower (the frames or token ids themselves), k = 1..L before block k, L + 1 behind
 the projection. `leave(enter(x, k), k)` is the whole tower for every k, so whatever lies before the first block that a
-tuning method touches can be computed once and stored. The weights and modules are those of transformers' CLIPModel.
+tuning method touches can be computed once and stored. Modules and weights are named as in transformers' CLIPModel.
 """
 
 from __future__ import annotations

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kshot.clip import CLIP, Config
 from kshot.errors import CheckpointError
 from kshot.hub import BIN, WEIGHTS, weight_files
 
@@ -24,9 +22,9 @@ STD = (0.26862954, 0.26130258, 0.27577711)
 
 @dataclass(frozen=True)
 class ClipFolder:
-    """What a folder holds: the filled `CLIPModel`, its tokenizer (None without one), pixel mean and deviation."""
+    """What a folder holds: the filled CLIP, its tokenizer (None without one), pixel mean and deviation."""
 
-    model: Any
+    model: CLIP
     tokenizer: Any
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -60,23 +58,16 @@ def _json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _config(folder: Path) -> Any:
-    """The CLIPConfig of a folder; code that the folder may bring along (`auto_map`) is never looked at."""
+def _config(folder: Path) -> Config:
+    """The configuration of a folder; code that the folder may bring along (`auto_map`) is never looked at."""
     values = _json(folder / "config.json")
     kind = values.get("model_type")
     if kind != "clip":
         raise CheckpointError(f"{folder} is no CLIP: config.json says model_type '{kind}', expected 'clip'")
-    from transformers.models.clip.configuration_clip import CLIPConfig
-
-    with _silence():
-        try:
-            config = CLIPConfig(**{key: value for key, value in values.items() if key != "auto_map"})
-            for name, tower in (("text", config.text_config), ("vision", config.vision_config)):
-                if tower.hidden_size % tower.num_attention_heads or tower.num_hidden_layers < 1:
-                    raise ValueError(f"impossible {name} tower")
-        except Exception as error:  # transformers checks values with many kinds of exception
-            reason = " ".join(str(error).split())
-            raise CheckpointError(f"{folder / 'config.json'} does not describe a CLIP ({reason[:200]})") from None
+    try:
+        config = Config.read(values)
+    except ValueError as error:
+        raise CheckpointError(f"{folder / 'config.json'} does not describe a CLIP ({error})") from None
     vision = config.vision_config
     if not (isinstance(vision.image_size, int) and isinstance(vision.patch_size, int)):
         raise CheckpointError(f"{folder} takes images of {vision.image_size}: only square ones are supported")
@@ -118,12 +109,13 @@ def _tensors(file: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{file} is damaged ({reason[:160]}): fetch it again") from None
 
 
-def _fill(config: Any, weights: dict[str, Tensor], folder: Path) -> Any:
-    """A CLIPModel that consists of exactly these weights. Built without memory first, so nothing is drawn."""
-    from transformers.models.clip.modeling_clip import CLIPModel
-
-    with _silence(), torch.device("meta"):
-        model = CLIPModel(config)
+def _fill(config: Config, weights: dict[str, Tensor], folder: Path) -> CLIP:
+    """A CLIP that consists of exactly these weights. Built without memory first, so nothing is drawn."""
+    try:
+        with torch.device("meta"):
+            model = CLIP(config)
+    except KeyError as error:
+        raise CheckpointError(f"{folder / 'config.json'} names an unknown activation: {error}") from None
     expected = model.state_dict()
     missing, extra = sorted(expected.keys() - weights.keys()), sorted(weights.keys() - expected.keys())
     if missing:
@@ -140,9 +132,6 @@ def _fill(config: Any, weights: dict[str, Tensor], folder: Path) -> Any:
         found, wanted = tuple(weights[wrong[0]].shape), tuple(expected[wrong[0]].shape)
         raise CheckpointError(f"{folder}: {wrong[0]} has shape {found}, but config.json asks for {wanted}")
     model.load_state_dict(weights, assign=True)
-    for module in model.modules():
-        if "position_ids" in module._buffers:  # not saved, so still without memory
-            module.position_ids = torch.arange(module.position_ids.shape[-1]).expand(1, -1)
     return model
 
 
@@ -197,7 +186,7 @@ def _tokenizer(folder: Path, limit: int) -> tuple[Any, str]:
 
 
 def _fingerprint(
-    weights: dict[str, Tensor], config: Any, mean: tuple[float, ...], std: tuple[float, ...], words: str
+    weights: dict[str, Tensor], config: Config, mean: tuple[float, ...], std: tuple[float, ...], words: str
 ) -> str:
     """sha256 over everything that changes an embedding: weights in name order, shape of the towers, preprocessing."""
 
@@ -220,15 +209,3 @@ def _fingerprint(
     with ThreadPoolExecutor(4) as pool:  # hashing lets go of the interpreter's lock
         lines += [*pool.map(digest, sorted(weights)), words]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Keeps transformers' remarks off the terminal, and puts its level back."""
-    logger = logging.getLogger("transformers")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

@@ -23,6 +23,10 @@ from torch.nn import functional as F
 
 CHUNK = {"cpu": 4 * 2**20, "cuda": 256 * 2**20}  # bytes of tokens worked on at once: a CPU's stay in its cache
 
+# Known by name, so that transformers, which is slow to import, need not be there
+LAYERS = {("kshot.clip", "Layer"), ("transformers.models.clip.modeling_clip", "CLIPEncoderLayer")}
+ATTENTIONS = {("kshot.clip", "Attention"), ("transformers.models.clip.modeling_clip", "CLIPAttention")}
+
 
 def exact(block: nn.Module) -> bool:
     """Whether `forward` may stand in for this block: attention and norm before it compute what they always did.
@@ -31,9 +35,7 @@ def exact(block: nn.Module) -> bool:
     then. Changed numbers (tuned weights, LoRA's differences to them) are fine, and so is another MLP: it must work on
     every token by itself.
     """
-    from transformers.models.clip.modeling_clip import CLIPAttention, CLIPEncoderLayer
-
-    if type(block) is not CLIPEncoderLayer or type(block.self_attn) is not CLIPAttention:
+    if _kind(block) not in LAYERS or _kind(block.self_attn) not in ATTENTIONS:
         return False
     attention: Any = block.self_attn
     linear = (attention.q_proj, attention.k_proj, attention.v_proj, attention.out_proj)
@@ -42,12 +44,15 @@ def exact(block: nn.Module) -> bool:
     return plain and not dropout and not any(map(_altered, block.modules()))
 
 
+def _kind(module: object) -> tuple[str, str]:
+    return type(module).__module__, type(module).__qualname__
+
+
 def _plain(linear: Any) -> bool:
     """Whether a layer is one matrix and a bias: a linear layer, or peft's LoRA of one without any of its extras."""
     if type(linear) is nn.Linear:
         return True
-    kind = type(linear)
-    if (kind.__module__, kind.__name__) != ("peft.tuners.lora.layer", "Linear"):
+    if _kind(linear) != ("peft.tuners.lora.layer", "Linear"):
         return False
     extras = linear.lora_variant or linear.merged or linear.disable_adapters or any(linear.lora_bias.values())
     dropout = any(type(part) is not nn.Identity for part in linear.lora_dropout.values())
@@ -83,7 +88,7 @@ def forward(block: Any, n: Tensor, x: Tensor, read: Tensor | None = None, causal
     """What the whole block would give at one token of each row.
 
     Args:
-        block: a `CLIPEncoderLayer` for which `exact` holds; its own parameters are used, so gradients land on them.
+        block: a `kshot.clip.Layer` for which `exact` holds; its own parameters are used, so gradients land on them.
         n: (N, T, D) normalised tokens, in any floating type; half precision is read as it is stored.
         x: (N, D) the raw token that is read out.
         read: (N,) positions of x among the T tokens; None for 0, the class token.
