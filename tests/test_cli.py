@@ -176,7 +176,7 @@ def test_commands_have_the_arguments_and_defaults_of_their_functions(name: str, 
     """Each option exists in the function it stands for, under the same name and with the same default."""
     own = inspect.signature(getattr(research, name)).parameters
     theirs = inspect.signature(function).parameters
-    aside = {"as_json", "dry_run", "strict"} | ({"timeout"} if function is extraction.estimate else set())
+    aside = {"context", "as_json", "dry_run", "strict"} | ({"timeout"} if function is extraction.estimate else set())
     renamed = {"prompt": "prompts", "head_option": "head_options", "tuning_option": "tuning_options"}
     renamed |= {"strategy_option": "strategy_options"}
     for option, parameter in own.items():

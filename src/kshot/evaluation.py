@@ -26,6 +26,7 @@ from kshot.errors import DataError, OptionError
 from kshot.extraction import Activations, extract, from_features
 from kshot.learner import Learner
 from kshot.progress import Progress, quiet
+from kshot.protocols import Followed, follows
 from kshot.store import disk, write_atomic
 
 if TYPE_CHECKING:
@@ -154,6 +155,7 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
+@follows("testing")
 def evaluate(
     data: str | Path | Dataset | None = None,
     backbone: str | Path | Backbone | None = None,
@@ -177,6 +179,7 @@ def evaluate(
     device: str = "cpu",
     precision: str = "float32",
     out: str | Path | None = None,
+    protocol: str | Followed | None = None,
     progress: Progress = quiet,
 ) -> Result:
     """Few-shot accuracy over random episodes.
@@ -198,6 +201,8 @@ def evaluate(
             was trained with by default, else 8 and "short".
         store, stored_only, device, precision: as in `extract`.
         out: also write the whole result, episodes included, to this file.
+        protocol: name of a protocol (`kshot.protocols`) that gives every argument which is not given here; an adapted
+            run sees clips as it was trained, all the same.
         progress: how to show progress.
 
     Raises:
@@ -269,6 +274,8 @@ def evaluate(
     )
     result.split, result.backbone, result.fingerprint, result.data = split, name, mark, loaded.name
     result.options |= sight
+    if isinstance(protocol, Followed):
+        result.options["protocol"] = protocol.record(**sight)
     if run is not None:
         result.options |= {"adapted": str(adapted), "tuning": run.config["tuning"], "weights": run.digest}
     result.cost = _cost(learner, activations, strategy, result, peak)

@@ -21,7 +21,7 @@ import json
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,7 +29,7 @@ import numpy as np
 
 import kshot
 from kshot import backbone as backbones
-from kshot import cost, datasets, runs
+from kshot import cost, datasets, protocols, runs
 from kshot.backbone import PROMPTS, Backbone
 from kshot.datasets import Dataset
 from kshot.errors import DataError, KshotError, OptionError, unknown
@@ -42,8 +42,9 @@ from kshot.training import train
 Made = TypeVar("Made")
 
 OWN = {
-    "data", "out", "strategy", "tuning", "layers", "backbone", "head", "shot", "strategy_options",
-    "tuning_options", "head_options", "frames", "prompts", "seed", "store", "device", "precision", "resume", "progress",
+    "data", "out", "strategy", "tuning", "layers", "backbone", "head", "shot", "strategy_options", "tuning_options",
+    "head_options", "frames", "resize", "prompts", "protocol", "seed", "store", "device", "precision", "resume",
+    "progress",
 }  # fmt: skip
 """Arguments of `kshot.train` that a study sets from its own keys."""
 
@@ -81,6 +82,9 @@ class Study:
     search: values to try of arguments of `kshot.train`, in every row that trains, so that no row is better cared for
     than another: with the first seed each combination is trained, the one with the best val accuracy is used with
     every seed. Novel classes have no part in it.
+
+    protocol: gives the arguments of training that neither `train` nor a row does; in a file also what the file leaves
+    out of way, query, episodes, frames, resize, prompts, shared_group and center.
     """
 
     title: str
@@ -93,6 +97,8 @@ class Study:
     query: int = 5
     episodes: int = 10_000
     frames: int = 8
+    resize: str = "short"
+    protocol: str | None = None
     split: str = "test"
     baseline: str = ""
     shared_group: bool = True
@@ -103,8 +109,10 @@ class Study:
     about: str = ""
 
 
-def read(source: str | Path) -> Study:
+def read(source: str | Path, protocol: str | None = None) -> Study:
     """A study from a TOML file or by the name of one that ships ("quick", "paper", "heads").
+
+    protocol: in place of the file's own. What the file says beats it.
 
     Raises:
         OptionError: no such study, a key that does not exist (with its line), or a value of the wrong kind.
@@ -123,6 +131,8 @@ def read(source: str | Path) -> Study:
     rows = table.pop("row", [])
     _check(path, text, table, {f.name for f in fields(Study)} - {"rows"}, "a study")
     _check_training(path, text, table)
+    if protocol or table.get("protocol"):
+        table = _followed(table, str(protocol or table["protocol"]))
     if not isinstance(rows, list) or not rows:
         raise OptionError(f"{path} has no rows: add at least one [[row]] with a name and a strategy")
     made: list[Row] = []
@@ -150,6 +160,7 @@ def run(
     backbone: Sequence[str | Backbone] = (),
     seeds: Sequence[int] = (),
     episodes: int | None = None,
+    protocol: str | None = None,
     store: str | Path | None = None,
     device: str = "cpu",
     precision: str = "float32",
@@ -160,14 +171,14 @@ def run(
     Args:
         study: a name, file or Study.
         out: the study's folder, DIR.
-        data, backbone, seeds, episodes: in place of the study's own, where given.
+        data, backbone, seeds, episodes, protocol: in place of the study's own, where given; see `read` and `Study`.
         store, device, precision: as in `kshot.extract`.
         progress: how to show progress, of the whole grid and of the row at work.
 
     Raises:
         KshotError: the study cannot start as asked; failures of single rows are recorded instead.
     """
-    plan = study if isinstance(study, Study) else read(study)
+    plan = replace(study, protocol=protocol or study.protocol) if isinstance(study, Study) else read(study, protocol)
     folder = Path(out)
     sets = {str(d) if isinstance(d, str) else d.name: d for d in (data or plan.data)}
     spines = {str(b) if isinstance(b, str) else b.name: b for b in (backbone or plan.backbone)}
@@ -386,8 +397,8 @@ def _run_row(
             data, spine, adapted.folder if adapted else None,
             head=row.head or (None if learns else strategy.default_head), head_options=row.head_options, way=plan.way,
             shot=shot, query=plan.query, episodes=min(episodes, row.episodes or episodes), seed=seed, split=plan.split,
-            shared_group=plan.shared_group, center=plan.center, prompts=plan.prompts, frames=plan.frames, store=store,
-            progress=progress,
+            shared_group=plan.shared_group, center=plan.center, prompts=plan.prompts, frames=plan.frames,
+            resize=plan.resize, store=store, protocol=plan.protocol, progress=progress,
         )  # fmt: skip
         result.strategy = row.strategy
         with disk(where):
@@ -416,9 +427,11 @@ def _train(
     """A row's run for a shot, trained unless it is there already. chosen: arguments in place of the study's."""
     parts = ["run", *([] if row.train_shot else [f"{shot}-shot"]), *(_slug(k, str(v)) for k, v in chosen.items())]
     folder = where / "-".join(parts)
+    own = {} if plan.protocol else {"query": plan.query}  # a protocol may train with another number than it tests with
     arguments: dict[str, Any] = {
-        "way": plan.way, "shot": row.train_shot or shot, "query": plan.query, "frames": plan.frames,
-        "prompts": plan.prompts, "seed": seed, "store": store, **plan.train, **row.train, **chosen,
+        "way": plan.way, "shot": row.train_shot or shot, "frames": plan.frames, "resize": plan.resize,
+        "prompts": plan.prompts, "seed": seed, "store": store, "protocol": plan.protocol,
+        **own, **plan.train, **row.train, **chosen,
     }  # fmt: skip
     train(
         data, folder, row.strategy, row.tuning, row.layers, spine, row.head,
@@ -479,7 +492,7 @@ def _claim(folder: Path, settings: dict[str, Any]) -> None:
     if folder.exists() and any(folder.iterdir()) and not path.exists():
         raise OptionError(f"--out {folder} is not empty and holds no study; name another folder")
     if path.exists():
-        before = json.loads(path.read_text())
+        before = {"resize": "short", **json.loads(path.read_text())}  # once there was no other
         changed = [name for name in settings if before.get(name) != settings[name]]
         if changed:
             raise OptionError(
@@ -546,6 +559,14 @@ def _check(path: Path, text: str, table: dict[str, Any], known: set[str], what: 
             found = re.search(rf"^\s*\[*{re.escape(key)}\b|\b{re.escape(key)}\s*=", text, re.MULTILINE)
             line = text[: found.end()].count("\n") + 1 if found else "?"
             raise OptionError(f"{path}, line {line}: {unknown(f'key of {what}', key, sorted(known))}")
+
+
+def _followed(table: dict[str, Any], protocol: str) -> dict[str, Any]:
+    """A study's table with what it leaves to its protocol. Its own query is that of training, too."""
+    training = dict(table.get("train", {}))
+    if "query" in table:
+        training.setdefault("query", table["query"])
+    return {**protocols.preset(protocol, "testing"), **table, "train": training, "protocol": protocol}
 
 
 def _check_training(path: Path, text: str, table: dict[str, Any]) -> None:

@@ -22,6 +22,7 @@ from kshot.extraction import Activations, extract, extract_views
 from kshot.fit import Fitted, Schedule, fit, seeded
 from kshot.learner import Learner
 from kshot.progress import Progress, quiet
+from kshot.protocols import Followed, follows
 from kshot.store import disk, write_atomic
 from kshot.strategies import get_strategy
 from kshot.strategies.base import Objective, Strategy
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from kshot.backbone import Backbone
 
 DIRECT_STEPS = (5, 10, 20, 40)
+FORMERLY = {"resize": "short", "augment": [], "no_flip": []}  # what runs had before their configs said so
 VAL_SEED = 1_000_003  # the val episodes are the same in every run, whatever its seed
 
 
@@ -53,6 +55,7 @@ class Trained:
         return asdict(self) | {"run": str(self.run), "seconds": round(self.seconds, 3)}
 
 
+@follows("training")
 def train(
     data: str | Path | Dataset,
     out: str | Path,
@@ -91,6 +94,7 @@ def train(
     device: str = "cpu",
     precision: str = "float32",
     resume: bool = False,
+    protocol: str | Followed | None = None,
     progress: Progress = quiet,
 ) -> Trained:
     """Adapts a backbone to a data set's base classes and writes a run folder.
@@ -117,6 +121,7 @@ def train(
         no_flip: classes whose clips are never mirrored; by default those with left, right or clockwise in their name.
         frames, resize, prompts, store, stored_only, device, precision: as in `extract` and `evaluate`.
         resume: go on with the run in `out`, whose settings must be the same; a finished one is left as it is.
+        protocol: name of a protocol (`kshot.protocols`) that gives every argument which is not given here.
         progress: how to show progress.
 
     Raises:
@@ -188,6 +193,7 @@ def train(
         "prompts": list(prompts),
         "val_episodes": {**val_shape, "episodes": val_episodes, "seed": VAL_SEED},
         "select": select if val is not None else "none",
+        "protocol": protocol.record() if isinstance(protocol, Followed) else None,
         "data": loaded.name,
         "base_classes": list(base.classes) if base is not None else [],
         "val_classes": list(val.classes) if val is not None else [],
@@ -308,7 +314,7 @@ def _finished(folder: Path, config: dict[str, Any]) -> Trained | None:
     if not path.exists():
         return None
     try:
-        before: dict[str, Any] = dict(json.loads(path.read_text("utf-8")))
+        before: dict[str, Any] = {**FORMERLY, **json.loads(path.read_text("utf-8"))}
     except (OSError, ValueError, TypeError) as error:
         raise CheckpointError(f"{path} is damaged ({error}); train again in another --out") from None
     asked: dict[str, Any] = json.loads(json.dumps(config))

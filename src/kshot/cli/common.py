@@ -27,6 +27,7 @@ JSON = Annotated[bool, typer.Option("--json", help="print one JSON object on std
 WAY = Annotated[int, typer.Option(help="classes an episode")]
 SHOT = Annotated[int, typer.Option(help="support clips a class")]
 QUERY = Annotated[int, typer.Option(help="query clips a class")]
+PROTOCOL = Annotated[str | None, typer.Option(help="what is not given here: kshot, paper, clip-fsar or trx")]
 PROMPT = Annotated[list[str] | None, typer.Option(help="template of class texts with one {}; may be repeated")]
 
 
@@ -51,6 +52,12 @@ def pairs(options: list[str] | None) -> dict[str, Any]:
         except (ValueError, SyntaxError):
             named[name.replace("-", "_")] = value
     return named
+
+
+def given(context: typer.Context, values: dict[str, Any]) -> dict[str, Any]:
+    """Those of the values that the user gave, not those that are an option's default."""
+    sources = {name: context.get_parameter_source(name) for name in values}
+    return {name: value for name, value in values.items() if getattr(sources[name], "name", "") != "DEFAULT"}
 
 
 def show(values: dict[str, Any], as_json: bool, tell: Callable[[dict[str, Any]], None]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -31,3 +31,23 @@ def list_(as_json: JSON = False) -> None:
 def _tell_sets(values: dict[str, Any]) -> None:
     for name in values["sets"]:
         typer.echo(name)
+
+
+@data.command()
+def protocols(
+    name: Annotated[str | None, typer.Argument(help="kshot, paper, clip-fsar or trx; all of them by default")] = None,
+    as_json: JSON = False,
+) -> None:
+    """Named settings for --protocol, each value with the place it was read in.
+
+    Example: kshot data protocols clip-fsar
+    """
+    from kshot.protocols import listing
+
+    show(listing(name), as_json, _tell_protocols)
+
+
+def _tell_protocols(values: dict[str, Any]) -> None:
+    from kshot.protocols import as_text
+
+    typer.echo("\n\n".join(map(as_text, values["protocols"])))

@@ -18,6 +18,7 @@ from kshot.cli.common import (
     JSON,
     PRECISION,
     PROMPT,
+    PROTOCOL,
     QUERY,
     RESIZE,
     SEED,
@@ -28,6 +29,7 @@ from kshot.cli.common import (
     TUNING_OPTION,
     WAY,
     chosen_progress,
+    given,
     pairs,
     show,
     tell_unreadable,
@@ -71,6 +73,7 @@ def extract(
 
 @app.command()
 def train(
+    context: typer.Context,
     data: DATA,
     out: Annotated[Path, typer.Option(help="the run folder to write")],
     strategy: Annotated[str, typer.Option(help="meta, finetune, finetune-meta or direct")] = "meta",
@@ -111,6 +114,7 @@ def train(
     device: DEVICE = "cpu",
     precision: PRECISION = "float32",
     resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --out")] = False,
+    protocol: PROTOCOL = None,
     as_json: JSON = False,
 ) -> None:
     """Adapt a backbone to the base classes of a data set. Ctrl-C is safe: --resume goes on.
@@ -122,20 +126,25 @@ def train(
     chosen: dict[str, Any] = {"prompts": prompt} if prompt else {}
     if no_flip:
         chosen["no_flip"] = [] if no_flip == ["none"] else no_flip
+    values = {
+        "strategy": strategy, "tuning": tuning, "layers": layers, "backbone": backbone, "head": head, "way": way,
+        "shot": shot, "query": query, "steps": steps, "lr": lr, "optimizer": optimizer, "schedule": schedule,
+        "weight_decay": weight_decay, "warmup": warmup, "accumulate": accumulate, "clip": clip, "val_every": val_every,
+        "val_episodes": val_episodes, "patience": patience, "select": select, "seed": seed, "frames": frames,
+        "resize": resize, "views": views, "augment": augment, "store": store, "stored_only": stored_only,
+        "device": device, "precision": precision, "resume": resume,
+    }  # fmt: skip
     trained = run(
-        data, out, strategy, tuning, layers, backbone, head, way, shot, query,
-        pairs(strategy_option), pairs(tuning_option), pairs(head_option),
-        steps=steps, lr=lr, optimizer=optimizer, schedule=schedule, weight_decay=weight_decay, warmup=warmup,
-        accumulate=accumulate, clip=clip, val_every=val_every, val_episodes=val_episodes, patience=patience,
-        select=select, seed=seed, frames=frames, resize=resize, views=views, augment=augment, store=store,
-        stored_only=stored_only, device=device, precision=precision, resume=resume,
-        progress=chosen_progress(as_json), **chosen,
+        data, out, strategy_options=pairs(strategy_option), tuning_options=pairs(tuning_option),
+        head_options=pairs(head_option), protocol=protocol, progress=chosen_progress(as_json),
+        **(given(context, values) if protocol else values), **chosen,
     )  # fmt: skip
     show(trained.report(), as_json, _tell_training)
 
 
 @app.command()
 def evaluate(
+    context: typer.Context,
     data: Annotated[str | None, typer.Argument(help="as in extract; leave out with --features")] = None,
     backbone: Annotated[str | None, typer.Option(help="as in extract; the adapted run's by default")] = None,
     adapted: Annotated[Path | None, typer.Option(help="a run folder of kshot train")] = None,
@@ -158,6 +167,7 @@ def evaluate(
     device: DEVICE = "cpu",
     precision: PRECISION = "float32",
     out: Annotated[Path | None, typer.Option(help="also write the whole result, every episode, as JSON")] = None,
+    protocol: PROTOCOL = None,
     as_json: JSON = False,
 ) -> None:
     """Few-shot accuracy over random episodes, with its 95 % interval.
@@ -167,10 +177,15 @@ def evaluate(
     from kshot.evaluation import evaluate as run
 
     chosen: dict[str, Any] = {"prompts": prompt} if prompt else {}
+    values = {
+        "backbone": backbone, "adapted": adapted, "features": features, "head": head, "way": way, "shot": shot,
+        "query": query, "episodes": episodes, "seed": seed, "split": split, "shared_group": shared_group,
+        "center": center, "frames": frames, "resize": resize, "store": store, "stored_only": stored_only,
+        "device": device, "precision": precision, "out": out,
+    }  # fmt: skip
     result = run(
-        data, backbone, adapted, features, head, pairs(head_option), way, shot, query, episodes, seed, split,
-        shared_group, center, frames=frames, resize=resize, store=store, stored_only=stored_only, device=device,
-        precision=precision, out=out, progress=chosen_progress(as_json), **chosen,
+        data, head_options=pairs(head_option), protocol=protocol, progress=chosen_progress(as_json),
+        **(given(context, values) if protocol else values), **chosen,
     )  # fmt: skip
     show(result.summary(), as_json, _tell_result)
 
@@ -196,6 +211,7 @@ def study(
     backbone: Annotated[list[str] | None, typer.Option(help="backbones in place of the study's own")] = None,
     seed: Annotated[list[int] | None, typer.Option(help="seeds in place of the study's own")] = None,
     episodes: Annotated[int | None, typer.Option(help="test episodes in place of the study's own")] = None,
+    protocol: PROTOCOL = None,
     store: STORE = None,
     device: DEVICE = "cpu",
     precision: PRECISION = "float32",
@@ -208,7 +224,7 @@ def study(
     from kshot.study import run
 
     done = run(
-        study, out, data or (), backbone or (), seed or (), episodes, store, device, precision,
+        study, out, data or (), backbone or (), seed or (), episodes, protocol, store, device, precision,
         progress=chosen_progress(as_json),
     )  # fmt: skip
     show(done, as_json, _tell_study)
@@ -279,6 +295,9 @@ def _tell_result(values: dict[str, Any]) -> None:
         f"{values['query']} queries, {values['episodes']:,} episodes, seed {values['seed']}, split {values['split']}, "
         f"{values['clips']} clips, head {values['head']}, {values['backbone']}, {values['seconds']:.1f} s)"
     )
+    if followed := values["options"].get("protocol"):
+        changed = ", ".join(f"{name} {value}" for name, value in followed["changed"].items())
+        typer.echo(f"protocol {followed['name']}" + (f", but {changed}" if changed else ""))
     width = max(map(len, values["per_class"]))
     for name, accuracy in sorted(values["per_class"].items(), key=lambda item: -item[1]):
         typer.echo(f"  {name:<{width}}  {accuracy:5.1f} %")

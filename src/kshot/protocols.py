@@ -1,0 +1,372 @@
+"""Protocols: named settings of training and evaluation, each value with the place it was read in.
+
+A protocol says how clips are seen and how episodes, steps and looks are counted. It says nothing of the method:
+strategy, tuning, head and backbone stay the caller's. What is given explicitly beats the protocol, and both are
+recorded.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ParamSpec, TypeVar
+
+from kshot.errors import unknown
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+OURS = "our choice"
+SETS = ("hmdb51", "ucf101", "kinetics100", "ssv2-full", "ssv2-small")
+SIGHT = ("frames", "resize")  # how a trained run sees clips
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A value, where it was read, and the data sets for which it is another."""
+
+    value: Any
+    source: str = OURS
+    by_data: Mapping[str, Any] = field(default_factory=dict)
+
+    def on(self, data: str) -> Any:
+        """The value for a data set of this name; "kinetics100" includes "kinetics100-clipfsar"."""
+        mine = [value for name, value in self.by_data.items() if data == name or data.startswith(f"{name}-")]
+        return mine[0] if mine else self.value
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A named set of settings.
+
+    title: whose it is. about: what it is for, or what of its source could be read. training, testing: arguments of
+    `kshot.train` and of `kshot.evaluate`. differs: what kshot does otherwise than the source, whatever is set.
+    """
+
+    title: str
+    about: str
+    training: Mapping[str, Setting]
+    testing: Mapping[str, Setting]
+    differs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Followed:
+    """A protocol as one call followed it. name: as it was asked for. preset: its values. final: those of the call."""
+
+    name: str
+    preset: Mapping[str, Any]
+    final: Mapping[str, Any]
+
+    def record(self, **found: Any) -> dict[str, Any]:
+        """What a result keeps: the name, and what was otherwise. found: values that the call found out itself."""
+        final = {**self.final, **found}
+        plain = {name: list(v) if isinstance(v, tuple) else v for name, v in final.items() if name in self.preset}
+        changed = {name: value for name, value in plain.items() if value != self.preset[name]}
+        return {"name": self.name, "changed": changed}
+
+
+def preset(protocol: str, part: str, data: str = "") -> dict[str, Any]:
+    """Argument -> value of a protocol's "training" or "testing", for a data set of this name.
+
+    "clip-fsar:hmdb51" takes the values for HMDB51, whatever the data's own name.
+
+    Raises:
+        OptionError: no such protocol or data set.
+    """
+    name, _, asked = protocol.partition(":")
+    if name not in PROTOCOLS:
+        raise unknown("protocol", name, PROTOCOLS)
+    if asked and asked not in SETS:
+        raise unknown("data set of a protocol", asked, SETS)
+    settings: Mapping[str, Setting] = getattr(PROTOCOLS[name], part)
+    return {name: setting.on(asked or data) for name, setting in settings.items()}
+
+
+def follows(part: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Lets a function with an argument `protocol` take what it is not given from that protocol's `part`.
+
+    The function gets a `Followed` in place of the name. An adapted run has its own way to see clips, which stays.
+    """
+
+    def wrap(function: Callable[P, R]) -> Callable[P, R]:
+        signature = inspect.signature(function)
+
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            bound = signature.bind(*args, **kwargs)
+            given = bound.arguments
+            name = given.get("protocol")
+            if name is None:
+                return function(*args, **kwargs)
+            preset(str(name), part)  # refuses an unknown one before anything is read
+            if part == "training":  # the one part that differs between data sets
+                from kshot import datasets
+
+                given["data"] = datasets.load(given["data"])
+            values = preset(str(name), part, getattr(given.get("data"), "name", ""))
+            kept = SIGHT if given.get("adapted") is not None else ()
+            final = {**{key: value for key, value in values.items() if key not in kept}, **given}
+            bound.arguments = {**final, "protocol": Followed(str(name), values, final)}
+            return function(*bound.args, **bound.kwargs)
+
+        return call
+
+    return wrap
+
+
+def listing(name: str | None = None) -> dict[str, Any]:
+    """What `kshot data protocols --json` prints: every protocol, or the one named, with values and sources."""
+    if name is not None:
+        preset(name, "testing")
+    chosen = [name.partition(":")[0]] if name else list(PROTOCOLS)
+
+    def table(settings: Mapping[str, Setting]) -> dict[str, Any]:
+        return {
+            key: {"value": s.value, "source": s.source} | ({"by_data": dict(s.by_data)} if s.by_data else {})
+            for key, s in settings.items()
+        }
+
+    return {
+        "protocols": {
+            key: {
+                "title": made.title,
+                "about": made.about,
+                "training": table(made.training),
+                "testing": table(made.testing),
+                "differs": list(made.differs),
+            }
+            for key, made in PROTOCOLS.items()
+            if key in chosen
+        }
+    }
+
+
+def as_markdown(name: str) -> str:
+    """One protocol as a page's section, a table of training and one of testing."""
+    made = PROTOCOLS[name]
+    lines = [f"## `{name}`: {made.title}", "", made.about, ""]
+    for part, settings in (("kshot train", made.training), ("kshot evaluate", made.testing)):
+        lines += [f"| `{part}` | value | source |", "| --- | --- | --- |"]
+        lines += [f"| `--{_option(key)}` | {shown(setting)} | {setting.source} |" for key, setting in settings.items()]
+        lines.append("")
+    if made.differs:
+        lines += ["What kshot does otherwise, whatever is set:", "", *(f"- {line}" for line in made.differs), ""]
+    return "\n".join(lines)
+
+
+def as_text(name: str) -> str:
+    """One protocol for the terminal."""
+    made, lines = PROTOCOLS[name], []
+    for part, settings in (("training", made.training), ("testing", made.testing)):
+        rows = [(f"--{_option(key)}", shown(setting), setting.source) for key, setting in settings.items()]
+        widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+        lines += ["", f"  {part}"]
+        lines += [f"    {o:<{widths[0]}}  {v:<{widths[1]}}  {source}" for o, v, source in rows]
+    differs = ["", "  kshot does otherwise, whatever is set", *(f"    {line}" for line in made.differs)]
+    return "\n".join([f"{name}: {made.title}", f"  {made.about}", *lines, *(differs if made.differs else [])])
+
+
+def shown(setting: Setting) -> str:
+    """A value, and those of single data sets, in one line."""
+    others = "; ".join(f"{name} {_text(value)}" for name, value in setting.by_data.items())
+    return _text(setting.value) + (f" ({others})" if others else "")
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _option(argument: str) -> str:
+    """How the command line calls an argument."""
+    return {"prompts": "prompt"}.get(argument, argument).replace("_", "-")
+
+
+_CODE = "CLIP-FSAR's code"
+_CONFIG = "CLIP-FSAR's configs"
+_TRX = "TRX's run.py"
+_TASKS = "Task-Adapter++'s config.yaml"
+_DEFAULT = "our choice: kshot's default"
+_LIKE = "; other data like HMDB51: our choice"
+
+_CLIP_FSAR_SIGHT = {
+    "frames": Setting(8, f"{_CONFIG}, NUM_INPUT_FRAMES"),
+    "resize": Setting("squash-256", f"{_CODE}, KineticsResizedCropFewshot: both sides to 256, crop 224"),
+    "prompts": Setting(["a photo of {}"], f"{_CODE}, models/base/few_shot.py"),
+}
+_TRX_SIGHT = {
+    "frames": Setting(8, f"{_TRX}, seq_len"),
+    "resize": Setting("short-256", "TRX's video_reader.py: Resize(256), crop 224"),
+}
+_TEXTS = {"prompts": Setting(["a video of a person doing {}"], _DEFAULT)}
+
+PROTOCOLS: dict[str, Protocol] = {
+    "kshot": Protocol(
+        title="the recommended one",
+        about="Weights are chosen on val classes, test frames are deterministic, and no query shares its source (one "
+        "video, one person, one scene) with a support clip of its class.",
+        training={
+            "way": Setting(5, "our choice: as the field"),
+            "query": Setting(5, "our choice: as the field trains"),
+            "steps": Setting(400, "our choice: the best step is chosen on val in any case"),
+            "lr": Setting(1e-4, "our choice; search it on val for a method of your own"),
+            "optimizer": Setting("adam", _DEFAULT),
+            "schedule": Setting("cosine", _DEFAULT),
+            "accumulate": Setting(1, _DEFAULT),
+            "select": Setting("val", "our choice: test classes stay unseen"),
+            "val_every": Setting(50, _DEFAULT),
+            "val_episodes": Setting(500, _DEFAULT),
+            "frames": Setting(8, "our choice: as the field"),
+            "resize": Setting("short", "our choice: what CLIP was trained with"),
+            "views": Setting(1, "our choice: each further view takes as much room again"),
+            **_TEXTS,
+        },
+        testing={
+            "way": Setting(5, "our choice: as the field"),
+            "query": Setting(5, "our choice: five times the answers for the same support"),
+            "episodes": Setting(10_000, "our choice: as the field"),
+            "shared_group": Setting(False, "our choice: else a sofa is recognised, not an action"),
+            "center": Setting(False, "our choice: the mean of the test clips is not known beforehand"),
+            "frames": Setting(8, "our choice: as the field"),
+            "resize": Setting("short", "our choice: what CLIP was trained with"),
+            **_TEXTS,
+        },
+    ),
+    "paper": Protocol(
+        title="the seed paper, as far as it is known",
+        about="Cao et al., *Exploring the Adaptation Strategy of CLIP for Few-Shot Action Recognition*, 2024, "
+        "doi:10.1145/3688863.3689571. Only its abstract could be read, which names the strategies, the tuning of the "
+        "last layer alone, and HMDB51, UCF101 and Kinetics, but no setting. Where the same group's later code has one "
+        "(github.com/Jaulin-Bage/Task-Adapter-pp, config.yaml at a20729e), it is taken; that is our choice too.",
+        training={
+            "way": Setting(5, f"as listed in {_TASKS}"),
+            "query": Setting(1, f"as listed in {_TASKS}"),
+            "steps": Setting(2_000, f"as listed in {_TASKS}: 10 epochs of 200 episodes"),
+            "accumulate": Setting(1, OURS),
+            "lr": Setting(1e-4, _DEFAULT),
+            "optimizer": Setting("adam", _DEFAULT),
+            "schedule": Setting("cosine", _DEFAULT),
+            "select": Setting("val", OURS),
+            "val_every": Setting(100, OURS),
+            "val_episodes": Setting(1_000, f"as listed in {_TASKS}"),
+            "frames": Setting(8, f"as listed in {_TASKS}"),
+            "resize": Setting("short", _DEFAULT),
+            "views": Setting(1, OURS),
+            **_TEXTS,
+        },
+        testing={
+            "way": Setting(5, f"as listed in {_TASKS}"),
+            "query": Setting(1, f"as listed in {_TASKS}"),
+            "episodes": Setting(10_000, f"as listed in {_TASKS}"),
+            "shared_group": Setting(True, "our choice: as the field"),
+            "center": Setting(False, OURS),
+            "frames": Setting(8, f"as listed in {_TASKS}"),
+            "resize": Setting("short", _DEFAULT),
+            **_TEXTS,
+        },
+        differs=("Frames at test are the middle ones of equal segments.",),
+    ),
+    "clip-fsar": Protocol(
+        title="CLIP-FSAR's published code",
+        about="Wang et al., *CLIP-guided Prototype Modulating for Few-shot Action Recognition*, IJCV 2024, arXiv "
+        "2303.02982. Read in github.com/alibaba-mmai-research/CLIP-FSAR at 460aee4; its configs are the files "
+        "*_1shot_v1.yaml in configs/projects/CLIPFSAR, for a ResNet-50. Tasks are episodes; a step takes 4.",
+        training={
+            "way": Setting(5, f"{_CONFIG}, WAY"),
+            "query": Setting(5, f"{_CONFIG}, QUERY_PER_CLASS"),
+            "accumulate": Setting(4, f"{_CONFIG}, BATCH_SIZE_PER_TASK"),
+            "steps": Setting(
+                1_250,
+                f"{_CONFIG}, NUM_TRAIN_TASKS: 5,000, 3,000 and 30,000 tasks{_LIKE}",
+                {"ucf101": 750, "ssv2-full": 7_500, "ssv2-small": 7_500},
+            ),
+            "lr": Setting(1e-5, f"{_CONFIG}, BASE_LR{_LIKE}", {"ucf101": 2e-6, "ssv2-full": 5e-5, "ssv2-small": 5e-5}),
+            "optimizer": Setting("adam", f"{_CONFIG}, OPTIM_METHOD"),
+            "weight_decay": Setting(5e-5, f"{_CONFIG}, WEIGHT_DECAY{_LIKE}", {"kinetics100": 5e-4}),
+            "warmup": Setting(
+                175,
+                f"{_CONFIG}, STEPS_ITER x WARMUP_EPOCHS: 700, 600, 250, 4,000 and 2,000 tasks{_LIKE}",
+                {"ucf101": 150, "kinetics100": 62, "ssv2-full": 1_000, "ssv2-small": 500},
+            ),
+            "schedule": Setting("cosine", "our choice, for their two drops to a tenth"),
+            "select": Setting("val", "our choice: their validation list is the test list"),
+            "val_every": Setting(
+                75,
+                f"{_CONFIG}, VAL_FRE_ITER: 300, 100 and 1,000 tasks{_LIKE}",
+                {"ucf101": 25, "kinetics100": 25, "ssv2-full": 250, "ssv2-small": 250},
+            ),
+            "val_episodes": Setting(500, _DEFAULT),
+            "views": Setting(4, "our choice, for a fresh draw at each visit"),
+            "augment": Setting(
+                "time,crop",
+                f"{_CODE}: random frames of segments, random crop; on Kinetics queries are flipped too",
+                {"kinetics100": "time,crop,flip"},
+            ),
+            **_CLIP_FSAR_SIGHT,
+        },
+        testing={
+            "way": Setting(5, f"{_CONFIG}, WAY"),
+            "query": Setting(1, f"{_CONFIG}, QUERY_PER_CLASS_TEST"),
+            "episodes": Setting(10_000, f"{_CONFIG}, NUM_TEST_TASKS"),
+            "shared_group": Setting(True, f"{_CODE} does not look at sources"),
+            "center": Setting(False, f"{_CODE} has none"),
+            **_CLIP_FSAR_SIGHT,
+        },
+        differs=(
+            "Frames at test are the middle ones of equal segments; theirs are drawn within segments at test too (on "
+            "Kinetics they lie evenly from a drawn start).",
+            "Frames are resized by PIL's bicubic filter; theirs bilinearly, without antialiasing.",
+            "On Kinetics, support clips are flipped like queries; theirs flips queries alone and erases parts of them.",
+            "A clip that cannot be read is left out and named; theirs is replaced by another.",
+        ),
+    ),
+    "trx": Protocol(
+        title="TRX's published code",
+        about="Perrett et al., *Temporal-Relational CrossTransformers for Few-Shot Action Recognition*, CVPR 2021. "
+        "Read in github.com/tobyperrett/trx at 8e717b4 (run.py, video_reader.py) and 390c20a (README). Tasks are "
+        "episodes; a step takes 16. TRX has no text.",
+        training={
+            "way": Setting(5, f"{_TRX}, way"),
+            "query": Setting(5, f"{_TRX}, query_per_class"),
+            "accumulate": Setting(16, f"{_TRX}, tasks_per_batch"),
+            "steps": Setting(
+                625,
+                "75,000 tasks on SSv2: README; 10,000 elsewhere: as listed in issue 4 of "
+                "tobyperrett/few-shot-action-recognition (UCF101); the rest our choice",
+                {"ssv2-full": 4_688, "ssv2-small": 4_688},
+            ),
+            "lr": Setting(1e-3, f"{_TRX}, learning_rate"),
+            "optimizer": Setting("sgd", f"{_TRX}, opt"),
+            "schedule": Setting("constant", f"{_TRX}, sch: its drop comes after a million tasks"),
+            "weight_decay": Setting(0.0, f"{_TRX} sets none"),
+            "select": Setting("val", "our choice: theirs tests at a fixed task"),
+            "val_every": Setting(50, _DEFAULT),
+            "val_episodes": Setting(500, _DEFAULT),
+            "views": Setting(4, "our choice, for a fresh draw at each visit"),
+            "augment": Setting("time,crop,flip", "TRX's video_reader.py"),
+            **_TRX_SIGHT,
+            **_TEXTS,
+        },
+        testing={
+            "way": Setting(5, f"{_TRX}, way"),
+            "query": Setting(1, f"{_TRX}, query_per_class_test"),
+            "episodes": Setting(10_000, f"{_TRX}, num_test_tasks"),
+            "shared_group": Setting(True, "TRX's video_reader.py does not look at sources"),
+            "center": Setting(False, f"{_TRX} has none"),
+            **_TRX_SIGHT,
+            **_TEXTS,
+        },
+        differs=(
+            "Frames at test are the middle ones of equal segments; theirs lie evenly from the second frame to the last "
+            "but one. In training ours are drawn within segments; theirs lie evenly between a drawn start and end.",
+            "SGD has a momentum of 0.9; theirs has none.",
+            "Classes with left, right or clockwise in their name are not flipped; theirs are.",
+        ),
+    ),
+}
