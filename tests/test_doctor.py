@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,9 @@ import torch
 
 from kshot import backbone, doctor
 from kshot.errors import VideoError
+
+if TYPE_CHECKING:
+    from forks import Command
 
 
 def state(report: dict[str, Any], name: str) -> dict[str, Any]:
@@ -137,3 +141,19 @@ def test_a_check_that_breaks_is_a_problem_of_its_own_line(monkeypatch: pytest.Mo
     }  # fmt: skip
     assert state(report, "Python")["state"] == "ok"
     assert report["problems"] == 1 == Counter(check["state"] for check in report["checks"])["problem"]
+
+
+def test_the_command_prints_a_line_for_each_and_exits_1_for_a_problem(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checks = {"Python": doctor._python, "cache": lambda: ("warning", "1 GB free", "make room")}
+    monkeypatch.setattr(doctor, "CHECKS", checks)
+    code, out, _ = command("doctor")
+    assert code == 0
+    lines = [line.split() for line in out.splitlines()]
+    assert [line[0] for line in lines] == ["ok", "warning", "make", "ok", "1"] and out.endswith("1 warning.\n")
+    monkeypatch.setattr(doctor, "CHECKS", {**checks, "weights": lambda: ("problem", "gone", "reinstall")})
+    code, out, _ = command("doctor", "--json")
+    assert code == 1 and json.loads(out)["problems"] == 1
+    code, out, _ = command("doctor")
+    assert code == 1 and out.endswith("1 problem and 1 warning.\n")

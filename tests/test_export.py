@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -21,6 +21,9 @@ from kshot.backbone import Backbone
 from kshot.errors import KshotError, OptionError, StoreError
 from kshot.export import TOLERANCE, Whole, export, trace
 from kshot.recognizer import Recognizer
+
+if TYPE_CHECKING:
+    from forks import Command
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "onnx_predict.py"
 FRAMES = 4
@@ -184,3 +187,15 @@ def test_errors_at_the_door(taught: Recognizer, tmp_path: Path, monkeypatch: pyt
     with pytest.raises(OptionError, match=r"needs no_such_module: pip install 'kshot\[export\]'"):
         export(taught, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_command_writes_into_the_model_folder(
+    taught: Recognizer, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taught.save(tmp_path)
+    monkeypatch.setattr("kshot.recognizer.Recognizer.load", lambda folder: taught)
+    code, out, _ = command("export", tmp_path, "--json")
+    assert code == 0 and sorted(path.name for path in (tmp_path / "onnx").iterdir()) == ["model.json", "model.onnx"]
+    assert json.loads(out)["files"] == [str(tmp_path / "onnx" / name) for name in ("model.onnx", "model.json")]
+    code, out, err = command("export", tmp_path, "--format", "onx")
+    assert (code, out) == (2, "") and err.count("\n") == 1 and "Known: onnx" in err

@@ -172,7 +172,7 @@ def _decoding() -> tuple[str, ...]:
     levels = frames.mean((1, 2, 3))
     if frames.shape != (4, 32, 32, 3) or not (np.diff(levels) > 20).all():
         return "problem", f"a clip of 4 shades of grey came out as {levels.round().tolist()}", advice
-    return "ok", f"a {codec} clip, drawn and read in a process of its own, in {time.perf_counter() - start:.1f} s"
+    return "ok", f"{codec} drawn, and read in a process of its own, in {time.perf_counter() - start:.1f} s"
 
 
 def _draw(path: Path) -> str:

@@ -1,0 +1,67 @@
+"""Commands about machines: whether this one is fit, and a taught model for others."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from kshot.cli.app import app
+from kshot.cli.common import JSON, chosen_progress, show
+
+COLOURS = {"ok": typer.colors.GREEN, "warning": typer.colors.YELLOW, "problem": typer.colors.RED}
+
+
+@app.command()
+def doctor(
+    online: Annotated[bool, typer.Option("--online", help="also ask whether the hub can be reached")] = False,
+    as_json: JSON = False,
+) -> None:
+    """Look at this machine: versions, devices, decoding, weights, disk, camera. Exit code 1 if there is a problem.
+
+    Example: kshot doctor
+    """
+    from kshot.doctor import doctor as run
+
+    found = run(online, progress=chosen_progress(as_json))
+    show(found, as_json, _tell_checks)
+    if found["problems"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def export(
+    model: Annotated[Path, typer.Argument(help="a model folder of kshot fit")],
+    format: Annotated[str, typer.Option(help="onnx")] = "onnx",
+    out: Annotated[Path | None, typer.Option(help="folder to write to; MODEL/onnx by default")] = None,
+    as_json: JSON = False,
+) -> None:
+    """Write a taught model for programs without kshot and torch, checked to answer as it does here.
+
+    Example: kshot export models/gym --format onnx
+    """
+    from kshot.export import export as run
+
+    show(run(model, out, format, progress=chosen_progress(as_json)), as_json, _tell_export)
+
+
+def _tell_checks(found: dict[str, Any]) -> None:
+    wide = max(len(check["name"]) for check in found["checks"])
+    for check in found["checks"]:
+        state = f"{check['state']:<8}"
+        state = typer.style(state, COLOURS[check["state"]]) if sys.stdout.isatty() else state
+        typer.echo(f"{state} {check['name']:<{wide}}  {check['found']}")
+        if check["advice"]:
+            typer.echo(f"{'':<8} {'':<{wide}}  {check['advice']}")
+    counts = {kind: found[f"{kind}s"] for kind in ("problem", "warning")}
+    words = [f"{count} {kind}{'s' * (count > 1)}" for kind, count in counts.items() if count]
+    typer.echo(f"{' and '.join(words)}." if words else "All is well.")
+
+
+def _tell_export(done: dict[str, Any]) -> None:
+    typer.echo(
+        f"{done['files'][0]}  {done['bytes'] / 1e6:.1f} MB, differs from PyTorch by at most {done['difference']:.0e}"
+    )
+    typer.echo(f"{done['files'][1]}  labels, threshold, frames and preprocessing")
