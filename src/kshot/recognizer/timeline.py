@@ -20,7 +20,7 @@ import numpy as np
 import kshot
 from kshot import video as videos
 from kshot.errors import OptionError, VideoError, unknown
-from kshot.progress import Progress, quiet
+from kshot.progress import Progress, clock, quiet
 from kshot.recognizer import videos as inputs
 from kshot.recognizer.decider import UNKNOWN
 from kshot.recognizer.windows import Answer, Array, Engine, Scores, Segment, Settings
@@ -334,15 +334,3 @@ def _stamp(seconds: float) -> str:
     """
     minutes, rest = divmod(round(seconds * 1000), 60_000)
     return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest // 1000:02d}.{rest % 1000:03d}"
-
-
-def clock(seconds: float) -> str:
-    """Minutes and seconds, hours where there are some: 1:02.5.
-
-    >>> clock(62.5), clock(3661.04)
-    ('1:02.5', '1:01:01.0')
-    """
-    tenths = round(seconds * 10)
-    minutes, rest = divmod(tenths, 600)
-    hours, minutes = divmod(minutes, 60)
-    return (f"{hours}:{minutes:02d}" if hours else f"{minutes}") + f":{rest / 10:04.1f}"

@@ -47,8 +47,8 @@ class Sighting:
 
     seconds: since the beginning. about: the moment that the label is about, some seconds earlier; None until a window
     is full. label, score: of that moment; the score is the probability of the likeliest class. answer: all that has
-    become certain with this frame, segments included. latency: seconds from the arrival of the frame to this answer.
-    skipped: frames so far that made way for newer ones.
+    become certain with this frame, segments included. latency: seconds from the arrival of the frame to this answer;
+    None for what is left in the end. frames: looked at so far. skipped: those that made way for newer ones.
     """
 
     seconds: float
@@ -56,7 +56,8 @@ class Sighting:
     label: str
     score: float
     answer: Answer
-    latency: float
+    latency: float | None
+    frames: int
     skipped: int
 
 
@@ -102,25 +103,26 @@ class Live:
     def __init__(self, judge: Judge, settings: Settings, clock: Clock = time.monotonic) -> None:
         self.interval = settings.interval
         self.clock = clock
-        self._engine = Engine(judge, settings)
+        self._engine, self._frames = Engine(judge, settings), 0
         self._about: float | None = None
         self._label, self._score = "", 0.0
 
     def take(self, sample: Sample, skipped: int = 0) -> Sighting:
         """The answer after one more sample."""
         answer = self._engine.add([sample.interval], sample.frame[None])
+        self._frames += 1
         seconds = (sample.interval + 0.5) * self.interval
         return self._sighting(seconds, answer, self.clock() - sample.arrived, skipped)
 
     def end(self, seconds: float, skipped: int = 0) -> Sighting:
         """The answer that is left where a stream of that length ends."""
-        return self._sighting(seconds, self._engine.end(seconds), 0.0, skipped)
+        return self._sighting(seconds, self._engine.end(seconds), None, skipped)
 
-    def _sighting(self, seconds: float, answer: Answer, latency: float, skipped: int) -> Sighting:
+    def _sighting(self, seconds: float, answer: Answer, latency: float | None, skipped: int) -> Sighting:
         if answer.labels:
             self._about = float(answer.scores.times[-1])
             self._label, self._score = answer.labels[-1], float(answer.scores.proba[-1].max())
-        return Sighting(seconds, self._about, self._label, self._score, answer, latency, skipped)
+        return Sighting(seconds, self._about, self._label, self._score, answer, latency, self._frames, skipped)
 
 
 class Playback:
@@ -152,10 +154,9 @@ class Playback:
         with closing(self._stream.samples()) as samples:
             for interval, frame in samples:
                 begin = self.clock() if begin is None else begin  # not before the decoder has started
-                early = begin + (interval + 0.5) * self.interval - self.clock()
-                if early > 0:
-                    self.sleep(early)
-                yield Sample(interval, frame, self.clock())
+                due = begin + (interval + 0.5) * self.interval
+                self.sleep(max(0.0, due - self.clock()))
+                yield Sample(interval, frame, due)
 
     def stop(self) -> None:
         self._stream.stop()
@@ -181,7 +182,7 @@ class Camera:
                     now = self.clock()
                     begin = now if begin is None else begin
                     self.seconds = now - begin
-                    due = self._grid.add(self.seconds, frame)
+                    due = self._grid.add(self.seconds, (frame, now))
                     if self._stopped:
                         return
                     if due:
@@ -194,9 +195,10 @@ class Camera:
                 if due:
                     yield self._sample(*due)
 
-    def _sample(self, interval: int, frame: Any) -> Sample:
+    def _sample(self, interval: int, held: tuple[Any, float]) -> Sample:
+        frame, arrived = held
         picture = frame.to_ndarray(format="rgb24")[None]
-        return Sample(interval, preprocess(picture, self.size)[0], self.clock())
+        return Sample(interval, preprocess(picture, self.size)[0], arrived)
 
     def stop(self) -> None:
         self._stopped = True
@@ -215,7 +217,7 @@ def open_camera(name: str) -> Any:
     except (av.error.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise VideoError(
-            f"no camera '{name}' ({reason}): {_others()}; name one with --camera, or play a file with --file"
+            f"no camera '{name}' ({reason}): connect one, name {_found()} with --camera, or play a file with --file"
         ) from None
 
 
@@ -231,9 +233,9 @@ def _device(name: str) -> tuple[str, str, dict[str, str]]:
     return "video4linux2", path, {"video_size": "640x480"}
 
 
-def _others() -> str:
+def _found() -> str:
     found = sorted(str(path) for path in Path("/dev").glob("video*")) if sys.platform == "linux" else []
-    return f"found {', '.join(found)}" if found else "connect one"
+    return f"one of {', '.join(found)}" if found else "another"
 
 
 def watch(
