@@ -1,4 +1,4 @@
-"""`kshot watch`, and how a timeline is written."""
+"""`kshot watch` and `kshot predict --timeline`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ import pytest
 
 from clips import draw, write_video
 from kshot import Recognizer
-from kshot.cli.watching import write_timeline
 from kshot.datasets import load
 
 
@@ -110,11 +109,31 @@ def test_on_a_terminal_one_line_tells_what_is_seen_now(model: Path, film: Path) 
     assert "frames in 0:01.6" in process.communicate()[1].decode()
 
 
-def test_a_timeline_goes_where_it_is_asked_to(model: Path, film: Path, tmp_path: Path, capsys) -> None:
-    made = Recognizer.load(model).timeline(film, window=5.0)
-    write_timeline(made, "csv", None, tmp_path / "film.png")
-    out, err = capsys.readouterr()
-    assert out == made.as_csv() and err.startswith("note: 1.60 seconds are less than a window")
-    assert (tmp_path / "film.png").stat().st_size > 1000
-    write_timeline(made, "vtt", tmp_path / "film.vtt")
-    assert capsys.readouterr().out == "" and (tmp_path / "film.vtt").read_text() == made.as_webvtt()
+def test_a_timeline_goes_where_it_is_asked_to(command, model: Path, film: Path, tmp_path: Path) -> None:
+    made = Recognizer.load(model).timeline(film)
+    assert command("predict", model, film, "--timeline") == (0, made.as_table(), "")
+    assert json.loads(command("predict", model, film, "--timeline", "--json")[1]) == json.loads(made.as_json())
+    files = ("--out", tmp_path / "film.vtt", "--picture", tmp_path / "film.png")
+    assert command("predict", model, film, "--timeline", "--format", "vtt", *files) == (0, "", "")
+    assert (tmp_path / "film.vtt").read_text() == made.as_webvtt()
+    assert (tmp_path / "film.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_was_wrong_with_a_file_is_told_on_stderr(command, model: Path, tmp_path: Path) -> None:
+    short = write_video(tmp_path / "short.mp4", draw(0, 14, np.random.default_rng(0), frames=4))
+    code, out, err = command("predict", model, short, "--timeline", "--format", "csv")
+    assert code == 0 and out.startswith("start,end,label,score\n0.000,0.160,")
+    assert err.startswith("note: 0.16 seconds are less than a window of 0.40")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--format", "cvs"), "unknown format 'cvs': did you mean 'csv'"),
+        (("--picture", "a.gif"), "a picture is a .png, .svg or .pdf file"),
+        (("--out", "none/a.csv"), "there is no folder for none/a.csv"),
+    ],
+)
+def test_what_cannot_be_written_is_told_before_the_work(command, arguments: tuple[str, ...], told: str) -> None:
+    code, out, err = command("predict", "no-model", "no-film.mp4", "--timeline", *arguments)
+    assert (code, out) == (2, "") and told in err and err.count("\n") == 1

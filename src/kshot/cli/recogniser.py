@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from kshot.cli.app import app
 from kshot.cli.common import BACKBONE, DEVICE, FRAMES, JSON, chosen_progress, show
 from kshot.errors import OptionError
+
+if TYPE_CHECKING:
+    from kshot.recognizer.timeline import Timeline
 
 
 @app.command()
@@ -46,7 +50,7 @@ def predict(
     timeline: Annotated[bool, typer.Option("--timeline", help="one long video: what happens when")] = False,
     format: Annotated[str, typer.Option(help="of a timeline: table, json, csv, vtt or label-studio")] = "table",
     out: Annotated[Path | None, typer.Option(help="write the timeline to this file")] = None,
-    picture: Annotated[Path | None, typer.Option(help="also draw the timeline to this PNG")] = None,
+    picture: Annotated[Path | None, typer.Option(help="also draw the timeline into this .png, .svg or .pdf")] = None,
     device: DEVICE = "cpu",
     as_json: JSON = False,
 ) -> None:
@@ -55,23 +59,21 @@ def predict(
     Example: kshot predict models/gym squat.mp4 jump.mp4
     """
     from kshot import Recognizer
-    from kshot.store import disk, write_atomic
+    from kshot.recognizer.timeline import check_format, check_picture
 
     if timeline and len(videos) != 1:
         raise OptionError(f"a timeline is of one video, found {len(videos)}")
     if not timeline and (out or picture or format != "table"):
         raise OptionError("--format, --out and --picture are of a timeline: add --timeline")
+    check_format(format)  # before the work, not after it
+    check_picture(picture or Path("any.png"))
+    for file in (out, picture):
+        if file is not None and not file.absolute().parent.is_dir():
+            raise OptionError(f"there is no folder for {file}: make it first, or name another")
     asked = Recognizer.load(model, device=device)
     if timeline:
         course = asked.timeline(videos[0], progress=chosen_progress(as_json))
-        text = course.written("json" if as_json else format)
-        if picture is not None:
-            course.picture(picture)
-        if out is None:
-            typer.echo(text)
-        else:
-            with disk(out):
-                write_atomic(out, text.encode())
+        _write_timeline(course, "json" if as_json else format, out, picture)
         return
     found = asked.answer(videos)
     answers = [
@@ -86,6 +88,21 @@ def _tell_fit(values: dict[str, Any]) -> None:
         typer.echo(f"  {one['label']}: {one['clips']} clip{'s' * (one['clips'] != 1)}")
     typer.echo(f"{values['model']}: taught {len(values['classes'])} actions from {values['clips']} clips")
     typer.echo(f"next: kshot predict {values['model']} VIDEO")
+
+
+def _write_timeline(course: Timeline, format: str, out: Path | None, picture: Path | None) -> None:
+    from kshot.store import disk, write_atomic
+
+    text = course.written(format)
+    if out is None:
+        sys.stdout.write(text)
+    else:
+        with disk(out):
+            write_atomic(out, text.encode())
+    if picture is not None:
+        course.picture(picture)
+    for note in course.notes:
+        print(f"note: {note}", file=sys.stderr)
 
 
 def _tell_answers(values: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Commands about time: what a camera sees now; and how `kshot predict --timeline` is written down."""
+"""`kshot watch`: what a camera sees now."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from kshot.progress import clock
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from kshot.recognizer.timeline import Timeline
     from kshot.recognizer.watch import Sighting, Watch
 
 MODEL = Annotated[Path, typer.Argument(help="a model folder of kshot fit")]
@@ -168,21 +167,3 @@ class _Lines(_Words):
 
     def sum_up(self, summary: dict[str, Any]) -> None:
         self.line(json.dumps({"summary": summary}))
-
-
-def write_timeline(
-    timeline: Timeline, format: str = "table", out: Path | None = None, picture: Path | None = None
-) -> None:
-    """Prints a timeline, or writes it to a file; notes go to stderr unless the format holds them."""
-    from kshot.store import disk, write_atomic
-
-    text = timeline.written(format)
-    if picture is not None:
-        timeline.picture(picture)
-    if out is not None:
-        with disk(out):
-            write_atomic(out, text.encode())
-    else:
-        sys.stdout.write(text)
-    for note in timeline.notes:
-        print(f"note: {note}", file=sys.stderr)

@@ -143,8 +143,7 @@ class Timeline:
 
     def written(self, format: str = "table") -> str:
         """The timeline as one of `FORMATS`."""
-        if format not in FORMATS:
-            raise unknown("format", format, FORMATS)
+        check_format(format)
         text: str = getattr(self, FORMATS[format])()
         return text
 
@@ -158,10 +157,7 @@ class Timeline:
         from kshot.recognizer import picture
 
         target = Path(path)
-        kind = target.suffix.lower().removeprefix(".")
-        if kind not in ("png", "svg", "pdf"):
-            raise OptionError(f"a picture is a .png, .svg or .pdf file, found '{target.name}': give it such a name")
-        data = picture.draw(self, kind)
+        data = picture.draw(self, check_picture(target))
         with disk(target):
             write_atomic(target, data)
         return target
@@ -174,6 +170,21 @@ FORMATS = {
     "vtt": "as_webvtt",
     "label-studio": "as_label_studio",
 }
+PICTURES = ("png", "svg", "pdf")
+
+
+def check_format(name: str) -> None:
+    """Raises OptionError for a format that does not exist."""
+    if name not in FORMATS:
+        raise unknown("format", name, FORMATS)
+
+
+def check_picture(path: Path) -> str:
+    """The kind of picture that a file name asks for; raises OptionError if there is none."""
+    kind = path.suffix.lower().removeprefix(".")
+    if kind not in PICTURES:
+        raise OptionError(f"a picture is a .png, .svg or .pdf file, found '{path.name}': give it such a name")
+    return kind
 
 
 def timeline(
