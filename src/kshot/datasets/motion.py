@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -40,7 +40,7 @@ from kshot.drawing import (
     scene,
     shade,
 )
-from kshot.errors import DataError, OptionError
+from kshot.errors import DataError, OptionError, unknown
 from kshot.paths import home
 
 VERSION = 2
@@ -421,6 +421,23 @@ def _write(path: Path, frames: Iterator[NDArray[np.uint8]]) -> None:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def draw(path: Path, parts: Sequence[tuple[str, int]], seed: int = 0) -> Path:
+    """Writes one file that shows drawn clips one after another: `parts` are (action, number of the clip).
+
+    Raises:
+        OptionError: no such action.
+        DataError: the file cannot be written.
+    """
+    for name, _ in parts:
+        if name not in ACTIONS:
+            raise unknown("action", name, ACTIONS)
+    try:
+        _write(path, (frame for name, clip in parts for frame in _frames(name, clip, seed)))
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error}; choose a folder with room") from error
+    return path
 
 
 def _rows(clips: int) -> list[tuple[str, str, str, str]]:

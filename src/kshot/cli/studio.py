@@ -1,0 +1,48 @@
+"""The command of the web page: serve."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from kshot.cli.app import app
+from kshot.cli.common import DEVICE, JSON, show
+
+
+@app.command()
+def serve(
+    model: Annotated[Path | None, typer.Argument(help="a model folder to begin with, as `kshot fit` writes")] = None,
+    project: Annotated[
+        Path | None, typer.Option(help="the project's folder, made if missing; kshot-studio by default")
+    ] = None,
+    host: Annotated[str, typer.Option(help="address to listen on; this machine alone by default")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="where to listen; 0 for any free port", min=0, max=65535)] = 8470,
+    backbone: Annotated[
+        str | None, typer.Option(help="kshot-tiny, a folder in transformers format, or a hub id; kept by the project")
+    ] = None,
+    adapted: Annotated[Path | None, typer.Option(help="a run folder of kshot train to start from")] = None,
+    device: DEVICE = "cpu",
+    limit: Annotated[int, typer.Option(help="megabytes of one video, at most", min=1)] = 500,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="do not open the page")] = False,
+    as_json: JSON = False,
+) -> None:
+    """The studio: teach actions on a web page of this computer. Ctrl-C closes it; everything is kept.
+
+    Example: kshot serve --backbone openai/clip-vit-base-patch16
+    """
+    from kshot.studio.server import serve as run
+
+    def tell(where: dict[str, str]) -> None:
+        show(where, as_json, _tell_address)
+        sys.stdout.flush()
+
+    run(model, project, host, port, backbone, adapted, device, limit * 1_000_000, browser=not no_browser, tell=tell)
+    print("kshot: the studio is closed; the same command opens it again", file=sys.stderr)
+
+
+def _tell_address(where: dict[str, Any]) -> None:
+    typer.echo(f"kshot studio: {where['address']}")
+    typer.echo(f"project: {where['project']} (Ctrl-C closes the studio; everything is kept)")

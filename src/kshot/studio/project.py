@@ -1,0 +1,442 @@
+"""What a studio knows, in one folder that outlives the server.
+
+    PROJECT/project.json    actions, videos, what was taught and tried; replaced in one piece at every change
+    PROJECT/videos/         the videos, under names that the server chose
+    PROJECT/strips/         a strip of frames of each, made again where it is missing
+    PROJECT/models/         the taught model
+    PROJECT/session         the token of the page, for this user's eyes only
+    PROJECT/lock            held by the server that has the project open
+
+A video with a label is a clip that shows an action; one without was put in to be recognised.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from kshot import __version__
+from kshot.errors import DataError, OptionError
+from kshot.store import disk, write_atomic
+from kshot.video import SUFFIXES
+
+FORMAT = 1
+COLOURS = 8  # of actions, before they repeat
+NAME = 60  # characters of an action's name, at most
+ACTIONS, CLIPS, TRIED = 100, 5000, 8  # kept at most; older tried videos give way
+REMOVALS = 5  # that can be taken back
+UNKNOWN = "unknown"
+Item = TypeVar("Item", "Label", "Video")
+
+
+@dataclass(frozen=True)
+class Label:
+    """An action. colour: number of its colour on the page. before: clips that the model begun with was taught."""
+
+    id: str
+    name: str
+    colour: int
+    before: int = 0
+
+
+@dataclass(frozen=True)
+class Video:
+    """A file that was put in.
+
+    Attributes:
+        id: names it on the page.
+        name: what the person called it.
+        file: its name in the project's folder.
+        seconds: how long it is.
+        source: "example", "file", "camera" or "correction".
+        group: what was filmed together; "" if nothing is known.
+        label: id of the action that it shows; None for one that was put in to be recognised.
+        answer: what the recogniser said of it; None if it was not asked yet.
+        error: why it could not be asked.
+        truth: what an example really shows, for the page to tell afterwards.
+    """
+
+    id: str
+    name: str
+    file: str
+    seconds: float
+    source: str = "file"
+    group: str = ""
+    label: str | None = None
+    answer: dict[str, Any] | None = None
+    error: str = ""
+    truth: str = ""
+
+
+@dataclass
+class State:
+    """All that `project.json` holds.
+
+    example: whether it is the drawn one. drawing: whether some of its clips are still to come.
+    taught: {"model": folder, "at": seconds since 1970, "clips": {video id: label name}, "report": see `Recognizer`}.
+    teaching: {"status": "running", "done", "failed", "cancelled" or "interrupted", "error": why}.
+    base: folder of the model that the project began with; "" if with none.
+    removed: what can be taken back, the last first: {"what": words, "labels", "videos"} and, where all
+        was removed, "taught", "example" and "base".
+    """
+
+    example: bool = False
+    drawing: bool = False
+    settings: dict[str, Any] = field(default_factory=dict)
+    labels: list[Label] = field(default_factory=list)
+    videos: list[Video] = field(default_factory=list)
+    taught: dict[str, Any] | None = None
+    teaching: dict[str, Any] | None = None
+    base: str = ""
+    removed: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Project:
+    """A project's folder. Any thread may ask or change it; a change is on disk before the call returns.
+
+    Raises:
+        DataError: the folder is in use by another server, or holds something else or damage.
+        StoreError: it cannot be written.
+    """
+
+    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
+        self.folder = folder
+        self.version = 0
+        self.on_change: Callable[[], None] = lambda: None
+        self._mutex = threading.RLock()
+        _check(folder)
+        with disk(folder):
+            for part in ("videos", "strips", "models"):
+                (folder / part).mkdir(parents=True, exist_ok=True)
+            self._held = _hold(folder)
+        try:
+            self.fresh = not self._file.exists()
+            self.state = State() if self.fresh else self._read()
+            self.state.settings |= settings
+            if (self.state.teaching or {}).get("status") == "running":
+                self.state.teaching = {"status": "interrupted"}
+            self._sweep(models=True)
+            self._save()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Lets another server have the folder."""
+        os.close(self._held)
+
+    @property
+    def token(self) -> str:
+        """The token of the page: the same after a restart, so that a page left open goes on."""
+        path = self.folder / "session"
+        with contextlib.suppress(OSError):
+            if len(token := path.read_text("ascii").strip()) >= 32:
+                return token
+        token = secrets.token_urlsafe(32)
+        with disk(path):
+            path.unlink(missing_ok=True)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(token)
+        return token
+
+    @contextlib.contextmanager
+    def change(self) -> Iterator[State]:
+        """The state, to be changed: written when the block ends, and left as it was if the block or the disk fails."""
+        with self._mutex:
+            before = replace(self.state, labels=[*self.state.labels], videos=[*self.state.videos])
+            before = replace(before, removed=[*self.state.removed])
+            try:
+                yield self.state
+                self._save()
+            except BaseException:
+                self.state = before
+                raise
+            self.version += 1
+        self.on_change()
+
+    # Actions
+
+    def add_label(self, name: str) -> Label:
+        """A new action.
+
+        Raises:
+            OptionError: the name is empty, too long, taken or means something else.
+        """
+        with self.change() as state:
+            if len(state.labels) >= ACTIONS:
+                raise OptionError(f"expected at most {ACTIONS} actions: remove one first")
+            taken = {label.colour for label in state.labels}
+            colour = next(i for i in range(len(taken) + 1) if i not in taken)
+            label = Label(_new_id(), self._fitting(name), colour)
+            state.labels.append(label)
+        return label
+
+    def rename_label(self, id: str, name: str) -> None:
+        """Calls an action something else. Raises OptionError as `add_label`, DataError if there is no such action."""
+        with self.change() as state:
+            place = state.labels.index(self.label(id))
+            if state.labels[place].before:
+                raise OptionError(
+                    f"“{state.labels[place].name}” came with the model and keeps its name: add a new action instead"
+                )
+            state.labels[place] = replace(state.labels[place], name=self._fitting(name, id))
+
+    def remove_label(self, id: str) -> None:
+        """Removes an action and its clips. Raises DataError if there is none."""
+        label = self.label(id)
+        clips = [video for video in self.state.videos if video.label == id]
+        with self.change() as state:
+            self._remove(state, f"“{label.name}” and its {_clips(len(clips))}", [label], clips)
+
+    def label(self, id: str) -> Label:
+        """The action of that id. Raises DataError if there is none."""
+        return _one(self.state.labels, id, "action")
+
+    def _fitting(self, name: str, own: str = "") -> str:
+        name = _printable(name)
+        if not name:
+            raise OptionError("an action needs a name, such as wave")
+        if len(name) > NAME:
+            raise OptionError(f"expected a name of at most {NAME} characters, found {len(name)}")
+        if name.casefold() == UNKNOWN:
+            raise OptionError("“unknown” is the answer for what shows none of the actions: choose another name")
+        if any(label.name.casefold() == name.casefold() and label.id != own for label in self.state.labels):
+            raise OptionError(f"there is an action “{name}” already: choose another name")
+        return name
+
+    # Videos
+
+    def bytes(self) -> int:
+        """Of all videos, those that can be taken back included."""
+        return sum(path.stat().st_size for path in (self.folder / "videos").iterdir())
+
+    def place(self, suffix: str) -> tuple[str, Path]:
+        """An id for a new video and where its file goes; of the sender's name only a known suffix is kept."""
+        id = _new_id()
+        return id, self.folder / "videos" / f"{id}{suffix if suffix in SUFFIXES else '.video'}"
+
+    def path(self, video: Video) -> Path:
+        return self.folder / "videos" / video.file
+
+    def strip(self, id: str, frames: int) -> Path:
+        """Where the strip of a video is, or goes."""
+        return self.folder / "strips" / f"{id}-{frames}.jpg"
+
+    def video(self, id: str) -> Video:
+        """The video of that id. Raises DataError if there is none."""
+        return _one(self.state.videos, id, "video")
+
+    def add_video(self, video: Video) -> Video:
+        """A video whose file is in place. Of those to be recognised, the oldest gives way to it."""
+        video = replace(video, name=_printable(video.name)[:120] or "video")
+        with self.change() as state:
+            if sum(other.label is not None for other in state.videos) >= CLIPS:
+                raise OptionError(f"expected at most {CLIPS} clips: remove some first")
+            if video.label is not None:
+                self.label(video.label)
+            state.videos.append(video)
+            tried = [other for other in state.videos if other.label is None]
+            for old in tried[:-TRIED]:
+                state.videos.remove(old)
+        self._sweep()
+        return video
+
+    def set_video(self, id: str, **changes: Any) -> None:
+        """Changes a video: its label, its answer. Raises DataError if there is no such video or action."""
+        with self.change() as state:
+            if changes.get("label") is not None:
+                self.label(changes["label"])
+            place = state.videos.index(self.video(id))
+            state.videos[place] = replace(state.videos[place], **changes)
+
+    def remove_video(self, id: str) -> None:
+        """Removes a video. Raises DataError if there is none."""
+        video = self.video(id)
+        with self.change() as state:
+            self._remove(state, f"“{video.name}”", [], [video])
+
+    def clear(self) -> None:
+        """Removes everything: an empty project to begin with."""
+        with self.change() as state:
+            clips = sum(video.label is not None for video in state.videos)
+            what = f"the example, {_clips(clips)}" if state.example else _clips(clips)
+            begun = {"taught": state.taught, "example": state.example, "base": state.base}
+            self._remove(state, what, [*state.labels], [*state.videos], **begun)
+            state.taught, state.teaching, state.example, state.base = None, None, False, ""
+
+    def undo(self) -> None:
+        """Takes the last removal back; with nothing removed, nothing happens."""
+        with self.change() as state:
+            if not state.removed:
+                return
+            back = state.removed.pop(0)
+            names = {label.name.casefold() for label in state.labels}
+            for label in back["labels"]:
+                other = (f"{label.name} {number}" for number in range(2, 2 + len(names)))
+                name = (
+                    label.name
+                    if label.name.casefold() not in names
+                    else next(n for n in other if n.casefold() not in names)
+                )
+                state.labels.append(replace(label, name=name))
+            have = {label.id for label in state.labels}
+            # where the action is gone by now, too, the clip waits to be given another
+            state.videos += [v if v.label in have else replace(v, label=None) for v in back["videos"]]
+            if back.get("taught") and not state.taught:
+                state.taught, state.base = back["taught"], back["base"]
+            state.example = state.example or (back.get("example", False) and not names)
+
+    def _remove(self, state: State, what: str, labels: list[Label], videos: list[Video], **more: Any) -> None:
+        for label in labels:
+            state.labels.remove(label)
+        for video in videos:
+            state.videos.remove(video)
+        if labels or videos:
+            state.removed.insert(0, {"what": what, "labels": labels, "videos": videos, **more})
+            del state.removed[REMOVALS:]
+
+    # What is taught
+
+    def clips(self) -> list[Video]:
+        """The videos that show an action."""
+        with self._mutex:
+            return [video for video in self.state.videos if video.label is not None]
+
+    def tried(self) -> list[Video]:
+        """The videos that were put in to be recognised, the oldest first."""
+        with self._mutex:
+            return [video for video in self.state.videos if video.label is None]
+
+    def lesson(self) -> dict[str, str]:
+        """Video id -> the action that it shows: what teaching now would teach."""
+        with self._mutex:
+            names = {label.id: label.name for label in self.state.labels}
+            return {video.id: names[video.label] for video in self.state.videos if video.label is not None}
+
+    def new_model(self) -> Path:
+        """A folder for the model about to be taught."""
+        return self.folder / "models" / _new_id()
+
+    def set_taught(self, taught: dict[str, Any]) -> None:
+        """A new model is in place; the one before it goes, unless it can be taken back."""
+        with self.change() as state:
+            state.taught = taught
+            state.teaching = {"status": "done"}
+        self._sweep(models=True)
+
+    # On disk
+
+    @property
+    def _file(self) -> Path:
+        return self.folder / "project.json"
+
+    def _read(self) -> State:
+        try:
+            saved = json.loads(self._file.read_text("utf-8"))
+            if saved["format"] > FORMAT:
+                raise DataError(
+                    f"{self._file} was written by kshot {saved['kshot']}, newer than this one ({__version__}): "
+                    f"upgrade kshot, or name another folder with --project"
+                )
+            return _state(saved["state"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(
+                f"{self._file} is damaged ({type(error).__name__}): its videos are in {self.folder / 'videos'}; "
+                f"name another folder with --project"
+            ) from None
+
+    def _save(self) -> None:
+        saved = {"kshot": __version__, "format": FORMAT, "saved": time.time(), "state": asdict(self.state)}
+        with disk(self._file):
+            write_atomic(self._file, json.dumps(saved, ensure_ascii=False, indent=1).encode())
+
+    def _sweep(self, models: bool = False) -> None:
+        """Removes files that belong to nothing: of videos that gave way, and what a kill left.
+
+        models: their folders, too; not while one is being written.
+        """
+        with self._mutex:
+            state = self.state
+            lost = [video for removal in state.removed for video in removal["videos"]]
+            files = {video.file for video in [*state.videos, *lost]}
+            ids = {video.id for video in [*state.videos, *lost]}
+            taught = [state.taught, *(removal.get("taught") for removal in state.removed)]
+            kept = {state.base, *(removal.get("base") for removal in state.removed)}
+            kept |= {one["model"] for one in taught if one}
+        old = time.time() - 3600
+        with contextlib.suppress(OSError):
+            for path in (self.folder / "videos").iterdir():
+                # what is young may be on its way in
+                if path.name not in files and (self.version == 0 or path.stat().st_mtime < old):
+                    path.unlink(missing_ok=True)
+            for path in (self.folder / "strips").iterdir():
+                if path.name.split("-")[0] not in ids and (self.version == 0 or path.stat().st_mtime < old):
+                    path.unlink(missing_ok=True)
+            for path in (self.folder / "models").iterdir():
+                if models and path.name not in kept:
+                    shutil.rmtree(path, ignore_errors=True)
+            for path in self.folder.glob("*.tmp"):
+                path.unlink(missing_ok=True)
+
+
+def _check(folder: Path) -> None:
+    """Refuses a folder that serves something else."""
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder} is a file: name a folder for the project with --project")
+    if folder.is_dir() and not (folder / "lock").exists() and any(folder.iterdir()):
+        raise DataError(f"{folder} holds other files and is no project: name a new folder with --project")
+
+
+def _hold(folder: Path) -> int:
+    """Locks the folder as long as the returned file is open, which ends with the process at the latest."""
+    held = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(held)
+        raise DataError(
+            f"the project {folder} is open in another `kshot serve`: close that one, or name another folder "
+            f"with --project"
+        ) from None
+    return held
+
+
+def _state(saved: dict[str, Any]) -> State:
+    made = State(**saved)
+    made.labels = [Label(**label) for label in saved["labels"]]
+    made.videos = [Video(**video) for video in saved["videos"]]
+    for removal in made.removed:
+        removal["labels"] = [Label(**label) for label in removal["labels"]]
+        removal["videos"] = [Video(**video) for video in removal["videos"]]
+    return made
+
+
+def _one(items: Sequence[Item], id: str, kind: str) -> Item:
+    for item in items:
+        if item.id == id:
+            return item
+    raise DataError(f"there is no such {kind} any more: it was removed in the meantime")
+
+
+def _new_id() -> str:
+    return secrets.token_hex(6)
+
+
+def _clips(count: int) -> str:
+    return f"{count} clip" + "s" * (count != 1)
+
+
+def _printable(text: str) -> str:
+    """Text on one line, without characters that are not shown."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())

@@ -1,0 +1,564 @@
+"""The page in a real browser: the whole story, and what may come between."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from forks import Forks
+from kshot.errors import NotEnoughClips, VideoError
+from kshot.recognizer import Recognizer
+from kshot.studio.engine import Engine
+from kshot.studio.project import Project
+from kshot.studio.server import Feed, create_app
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext, Page
+
+CHROMIUM = "/usr/bin/chromium"
+LIMIT = 300_000
+SEEN = {"wave": (0, 2, 4), "push-ups": (0, 2, 4)}  # action -> numbers of drawn clips
+UNSEEN = 20
+SLOW = 60_000  # milliseconds that anything may take on a busy machine
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of drawn clips, a film, and what the camera will show, as a raw video."""
+    from kshot import video
+    from kshot.datasets import motion
+
+    folder = tmp_path_factory.mktemp("drawn")
+    for name, numbers in SEEN.items():
+        for number in (*numbers, UNSEEN):
+            motion.draw(folder / f"{name} {number}.mp4", [(name, number)])
+    motion.draw(folder / "film.mp4", [(name, UNSEEN + take) for name in SEEN for take in (0, 1)])
+    frames = video.read(folder / f"push-ups {UNSEEN}.mp4", 24)
+    with (folder / "camera.y4m").open("wb") as file:
+        file.write(b"YUV4MPEG2 W224 H224 F24:1 Ip A1:1 C420jpeg\n")
+        for frame in frames.repeat(2, 1).repeat(2, 2):
+            planes = av_planes(frame)
+            file.write(b"FRAME\n" + planes)
+    return folder
+
+
+def av_planes(frame: np.ndarray) -> bytes:
+    import av
+
+    return av.VideoFrame.from_ndarray(frame, "rgb24").reformat(format="yuv420p").to_ndarray().tobytes()
+
+
+@pytest.fixture(scope="module")
+def browser(drawn: Path) -> Iterator[Browser]:
+    """Headless Chromium with a camera that shows push-ups; skips where it, or playwright, is missing."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    if not Path(CHROMIUM).exists():
+        pytest.skip(f"there is no {CHROMIUM}")
+    options = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+    options += ["--disable-component-update", "--disable-sync"]
+    options += ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+    options += [f"--use-file-for-fake-video-capture={drawn / 'camera.y4m'}"]
+    with playwright.sync_playwright() as running:
+        launched = running.chromium.launch(executable_path=CHROMIUM, args=options)
+        yield launched
+        launched.close()
+
+
+@dataclass
+class Studio:
+    """A running server and the tabs that look at it."""
+
+    project: Project
+    engine: Engine
+    port: int
+    context: BrowserContext
+    strangers: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+    choosers: list[Any] = field(default_factory=list)
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}/?token={self.project.token}"
+
+    def tab(self, width: int = 1280, height: int = 900) -> Page:
+        """A page that reports whatever goes wrong in it, and how much its layout shifts by itself."""
+        page = self.context.new_page()
+        page.set_viewport_size({"width": width, "height": height})
+        page.set_default_timeout(SLOW)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("console", lambda said: said.type == "error" and self.complaints.append(said.text))
+        page.on("filechooser", lambda chooser: self.choosers.append(chooser))
+        page.add_init_script(
+            "window.shift = 0; new PerformanceObserver((list) => list.getEntries().forEach((entry) => {"
+            "if (!entry.hadRecentInput) window.shift += entry.value })).observe({type: 'layout-shift', buffered: true})"
+        )
+        page.goto(self.address)
+        until(page, "document.querySelector('#where').textContent")
+        return page
+
+    def choose(self, page: Page, *files: Path) -> None:
+        """Answers the window for choosing files that Enter opens."""
+        page.keyboard.press("Enter")
+        while not self.choosers:
+            page.wait_for_timeout(20)
+        self.choosers.pop().set_files(files)
+
+
+def start(folder: Path, port: int = 0, file_bytes: int = LIMIT) -> tuple[Project, Engine, int, Callable[[], None]]:
+    """A server in a thread of this process; the last value ends it."""
+    import uvicorn
+
+    from kshot.studio.server import _listen
+
+    listening = _listen("127.0.0.1", port)
+    port = listening.getsockname()[1]
+    feed, project = Feed(), Project(folder, {})
+    project.on_change = feed.tell
+    engine = Engine(project, feed.tell)
+    engine.begin(example=False)
+    app = create_app(engine, feed, [f"127.0.0.1:{port}"], file_bytes, ending=lambda: server.should_exit)
+    server = uvicorn.Server(
+        uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=2)
+    )
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    thread.start()
+
+    def stop() -> None:
+        server.should_exit = True
+        thread.join()
+        engine.close()
+        project.close()
+
+    return project, engine, port, stop
+
+
+Open = Callable[..., Any]
+
+
+@pytest.fixture
+def opened(browser: Browser, tmp_path: Path) -> Iterator[Open]:
+    """`with opened(folder, port) as studio`: a running studio, and a browser in which nothing outside is answered."""
+
+    @contextmanager
+    def run(folder: Path = tmp_path / "project", port: int = 0) -> Iterator[Studio]:
+        project, engine, port, stop = start(folder, port)
+        context = browser.new_context(reduced_motion="reduce")
+        made = Studio(project, engine, port, context)
+
+        def gate(route: Any) -> None:
+            if route.request.url.startswith((f"http://127.0.0.1:{port}/", "data:", "blob:")):
+                route.continue_()
+            else:
+                made.strangers.append(route.request.url)
+                route.abort()
+
+        context.route("**/*", gate)
+        try:
+            yield made
+        finally:
+            context.close()
+            stop()
+        assert not made.strangers, "the page asked another server"
+        expected = ("422", "413", "404", "ERR_CONNECTION", "ERR_INCOMPLETE", "ERR_EMPTY")
+        assert not [text for text in made.complaints if not any(known in text for known in expected)]
+
+    yield run
+
+
+@pytest.fixture
+def studio(opened: Open) -> Iterator[Studio]:
+    """An empty studio."""
+    with opened() as made:
+        yield made
+
+
+def until(page: Page, told: str) -> None:
+    """Waits until a JavaScript expression holds. The page's policy lets nothing in it do that by itself."""
+    deadline = time.monotonic() + SLOW / 1000
+    while not page.evaluate(told):
+        assert time.monotonic() < deadline, f"never came true: {told}"
+        page.wait_for_timeout(50)
+
+
+def clips_are(page: Page, *counts: int) -> None:
+    """Waits until the actions have so many clips."""
+    rows = "[...document.querySelectorAll('.action')].map((e) => e.querySelectorAll('.clip').length).join()"
+    until(page, f"{rows} === '{','.join(map(str, counts))}'")
+
+
+def tab_to(page: Page, name: str) -> None:
+    """Presses Tab until what has the focus is called `name`; a person without a mouse does no more."""
+    for _ in range(120):
+        page.keyboard.press("Tab")
+        found = page.evaluate(
+            "(() => { const e = document.activeElement; const label = e.labels?.[0]?.textContent;"
+            "return [e.getAttribute('aria-label') || label || e.textContent, getComputedStyle(e).outlineStyle] })()"
+        )
+        if found[0].strip() == name:
+            assert found[1] != "none", f"the focus on {name} cannot be seen"
+            return
+    raise AssertionError(f"Tab does not lead to {name}")
+
+
+def lies_within(page: Page) -> None:
+    """The page does not scroll sideways, and every control has a name."""
+    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    nameless = page.evaluate(
+        "[...document.querySelectorAll('button, a[href], input, select, video, [role=progressbar]')].filter((e) =>"
+        "e.checkVisibility() && !(e.getAttribute('aria-label') || e.getAttribute('aria-labelledby') ||"
+        "e.labels?.length || e.textContent.trim())).map((e) => e.outerHTML)"
+    )
+    assert not nameless
+    assert not page.evaluate("[...document.images].filter((e) => !e.hasAttribute('alt')).length")
+
+
+def test_the_whole_story(studio: Studio, drawn: Path, tmp_path: Path) -> None:
+    """From an empty page, by keyboard alone, to a right answer on an unseen clip; then a wrong one is put right."""
+    page = studio.tab()
+    keys = page.keyboard
+    assert "token" not in page.url and page.get_by_text("What should it recognise?").is_visible()
+    for name, numbers in SEEN.items():
+        tab_to(page, "Add an action")
+        keys.type(name)
+        keys.press("Enter")
+        page.locator(f"[aria-label='Add clips to {name}']").wait_for()
+        tab_to(page, f"Add clips to {name}")
+        studio.choose(page, *(drawn / f"{name} {number}.mp4" for number in numbers))
+        clips_are(page, *[3] * (1 + list(SEEN).index(name)))
+    assert page.locator(".clip img").count() == 6
+    tab_to(page, "Teach")
+    keys.press("Enter")
+    page.locator("#teach-progress").wait_for()
+    page.locator("#keep").wait_for()
+    assert page.locator("#report").inner_text() and studio.project.state.teaching == {"status": "done"}
+    assert page.evaluate("window.shift") < 0.05
+
+    tab_to(page, "Choose a video")
+    studio.choose(page, drawn / f"push-ups {UNSEEN}.mp4")
+    page.locator(".verdict b").wait_for()
+    assert page.locator(".verdict b").inner_text() == "push-ups"
+    lies_within(page)
+
+    with page.expect_download() as download:
+        page.click("#download")
+    archive = tmp_path / "model.zip"
+    download.value.save_as(archive)
+    with zipfile.ZipFile(archive) as packed:
+        packed.extractall(tmp_path)
+    model = Recognizer.load(tmp_path / "kshot-model")
+    assert model.predict([drawn / f"{name} {UNSEEN}.mp4" for name in SEEN]).tolist() == list(SEEN)
+
+    # A film: what it shows when; a stretch of it becomes a clip.
+    page.set_input_files("#try-input", drawn / "film.mp4")
+    page.locator(".found li").first.wait_for()
+    rows = page.locator(".found button").all_inner_texts()
+    assert any("wave" in row for row in rows) and any("push-ups" in row for row in rows)
+    assert page.locator(".curves path").count() == 2
+    page.locator(".found button").first.click()
+    page.get_by_role("button", name="A new action").click()
+    page.get_by_label("Name of the new action").fill("hello")
+    keys.press("Enter")
+    page.locator("#teach-said", has_text="The clips have changed since").wait_for()
+    assert [video.source for video in studio.project.clips()].count("correction") == 1
+
+    # The clip before, by one click.
+    page.locator("#earlier button").click()
+    page.locator(".fix button", has_text="wave").click()
+    clips_are(page, 4, 3, 1)
+    assert sorted(studio.project.lesson().values()) == ["hello", *["push-ups"] * 3, *["wave"] * 4]
+
+    page.set_viewport_size({"width": 380, "height": 800})
+    lies_within(page)
+    page.reload()
+    page.locator(".clip").first.wait_for()
+    assert page.locator(".clip").count() == 8 and page.locator("#report").is_visible()
+
+
+@pytest.fixture(scope="module")
+def taught(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project whose model knows the actions; tests work on copies."""
+    folder = tmp_path_factory.mktemp("taught") / "project"
+    with closing(Project(folder, {"method": "prototype"})) as project, closing(Engine(project, lambda: None)) as engine:
+        for name, numbers in SEEN.items():
+            label = project.add_label(name)
+            for number in numbers:
+                id, path = project.place(".mp4")
+                shutil.copy(drawn / f"{name} {number}.mp4", path)
+                engine.receive(id, path, f"{name} {number}", "file", label.id)
+        engine.teach()
+        assert engine._teacher is not None
+        engine._teacher.join()
+        assert project.state.teaching == {"status": "done"}
+    return folder
+
+
+@pytest.fixture
+def ready(opened: Open, taught: Path, tmp_path: Path) -> Iterator[Studio]:
+    """A studio with a taught model."""
+    with opened(shutil.copytree(taught, tmp_path / "project")) as made:
+        yield made
+
+
+def test_files_that_cannot_be_taken_are_told_in_one_sentence(ready: Studio, drawn: Path, tmp_path: Path) -> None:
+    """On the page as on the command line, and the good one among them is taken."""
+    page = ready.tab()
+    (tmp_path / "broken.mp4").write_bytes(b"no video " * 100)
+    (tmp_path / "large.mp4").write_bytes(bytes(LIMIT + 1))
+    good = drawn / f"wave {UNSEEN}.mp4"
+    card = page.locator(".action").first
+    card.locator("input[type=file]").set_input_files([tmp_path / "broken.mp4", good, tmp_path / "large.mp4"])
+    card.locator(".fault").nth(1).wait_for()
+    broken, large = card.locator(".fault span").all_inner_texts()
+    with pytest.raises(VideoError) as told:
+        ready.engine.model().predict([tmp_path / "broken.mp4"])
+    assert broken.lower() == str(told.value).replace(f"{tmp_path}/", "").lower()
+    assert large == "Large.mp4: expected a file of at most 0 MB: cut the video into shorter ones"
+    assert card.locator(".clip").count() == 4 and card.locator("[role=alert]").count() == 1
+    card.locator(".fault button").first.click()
+    assert card.locator(".fault").count() == 1
+    page.set_input_files("#try-input", tmp_path / "broken.mp4")
+    page.locator("#try-said").wait_for()
+    assert page.locator("#try-said").inner_text() == broken
+    assert {path.suffix for path in (ready.project.folder / "videos").iterdir()} == {".mp4"}
+    assert len(list((ready.project.folder / "videos").iterdir())) == 7
+
+
+def test_two_tabs_stay_in_step(ready: Studio, drawn: Path) -> None:
+    one, two = ready.tab(), ready.tab(380, 800)
+    one.fill("#add-name", "bow")
+    one.keyboard.press("Enter")
+    two.locator("[aria-label='Add clips to bow']").wait_for()
+    name = two.get_by_label("Name of the action").nth(2)
+    name.fill("deep bow")
+    name.press("Enter")
+    one.locator("[aria-label='Add clips to deep bow']").wait_for()
+    assert one.get_by_label("Name of the action").nth(2).input_value() == "deep bow"
+    one.get_by_label("Name of the action").nth(2).fill("wave")
+    one.keyboard.press("Enter")
+    one.locator("#toast", has_text="There is an action “wave” already").wait_for()
+    assert one.get_by_label("Name of the action").nth(2).input_value() == "deep bow"
+    two.locator(".action").first.locator(".more").first.click()
+    two.locator("#menu button", has_text="deep bow").click()
+    clips_are(one, 2, 3, 1)
+    one.locator("#teach-said", has_text="The clips have changed since").wait_for()
+    two.get_by_label("Remove the action deep bow").click()
+    clips_are(one, 2, 3)
+    two.locator("#toast button").click()
+    clips_are(one, 2, 3, 1)
+    assert sorted(ready.project.lesson().values()) == ["deep bow", *["push-ups"] * 3, *["wave"] * 2]
+    lies_within(two)
+
+
+class Slow:
+    """Stands in for `Recognizer.fit`: makes one step each time it is told to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.go = threading.Semaphore(0)
+        real, slow = Recognizer.fit, self
+
+        def fit(self: Any, videos: Any, labels: Any, groups: Any = None, progress: Any = None) -> Any:
+            with progress("learning slowly", 4, "steps") as step:
+                for _ in range(4):
+                    while not slow.go.acquire(timeout=0.02):
+                        step(0)
+                    step()
+            return real(self, videos, labels, groups)
+
+        monkeypatch.setattr(Recognizer, "fit", fit)
+
+
+def test_teaching_goes_on_through_a_reload_and_can_be_cancelled(ready: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = Slow(monkeypatch)
+    page = ready.tab()
+    page.click("#teach-go")
+    slow.go.release()
+    page.locator("#teach-count", has_text="1 of 4 steps").wait_for()
+    page.reload()
+    slow.go.release()
+    page.locator("#teach-count", has_text="2 of 4 steps").wait_for()
+    assert page.locator("#teach-stage").inner_text() == "Learning slowly"
+    assert page.locator("[role=progressbar]").get_attribute("aria-valuenow") == "50"
+    assert page.locator("#teach-go").is_disabled()
+    other = ready.tab()
+    before = ready.project.state.taught
+    other.click("#teach-stop")
+    page.locator("#teach-said", has_text="Cancelled. What was taught before stays.").wait_for()
+    assert ready.project.state.taught == before and page.locator("#keep").is_visible()
+    page.click("#teach-go")
+    page.locator("#teach-progress").wait_for()
+    for _ in range(4):
+        slow.go.release()
+    page.locator("#teach-progress").wait_for(state="hidden")
+    assert page.locator("#teach-go").inner_text() == "Taught. Teach again"
+    assert ready.project.state.taught != before
+    assert [path.name for path in (ready.project.folder / "models").iterdir()] == [ready.engine.folder().name]
+
+
+def test_what_cannot_be_taught_is_told_as_everywhere(ready: Studio) -> None:
+    page = ready.tab()
+    page.get_by_label("Remove the action push-ups").click()
+    page.click("#teach-go")
+    page.locator("#teach-said.bad").wait_for()
+    with pytest.raises(NotEnoughClips) as told:
+        Recognizer().fit([ready.project.path(video) for video in ready.project.clips()], ["wave"] * 3)
+    assert page.locator("#teach-said").inner_text() == str(told.value).capitalize()
+    assert page.locator("#keep").is_visible(), "what was taught before stays"
+
+
+def test_the_camera_is_recognised_and_teaches(ready: Studio) -> None:
+    page = ready.tab()
+    page.click("#try-camera")
+    page.locator("#live .tag[data-label='push-ups']").wait_for()
+    assert "ms after the frame" in page.locator("#live").inner_text()
+    assert page.locator("#live path").first.get_attribute("d").startswith("M")
+    lies_within(page)
+    page.locator("#live .fix button", has_text="wave").click()
+    clips_are(page, 4, 3)
+    other = ready.tab()
+    other.click("#try-camera")
+    page.locator("#try-said", has_text="The camera is in use in another tab").wait_for()
+    other.click("#try-camera")
+    assert other.locator("#live").is_hidden()
+
+    page.get_by_label("Record push-ups").click()
+    page.select_option("#recorder-seconds", "1")
+    page.select_option("#recorder-takes", "1")
+    page.click("#recorder-go")
+    page.locator("#recorder-said", has_text="1 take recorded").wait_for()
+    page.keyboard.press("Escape")
+    clips_are(page, 4, 4)
+    taken = ready.project.clips()[-1]
+    assert taken.source == "camera" and taken.file.endswith(".webm") and 0.5 < taken.seconds < 2
+    until(page, "[...document.querySelectorAll('.clip img')].at(-1).naturalWidth === 896")
+
+
+def test_what_browsers_cannot_play_is_shown_as_a_filmstrip(ready: Studio, drawn: Path, tmp_path: Path) -> None:
+    import av
+
+    with av.open(str(drawn / "film.mp4")) as source, av.open(str(tmp_path / "film.avi"), "w") as out:
+        stream = out.add_stream("mpeg4", rate=24)
+        stream.width = stream.height = 112
+        stream.pix_fmt = "yuv420p"
+        for frame in source.decode(video=0):
+            out.mux(stream.encode(frame.reformat(format="yuv420p")))
+        out.mux(stream.encode())
+    page = ready.tab()
+    page.set_input_files("#try-input", tmp_path / "film.avi")
+    page.locator(".found li").first.wait_for()
+    page.locator(".player").wait_for(state="detached")
+    until(page, "document.querySelector('.film.long img').naturalWidth === 1792")
+
+
+def test_a_model_that_is_damaged_is_told(opened: Open, taught: Path, tmp_path: Path, drawn: Path) -> None:
+    folder = shutil.copytree(taught, tmp_path / "project")
+    (weights,) = folder.glob("models/*/*.safetensors")
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    with opened(folder) as studio:
+        page = studio.tab()
+        page.set_input_files("#try-input", drawn / f"wave {UNSEEN}.mp4")
+        page.locator("#answer .bad").wait_for()
+        assert "damaged" in page.locator("#answer .bad").inner_text()
+
+
+def test_without_the_token_the_page_stays_shut(ready: Studio) -> None:
+    page = ready.context.new_page()
+    answer = page.goto(f"http://127.0.0.1:{ready.port}/")
+    assert answer is not None and answer.status == 401
+    assert "the address that `kshot serve` printed" in page.inner_text("body")
+
+
+SERVER = """
+import os, sys, time
+import kshot.recognizer
+from kshot.cli import main
+connected = []
+sys.addaudithook(lambda event, arguments: connected.append(arguments[1]) if event == "socket.connect" else None)
+def fit(self, videos, labels, groups=None, progress=None):
+    with progress("learning slowly", 100, "steps") as step:
+        while True:
+            time.sleep(0.02)
+            step(0.1)
+kshot.recognizer.Recognizer.fit = fit
+open(sys.argv[3], "w").write(str(os.getpid()))
+try:
+    main(["serve", "--project", sys.argv[1], "--port", sys.argv[2], "--no-browser", "--json"])
+finally:
+    assert not connected, connected
+"""
+
+
+def test_a_killed_server_goes_on_where_it_was(browser: Browser, forks: Forks, taught: Path, tmp_path: Path) -> None:
+    """SIGKILL in the middle of teaching; the open page waits, and goes on after a restart. Then Ctrl-C, cleanly."""
+    folder, pid = shutil.copytree(taught, tmp_path / "project"), tmp_path / "pid"
+    ended: list[Any] = []
+
+    def run() -> int:
+        pid.unlink(missing_ok=True)
+        thread = threading.Thread(target=lambda: ended.append(forks(SERVER, folder, port, pid)))
+        thread.start()
+        while not ((folder / "session").exists() and pid.exists() and pid.read_text()):
+            time.sleep(0.02)
+        threads.append(thread)
+        return int(pid.read_text())
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    threads: list[threading.Thread] = []
+    first = run()
+    context = browser.new_context()
+    try:
+        page = context.new_page()
+        page.set_default_timeout(SLOW)
+        token = (folder / "session").read_text()
+        for _ in range(200):
+            with suppress(Exception):
+                page.goto(f"http://127.0.0.1:{port}/?token={token}")
+                break
+            time.sleep(0.05)
+        page.click("#teach-go")
+        page.locator("#teach-count", has_text="of 100 steps").wait_for()
+        os.kill(first, signal.SIGKILL)
+        page.locator("#lost").wait_for()
+        assert "Start it again with kshot serve" in page.locator("#lost").inner_text()
+        threads[0].join()
+        second = run()
+        page.locator("#lost").wait_for(state="hidden")
+        page.locator("#teach-said", has_text="was closed while it was being taught").wait_for()
+        assert page.locator(".clip").count() == 6 and page.locator("#keep").is_visible()
+        page.click("#teach-go")
+        page.locator("#teach-count", has_text="of 100 steps").wait_for()
+        os.kill(second, signal.SIGINT)
+        threads[1].join()
+    finally:
+        context.close()
+        for thread in threads:
+            if thread.is_alive():
+                os.kill(int(pid.read_text()), signal.SIGKILL)
+                thread.join()
+    killed, closed = ended
+    assert killed.returncode == -signal.SIGKILL
+    assert closed.returncode == 0
+    assert closed.stderr == "kshot: the studio is closed; the same command opens it again\n"
+    assert json.loads(closed.stdout) == {
+        "address": f"http://127.0.0.1:{port}/?token={token}",
+        "project": str(folder),
+    }
+    with closing(Project(folder, {})) as project:
+        assert project.state.teaching == {"status": "interrupted"} and len(project.clips()) == 6

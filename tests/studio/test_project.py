@@ -1,0 +1,234 @@
+"""A project's folder: what it keeps, gives back and refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import threading
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from forks import OBEDIENT, Forks
+from kshot.errors import DataError, OptionError, StoreError
+from kshot.studio.project import REMOVALS, TRIED, Project, Video
+
+
+def put(project: Project, label: str | None = None, name: str = "a.mp4") -> Video:
+    id, path = project.place(Path(name).suffix)
+    path.write_bytes(b"pixels")
+    return project.add_video(Video(id, name, path.name, 1.5, label=label))
+
+
+def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
+    with closing(Project(tmp_path / "p", {"backbone": "kshot-tiny"})) as project:
+        wave = project.add_label("  wave\n ")
+        video = put(project, wave.id)
+        put(project)
+        project.set_taught({"model": "m", "at": 1.0, "clips": project.lesson(), "report": {}})
+        before, token = project.state, project.token
+    with closing(Project(tmp_path / "p", {})) as again:
+        assert again.state == before and again.token == token
+        assert again.label(wave.id).name == "wave"
+        assert again.lesson() == {video.id: "wave"}
+        assert again.path(video).read_bytes() == b"pixels"
+
+
+def test_the_token_is_for_the_user_alone(project: Project) -> None:
+    assert len(project.token) >= 32
+    assert stat.S_IMODE((project.folder / "session").stat().st_mode) == 0o600
+
+
+def test_a_teaching_that_was_cut_off_is_told(tmp_path: Path) -> None:
+    with closing(Project(tmp_path / "p", {})) as project, project.change() as state:
+        state.teaching = {"status": "running"}
+    with closing(Project(tmp_path / "p", {})) as again:
+        assert again.state.teaching == {"status": "interrupted"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        (" \n\t", "an action needs a name"),
+        ("w" * 61, "at most 60 characters, found 61"),
+        ("Unknown", "is the answer for what shows none"),
+        ("WAVE", "there is an action “WAVE” already"),
+    ],
+)
+def test_names_that_are_refused(project: Project, name: str, text: str) -> None:
+    project.add_label("wave")
+    before = (project.folder / "project.json").read_bytes()
+    with pytest.raises(OptionError, match=text):
+        project.add_label(name)
+    other = project.add_label("bow")
+    with pytest.raises(OptionError, match=text):
+        project.rename_label(other.id, name)
+    assert [label.name for label in project.state.labels] == ["wave", "bow"]
+    assert len(before) < len((project.folder / "project.json").read_bytes())
+
+
+def test_each_action_has_a_colour_of_its_own(project: Project) -> None:
+    labels = [project.add_label(name) for name in ("a", "b", "c")]
+    assert [label.colour for label in labels] == [0, 1, 2]
+    project.remove_label(labels[1].id)
+    assert project.add_label("d").colour == 1
+
+
+def test_what_is_removed_can_be_taken_back(project: Project) -> None:
+    wave, bow = project.add_label("wave"), project.add_label("bow")
+    one, two = put(project, wave.id), put(project, bow.id)
+    project.remove_video(one.id)
+    project.remove_label(bow.id)
+    assert project.lesson() == {} and project.state.removed[0]["what"] == "“bow” and its 1 clip"
+    project.undo()
+    assert project.lesson() == {two.id: "bow"}
+    project.undo()
+    assert project.lesson() == {two.id: "bow", one.id: "wave"}
+    version = project.version
+    project.undo()
+    assert project.lesson() == {two.id: "bow", one.id: "wave"} and project.version >= version
+
+
+def test_an_action_that_comes_back_beside_one_of_its_name_is_numbered(project: Project) -> None:
+    wave = project.add_label("wave")
+    clip = put(project, wave.id)
+    project.remove_label(wave.id)
+    project.add_label("Wave")
+    project.undo()
+    assert project.lesson() == {clip.id: "wave 2"}
+
+
+def test_a_clip_whose_action_is_gone_comes_back_to_be_recognised(project: Project) -> None:
+    wave = project.add_label("wave")
+    clip = put(project, wave.id)
+    project.remove_video(clip.id)
+    project.remove_label(wave.id)
+    with project.change() as state:
+        state.removed.pop(0)
+    project.undo()
+    assert project.lesson() == {} and [video.id for video in project.tried()] == [clip.id]
+
+
+def test_clearing_and_taking_it_back(project: Project) -> None:
+    wave = project.add_label("wave")
+    clip = put(project, wave.id)
+    (project.folder / "models" / "m").mkdir()
+    project.set_taught({"model": "m", "clips": {}})
+    project.clear()
+    assert (project.state.labels, project.state.videos, project.state.taught) == ([], [], None)
+    project.undo()
+    assert project.lesson() == {clip.id: "wave"} and project.state.taught is not None
+    assert (project.folder / "models" / "m").exists()
+
+
+def test_files_of_nothing_go(tmp_path: Path) -> None:
+    with closing(Project(tmp_path / "p", {})) as project:
+        wave = project.add_label("wave")
+        kept = put(project, wave.id)
+        for number in range(REMOVALS + 1):
+            project.remove_video(put(project, wave.id, f"{number}.mp4").id)
+        (project.folder / "videos" / "left.part").write_bytes(b"half")
+        (project.folder / "models" / "left").mkdir()
+        (project.folder / "project.json.1.tmp").write_bytes(b"half")
+    with closing(Project(tmp_path / "p", {})) as again:
+        files = {path.name for path in (again.folder / "videos").iterdir()}
+        assert kept.file in files and len(files) == 1 + REMOVALS
+        assert not list((again.folder / "models").iterdir()) and not list(again.folder.glob("*.tmp"))
+
+
+def test_old_tries_give_way(project: Project) -> None:
+    tried = [put(project, name=f"{number}.mp4") for number in range(TRIED + 2)]
+    assert [video.id for video in project.tried()] == [video.id for video in tried[2:]]
+
+
+def test_a_suffix_is_all_that_is_kept_of_a_name(project: Project) -> None:
+    for suffix, kept in ((".mp4", ".mp4"), ("", ".video"), (".mp4/../../x", ".video"), (".sh", ".video")):
+        id, path = project.place(suffix)
+        assert path == project.folder / "videos" / f"{id}{kept}"
+
+
+def test_a_change_that_fails_changes_nothing(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.add_label("wave")
+    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(StoreError, match="No space left on device"):
+        project.add_label("bow")
+    monkeypatch.undo()
+    assert [label.name for label in project.state.labels] == ["wave"]
+    assert project.add_label("bow").colour == 1
+
+
+def test_one_server_at_a_time(project: Project) -> None:
+    with pytest.raises(DataError, match="is open in another `kshot serve`"):
+        Project(project.folder, {})
+
+
+def test_other_folders_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("...")
+    with pytest.raises(DataError, match="holds other files and is no project"):
+        Project(tmp_path, {})
+    with pytest.raises(DataError, match="is a file"):
+        Project(tmp_path / "thesis.tex", {})
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"format": 1}', '{"format": 1, "state": {"labels": 3}}'])
+def test_a_damaged_project_is_told_and_kept(tmp_path: Path, content: str) -> None:
+    Project(tmp_path / "p", {}).close()
+    file = tmp_path / "p" / "project.json"
+    file.write_text(content)
+    (tmp_path / "p" / "videos" / "a.mp4").write_bytes(b"mine")
+    with pytest.raises(DataError, match=r"project.json is damaged .*its videos are in"):
+        Project(tmp_path / "p", {})
+    assert file.read_text() == content and (tmp_path / "p" / "videos" / "a.mp4").exists()
+
+
+def test_a_project_of_a_newer_kshot_is_told(tmp_path: Path) -> None:
+    Project(tmp_path / "p", {}).close()
+    file = tmp_path / "p" / "project.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"format": 2, "kshot": "9.1"}))
+    with pytest.raises(DataError, match=r"written by kshot 9\.1, newer than this one"):
+        Project(tmp_path / "p", {})
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path, forks: Forks) -> None:
+    tmp_path.chmod(0o500)
+    script = (
+        OBEDIENT
+        + "import sys, pathlib; from kshot.studio.project import Project; Project(pathlib.Path(sys.argv[1]), {})"
+    )
+    done = forks(script, tmp_path / "p")
+    tmp_path.chmod(0o700)
+    assert "StoreError: cannot write to" in done.stderr and not list(tmp_path.iterdir())
+
+
+def test_killed_at_any_moment_it_loads(tmp_path: Path, forks: Forks) -> None:
+    """Labels are added without end; whenever that is killed, the project holds a beginning of their row."""
+    script = """
+import itertools, os, pathlib, sys
+from kshot.studio.project import Project
+project = Project(pathlib.Path(sys.argv[1]), {})
+pathlib.Path(sys.argv[2]).write_text(str(os.getpid()))
+for number in itertools.count():
+    project.add_label(f"action {number}")
+    if number == 90:
+        project.clear()
+"""
+    pid = tmp_path / "pid"
+    for attempt in range(5):
+        folder = tmp_path / f"p{attempt}"
+        thread = threading.Thread(target=forks, args=(script, folder, pid))
+        thread.start()
+        while not pid.exists() or not pid.read_text():
+            time.sleep(0.005)
+        time.sleep(0.013 * attempt)
+        os.kill(int(pid.read_text()), signal.SIGKILL)
+        thread.join()
+        pid.unlink()
+        with closing(Project(folder, {})) as again:
+            names = [label.name for label in again.state.labels]
+            first = int(names[0].split()[1]) if names else 0
+            assert names == [f"action {first + place}" for place in range(len(names))]

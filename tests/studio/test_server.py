@@ -1,0 +1,378 @@
+"""The routes: who may use them, what they take, and what they say of it."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import socket
+import zipfile
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.routing import APIRoute
+from starlette.testclient import TestClient
+
+from forks import Command
+from kshot.errors import OptionError
+from kshot.studio import engine as engines
+from kshot.studio.engine import Engine
+from kshot.studio.guard import SMALL
+from kshot.studio.server import FRAME_BYTES, Feed, create_app, serve
+
+HOST = "127.0.0.1:8470"
+LIMIT = 100_000
+STRANGER = "http://evil.example"
+
+
+@pytest.fixture
+def client(engine: Engine) -> TestClient:
+    """A client with the token; a fault of ours comes out of it."""
+    app = create_app(engine, Feed(), [HOST], file_bytes=LIMIT, project_bytes=3 * LIMIT)
+    made = TestClient(app, base_url=f"http://{HOST}")
+    made.headers["authorization"] = f"Bearer {engine.project.token}"
+    return made
+
+
+def routes(client: TestClient) -> Iterator[tuple[str, str]]:
+    """Method and path of every route, and of some that do not exist."""
+    for route in client.app.routes:  # type: ignore[attr-defined]
+        assert isinstance(route, APIRoute), "a route that this test does not know how to ask"
+        for method in sorted(route.methods):
+            yield method, route.path.replace("{id}", "x")
+    yield from (("GET", "/nowhere"), ("POST", "/nowhere"), ("OPTIONS", "/api/labels"), ("PUT", "/api/videos"))
+
+
+def files(engine: Engine) -> set[str]:
+    return {str(path.relative_to(engine.project.folder)) for path in engine.project.folder.rglob("*") if path.is_file()}
+
+
+def snapshot(engine: Engine) -> dict[str, bytes]:
+    return {name: (engine.project.folder / name).read_bytes() for name in files(engine)}
+
+
+def test_every_route_asks_for_host_token_and_origin(client: TestClient, engine: Engine) -> None:
+    before, asked = snapshot(engine), 0
+    token = {"authorization": client.headers["authorization"]}
+    for method, path in routes(client):
+        asked += 1
+        for host in ("evil.example", "evil.example:8470", "127.0.0.1:9", "127.0.0.1", ""):
+            answer = client.request(method, path, headers={"host": host, "origin": f"http://{HOST}", **token})
+            assert answer.status_code == 400, (method, path, host)
+        stranger = TestClient(client.app, base_url=f"http://{HOST}")
+        answer = stranger.request(method, path, headers={"origin": f"http://{HOST}"})
+        assert answer.status_code == 401 and "kshot serve" in answer.json()["error"], (method, path)
+        if method != "GET":
+            for origin in (STRANGER, "null", "http://127.0.0.1:9", f"https://{HOST}", ""):
+                answer = client.request(method, path, headers={"origin": origin, **token})
+                assert answer.status_code == 403, (method, path, origin)
+            cookie = {"cookie": f"kshot-studio-8470={engine.project.token}"}
+            assert stranger.request(method, path, headers=cookie).status_code == 403, "a browser that hides its origin"
+    assert asked > 20 and snapshot(engine) == before
+
+
+def test_nothing_is_shared_with_other_origins(client: TestClient) -> None:
+    for method, path, headers in (
+        ("GET", "/api/state", {"origin": STRANGER}),
+        ("OPTIONS", "/api/labels", {"origin": STRANGER, "access-control-request-method": "POST"}),
+        ("GET", "/", {}),
+    ):
+        answer = client.request(method, path, headers=headers)
+        assert not [name for name in answer.headers if name.startswith("access-control-")]
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'none'" in policy and "unsafe" not in policy and "http" not in policy
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["referrer-policy"] == "no-referrer"
+        assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+
+
+def test_the_address_opens_the_page_and_a_cookie_keeps_it_open(client: TestClient, engine: Engine) -> None:
+    browser = TestClient(client.app, base_url=f"http://{HOST}")
+    assert browser.get("/", params={"token": "x" * 43}).status_code == 401
+    assert browser.get("/api/state", params={"token": engine.project.token}).status_code == 401, "only the page itself"
+    opened = browser.get("/", params={"token": engine.project.token})
+    assert opened.status_code == 200 and "<title>kshot studio" in opened.text
+    cookie = opened.headers["set-cookie"]
+    assert cookie.startswith("kshot-studio-8470=") and "HttpOnly" in cookie and "SameSite=Strict" in cookie
+    for path, kind in (("/", "text/html"), ("/style.css", "text/css"), ("/app.js", "text/javascript")):
+        answer = browser.get(path)
+        assert answer.status_code == 200 and answer.headers["content-type"].startswith(kind)
+        assert "set-cookie" not in answer.headers and engine.project.token not in answer.text
+    assert browser.get("/api/state").json()["labels"] == []
+    strange = {"cookie": f'a={{"b"; c=d e; kshot-studio-8470={engine.project.token}; f'}
+    fresh = TestClient(client.app, base_url=f"http://{HOST}")
+    assert fresh.get("/api/state", headers=strange).status_code == 200, "cookies of other local pages do no harm"
+    assert fresh.get("/api/state", headers={"cookie": "kshot-studio-8471=x"}).status_code == 401
+
+
+def test_the_page_asks_nobody_else() -> None:
+    for name in ("index.html", "style.css", "app.js"):
+        text = resources.files("kshot.studio").joinpath(name).read_text("utf-8")
+        found = set(re.findall(r"(?:https?:)?//[\w.-]+\.\w+", text.replace("http://www.w3.org/2000/svg", "")))
+        assert not found, f"{name} names {found}"
+        assert "style=" not in text or name != "index.html"
+        assert not re.search(r"\son\w+=\"", text), "the policy forbids scripts in attributes"
+
+
+def test_a_clip_is_taken_in(client: TestClient, engine: Engine, clip: Path) -> None:
+    label = client.post("/api/labels", json={"name": "wave"}).json()["id"]
+    answer = client.post("/api/videos", params={"name": "a b.MP4", "label": label}, content=clip.read_bytes())
+    assert answer.status_code == 200
+    id = answer.json()["id"]
+    (shown,) = client.get("/api/state").json()["clips"]
+    assert shown == {"id": id, "name": "a b.MP4", "seconds": 0.4, "source": "file", "label": label}
+    assert (engine.project.folder / "videos" / f"{id}.mp4").read_bytes() == clip.read_bytes()
+    strip = client.get(f"/api/videos/{id}/strip")
+    assert strip.headers["content-type"] == "image/jpeg" and strip.content[:2] == b"\xff\xd8"
+    part = client.get(f"/api/videos/{id}/file", headers={"range": "bytes=4-7"})
+    assert (part.status_code, part.content, part.headers["content-type"]) == (206, b"ftyp", "video/mp4")
+    (engine.project.folder / "strips" / f"{id}-8.jpg").unlink()
+    assert client.get(f"/api/videos/{id}/strip").content == strip.content, "made again where it is missing"
+
+
+def test_relabel_remove_undo(client: TestClient, engine: Engine, clip: Path) -> None:
+    wave, bow = (client.post("/api/labels", json={"name": name}).json()["id"] for name in ("wave", "bow"))
+    id = client.post("/api/videos", params={"label": wave}, content=clip.read_bytes()).json()["id"]
+    assert client.patch(f"/api/videos/{id}", json={"label": bow}).status_code == 200
+    assert engine.project.lesson() == {id: "bow"}
+    assert client.patch(f"/api/labels/{bow}", json={"name": "deep bow"}).status_code == 200
+    assert client.delete(f"/api/labels/{bow}").status_code == 200
+    assert client.get("/api/state").json()["removed"] == "“deep bow” and its 1 clip"
+    assert client.post("/api/undo").status_code == 200
+    assert engine.project.lesson() == {id: "deep bow"}
+    for method, path in (("PATCH", "/api/videos/x"), ("DELETE", "/api/videos/x"), ("DELETE", "/api/labels/x")):
+        answer = client.request(method, path, json={"label": bow})
+        assert answer.status_code == 422 and "was removed in the meantime" in answer.json()["error"]
+    assert client.get("/api/videos/x/strip").status_code == client.get("/api/videos/x/file").status_code == 404
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_too_large_a_file_leaves_nothing(client: TestClient, engine: Engine, announced: bool) -> None:
+    before, sent = files(engine), 0
+
+    def stream() -> Iterator[bytes]:
+        nonlocal sent
+        while sent < 50 * LIMIT:
+            sent += 1000
+            yield bytes(1000)
+
+    content: Any = bytes(LIMIT + 1) if announced else stream()
+    answer = client.post("/api/videos", params={"name": "big.mp4"}, content=content)
+    assert answer.status_code == 413
+    assert answer.json()["error"] == "expected a file of at most 0 MB: cut the video into shorter ones"
+    assert files(engine) == before
+
+
+def test_a_file_of_exactly_the_limit_is_read(client: TestClient) -> None:
+    answer = client.post("/api/videos", params={"name": "fits.mp4"}, content=bytes(LIMIT))
+    assert answer.status_code == 422 and answer.json()["error"].startswith("fits.mp4: ")
+
+
+def test_a_full_project(client: TestClient, engine: Engine) -> None:
+    (engine.project.folder / "videos" / "others").write_bytes(bytes(3 * LIMIT - 10))
+    answer = client.post("/api/videos", params={"name": "a.mp4"}, content=bytes(11))
+    assert answer.status_code == 413 and "the project is full" in answer.json()["error"]
+
+
+def test_a_full_disk(client: TestClient, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(io.BytesIO):
+        def write(self, data: object, /) -> int:
+            raise OSError(28, "No space left on device")
+
+    before = files(engine)
+    monkeypatch.setattr(Path, "open", lambda *_: Full())
+    answer = client.post("/api/videos", params={"name": "a.mp4"}, content=b"x")
+    monkeypatch.undo()
+    assert answer.status_code == 422 and "No space left on device" in answer.json()["error"]
+    assert files(engine) == before
+
+
+@pytest.mark.parametrize(
+    "name", ["../../x", "/etc/cron.d/x.mp4", "..\\x.mp4", "a\0b.mp4", "x.mp4/", "", ".", "~/.ssh/x"]
+)
+def test_names_are_words_and_nothing_else(client: TestClient, engine: Engine, clip: Path, name: str) -> None:
+    before = set(engine.project.folder.parent.rglob("*"))
+    id = client.post("/api/videos", params={"name": name}, content=clip.read_bytes()).json()["id"]
+    new = set(engine.project.folder.parent.rglob("*")) - before
+    assert {path.parent.name for path in new} == {"videos", "strips"}
+    assert {path.name.split("-")[0].split(".")[0] for path in new} == {id}
+    assert engine.project.video(id).name.isprintable()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"not a video",
+        b"ffconcat version 1.0\nfile '/etc/hostname'\n",
+        b"#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/x.ts\n",
+        bytes(5000),
+    ],
+)
+def test_a_broken_file_is_told_as_the_command_line_tells_it(
+    client: TestClient, engine: Engine, command: Command, tmp_path: Path, content: bytes
+) -> None:
+    before = files(engine)
+    answer = client.post("/api/videos", params={"name": "bad.mp4"}, content=content)
+    assert answer.status_code == 422 and files(engine) == before
+    (tmp_path / "bad.mp4").write_bytes(content)
+    from kshot import video
+
+    with pytest.raises(Exception) as told:
+        video.read(tmp_path / "bad.mp4")
+    assert answer.json()["error"] == str(told.value).replace(str(tmp_path / "bad.mp4"), "bad.mp4")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "text"),
+    [
+        ("POST", "/api/labels", {"name": "unknown"}, 422, "is the answer for what shows none"),
+        ("POST", "/api/labels", {}, 422, "the request cannot be read: Field required"),
+        ("POST", "/api/labels", None, 422, "the request cannot be read"),
+        ("POST", "/api/labels", {"name": "x" * SMALL}, 413, "at most 65,536 bytes"),
+        ("GET", "/api/model.zip", None, 422, "nothing has been taught yet: press Teach first"),
+        ("POST", "/api/live", None, 422, "nothing has been taught yet: press Teach first"),
+        ("POST", "/api/live/frame?id=x&t=0&width=1&height=1", None, 422, "in use in another tab, or was stopped"),
+        ("POST", "/api/unseen", {"film": True}, 422, "drawn videos belong to the example"),
+        ("POST", "/api/videos?label=x", None, 422, "there is no such action any more"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence(
+    client: TestClient, method: str, path: str, body: Any, status: int, text: str
+) -> None:
+    answer = client.request(method, path, json=body)
+    assert answer.status_code == status and text in answer.json()["error"]
+
+
+def test_frames_of_the_camera_have_a_limit(client: TestClient) -> None:
+    answer = client.post("/api/live/frame?id=x&t=0&width=9&height=9", content=bytes(FRAME_BYTES + 1))
+    assert answer.status_code == 413
+
+
+def test_a_request_of_unknown_length_is_no_small_one(client: TestClient) -> None:
+    answer = client.post(
+        "/api/labels", content=iter([b'{"name": "wave"}']), headers={"content-type": "application/json"}
+    )
+    assert answer.status_code == 413
+
+
+def test_the_example_is_drawn_once_and_goes_on_after_a_stop(
+    client: TestClient, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "EXAMPLE", ("wave", "bow"))
+    monkeypatch.setattr(engines, "EXAMPLE_CLIPS", 2)
+    started: list[None] = []
+    monkeypatch.setattr(Engine, "_start_drawing", lambda self: started.append(None))
+    assert client.post("/api/example").status_code == 200
+    again = client.post("/api/example")
+    assert again.status_code == 409 and "is being drawn already" in again.json()["error"]
+    assert client.post("/api/teach").status_code == client.post("/api/clear").status_code == 409
+    engine._draw([("bow", 0)], "bow 1", engine.project.state.labels[1].id)
+    engine.project.fresh = False
+    engine.begin()
+    assert len(started) == 2
+    engine._draw_clips()
+    state = client.get("/api/state").json()
+    assert sorted(clip["name"] for clip in state["clips"]) == ["bow 1", "bow 2", "wave 1", "wave 2"]
+    assert (state["example"], state["drawing"], state["teaching"]) == (True, False, None)
+    full = client.post("/api/example")
+    assert full.status_code == 422 and "needs an empty project" in full.json()["error"]
+    client.post("/api/clear")
+    assert client.get("/api/state").json()["removed"] == "the example, 4 clips"
+
+
+def test_an_unseen_video_knows_its_truth(client: TestClient, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "EXAMPLE_FILM", ("bow",))
+    with engine.project.change() as state:
+        state.example = True
+    for film in (False, True):
+        assert client.post("/api/unseen", json={"film": film}).status_code == 200
+    one, film = engine.project.tried()
+    assert one.truth in engines.EXAMPLE and one.seconds < 1.6 and film.truth == "" and film.seconds > 2
+
+
+def test_the_model_comes_as_an_archive(client: TestClient, engine: Engine) -> None:
+    folder = engine.project.new_model()
+    (folder / "thumbnails").mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    (folder / "thumbnails" / "a.jpg").write_bytes(b"x")
+    report = {"accuracy": None}
+    engine.project.set_taught({"model": folder.name, "at": 1, "clips": {}, "classes": [], "report": report})
+    answer = client.get("/api/model.zip")
+    assert answer.headers["content-disposition"] == 'attachment; filename="kshot-model.zip"'
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert archive.namelist() == ["kshot-model/config.json", "kshot-model/thumbnails/a.jpg"]
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", ""])
+def test_no_address_for_every_network(tmp_path: Path, host: str) -> None:
+    with pytest.raises(OptionError, match="would serve every network"):
+        serve(project=tmp_path / "p", host=host)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_port_in_use_is_one_line(command: Command, tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        code, out, err = command("serve", "--port", port, "--project", tmp_path / "p", "--no-browser")
+    assert (code, out) == (2, "") and err.count("\n") == 1
+    assert f"cannot listen on 127.0.0.1:{port} (Address already in use)" in err and "--port" in err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (("--backbone", "/nowhere"), "no backbone folder at '/nowhere'"),
+        (("/nowhere",), "is not a model folder"),
+        (("--host", "192.0.2.1"), "cannot listen on 192.0.2.1"),
+    ],
+)
+def test_what_cannot_be_served_is_one_line(
+    command: Command, tmp_path: Path, options: tuple[str, ...], text: str
+) -> None:
+    code, out, err = command("serve", *options, "--port", 0, "--project", tmp_path / "p", "--no-browser")
+    assert (code, out) == (2, "") and err.count("\n") == 1 and text in err
+    assert not list(tmp_path.iterdir())
+
+
+def contrast(one: str, other: str) -> float:
+    """The ratio of WCAG 2 between two colours #rrggbb."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    dark, bright = sorted((luminance(one), luminance(other)))
+    return (bright + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_colours_can_be_read(scheme: str) -> None:
+    """WCAG AA: 4.5 for texts, 3 for what has a shape."""
+    text = resources.files("kshot.studio").joinpath("style.css").read_text("utf-8")
+    light, dark = (
+        dict(re.findall(r"--([\w-]+): (#\w{6})", block)) for block in re.findall(r":root \{(.*?)\n *\}", text, re.S)
+    )
+    tone = light | (dark if scheme == "dark" else {})
+    for paper in ("paper", "card", "sunk", "accent-wash"):
+        assert contrast(tone["ink"], tone[paper]) > 7
+        assert contrast(tone["soft"], tone[paper]) > 4.5
+        assert contrast(tone["accent"], tone[paper]) > 4.5
+        assert contrast(tone["edge"], tone[paper]) > 2.8
+    assert contrast(tone["on-accent"], tone["accent"]) > 4.5
+    assert contrast(tone["good"], tone["card"]) > 4.5 and contrast(tone["bad"], tone["card"]) > 4.5
+    assert contrast(tone["bad"], tone["bad-wash"]) > 4.5
+    for number in range(8):
+        assert contrast(tone[f"c{number}"], tone["on-colour"]) > 4.5, number
+        assert contrast(tone[f"c{number}"], tone["card"]) > 3, number
+
+
+def test_json_of_the_state_is_plain(client: TestClient) -> None:
+    assert json.loads(client.get("/api/state").text)["limits"] == {"bytes": LIMIT}
