@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import kshot
 from clips import write_clips, write_table, write_video
 from kshot import backbone, datasets, video, views
 from kshot.errors import DataError, OptionError
@@ -317,3 +318,5 @@ def test_a_run_is_evaluated_as_it_was_trained(place: Path, tmp_path: Path):
     assert (own.options["frames"], own.options["resize"]) == (FRAMES, "squash-256")
     other = evaluate(table, adapted=tmp_path / "run", episodes=20, resize="short", **common)
     assert other.options["resize"] == "short"
+    with pytest.raises(OptionError, match="with resize squash-256, but a recogniser sees frames with resize short"):
+        kshot.Recognizer(place / "clip", adapted=tmp_path / "run").fit([place / "clips" / "clap-1.mp4"] * 2, ["a", "b"])

@@ -232,6 +232,11 @@ class Recognizer:
 
     def _learner(self) -> Learner:
         run = runs.read(self.adapted) if self.adapted is not None else None
+        if run is not None and run.resize != "short":
+            raise OptionError(
+                f"run {self.adapted} was trained with resize {run.resize}, but a recogniser sees frames with resize "
+                f"short: train it so"
+            )
         backbone = None if run is not None and self.backbone == "kshot-tiny" else self.backbone
         learner, _ = runs.learner(run, backbone, "prototype", None, self.device, self.precision)
         return learner
