@@ -211,7 +211,7 @@ MAIN = "\nimport sys\nfrom kshot.cli import main\nmain(sys.argv[1:])"
 
 
 def test_a_full_disk(command: Command, forks: Forks, clips_csv: Path, clip_folder: Path, tmp_path: Path) -> None:
-    """The kernel refuses files beyond 30 kB: embeddings fit, condensed tokens of 32 clips do not."""
+    """The kernel refuses files beyond 30 kB: embeddings fit, condensed tokens of 32 clips only in part."""
     arguments = ("extract", f"{clips_csv}?split=val", "--backbone", clip_folder, "--store", tmp_path, "--workers", 0)
     assert command(*arguments, "--cut", "embedding", "--frames", 2)[0] == 0
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))"
@@ -219,10 +219,10 @@ def test_a_full_disk(command: Command, forks: Forks, clips_csv: Path, clip_folde
     assert (done.returncode, done.stdout) == (2, ""), done.stderr
     assert done.stderr.startswith("kshot: cannot write to ") and done.stderr.count("\n") == 1
     assert "File too large" in done.stderr and "make room or name another place" in done.stderr
-    assert verify(tmp_path)["shards"] == 1 and verify(tmp_path)["damaged"] == {}
-    assert not list(tmp_path.rglob("*.tmp")) and len(list(tmp_path.rglob("*.npy"))) == 1
+    assert verify(tmp_path)["shards"] == 2 and verify(tmp_path)["damaged"] == {}
+    assert not list(tmp_path.rglob("*.tmp")) and len(list(tmp_path.rglob("*.npy"))) == 2
     code, out, _ = command(*arguments, "--json")
-    assert code == 0 and json.loads(out)["stored_now"] == 32, "with room, the same command goes on"
+    assert code == 0 and 0 < json.loads(out)["stored_now"] < 32, "what fitted was kept; with room, the command goes on"
 
 
 def test_a_read_only_disk(forks: Forks, clips_csv: Path, clip_folder: Path, tmp_path: Path) -> None:

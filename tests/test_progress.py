@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kshot.progress import bars, quiet
+from kshot.progress import bars, clock, quiet
 
 
 def test_quiet_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
@@ -43,3 +43,8 @@ def test_bars_close_when_the_work_fails(capsys: pytest.CaptureFixture[str]) -> N
     with bars("again", 1, "rows") as step:
         step()
     assert "1/1 rows" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00.0"), (59.96, "1:00.0"), (3725.25, "1:02:05.2")])
+def test_clock(seconds: float, text: str) -> None:
+    assert clock(seconds) == text

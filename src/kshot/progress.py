@@ -60,6 +60,18 @@ class Bars:
 bars = Bars()
 
 
+def clock(seconds: float) -> str:
+    """Minutes and seconds, hours where there are some: 1:02.5.
+
+    >>> clock(62.5), clock(3661.04)
+    ('1:02.5', '1:01:01.0')
+    """
+    tenths = round(seconds * 10)
+    minutes, rest = divmod(tenths, 600)
+    hours, minutes = divmod(minutes, 60)
+    return (f"{hours}:{minutes:02d}" if hours else f"{minutes}") + f":{rest / 10:04.1f}"
+
+
 def _screen() -> Any:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn

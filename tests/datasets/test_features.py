@@ -73,7 +73,7 @@ def not_finite() -> np.ndarray:
     ("changes", "message"),
     [
         ({"features": None}, r"no array 'features', found label$"),
-        ({"label": None}, r"no array 'label', found features$"),
+        ({"label": None}, r"no array 'label', found features; `kshot data features import` takes labels from a CSV$"),
         ({"features": np.ones((4, 5))}, r"expected features of shape \(clips, frames, channels\), found \(4, 5\)$"),
         ({"features": np.ones((4, 0, 5))}, r"expected features of shape .*, found \(4, 0, 5\)$"),
         ({"features": np.ones((4, 3, 5), int)}, r"expected floating point features, found int64$"),

@@ -19,7 +19,7 @@ from judges import BLUE, DARK, GREEN, RED, Colours, paint
 from kshot import Recognizer, video
 from kshot.datasets import load
 from kshot.errors import OptionError, StoreError, VideoError
-from kshot.recognizer.timeline import STILLS, Timeline, clock, timeline
+from kshot.recognizer.timeline import STILLS, Timeline, timeline
 from kshot.recognizer.windows import Segment, Settings
 
 PARTS = ((RED, 250), (DARK, 100), (GREEN, 150), (BLUE, 250))  # 10, 4, 6 and 10 seconds
@@ -245,11 +245,6 @@ def test_stills_are_few_and_even_however_long_the_film() -> None:
     made = timeline(judge, paint((RED, 3000)))
     times = np.array([seconds for seconds, _ in made.stills])
     assert 16 <= len(times) <= STILLS and np.allclose(np.diff(times), np.diff(times)[0])
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00.0"), (59.96, "1:00.0"), (3725.25, "1:02:05.2")])
-def test_clock(seconds: float, text: str) -> None:
-    assert clock(seconds) == text
 
 
 def test_the_timeline_of_a_file_made_by_others(taught: Recognizer, shared: Path) -> None:

@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from kshot.cli import data, research, shipping, studio  # noqa: F401  (importing a group registers its commands)
+from kshot.cli import data, recogniser, research, shipping, studio, watching  # noqa: F401  (importing registers them)
 from kshot.cli.app import app
 from kshot.errors import KshotError
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +30,7 @@ def load(path: Path, where: Mapping[str, str] | None = None) -> Dataset:
         OptionError: `where` names an array that does not exist.
     """
     arrays = _arrays(path, where or {})
-    features = _features(path, arrays)
+    features = checked(path, arrays["features"])
     texts = {name: _texts(path, name, arrays[name], len(features)) for name in arrays if name != "features"}
     blank = [""] * len(features)
     clips = texts.get("path") or [f"clip-{index}" for index in range(len(features))]
@@ -51,37 +53,58 @@ def load(path: Path, where: Mapping[str, str] | None = None) -> Dataset:
 
 def _arrays(path: Path, where: Mapping[str, str]) -> dict[str, np.ndarray]:
     """The arrays that are used."""
-    try:
-        file = np.load(path, allow_pickle=False)
+    with opened(path) as file:
         if not isinstance(file, np.lib.npyio.NpzFile):
             raise DataError(f"{path.name}: expected an .npz of named arrays, found a single array")
-        with file:
-            for name in ("features", "label"):
-                if name not in file.files:
-                    raise DataError(f"{path.name}: no array '{name}', found {', '.join(file.files) or 'none'}")
-            for name in where:
-                if name not in file.files or name == "features":
-                    raise OptionError(f"{path.name}: no array '{name}' to filter by, found {', '.join(file.files)}")
-            return {name: file[name] for name in {"features", *TEXTS, *where} & set(file.files)}
+        for name in ("features", "label"):
+            if name not in file.files:
+                hint = "; `kshot data features import` takes labels from a CSV" if name == "label" else ""
+                raise DataError(f"{path.name}: no array '{name}', found {', '.join(file.files) or 'none'}{hint}")
+        for name in where:
+            if name not in file.files or name == "features":
+                raise OptionError(f"{path.name}: no array '{name}' to filter by, found {', '.join(file.files)}")
+        return {name: file[name] for name in {"features", *TEXTS, *where} & set(file.files)}
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """What `numpy.load` makes of a file, an NpzFile or an array; it is read within the block.
+
+    Raises:
+        DataError: no file of NumPy's, damaged, or holding pickles, which are not read.
+    """
+    try:
+        file = np.load(path, allow_pickle=False)
+        try:
+            yield file
+        finally:
+            if isinstance(file, np.lib.npyio.NpzFile):
+                file.close()
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
-        raise DataError(f"{path.name}: not a readable .npz file ({error})") from None
+        raise DataError(f"{path.name}: not a readable {path.suffix or 'NumPy'} file ({error})") from None
     except ValueError as error:
         if "pickle" in str(error).lower():
             raise DataError(
                 f"{path.name}: holds pickled objects, which could run code: save plain arrays (text as str, not object)"
             ) from None
-        raise DataError(f"{path.name}: not a readable .npz file ({error})") from None
+        raise DataError(f"{path.name}: not a readable {path.suffix or 'NumPy'} file ({error})") from None
 
 
-def _features(path: Path, arrays: dict[str, np.ndarray]) -> np.ndarray:
-    features = arrays["features"]
+def checked(path: Path, features: np.ndarray, clip: Callable[[int], str] = lambda index: f"clip {index}") -> np.ndarray:
+    """Features (clips, frames, channels) as they are, if they can be used. clip: what a message calls clip i.
+
+    Raises:
+        DataError: of another shape or kind, or not finite.
+    """
     if features.ndim != 3 or 0 in features.shape[1:]:
         raise DataError(f"{path.name}: expected features of shape (clips, frames, channels), found {features.shape}")
     if not np.issubdtype(features.dtype, np.floating):
         raise DataError(f"{path.name}: expected floating point features, found {features.dtype}")
     bad = np.flatnonzero(~np.isfinite(features).all(axis=(1, 2)))
     if len(bad):
-        raise DataError(f"{path.name}: features of {len(bad)} clips are not finite, the first is clip {bad[0]}")
+        raise DataError(f"{path.name}: features of {len(bad)} clips are not finite, the first is {clip(bad[0])}")
     return features
 
 

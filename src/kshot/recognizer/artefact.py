@@ -11,7 +11,7 @@ import numpy as np
 
 from kshot import __version__
 from kshot import backbone as backbones
-from kshot.errors import CheckpointError
+from kshot.errors import CheckpointError, OptionError
 from kshot.learner import Learner
 from kshot.recognizer.decider import Decider
 from kshot.store import disk, write_atomic
@@ -26,6 +26,8 @@ def save(recognizer: Any, folder: Path, thumbnails: bool) -> Path:
     """Writes the folder; config.json comes last."""
     from safetensors.torch import save as pack
 
+    if recognizer.adapted is not None:  # its tuned weights would have to be stored too
+        raise OptionError("a recogniser that starts from an adapted backbone cannot be saved yet; teach one without")
     backbone = recognizer.learner_.backbone
     data = pack({"classes": recognizer.decider_.classes.contiguous()})
     mark = hashlib.sha256(data).hexdigest()

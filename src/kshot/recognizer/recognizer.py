@@ -135,11 +135,11 @@ class Recognizer:
 
     def predict(self, videos: Any) -> Array:
         """The label of each video (n,), in your own words, or "unknown"."""
-        return self._ask(videos).labels
+        return self.answer(videos).labels
 
     def predict_proba(self, videos: Any) -> Array:
         """Calibrated probabilities (n, C) of the taught classes; columns as `classes_`."""
-        return self._ask(videos).proba
+        return self.answer(videos).proba
 
     def score(self, videos: Any, labels: Sequence[str]) -> float:
         """Share of the videos that are given their label."""
@@ -215,7 +215,12 @@ class Recognizer:
             setattr(self, name, value)
         return self
 
-    def _ask(self, videos: Any) -> Decision:
+    def answer(self, videos: Any) -> Decision:
+        """Label, probabilities and knownness of each video in one pass.
+
+        Raises:
+            VideoError: a video cannot be read.
+        """
         self._check_fitted()
         clips = inputs.listed(videos)
         assert self.learner_.backbone is not None

@@ -20,7 +20,7 @@ import numpy as np
 import kshot
 from kshot import video as videos
 from kshot.errors import OptionError, VideoError, unknown
-from kshot.progress import Progress, quiet
+from kshot.progress import Progress, clock, quiet
 from kshot.recognizer import videos as inputs
 from kshot.recognizer.decider import UNKNOWN
 from kshot.recognizer.windows import Answer, Array, Engine, Scores, Segment, Settings
@@ -143,8 +143,7 @@ class Timeline:
 
     def written(self, format: str = "table") -> str:
         """The timeline as one of `FORMATS`."""
-        if format not in FORMATS:
-            raise unknown("format", format, FORMATS)
+        check_format(format)
         text: str = getattr(self, FORMATS[format])()
         return text
 
@@ -158,10 +157,7 @@ class Timeline:
         from kshot.recognizer import picture
 
         target = Path(path)
-        kind = target.suffix.lower().removeprefix(".")
-        if kind not in ("png", "svg", "pdf"):
-            raise OptionError(f"a picture is a .png, .svg or .pdf file, found '{target.name}': give it such a name")
-        data = picture.draw(self, kind)
+        data = picture.draw(self, check_picture(target))
         with disk(target):
             write_atomic(target, data)
         return target
@@ -174,6 +170,21 @@ FORMATS = {
     "vtt": "as_webvtt",
     "label-studio": "as_label_studio",
 }
+PICTURES = ("png", "svg", "pdf")
+
+
+def check_format(name: str) -> None:
+    """Raises OptionError for a format that does not exist."""
+    if name not in FORMATS:
+        raise unknown("format", name, FORMATS)
+
+
+def check_picture(path: Path) -> str:
+    """The kind of picture that a file name asks for; raises OptionError if there is none."""
+    kind = path.suffix.lower().removeprefix(".")
+    if kind not in PICTURES:
+        raise OptionError(f"a picture is a .png, .svg or .pdf file, found '{path.name}': give it such a name")
+    return kind
 
 
 def timeline(
@@ -334,15 +345,3 @@ def _stamp(seconds: float) -> str:
     """
     minutes, rest = divmod(round(seconds * 1000), 60_000)
     return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest // 1000:02d}.{rest % 1000:03d}"
-
-
-def clock(seconds: float) -> str:
-    """Minutes and seconds, hours where there are some: 1:02.5.
-
-    >>> clock(62.5), clock(3661.04)
-    ('1:02.5', '1:01:01.0')
-    """
-    tenths = round(seconds * 10)
-    minutes, rest = divmod(tenths, 600)
-    hours, minutes = divmod(minutes, 60)
-    return (f"{hours}:{minutes:02d}" if hours else f"{minutes}") + f":{rest / 10:04.1f}"

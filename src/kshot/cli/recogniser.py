@@ -1,0 +1,111 @@
+"""Commands of the recogniser: teach it from a folder of clips, ask it about others."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kshot.cli.app import app
+from kshot.cli.common import BACKBONE, DEVICE, FRAMES, JSON, chosen_progress, show
+from kshot.errors import OptionError
+
+if TYPE_CHECKING:
+    from kshot.recognizer.timeline import Timeline
+
+
+@app.command()
+def fit(
+    clips: Annotated[str, typer.Argument(help="a folder of class folders, a CSV, or CSV?column=value")],
+    out: Annotated[Path, typer.Option(help="the model folder to write")],
+    backbone: BACKBONE = "kshot-tiny",
+    frames: FRAMES = 8,
+    device: DEVICE = "cpu",
+    as_json: JSON = False,
+) -> None:
+    """Teach a recogniser your own actions from a few clips of each.
+
+    Example: kshot fit clips --out models/gym
+    """
+    from kshot import Recognizer, datasets
+
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise OptionError(f"--out {out} exists already; name another folder, or remove it first")
+    data = datasets.load(clips)
+    if data.features is not None:
+        raise OptionError(f"{clips} holds ready-made features; a recogniser is taught from videos")
+    model = Recognizer(backbone, frames=frames, device=device)
+    labels = [data.classes[number] for number in data.labels]
+    model.fit(list(data.paths), labels, data.groups.astype(str).tolist(), progress=chosen_progress(as_json))
+    model.save(out)
+    show({"model": str(out), "clips": model.n_clips_, **model.report_}, as_json, _tell_fit)
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(help="a model folder of kshot fit")],
+    videos: Annotated[list[str], typer.Argument(help="videos or frame folders")],
+    timeline: Annotated[bool, typer.Option("--timeline", help="one long video: what happens when")] = False,
+    format: Annotated[str, typer.Option(help="of a timeline: table, json, csv, vtt or label-studio")] = "table",
+    out: Annotated[Path | None, typer.Option(help="write the timeline to this file")] = None,
+    picture: Annotated[Path | None, typer.Option(help="also draw the timeline into this .png, .svg or .pdf")] = None,
+    device: DEVICE = "cpu",
+    as_json: JSON = False,
+) -> None:
+    """Name the action in each video, or (--timeline) the actions in a long one.
+
+    Example: kshot predict models/gym squat.mp4 jump.mp4
+    """
+    from kshot import Recognizer
+    from kshot.recognizer.timeline import check_format, check_picture
+
+    if timeline and len(videos) != 1:
+        raise OptionError(f"a timeline is of one video, found {len(videos)}")
+    if not timeline and (out or picture or format != "table"):
+        raise OptionError("--format, --out and --picture are of a timeline: add --timeline")
+    check_format(format)  # before the work, not after it
+    check_picture(picture or Path("any.png"))
+    for file in (out, picture):
+        if file is not None and not file.absolute().parent.is_dir():
+            raise OptionError(f"there is no folder for {file}: make it first, or name another")
+    asked = Recognizer.load(model, device=device)
+    if timeline:
+        course = asked.timeline(videos[0], progress=chosen_progress(as_json))
+        _write_timeline(course, "json" if as_json else format, out, picture)
+        return
+    found = asked.answer(videos)
+    answers = [
+        {"video": video, "label": str(label), "proba": dict(zip(asked.classes_.tolist(), row.tolist(), strict=True))}
+        for video, label, row in zip(videos, found.labels, found.proba, strict=True)
+    ]
+    show({"answers": answers}, as_json, _tell_answers)
+
+
+def _tell_fit(values: dict[str, Any]) -> None:
+    for one in values["classes"]:
+        typer.echo(f"  {one['label']}: {one['clips']} clip{'s' * (one['clips'] != 1)}")
+    typer.echo(f"{values['model']}: taught {len(values['classes'])} actions from {values['clips']} clips")
+    typer.echo(f"next: kshot predict {values['model']} VIDEO")
+
+
+def _write_timeline(course: Timeline, format: str, out: Path | None, picture: Path | None) -> None:
+    from kshot.store import disk, write_atomic
+
+    text = course.written(format)
+    if out is None:
+        sys.stdout.write(text)
+    else:
+        with disk(out):
+            write_atomic(out, text.encode())
+    if picture is not None:
+        course.picture(picture)
+    for note in course.notes:
+        print(f"note: {note}", file=sys.stderr)
+
+
+def _tell_answers(values: dict[str, Any]) -> None:
+    for one in values["answers"]:
+        scores = sorted(one["proba"].items(), key=lambda item: -item[1])[:3]
+        typer.echo(f"{one['video']}: {one['label']}  ({', '.join(f'{name} {value:.2f}' for name, value in scores)})")

@@ -1,0 +1,169 @@
+"""`kshot watch`: what a camera sees now."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Self
+
+import typer
+
+from kshot.cli.app import app
+from kshot.cli.common import DEVICE
+from kshot.progress import clock
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from kshot.recognizer.watch import Sighting, Watch
+
+MODEL = Annotated[Path, typer.Argument(help="a model folder of kshot fit")]
+LINES = "print one JSON object on stdout for each frame and segment, and a summary"
+REMEMBERED = 1000  # latencies that are summed up
+BAR = 14  # characters of a full score
+
+
+@app.command()
+def watch(
+    model: MODEL,
+    camera: Annotated[str, typer.Option(help="number or name of the camera")] = "0",
+    file: Annotated[Path | None, typer.Option(help="play a video at its own speed in place of a camera")] = None,
+    window: Annotated[
+        float | None, typer.Option(help="seconds of a window; as long as a taught clip by default")
+    ] = None,
+    shortest: Annotated[float | None, typer.Option(help="seconds a label must last; 3/4 window by default")] = None,
+    device: DEVICE = "cpu",
+    as_json: Annotated[bool, typer.Option("--json", help=LINES)] = False,
+) -> None:
+    """Name what a camera sees, live. Ctrl-C ends it with a summary.
+
+    Example: kshot watch models/gym --camera 0
+    """
+    from kshot.recognizer import Recognizer
+    from kshot.recognizer.watch import watch as run
+
+    watching = run(Recognizer.load(model, device=device), camera, file, window, shortest=shortest)
+    teller = _Lines() if as_json else _Screen(watching.settings.window) if sys.stdout.isatty() else _Words()
+    latencies: deque[float] = deque(maxlen=REMEMBERED)
+    last: Sighting | None = None
+    try:
+        with _ended_by_ctrl_c(watching), teller:
+            for last in watching:
+                if last.latency is not None:
+                    latencies.append(last.latency * 1000)
+                teller.tell(last)
+    finally:
+        if last is not None:
+            teller.sum_up(_summary(last, sorted(latencies)))
+
+
+@contextmanager
+def _ended_by_ctrl_c(watching: Watch) -> Iterator[None]:
+    """The first Ctrl-C lets the frame in hand be answered; a second one means it."""
+
+    def stop(*_: object) -> None:
+        signal.signal(signal.SIGINT, before)
+        watching.stop()
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _summary(last: Sighting, latencies: list[float]) -> dict[str, Any]:
+    return {
+        "seconds": round(last.seconds, 3),
+        "frames": last.frames,
+        "skipped": last.skipped,
+        "latency_ms": round(latencies[len(latencies) // 2], 1) if latencies else 0.0,
+        "latency_ms_95": round(latencies[len(latencies) * 95 // 100], 1) if latencies else 0.0,
+        "answered": last.about is not None,
+    }
+
+
+def _milliseconds(sighting: Sighting) -> float:
+    return 1000 * (sighting.latency or 0.0)
+
+
+class _Words:
+    """A line for each segment, once it is certain; what follows is told on stderr."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def tell(self, sighting: Sighting) -> None:
+        for segment in sighting.answer.segments:
+            score = "" if segment.score is None else f"{segment.score:.0%}"
+            self.line(f"{clock(segment.start):>8} {clock(segment.end):>8}  {segment.label}  {score}".rstrip())
+
+    def line(self, text: str) -> None:
+        print(text, flush=True)
+
+    def sum_up(self, summary: dict[str, Any]) -> None:
+        told = (
+            f"{summary['frames']} frames in {clock(summary['seconds'])}, {summary['skipped']} skipped; from frame to "
+            f"answer {summary['latency_ms']:.0f} ms, 95 % within {summary['latency_ms_95']:.0f} ms"
+        )
+        if not summary["answered"]:
+            told += "; that is less than a window, so there is no answer: `kshot predict` answers short clips"
+        print(told, file=sys.stderr)
+
+
+class _Screen(_Words):
+    """Segments as lines, and below them what is seen now."""
+
+    def __init__(self, window: float) -> None:
+        from rich.console import Console
+        from rich.live import Live
+        from rich.text import Text
+
+        self.window, self.text = window, Text
+        self.live = Live(console=Console(highlight=False), auto_refresh=False, transient=True)
+
+    def __enter__(self) -> Self:
+        self.live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.live.stop()
+
+    def line(self, text: str) -> None:
+        self.live.console.print(self.text(text))
+
+    def tell(self, sighting: Sighting) -> None:
+        super().tell(sighting)
+        self.live.update(self._now(sighting), refresh=True)
+
+    def _now(self, sighting: Sighting) -> Text:
+        if sighting.about is None:
+            return self.text(f"{clock(sighting.seconds):>8}  the first window of {self.window:.1f} s fills", "dim")
+        known = sighting.label != "unknown"
+        full = round(BAR * sighting.score) if known else 0
+        now = self.text(f"{clock(sighting.about):>8}  ").append(f"{sighting.label:<24} ", "bold" if known else "dim")
+        now.append("█" * full, "blue").append("░" * (BAR - full), "dim").append(f" {sighting.score:4.0%}" * known)
+        skipped = f", {sighting.skipped} skipped" if sighting.skipped else ""
+        return now.append(f"   {_milliseconds(sighting):.0f} ms{skipped}", "dim")
+
+
+class _Lines(_Words):
+    """JSON objects: what is seen with each frame, segments once they are certain, in the end a summary."""
+
+    def tell(self, sighting: Sighting) -> None:
+        if sighting.about is not None:
+            now = {"seconds": round(sighting.about, 3), "label": sighting.label, "score": round(sighting.score, 4)}
+            self.line(json.dumps(now | {"latency_ms": round(_milliseconds(sighting), 1), "skipped": sighting.skipped}))
+        for segment in sighting.answer.segments:
+            self.line(json.dumps({"segment": segment.plain()}))
+
+    def sum_up(self, summary: dict[str, Any]) -> None:
+        self.line(json.dumps({"summary": summary}))
