@@ -16,10 +16,10 @@ import torch
 
 import kshot
 from clips import SPLITS, draw, write_video
-from kshot import tuning
+from kshot import tuning, video
 from kshot.backbone import Backbone
 from kshot.errors import KshotError, OptionError, StoreError
-from kshot.export import TOLERANCE, Whole, export, trace
+from kshot.export import TOLERANCE, Whole, compare, export, trace, translate
 from kshot.recognizer import Recognizer
 
 if TYPE_CHECKING:
@@ -52,9 +52,8 @@ def taught(clips: list[Path], adapted: Path, clip_folder: Path) -> Recognizer:
 
 @pytest.fixture(scope="module")
 def exported(taught: Recognizer, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    folder = tmp_path_factory.mktemp("model")
-    taught.save(folder)
-    return folder / "onnx", export(taught, folder / "onnx")
+    folder = tmp_path_factory.mktemp("model") / "onnx"
+    return folder, export(taught, folder)
 
 
 def test_the_graph_agrees_with_pytorch_for_any_number_of_clips(
@@ -125,6 +124,35 @@ def test_the_note_tells_all_that_the_graph_does_not(taught: Recognizer, exported
     assert len(note["mean"]) == len(note["std"]) == 3 and note["backbone"]["fingerprint"] == backbone.fingerprint
 
 
+def methods() -> list[str]:
+    """Whatever `Recognizer` can choose from."""
+    try:
+        from kshot.recognizer.methods import METHODS
+    except ImportError:
+        return ["auto"]
+    return list(METHODS)
+
+
+@pytest.mark.parametrize("method", methods())
+def test_the_head_of_every_method_can_be_translated(
+    method: str, clips: list[Path], clip_folder: Path, tmp_path: Path
+) -> None:
+    """Head and encoder by themselves, which takes a fraction of the time of a whole export."""
+    made = Recognizer(backbone=clip_folder, method=method, frames=FRAMES).fit(clips, [path.name[0] for path in clips])
+    backbone = made.learner_.backbone
+    assert backbone is not None and (made.report_["method"] == method or method == "auto")
+    whole = Whole(backbone, made.decider_)
+    frames = np.concatenate([video.read(path, FRAMES, size=backbone.size) for path in clips])
+    pixels = backbone.pixels(frames).unflatten(0, (len(clips), FRAMES))
+    with torch.no_grad():
+        embeddings = whole.backbone.leave(pixels.flatten(0, 1), 0, FRAMES).view(len(clips), FRAMES, -1)
+        traced = trace(whole, pixels).module()(pixels[:1])
+        np.testing.assert_allclose(traced[0], made.predict_proba(clips[:1]), atol=1e-5)
+    program = translate(whole.decider, embeddings, ("embeddings",), ("proba", "known"))
+    program.save(tmp_path / "head.onnx")
+    assert compare(whole.decider, tmp_path / "head.onnx", embeddings) <= TOLERANCE
+
+
 class Means(torch.nn.Module):
     def forward(self, embeddings: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return embeddings.mean(1), embeddings.amax((1, 2))
@@ -157,12 +185,17 @@ def test_what_looks_at_its_support_is_refused(
         export(taught, tmp_path / "onnx")
 
 
+class Program:
+    """Stands for a translation that takes no time."""
+
+    def save(self, path: Path) -> None:
+        path.write_bytes(b"graph")
+
+
 def test_a_graph_that_answers_differently_is_not_written(
     taught: Recognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "kshot.export.translate", lambda *_: type("Program", (), {"save": lambda self, path: path.touch()})()
-    )
+    monkeypatch.setattr("kshot.export.translate", lambda *_: Program())
     for wrong in (0.01, float("nan")):
         monkeypatch.setattr("kshot.export.compare", lambda *_, wrong=wrong: wrong)
         with pytest.raises(KshotError, match="differs from PyTorch"):
@@ -192,8 +225,9 @@ def test_errors_at_the_door(taught: Recognizer, tmp_path: Path, monkeypatch: pyt
 def test_the_command_writes_into_the_model_folder(
     taught: Recognizer, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    taught.save(tmp_path)
     monkeypatch.setattr("kshot.recognizer.Recognizer.load", lambda folder: taught)
+    monkeypatch.setattr("kshot.export.translate", lambda *_: Program())
+    monkeypatch.setattr("kshot.export.compare", lambda *_: 2e-7)
     code, out, _ = command("export", tmp_path, "--json")
     assert code == 0 and sorted(path.name for path in (tmp_path / "onnx").iterdir()) == ["model.json", "model.onnx"]
     assert json.loads(out)["files"] == [str(tmp_path / "onnx" / name) for name in ("model.onnx", "model.json")]
