@@ -16,12 +16,12 @@ import tempfile
 import time
 from pathlib import Path
 
-PREDICT = "from kshot import Recognizer; print(Recognizer.load({model!r}).predict({clip!r}))"
+PREDICT = "from kshot.cli import main; main(['predict', {model!r}, {clip!r}])"
 SCRIPTS = {
     "python": "pass",
     "import torch": "import torch",
     "load kshot-tiny": "from kshot import backbone; backbone.load('kshot-tiny')",
-    "load a model, name one clip": PREDICT,
+    "kshot predict MODEL CLIP": PREDICT,
     "import transformers' CLIPModel": "from transformers.models.clip.modeling_clip import CLIPModel",
 }
 
