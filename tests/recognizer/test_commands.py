@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from kshot import Recognizer
 from kshot.datasets import load
-from kshot.errors import OptionError
 
 
 @pytest.fixture
@@ -66,8 +66,10 @@ def test_one_action_is_not_enough(command, clips_csv: Path, clip_folder: Path, t
     assert code == 2 and "at least two actions" in error and not (tmp_path / "m").exists()
 
 
-def test_an_adapted_recogniser_is_not_saved_without_its_weights(adapted: Path, spine, clips_csv: Path, tmp_path: Path):
+def test_an_adapted_recogniser_is_saved_with_its_weights(adapted: Path, spine, clips_csv: Path, tmp_path: Path):
     data = load(clips_csv).only(["clap", "wave"])
     taught = Recognizer(spine, adapted=adapted).fit(data.paths, [data.classes[n] for n in data.labels])
-    with pytest.raises(OptionError, match="cannot be saved yet"):
-        taught.save(tmp_path / "model")
+    again = Recognizer.load(taught.save(tmp_path / "model"), spine)
+    assert np.array_equal(again.predict_proba(data.paths), taught.predict_proba(data.paths))
+    plain = Recognizer(spine).fit(data.paths, [data.classes[n] for n in data.labels])
+    assert not np.allclose(plain.predict_proba(data.paths), taught.predict_proba(data.paths), atol=1e-6)

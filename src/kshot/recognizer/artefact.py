@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kshot import __version__
+from kshot import __version__, runs
 from kshot import backbone as backbones
-from kshot.errors import CheckpointError, OptionError
-from kshot.learner import Learner
+from kshot.errors import CheckpointError
 from kshot.recognizer.decider import Decider
 from kshot.store import disk, write_atomic
 
@@ -26,8 +25,6 @@ def save(recognizer: Any, folder: Path, thumbnails: bool) -> Path:
     """Writes the folder; config.json comes last."""
     from safetensors.torch import save as pack
 
-    if recognizer.adapted is not None:  # its tuned weights would have to be stored too
-        raise OptionError("a recogniser that starts from an adapted backbone cannot be saved yet; teach one without")
     backbone = recognizer.learner_.backbone
     data = pack({"classes": recognizer.decider_.classes.contiguous()})
     mark = hashlib.sha256(data).hexdigest()
@@ -37,6 +34,7 @@ def save(recognizer: Any, folder: Path, thumbnails: bool) -> Path:
         "kshot": __version__,
         "backbone": {"name": backbone.name, "fingerprint": backbone.fingerprint},
         "classes": recognizer.classes_.tolist(),
+        "adapted": recognizer.adapted is not None,
         "frames": recognizer.frames,
         "clips": recognizer.n_clips_,
         "clip_seconds": recognizer.clip_seconds_,
@@ -47,6 +45,10 @@ def save(recognizer: Any, folder: Path, thumbnails: bool) -> Path:
     with disk(folder):
         folder.mkdir(parents=True, exist_ok=True)
         write_atomic(folder / config["weights"]["file"], data)
+        if recognizer.adapted is not None:  # the tuned weights go along: the run folder, without its history
+            (folder / "adapted").mkdir(exist_ok=True)
+            for name in ("weights.safetensors", "config.json"):
+                write_atomic(folder / "adapted" / name, (Path(recognizer.adapted) / name).read_bytes())
         write_atomic(folder / "config.json", json.dumps(config, indent=1, ensure_ascii=False).encode())
     return folder
 
@@ -68,8 +70,9 @@ def load(cls: Any, folder: Path, backbone: str | Path | Backbone | None, device:
     loaded = name if isinstance(name, backbones.Backbone) else backbones.load(name, device)
     if loaded.fingerprint != config["backbone"]["fingerprint"]:
         raise CheckpointError(f"model {folder} was taught on another backbone than {loaded.name}")
-    made = cls(backbone=name, frames=config["frames"], device=device)
-    made.learner_ = Learner.frozen(loaded)
+    run = runs.read(folder / "adapted") if config["adapted"] else None
+    made = cls(backbone=name, adapted=run.folder if run else None, frames=config["frames"], device=device)
+    made.learner_, _ = runs.learner(run, loaded, "prototype", None, device, loaded.precision)
     made.decider_ = Decider(unpack(data)["classes"])
     made.classes_ = np.array(config["classes"])
     made.n_clips_, made.clip_seconds_ = config["clips"], config["clip_seconds"]
