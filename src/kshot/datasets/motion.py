@@ -410,7 +410,10 @@ def _write(path: Path, frames: Iterator[NDArray[np.uint8]]) -> None:
     part = path.with_name(f".{path.stem}.{os.getpid()}.mp4")
     try:
         with av.open(str(part), "w") as file:
-            stream = file.add_stream("libx264", rate=RATE, options={"preset": "veryfast", "crf": "20", "g": "12"})
+            options = {"preset": "veryfast", "crf": "20", "g": "12"}
+            # PyAV 18.1's encoder looks ahead differently each time.
+            options["x264-params"] = "threads=1:sync-lookahead=0:rc-lookahead=0"
+            stream = file.add_stream("libx264", rate=RATE, options=options)
             stream.width = stream.height = SIZE
             stream.pix_fmt = "yuv420p"
             stream.codec_context.thread_count = 1
