@@ -54,6 +54,7 @@ class Result:
     seconds: in all. cost: what it took (see `kshot.cost`): multiply_adds_per_clip, stored_bytes, peak_memory,
     extraction_seconds, evaluation_seconds, device, precision, and for a strategy that learns inside episodes
     multiply_adds_per_step and seconds_per_step.
+    unreadable: clip -> why it was left out. missing: clips of a benchmark's split that this copy of it lacks.
     per_clip: of each clip that was a query: clip (its path), label, asked and right (how often), taken_for (other class
     -> how often, the most frequent first). episode_accuracy: (episodes,) percent of each, for comparisons in pairs.
     cost, per_clip and episode_accuracy are written to files, not to stdout.
@@ -81,6 +82,7 @@ class Result:
     unreadable: dict[str, str] = field(default_factory=dict)
     cost: dict[str, Any] = field(default_factory=dict)
     per_clip: list[dict[str, Any]] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
     episode_accuracy: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
 
     def summary(self) -> dict[str, Any]:
@@ -273,6 +275,7 @@ def evaluate(
         progress=progress,
     )
     result.split, result.backbone, result.fingerprint, result.data = split, name, mark, loaded.name
+    result.missing = loaded.missing_from(split)
     result.options |= sight
     if isinstance(protocol, Followed):
         result.options["protocol"] = protocol.record(**sight)

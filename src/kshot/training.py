@@ -265,6 +265,7 @@ def train(
             "weights_sha256": digest,
             "chosen": chosen,
             "unreadable": unreadable,
+            "missing": loaded.missing_from("train") + loaded.missing_from("val"),
             "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "machine": machine(),
         }

@@ -124,7 +124,8 @@ def test_what_is_no_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     tree(tmp_path, "run/1.mp4", "clips.txt", "clips")
     with pytest.raises(DataError, match=r"^no data at 'moton': .*did you mean 'motion'\?$"):
         datasets.load("moton")
-    with pytest.raises(DataError, match=r"^no data at 'nowhere': expected a folder .*, an \.npz, or one of motion$"):
+    with_names = r"^no data at 'nowhere': expected a folder .*, an \.npz, or one of motion, hmdb51, .*ssv2-small$"
+    with pytest.raises(DataError, match=with_names):
         datasets.load("nowhere")
     with pytest.raises(DataError, match=r"clips\.txt: expected a folder of class folders, .* found a \.txt file$"):
         datasets.load("clips.txt")

@@ -1,4 +1,4 @@
-"""Commands about data sets: `kshot data list` and its neighbours."""
+"""Commands about data sets: `kshot data list`, `prepare`, `verify`, `protocols` and `features`."""
 
 from __future__ import annotations
 
@@ -25,25 +25,104 @@ app.add_typer(data, name="data")
 features = typer.Typer(rich_markup_mode=None)
 data.add_typer(features, name="features")
 
+SHOWN = 20  # names of missing clips that are printed
+
 
 @data.callback(invoke_without_command=True)
 def _data(context: typer.Context) -> None:
-    """Data sets: what there is."""
+    """Data sets: what there is, and the field's benchmarks made ready."""
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 
 
 @data.command("list")
 def list_(as_json: JSON = False) -> None:
-    """The data sets that have a name."""
+    """The data sets that have a name, and whether they are ready on this machine."""
     from kshot.datasets import DATASETS
+    from kshot.datasets.prepare import known
 
-    show({"sets": list(DATASETS)}, as_json, _tell_sets)
+    show({"bundled": list(DATASETS), **known()}, as_json, _tell_sets)
+
+
+@data.command()
+def prepare(
+    name: Annotated[str, typer.Argument(help="a benchmark, see kshot data list")],
+    source: Annotated[list[Path], typer.Option("--from", help="an archive, or a folder of archives or clips; repeat")],
+    out: Annotated[Path | None, typer.Option(help="folder to make; $KSHOT_HOME/data/NAME by default")] = None,
+    clip_list: Annotated[list[Path] | None, typer.Option("--list", help="a file of the published list; repeat")] = None,
+    download: Annotated[bool, typer.Option("--download", help="fetch the list from its public place")] = False,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="go on without clips that are not there; every result says so")
+    ] = False,
+    as_json: JSON = False,
+) -> None:
+    """Make a benchmark from what its owners hand out. A stopped command goes on; a failed one leaves nothing.
+
+    Example: kshot data prepare hmdb51 --from hmdb51_org.rar
+    """
+    from kshot.datasets.prepare import prepare as run
+
+    report = run(name, source, out, clip_list or (), download, allow_missing, progress=chosen_progress(as_json))
+    show(report, as_json, _tell_prepared)
+
+
+@data.command()
+def verify(
+    name: Annotated[str, typer.Argument(help="a benchmark, or the folder of a prepared one")],
+    as_json: JSON = False,
+) -> None:
+    """Count a prepared benchmark's clips against what was published. Exits with 2 if files were lost since.
+
+    Example: kshot data verify hmdb51
+    """
+    from kshot.datasets.prepare import verify as run
+
+    report = run(name)
+    show(report, as_json, _tell_verified)
+    if report["lost"]:
+        raise typer.Exit(2)
 
 
 def _tell_sets(values: dict[str, Any]) -> None:
-    for name in values["sets"]:
-        typer.echo(name)
+    typer.echo(f"bundled: {', '.join(values['bundled'])}\n")
+    for row in values["benchmarks"]:
+        sizes = ", ".join(
+            f"{split} {row['classes'][split]} classes {row['clips'][split]:,} clips" for split in row["clips"]
+        )
+        lacking = f", {row['missing']} missing" if row["missing"] else ""
+        state = f"ready in {row['prepared']}{lacking}" if row["prepared"] else "not prepared"
+        typer.echo(f"{row['name']}: {row['title']}, {state}\n  {sizes}\n  split: {row['split']}")
+        if not row["prepared"]:
+            typer.echo(f"  list: {row['list']}\n  videos: {row['videos']}")
+
+
+def _tell_prepared(values: dict[str, Any]) -> None:
+    if not values["new"]:
+        typer.echo(f"{values['benchmark']} is ready in {values['folder']}; remove that folder to prepare it anew")
+        return
+    expected = sum(sum(labels.values()) for labels in values["expected"].values())
+    typer.echo(
+        f"{values['benchmark']}: {values['found']:,} of {expected:,} clips in {values['folder']}\n"
+        f"next: kshot data verify {values['benchmark']}"
+    )
+
+
+def _tell_verified(values: dict[str, Any]) -> None:
+    typer.echo(f"{values['benchmark']} in {values['folder']}")
+    for split, row in values["splits"].items():
+        typer.echo(
+            f"  {split:<5}  {row['classes_found']:,} of {row['classes']:,} classes, "
+            f"{row['clips_found']:,} of {row['clips']:,} clips"
+        )
+    _tell_names("missing", [name for names in values["missing"].values() for name in names])
+    _tell_names("lost since", [f"{path} ({fault})" for path, fault in values["lost"].items()])
+
+
+def _tell_names(what: str, names: list[str]) -> None:
+    for name in names[:SHOWN]:
+        typer.echo(f"  {what}: {name}")
+    if len(names) > SHOWN:
+        typer.echo(f"  and {len(names) - SHOWN:,} more {what}; --json lists all")
 
 
 @data.command()

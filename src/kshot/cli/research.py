@@ -301,6 +301,8 @@ def _tell_result(values: dict[str, Any]) -> None:
     width = max(map(len, values["per_class"]))
     for name, accuracy in sorted(values["per_class"].items(), key=lambda item: -item[1]):
         typer.echo(f"  {name:<{width}}  {accuracy:5.1f} %")
+    if values["missing"]:
+        typer.echo(f"this copy of {values['data']} lacks clips of the published split, see --json or --out", err=True)
     tell_unreadable(values["unreadable"])
 
 

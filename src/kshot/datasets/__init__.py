@@ -1,13 +1,14 @@
 """What clips there are: path, label, split and source group of each, from a folder, a table or ready-made features.
 
-A named data set is one line in `DATASETS`: a function that makes its CSV, once, and returns the path.
+A named data set is one line in `DATASETS`: a function that makes its CSV, once, and returns the path. The field's
+benchmarks, which are prepared from what their owners hand out, have a line each in `BENCHMARKS`.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from urllib.parse import parse_qsl
@@ -18,6 +19,15 @@ from kshot.errors import DataError, OptionError, unknown
 
 DATASETS: dict[str, str] = {
     "motion": "kshot.datasets.motion:cached",
+}
+
+BENCHMARKS: dict[str, str] = {
+    "hmdb51": "kshot.datasets.hmdb51:HMDB51",
+    "ucf101": "kshot.datasets.ucf101:UCF101",
+    "kinetics100": "kshot.datasets.kinetics100:KINETICS100",
+    "kinetics100-clipfsar": "kshot.datasets.kinetics100:KINETICS100_CLIPFSAR",
+    "ssv2-full": "kshot.datasets.ssv2:SSV2_FULL",
+    "ssv2-small": "kshot.datasets.ssv2:SSV2_SMALL",
 }
 
 SPLITS = {"train": "train", "base": "train", "val": "val", "test": "test", "novel": "test"}
@@ -35,6 +45,7 @@ class Dataset:
         splits: text (N,): "train", "val", "test", or "" where the source names none.
         groups: text (N,): clips of one group show the same source; a clip without a group is one by itself.
         features: floating (N, T, D), ready-made features of T frames a clip; None where there are only videos.
+        missing: split -> names of clips that a benchmark's published list has and this copy has not.
     """
 
     name: str
@@ -44,6 +55,7 @@ class Dataset:
     splits: np.ndarray
     groups: np.ndarray
     features: np.ndarray | None = None
+    missing: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -106,16 +118,23 @@ class Dataset:
             splits=self.splits[chosen],
             groups=self.groups[chosen],
             features=None if self.features is None else self.features[chosen],
+            missing=self.missing,
         )
+
+    def missing_from(self, split: str) -> list[str]:
+        """Names of the clips that a benchmark's split ("all" for every one) lacks in this copy."""
+        wanted = SPLITS.get(split, split)
+        return [name for part, names in self.missing.items() if wanted in ("all", part) for name in names]
 
 
 def load(data: str | Path | Dataset, where: Mapping[str, str] | None = None, check_files: bool = True) -> Dataset:
     """The clips of a data set.
 
     Args:
-        data: a name ("motion", or "motion:16" for 16 clips a class), a folder of class folders (or of train, val
-            and test folders of them), a CSV (`path,label[,split,group]`), an .npz of ready-made features, or a
-            Dataset, which is returned as it is. "clips.csv?dataset=jhmdb" is short for `where`.
+        data: a name ("motion", or "motion:16" for 16 clips a class; a prepared benchmark, "hmdb51", or
+            "hmdb51:published" for the class texts of published code), a folder of class folders (or of train, val and
+            test folders of them), a CSV (`path,label[,split,group]`), an .npz of ready-made features, or a Dataset,
+            which is returned as it is. "clips.csv?dataset=jhmdb" is short for `where`.
         where: column -> value: only those rows of a CSV or clips of an .npz.
         check_files: whether a clip whose file is missing is an error.
 
@@ -127,10 +146,14 @@ def load(data: str | Path | Dataset, where: Mapping[str, str] | None = None, che
         return data
     text, where = str(data), dict(where or {})
     name, _, number = text.partition(":")
-    if name in DATASETS:
+    if name in DATASETS or name in BENCHMARKS:
         if where:
             raise OptionError(f"'{name}' takes no row filter, found {where}")
-        return _table(_make(name, number), {}, check_files, name)
+        if name in DATASETS:
+            return _table(_make(name, number), {}, check_files, name)
+        from kshot.datasets import prepare
+
+        return _table(prepare.find(name, number), {}, check_files, text.removesuffix(":readable"))
     text, mark, query = (text, "", "") if Path(text).exists() else text.partition("?")
     where |= _filter(query, text) if mark else {}
     path = Path(text)
@@ -141,8 +164,9 @@ def load(data: str | Path | Dataset, where: Mapping[str, str] | None = None, che
 
         return folder.load(path)
     if not path.exists():
-        hint = f"or one of {', '.join(DATASETS)}"
-        near = difflib.get_close_matches(name, DATASETS, n=1)
+        known = [*DATASETS, *BENCHMARKS]
+        hint = f"or one of {', '.join(known)}"
+        near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean '{near[0]}'?" if near else hint
         raise DataError(f"no data at '{text}': expected a folder of class folders, a .csv, an .npz, {hint}")
     if path.suffix.lower() == ".npz":
@@ -203,9 +227,10 @@ def build(
 
 
 def _table(path: Path, where: Mapping[str, str], check_files: bool, name: str) -> Dataset:
-    from kshot.datasets import table
+    from kshot.datasets import prepare, table
 
-    return table.load(path, where, check_files, name)
+    missing = prepare.missing_beside(path)
+    return replace(table.load(path, where, check_files, name), missing=missing)
 
 
 def _make(name: str, number: str) -> Path:

@@ -159,6 +159,11 @@ class Comparison:
         """Clips that could not be read, with the reason."""
         return {clip: why for result in self._results.values() for clip, why in result["unreadable"].items()}
 
+    @property
+    def missing(self) -> list[str]:
+        """Clips of a benchmark that the copy at work lacked."""
+        return list(dict.fromkeys(clip for result in self._results.values() for clip in result.get("missing", ())))
+
     @cached_property
     def _results(self) -> dict[tuple[str, int, int], dict[str, Any]]:
         """(method, seed, shot) -> what its result file holds; files that are gone or torn are left out."""

@@ -386,7 +386,15 @@ def _repeat(study: dict[str, Any], comparisons: Sequence[Comparison]) -> str:
         **{key: str(value) for key, value in study["machine"].items()},
     }
     lost = {clip: reason for c in comparisons for clip, reason in c.unreadable.items()}
-    listed = "".join(f"<li>{escape(reason)}</li>" for reason in lost.values())
+    lists = {
+        "Clips that could not be read": list(lost.values()),
+        "Clips of the published split that this copy lacks": [clip for c in comparisons for clip in c.missing],
+    }
+    listed = {
+        what: "".join(f"<li>{escape(name)}</li>" for name in dict.fromkeys(names))
+        for what, names in lists.items()
+        if names
+    }
     return (
         "<section><h2>To repeat it</h2><p>Save the settings below as <code>study.toml</code>. A seed draws the same "
         "episodes anywhere; what is finished is not run again.</p>"
@@ -394,10 +402,9 @@ def _repeat(study: dict[str, Any], comparisons: Sequence[Comparison]) -> str:
         f"<details><summary>Versions, seeds, fingerprints, machine</summary>{_list(facts)}</details>"
         f"<details><summary>Settings: study.toml</summary><pre>{escape(as_toml(settings))}</pre></details>"
         f"<details><summary>Every run</summary>{''.join(map(_runs, comparisons))}</details>"
-        + (
-            f"<details><summary>Clips that could not be read: {len(lost)}</summary><ul>{listed}</ul></details>"
-            if lost
-            else ""
+        + "".join(
+            f"<details><summary>{what}: {names.count('<li>')}</summary><ul>{names}</ul></details>"
+            for what, names in listed.items()
         )
         + "</section>"
     )
