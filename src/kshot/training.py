@@ -147,6 +147,7 @@ def train(
         steps=steps, lr=lr, optimizer=optimizer, weight_decay=weight_decay, schedule=schedule, warmup=warmup,
         accumulate=accumulate, clip=clip, val_every=val_every, patience=patience, seed=seed,
     )  # fmt: skip
+    backbones.expect_prompts(prompts)
     if views < 1:
         raise OptionError(f"views must be at least 1, found {views}")
     drawn = parse(augment) if views > 1 else ()
