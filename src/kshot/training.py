@@ -216,6 +216,8 @@ def train(
         if isinstance(method, Direct):
             fitted = _choose_steps(learner, method, val_part, val_shape, val_episodes, folder, progress)
             chosen = {"steps": fitted.best_step}
+        elif method.learns_from == "support":  # all of it happens inside the episodes of an evaluation
+            fitted = Fitted()
         else:
             assert base_part is not None
             text = class_texts(learner, base_part.data.classes, prompts)
