@@ -48,7 +48,8 @@ def test_segments_of_a_film(seen: tuple[Timeline, Colours], film: Path) -> None:
 
 def test_every_looked_at_frame_is_encoded_once_and_every_window_once(seen: tuple[Timeline, Colours]) -> None:
     made, judge = seen
-    assert len(judge.encoded) == 60  # two a second
+    assert len(judge.encoded) == made.looked_at == 60  # two a second
+    assert made.frames == 750
     assert judge.windows == len(made.times) == len(made.labels) == len(made.proba) == len(made.known) == 57
     assert np.allclose(made.times, 1 + 0.5 * np.arange(57))
 
@@ -98,6 +99,16 @@ def test_a_clip_as_long_as_a_window_is_answered_as_predict_answers_it(taught: Re
         assert np.allclose(made.proba[0], taught.predict_proba([path])[0], atol=1e-5)
         assert [(s.start, s.label) for s in made.segments] == [(0, taught.predict([path])[0])]
         assert made.segments[0].end == pytest.approx(0.4)
+
+
+def test_the_encoder_itself_sees_each_frame_once(taught: Recognizer, film: Path) -> None:
+    """Counted at its first layer, whatever the windows overlap."""
+    encoder, seen = taught.learner_.backbone, []
+    hook = encoder.image.embeddings.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
+    made = taught.timeline(film)
+    hook.remove()
+    assert sum(seen) == made.looked_at == round(30 / made.settings.interval)
+    assert made.frames == sum(1 for _ in video.iterate(film)) == 750
 
 
 @pytest.mark.parametrize("count", [1, 3, 20])
@@ -163,6 +174,8 @@ def made(*segments: Segment) -> Timeline:
         video="a.mp4",
         duration=10.0,
         fps=25.0,
+        frames=250,
+        looked_at=20,
         classes=np.array([segment.label for segment in segments]),
         times=nothing[:, 0],
         proba=nothing,
@@ -245,6 +258,7 @@ def test_stills_are_few_and_even_however_long_the_film() -> None:
     made = timeline(judge, paint((RED, 3000)))
     times = np.array([seconds for seconds, _ in made.stills])
     assert 16 <= len(times) <= STILLS and np.allclose(np.diff(times), np.diff(times)[0])
+    assert all(picture.base is None for _, picture in made.stills)  # none keeps its batch alive
 
 
 def test_the_timeline_of_a_file_made_by_others(taught: Recognizer, shared: Path) -> None:

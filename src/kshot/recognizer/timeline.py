@@ -42,6 +42,8 @@ class Timeline:
         video: its path, or "" for an array.
         duration: seconds that were read.
         fps: frames a second of the video, not those looked at.
+        frames: how many were decoded, each once.
+        looked_at: how many of them were encoded, each once.
         classes: (C,) the taught labels, the columns of `proba`.
         times: (n,) seconds, the middle of each window.
         proba: (n, C) probabilities, smoothed over time.
@@ -57,6 +59,8 @@ class Timeline:
     video: str
     duration: float
     fps: float
+    frames: int
+    looked_at: int
     classes: Array
     times: Array
     proba: Array
@@ -86,6 +90,8 @@ class Timeline:
             "video": self.video,
             "duration": round(self.duration, 3),
             "fps": round(self.fps, 3),
+            "frames": self.frames,
+            "looked_at": self.looked_at,
             "complete": self.complete,
             "notes": self.notes,
             "segments": [segment.plain() for segment in self.segments],
@@ -208,14 +214,15 @@ def timeline(
     else:
         source = _Pictures(item, settings.interval, size, fps)
     engine, stills = Engine(recognizer, settings), _Stills(settings.interval)
-    answers = []
+    answers, looked_at = [], 0
     with _ahead(source) as batches:
-        first = next(batches, None)
+        first = next(batches, None)  # by then the length that the header announces is known
         with progress("watching the video", source.announced, "seconds") as step:
             for intervals, frames in chain([first] if first else [], batches):
                 before = engine.intervals
                 answers.append(engine.add(intervals, frames))
                 stills.add(intervals, frames)
+                looked_at += len(frames)
                 step((engine.intervals - before) * settings.interval)
     answers.append(engine.end(source.seconds))
     notes = [f"read up to {clock(source.seconds)} only: {source.failure}"] if source.failure else []
@@ -230,6 +237,8 @@ def timeline(
         video=str(item) if isinstance(item, Path) else "",
         duration=source.seconds,
         fps=source.fps,
+        frames=source.frames,
+        looked_at=looked_at,
         classes=recognizer.classes_,
         times=scores.times,
         proba=scores.proba,
@@ -270,18 +279,18 @@ class _Pictures:
     def __init__(self, frames: Array, interval: float, size: int, fps: float) -> None:
         if not 0 < fps < math.inf:
             raise OptionError(f"expected more than 0 frames a second, found {fps:g}")
-        self.frames, self.size, self.fps = frames, size, fps
+        self.pictures, self.frames, self.size, self.fps = frames, len(frames), size, fps
         self.grid = videos.Grid(interval)
         self.seconds = self.announced = len(frames) / fps
 
     def samples(self) -> Generator[tuple[int, Array]]:
-        for index in range(len(self.frames)):
+        for index in range(self.frames):
             yield from self._due(self.grid.add(index / self.fps, index))
         yield from self._due(self.grid.end(self.seconds))
 
     def _due(self, due: tuple[int, int] | None) -> Iterator[tuple[int, Array]]:
         if due:
-            yield due[0], videos.preprocess(self.frames[due[1]][None], self.size)[0]
+            yield due[0], videos.preprocess(self.pictures[due[1]][None], self.size)[0]
 
     def stop(self) -> None:
         """Nothing runs."""
@@ -296,7 +305,8 @@ class _Stills:
 
     def add(self, intervals: Sequence[int], frames: Array) -> None:
         for interval, frame in zip(intervals, frames, strict=True):
-            self._found.setdefault(interval // self.every, (interval, frame))
+            if interval // self.every not in self._found:
+                self._found[interval // self.every] = interval, frame.copy()  # not the whole batch
             if len(self._found) > STILLS:
                 self.every *= 2
                 later = {number // self.every: (number, still) for number, still in reversed(self._found.values())}
