@@ -75,6 +75,7 @@ def _figure(timeline: Timeline) -> Figure:
     last.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{int(value // 60)}:{value % 60:02.0f}"))
     hidden = len({s.label for s in timeline.segments} - {UNKNOWN}) - len(lanes)
     note = "minutes and seconds" + (f"; {hidden} labels that last less are not drawn" if hidden > 0 else "")
+    note += "; grey: unknown" if any(segment.label == UNKNOWN for segment in timeline.segments) else ""
     last.set_xlabel(note, color=SOFT, fontsize=8)
     return figure
 
