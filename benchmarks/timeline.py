@@ -1,0 +1,204 @@
+"""Long videos: what the timeline of a file costs beyond its parts, and the memory it takes.
+
+    python benchmarks/timeline.py [--backbone kshot-tiny] [--minutes 10] [--repeat 3] [--memory 1 5 20] [--json]
+
+The file is a synthetic 320x240 H.264 video at 30 frames a second (a minute of it, repeated). Three things in turn, in
+one process: decoding alone (every frame decoded here, those that are looked at made into preprocessed pictures), the
+bare forward of the encoder on the same frames, and `Recognizer.timeline`, which decodes in a child process. The ratio
+is (decoding alone + forward alone) / timeline, goal at least 0.9. B may be "random-b32", a ViT-B/32 of random weights.
+
+Frames are counted on both sides: what left the decoder, and what entered the first layer of the encoder.
+
+With --memory, each length runs in a process of its own; its peak is the largest resident set that the kernel saw, and
+beside it that of its decoding child.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import av
+import numpy as np
+import torch
+from extraction import random_b32
+
+from kshot import Recognizer, video
+from kshot.backbone import load
+from kshot.recognizer.timeline import FRAMES_AT_ONCE
+from kshot.recognizer.windows import Settings
+
+WIDTH, HEIGHT, RATE = 320, 240, 30
+CLIP_SECONDS = 2.0  # of the clips that it is taught, and so of a window
+
+
+def make(path: Path, minutes: int) -> Path:
+    """A textured scene that drifts, with noise; one minute is encoded, its packets are repeated."""
+    rng = np.random.default_rng(0)
+    texture = rng.integers(0, 256, (30, 40, 3), dtype=np.uint8).repeat(16, 0).repeat(16, 1)
+    minute = path.with_suffix(".minute.mp4")
+    with av.open(str(minute), "w") as file:
+        stream = file.add_stream("libx264", rate=RATE, options={"crf": "26", "preset": "veryfast"})
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        for index in range(60 * RATE):
+            top, left = index * 2 % 240, index * 3 % 320
+            image = texture[top : top + HEIGHT, left : left + WIDTH].astype(np.int16)
+            image += rng.integers(-8, 9, (HEIGHT, WIDTH, 1), dtype=np.int16)
+            frame = av.VideoFrame.from_ndarray(image.clip(0, 255).astype(np.uint8), format="rgb24")
+            frame.pts, frame.time_base = index, Fraction(1, RATE)
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+    with av.open(str(path), "w") as file:
+        track = None
+        for number in range(minutes):
+            with av.open(str(minute)) as source:
+                origin = source.streams.video[0]
+                track = track or file.add_stream_from_template(origin)
+                for packet in source.demux(origin):
+                    if packet.size:
+                        shift = int(number * 60 / origin.time_base)
+                        packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
+                        packet.stream = track
+                        file.mux(packet)
+    minute.unlink()
+    return path
+
+
+def taught(backbone: str) -> Recognizer:
+    """A recogniser of two actions that never occur."""
+    loaded = random_b32() if backbone == "random-b32" else load(backbone)
+    rng = np.random.default_rng(0)
+    count = round(CLIP_SECONDS * video.FOLDER_FPS)
+    clips = [rng.integers(0, 256, (count, 64, 64, 3), dtype=np.uint8) for _ in range(6)]
+    return Recognizer(loaded, method="prototype", reject=False).fit(clips, ["one", "other"] * 3)
+
+
+def speed(path: Path, backbone: str, repeat: int) -> dict[str, Any]:
+    """Seconds of the three, round by round, and what was counted."""
+    recognizer = taught(backbone)
+    encoder = recognizer.learner_.backbone
+    assert encoder is not None
+    interval = Settings.of(recognizer).interval
+    encoded = 0
+
+    def count(module: torch.nn.Module, given: tuple[torch.Tensor, ...]) -> None:
+        nonlocal encoded
+        encoded += len(given[0])
+
+    hook = encoder.image.embeddings.register_forward_pre_hook(count)
+    rounds = []
+    for _ in range(repeat):
+        begin = time.perf_counter()
+        samples = video.Samples(path, interval, encoder.size)
+        frames = [frame for _, frame in samples]
+        decoding = time.perf_counter() - begin
+        batches = [np.stack(frames[i : i + FRAMES_AT_ONCE]) for i in range(0, len(frames), FRAMES_AT_ONCE)]
+        begin = time.perf_counter()
+        with torch.inference_mode():
+            for batch in batches:
+                encoder(encoder.pixels(batch))
+        forward = time.perf_counter() - begin
+        encoded = 0
+        begin = time.perf_counter()
+        timeline = recognizer.timeline(path)
+        whole = time.perf_counter() - begin
+        seconds = {"decoding": decoding, "forward": forward, "timeline": whole}
+        rounds.append({name: round(value, 2) for name, value in seconds.items()})
+        expected = {"decoded": samples.frames, "looked_at": len(frames), "encoded": len(frames)}
+        found = {"decoded": timeline.frames, "looked_at": timeline.looked_at, "encoded": encoded}
+        if found != expected or timeline.frames != round(timeline.duration * RATE):
+            raise SystemExit(f"a frame was not seen just once: expected {expected}, found {found}")
+    hook.remove()
+    ratios = [(r["decoding"] + r["forward"]) / r["timeline"] for r in rounds]
+    return {
+        "backbone": encoder.name,
+        "minutes": round(timeline.duration / 60, 2),
+        **found,
+        "windows": len(timeline.times),
+        "rounds": rounds,
+        "ratios": [round(ratio, 3) for ratio in ratios],
+        "ratio": round(float(np.median(ratios)), 3),
+        "times_real_time": round(timeline.duration / float(np.median([r["timeline"] for r in rounds])), 1),
+    }
+
+
+def memory(path: Path, backbone: str) -> dict[str, Any]:
+    """Peak resident MB of this process before and after a timeline, and of the child that decodes for it."""
+    recognizer = taught(backbone)
+    before, decoder = peak(os.getpid()), 0.0
+    done = threading.Event()
+
+    def look() -> None:
+        nonlocal decoder
+        while not done.wait(0.02):
+            for child in [c for task in Path("/proc/self/task").iterdir() for c in read(task / "children").split()]:
+                if "kshot.workers" in read(Path(f"/proc/{child}/cmdline")):  # no longer a copy of this process
+                    decoder = max(decoder, peak(int(child)))
+
+    observer = threading.Thread(target=look)
+    observer.start()
+    timeline = recognizer.timeline(path)
+    done.set()
+    observer.join()
+    megabytes = {"before": before, "peak": peak(os.getpid()), "decoder": decoder}
+    return {"minutes": timeline.duration / 60} | {name: round(value, 1) for name, value in megabytes.items()}
+
+
+def peak(process: int) -> float:
+    """The largest resident set that a process has had, in MB."""
+    lines = [line for line in read(Path(f"/proc/{process}/status")).splitlines() if line.startswith("VmHWM")]
+    return int(lines[0].split()[1]) / 1024 if lines else 0.0
+
+
+def read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:  # it has just ended
+        return ""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backbone", default="kshot-tiny")
+    parser.add_argument("--minutes", type=int, default=10)
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--memory", type=int, nargs="+", metavar="MINUTES", default=[])
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(memory(options.one, options.backbone)))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        result: dict[str, Any] = {}
+        if options.memory:
+            command = [sys.executable, __file__, "--backbone", options.backbone, "--one"]
+            result["memory"] = []
+            for minutes in options.memory:
+                path = make(Path(folder) / f"{minutes}.mp4", minutes)
+                done = subprocess.run([*command, str(path)], check=True, stdout=subprocess.PIPE)
+                result["memory"].append(json.loads(done.stdout))
+                path.unlink()
+        else:
+            result = speed(make(Path(folder) / "long.mp4", options.minutes), options.backbone, options.repeat)
+    if options.json:
+        print(json.dumps(result))
+        return
+    for name, value in result.items():
+        for line in value if isinstance(value, list) else [value]:
+            print(f"{name}: {line}")
+
+
+if __name__ == "__main__":
+    main()
