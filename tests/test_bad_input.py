@@ -173,7 +173,8 @@ def test_an_empty_folder(refused: Refused, clips_csv: Path, clip_folder: Path, t
         (("--split", "tset"), "unknown split 'tset': did you mean 'test'? Known: "),
         (("--device", "gpu"), "unknown device 'gpu'"),
         (("--precision", "float16x"), "unknown precision 'float16x': did you mean 'float16'? Known: float32"),
-        (("--head-option", "scael=2"), "head 'prototype' has no option 'scael'; its options: scale=20.0"),
+        (("--head-option", "scael=2"), "no option 'scael'; its options: scale=20.0; did you mean 'scale'?"),
+        (("--head", "trx"), "head 'trx' learns and was never trained: its scores would be noise. Train it with"),
         (("--prompt", "no place"), "a prompt needs {} where the class name goes"),
         (("--backbone", "./nowhere"), "nowhere"),
     ],
@@ -181,9 +182,8 @@ def test_an_empty_folder(refused: Refused, clips_csv: Path, clip_folder: Path, t
 def test_unknown_names_list_the_known_ones(
     refused: Refused, clips_csv: Path, clip_folder: Path, tmp_path: Path, arguments: tuple[str, ...], text: str
 ) -> None:
-    head = ("--head", "text") if "--prompt" in arguments else ()
-    place = ("--backbone", clip_folder, "--store", tmp_path / "store") if not head else ("--backbone", clip_folder)
-    assert text in refused("evaluate", clips_csv, *place, *SHAPE, *head, *arguments)
+    place = ("--backbone", clip_folder, "--store", tmp_path / "store")
+    assert text in refused("evaluate", clips_csv, *place, *SHAPE, *arguments)
 
 
 @pytest.mark.parametrize(
@@ -194,9 +194,14 @@ def test_unknown_names_list_the_known_ones(
         (("--head", "otan"), "unknown head 'otan': did you mean 'otam'? Known: "),
         (("--tuning-option", "tower=txt"), "unknown tower 'txt': did you mean 'text'? Known: image, text, both"),
         (("--tuning-option", "rank=4"), "tuning 'partial' has no option 'rank'; its options: layers="),
-        (("--strategy-option", "lose=text"), "strategy 'meta' has no option 'lose': it has way, shot, query, loss"),
+        (("--strategy-option", "lose=text"), "strategy 'meta' has no option 'lose'; its options: way=5, shot=1"),
         (("--select", "test"), "the best weights are chosen on val classes only, found select='test'"),
-        (("--optimizer", "lion"), "optimizer 'lion' with schedule 'cosine' is not known: expected adam | adamw | sgd"),
+        (("--optimizer", "adm"), "unknown optimizer 'adm': did you mean 'adam'? Known: adam, adamw, sgd"),
+        (("--schedule", "cosin"), "unknown schedule 'cosin': did you mean 'cosine'? Known: constant, cosine"),
+        (("--strategy-option", "loss=bth"), "unknown loss 'bth': did you mean 'both'? Known: episode, text, both"),
+        (("--strategy-option", "query=x"), "strategy 'meta': option 'query': it should be a valid integer, found 'x'"),
+        (("--head-option", "scale=x"), "head 'prototype': option 'scale': it should be a valid number, found 'x'"),
+        (("--prompt", "no place"), "a prompt needs {} where the class name goes, got 'no place'"),
         (("--layers", "99"), "layers '99': expected proj, block"),
     ],
 )

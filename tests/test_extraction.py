@@ -266,6 +266,27 @@ def test_stored_only_reads_the_store_and_never_a_video(few: Dataset, spine: Back
         quick(data, other, tmp_path / "store", stored_only=True)
 
 
+def test_stored_only_leaves_out_what_was_found_unreadable(few: Dataset, spine: Backbone, tmp_path: Path) -> None:
+    paths = [Path(shutil.copy(path, tmp_path / f"{i}.mp4")) for i, path in enumerate(few.paths[1:6:2])]
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    (tmp_path / "copy.mp4").write_bytes(b"no video")
+    rows = [(p.name, "a", "", "") for p in [*paths, tmp_path / "bad.mp4", tmp_path / "copy.mp4"]]
+    data = load_data(write_table(tmp_path / "clips.csv", rows))
+    first = quick(data, spine, tmp_path / "store")
+    assert len(first.unreadable) == 2
+    for path in (*paths, tmp_path / "bad.mp4"):
+        path.unlink()
+    again = quick(data, spine, tmp_path / "store", stored_only=True)
+    assert (again.unreadable, again.digests, again.stored_now) == (first.unreadable, first.digests, 0)
+    with pytest.raises(StoreError, match="lacks 4 of 5 clips"):  # at another cut nothing was tried yet
+        quick(data, spine, tmp_path / "store", "embedding", stored_only=True)
+    (note,) = (tmp_path / "store").glob("*/unreadable.json")
+    note.write_text("{torn")
+    with pytest.raises(StoreError, match="lacks 1 of 5 clips"):
+        quick(data, spine, tmp_path / "store", stored_only=True)
+    assert verify(tmp_path / "store")["damaged"] == {}
+
+
 def test_checking_rewrites_a_damaged_shard_only(
     few: Dataset, spine: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from clips import write_clips
 from kshot import study
-from kshot.errors import DataError, OptionError
+from kshot.errors import DataError, KshotError, OptionError
 from kshot.evaluation import interval
 from tiny import random_clip
 
@@ -137,6 +137,18 @@ def test_other_settings_are_refused(source: Path, done: tuple[Path, dict]):
         ('baseline = "frozen"', 'baseline = "frosen"', "unknown baseline 'frosen': did you mean 'frozen'"),
         ('name = "direct"', 'name = "frozen"', "two rows are called 'frozen'"),
         ("[[row]]", "[[row", "is not TOML"),
+        ("shots = [1, 2]", "shots = []", r"line 5: shots must be a list of numbers of at least 1, found \[\]"),
+        ("way = 2\n", "way = 1\n", "line 7: way must be at least 2, found 1"),
+        ("frames = 3", 'split = "tset"', "line 10: unknown split 'tset': did you mean 'test'"),
+        ('strategy = "meta"', 'strategy = "mata"', r"line 25: row 'meta, proj': unknown strategy 'mata'.*'meta'"),
+        ('tuning = "partial"', 'tuning = "partal"', "line 26: row 'meta, proj': unknown tuning method 'partal'"),
+        ('tuning = "partial"', "tuning_options = { rank = 2 }", "line 26: row 'meta, proj': tuning 'partial' has no"),
+        ('head = "trx"', 'head = "trxx"', "line 37: row 'broken': unknown head 'trxx': did you mean 'trx'"),
+        ('head = "trx"', "head_options = { scale = 'x' }", "line 37: row 'broken': head 'prototype': option 'scale'"),
+        ("episodes = 6", 'train = { steps = "ten" }', "line 32: row 'direct': train: option 'steps': it should be"),
+        ("episodes = 6", 'train = { optimizer = "adm" }', "line 32: row 'direct': unknown optimizer 'adm'.*'adam'"),
+        ("episodes = 6", "search = { lr = [1e-3, 'x'] }", "line 32: row 'direct': train: option 'lr': it should be"),
+        ("steps = 3\n", "steps = 0\n", "line 13: row 'frozen': training needs steps"),
     ],
 )
 def test_typos_name_the_key(source: Path, tmp_path: Path, before: str, after: str, text: str):
@@ -154,6 +166,32 @@ def test_unknown_study_and_foreign_folders(tmp_path: Path):
         study.run("quick", tmp_path)
     with pytest.raises(DataError, match="no finished study"):
         study.load(tmp_path)
+
+
+def test_what_cannot_start_leaves_nothing_behind(source: Path, tmp_path: Path):
+    plan = study.read(source)
+    for change, text in (
+        ({"data": ["motn"]}, "no data at 'motn'.*did you mean 'motion'"),
+        ({"backbone": [str(tmp_path / "none")]}, "no backbone folder at"),
+        ({"episodes": 0}, "episodes must be at least 1, found 0"),
+    ):
+        with pytest.raises(KshotError, match=text):
+            study.run(plan, tmp_path / "out", **change)
+        assert not (tmp_path / "out").exists()
+    row = study.Row("odd", "meta", head_options={"scael": 2})
+    with pytest.raises(OptionError, match="row 'odd': head 'prototype' has no option 'scael'"):
+        study.run(study.Study("s", (row,)), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_wrong_line_is_found_among_rows_whose_names_begin_alike(tmp_path: Path):
+    path = tmp_path / "alike.toml"
+    path.write_text(
+        'title = "s"\n[[row]]\nname = "meta"\nstrategy = "meta"\n# [[row]] is no row\n'
+        '[[row]]\nname = "meta, again"\nstrategy = "meta"\n[row.train]\nlr = "x"\n'
+    )
+    with pytest.raises(OptionError, match=r"alike\.toml, line 9: row 'meta, again': train: option 'lr'"):
+        study.read(path)
 
 
 def test_shipped_studies_are_valid():

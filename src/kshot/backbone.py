@@ -375,11 +375,7 @@ class Backbone(nn.Module):
             names: C class names; underscores are read as spaces.
             prompts: templates with `{}` where the name goes.
         """
-        prompts = self.prompt or prompts
-        templates = [prompts] if isinstance(prompts, str) else list(prompts)
-        bad = [template for template in templates if "{}" not in template]
-        if bad or not templates:
-            raise OptionError(f"a prompt needs {{}} where the class name goes, got '{bad[0] if bad else ''}'")
+        templates = expect_prompts(self.prompt or prompts)
         if not len(names):
             raise OptionError("no class names to embed: give at least one")
         texts = [template.replace("{}", name.replace("_", " ")) for name in names for template in templates]
@@ -418,6 +414,19 @@ class Backbone(nn.Module):
             "parameters": count(self),
             "trained": sum(value.numel() for value in self.parameters() if value.requires_grad),
         }
+
+
+def expect_prompts(prompts: Sequence[str] | str) -> list[str]:
+    """Templates of class texts as a list.
+
+    Raises:
+        OptionError: none, or one without a place for the class name.
+    """
+    templates = [prompts] if isinstance(prompts, str) else list(prompts)
+    bad = [template for template in templates if "{}" not in template]
+    if bad or not templates:
+        raise OptionError(f"a prompt needs {{}} where the class name goes, got '{bad[0] if bad else ''}'")
+    return templates
 
 
 def _widen(x: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 import kshot
 from kshot import cost, datasets, runs
-from kshot.backbone import PROMPTS
+from kshot.backbone import PROMPTS, expect_prompts
 from kshot.datasets import SPLITS, Dataset
 from kshot.episodes import Episodes, Sampler
 from kshot.errors import DataError, OptionError
@@ -215,6 +215,7 @@ def evaluate(
         raise OptionError("expected either data or features, found " + ("neither" if data is None else "both"))
     if episodes < 1:
         raise OptionError(f"episodes must be at least 1, found {episodes}")
+    expect_prompts(prompts)
     run = runs.read(adapted) if adapted is not None else None
     loaded = datasets.load(data if data is not None else features)  # type: ignore[arg-type]
     ready = loaded.features is not None
@@ -241,10 +242,13 @@ def evaluate(
     if ready:
         name, mark = "features", runs.features_fingerprint(loaded)
         learner = Learner.frozen(None, head or "prototype", head_options)
+        learner.head.eval().expect_trained()
         activations = from_features(chosen)
     else:
         learner, strategy = runs.learner(run, backbone, head, head_options, device, precision)
         assert learner.backbone is not None and learner.cut is not None
+        if strategy is None or strategy.learns_from != "support":
+            learner.head.eval().expect_trained()  # before anything is decoded
         name, mark = learner.backbone.name, learner.backbone.fingerprint
         sight = {
             "frames": frames if frames is not None else run.frames if run else 8,

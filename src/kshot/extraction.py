@@ -143,7 +143,8 @@ def extract(
         workers: decoding processes; one a core, at most 8, by default. 0 decodes in this process, without a timeout.
         timeout: seconds after which a clip counts as unreadable.
         check: first hash what is stored and rewrite damaged shards.
-        stored_only: never open a video; clips that are not stored are an error.
+        stored_only: never open a video; clips that are not stored are an error, but for those that an earlier
+            extraction has found unreadable, which are left out as they were then.
         condense: at the last block, store what its exact form needs (see `Backbone.condense`) rather than the bare
             tokens, which only a tuning method that alters that block needs.
         resize: what is done to a frame before its square is cut out: "short" (short side to the backbone's size, CLIP's
@@ -169,12 +170,15 @@ def extract(
     todo = _todo(digests, target)
     unreadable: dict[str, str] = {}
     if todo and stored_only:
-        raise StoreError(
-            f"store {target.root} lacks {len(todo)} of {len(data)} clips for backbone {backbone.name} at cut {number} "
-            f"(it holds activations of: {', '.join(holders(target.root)) or 'nothing'}); run `kshot extract` with this "
-            f"backbone"
-        )
-    if todo:
+        noted = target.unreadable()
+        if lost := sum(digests[i] not in noted for i in todo):
+            raise StoreError(
+                f"store {target.root} lacks {lost} of {len(data)} clips for backbone {backbone.name} at cut {number} "
+                f"(it holds activations of: {', '.join(holders(target.root)) or 'nothing'}); run `kshot extract` with "
+                f"this backbone"
+            )
+        unreadable = {str(data.paths[i]): noted[digests[i]] for i in todo}
+    elif todo:
         jobs = (_job(data.paths[i], frames, backbone.size, resize, view, augment, digests[i]) for i in todo)
         per_batch = max(1, FRAMES_PER_BATCH // frames)
         title = f"extracting {data.name}" + (f", view {view}" if view else "")
@@ -192,7 +196,9 @@ def extract(
                 step(note=f"{len(unreadable)} unreadable" if unreadable else "")
             if batch:
                 _encode(backbone, number, batch, dtype, condense, writer)
-    stored_now = len(todo) - len(unreadable)
+            reasons = {digests[i]: unreadable.get(str(data.paths[i])) for i in todo if digests[i]}
+            target.note({digest: reason for digest, reason in reasons.items() if reason})
+    stored_now = 0 if stored_only else len(todo) - len(unreadable)
     readable = np.array([i for i, d in enumerate(digests) if d in target], np.int64)
     for i in sorted(set(range(len(data))) - set(readable.tolist())):  # copies of an unreadable clip were not tried
         unreadable.setdefault(str(data.paths[i]), f"{data.paths[i]}: the same bytes as another unreadable clip")

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from kshot.episodes import key
-from kshot.errors import CheckpointError, KshotError, OptionError
+from kshot.errors import CheckpointError, KshotError, OptionError, unknown
 from kshot.progress import Progress, quiet
 from kshot.store import write_atomic
 
@@ -56,11 +56,10 @@ class Schedule:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.optimizer not in OPTIMIZERS or self.schedule not in SCHEDULES:
-            raise OptionError(
-                f"optimizer '{self.optimizer}' with schedule '{self.schedule}' is not known: "
-                f"expected {' | '.join(OPTIMIZERS)} and {' | '.join(SCHEDULES)}"
-            )
+        if self.optimizer not in OPTIMIZERS:
+            raise unknown("optimizer", self.optimizer, OPTIMIZERS)
+        if self.schedule not in SCHEDULES:
+            raise unknown("schedule", self.schedule, SCHEDULES)
         if self.steps < 1 or self.accumulate < 1 or self.val_every < 1 or not 0 < self.lr < math.inf:
             raise OptionError(
                 f"training needs steps, accumulate and val_every of at least 1 and a positive lr, found "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import logging
 import re
@@ -122,9 +123,11 @@ def _fetch(repository: str, revision: str, allow_bin: bool) -> Path:
 
 
 def _unfetched(repository: str, reason: str) -> CheckpointError:
+    near = difflib.get_close_matches(repository, [BUNDLED, *ALIASES], n=1)
     return CheckpointError(
         f"the weights of '{repository}' are neither a folder here nor in the cache and cannot be fetched ({reason}): "
-        "connect to the hub and check the id, or give a local folder in transformers format, or use the bundled "
+        + (f"did you mean '{near[0]}'? Else " if near else "")
+        + "connect to the hub and check the id, or give a local folder in transformers format, or use the bundled "
         f"'{BUNDLED}'"
     )
 

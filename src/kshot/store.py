@@ -6,6 +6,7 @@ Layout, all of it readable without kshot:
     STORE/<key>/key.json                 the key, spelled out
     STORE/<key>/shard-<name>.npy         (clips, ...) activations
     STORE/<key>/shard-<name>.json        its manifest: sha256, clip digests; written last, so it marks a shard complete
+    STORE/<key>/unreadable.json          digest -> why a clip could not be read
 
 Every file is written under a temporary name and renamed. A kill at any moment leaves whole shards and at most one
 file that belongs to none, which the next writer removes. One writer at a time holds a lock; readers need none.
@@ -262,6 +263,21 @@ class Store:
                     about = {"key": self.key, "made_with": self.made_with}
                     write_atomic(self._keyfile, json.dumps(about, indent=1).encode())
             yield
+
+    def unreadable(self) -> dict[str, str]:
+        """Digest -> reason of clips that were tried and could not be read; only a note, gone if it is damaged."""
+        try:
+            noted: dict[str, str] = dict(json.loads((self.folder / "unreadable.json").read_text("utf-8")))
+        except (OSError, ValueError, TypeError):
+            return {}
+        return noted
+
+    def note(self, unreadable: dict[str, str]) -> None:
+        """Adds to what `unreadable` tells; for the holder of the lock."""
+        if unreadable:
+            with disk(self.folder):
+                text = json.dumps(self.unreadable() | unreadable, indent=1)
+                write_atomic(self.folder / "unreadable.json", text.encode())
 
     def damaged(self) -> dict[str, str]:
         """Shard name -> what is wrong with it, after hashing every complete shard."""

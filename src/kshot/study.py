@@ -20,8 +20,9 @@ import itertools
 import json
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,11 +30,12 @@ import numpy as np
 
 import kshot
 from kshot import backbone as backbones
-from kshot import cost, datasets, protocols, runs
+from kshot import cost, datasets, heads, options, protocols, runs, tuning
 from kshot.backbone import PROMPTS, Backbone
-from kshot.datasets import Dataset
+from kshot.datasets import SPLITS, Dataset
 from kshot.errors import DataError, KshotError, OptionError, unknown
 from kshot.evaluation import Result, evaluate, interval, machine
+from kshot.fit import Schedule
 from kshot.progress import Progress, quiet
 from kshot.store import disk, write_atomic
 from kshot.strategies import get_strategy
@@ -136,10 +138,12 @@ def read(source: str | Path, protocol: str | None = None) -> Study:
     if not isinstance(rows, list) or not rows:
         raise OptionError(f"{path} has no rows: add at least one [[row]] with a name and a strategy")
     made: list[Row] = []
-    for row in rows:
+    source_of: list[int] = []  # which table of the file a row was made from
+    for number, row in enumerate(rows):
         _check(path, text, row, {f.name for f in fields(Row)}, "a row")
         _check_training(path, text, row)
         made += _crossed(path, row)
+        source_of += [number] * (len(made) - len(source_of))
     names = [row.name for row in made]
     if len(set(names)) < len(names):
         raise OptionError(f"{path}: two rows are called '{max(names, key=names.count)}'; give each its own name")
@@ -150,7 +154,68 @@ def read(source: str | Path, protocol: str | None = None) -> Study:
     study = _typed(path, Study, {"title": path.stem, "rows": tuple(made), **values})
     if study.baseline and study.baseline not in names:
         raise OptionError(f"{path}: {unknown('baseline', study.baseline, names)}")
+    if wrong := _impossible(study):
+        index, key, problem = wrong
+        line = _line(text, None if index is None else source_of[index], key)
+        raise OptionError(f"{path}{line}: {_of_row(study, index)}{problem}")
     return study
+
+
+def _impossible(study: Study) -> tuple[int | None, str, str] | None:
+    """The first thing in a study that cannot work whatever the data: number of the row, if one's; key; problem."""
+    for key, low in (("way", 2), ("query", 1), ("frames", 1), ("episodes", 1)):
+        if getattr(study, key) < low:
+            return None, key, f"{key} must be at least {low}, found {getattr(study, key)}"
+    for key, low in (("shots", 1), ("seeds", 0)):
+        if not (values := getattr(study, key)) or min(values) < low:
+            return None, key, f"{key} must be a list of numbers of at least {low}, found {list(values)}"
+    if study.split not in (*SPLITS, "all"):
+        return None, "split", str(unknown("split", study.split, [*SPLITS, "all"]))
+    for number, row in enumerate(study.rows):
+        checks: dict[str, Callable[[], object]] = {
+            "strategy": partial(get_strategy, row.strategy, **row.strategy_options),
+            "tuning": partial(tuning.expect, row.tuning, row.tuning_options),
+            "head": partial(heads.expect, row.head or "prototype", row.head_options),
+            "train": partial(_training, {**study.train, **row.train}),
+            "search": partial(_searching, study.search if row.search is None else row.search),
+        }
+        for key, check in checks.items():
+            try:
+                check()
+            except OptionError as error:
+                named = f"{key}_options" if f"{key}_options" in vars(row) and "option '" in str(error) else key
+                return number, named, str(error)
+    return None
+
+
+def _training(asked: dict[str, Any]) -> None:
+    """Refuses arguments of `kshot.train` that have impossible values; their names are known."""
+    options.expect("train", asked, asked, train)
+    Schedule(**{f.name: asked[f.name] for f in fields(Schedule) if f.name in asked})
+
+
+def _searching(search: Mapping[str, Sequence[Any]]) -> None:
+    for name, values in search.items():
+        for value in values:
+            _training({name: value})
+
+
+def _of_row(study: Study, number: int | None) -> str:
+    return "" if number is None else f"row '{study.rows[number].name}': "
+
+
+def _line(text: str, number: int | None, key: str) -> str:
+    """ ", line 7": where a study's file sets a key, in its table number `number` of rows or before them; "" if nowhere.
+
+    What all rows share may be what is wrong with one.
+    """
+    parts = re.split(r"(?m)^(?=[ \t]*\[\[row\]\])", text)
+    starts = list(itertools.accumulate(map(len, parts), initial=0))
+    for part in [0] if number is None else [number + 1, 0]:
+        found = re.search(rf"(?m)^\s*\[*(?:row\.)?{key}\b", parts[part]) if part < len(parts) else None
+        if found:
+            return f", line {text[: starts[part] + found.end()].count(chr(10)) + 1}"
+    return ""
 
 
 def run(
@@ -179,34 +244,39 @@ def run(
         KshotError: the study cannot start as asked; failures of single rows are recorded instead.
     """
     plan = replace(study, protocol=protocol or study.protocol) if isinstance(study, Study) else read(study, protocol)
-    folder = Path(out)
     sets = {str(d) if isinstance(d, str) else d.name: d for d in (data or plan.data)}
     spines = {str(b) if isinstance(b, str) else b.name: b for b in (backbone or plan.backbone)}
-    seeds, shown = tuple(seeds or plan.seeds), episodes or plan.episodes
+    seeds, shown = tuple(seeds or plan.seeds), plan.episodes if episodes is None else episodes
+    if wrong := _impossible(replace(plan, seeds=seeds, episodes=shown)):
+        raise OptionError(f"{_of_row(plan, wrong[0])}{wrong[2]}")
+    folder = Path(out)
     settings = json.loads(json.dumps(asdict(plan) | {
         "data": list(sets), "backbone": list(spines), "seeds": seeds, "episodes": shown,
     }))  # fmt: skip
-    _claim(folder, settings)
+    _refuse_other(folder, settings)
     grid = list(itertools.product(sets.items(), spines.items(), seeds, plan.rows))
+    places = [folder / "rows" / _slug(d, b, row.name, f"seed{seed}") for (d, _), (b, _), seed, row in grid]
+    todo = [cell for cell, where in zip(grid, places, strict=True) if _finished(where / "row.json") is None]
+    # All that is still needed is loaded before anything is written or run: a wrong name is told now, not in hours.
+    datas = {name: datasets.load(source) for name, source in dict(cell[0] for cell in todo).items()}
+    towers = {
+        name: spine if isinstance(spine, Backbone) else backbones.load(spine, device, precision)
+        for name, spine in dict(cell[1] for cell in todo).items()
+    }
+    with disk(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomic(folder / "settings.json", json.dumps(settings, indent=1).encode())
     rows: list[dict[str, Any]] = []
-    loaded: dict[str, Dataset | Backbone] = {}
     found: dict[tuple[str, str, str], dict[str, Any]] = {}  # what the first seed's search chose
     with progress(plan.title, len(grid), "rows") as step:
-        for (data_name, source), (spine_name, spine), seed, row in grid:
-            where = folder / "rows" / _slug(data_name, spine_name, row.name, f"seed{seed}")
+        for ((data_name, _), (spine_name, _), seed, row), where in zip(grid, places, strict=True):
             record = _finished(where / "row.json")
             if record is None:
                 step(0, row.name)
-                if data_name not in loaded:
-                    loaded[data_name] = datasets.load(source)
-                if spine_name not in loaded:
-                    loaded[spine_name] = (
-                        spine if isinstance(spine, Backbone) else backbones.load(spine, device, precision)
-                    )
                 record = {"data": data_name, "backbone": spine_name, "seed": seed, **asdict(row)}
                 try:
                     record |= _run_row(
-                        plan, row, loaded[data_name], loaded[spine_name], seed, shown, where, store, progress,
+                        plan, row, datas[data_name], towers[spine_name], seed, shown, where, store, progress,
                         found.get((data_name, spine_name, row.name)),
                     )  # fmt: skip
                 except KshotError as error:
@@ -484,8 +554,8 @@ def _costs(trained: dict[str, Any], result: Result) -> dict[str, Any]:
     return both
 
 
-def _claim(folder: Path, settings: dict[str, Any]) -> None:
-    """Marks the folder as this study's, or refuses one that holds something else."""
+def _refuse_other(folder: Path, settings: dict[str, Any]) -> None:
+    """Refuses a folder that holds something else, or a study with other settings."""
     path = folder / "settings.json"
     if folder.exists() and not folder.is_dir():
         raise OptionError(f"--out {folder} is a file; name a folder")
@@ -498,9 +568,6 @@ def _claim(folder: Path, settings: dict[str, Any]) -> None:
             raise OptionError(
                 f"{folder} holds a study with other settings ({', '.join(changed)} differ); name another --out"
             )
-    with disk(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, json.dumps(settings, indent=1).encode())
 
 
 def _finished(path: Path) -> dict[str, Any] | None:

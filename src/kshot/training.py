@@ -147,6 +147,7 @@ def train(
         steps=steps, lr=lr, optimizer=optimizer, weight_decay=weight_decay, schedule=schedule, warmup=warmup,
         accumulate=accumulate, clip=clip, val_every=val_every, patience=patience, seed=seed,
     )  # fmt: skip
+    backbones.expect_prompts(prompts)
     if views < 1:
         raise OptionError(f"views must be at least 1, found {views}")
     drawn = parse(augment) if views > 1 else ()
@@ -215,6 +216,8 @@ def train(
         if isinstance(method, Direct):
             fitted = _choose_steps(learner, method, val_part, val_shape, val_episodes, folder, progress)
             chosen = {"steps": fitted.best_step}
+        elif method.learns_from == "support":  # all of it happens inside the episodes of an evaluation
+            fitted = Fitted()
         else:
             assert base_part is not None
             text = class_texts(learner, base_part.data.classes, prompts)

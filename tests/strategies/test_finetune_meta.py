@@ -55,7 +55,7 @@ def test_the_classifier_rests_during_the_episodes(spine: Backbone, base: Activat
 def test_odd_options_are_refused() -> None:
     with pytest.raises(OptionError, match="at least 1 batch of Finetuning first, found 0"):
         get_strategy("finetune-meta", first=0)
-    with pytest.raises(OptionError, match="finetuning needs classifier"):
+    with pytest.raises(OptionError, match="unknown classifier 'svm'"):
         get_strategy("finetune-meta", classifier="svm")
-    with pytest.raises(OptionError, match="loss 'sum' is not known"):
+    with pytest.raises(OptionError, match="unknown loss 'sum'"):
         get_strategy("finetune-meta", loss="sum")

@@ -38,8 +38,8 @@ def test_options_reach_the_strategy() -> None:
 def test_unknown_names_and_options_are_answered_with_the_known_ones() -> None:
     with pytest.raises(OptionError, match="unknown strategy 'mata': did you mean 'meta'\\? Known: zero-shot, frozen"):
         get_strategy("mata")
-    with pytest.raises(OptionError, match="strategy 'frozen' has no option 'lr': it has none"):
+    with pytest.raises(OptionError, match="strategy 'frozen' has no option 'lr'; its options: none"):
         get_strategy("frozen", lr=1)
-    known = ", ".join(field.name for field in fields(Meta))
-    with pytest.raises(OptionError, match=f"strategy 'meta' has no option 'shots': it has {known}"):
+    known = ", ".join(f"{field.name}={field.default!r}" for field in fields(Meta))
+    with pytest.raises(OptionError, match=f"'meta' has no option 'shots'; its options: {known}; did you mean 'shot'"):
         get_strategy("meta", shots=1)

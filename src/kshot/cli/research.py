@@ -322,10 +322,12 @@ def _tell_study(values: dict[str, Any]) -> None:
             table.add_column(f"{shot}-shot", justify="right")
             table.add_column(f"to {settings['baseline'] or '-'}", justify="right")
         finished: list[dict[str, Any]] = []
+        failed: list[str] = []
         for name in dict.fromkeys(line["name"] for line in lines):
             own = {line.get("shot"): line for line in lines if line["name"] == name}
             if None in own:
-                table.add_row(name, f"failed: {own[None]['error']}")
+                table.add_row(name, "failed")
+                failed.append(f"{name} failed: {own[None]['error']}")
                 continue
             cells = []
             for shot in shots:
@@ -339,8 +341,8 @@ def _tell_study(values: dict[str, Any]) -> None:
         console.print(table)
         fewer_rows = {f"{line['name']}: first {line['episodes']:,} episodes" for line in lines if "episodes" in line
                       and line["episodes"] != settings["episodes"]}  # fmt: skip
-        for note in sorted(fewer_rows):
-            typer.echo(f"* {note}")
+        for note in [*(f"* {fewer}" for fewer in sorted(fewer_rows)), *failed]:
+            typer.echo(note)
         if keys := cost.present(finished):
             costs = Table(title=f"cost, at {shots[-1]}-shot where it depends on the shots", title_justify="left")
             costs.add_column("method")

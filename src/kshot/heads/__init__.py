@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
-from kshot.errors import OptionError, unknown
+from kshot.errors import unknown
 from kshot.heads.base import Head
+from kshot.options import expect as check
 
-__all__ = ["HEADS", "Head", "get_head", "options"]
+__all__ = ["HEADS", "Head", "expect", "get_head", "options"]
 
 HEADS: dict[str, str] = {
     "nearest": "kshot.heads.nearest:Nearest",
@@ -34,14 +36,15 @@ def get_head(name: str, **chosen: Any) -> Head:
     Raises:
         OptionError: no such head, an option that it does not have, or a value that it cannot take.
     """
-    known = options(name)
-    for option in chosen:
-        if option not in known:
-            listed = ", ".join(f"{key}={value!r}" for key, value in known.items()) or "none"
-            raise OptionError(f"head '{name}' has no option '{option}'; its options: {listed}")
+    expect(name, chosen)
     head = _find(name)(**chosen)
     head.name = name
     return head
+
+
+def expect(name: str, chosen: Mapping[str, Any]) -> None:
+    """Raises OptionError unless there is such a head with these options, of the right kind."""
+    check(f"head '{name}'", options(name), chosen, _find(name))
 
 
 def options(name: str) -> dict[str, Any]:

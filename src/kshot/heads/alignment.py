@@ -29,6 +29,7 @@ class FrameHead(Head):
         super().__init__()
         if shots not in ("features", "distances"):
             raise OptionError(f"shots joins support clips: expected 'features' or 'distances', found {shots!r}")
+        self.expect_positive(scale=scale)
         self.shots = shots
         self.scale = scale
 

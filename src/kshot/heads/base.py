@@ -114,6 +114,21 @@ class Head(nn.Module):
                 query, support = self._prepare_all(query), self._prepare_all(support, labels, text)
             return self.score(query, support, labels, text, way)
 
+    def expect_trained(self) -> None:
+        """Refuse to score with parameters that were never trained, where they would give noise."""
+        if self.learns and not (self.works_untrained or self.training or self.trained):
+            raise CheckpointError(
+                f"head '{self.name}' learns and was never trained: its scores would be noise. Train it with "
+                f"`kshot train ... --head {self.name}` and give the run with --adapted"
+            )
+
+    @staticmethod
+    def expect_positive(**options: float) -> None:
+        """Refuse options that are not above 0."""
+        for option, value in options.items():
+            if not value > 0:
+                raise OptionError(f"{option}: expected a number above 0, found {value!r}")
+
     def expect_channels(self, clips: Tensor, dim: int) -> None:
         """Refuse clips whose channels are not those that the head's parameters were made for."""
         if clips.shape[-1] != dim:
@@ -130,11 +145,7 @@ class Head(nn.Module):
         return prepared.reshape(*clips.shape[:2], *prepared.shape[1:])
 
     def _check(self, query: Tensor, support: Tensor, labels: Tensor, text: Tensor | None) -> None:
-        if self.learns and not (self.works_untrained or self.training or self.trained):
-            raise CheckpointError(
-                f"head '{self.name}' learns and was never trained: its scores would be noise. Train it with "
-                f"`kshot train ... --head {self.name}` and give the run with --adapted"
-            )
+        self.expect_trained()
         if self.needs_text and text is None:
             raise OptionError(
                 f"head '{self.name}' compares clips with class names, and found no class texts: use data with "

@@ -33,6 +33,7 @@ class BaselinePP(Head):
 
     def __init__(self, scale: float = 2.0, epochs: int = 100, batch: int = 4, lr: float = 0.01, seed: int = 0) -> None:
         super().__init__()
+        self.expect_positive(scale=scale, batch=batch, lr=lr)
         self.scale, self.epochs, self.batch, self.lr, self.seed = scale, epochs, batch, lr, seed
 
     def prepare(self, clips: Tensor, text: Tensor | None = None) -> Tensor:

@@ -51,8 +51,11 @@ class ClipFSAR(FrameHead):
         super().__init__(shots, scale)
         if align not in ("otam", "bimhm"):
             raise OptionError(f"align compares frames: expected 'otam' or 'bimhm', found {align!r}")
+        self.expect_positive(dim=dim, heads=heads, smooth=smooth)
         if dim % heads:
             raise OptionError(f"dim {dim} does not divide into {heads} heads: choose heads accordingly")
+        if not 0 <= dropout < 1:
+            raise OptionError(f"dropout: expected 0 or more and less than 1, found {dropout!r}")
         self.dim, self.weight = dim, weight
         self.aligner = OTAM(smooth) if align == "otam" else BiMHM()
         self.layer = nn.TransformerEncoderLayer(

@@ -24,6 +24,7 @@ class MetaBaseline(Head):
 
     def __init__(self, temperature: float = 10.0) -> None:
         super().__init__()
+        self.expect_positive(temperature=temperature)
         self.temperature = nn.Parameter(torch.tensor(float(temperature)))
 
     def prepare(self, clips: Tensor, text: Tensor | None = None) -> Tensor:

@@ -20,6 +20,7 @@ class Prototype(Head):
 
     def __init__(self, scale: float = 20.0) -> None:
         super().__init__()
+        self.expect_positive(scale=scale)
         self.scale = scale
 
     def prepare(self, clips: Tensor, text: Tensor | None = None) -> Tensor:

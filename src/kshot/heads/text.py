@@ -22,6 +22,7 @@ class Text(Head):
 
     def __init__(self, scale: float = 100.0) -> None:
         super().__init__()
+        self.expect_positive(scale=scale)
         self.scale = scale
 
     def prepare(self, clips: Tensor, text: Tensor | None = None) -> Tensor:

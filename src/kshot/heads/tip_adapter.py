@@ -43,6 +43,7 @@ class TipAdapter(Head):
         for name, value in (("alpha", alpha), ("beta", beta)):
             if value != "loo" and (isinstance(value, str) or value < 0):
                 raise OptionError(f"{name}: expected a number of at least 0 or 'loo', found {value!r}")
+        self.expect_positive(text_scale=text_scale)
         self.alpha, self.beta, self.text_scale = alpha, beta, text_scale
 
     def prepare(self, clips: Tensor, text: Tensor | None = None) -> Tensor:

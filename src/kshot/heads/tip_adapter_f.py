@@ -32,6 +32,7 @@ class TipAdapterF(TipAdapter):
         lr: float = 0.001,
     ) -> None:
         super().__init__(alpha, beta, text_scale)
+        self.expect_positive(lr=lr)
         self.epochs, self.lr = epochs, lr
 
     def _keys(

@@ -41,6 +41,9 @@ class TRX(Head):
         super().__init__()
         if not sizes or min(sizes) < 1:
             raise OptionError(f"sizes counts the frames of a tuple: expected such as (2, 3), found {sizes!r}")
+        self.expect_positive(dim=dim, width=width)
+        if not 0 <= dropout < 1:
+            raise OptionError(f"dropout: expected 0 or more and less than 1, found {dropout!r}")
         self.dim = dim
         relations = nn.ModuleList(Relation(dim, width, size) for size in sizes)
         self.relations = cast("Sequence[Relation]", relations)

@@ -9,7 +9,8 @@ from dataclasses import fields
 from importlib import import_module
 from typing import Any
 
-from kshot.errors import OptionError, unknown
+from kshot.errors import unknown
+from kshot.options import expect
 from kshot.strategies.base import Strategy
 
 STRATEGIES: dict[str, str] = {
@@ -26,16 +27,13 @@ def get_strategy(name: str, **options: Any) -> Strategy:
     """The strategy of that name.
 
     Raises:
-        OptionError: an unknown name, or an option that the strategy does not have.
+        OptionError: an unknown name, an option that the strategy does not have, or a value that it cannot take.
     """
     if name not in STRATEGIES:
         raise unknown("strategy", name, STRATEGIES)
     module, _, attribute = STRATEGIES[name].partition(":")
     kind = getattr(import_module(module), attribute)
-    known = [field.name for field in fields(kind)]
-    for option in options:
-        if option not in known:
-            raise OptionError(f"strategy '{name}' has no option '{option}': it has {', '.join(known) or 'none'}")
+    expect(f"strategy '{name}'", {field.name: field.default for field in fields(kind)}, options, kind)
     strategy: Strategy = kind(**options)
     object.__setattr__(strategy, "name", name)
     return strategy

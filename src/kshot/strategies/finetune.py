@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 
 from kshot.episodes import generator
-from kshot.errors import OptionError
+from kshot.errors import OptionError, unknown
 from kshot.strategies.base import Objective, Strategy, class_logits
 
 if TYPE_CHECKING:
@@ -39,11 +39,10 @@ class Finetune(Strategy):
     classifier_rate: float = 10.0
 
     def __post_init__(self) -> None:
-        if self.classifier not in CLASSIFIERS or self.batch < 1:
-            raise OptionError(
-                f"finetuning needs classifier {' | '.join(CLASSIFIERS)} and a batch of at least 1, found "
-                f"'{self.classifier}' and {self.batch}"
-            )
+        if self.classifier not in CLASSIFIERS:
+            raise unknown("classifier", self.classifier, CLASSIFIERS)
+        if self.batch < 1:
+            raise OptionError(f"finetuning needs a batch of at least 1, found {self.batch}")
 
     def objective(self, learner: Learner, base: Activations, text: Callable[[], Tensor], seed: int) -> Objective:
         """Cross-entropy of batch i over the base classes."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from kshot.episodes import Sampler
-from kshot.errors import OptionError
+from kshot.errors import unknown
 from kshot.strategies.base import Objective, Strategy, class_logits
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Meta(Strategy):
 
     def __post_init__(self) -> None:
         if self.loss not in LOSSES:
-            raise OptionError(f"loss '{self.loss}' is not known: expected {' | '.join(LOSSES)}")
+            raise unknown("loss", self.loss, LOSSES)
 
     def objective(self, learner: Learner, base: Activations, text: Callable[[], Tensor], seed: int) -> Objective:
         """Loss of training episode i on the base clips."""

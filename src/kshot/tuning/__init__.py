@@ -16,9 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from kshot.backbone import Backbone, Tower
-from kshot.errors import CheckpointError, OptionError, unknown
+from kshot.errors import CheckpointError, unknown
+from kshot.options import expect as check
 
-__all__ = ["TUNING", "apply", "deepest_cut", "load_trained", "options", "towers", "trained_state", "unfreeze"]
+__all__ = ["TUNING", "apply", "deepest_cut", "expect", "load_trained", "options", "towers", "trained_state", "unfreeze"]
 
 TUNING: dict[str, str] = {
     "partial": "kshot.tuning.partial",
@@ -45,13 +46,14 @@ def apply(name: str, backbone: Backbone, **chosen: Any) -> int:
     Raises:
         OptionError: no such method, an option that it does not have, or a value that it cannot take.
     """
-    known = options(name)
-    for option in chosen:
-        if option not in known:
-            listed = ", ".join(f"{key}={value!r}" for key, value in known.items()) or "none"
-            raise OptionError(f"tuning '{name}' has no option '{option}'; its options: {listed}")
+    expect(name, chosen)
     cut: int = _find(name)(backbone, **chosen)
     return cut
+
+
+def expect(name: str, chosen: Mapping[str, Any]) -> None:
+    """Raises OptionError unless there is such a method with these options; `apply` looks at their values."""
+    check(f"tuning '{name}'", options(name), chosen)
 
 
 def options(name: str) -> dict[str, Any]:

@@ -1,0 +1,59 @@
+"""Options of a head, tuning method or strategy: whether it has them and can take their values, before anything runs."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import math
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from kshot.errors import OptionError
+
+
+def expect(
+    owner: str, known: Mapping[str, Any], chosen: Mapping[str, Any], target: Callable[..., Any] | None = None
+) -> None:
+    """Refuses options that `owner` does not have, and values of another kind than annotations say.
+
+    Args:
+        owner: what messages call it, as in "head 'otam'".
+        known: option -> default.
+        chosen: option -> value.
+        target: the class or function that takes them, whose annotations count; None where it looks at values itself.
+
+    Raises:
+        OptionError: names the option, and the options that there are.
+    """
+    for option, value in chosen.items():
+        if option not in known:
+            listed = ", ".join(f"{key}={default!r}" for key, default in known.items()) or "none"
+            near = difflib.get_close_matches(option, known, n=1)
+            hint = f"; did you mean '{near[0]}'?" if near else ""
+            raise OptionError(f"{owner} has no option '{option}'; its options: {listed}{hint}")
+        if target is not None and (problem := _problem(target, option, value)):
+            raise OptionError(f"{owner}: option '{option}': {problem}, found {value!r}")
+
+
+def _problem(target: Callable[..., Any], option: str, value: Any) -> str:
+    """What is wrong with the kind of a value, in words; "" if nothing is."""
+    from pydantic import TypeAdapter, ValidationError
+
+    if isinstance(value, float) and not math.isfinite(value):
+        return "expected a finite number"
+    parameter = inspect.signature(target).parameters.get(option)
+    annotation = inspect.Parameter.empty if parameter is None else parameter.annotation
+    if isinstance(annotation, str):
+        try:
+            annotation = eval(annotation, vars(sys.modules[target.__module__]))  # as typing.get_type_hints does
+        except NameError:  # a name that only type checkers see
+            return ""
+    if annotation is inspect.Parameter.empty:
+        return ""
+    try:
+        TypeAdapter(annotation).validate_python(value, strict=True)
+    except ValidationError as error:
+        problems = dict.fromkeys(each["msg"].lower().removeprefix("input should ") for each in error.errors())
+        return "it should " + " or ".join(problems)
+    return ""
