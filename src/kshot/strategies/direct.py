@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -43,6 +44,21 @@ class Direct(Strategy):
     ) -> dict[int, Tensor]:
         """Scores as in `scores`, after each number of steps in `at`: one training run tells them all."""
         import torch
+
+        result: dict[int, Tensor] = {}
+        for step, classes in self.descend(learner, support, labels, way, at):
+            with torch.no_grad():
+                result[step] = class_logits(learner.embed_query(query, support), classes, self.scale)
+        return result
+
+    def descend(
+        self, learner: Learner, support: Array, labels: Array, way: int, at: list[int]
+    ) -> Generator[tuple[int, Tensor]]:
+        """The training run: yields (step, class vectors (way, P)) after each number of steps in `at`.
+
+        While it yields, the learner has the weights of that step; when it is exhausted or closed, those it came with.
+        """
+        import torch
         from torch.nn.functional import cross_entropy
 
         from kshot.fit import seeded
@@ -50,7 +66,6 @@ class Direct(Strategy):
 
         tuned = list(learner.weights().values())
         before = [weight.detach().clone() for weight in tuned]
-        result: dict[int, Tensor] = {}
         try:
             with torch.no_grad():
                 pooled = unit(learner.embed(support, len(support)).mean(1))
@@ -60,20 +75,18 @@ class Direct(Strategy):
             groups: list[dict[str, Any]] = [{"params": [classes], "lr": self.lr * self.classifier_rate}]
             groups += [{"params": tuned}] if tuned else []
             optimizer = torch.optim.Adam(groups, lr=self.lr, foreach=True)
-            with seeded(0, pooled.device):  # dropout, say: the same in every episode, whatever came before
-                for step in range(1, max(at) + 1):
+            for step in range(1, max(at) + 1):
+                # Dropout, say: the same in every episode, whatever came before and whoever draws between the steps.
+                with seeded(step, pooled.device):
                     optimizer.zero_grad(set_to_none=True)
-                    embeddings = learner.embed(support, len(support))
-                    loss = cross_entropy(class_logits(embeddings, classes, self.scale), target)
+                    logits = class_logits(learner.embed(support, len(support)), classes, self.scale)
+                    loss = cross_entropy(logits, target)
                     loss.backward()  # type: ignore[no-untyped-call]
                     optimizer.step()
-                    if step in at:
-                        with torch.no_grad():
-                            far = learner.embed_query(query, support)
-                            result[step] = class_logits(far, classes, self.scale)
+                if step in at:
+                    yield step, classes.detach()
         finally:
             with torch.no_grad():
                 for weight, value in zip(tuned, before, strict=True):
                     weight.copy_(value)
                     weight.grad = None
-        return result
