@@ -9,7 +9,7 @@ from torch import Tensor
 
 from kshot.errors import OptionError
 from kshot.heads.base import Head
-from kshot.heads.formulas import held_out_loss, membership
+from kshot.heads.formulas import held_out_loss, membership, unit
 from kshot.heads.prototype import Prototype
 from kshot.heads.text import Text
 
@@ -49,30 +49,33 @@ class Fusion(Head):
         return self.visual.prepare(clips)
 
     def score(self, query: Tensor, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> Tensor:
-        beta = self._choose(support, labels, text, way) if self.beta == "loo" else float(self.beta)
+        beta = self.choose(support, labels, text, way) if self.beta == "loo" else float(self.beta)
         words = self.text.score(query, support, labels, text, way)
         return fuse(words, self.visual.score(query, support, labels, text, way), beta)
 
     @torch.no_grad()
-    def _choose(self, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> Tensor:
-        """The weight of each episode: (E, 1, 1)."""
+    def choose(self, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> Tensor:
+        """The weight of each episode, by leave-one-out on its prepared support clips: (E, 1, 1)."""
         smallest = membership(labels, way, support.dtype).sum(dim=1).amin(dim=1)
         if float(smallest.max()) < 2:
-            return support.new_tensor(FALLBACK)
+            return support.new_full((len(support), 1, 1), FALLBACK)
         words = self.text.score(support, support, labels, text, way)
-        clips = self._leave_one_out(support, labels, way)
+        clips = self._leave_one_out(support.squeeze(2), labels, way)
         losses = torch.stack([held_out_loss(fuse(words, clips, beta), labels) for beta in GRID])
         best = losses.new_tensor(GRID)[losses.argmin(dim=0)]
         return best.where(smallest > 1, FALLBACK)[:, None, None]
 
     def _leave_one_out(self, support: Tensor, labels: Tensor, way: int) -> Tensor:
-        """Visual scores of each support clip against the others: (E, N, way)."""
-        clips = range(labels.shape[1])
-        rest = [[j for j in clips if j != i] for i in clips]
-        alone = [
-            self.visual.score(support[:, i : i + 1], support[:, rest[i]], labels[:, rest[i]], None, way) for i in clips
-        ]
-        return torch.cat(alone, dim=1)
+        """Prototype scores of each support clip (E, N, D) against the others: (E, N, way).
+
+        Only the mean of a clip's own class changes when it is left out, and only the direction of the rest matters.
+        """
+        member = membership(labels, way, support.dtype)
+        sums = member.mT @ support
+        scores = support @ unit(sums).mT
+        rest = unit(sums.gather(1, labels[:, :, None].expand_as(support)) - support)
+        own = (support * rest).sum(dim=2, keepdim=True)
+        return self.visual.scale * torch.where(member > 0, own, scores)
 
 
 def fuse(words: Tensor, clips: Tensor, beta: float | Tensor) -> Tensor:
