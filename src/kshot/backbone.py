@@ -280,6 +280,7 @@ class Backbone(nn.Module):
     CLIP puts before its cosines (about 100). size: image side. depth: blocks of the image tower. embed_dim: P.
     prompt: the one template of class texts, if a tuning method has put one in place of those asked for, else "".
     episodic: whether an embedding depends on the other clips of its episode; only a tuning method makes it so.
+    across: whether a frame's embedding depends on the other frames of its clip; again only by a tuning method.
     """
 
     mean: Tensor
@@ -299,7 +300,7 @@ class Backbone(nn.Module):
         self.name = name
         self.fingerprint = ""
         self.prompt = ""
-        self.episodic = False
+        self.episodic = self.across = False
         self.logit_scale = 100.0 if clip.logit_scale.is_meta else float(clip.logit_scale.detach().exp())
         self.size = self.image.size
         self.depth = self.image.depth

@@ -286,10 +286,10 @@ def estimate(
     clips = [r for r in results if not isinstance(r, VideoError)]
     encoding, bytes_a_clip = 0.0, 0
     if clips:
-        _activations(backbone, number, np.stack(clips[:1]), dtype)  # the first call warms up
+        encode(backbone, number, np.stack(clips[:1]), dtype)  # the first call warms up
         begin = time.monotonic()
         for clip in clips:
-            bytes_a_clip = _activations(backbone, number, np.stack([clip]), dtype).nbytes
+            bytes_a_clip = encode(backbone, number, np.stack([clip]), dtype).nbytes
         encoding = (time.monotonic() - begin) / len(clips)
     cores = os.cpu_count() or 1
     # Encoding uses every core; decoding shares them as long as there are workers.
@@ -443,12 +443,12 @@ def _todo(digests: list[str], target: Store) -> list[int]:
 def _encode(
     backbone: Backbone, cut: int, batch: list[tuple[str, Array]], dtype: str, condense: bool, writer: Writer
 ) -> None:
-    values = _activations(backbone, cut, np.stack([clip for _, clip in batch]), dtype, condense)
+    values = encode(backbone, cut, np.stack([clip for _, clip in batch]), dtype, condense)
     for (clip, _), value in zip(batch, values, strict=True):
         writer.add(clip, value)
 
 
-def _activations(backbone: Backbone, cut: int, clips: Array, dtype: str, condense: bool = True) -> Array:
+def encode(backbone: Backbone, cut: int, clips: Array, dtype: str, condense: bool = True) -> Array:
     """(n, frames, ...) activations at `cut` of decoded clips (n, frames, S, S, 3) uint8."""
     import torch
 

@@ -58,6 +58,7 @@ def apply(
         raise OptionError(f"reduction '{reduction}': a tower of {tower.width} channels allows no more")
     for i, block in enumerate(last_blocks(tower, blocks)):
         swap(tower, block, alongside(block, Adapted(block, named, width, scale, frames if i == 0 else 0)))
+    backbone.across = "temporal" in named
     return deepest_cut(tower)
 
 

@@ -38,6 +38,7 @@ def apply(backbone: Backbone, width: int = 384, time: int = 3, space: int = 1, b
     for block in last_blocks(tower, blocks):
         adapter = Bottleneck(tower.width, width, Convolution(width, time, space))
         swap(tower, block, Preceded(block, alongside(block, adapter)))
+    backbone.across = time > 1
     return deepest_cut(tower)
 
 
