@@ -74,6 +74,48 @@ def weight_files(folder: Path) -> list[Path]:
     return [folder / name for name in names]
 
 
+def fetch(repository: str) -> Path:
+    """The folder of a whole repository "owner/name" or "owner/name@revision" of the hub, cached copy first.
+
+    Raises:
+        CheckpointError: it is not in the cache and the hub cannot be reached or refuses.
+    """
+    from huggingface_hub import snapshot_download
+
+    name, _, revision = repository.partition("@")
+    with _silence():
+        try:
+            return Path(snapshot_download(name, revision=revision or None, etag_timeout=TIMEOUT))
+        except Exception as error:
+            raise CheckpointError(
+                f"'{name}' is not in the cache and cannot be fetched ({_reason(error)}): connect to the hub and check "
+                "the id, or give a local folder"
+            ) from None
+
+
+def push(folder: Path, repository: str, private: bool) -> str:
+    """Uploads a folder to "owner/name", made where absent; returns the address.
+
+    Raises:
+        CheckpointError: the hub cannot be reached or refuses.
+    """
+    from huggingface_hub import HfApi
+
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
+        raise CheckpointError(f"expected a repository as owner/name, found '{repository}'")
+    with _silence():
+        try:
+            api = HfApi()
+            url = api.create_repo(repository, private=private, exist_ok=True)
+            api.upload_folder(repo_id=repository, folder_path=folder, commit_message="A kshot recogniser")
+        except Exception as error:
+            raise CheckpointError(
+                f"cannot upload to '{repository}' ({_reason(error)}): connect to the hub, log in with `hf auth login`, "
+                "and check that the name is yours"
+            ) from None
+    return str(url)
+
+
 def _cached(repository: str, revision: str, allow_bin: bool) -> Path | None:
     """The folder of an earlier download, if all of it is there (weights are fetched last)."""
     from huggingface_hub import try_to_load_from_cache

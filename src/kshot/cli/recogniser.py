@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kshot.cli.app import app
-from kshot.cli.common import BACKBONE, DEVICE, FRAMES, JSON, chosen_progress, show
-from kshot.errors import OptionError
+from kshot.cli.common import BACKBONE, DEVICE, FRAMES, JSON, SEED, STORE, chosen_progress, show
+from kshot.errors import OptionError, VideoError
 
 if TYPE_CHECKING:
     from kshot.recognizer.timeline import Timeline
@@ -21,11 +21,20 @@ def fit(
     clips: Annotated[str, typer.Argument(help="a folder of class folders, a CSV, or CSV?column=value")],
     out: Annotated[Path, typer.Option(help="the model folder to write")],
     backbone: BACKBONE = "kshot-tiny",
+    adapted: Annotated[
+        Path | None, typer.Option(help="a run of kshot train to start from, adapted on other, labelled actions")
+    ] = None,
+    method: Annotated[str, typer.Option(help="how to learn; auto compares all of them on your clips")] = "auto",
+    background: Annotated[str | None, typer.Option(help="the class of clips that show none of the actions")] = None,
+    reject: Annotated[bool, typer.Option(help='whether "unknown" may be an answer')] = True,
     frames: FRAMES = 8,
+    seed: SEED = 0,
+    store: STORE = None,
+    thumbnails: Annotated[bool, typer.Option(help="whether small pictures of the clips go into the model")] = True,
     device: DEVICE = "cpu",
     as_json: JSON = False,
 ) -> None:
-    """Teach a recogniser your own actions from a few clips of each.
+    """Teach a recogniser your own actions from a few clips of each, and tell what to expect of it.
 
     Example: kshot fit clips --out models/gym
     """
@@ -33,13 +42,15 @@ def fit(
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise OptionError(f"--out {out} exists already; name another folder, or remove it first")
+    model = Recognizer(
+        backbone, adapted, method, frames, reject=reject, background=background, store=store, seed=seed, device=device
+    )
     data = datasets.load(clips)
     if data.features is not None:
         raise OptionError(f"{clips} holds ready-made features; a recogniser is taught from videos")
-    model = Recognizer(backbone, frames=frames, device=device)
     labels = [data.classes[number] for number in data.labels]
     model.fit(list(data.paths), labels, data.groups.astype(str).tolist(), progress=chosen_progress(as_json))
-    model.save(out)
+    model.save(out, thumbnails)
     show({"model": str(out), "clips": model.n_clips_, **model.report_}, as_json, _tell_fit)
 
 
@@ -75,17 +86,52 @@ def predict(
         course = asked.timeline(videos[0], progress=chosen_progress(as_json))
         _write_timeline(course, "json" if as_json else format, out, picture)
         return
-    found = asked.answer(videos)
-    answers = [
-        {"video": video, "label": str(label), "proba": dict(zip(asked.classes_.tolist(), row.tolist(), strict=True))}
-        for video, label, row in zip(videos, found.labels, found.proba, strict=True)
-    ]
+    answers: list[dict[str, Any]] = []
+    bad = []
+    with chosen_progress(as_json)("recognising", len(videos), "videos") as step:
+        for video, found in zip(videos, asked.answers(videos), strict=True):
+            step()
+            if isinstance(found, VideoError):
+                bad.append(found)
+                answers.append({"video": video, "error": str(found)})
+                continue
+            proba = dict(zip(asked.classes_.tolist(), found.proba[0].tolist(), strict=True))
+            answers.append({"video": video, "label": str(found.labels[0]), "proba": proba})
+    if len(bad) == len(videos):
+        raise bad[0]
     show({"answers": answers}, as_json, _tell_answers)
+    for error in bad:
+        print(f"kshot: {error}", file=sys.stderr)
+    if bad:
+        raise typer.Exit(2)
 
 
 def _tell_fit(values: dict[str, Any]) -> None:
+    from kshot.recognizer.methods import METHODS
+
+    for video, reason in values["unreadable"].items():
+        typer.echo(f"left out: {reason if video in reason else f'{video}: {reason}'}")
+    width = max(len(one["label"]) for one in values["classes"])
     for one in values["classes"]:
-        typer.echo(f"  {one['label']}: {one['clips']} clip{'s' * (one['clips'] != 1)}")
+        share = "" if one["accuracy"] is None else f"{100 * one['accuracy']:4.0f} %"
+        clips = f"{one['clips']} clip{'s' * (one['clips'] != 1)}"
+        typer.echo(f"  {one['label']:{width}}  {clips:>9} {share:6}  {one['advice']}".rstrip())
+    for one in values["suspects"]:
+        same = (
+            f"nearly the same as {one['other']}" if one["reason"] == "duplicate" else f"looks like {one['looks_like']}"
+        )
+        typer.echo(f"look again: {one['clip']} ({one['label']}) {same}")
+    for note in values["notes"]:
+        typer.echo(f"note: {note}")
+    typer.echo(f"method: {values['method']}, {METHODS[values['method']].words}")
+    found = values["accuracy"]
+    if found is None:
+        typer.echo(values["why"])
+    else:
+        typer.echo(
+            f"expected: {100 * found['value']:.0f} % of new clips like these get their label "
+            f"(95 % interval {100 * found['low']:.0f} to {100 * found['high']:.0f} %)"
+        )
     typer.echo(f"{values['model']}: taught {len(values['classes'])} actions from {values['clips']} clips")
     typer.echo(f"next: kshot predict {values['model']} VIDEO")
 
@@ -107,5 +153,7 @@ def _write_timeline(course: Timeline, format: str, out: Path | None, picture: Pa
 
 def _tell_answers(values: dict[str, Any]) -> None:
     for one in values["answers"]:
+        if "error" in one:
+            continue
         scores = sorted(one["proba"].items(), key=lambda item: -item[1])[:3]
         typer.echo(f"{one['video']}: {one['label']}  ({', '.join(f'{name} {value:.2f}' for name, value in scores)})")

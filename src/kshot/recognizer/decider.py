@@ -6,6 +6,7 @@ out. A decider puts a temperature behind it, and beside it the cosine with the n
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,14 +37,20 @@ class Decision:
     labels: Array
 
 
+def _own(values: Tensor) -> Tensor:
+    """A copy whose layout does not remember where it came from: a model that was stored answers bit for bit alike."""
+    return values.clone(memory_format=torch.contiguous_format)
+
+
 class Cosine(nn.Module):
     """scale * cosine of the mean frame with one unit vector a class (C, P)."""
 
     vectors: Tensor
+    scale: Tensor
 
     def __init__(self, vectors: Tensor, scale: float) -> None:
         super().__init__()
-        self.register_buffer("vectors", vectors.clone())
+        self.register_buffer("vectors", _own(vectors))
         self.register_buffer("scale", torch.tensor(float(scale)))
 
     def forward(self, embeddings: Tensor) -> Tensor:
@@ -59,8 +66,8 @@ class Linear(nn.Module):
 
     def __init__(self, weight: Tensor, bias: Tensor) -> None:
         super().__init__()
-        self.register_buffer("weight", weight.clone())
-        self.register_buffer("bias", bias.clone())
+        self.register_buffer("weight", _own(weight))
+        self.register_buffer("bias", _own(bias))
 
     def forward(self, embeddings: Tensor) -> Tensor:
         return pool(embeddings)[:, 0] @ self.weight.T + self.bias
@@ -69,13 +76,14 @@ class Linear(nn.Module):
 class Fused(nn.Module):
     """Log probabilities of class texts and class means, mixed with weight beta on the texts."""
 
+    beta: Tensor
+
     def __init__(self, text: Cosine, visual: Cosine, beta: float) -> None:
         super().__init__()
         self.text, self.visual = text, visual
         self.register_buffer("beta", torch.tensor(float(beta)))
 
     def forward(self, embeddings: Tensor) -> Tensor:
-        assert isinstance(self.beta, Tensor)
         return fuse(self.text(embeddings), self.visual(embeddings), self.beta)
 
 
@@ -86,7 +94,7 @@ class Aligned(nn.Module):
 
     def __init__(self, sequences: Tensor) -> None:
         super().__init__()
-        self.register_buffer("sequences", sequences.clone())
+        self.register_buffer("sequences", _own(sequences))
         self._otam = OTAM()
 
     def forward(self, embeddings: Tensor) -> Tensor:
@@ -100,32 +108,46 @@ class Decider(nn.Module):
         scorer: scores (n, C), or (n, C + 1) where the last class is the background.
         means: (C, P) unit vectors, the class means that `known` is the nearest cosine with.
         temperature: of the probabilities.
-        threshold: of `known`; a clip for which the background scores highest stays below it.
-        background: whether the scorer's last class is one.
+        background: whether the scorer's last class is one. What looks most like it is known to be none of the others:
+            `known` is then below every cosine.
     """
 
     means: Tensor
     temperature: Tensor
-    threshold: Tensor
 
-    def __init__(
-        self, scorer: nn.Module, means: Tensor, temperature: float, threshold: float, background: bool = False
-    ) -> None:
+    def __init__(self, scorer: nn.Module, means: Tensor, temperature: float, background: bool = False) -> None:
         super().__init__()
         self.scorer, self.background = scorer, background
-        self.register_buffer("means", means.clone())
+        self.register_buffer("means", _own(means))
         self.register_buffer("temperature", torch.tensor(float(temperature)))
-        self.register_buffer("threshold", torch.tensor(float(threshold)))
 
     def forward(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
-        logits = self.scorer(embeddings) / self.temperature
-        known = nearest(embeddings, self.means)
-        if not self.background:
-            return logits.softmax(-1), known
-        rest = logits[:, -1]
-        logits = logits[:, :-1]
-        ahead = logits.amax(-1) - rest
-        return logits.softmax(-1), torch.where(ahead > 0, known, torch.minimum(known, self.threshold + ahead - 1))
+        logits, known = self.scorer(embeddings) / self.temperature, nearest(embeddings, self.means)
+        if self.background:
+            rest, logits = logits[:, -1], logits[:, :-1]
+            known = torch.where(logits.amax(-1) > rest, known, known - 4)
+        return logits.softmax(-1), known
+
+
+def describe(made: Decider) -> dict[str, Any]:
+    """What besides its tensors makes a decider, as JSON; see `restore`."""
+    return {"scorer": type(made.scorer).__name__, "background": made.background}
+
+
+def restore(about: dict[str, Any], state: dict[str, Tensor]) -> Decider:
+    """The decider of which `describe` and `state_dict` gave these."""
+
+    def cosine(part: str) -> Cosine:
+        return Cosine(state[f"{part}.vectors"], float(state[f"{part}.scale"]))
+
+    made: dict[str, Callable[[], nn.Module]] = {
+        "Cosine": lambda: cosine("scorer"),
+        "Linear": lambda: Linear(state["scorer.weight"], state["scorer.bias"]),
+        "Fused": lambda: Fused(cosine("scorer.text"), cosine("scorer.visual"), float(state["scorer.beta"])),
+        "Aligned": lambda: Aligned(state["scorer.sequences"]),
+    }
+    scorer = made[about["scorer"]]()
+    return Decider(scorer, state["means"], float(state["temperature"]), about["background"]).eval()
 
 
 def nearest(embeddings: Tensor, means: Tensor) -> Tensor:

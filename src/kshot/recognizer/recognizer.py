@@ -4,33 +4,42 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from kshot import backbone as backbones
 from kshot import runs
 from kshot.backbone import PROMPTS, Backbone
-from kshot.errors import DataError, NotEnoughClips, OptionError, VideoError
-from kshot.heads.formulas import class_means, pool, unit
+from kshot.errors import CheckpointError, DataError, NotEnoughClips, OptionError, VideoError, unknown
+from kshot.extraction import encode
+from kshot.hub import BUNDLED
 from kshot.learner import Learner
 from kshot.progress import Progress, quiet
 from kshot.recognizer import artefact
+from kshot.recognizer import clips as taught
 from kshot.recognizer import videos as inputs
-from kshot.recognizer.decider import Array, Decider, Decision, decide
+from kshot.recognizer.clips import Clip
+from kshot.recognizer.decider import UNKNOWN, Array, Decider, Decision, decide, restore
+from kshot.recognizer.methods import METHODS, TEXT_SCALE, Support
+from kshot.recognizer.teach import AUTO, teach
 from kshot.recognizer.timeline import Timeline, timeline
 from kshot.video import FOLDER_FPS
 
 if TYPE_CHECKING:
-    from torch import nn
+    from numpy.typing import NDArray
 
 FRAMES_AT_ONCE = 64
+FINE_TUNED = "partial"  # the tuning method, and the recogniser's method that uses it
 
 
 class Recognizer:
-    """Names the action in a clip after being shown a few labelled ones.
+    """Names the action in a clip after being shown a few labelled ones; follows scikit-learn's conventions.
 
     Args:
         backbone: name, folder or loaded Backbone.
@@ -44,23 +53,35 @@ class Recognizer:
         seed: of whatever is drawn.
         device, precision: where and how the backbone computes.
 
-    After `fit`: `classes_` (C,) labels, `n_clips_`, `report_` (what to expect; plain JSON), `clip_seconds_` (median
-    length of a taught clip), `learner_`, `decider_`, `threshold_`.
+    After `fit`: `classes_` (C,) labels, `n_clips_`, `clip_seconds_` (median length of a taught clip), `method_`,
+    `learner_`, `decider_`, `threshold_` (of `known`; below it "unknown") and `report_`, what to expect, as plain JSON:
+
+        method, methods     the method taken; each with its accuracy on held-out clips, none refused
+        accuracy            value, low, high (95 %), clips, how; None where it cannot be estimated, with `why`
+        classes             label, clips, accuracy and advice of each
+        confusions          label, taken_for, count, of
+        suspects            clip, label, looks_like, reason ("mislabelled" or "duplicate"), other
+        curve               accuracy by clips a class to learn from, none refused
+        unknown             auroc, fpr95, threshold, refused (share of taught clips), how
+        notes, unreadable   sentences; name and reason of clips that were left out
     """
 
     classes_: Array
     n_clips_: int
     report_: dict[str, Any]
     clip_seconds_: float
-    decider_: nn.Module
+    method_: str
+    decider_: Decider
     threshold_: float
     learner_: Learner
+    clips_: list[Clip]
+    tuned_: bool
 
     def __init__(
         self,
-        backbone: str | Path | Backbone = "kshot-tiny",
+        backbone: str | Path | Backbone = BUNDLED,
         adapted: str | Path | None = None,
-        method: str = "auto",
+        method: str = AUTO,
         frames: int = 8,
         prompts: Sequence[str] = PROMPTS,
         reject: bool = True,
@@ -85,65 +106,65 @@ class Recognizer:
     def fit(
         self, videos: Any, labels: Sequence[str], groups: Sequence[str] | None = None, progress: Progress = quiet
     ) -> Self:
-        """Learns from labelled clips.
+        """Learns from labelled clips, and forgets what was learned before.
 
         Args:
             videos: paths, frame folders, arrays (T, H, W, 3) uint8 or tensors.
             labels: one text a clip.
             groups: what was filmed together, one text a clip; a clip is a group by itself without them.
+            progress: how to show progress.
 
         Raises:
             KshotError: what cannot be learned from, and why.
         """
-        clips = inputs.listed(videos)
-        texts = [str(label) for label in labels]
-        if len(clips) != len(texts):
-            raise DataError(f"expected one label a clip, found {len(clips)} clips and {len(texts)} labels")
-        if len(set(texts)) < 2:
-            raise NotEnoughClips(f"expected at least two actions to tell apart, found {len(set(texts))}")
-        learner = self._learner()
-        assert learner.backbone is not None
-        read = list(inputs.frames_of(clips, self.frames, learner.backbone.size))
-        bad = {inputs.name(c, i): str(r) for i, (c, r) in enumerate(zip(clips, read, strict=True)) if _failed(r)}
-        if bad:
-            raise VideoError(next(iter(bad.values())))
-        self.learner_ = learner
-        self.classes_, numbers = np.unique(np.array(texts), return_inverse=True)
-        self.n_clips_ = len(clips)
-        self.clip_seconds_ = float(np.median([inputs.seconds(clip) for clip in clips]))
-        states = _states(learner, np.concatenate(read))  # type: ignore[arg-type]
-        embeddings = torch.from_numpy(states).view(len(clips), self.frames, -1)
-        means = class_means(pool(embeddings)[None, :, 0], torch.from_numpy(numbers)[None], len(self.classes_))
-        self.decider_ = Decider(unit(means)[0])
-        self.threshold_ = -math.inf
-        self.report_ = {
-            "method": "prototype",
-            "methods": [],
-            "accuracy": None,
-            "why": "not estimated yet",
-            "classes": [
-                {"label": str(c), "clips": int((numbers == i).sum()), "accuracy": None, "advice": ""}
-                for i, c in enumerate(self.classes_)
-            ],
-            "confusions": [],
-            "suspects": [],
-            "curve": [],
-            "unknown": {"auroc": None, "fpr95": None, "threshold": None, "how": ""},
-            "notes": [],
-        }
-        return self
+        items, texts, together = self._checked(videos, labels, groups)
+        if self.background is not None and self.background not in texts:
+            raise unknown("background label", self.background, sorted(set(texts)))
+        _check_actions(set(texts) - {self.background})
+        start = self._starting()
+        new, unreadable = taught.read(items, texts, together, start, self.frames, store=self.store, progress=progress)
+        return self._learn(start, new, texts, unreadable, progress)
+
+    def partial_fit(
+        self, videos: Any, labels: Sequence[str], groups: Sequence[str] | None = None, progress: Progress = quiet
+    ) -> Self:
+        """Adds clips of known or new actions; the same as `fit` on all clips together. See `fit`.
+
+        The first clips may come here, too.
+        """
+        if not hasattr(self, "decider_"):
+            return self.fit(videos, labels, groups, progress)
+        items, texts, together = self._checked(videos, labels, groups)
+        start, known = self._reached(progress)
+        new, unreadable = taught.read(items, texts, together, start, self.frames, len(known), self.store, progress)
+        return self._learn(start, [*known, *new], texts, unreadable, progress)
+
+    def forget(self, label: str, progress: Progress = quiet) -> Self:
+        """Drops an action and its clips; the same as `fit` on the others.
+
+        Raises:
+            OptionError: no such action.
+            NotEnoughClips: too little would be left.
+        """
+        self._check_fitted()
+        known = sorted({clip.label for clip in self.clips_})
+        if label not in known:
+            raise unknown("action", label, known)
+        start, clips = self._reached(progress)
+        return self._learn(start, [clip for clip in clips if clip.label != label], [], {}, progress)
 
     def predict(self, videos: Any) -> Array:
         """The label of each video (n,), in your own words, or "unknown"."""
         return self.answer(videos).labels
 
     def predict_proba(self, videos: Any) -> Array:
-        """Calibrated probabilities (n, C) of the taught classes; columns as `classes_`."""
+        """Calibrated probabilities (n, C) of the taught classes, if it is one of them; columns as `classes_`."""
         return self.answer(videos).proba
 
     def score(self, videos: Any, labels: Sequence[str]) -> float:
-        """Share of the videos that are given their label."""
-        return float((self.predict(videos) == np.asarray(labels, dtype=np.str_)).mean())
+        """Share of the videos that are given their label; for those of the background that is "unknown"."""
+        wanted = np.array([UNKNOWN if label == self.background else str(label) for label in labels])
+        return float((self.predict(videos) == wanted).mean())
 
     def timeline(
         self,
@@ -177,26 +198,104 @@ class Recognizer:
         self._check_fitted()
         return timeline(self, video, window, stride, smooth, shortest, fps, timeout, progress)
 
+    def answer(self, videos: Any) -> Decision:
+        """Label, probabilities and knownness of each video in one pass.
+
+        Raises:
+            VideoError: a video cannot be read.
+        """
+        parts = []
+        for decision in self.answers(videos):
+            if isinstance(decision, VideoError):
+                raise decision
+            parts.append(decision)
+        if not parts:
+            empty = np.zeros((0, len(self.classes_)), np.float32)
+            return Decision(empty, empty[:, 0], np.zeros(0, self.classes_.dtype))
+        return Decision(
+            np.concatenate([part.proba for part in parts]),
+            np.concatenate([part.known for part in parts]),
+            np.concatenate([part.labels for part in parts]),
+        )
+
+    def answers(self, videos: Any) -> Iterator[Decision | VideoError]:
+        """The answer for each video by itself, as soon as it is there, or why it cannot be read."""
+        self._check_fitted()
+        assert self.learner_.backbone is not None
+        for frames in inputs.frames_of(inputs.listed(videos), self.frames, self.learner_.backbone.size):
+            yield frames if isinstance(frames, VideoError) else self.decide(self.states(frames)[None])
+
     def states(self, frames: Array) -> Array:
         """Preprocessed frames (n, S, S, 3) uint8 -> (n, ...), what `decide` needs of each; one pass of the encoder."""
         self._check_fitted()
-        return _states(self.learner_, frames)
+        backbone, cut = _backbone(self.learner_), self.learner_.cut
+        assert cut is not None
+        parts = []
+        for start in range(0, len(frames), FRAMES_AT_ONCE):
+            batch = np.ascontiguousarray(frames[start : start + FRAMES_AT_ONCE])
+            if backbone.across:
+                parts.append(encode(backbone, cut, batch[None], "float32", condense=False)[0])
+            else:
+                with torch.inference_mode():
+                    parts.append(backbone(backbone.pixels(batch)).float().cpu().numpy())
+        result: Array = np.concatenate(parts)
+        return result
 
     def decide(self, states: Array) -> Decision:
         """Answers for windows (w, T, ...) of states."""
         self._check_fitted()
-        return decide(self.decider_, torch.from_numpy(states), self.classes_, self.threshold_)
+        backbone = _backbone(self.learner_)
+        if backbone.across:
+            with torch.inference_mode():
+                embeddings = self.learner_.embed(states)
+        else:
+            embeddings = torch.from_numpy(states).to(backbone.device)
+        return decide(self.decider_, embeddings, self.classes_, self.threshold_)
 
     def save(self, folder: str | Path, thumbnails: bool = True) -> Path:
-        """Writes the model folder."""
+        """Writes the model folder: config.json, safetensors and a card to read; see docs/recogniser.md.
+
+        A model that is there already is replaced, at once or not at all.
+
+        Args:
+            folder: made where absent.
+            thumbnails: whether small pictures of the clips go into it.
+
+        Raises:
+            OptionError: the folder holds something else.
+            StoreError: it cannot be written.
+        """
         self._check_fitted()
         return artefact.save(self, Path(folder), thumbnails)
 
     @classmethod
     def load(cls, folder: str | Path, backbone: str | Path | Backbone | None = None, device: str = "cpu") -> Self:
-        """Reads a model folder."""
-        loaded: Self = artefact.load(cls, Path(folder), backbone, device)
+        """Reads a model folder, or "hf://owner/name" from the Hugging Face hub.
+
+        Args:
+            folder: as `save` wrote it.
+            backbone: where the backbone lies, if not where it was; it must be the same one.
+            device: where to compute.
+
+        Raises:
+            CheckpointError: no model, damaged, of another version, or another backbone.
+        """
+        loaded: Self = artefact.load(cls, folder, backbone, device)
         return loaded
+
+    def push_to_hub(self, repo_id: str, thumbnails: bool = False, private: bool = True) -> str:
+        """Uploads the model folder to the Hugging Face hub; returns its address.
+
+        Args:
+            repo_id: "owner/name", made where absent.
+            thumbnails: whether pictures of your clips go with it.
+            private: whether a new repository is.
+
+        Raises:
+            CheckpointError: the hub refuses or cannot be reached.
+        """
+        self._check_fitted()
+        return artefact.push(self, repo_id, thumbnails, private)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -215,56 +314,188 @@ class Recognizer:
             setattr(self, name, value)
         return self
 
-    def answer(self, videos: Any) -> Decision:
-        """Label, probabilities and knownness of each video in one pass.
+    def __repr__(self) -> str:
+        defaults = inspect.signature(type(self)).parameters
+        said = [f"{n}={v!r}" for n, v in self.get_params().items() if v is not defaults[n].default]
+        return f"{type(self).__name__}({', '.join(said)})"
 
-        Raises:
-            VideoError: a video cannot be read.
-        """
-        self._check_fitted()
-        clips = inputs.listed(videos)
-        assert self.learner_.backbone is not None
-        read = []
-        for frames in inputs.frames_of(clips, self.frames, self.learner_.backbone.size):
-            if isinstance(frames, VideoError):
-                raise frames
-            read.append(frames)
-        if not read:
-            empty = np.zeros((0, len(self.classes_)), np.float32)
-            return Decision(empty, empty[:, 0], np.zeros(0, self.classes_.dtype))
-        states = self.states(np.concatenate(read))
-        return self.decide(states.reshape(len(read), self.frames, *states.shape[1:]))
+    def __sklearn_tags__(self) -> Any:
+        """What scikit-learn asks a classifier, if it is there to ask."""
+        from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags
 
-    def _learner(self) -> Learner:
-        run = runs.read(self.adapted) if self.adapted is not None else None
-        if run is not None and run.resize != "short":
+        return Tags(
+            estimator_type="classifier",
+            target_tags=TargetTags(required=True),
+            classifier_tags=ClassifierTags(),
+            input_tags=InputTags(two_d_array=False, string=True),
+        )
+
+    def _checked(
+        self, videos: Any, labels: Sequence[str], groups: Sequence[str] | None
+    ) -> tuple[list[Path | Array], list[str], list[str]]:
+        """Videos, labels and groups, one of each a clip."""
+        if self.method != AUTO and self.method not in METHODS:
+            raise unknown("method", self.method, [AUTO, *METHODS])
+        items = inputs.listed(videos)
+        texts = [str(label) for label in labels]
+        if len(items) != len(texts):
+            raise DataError(f"expected one label a clip, found {len(items)} clips and {len(texts)} labels")
+        together = [""] * len(items) if groups is None else ["" if g is None else str(g) for g in groups]
+        if len(together) != len(items):
+            raise DataError(f"expected one group a clip, found {len(items)} clips and {len(together)} groups")
+        if UNKNOWN in texts and self.background != UNKNOWN:
+            raise DataError(
+                f"'{UNKNOWN}' is what a recogniser answers when it knows no better, so no action can be called that: "
+                f"rename it, or say background='{UNKNOWN}' if these clips show none of the actions"
+            )
+        if "" in texts:
+            raise DataError(f"{inputs.name(items[texts.index('')], texts.index(''))} has no label")
+        return items, texts, together
+
+    def _starting(self) -> Learner:
+        """What methods start from: the backbone as it came or as a run adapted it, with what fine-tuning may change."""
+        if self.adapted is None:
+            given = self.backbone
+            loaded = given if isinstance(given, Backbone) else backbones.load(given, self.device, self.precision)
+            return Learner.build(loaded, FINE_TUNED)
+        run = runs.read(self.adapted)
+        if run.resize != "short":
             raise OptionError(
                 f"run {self.adapted} was trained with resize {run.resize}, but a recogniser sees frames with resize "
                 f"short: train it so"
             )
-        backbone = None if run is not None and self.backbone == "kshot-tiny" else self.backbone
+        backbone = None if self.backbone == BUNDLED else self.backbone
         learner, _ = runs.learner(run, backbone, "prototype", None, self.device, self.precision)
+        own = _backbone(learner)
+        if own.episodic:
+            raise OptionError(
+                f"run {self.adapted} tuned {run.config['tuning']['name']}, which looks at the support clips whenever "
+                f"it answers; a recogniser answers for one clip alone: train with another tuning method"
+            )
+        if own.across and run.frames != self.frames:
+            raise OptionError(
+                f"run {self.adapted} was trained with {run.frames} frames a clip, found {self.frames}: "
+                f"give both the same"
+            )
         return learner
+
+    def _reached(self, progress: Progress) -> tuple[Learner, list[Clip]]:
+        """What methods start from, and the taught clips, with activations where their files are what they were."""
+        learner = getattr(self, "_start", None) or self._starting()
+        if self.method not in (AUTO, FINE_TUNED):
+            return learner, self.clips_
+        lost = [clip for clip in self.clips_ if clip.tokens is None and Path(clip.name).exists()]
+        if not lost:
+            return learner, self.clips_
+        again, _ = taught.read(
+            [Path(clip.name) for clip in lost], [clip.label for clip in lost], [clip.group for clip in lost], learner,
+            self.frames, store=self.store, progress=progress,
+        )  # fmt: skip
+        found = {clip.digest: clip.tokens for clip in again}
+        return learner, [replace(clip, tokens=clip.tokens or found.get(clip.digest)) for clip in self.clips_]
+
+    def _learn(
+        self,
+        start: Learner,
+        clips: Sequence[Clip],
+        texts: Sequence[str],
+        unreadable: dict[str, str],
+        progress: Progress,
+    ) -> Self:
+        """Teaches from clips, and only then changes this recogniser."""
+        clips = taught.in_order(clips)
+        there = {clip.label for clip in clips}
+        for label in texts:
+            if label not in there:
+                reason = next(iter(unreadable.values()))
+                raise DataError(f"no clip of '{label}' can be read; the first reason: {reason}")
+        actions = _check_actions(there - {self.background})
+        support = self._support(clips, start)
+        lesson = teach(support, self.method, self.reject, self.seed, progress)
+        self._start, self.clips_ = start, clips
+        self.classes_, self.n_clips_ = np.array(actions), len(clips)
+        lengths = np.array([clip.seconds for clip in clips])
+        self.clip_seconds_ = float(np.nanmedian(lengths)) if np.isfinite(lengths).any() else 1.0
+        self.method_, self.decider_, self.threshold_ = lesson.method, lesson.decider, lesson.threshold
+        self.report_ = lesson.report | {"unreadable": dict(unreadable)}
+        if unreadable:
+            count = f"{len(unreadable)} clip{'s' * (len(unreadable) > 1)}"
+            self.report_["notes"].insert(0, f"{count} could not be read and were left out; see unreadable.")
+        self.learner_, self.tuned_ = tuned(start, lesson.weights), bool(lesson.weights)
+        return self
+
+    def _put_back(self, config: dict[str, Any], parts: dict[str, dict[str, Tensor]], backbone: Backbone) -> None:
+        """Everything that `fit` learns, from a model folder that has been read."""
+        named, self.backbone = self.backbone, backbone
+        self._start = self._starting()
+        self.backbone = named
+        self.learner_, self.tuned_ = tuned(self._start, parts["tuned"]), bool(parts["tuned"])
+        self.decider_ = restore(config["decider"], parts["decider"]).to(backbone.device)
+        self.clips_ = artefact.clips(config, parts["clips"][""].numpy())
+        self.classes_, self.n_clips_ = np.array(config["classes"]), len(self.clips_)
+        self.method_, self.clip_seconds_ = config["method"], config["clip_seconds"]
+        self.threshold_ = -math.inf if config["threshold"] is None else config["threshold"]
+        self.report_ = config["report"]
+
+    def _support(self, clips: Sequence[Clip], learner: Learner) -> Support:
+        backbone = _backbone(learner)
+        labels = {clip.label for clip in clips}
+        background = self.background in labels
+        classes = (*sorted(labels - {self.background}), *([str(self.background)] if background else []))
+        number = {label: place for place, label in enumerate(classes)}
+        try:
+            with torch.no_grad():
+                text = backbone.embed_text(classes, self.prompts)
+        except CheckpointError:  # a backbone that came without a tokenizer
+            text = None
+        tokens = [clip.tokens for clip in clips]
+        lost = next((clip.name for clip in clips if clip.tokens is None), None)
+        if lost is not None and self.method == FINE_TUNED:
+            raise DataError(f"method '{FINE_TUNED}' learns from the clips' frames, and {lost} is no longer what it was")
+
+        def gather(indices: NDArray[np.int64]) -> Array:
+            return np.stack([tokens[i]() for i in indices])
+
+        able = lost is None and 0 < learner.cut <= backbone.depth and not backbone.across  # type: ignore[operator]
+        return Support(
+            classes=classes,
+            labels=np.array([number[clip.label] for clip in clips], np.int64),
+            groups=np.array([clip.group or clip.digest for clip in clips]),
+            names=tuple(clip.name for clip in clips),
+            embeddings=torch.from_numpy(np.stack([clip.embeddings for clip in clips])).to(backbone.device),
+            text=text,
+            text_scale=backbone.logit_scale or TEXT_SCALE,
+            background=background,
+            tuner=learner if able else None,
+            tokens=gather if able else None,
+        )
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "decider_"):
             raise OptionError("this Recognizer has been taught nothing yet: call fit, or load a model folder")
 
 
-def _states(learner: Learner, frames: Array) -> Array:
-    backbone = learner.backbone
-    assert backbone is not None
-    parts = []
-    with torch.inference_mode():
-        for start in range(0, len(frames), FRAMES_AT_ONCE):
-            pixels = backbone.pixels(np.ascontiguousarray(frames[start : start + FRAMES_AT_ONCE]))
-            parts.append(backbone(pixels).float().cpu().numpy())
-    result: Array = np.concatenate(parts)
-    return result
+def _check_actions(labels: Set[str]) -> list[str]:
+    """The actions in order; NotEnoughClips if there is nothing to tell apart."""
+    actions = sorted(labels)
+    if len(actions) < 2:
+        found = f"only '{actions[0]}'" if actions else "none"
+        raise NotEnoughClips(f"expected clips of at least two actions to tell apart, found {found}: add another action")
+    return actions
 
 
-def _failed(result: object) -> bool:
-    return isinstance(result, VideoError)
+def tuned(learner: Learner, weights: Mapping[str, Tensor]) -> Learner:
+    """The learner with these weights of its own tuned; itself without any."""
+    if not weights:
+        return learner
+    made = replace(learner, backbone=_backbone(learner).copy())
+    made.load(weights, "fine-tuning", whole=False)
+    return made
+
+
+def _backbone(learner: Learner) -> Backbone:
+    assert learner.backbone is not None
+    return learner.backbone
 
 
 def _parameters(cls: type) -> list[str]:

@@ -1,0 +1,106 @@
+"""What a report says in plain words: which actions need clips, what is mixed up, what is worth knowing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kshot.recognizer.decider import UNKNOWN
+from kshot.recognizer.methods import Support
+
+Array = NDArray[Any]
+Indices = NDArray[np.int64]
+
+RISING = 0.03
+"""Gain of the last doubling of clips from which more of them are called worth their while."""
+
+
+def classes(support: Support, judged: Indices, answers: Array) -> list[dict[str, Any]]:
+    """For each class its clips, the share of them that was answered rightly, and what to do.
+
+    judged: clips that were asked. answers: (judged,) indices of classes, -1 for "unknown".
+    """
+    last = len(support.classes) - 1 if support.background else -1
+    rows = []
+    for number, label in enumerate(support.classes):
+        clips = np.flatnonzero(support.labels == number)
+        given = answers[support.labels[judged] == number]
+        right = given == (-1 if number == last else number)
+        accuracy = round(float(right.mean()), 4) if len(given) else None
+        row = {"label": label, "clips": len(clips), "accuracy": accuracy}
+        rows.append(row | {"advice": _advice(support, number, clips, given, right)})
+    return rows
+
+
+def _advice(support: Support, number: int, clips: Indices, given: Array, right: Array) -> str:
+    if len(clips) == 1:
+        return "one clip only: add another, filmed at another time, to learn how well it is recognised"
+    if not len(given):
+        return "all clips were filmed together: add some filmed elsewhere, to learn how well it is recognised there"
+    if right.mean() >= 0.75:
+        return ""
+    wrong = Counter(given[~right].tolist()).most_common(1)[0][0]
+    if wrong == -1:
+        taken = f'often "{UNKNOWN}": its clips differ much from one another'
+    else:
+        taken = f'often taken for "{support.classes[wrong]}"'
+    return f"{taken}: add clips, filmed in other ways"
+
+
+def confusions(support: Support, judged: Indices, answers: Array) -> list[dict[str, Any]]:
+    """What is taken for what, the most frequent first; a background that is answered "unknown" is right."""
+    labels = support.labels[judged]
+    of = Counter(labels.tolist())
+    background = len(support.classes) - 1 if support.background else -2
+    wrong = Counter(
+        (true, answer)
+        for true, answer in zip(labels.tolist(), answers.tolist(), strict=True)
+        if true != answer and not (true == background and answer == -1)
+    )
+    rows = [
+        {
+            "label": support.classes[true],
+            "taken_for": UNKNOWN if answer == -1 else support.classes[answer],
+            "count": count,
+            "of": of[true],
+        }
+        for (true, answer), count in wrong.items()
+    ]
+    return sorted(rows, key=lambda row: (-row["count"] / row["of"], -row["count"], row["label"], row["taken_for"]))
+
+
+def notes(report: dict[str, Any], support: Support) -> list[str]:
+    """Plain sentences that belong to a report."""
+    said = []
+    rows = report["classes"]
+    lone = [row["label"] for row in rows if row["clips"] == 1]
+    if lone and report["accuracy"] is not None:
+        said.append(f"Not part of the estimate, as there is one clip only: {', '.join(lone)}.")
+    bends = report["curve"]
+    if len(bends) > 1:
+        gain = bends[-1]["accuracy"] - bends[-2]["accuracy"]
+        path = ", ".join(f"{100 * b['accuracy']:.0f} % with {b['clips']}" for b in bends)
+        if gain >= RISING:
+            said.append(f"More clips should help: {path} clips an action to learn from.")
+        else:
+            said.append(f"More clips of the same kind may add little: {path} clips an action to learn from.")
+    weak = sorted((row for row in rows if row["accuracy"] is not None and row["advice"]), key=lambda r: r["accuracy"])
+    if weak:
+        said.append(f"Clips are needed most for: {', '.join(row['label'] for row in weak[:3])}.")
+    doubles = [row for row in report["suspects"] if row["reason"] == "duplicate"]
+    if doubles:
+        count = len({row["clip"] for row in doubles})
+        said.append(
+            f"{count} clip{'s are near-duplicates' if count > 1 else ' is a near-duplicate'} of another; in the "
+            "estimate such clips count as filmed together."
+        )
+    counts = np.bincount(support.labels)
+    if counts.max() >= 4 * counts.min():
+        most, least = support.classes[int(counts.argmax())], support.classes[int(counts.argmin())]
+        said.append(
+            f'There are {counts.max()} clips of "{most}" and {counts.min()} of "{least}"; evener numbers teach better.'
+        )
+    return said

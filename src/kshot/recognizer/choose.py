@@ -1,0 +1,190 @@
+"""Which method, and what to expect of it: judged on the user's own clips, each by what others than its group taught."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from kshot.heads.formulas import pool
+from kshot.recognizer.decider import nearest
+from kshot.recognizer.methods import METHODS, Learned, Support, learn
+
+Array = NDArray[Any]
+Indices = NDArray[np.int64]
+
+FOLDS = 10
+DRAWS = 200  # of the bootstrap
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What a method said of clips that it was not shown.
+
+    logits: (n, C), -inf for a class of which no clip was left. known: (n,) cosine with the nearest class mean. strange:
+    (n,) the same with the clip's own class left out. judged: (n,) whether others taught the clip's class at all.
+    """
+
+    logits: Array
+    known: Array
+    strange: Array
+    judged: NDArray[np.bool_]
+
+
+def folds(labels: Indices, groups: Array, most: int = FOLDS) -> list[Indices]:
+    """Parts of the clips that are left out one after the other: whole groups, and of every class its share.
+
+    A part takes about one group of each class, so that what remains is as balanced as the whole: if only the class of
+    the clip in question lost a clip, that class would look worse than it is. At least 2 parts and at most `most`; a
+    class that has two groups or more never lies in one part as a whole if that can be had. The same clips give the same
+    parts.
+    """
+    names, which = np.unique(groups, return_inverse=True)
+    counts = np.zeros((len(names), int(labels.max()) + 1), np.int64)
+    np.add.at(counts, (which, labels), 1)
+    total = counts.sum(0)
+    usual = int(np.median((counts > 0).sum(0)[total > 0]))
+    held = np.zeros((min(max(2, usual), most), counts.shape[1]), np.int64)
+    fold_of = np.zeros(len(names), np.int64)
+    first = np.array([np.flatnonzero(which == g)[0] for g in range(len(names))])
+    for g in sorted(range(len(names)), key=lambda g: (-counts[g].sum(), first[g])):
+        own = counts[g] > 0
+        whole = (held[:, own] + counts[g, own] == total[own]) & (total[own] > counts[g, own])
+        share = (held[:, own] / total[own]).sum(1) + 1000 * whole.sum(1)
+        fold_of[g] = np.lexsort((held.sum(1), share))[0]
+        held[fold_of[g]] += counts[g]
+    parts = [np.flatnonzero(fold_of[which] == f) for f in range(len(held))]
+    return [part for part in parts if len(part)]
+
+
+def held_out(
+    method: str,
+    support: Support,
+    parts: Sequence[Indices],
+    few: Callable[[Indices], Indices] = lambda rest: rest,
+    step: Callable[[], None] = lambda: None,
+) -> HeldOut:
+    """Scores of every clip by what the method learned without the clip's part.
+
+    few: which of the remaining clips to learn from. step: called after each part.
+    """
+    count, taught = len(support), len(support.classes) - support.background
+    logits = np.full((count, len(support.classes)), -np.inf)
+    known, strange, judged = np.full(count, -1.0), np.full(count, -1.0), np.zeros(count, bool)
+    for part in parts:
+        rest = np.setdiff1d(np.arange(count), part)
+        if len(np.unique(support.labels[rest])) > 1:
+            found = learn(method, support, few(rest), part)
+            logits[np.ix_(part, found.present)] = found.scorer(found.asked).double().cpu().numpy()
+            judged[part] = np.isin(support.labels[part], found.present)
+            actions = found.present < taught
+            near = (pool(found.asked)[:, 0] @ found.means.T).cpu().numpy()[:, actions]
+            known[part] = near.max(1)
+            own = support.labels[part][:, None] == found.present[actions][None]
+            strange[part] = np.where(own, -1.0, near).max(1)
+        step()
+    return HeldOut(logits, known, strange, judged)
+
+
+def strangers(method: str, support: Support, step: Callable[[], None] = lambda: None) -> Array:
+    """`known` (n,) of every clip where its class was never taught: for methods that change the embeddings, one lesson
+    a class."""
+    strange = np.full(len(support), -1.0)
+    taught = len(support.classes) - support.background
+    for label in range(taught):
+        clips, rest = np.flatnonzero(support.labels == label), np.flatnonzero(support.labels != label)
+        found = learn(method, support, rest, clips)
+        means = found.means[torch.from_numpy(found.present < taught)]
+        strange[clips] = nearest(found.asked, means).cpu().numpy()
+        step()
+    return strange
+
+
+def pick(costs: Array, which: Indices, weights: Array) -> int:
+    """The simplest method that is not clearly worse than the best: the rule of one standard error.
+
+    Args:
+        costs: (methods, n) loss of each clip, the simplest method first.
+        which: (n,) number of each clip's group; differences of clips of one group are no independent evidence.
+        weights: (groups,) how often each group counts.
+    """
+    each = weights[which]
+    means = costs @ each / each.sum()
+    best = int(means.argmin())
+    for method in range(len(costs)):
+        difference = costs[method] - costs[best]
+        mean = means[method] - means[best]
+        sums = np.bincount(which, difference - mean, len(weights))
+        there = weights.sum()
+        error = np.sqrt((weights * sums**2).sum() * there / max(there - 1, 1)) / each.sum()
+        if mean <= error + 1e-12:
+            return method
+    return best
+
+
+def flattery(costs: Array, right: Array, groups: Array, seed: int) -> float:
+    """By how much choosing among methods flatters the share of right answers of the chosen one, 0 or more.
+
+    Bootstrap bias corrected cross-validation (Tsamardinos et al., Machine Learning 107, 2018): groups are drawn again
+    and again, the method is chosen on those drawn and judged on those not drawn. Nothing is learned anew.
+
+    Args:
+        costs, right: (methods, n) loss and rightness of each held-out clip. groups: (n,) text. seed: of the draws.
+    """
+    _, which = np.unique(groups, return_inverse=True)
+    parts = int(which.max()) + 1
+    plain = right[pick(costs, which, np.ones(parts))].mean()
+    draw = np.random.default_rng(seed)
+    hits, asked = 0.0, 0
+    for _ in range(DRAWS):
+        weights = np.bincount(draw.integers(0, parts, parts), minlength=parts).astype(float)
+        outside = weights[which] == 0
+        if outside.any():
+            hits += right[pick(costs, which, weights), outside].sum()
+            asked += int(outside.sum())
+    return max(0.0, float(plain - hits / asked)) if asked else 0.0
+
+
+def curve(
+    method: str, support: Support, parts: Sequence[Indices], counts: Sequence[int], draws: int, seed: int
+) -> Array:
+    """Share of right answers (len(counts), n) of each held-out clip, with so many clips a class to learn from."""
+    rows = []
+    for count in counts:
+        hits = np.zeros(len(support))
+        for number in range(draws):
+            rng = np.random.default_rng((seed, count, number))
+            few = partial(_some, labels=support.labels, count=count, rng=rng)
+            found = held_out(method, support, parts, few)
+            hits += found.logits.argmax(1) == support.labels
+        rows.append(hits / draws)
+    return np.array(rows)
+
+
+def _some(rest: Indices, labels: Indices, count: int, rng: np.random.Generator) -> Indices:
+    """At most `count` clips of each class."""
+    chosen = [rng.permutation(rest[labels[rest] == c])[:count] for c in np.unique(labels[rest])]
+    return np.sort(np.concatenate(chosen))
+
+
+def candidates(support: Support) -> list[str]:
+    """Methods that these clips allow, the simplest first."""
+    able = {"text": support.text is not None, "clips": support.tokens is not None}
+    return [
+        name
+        for name, method in METHODS.items()
+        if (able["text"] or not method.needs_text) and (able["clips"] or method.learn is not None)
+    ]
+
+
+def without(support: Support, tuner: bool) -> Support:
+    """The same clips with nothing to fine-tune."""
+    return support if tuner else replace(support, tuner=None, tokens=None)
+
+
+__all__ = ["HeldOut", "Learned", "candidates", "curve", "flattery", "folds", "held_out", "pick", "strangers", "without"]

@@ -1,0 +1,129 @@
+"""Taught clips: read once, kept as activations and embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from kshot import datasets
+from kshot.errors import DataError, VideoError
+from kshot.extraction import Activations, encode, extract, tail
+from kshot.progress import Progress, quiet
+from kshot.recognizer import videos as inputs
+
+if TYPE_CHECKING:
+    from kshot.learner import Learner
+
+Array = NDArray[Any]
+
+DTYPE = "float16"  # of activations, as the store keeps them
+STRIP = 96  # pixels of the side of a thumbnail's frame
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A taught clip.
+
+    name: its path, or "clip 3". digest: of its bytes, or of the frames taken from an array. seconds: NaN where they
+    cannot be told. embeddings: (T, P) float32 by the learner that methods start from. tokens: gives activations
+    (T, ...) at that learner's cut; None once they are out of reach, as after loading a model. strip: small frames
+    (T, side, side, 3) of an array; those of a file are read when they are needed.
+    """
+
+    name: str
+    label: str
+    group: str
+    digest: str
+    seconds: float
+    embeddings: Array
+    tokens: Callable[[], Array] | None = None
+    strip: Array | None = None
+
+
+def read(
+    videos: Sequence[Path | Array],
+    labels: Sequence[str],
+    groups: Sequence[str],
+    learner: Learner,
+    frames: int,
+    first: int = 0,
+    store: str | Path | None = None,
+    progress: Progress = quiet,
+) -> tuple[list[Clip], dict[str, str]]:
+    """Clips, and the name and reason of each that cannot be read.
+
+    Args:
+        groups: "" for a clip that is a group by itself.
+        learner: whose cut the activations are of.
+        first: number of the first clip, for the names of arrays.
+        store: where activations of files are kept.
+    """
+    backbone, cut = learner.backbone, learner.cut
+    assert backbone is not None and cut is not None
+    files = [i for i, item in enumerate(videos) if isinstance(item, Path)]
+    arrays = [i for i, item in enumerate(videos) if not isinstance(item, Path)]
+    found: dict[int, Clip] = {}
+    unreadable: dict[str, str] = {}
+    if files:
+        data = datasets.build(
+            "your clips",
+            [videos[i] for i in files],  # type: ignore[misc]
+            [labels[i] for i in files],
+            [""] * len(files),
+            [str(i) for i in files],
+        )
+        try:
+            stored = extract(
+                data, backbone, cut, store=store, frames=frames, dtype=DTYPE,
+                condense=backbone.image.exact, progress=progress,
+            )  # fmt: skip
+        except DataError as error:
+            if arrays:
+                unreadable = {str(videos[i]): str(error) for i in files}
+            else:
+                raise
+        else:
+            unreadable = stored.unreadable
+            embeddings = learner.embed_all(stored).cpu().numpy()
+            for row, place in enumerate(stored.data.groups):
+                i = int(place)
+                found[i] = Clip(
+                    str(videos[i]), labels[i], groups[i], stored.digests[row], _seconds(videos[i]), embeddings[row],
+                    partial(_row, stored, row),
+                )  # fmt: skip
+    for i in arrays:
+        taken = inputs.prepare(videos[i], frames, backbone.size)  # type: ignore[arg-type]
+        tokens = encode(backbone, cut, taken[None], DTYPE, backbone.image.exact)
+        with torch.no_grad():
+            values = tail(backbone, tokens, cut)[0].cpu().numpy()
+        small = np.stack([np.asarray(Image.fromarray(frame).resize((STRIP, STRIP))) for frame in taken])
+        found[i] = Clip(
+            f"clip {first + i}", labels[i], groups[i], inputs.digest(taken), inputs.seconds(videos[i]), values,
+            partial(np.squeeze, tokens, 0), small,
+        )  # fmt: skip
+    return [found[i] for i in sorted(found)], unreadable
+
+
+def in_order(clips: Sequence[Clip]) -> list[Clip]:
+    """The same clips give the same order, however they came."""
+    return sorted(clips, key=lambda clip: (clip.label, clip.digest, clip.name))
+
+
+def _row(stored: Activations, row: int) -> Array:
+    values: Array = stored.gather([row])[0]
+    return values
+
+
+def _seconds(item: Any) -> float:
+    try:
+        return inputs.seconds(item)
+    except VideoError:
+        return float("nan")
