@@ -89,8 +89,9 @@ function toast(text, undo = false) {
 }
 
 const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+const list = (items) => (items.length < 2 ? items.join() : `${items.slice(0, -1).join(", ")} and ${items.at(-1)}`);
 const plural = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
-const percent = (share) => `${Math.round(share * 100)} %`;
+const percent = (share) => `${Math.round(share * 100)}\u00a0%`;
 const clock = (s) => (s < 60 ? `${s.toFixed(1)} s` : `${Math.floor(s / 60)}:${String(Math.floor(s % 60)).padStart(2, "0")}`);
 const size = (bytes) => `${Math.round(bytes / 1e6).toLocaleString("en")} MB`;
 const labelOf = (name) => state.labels.find((label) => label.name === name);
@@ -258,7 +259,8 @@ function updateClip(row, clip) {
   set(length, clock(clip.seconds) + ({ correction: ", corrected", camera: ", recorded" }[clip.source] ?? ""));
   const suspect = state.taught?.report.suspects?.find((one) => one.clip === clip.id && one.label === name);
   doubt.hidden = !suspect;
-  set(doubt, suspect ? (suspect.reason === "duplicate" ? "very like another clip" : `looks like ${suspect.looks_like}`) : "");
+  length.hidden = Boolean(suspect);
+  set(doubt, suspect ? (suspect.reason === "duplicate" ? "much like another" : `${suspect.looks_like}?`) : "");
   row.querySelector(".more").setAttribute("aria-label", `Change ${clip.name} of ${name}`);
 }
 
@@ -482,6 +484,8 @@ function report(taught) {
   if (words.children.length) parts.push(words);
   if (said.methods?.length) parts.push(el("details", {}, el("summary", {}, "How this was found"),
     accuracy?.how ? el("p", { class: "hint" }, sentence(accuracy.how)) : null,
+    said.curve?.length > 1 ? el("p", { class: "hint" }, `With ${list(said.curve.map((one) => one.clips))} clips an action, ` +
+      `${list(said.curve.map((one) => percent(one.accuracy)))} were right.`) : null,
     table(["method", "right", "interval"], said.methods.map((one) => ({
       cells: [one.name, percent(one.accuracy), `${percent(one.low)} to ${percent(one.high)}`], chosen: one.name === said.method,
     })))));
@@ -504,7 +508,7 @@ function complain(text) {
 
 function renderTry() {
   const { taught, tried } = state;
-  set($("try-lead"), taught ? "Videos it was not taught." : "");
+  set($("try-lead"), taught ? "Videos it was not taught." : "Once it has been taught.");
   for (const id of ["try-file", "try-camera", "try-unseen", "try-film"]) $(id).disabled = !taught;
   $("try-drawn").hidden = !(state.example && taught);
   const open = live ? [] : [tried.find((video) => video.id === shown) ?? tried[0]].filter(Boolean);
@@ -579,8 +583,8 @@ function stretches(video, head) {
   for (const [at, part] of answer.segments.entries()) {
     const width = ((part.end - part.start) / total) * 100;
     const span = el("i", {
-      class: `${part.label === UNKNOWN ? "unknown" : ""}${width < 9 ? " narrow" : ""}`,
-      title: `${part.label}, ${clock(part.start)} to ${clock(part.end)}`, onclick: () => list.children[at].firstElementChild.click(),
+      class: part.label === UNKNOWN ? "unknown" : null,
+      title: `${part.label}, ${clock(part.start)} to ${clock(part.end)}`, onclick: () => found.children[at].firstElementChild.click(),
     }, part.label);
     if (part.label !== UNKNOWN) colour(span, classColour(part.label, answer.classes));
     span.style.left = `${(part.start / total) * 100}%`;
@@ -588,7 +592,7 @@ function stretches(video, head) {
     spans.append(span);
   }
   track.append(spans, curves(answer.classes, answer.times, answer.proba, 0, total), line);
-  const list = el("ol", { class: "found plain", "aria-label": "What it shows when", tabindex: "-1" },
+  const found = el("ol", { class: "found plain", "aria-label": "What it shows when", tabindex: "-1" },
     ...answer.segments.map((part) => el("li", {}, el("button", {
       type: "button", onclick: ({ currentTarget }) => menu(currentTarget, "Wrong? These seconds really show", labelChoices(currentTarget, (label) =>
         correct(video.id, label, { start: part.start, end: part.end }), labelOf(part.label)?.id)),
@@ -607,7 +611,8 @@ function stretches(video, head) {
   });
   return el("article", {}, head, player, track,
     el("div", { class: "axis", "aria-hidden": "true" }, el("span", {}, "0"), el("span", {}, clock(total / 2)), el("span", {}, clock(total))),
-    key(answer.classes), ...answer.notes.map((note) => el("p", { class: "hint" }, sentence(note))), list);
+    key(answer.classes), ...answer.notes.map((note) => el("p", { class: "hint" }, sentence(note))), found,
+    video.truth ? el("p", { class: "truth" }, `It really shows, one after the other: ${video.truth}.`) : null);
 }
 
 /** Score curves: one line a class over the time from `from` to `to`; 0 at the bottom, 1 at the top. */

@@ -159,7 +159,9 @@ class Engine:
 
     # Videos
 
-    def receive(self, id: str, path: Path, name: str, source: str, label: str | None, group: str = "") -> Video:
+    def receive(
+        self, id: str, path: Path, name: str, source: str, label: str | None, group: str = "", truth: str = ""
+    ) -> Video:
         """Takes in a file that has been put in place: a clip if it has a label, else a video to be recognised.
 
         Raises:
@@ -167,7 +169,7 @@ class Engine:
         """
         try:
             found = self.reader.look(path, self.project.strip(id, 8))
-            video = Video(id, name, path.name, found["seconds"], source, group, label)
+            video = Video(id, name, path.name, found["seconds"], source, group, label, truth=truth)
             video = self.project.add_video(video)
         except BaseException:
             path.unlink(missing_ok=True)
@@ -240,12 +242,14 @@ class Engine:
             state.drawing = False
             state.teaching = fault
 
-    def _draw(self, parts: list[tuple[str, int]], name: str, label: str | None = None, group: str = "") -> Video:
+    def _draw(
+        self, parts: list[tuple[str, int]], name: str, label: str | None = None, group: str = "", truth: str = ""
+    ) -> Video:
         from kshot.datasets import motion
 
         id, path = self.project.place(".mp4")
         motion.draw(path, parts)
-        return self.receive(id, path, name, "example", label, group)
+        return self.receive(id, path, name, "example", label, group, truth)
 
     def draw_unseen(self, film: bool) -> Video:
         """Puts in a drawn video that no taught clip shows: one action, or a film of several.
@@ -258,11 +262,10 @@ class Engine:
         self._unseen = (self._unseen + 1) % 10
         one = UNSEEN + 2 * self._unseen  # and the next are of one performer
         if film:
-            return self._draw([(name, one + take) for name in EXAMPLE_FILM for take in (0, 1)], f"a film, {one + 1}")
+            parts = [(name, one + take) for name in EXAMPLE_FILM for take in (0, 1)]
+            return self._draw(parts, f"a film, {one + 1}", truth=", ".join(EXAMPLE_FILM))
         name = EXAMPLE[int(np.random.default_rng().integers(len(EXAMPLE)))]
-        video = self._draw([(name, one)], f"an unseen performer, {one + 1}")
-        self.project.set_video(video.id, truth=name)
-        return video
+        return self._draw([(name, one)], f"an unseen performer, {one + 1}", truth=name)
 
     # Teaching
 
@@ -457,4 +460,4 @@ class Engine:
 
 def _warm() -> None:
     """Imports what teaching needs, while the person looks at the page."""
-    import transformers.models.clip.modeling_clip  # noqa: F401
+    from kshot.recognizer import Recognizer  # noqa: F401
