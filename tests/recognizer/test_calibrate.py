@@ -1,0 +1,81 @@
+"""Temperature, threshold and intervals, against formulas, other libraries and values by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+from kshot.recognizer import calibrate
+
+
+def test_losses_are_cross_entropy():
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(size=(20, 4)), rng.integers(0, 4, 20)
+    for smooth in (0.0, 0.1):
+        wanted = torch.nn.functional.cross_entropy(
+            torch.from_numpy(logits) / 0.7, torch.from_numpy(labels), reduction="none", label_smoothing=smooth
+        )
+        np.testing.assert_allclose(calibrate.losses(logits, labels, 0.7, smooth), wanted, rtol=1e-10)
+
+
+def test_a_class_that_was_not_there_has_no_part():
+    logits, labels = np.array([[1.0, -np.inf, 3.0]]), np.array([2])
+    wanted = -math.log(math.exp(3) / (math.exp(1) + math.exp(3)))
+    assert calibrate.losses(logits, labels, 1.0) == pytest.approx(wanted)
+    assert calibrate.softmax(logits, 1.0)[0].tolist() == pytest.approx([math.exp(-2) / (1 + math.exp(-2)), 0, 0.8807971])
+
+
+@pytest.mark.parametrize("truth", [0.3, 1.0, 4.0])
+def test_the_temperature_that_made_the_labels_is_found(truth: float):
+    rng = np.random.default_rng(1)
+    logits = 3 * rng.normal(size=(4000, 5))
+    cumulated = calibrate.softmax(logits, truth).cumsum(1)
+    labels = (rng.random((4000, 1)) > cumulated).sum(1).clip(0, 4)
+    assert calibrate.temperature(logits, labels) == pytest.approx(truth, rel=0.12)
+
+
+def test_the_temperature_stays_sane_where_every_clip_is_right():
+    logits, labels = np.eye(3)[[0, 1, 2, 0]] * 0.2, np.array([0, 1, 2, 0])
+    found = calibrate.temperature(logits, labels)
+    assert calibrate.TEMPERATURES[0] < found < 1
+    assert 0.5 < calibrate.softmax(logits, found).max(1).mean() < 0.99
+    assert calibrate.temperature(np.zeros((0, 3)), np.zeros(0, np.int64)) == 1
+
+
+def test_auroc_is_that_of_scikit_learn():
+    rng = np.random.default_rng(2)
+    known, strange = rng.integers(0, 9, 40).astype(float), rng.integers(0, 7, 30).astype(float)  # with ties
+    wanted = roc_auc_score([1] * 40 + [0] * 30, np.concatenate([known, strange]))
+    assert calibrate.auroc(known, strange) == pytest.approx(wanted)
+
+
+def test_false_positives_at_95_by_hand():
+    known = np.arange(20.0)  # accepting 95 % of them leaves out the lowest one
+    assert calibrate.fpr95(known, np.array([0.5, 0.9, 1.0, 30.0])) == 0.5
+
+
+def test_the_threshold_parts_what_can_be_parted_and_refuses_few():
+    known, right = np.linspace(0.8, 0.9, 20), np.ones(20, bool)
+    place = calibrate.threshold(known, right, np.linspace(0.3, 0.7, 20))
+    assert 0.7 < place < 0.8
+    mixed = np.random.default_rng(3).random(30)
+    place = calibrate.threshold(mixed, np.ones(30, bool), np.random.default_rng(4).random(30) + 0.5)
+    assert (mixed < place).mean() <= calibrate.REFUSED  # though refusing all would be the best balance
+
+
+def test_wilson_by_hand():
+    assert calibrate.wilson(0.8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
+    low, high = calibrate.wilson(1.0, 5)
+    assert high == 1 and low == pytest.approx(0.5655, abs=1e-4)
+
+
+def test_clips_that_stand_and_fall_together_count_once():
+    right = np.repeat([True, False, True, True, False, True, True, False], 3)
+    alone, together = np.arange(24).astype(str), np.repeat(np.arange(8), 3).astype(str)
+    assert calibrate.effective(right, alone) == pytest.approx(24 * 23 / 24, rel=0.01)
+    assert calibrate.effective(right, together) == pytest.approx(8 * 7 / 8, rel=0.01)
+    assert calibrate.effective(right, np.zeros(24).astype(str)) == 1
