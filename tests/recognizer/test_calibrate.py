@@ -26,7 +26,9 @@ def test_a_class_that_was_not_there_has_no_part():
     logits, labels = np.array([[1.0, -np.inf, 3.0]]), np.array([2])
     wanted = -math.log(math.exp(3) / (math.exp(1) + math.exp(3)))
     assert calibrate.losses(logits, labels, 1.0) == pytest.approx(wanted)
-    assert calibrate.softmax(logits, 1.0)[0].tolist() == pytest.approx([math.exp(-2) / (1 + math.exp(-2)), 0, 0.8807971])
+    assert calibrate.softmax(logits, 1.0)[0].tolist() == pytest.approx(
+        [math.exp(-2) / (1 + math.exp(-2)), 0, 0.8807971]
+    )
 
 
 @pytest.mark.parametrize("truth", [0.3, 1.0, 4.0])

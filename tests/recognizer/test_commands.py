@@ -73,3 +73,52 @@ def test_an_adapted_recogniser_is_saved_with_its_weights(adapted: Path, spine, c
     assert np.array_equal(again.predict_proba(data.paths), taught.predict_proba(data.paths))
     plain = Recognizer(spine).fit(data.paths, [data.classes[n] for n in data.labels])
     assert not np.allclose(plain.predict_proba(data.paths), taught.predict_proba(data.paths), atol=1e-6)
+
+
+def test_fit_says_what_to_expect(command, clips_csv: Path, clip_folder: Path, adapted: Path, tmp_path: Path):
+    code, text, error = command(
+        "fit", f"{clips_csv}?split=test", "--backbone", clip_folder, "--adapted", adapted, "--method", "prototype",
+        "--no-thumbnails", "--out", tmp_path / "m", "--json",
+    )  # fmt: skip
+    assert code == 0, error
+    told = json.loads(text)
+    assert told["method"] == "prototype" and told["accuracy"]["low"] <= told["accuracy"]["value"]
+    assert (tmp_path / "m" / "README.md").exists() and not (tmp_path / "m" / "thumbnails").exists()
+    assert list((tmp_path / "m").glob("adapted-*/weights.safetensors"))
+    code, text, _ = command("fit", f"{clips_csv}?split=test", "--backbone", clip_folder, "--out", tmp_path / "n")
+    assert code == 0 and "expected: " in text and "method: " in text
+
+
+def test_a_broken_clip_is_named_and_the_others_go_on(command, model: Path, clips_csv: Path, tmp_path: Path):
+    path = load(clips_csv).select("test").paths[0]
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video at all")
+    code, text, error = command("predict", model, path, broken, path)
+    assert code == 2 and text.count(f"{path}: ") == 2 and error.count("\n") == 1 and "broken.mp4" in error
+    code, text, error = command("predict", model, broken, path, "--json")
+    first, second = json.loads(text)["answers"]
+    assert code == 2 and "broken.mp4" in first["error"] and second["label"]
+    code, text, error = command("predict", model, broken)
+    assert code == 2 and not text and error.count("\n") == 1
+
+
+def test_options_are_checked_before_a_clip_is_read(command, clips_csv: Path, clip_folder: Path, tmp_path: Path):
+    for arguments, message in (
+        (("--method", "magic"), "unknown method 'magic'"),
+        (("--background", "nothing"), "unknown background label 'nothing'"),
+        (("--adapted", tmp_path / "no-run"), "is not a run folder"),
+        (("--frames", "0"), "frames must be at least 1"),
+    ):
+        code, text, error = command(
+            "fit",
+            clips_csv,
+            "--backbone",
+            clip_folder,
+            "--out",
+            tmp_path / "m",
+            "--store",
+            tmp_path / "store",
+            *arguments,
+        )
+        assert code == 2 and message in error and error.count("\n") == 1 and not text, (arguments, error)
+        assert not (tmp_path / "m").exists() and not (tmp_path / "store").exists()

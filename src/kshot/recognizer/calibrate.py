@@ -45,8 +45,9 @@ def temperature(logits: Array, labels: Array) -> float:
 def softmax(logits: Array, temperature: float) -> Array:
     """Probabilities (n, C) of scores, 0 where a score is -inf."""
     scaled = logits / temperature
-    raised = np.exp(scaled - scaled.max(1, keepdims=True))
-    result: Array = raised / raised.sum(1, keepdims=True)
+    top = scaled.max(1, keepdims=True)
+    raised = np.exp(scaled - np.where(np.isfinite(top), top, 0.0))
+    result: Array = raised / np.maximum(raised.sum(1, keepdims=True), 1e-300)
     return result
 
 

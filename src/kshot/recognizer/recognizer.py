@@ -421,6 +421,11 @@ class Recognizer:
         if unreadable:
             count = f"{len(unreadable)} clip{'s' * (len(unreadable) > 1)}"
             self.report_["notes"].insert(0, f"{count} could not be read and were left out; see unreadable.")
+        lost = sum(clip.tokens is None for clip in clips)
+        if lost and self.method == AUTO:
+            self.report_["notes"].append(
+                f"Fine-tuning of the last layer was not compared: {lost} of the clips are no longer what they were."
+            )
         self.learner_, self.tuned_ = tuned(start, lesson.weights), bool(lesson.weights)
         return self
 
