@@ -43,7 +43,8 @@ class Bars:
 
         def step(done: float = 1, note: str = "") -> None:
             bar = screen.tasks[screen.task_ids.index(task)]
-            rate = f"{bar.speed:.3g}/s" if bar.speed else ""
+            # Over all of it: the bar's own speed is nonsense when several are done at once.
+            rate = f"{(bar.completed + done) / bar.elapsed:.3g}/s" if bar.elapsed else ""
             screen.update(task, advance=done, rate=rate, note=note or bar.fields["note"])
 
         try:

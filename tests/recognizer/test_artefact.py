@@ -21,7 +21,8 @@ from kshot.recognizer.artefact import FORMAT
 @pytest.fixture(scope="module")
 def taught(spine: Backbone, tmp_path_factory: pytest.TempPathFactory) -> Recognizer:
     clips, labels = films()
-    return Recognizer(spine).fit(write(tmp_path_factory.mktemp("films"), clips), labels)
+    paths = write(tmp_path_factory.mktemp("films"), clips)
+    return Recognizer(spine).fit(paths, labels, [f"group of {path}" for path in paths])
 
 
 @pytest.fixture(scope="module")

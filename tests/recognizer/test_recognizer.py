@@ -130,7 +130,7 @@ def test_clips_that_cannot_be_read_are_named_and_left_out(spine: Backbone, tmp_p
     (tmp_path / "broken.mp4").write_bytes(b"no video")
     made = Recognizer(spine, **PLAIN).fit([*paths, tmp_path / "broken.mp4"], [*labels, "wave"])
     assert made.n_clips_ == 6 and list(made.report_["unreadable"]) == [str(tmp_path / "broken.mp4")]
-    assert made.report_["notes"][0].startswith("1 clip could not be read")
+    assert made.report_["notes"][0].startswith("1 clip could not be read: left out")
     with pytest.raises(DataError, match=r"no clip of 'bow' can be read; the first reason: .*broken.mp4"):
         Recognizer(spine, **PLAIN).fit([*paths, tmp_path / "broken.mp4"], [*labels, "bow"])
     with pytest.raises(VideoError, match="broken"):
@@ -190,6 +190,20 @@ def test_scikit_learn_takes_it_for_a_classifier(spine: Backbone, taught: Recogni
     scores = cross_val_score(made, clips, labels, groups=[0, 1, 2] * 3, cv=LeaveOneGroupOut())
     assert scores.shape == (3,) and scores.mean() > 0.6
     assert pickle.loads(pickle.dumps(taught)).predict(clips[:2]).tolist() == taught.predict(clips[:2]).tolist()
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        "check_estimator_cloneable", "check_estimator_repr",
+        "check_estimator_tags_renamed", "check_get_params_invariance", "check_no_attributes_set_in_init",
+        "check_parameters_default_constructible", "check_set_params", "check_valid_tag_types",
+    ],
+)  # fmt: skip
+def test_scikit_learns_own_checks_that_need_no_table_of_numbers(check: str):
+    from sklearn.utils import estimator_checks
+
+    getattr(estimator_checks, check)("Recognizer", Recognizer())
 
 
 def test_a_run_that_looks_across_frames_is_asked_window_by_window(

@@ -118,7 +118,9 @@ def _tell_fit(values: dict[str, Any]) -> None:
         typer.echo(f"  {one['label']:{width}}  {clips:>9} {share:6}  {one['advice']}".rstrip())
     for one in values["suspects"]:
         same = (
-            f"nearly the same as {one['other']}" if one["reason"] == "duplicate" else f"looks like {one['looks_like']}"
+            f"nearly the same as {one['other']} ({one['looks_like']})"
+            if one["reason"] == "duplicate"
+            else f"looks like {one['looks_like']}"
         )
         typer.echo(f"look again: {one['clip']} ({one['label']}) {same}")
     for note in values["notes"]:

@@ -219,7 +219,11 @@ def _bare(config: dict[str, Any]) -> dict[str, Any]:
     report = dict(config["report"])
     report["suspects"] = [s | {"clip": short(s["clip"]), "other": short(s["other"])} for s in report["suspects"]]
     report["unreadable"] = {str(short(name)): "" for name in report["unreadable"]}
-    return config | {"clips": [c | {"name": short(c["name"])} for c in config["clips"]], "report": report}
+    clips = [
+        c | {"name": short(c["name"]), "group": c["group"] and _digest(c["group"].encode())[:12]}
+        for c in config["clips"]
+    ]
+    return config | {"clips": clips, "report": report}
 
 
 def _thumbnails(recognizer: Any) -> dict[str, bytes]:

@@ -132,7 +132,7 @@ def _unknown(report: dict[str, Any], config: dict[str, Any]) -> str:
 
 def _suspects(report: dict[str, Any]) -> str:
     rows = [
-        f"{_short(s['clip'])} ({s['label']}) is nearly the same as {_short(s['other'])}."
+        f"{_short(s['clip'])} ({s['label']}) is nearly the same as {_short(s['other'])} ({s['looks_like']})."
         if s["reason"] == "duplicate"
         else f"{_short(s['clip'])} ({s['label']}) looks like {s['looks_like']}."
         for s in report["suspects"]

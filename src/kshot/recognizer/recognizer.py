@@ -419,8 +419,8 @@ class Recognizer:
         self.method_, self.decider_, self.threshold_ = lesson.method, lesson.decider, lesson.threshold
         self.report_ = lesson.report | {"unreadable": dict(unreadable)}
         if unreadable:
-            count = f"{len(unreadable)} clip{'s' * (len(unreadable) > 1)}"
-            self.report_["notes"].insert(0, f"{count} could not be read and were left out; see unreadable.")
+            count = "1 clip" if len(unreadable) == 1 else f"{len(unreadable)} clips"
+            self.report_["notes"].insert(0, f"{count} could not be read: left out.")
         lost = sum(clip.tokens is None for clip in clips)
         if lost and self.method == AUTO:
             self.report_["notes"].append(
