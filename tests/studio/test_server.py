@@ -6,7 +6,6 @@ import io
 import json
 import re
 import socket
-import zipfile
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
@@ -292,19 +291,6 @@ def test_an_unseen_video_knows_its_truth(client: TestClient, engine: Engine, mon
         assert client.post("/api/unseen", json={"film": film}).status_code == 200
     one, film = engine.project.tried()
     assert one.truth in engines.EXAMPLE and one.seconds < 1.6 and film.truth == "bow" and film.seconds > 2
-
-
-def test_the_model_comes_as_an_archive(client: TestClient, engine: Engine) -> None:
-    folder = engine.project.new_model()
-    (folder / "thumbnails").mkdir(parents=True)
-    (folder / "config.json").write_text("{}")
-    (folder / "thumbnails" / "a.jpg").write_bytes(b"x")
-    report = {"accuracy": None}
-    engine.project.set_taught({"model": folder.name, "at": 1, "clips": {}, "classes": [], "report": report})
-    answer = client.get("/api/model.zip")
-    assert answer.headers["content-disposition"] == 'attachment; filename="kshot-model.zip"'
-    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
-        assert archive.namelist() == ["kshot-model/config.json", "kshot-model/thumbnails/a.jpg"]
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", ""])

@@ -22,6 +22,7 @@ import pytest
 from forks import Forks
 from kshot.errors import NotEnoughClips, VideoError
 from kshot.recognizer import Recognizer
+from kshot.studio import engine as engines
 from kshot.studio.engine import Engine
 from kshot.studio.project import Project
 from kshot.studio.server import Feed, create_app
@@ -118,7 +119,9 @@ class Studio:
         self.choosers.pop().set_files(files)
 
 
-def start(folder: Path, port: int = 0, file_bytes: int = LIMIT) -> tuple[Project, Engine, int, Callable[[], None]]:
+def start(
+    folder: Path, port: int = 0, file_bytes: int = LIMIT, example: bool = False
+) -> tuple[Project, Engine, int, Callable[[], None]]:
     """A server in a thread of this process; the last value ends it."""
     import uvicorn
 
@@ -129,7 +132,7 @@ def start(folder: Path, port: int = 0, file_bytes: int = LIMIT) -> tuple[Project
     feed, project = Feed(), Project(folder, {})
     project.on_change = feed.tell
     engine = Engine(project, feed.tell)
-    engine.begin(example=False)
+    engine.begin(example)
     app = create_app(engine, feed, [f"127.0.0.1:{port}"], file_bytes, ending=lambda: server.should_exit)
     server = uvicorn.Server(
         uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=2)
@@ -154,8 +157,8 @@ def opened(browser: Browser, tmp_path: Path) -> Iterator[Open]:
     """`with opened(folder, port) as studio`: a running studio, and a browser in which nothing outside is answered."""
 
     @contextmanager
-    def run(folder: Path = tmp_path / "project", port: int = 0) -> Iterator[Studio]:
-        project, engine, port, stop = start(folder, port)
+    def run(folder: Path = tmp_path / "project", port: int = 0, example: bool = False) -> Iterator[Studio]:
+        project, engine, port, stop = start(folder, port, example=example)
         context = browser.new_context(reduced_motion="reduce")
         made = Studio(project, engine, port, context)
 
@@ -244,7 +247,12 @@ def test_the_whole_story(studio: Studio, drawn: Path, tmp_path: Path) -> None:
     keys.press("Enter")
     page.locator("#teach-progress").wait_for()
     page.locator("#keep").wait_for()
-    assert page.locator("#report").inner_text() and studio.project.state.teaching == {"status": "done"}
+    assert studio.project.state.teaching == {"status": "done"}
+    assert studio.project.state.taught is not None
+    told = studio.project.state.taught["report"]["accuracy"]
+    value, low, high = (f"{round(100 * told[name])}\u00a0%" for name in ("value", "low", "high"))
+    assert page.locator(".figure b").inner_text() == value
+    assert f"it may be {low} to {high}" in page.locator(".figure").inner_text()
     assert page.evaluate("window.shift") < 0.1
 
     tab_to(page, "Choose a video")
@@ -311,6 +319,93 @@ def ready(opened: Open, taught: Path, tmp_path: Path) -> Iterator[Studio]:
     """A studio with a taught model."""
     with opened(shutil.copytree(taught, tmp_path / "project")) as made:
         yield made
+
+
+REPORT: dict[str, Any] = {
+    "accuracy": {"value": 0.681, "low": 0.41, "high": 0.87, "clips": 6, "how": "6 clips, each asked of the others"},
+    "method": "otam",
+    "methods": [
+        {"name": "otam", "accuracy": 0.85, "low": 0.64, "high": 0.95},
+        {"name": "text", "accuracy": None, "low": None, "high": None},
+    ],
+    "classes": [
+        {"label": "wave", "clips": 3, "accuracy": 0.6, "advice": 'often taken for "push-ups": add clips'},
+        {"label": "push-ups", "clips": 3, "accuracy": 1.0, "advice": ""},
+        {"label": "bow", "clips": 1, "accuracy": None, "advice": "one clip only: add another"},
+    ],
+    "confusions": [
+        {"label": "wave", "taken_for": "push-ups", "count": 2, "of": 5},
+        {"label": "wave", "taken_for": "unknown", "count": 1, "of": 5},
+    ],
+    "curve": [{"clips": 1, "accuracy": 0.5}, {"clips": 2, "accuracy": 0.7}],
+    "unknown": {"auroc": 0.8688, "fpr95": 0.6, "threshold": 0.64, "refused": 0.1, "how": "6 clips"},
+    "notes": ["More clips should help: 50 % with 1, 70 % with 2 clips an action to learn from."],
+    "unreadable": {},
+}
+
+
+def test_the_report_is_told_in_plain_words(ready: Studio) -> None:
+    page, clips = ready.tab(380, 800), ready.project.clips()
+
+    def show(report: dict[str, Any]) -> str:
+        with ready.project.change() as state:
+            assert state.taught is not None
+            state.taught = state.taught | {"report": report}
+        last = report.get("why", "reached by")
+        until(page, f"document.querySelector('#report').innerText.includes({json.dumps(last)})")
+        lies_within(page)
+        return page.locator("#report").inner_text().replace("\u00a0", " ")
+
+    suspects: list[dict[str, Any]] = [
+        {"clip": clips[0].id, "label": "wave", "looks_like": "push-ups", "reason": "mislabelled", "other": None},
+        {"clip": clips[2].id, "label": "wave", "looks_like": "wave", "reason": "duplicate", "other": clips[1].id},
+        {"clip": "elsewhere.mp4", "label": "bow", "looks_like": "wave", "reason": "mislabelled", "other": None},
+    ]
+    notes = [*REPORT["notes"], "It was reached by three clips."]
+    said = show(REPORT | {"suspects": suspects, "notes": notes})
+    for sentence in (
+        "68 %",
+        "of new clips like these should be recognised; it may be 41 % to 87 %",
+        'Often taken for "push-ups": add clips.',
+        "wave 0 is called “wave” but looks like “push-ups”: is it in the right place?",
+        "wave 4 is nearly the same as wave 2: another one would teach more.",
+        "elsewhere.mp4 is called “bow”",
+        "“wave” was taken for “push-ups” 2 of 5 times.",
+        "“wave” was not recognised 1 of 5 times.",
+        "Bow: one clip only: add another.",
+        "More clips should help: 50 % with 1, 70 % with 2",
+        "told taught from untaught in 87 of 100 pairs of clips, and refused 10 % of the taught ones",
+    ):
+        assert sentence in said
+    assert page.locator(".clip em").first.inner_text() == "push-ups?"
+    page.locator(".words button", has_text="wave 0").click()
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "Change wave 0 of wave"
+    page.locator("summary").click()
+    assert "order in time (OTAM) (chosen)" in page.locator("#report table").inner_text()
+    assert "its name alone" not in page.locator("#report table").inner_text()
+    why = "The accuracy cannot be estimated: there is one clip of some actions."
+    said = show(REPORT | {"accuracy": None, "why": why, "suspects": [], "methods": [], "unknown": {"threshold": None}})
+    assert "nobody knows how good it is" in said and page.locator(".figure").count() == 0
+
+
+def test_a_new_studio_begins_with_the_example(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One can play at once; a smaller example here."""
+    monkeypatch.setattr(engines, "EXAMPLE", ("wave", "push-ups"))
+    monkeypatch.setattr(engines, "EXAMPLE_CLIPS", 3)
+    monkeypatch.setattr(engines, "EXAMPLE_FILM", ("wave",))
+    with opened(example=True) as studio:
+        page = studio.tab()
+        page.get_by_text("This is an example.").wait_for()
+        clips_are(page, 3, 3)
+        until(page, "!document.querySelector('#teach-go').disabled")
+        page.click("#teach-go")
+        page.click("#try-unseen")
+        page.locator(".verdict b").wait_for()
+        until(page, "/That is right|It really is/.test(document.querySelector('.truth').textContent)")
+        page.click("#own")
+        page.get_by_text("What should it recognise?").wait_for()
+        page.locator("#toast button").click()
+        clips_are(page, 3, 3)
 
 
 def test_files_that_cannot_be_taken_are_told_in_one_sentence(ready: Studio, drawn: Path, tmp_path: Path) -> None:

@@ -89,7 +89,6 @@ function toast(text, undo = false) {
 }
 
 const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
-const list = (items) => (items.length < 2 ? items.join() : `${items.slice(0, -1).join(", ")} and ${items.at(-1)}`);
 const plural = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
 const percent = (share) => `${Math.round(share * 100)}\u00a0%`;
 const clock = (s) => (s < 60 ? `${s.toFixed(1)} s` : `${Math.floor(s / 60)}:${String(Math.floor(s % 60)).padStart(2, "0")}`);
@@ -405,7 +404,7 @@ function renderTeach() {
   set(node, said || hint || changed);
   $("report").hidden = !taught;
   $("report").classList.toggle("old", running);
-  const key = taught ? taught.model + JSON.stringify(labels) : "";
+  const key = taught ? JSON.stringify([taught.report, labels]) : "";
   if ($("report").dataset.key !== key) {
     $("report").dataset.key = key;
     $("report").replaceChildren(...(taught ? report(taught) : []));
@@ -427,9 +426,10 @@ function renderProgress(progress) {
   set($("teach-count"), progress && progress.unit ? `${Math.round(progress.done)} of ${Math.round(progress.total)} ${progress.unit}` : "");
 }
 
+/** Leads to a clip of this project; of a model taught elsewhere there is but its name. */
 function clipButton(id) {
   const clip = state.clips.find((one) => one.id === id);
-  if (!clip) return el("span", {}, "a clip that is gone");
+  if (!clip) return el("span", {}, /^[0-9a-f]{12}$/.test(id) ? "a clip that is gone" : id);
   return el("button", { type: "button", onclick: () => {
     const row = document.querySelector(`.clip[data-key="${id}"]`);
     row?.scrollIntoView({ block: "center", behavior: "smooth" });
@@ -439,57 +439,78 @@ function clipButton(id) {
 
 function bars(rows) {
   const node = el("div", { class: "bars" });
-  for (const { name, share, text, number } of rows) {
+  for (const { name, share, text, number, hint } of rows) {
     const fill = el("i");
     fill.style.width = `${share * 100}%`;
     const bar = el("span", { class: "bar", "aria-hidden": "true" }, fill);
     if (number !== undefined) colour(bar, number);
     node.append(el("span", { class: "name" }, name), bar, el("span", { class: "num" }, text));
+    if (hint) node.append(el("span", { class: "hint" }, hint));
   }
   return node;
 }
 
+const METHODS = {
+  text: "its name alone", prototype: "mean of the clips", fusion: "mean and name", "linear-probe": "linear probe",
+  otam: "order in time (OTAM)", partial: "fine-tuning the last layer",
+};
+const CONFUSIONS = 4; // told at once
+
 /** What to expect, in plain words. */
 function report(taught) {
   const said = taught.report;
-  const parts = [];
-  const accuracy = said.accuracy;
-  if (accuracy) {
-    const range = el("div", { class: "range", "aria-hidden": "true" }, el("i"), el("b"));
-    range.children[0].style.left = `${accuracy.low * 100}%`;
-    range.children[0].style.width = `${(accuracy.high - accuracy.low) * 100}%`;
-    range.children[1].style.left = `${accuracy.value * 100}%`;
-    parts.push(
-      el("h3", { class: "away" }, "What to expect"),
-      el("div", { class: "figure" }, el("b", {}, percent(accuracy.value)),
-        el("span", {}, `of new clips like these should be recognised; it may be ${percent(accuracy.low)} to ${percent(accuracy.high)}`)),
-      range,
-      el("div", { class: "ends", "aria-hidden": "true" }, el("span", {}, "0"), el("span", {}, "100 %")));
-  } else {
-    parts.push(el("h3", {}, "It can be used, but nobody knows how good it is"), el("p", { class: "hint" }, sentence(said.why ?? "")));
-  }
-  const rows = (said.classes ?? []).filter((one) => one.accuracy !== null && one.accuracy !== undefined);
-  if (rows.length) parts.push(bars(rows.map((one) => ({
-    name: one.label, share: one.accuracy, text: percent(one.accuracy), number: classColour(one.label, taught.classes),
-  }))));
+  const known = (one) => one.accuracy !== null && one.accuracy !== undefined;
   const words = el("ul", { class: "words" });
-  for (const one of said.confusions ?? [])
-    words.append(el("li", {}, `“${one.label}” was taken for “${one.taken_for}” ${one.count} of ${one.of} times.`));
-  for (const one of said.suspects ?? [])
-    words.append(one.reason === "duplicate"
-      ? el("li", {}, clipButton(one.clip), " is very like ", clipButton(one.other), ": another one would teach more.")
-      : el("li", {}, clipButton(one.clip), ` is called “${one.label}” but looks like “${one.looks_like}”: is it in the right place?`));
-  for (const one of said.classes ?? []) if (one.advice) words.append(el("li", {}, `${one.label}: ${one.advice}`));
-  for (const note of said.notes ?? []) words.append(el("li", {}, note));
-  if (words.children.length) parts.push(words);
-  if (said.methods?.length) parts.push(el("details", {}, el("summary", {}, "How this was found"),
-    accuracy?.how ? el("p", { class: "hint" }, sentence(accuracy.how)) : null,
-    said.curve?.length > 1 ? el("p", { class: "hint" }, `With ${list(said.curve.map((one) => one.clips))} clips an action, ` +
-      `${list(said.curve.map((one) => percent(one.accuracy)))} were right.`) : null,
-    table(["method", "right", "interval"], said.methods.map((one) => ({
-      cells: [one.name, percent(one.accuracy), `${percent(one.low)} to ${percent(one.high)}`], chosen: one.name === said.method,
-    })))));
-  return parts;
+  const tell = (...parts) => words.append(el("li", {}, ...parts));
+  for (const one of said.suspects ?? []) {
+    if (one.reason === "duplicate") tell(clipButton(one.clip), " is nearly the same as ", clipButton(one.other), ": another one would teach more.");
+    else tell(clipButton(one.clip), ` is called “${one.label}” but looks like “${one.looks_like}”: is it in the right place?`);
+  }
+  for (const [clip, why] of Object.entries(said.unreadable ?? {})) tell(clipButton(clip), ` was left out: ${why}`);
+  const confusions = (said.confusions ?? []).map((one) => one.taken_for === UNKNOWN
+    ? `“${one.label}” was not recognised ${one.count} of ${one.of} times.`
+    : `“${one.label}” was taken for “${one.taken_for}” ${one.count} of ${one.of} times.`);
+  confusions.slice(0, CONFUSIONS).forEach((one) => tell(one));
+  for (const one of said.classes ?? []) if (one.advice && !known(one)) tell(`${sentence(one.label)}: ${one.advice}.`);
+  for (const note of said.notes ?? []) if (!note.endsWith("see unreadable.")) tell(note);
+  const { threshold, auroc, refused } = said.unknown ?? {};
+  if (typeof threshold === "number") tell(`What it was not taught should be “unknown”: in trials it told taught from untaught ` +
+    `in ${Math.round(auroc * 100)} of 100 pairs of clips, and refused ${percent(refused)} of the taught ones.`);
+  const rows = (said.classes ?? []).filter(known).map((one) => ({
+    name: one.label, share: one.accuracy, text: percent(one.accuracy), number: classColour(one.label, taught.classes),
+    hint: one.advice && `${sentence(one.advice)}.`,
+  }));
+  return [...expected(said), ...(rows.length ? [bars(rows)] : []), ...(words.children.length ? [words] : []), ...found(said, confusions.slice(CONFUSIONS))];
+}
+
+/** The share of new clips that should be recognised, and how sure that is; or why nobody knows. */
+function expected({ accuracy, why }) {
+  if (!accuracy) return [el("h3", {}, "It can be used, but nobody knows how good it is"), el("p", { class: "hint" }, sentence(why ?? ""))];
+  const range = el("div", { class: "range", "aria-hidden": "true" }, el("i"), el("b"));
+  range.children[0].style.left = `${accuracy.low * 100}%`;
+  range.children[0].style.width = `${(accuracy.high - accuracy.low) * 100}%`;
+  range.children[1].style.left = `${accuracy.value * 100}%`;
+  return [
+    el("h3", { class: "away" }, "What to expect"),
+    el("div", { class: "figure" }, el("b", {}, percent(accuracy.value)),
+      el("span", {}, `of new clips like these should be recognised; it may be ${percent(accuracy.low)} to ${percent(accuracy.high)}`)),
+    range,
+    el("div", { class: "ends", "aria-hidden": "true" }, el("span", {}, "0"), el("span", {}, "100\u00a0%")),
+  ];
+}
+
+/** How a report was found, for those who want to know. */
+function found({ accuracy, methods = [], method, unknown }, confusions) {
+  const tried = methods.filter((one) => typeof one.accuracy === "number");
+  const parts = [
+    accuracy?.how ? el("p", { class: "hint" }, `${sentence(accuracy.how)}.`) : null,
+    tried.length ? table(["method", "right", "interval"], tried.map((one) => ({
+      cells: [METHODS[one.name] ?? one.name, percent(one.accuracy), `${percent(one.low)} to ${percent(one.high)}`], chosen: one.name === method,
+    }))) : null,
+    confusions.length ? el("p", { class: "hint" }, confusions.join(" ")) : null,
+    typeof unknown?.fpr95 === "number" ? el("p", { class: "hint" }, `Where 95\u00a0% of the taught clips are let through, ${percent(unknown.fpr95)} of untaught ones are, too.`) : null,
+  ].filter(Boolean);
+  return parts.length ? [el("details", {}, el("summary", {}, "How this was found"), ...parts)] : [];
 }
 
 function table(heads, rows) {

@@ -130,7 +130,7 @@ class Engine:
             names = [str(name) for name in model.classes_]
             state.labels = [Label(f"base-{at}", name, at, max(1, clips.get(name, 1))) for at, name in enumerate(names)]
             state.base = own.name
-            state.taught = self._lesson(own, model, {}, 0.0)
+            state.taught = self._lesson(own, model, {label.id: label.name for label in state.labels}, 0.0)
 
     def clear(self) -> None:
         """Puts everything away for an empty project. Raises Busy while the example is being drawn."""
@@ -147,6 +147,12 @@ class Engine:
         if taught is None:
             raise OptionError(UNTAUGHT)
         return self.project.folder / "models" / str(taught["model"])
+
+    def pack(self, folder: Path) -> None:
+        """Writes the taught model as it may be given away: without the places of its clips. Raises KshotError."""
+        from kshot.recognizer import artefact
+
+        artefact.save(self.model(), folder, thumbnails=False, bare=True)
 
     def close(self) -> None:
         """Stops what is going on. A teaching that is cut off can be started again after the next start."""
@@ -334,14 +340,22 @@ class Engine:
     def _taught(self, meter: Meter) -> tuple[Recognizer, dict[str, str]]:
         from kshot.recognizer import Recognizer
 
+        store = self.project.folder / "store"
         with meter("getting ready", 1, ""):
-            lesson = self.project.lesson()
+            base, before, lesson = self.project.state.base, self.project.before(), self.project.lesson()
             videos = {video.id: video for video in self.project.clips()}
+            if base:
+                made = Recognizer.load(self.project.folder / "models" / base, device=self.device).set_params(
+                    store=store
+                )
+                kept = {*before.values(), made.background}
+                made.clips_ = [clip for clip in made.clips_ if clip.label in kept]
+            else:
+                made = Recognizer(**self.project.state.settings, store=store, device=self.device)
         paths = [str(self.project.path(videos[id])) for id in lesson]
         groups = [videos[id].group or id for id in lesson]
-        made = Recognizer(**self.project.state.settings, store=self.project.folder / "store", device=self.device)
-        made.fit(paths, list(lesson.values()), groups=groups, progress=meter)
-        return made, lesson
+        made.partial_fit(paths, list(lesson.values()), groups=groups, progress=meter)
+        return made, lesson | before
 
     def _named(self, text: str) -> str:
         """A message with the videos called what the person calls them."""
@@ -354,11 +368,14 @@ class Engine:
         import json
 
         ids = {str(self.project.path(video)): video.id for video in self.project.state.videos}
+
+        def called(name: str) -> str:
+            return ids.get(name, Path(name).name)
+
         plain: dict[str, Any] = json.loads(json.dumps(report, default=float))
         for suspect in plain.get("suspects", []):
-            for key in ("clip", "other"):
-                if suspect.get(key):
-                    suspect[key] = ids.get(suspect[key], suspect[key])
+            suspect |= {key: called(suspect[key]) for key in ("clip", "other") if suspect.get(key)}
+        plain["unreadable"] = {called(name): self._named(why) for name, why in plain.get("unreadable", {}).items()}
         return plain
 
     # Recognising

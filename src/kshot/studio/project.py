@@ -83,7 +83,8 @@ class State:
     """All that `project.json` holds.
 
     example: whether it is the drawn one. drawing: whether some of its clips are still to come.
-    taught: {"model": folder, "at": seconds since 1970, "clips": {video id: label name}, "report": see `Recognizer`}.
+    taught: {"model": folder, "at": seconds since 1970, "clips": {id of a video, or of an action that came with the
+        model: name of the action}, "report": see `Recognizer`}.
     teaching: {"status": "running", "done", "failed", "cancelled" or "interrupted", "error": why}.
     base: folder of the model that the project began with; "" if with none.
     removed: what can be taken back, the last first: {"what": words, "labels", "videos"} and, where all
@@ -323,6 +324,11 @@ class Project:
         with self._mutex:
             names = {label.id: label.name for label in self.state.labels}
             return {video.id: names[video.label] for video in self.state.videos if video.label is not None}
+
+    def before(self) -> dict[str, str]:
+        """Label id -> name of the actions that the model begun with knows, and that are still there."""
+        with self._mutex:
+            return {label.id: label.name for label in self.state.labels if label.before}
 
     def new_model(self) -> Path:
         """A folder for the model about to be taught."""

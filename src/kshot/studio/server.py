@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import webbrowser
 import zipfile
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -92,10 +93,9 @@ class Feed:
 def view(engine: Engine) -> dict[str, Any]:
     """All that the page shows but the progress of teaching."""
     project = engine.project
-    state, lesson = project.state, project.lesson()
+    state, lesson = project.state, project.lesson() | project.before()
     taught = state.taught and {
         **{key: state.taught[key] for key in ("model", "at", "classes", "report")},
-        "clips": len(state.taught["clips"]),
         "stale": state.taught["clips"] != lesson,
     }
     fields = ("id", "name", "seconds", "source", "label")
@@ -294,11 +294,13 @@ def create_app(
 
     @app.get("/api/model.zip")
     def download() -> Response:
-        folder = engine.folder()
         packed = io.BytesIO()
-        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-            for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-                archive.write(path, Path("kshot-model") / path.relative_to(folder))
+        with tempfile.TemporaryDirectory(prefix="kshot-studio-") as place:
+            folder = Path(place) / "kshot-model"
+            engine.pack(folder)
+            with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+                for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+                    archive.write(path, path.relative_to(place))
         name = {"content-disposition": 'attachment; filename="kshot-model.zip"'}
         return Response(packed.getvalue(), media_type="application/zip", headers=name)
 

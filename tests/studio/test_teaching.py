@@ -1,0 +1,150 @@
+"""Teaching from a project: what the recogniser is given, what is kept of its report, and how it may end."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import zipfile
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+
+from clips import draw, write_video
+from kshot import video
+from kshot.recognizer import Recognizer
+from kshot.studio.engine import Engine
+from kshot.studio.project import Project
+from kshot.studio.server import Feed, create_app, view
+
+HOST = "127.0.0.1:8470"
+WORDS = ("clap", "wave", "jump")
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
+    """Action -> three clips of it."""
+    folder, rng = tmp_path_factory.mktemp("shown"), np.random.default_rng(0)
+    return {
+        word: [write_video(folder / f"{word}-{clip}.mp4", draw(number, 3, rng)) for clip in range(3)]
+        for number, word in enumerate(WORDS)
+    }
+
+
+@pytest.fixture(scope="module")
+def model(clip_folder: Path, shown: dict[str, list[Path]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of two actions, taught elsewhere."""
+    taught = Recognizer(clip_folder, method="prototype").fit(
+        [*shown["clap"], *shown["wave"]], ["clap"] * 3 + ["wave"] * 3
+    )
+    return taught.save(tmp_path_factory.mktemp("model") / "model")
+
+
+@pytest.fixture
+def project(tmp_path: Path, clip_folder: Path):  # type: ignore[no-untyped-def]
+    with closing(Project(tmp_path / "project", {"backbone": str(clip_folder), "method": "prototype"})) as made:
+        yield made
+
+
+def put(engine: Engine, label: str, *paths: Path) -> list[str]:
+    """Clips of an action; their ids."""
+    ids = []
+    for path in paths:
+        id, place = engine.project.place(".mp4")
+        shutil.copy(path, place)
+        ids.append(engine.receive(id, place, path.name, "file", label).id)
+    return ids
+
+
+def teach(engine: Engine) -> dict[str, str]:
+    engine.teach()
+    assert engine._teacher is not None
+    engine._teacher.join()
+    ended: dict[str, str] = engine.project.state.teaching  # type: ignore[assignment]
+    return ended
+
+
+def test_the_report_calls_clips_by_their_ids(engine: Engine, shown: dict[str, list[Path]]) -> None:
+    for word in WORDS[:2]:
+        ids = put(engine, engine.project.add_label(word).id, *shown[word])
+    pictures = np.stack([frame for _, frame in video.iterate(shown["wave"][2])])
+    again = write_video(engine.project.folder / "again.mp4", pictures)
+    (twin,) = put(engine, engine.project.state.labels[1].id, again)
+    assert teach(engine) == {"status": "done"}
+    seen = view(engine)["taught"]
+    report = json.loads(json.dumps(seen["report"]))
+    assert 0 <= report["accuracy"]["low"] <= report["accuracy"]["value"] <= report["accuracy"]["high"] <= 1
+    assert {(one["label"], one["clips"]) for one in report["classes"]} == {("clap", 3), ("wave", 4)}
+    (pair,) = [one for one in report["suspects"] if one["reason"] == "duplicate"]
+    assert {pair["clip"], pair["other"]} == {twin, ids[2]}
+    assert not seen["stale"] and seen["classes"] == ["clap", "wave"]
+
+
+def test_with_one_clip_a_class_it_says_why_it_cannot_say(engine: Engine, shown: dict[str, list[Path]]) -> None:
+    for word in WORDS[:2]:
+        put(engine, engine.project.add_label(word).id, shown[word][0])
+    assert teach(engine) == {"status": "done"}
+    report = view(engine)["taught"]["report"]
+    assert report["accuracy"] is None and "there is one clip of some actions" in report["why"]
+
+
+def test_cancelled_between_two_lessons(engine: Engine, shown: dict[str, list[Path]]) -> None:
+    """In the real comparison of methods; what was taught before stays."""
+    for word in WORDS[:2]:
+        put(engine, engine.project.add_label(word).id, *shown[word])
+    teach(engine)
+    before = engine.project.state.taught
+    engine.project.state.settings["method"] = "auto"
+    seen: list[tuple[str, float, float]] = []
+
+    def notify() -> None:
+        meter = engine.meter
+        if meter and meter.shown and meter.shown["title"] == "comparing methods":
+            seen.append((meter.shown["unit"], meter.shown["done"], meter.shown["total"]))
+            if meter.shown["done"] >= 2:
+                meter.stop.set()
+
+    engine._notify = notify
+    assert teach(engine) == {"status": "cancelled"}
+    unit, done, total = seen[-1]
+    assert unit == "lessons" and done == 2 < total
+    assert engine.project.state.taught == before
+    assert [path.name for path in (engine.project.folder / "models").iterdir()] == [engine.folder().name]
+
+
+def test_a_model_taught_elsewhere_learns_more_and_forgets(
+    engine: Engine, model: Path, shown: dict[str, list[Path]]
+) -> None:
+    engine.begin_with(model, Recognizer.load(model))
+    put(engine, engine.project.add_label("jump").id, *shown["jump"])
+    assert view(engine)["taught"]["stale"]
+    assert teach(engine) == {"status": "done"}
+    seen = view(engine)["taught"]
+    assert seen["classes"] == ["clap", "jump", "wave"] and not seen["stale"]
+    assert {one["clips"] for one in seen["report"]["classes"]} == {3}
+    whole = Recognizer(engine.model().backbone, method="prototype")
+    whole.fit([path for word in WORDS for path in shown[word]], np.repeat(WORDS, 3))
+    again = [path for word in WORDS for path in shown[word]]
+    assert np.allclose(engine.model().predict_proba(again), whole.predict_proba(again), atol=1e-5)
+    engine.project.remove_label("base-1")
+    assert view(engine)["taught"]["stale"]
+    assert teach(engine) == {"status": "done"} and view(engine)["taught"]["classes"] == ["clap", "jump"]
+
+
+def test_the_model_comes_as_an_archive(
+    engine: Engine, model: Path, shown: dict[str, list[Path]], tmp_path: Path
+) -> None:
+    """Ready to use, and without a word about where on this computer its clips lie."""
+    engine.begin_with(model, Recognizer.load(model))
+    client = TestClient(create_app(engine, Feed(), [HOST]), base_url=f"http://{HOST}")
+    answer = client.get("/api/model.zip", headers={"authorization": f"Bearer {engine.project.token}"})
+    assert answer.headers["content-disposition"] == 'attachment; filename="kshot-model.zip"'
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        archive.extractall(tmp_path / "unpacked")
+    folder = tmp_path / "unpacked" / "kshot-model"
+    assert Recognizer.load(folder).predict(shown["wave"]).tolist() == ["wave"] * 3
+    text = "".join(path.read_text("utf-8", "ignore") for path in folder.rglob("*.json"))
+    assert "clap-0.mp4" in text and str(shown["clap"][0].parent) not in text and not list(folder.rglob("*.jpg"))
