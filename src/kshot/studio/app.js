@@ -454,7 +454,6 @@ const METHODS = {
   text: "its name alone", prototype: "mean of the clips", fusion: "mean and name", "linear-probe": "linear probe",
   otam: "order in time (OTAM)", partial: "fine-tuning the last layer",
 };
-const CONFUSIONS = 4; // told at once
 
 /** What to expect, in plain words. */
 function report(taught) {
@@ -467,10 +466,6 @@ function report(taught) {
     else tell(clipButton(one.clip), ` is called “${one.label}” but looks like “${one.looks_like}”: is it in the right place?`);
   }
   for (const [clip, why] of Object.entries(said.unreadable ?? {})) tell(clipButton(clip), ` was left out: ${why}`);
-  const confusions = (said.confusions ?? []).map((one) => one.taken_for === UNKNOWN
-    ? `“${one.label}” was not recognised ${one.count} of ${one.of} times.`
-    : `“${one.label}” was taken for “${one.taken_for}” ${one.count} of ${one.of} times.`);
-  confusions.slice(0, CONFUSIONS).forEach((one) => tell(one));
   for (const one of said.classes ?? []) if (one.advice && !known(one)) tell(`${sentence(one.label)}: ${one.advice}.`);
   for (const note of said.notes ?? []) if (!note.endsWith("see unreadable.")) tell(note);
   const { threshold, auroc, refused } = said.unknown ?? {};
@@ -478,9 +473,15 @@ function report(taught) {
     `in ${Math.round(auroc * 100)} of 100 pairs of clips, and refused ${percent(refused)} of the taught ones.`);
   const rows = (said.classes ?? []).filter(known).map((one) => ({
     name: one.label, share: one.accuracy, text: percent(one.accuracy), number: classColour(one.label, taught.classes),
-    hint: one.advice && `${sentence(one.advice)}.`,
+    hint: mistaken((said.confusions ?? []).filter((other) => other.label === one.label)),
   }));
-  return [...expected(said), ...(rows.length ? [bars(rows)] : []), ...(words.children.length ? [words] : []), ...found(said, confusions.slice(CONFUSIONS))];
+  return [...expected(said), ...(rows.length ? [bars(rows)] : []), ...(words.children.length ? [words] : []), ...found(said)];
+}
+
+/** What the clips of one action were taken for. */
+function mistaken(confusions) {
+  const parts = confusions.map((one) => `${one.count} ${one.taken_for === UNKNOWN ? "not recognised" : `taken for “${one.taken_for}”`}`);
+  return parts.length ? `Of ${plural(confusions[0].of, "clip")}: ${parts.join(", ")}.` : "";
 }
 
 /** The share of new clips that should be recognised, and how sure that is; or why nobody knows. */
@@ -500,14 +501,13 @@ function expected({ accuracy, why }) {
 }
 
 /** How a report was found, for those who want to know. */
-function found({ accuracy, methods = [], method, unknown }, confusions) {
+function found({ accuracy, methods = [], method, unknown }) {
   const tried = methods.filter((one) => typeof one.accuracy === "number");
   const parts = [
     accuracy?.how ? el("p", { class: "hint" }, `${sentence(accuracy.how)}.`) : null,
     tried.length ? table(["method", "right", "interval"], tried.map((one) => ({
       cells: [METHODS[one.name] ?? one.name, percent(one.accuracy), `${percent(one.low)} to ${percent(one.high)}`], chosen: one.name === method,
     }))) : null,
-    confusions.length ? el("p", { class: "hint" }, confusions.join(" ")) : null,
     typeof unknown?.fpr95 === "number" ? el("p", { class: "hint" }, `Where 95\u00a0% of the taught clips are let through, ${percent(unknown.fpr95)} of untaught ones are, too.`) : null,
   ].filter(Boolean);
   return parts.length ? [el("details", {}, el("summary", {}, "How this was found"), ...parts)] : [];
