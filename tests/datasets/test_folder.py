@@ -137,8 +137,6 @@ def test_what_is_no_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         datasets.load("motion:many")
     with pytest.raises(OptionError, match=r"like 'motion:16', found '0'"):
         datasets.load("motion:0")
-    with pytest.raises(OptionError, match="'motion' takes no row filter"):
-        datasets.load("motion:1", where={"label": "run"})
 
 
 def test_named_sets_exist_and_make_a_table() -> None:
@@ -169,3 +167,12 @@ def test_real_folders(shared: Path) -> None:
     assert (len(frames), len(frames.classes)) == (150, 15)
     videos = datasets.load(shared / "clips" / "jhmdb")
     assert (len(videos), len(videos.classes), videos.counts["brush_hair"]) == (420, 21, 20)
+
+
+def test_rows_of_a_named_set(clips_csv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets, "_make", lambda name, number: clips_csv)
+    whole = datasets.load("motion:12")
+    assert datasets.load("motion:12?split=test").paths == whole.select("test").paths
+    assert set(datasets.load("motion", where={"label": "wave"}).classes) == {"wave"}
+    with pytest.raises(OptionError, match="colour"):
+        datasets.load("motion?colour=red")

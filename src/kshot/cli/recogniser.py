@@ -15,6 +15,8 @@ from kshot.errors import OptionError, VideoError
 if TYPE_CHECKING:
     from kshot.recognizer.timeline import Timeline
 
+SUSPECTS = 6  # shown on a terminal
+
 
 @app.command()
 def fit(
@@ -116,13 +118,15 @@ def _tell_fit(values: dict[str, Any]) -> None:
         share = "" if one["accuracy"] is None else f"{100 * one['accuracy']:4.0f} %"
         clips = f"{one['clips']} clip{'s' * (one['clips'] != 1)}"
         typer.echo(f"  {one['label']:{width}}  {clips:>9} {share:6}  {one['advice']}".rstrip())
-    for one in values["suspects"]:
+    for one in values["suspects"][:SUSPECTS]:
         same = (
             f"nearly the same as {one['other']} ({one['looks_like']})"
             if one["reason"] == "duplicate"
             else f"looks like {one['looks_like']}"
         )
         typer.echo(f"look again: {one['clip']} ({one['label']}) {same}")
+    if len(values["suspects"]) > SUSPECTS:
+        typer.echo(f"look again: {len(values['suspects']) - SUSPECTS} more, in config.json or with --json")
     for note in values["notes"]:
         typer.echo(f"note: {note}")
     typer.echo(f"method: {values['method']}, {METHODS[values['method']].words}")

@@ -134,8 +134,8 @@ def load(data: str | Path | Dataset, where: Mapping[str, str] | None = None, che
         data: a name ("motion", or "motion:16" for 16 clips a class; a prepared benchmark, "hmdb51", or
             "hmdb51:published" for the class texts of published code), a folder of class folders (or of train, val and
             test folders of them), a CSV (`path,label[,split,group]`), an .npz of ready-made features, or a Dataset,
-            which is returned as it is. "clips.csv?dataset=jhmdb" is short for `where`.
-        where: column -> value: only those rows of a CSV or clips of an .npz.
+            which is returned as it is. "clips.csv?dataset=jhmdb" and "motion?split=test" are short for `where`.
+        where: column -> value: only those rows of a CSV or of a named data set, or clips of an .npz.
         check_files: whether a clip whose file is missing is an error.
 
     Raises:
@@ -145,17 +145,15 @@ def load(data: str | Path | Dataset, where: Mapping[str, str] | None = None, che
     if isinstance(data, Dataset):
         return data
     text, where = str(data), dict(where or {})
-    name, _, number = text.partition(":")
-    if name in DATASETS or name in BENCHMARKS:
-        if where:
-            raise OptionError(f"'{name}' takes no row filter, found {where}")
-        if name in DATASETS:
-            return _table(_make(name, number), {}, check_files, name)
-        from kshot.datasets import prepare
-
-        return _table(prepare.find(name, number), {}, check_files, text.removesuffix(":readable"))
     text, mark, query = (text, "", "") if Path(text).exists() else text.partition("?")
     where |= _filter(query, text) if mark else {}
+    name, _, number = text.partition(":")
+    if name in DATASETS:
+        return _table(_make(name, number), where, check_files, name)
+    if name in BENCHMARKS:
+        from kshot.datasets import prepare
+
+        return _table(prepare.find(name, number), where, check_files, text.removesuffix(":readable"))
     path = Path(text)
     if path.is_dir():
         if where:
