@@ -124,7 +124,7 @@ class Bench:
         """As evaluation does it, scaled from `episodes` to all; preparing the clips is not scaled."""
         text = self.text if head.needs_text else None
         wall, busy, (scorer, chunk) = clock(
-            lambda: head_scorer(head, self.clips, self.labels, text, WAY * (1 + self.query))
+            lambda: head_scorer(head, self.clips, self.labels, text, (WAY, WAY * self.query))
         )
 
         def run() -> Tensor:
@@ -203,7 +203,7 @@ def probe(features: Path | None, shot: int, episodes: int, few: int, rounds: int
     pooled = head.prepare(clips)[:, 0].numpy()
 
     def batched() -> np.ndarray:
-        scorer, chunk = head_scorer(head, clips, labels, None, WAY * (shot + 5))
+        scorer, chunk = head_scorer(head, clips, labels, None, (WAY * shot, WAY * 5))
         starts = range(0, episodes, chunk)
         answers = [scorer(sampler.draw(range(i, min(i + chunk, episodes)))).argmax(-1) for i in starts]
         return torch.cat(answers).numpy()

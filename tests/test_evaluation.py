@@ -218,7 +218,7 @@ def test_heads_that_mix_texts_into_support_are_prepared_as_whole(
     learner.head.eval()
     embeddings = learner.embed_all(extract(data, spine, "embedding", warm_store))
     text = class_texts(learner, data.classes, ("{}",))()
-    scorer, _ = head_scorer(learner.head, embeddings, data.labels, text, 12)
+    scorer, _ = head_scorer(learner.head, embeddings, data.labels, text, (6, 6))
     batch = Sampler(data.labels, data.classes, **SHAPE).draw(range(4))
     with torch.no_grad():
         plain = learner.head(

@@ -352,7 +352,7 @@ def score(
             embeddings = learner.embed_all(activations)
             if center:
                 embeddings = embeddings - embeddings.mean(dim=(0, 1))
-            scorer, chunk = head_scorer(learner.head, embeddings, data.labels, text, way * (shot + query))
+            scorer, chunk = head_scorer(learner.head, embeddings, data.labels, text, (way * shot, way * query))
     right, answers = run_episodes(scorer, sampler, episodes, chunk, progress)
     accuracy = right.mean(1) * 100
     confusion = np.stack([answers[data.labels == c].sum(0) for c in range(len(data.classes))])
@@ -430,15 +430,16 @@ def run_episodes(
 
 
 def head_scorer(
-    head: Head, embeddings: Tensor, labels: NDArray[np.int64], text: Tensor | None, clips_an_episode: int
+    head: Head, embeddings: Tensor, labels: NDArray[np.int64], text: Tensor | None, clips: tuple[int, int]
 ) -> tuple[Scorer, int]:
-    """A scorer that gathers embeddings (n, T, P) and calls the head, and how many episodes it takes at a time."""
+    """A scorer that gathers embeddings (n, T, P) and calls the head, and how many episodes of `clips`, of support
+    and query, it takes at a time."""
     import torch
 
     own_text = text[torch.from_numpy(labels).to(text.device)] if text is not None else None
     with torch.no_grad():
         far = head.prepare(embeddings)
-        near = head.prepare(embeddings, own_text) if own_text is not None else far
+        near = head.prepare_support(embeddings, own_text, far)
 
     @torch.no_grad()
     def scorer(batch: Episodes) -> Tensor:
@@ -448,7 +449,7 @@ def head_scorer(
         scores: Tensor = head(_rows(far, query), _rows(near, support), way_labels, way_text, prepared=True)
         return scores
 
-    each = clips_an_episode * far[0].numel() * far.element_size()
+    each = sum(count * x[0].numel() * x.element_size() for count, x in zip(clips, (near, far), strict=True))
     return scorer, max(1, min(2000, CHUNK_BYTES // each))
 
 

@@ -84,8 +84,8 @@ def test_names_change_the_support_and_not_the_query(draw: Draw) -> None:
     query, _, _, text = draw()
     head = make(dim=16)
     clips, names = query[0], text[0, :1].expand(4, -1)
-    assert not torch.allclose(head.prepare(clips, names), head.prepare(clips))
-    assert not torch.allclose(head.prepare(clips, names), head.prepare(clips, -names))
+    assert not torch.allclose(head.prepare_support(clips, names), head.prepare(clips))
+    assert not torch.allclose(head.prepare_support(clips, names), head.prepare_support(clips, -names))
 
 
 def test_auxiliary_loss_by_hand() -> None:

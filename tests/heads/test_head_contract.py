@@ -82,7 +82,7 @@ def test_clips_may_be_prepared_once(name: str, chosen: dict[str, Any], draw: Dra
     head = make(name, chosen)
     own_text = text.gather(1, labels[:, :, None].expand(-1, -1, text.shape[2]))
     far = head.prepare(query.flatten(0, 1)).unflatten(0, query.shape[:2])
-    near = head.prepare(support.flatten(0, 1), own_text.flatten(0, 1)).unflatten(0, support.shape[:2])
+    near = head.prepare_support(support.flatten(0, 1), own_text.flatten(0, 1)).unflatten(0, support.shape[:2])
     prepared = head(far, near, labels, text, prepared=True)
     torch.testing.assert_close(prepared, head(query, support, labels, text), rtol=1e-7, atol=1e-7)
 

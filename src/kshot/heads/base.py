@@ -49,18 +49,23 @@ class Head(nn.Module):
         if self.learns:
             self.was_trained.fill_(value)
 
-    def prepare(self, clips: Tensor, text: Tensor | None = None) -> Tensor:
+    def prepare(self, clips: Tensor) -> Tensor:
         """The part of the work that concerns one clip alone: (n, T, D) -> (n, T', D').
 
         Done once a clip instead of once an episode: `head(q, s, labels, text)` equals
-        `head(prepare(q), prepare(s, text of s), labels, text, prepared=True)`.
+        `head(prepare(q), prepare_support(s, text of s), labels, text, prepared=True)`.
+        """
+        return clips
+
+    def prepare_support(self, clips: Tensor, text: Tensor | None = None, prepared: Tensor | None = None) -> Tensor:
+        """The same for clips that serve as support: (n, T, D) -> (n, T'', D').
 
         Args:
             clips: (n, T, D) embeddings.
-            text: (n, D) embedding of each clip's own class name, for clips that serve as support. Only heads
-                that mix class names into support clips look at it.
+            text: (n, D) embedding of each clip's own class name, for heads that mix them into support clips.
+            prepared: what `prepare` gave for these clips, where that is known already.
         """
-        return clips
+        return self.prepare(clips) if prepared is None else prepared
 
     def score(self, query: Tensor, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> Tensor:
         """Scores (E, Q, way) of prepared clips: query (E, Q, T', D'), support (E, N, T', D'), labels (E, N)."""
@@ -96,7 +101,7 @@ class Head(nn.Module):
             support: (E, N, T, D) embeddings, raw or prepared.
             labels: (E, N) class of each support clip, 0..way-1, in any order.
             text: (E, way, D) embeddings of the class names, for heads that need them.
-            prepared: query and support come from `prepare`.
+            prepared: query and support come from `prepare` and `prepare_support`.
 
         Returns:
             (E, Q, way), higher is closer.
@@ -111,7 +116,7 @@ class Head(nn.Module):
             text = None if text is None else full(text)
             way = int(labels.max()) + 1 if text is None else text.shape[1]
             if not prepared:
-                query, support = self._prepare_all(query), self._prepare_all(support, labels, text)
+                query, support = self._prepare_all(query), self._prepare_support(support, labels, text)
             return self.score(query, support, labels, text, way)
 
     def expect_trained(self) -> None:
@@ -137,11 +142,16 @@ class Head(nn.Module):
                 f"dim={clips.shape[-1]}"
             )
 
-    def _prepare_all(self, clips: Tensor, labels: Tensor | None = None, text: Tensor | None = None) -> Tensor:
-        """Clips of episodes (E, n, T, D) prepared; support clips come with their labels, for the text of each."""
-        if labels is not None and text is not None:
+    def _prepare_all(self, clips: Tensor) -> Tensor:
+        """Clips of episodes (E, n, T, D) prepared."""
+        prepared = self.prepare(clips.flatten(0, 1))
+        return prepared.reshape(*clips.shape[:2], *prepared.shape[1:])
+
+    def _prepare_support(self, clips: Tensor, labels: Tensor, text: Tensor | None) -> Tensor:
+        """The same for support clips, each with the text (E, way, D) of its label (E, n)."""
+        if text is not None:
             text = text.gather(1, labels[:, :, None].expand(-1, -1, text.shape[2])).flatten(0, 1)
-        prepared = self.prepare(clips.flatten(0, 1), text)
+        prepared = self.prepare_support(clips.flatten(0, 1), text)
         return prepared.reshape(*clips.shape[:2], *prepared.shape[1:])
 
     def _check(self, query: Tensor, support: Tensor, labels: Tensor, text: Tensor | None) -> None:

@@ -36,7 +36,7 @@ class BaselinePP(Head):
         self.expect_positive(scale=scale, batch=batch, lr=lr)
         self.scale, self.epochs, self.batch, self.lr, self.seed = scale, epochs, batch, lr, seed
 
-    def prepare(self, clips: Tensor, text: Tensor | None = None) -> Tensor:
+    def prepare(self, clips: Tensor) -> Tensor:
         return pool(clips)
 
     def score(self, query: Tensor, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> Tensor:

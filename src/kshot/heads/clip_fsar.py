@@ -66,11 +66,15 @@ class ClipFSAR(FrameHead):
     def distance(self, frames: Tensor) -> Tensor:
         return self.aligner.distance(frames)
 
-    def prepare(self, clips: Tensor, text: Tensor | None = None) -> Tensor:
+    def prepare(self, clips: Tensor) -> Tensor:
         self.expect_channels(clips, self.dim)
-        tokens = full(clips) if text is None else torch.cat([full(clips), full(text)[:, None]], dim=1)
-        seen: Tensor = self.layer(tokens)
-        return seen[:, : clips.shape[1]]
+        seen: Tensor = self.layer(full(clips))
+        return seen
+
+    def prepare_support(self, clips: Tensor, text: Tensor | None = None, prepared: Tensor | None = None) -> Tensor:
+        if text is None:
+            return super().prepare_support(clips, text, prepared)
+        return self.prepare(torch.cat([full(clips), full(text)[:, None]], dim=1))[:, :-1]
 
     def auxiliary(
         self,

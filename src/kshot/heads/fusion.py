@@ -45,7 +45,7 @@ class Fusion(Head):
         self.visual = Prototype(scale)
         self.text = Text(text_scale)
 
-    def prepare(self, clips: Tensor, text: Tensor | None = None) -> Tensor:
+    def prepare(self, clips: Tensor) -> Tensor:
         return self.visual.prepare(clips)
 
     def score(self, query: Tensor, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> Tensor:

@@ -32,7 +32,7 @@ class LinearProbe(Head):
             raise OptionError(f"C is the inverse strength of the regularisation: expected above 0, found {C!r}")
         self.C = C
 
-    def prepare(self, clips: Tensor, text: Tensor | None = None) -> Tensor:
+    def prepare(self, clips: Tensor) -> Tensor:
         return pool(clips)
 
     def score(self, query: Tensor, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> Tensor:

@@ -27,7 +27,7 @@ class MetaBaseline(Head):
         self.expect_positive(temperature=temperature)
         self.temperature = nn.Parameter(torch.tensor(float(temperature)))
 
-    def prepare(self, clips: Tensor, text: Tensor | None = None) -> Tensor:
+    def prepare(self, clips: Tensor) -> Tensor:
         return full(clips).mean(dim=1, keepdim=True)
 
     def score(self, query: Tensor, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> Tensor:

@@ -25,7 +25,7 @@ class Text(Head):
         self.expect_positive(scale=scale)
         self.scale = scale
 
-    def prepare(self, clips: Tensor, text: Tensor | None = None) -> Tensor:
+    def prepare(self, clips: Tensor) -> Tensor:
         return pool(clips)
 
     def score(self, query: Tensor, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> Tensor:

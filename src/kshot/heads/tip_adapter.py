@@ -46,7 +46,7 @@ class TipAdapter(Head):
         self.expect_positive(text_scale=text_scale)
         self.alpha, self.beta, self.text_scale = alpha, beta, text_scale
 
-    def prepare(self, clips: Tensor, text: Tensor | None = None) -> Tensor:
+    def prepare(self, clips: Tensor) -> Tensor:
         return pool(clips)
 
     def score(self, query: Tensor, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> Tensor:

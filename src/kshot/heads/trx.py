@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 import torch
@@ -15,6 +15,9 @@ from kshot.errors import OptionError
 from kshot.heads.base import Head
 from kshot.heads.formulas import by_class, full
 
+Products = tuple[Tensor, Tensor, Tensor]
+FEW = 16  # clips prepared at a time: what lies between stays in the cache
+
 
 class TRX(Head):
     """Temporal-relational cross-transformer (Perrett et al., CVPR 2021, arXiv 2101.06184).
@@ -23,10 +26,13 @@ class TRX(Head):
     to all tuples of a class, and the score is minus the squared distance between the values it has and finds,
     averaged over its tuples and over tuple sizes.
 
-    Tuples are never formed here. A linear map of a tuple is a sum of one part a frame, so `prepare` maps the
-    frames of a clip once, and `Relation` gets every product between tuples from products between parts.
+    Tuples are never formed here. A linear map of a tuple is a sum of one part a frame, so a product between tuples
+    is a sum of products between parts, A x . B y for frames x and y. That is x . (A' B y): `prepare_support` maps
+    the frames of a support clip back to the channels of a frame, once, and an episode multiplies them with the bare
+    frames of its queries.
 
-    A prepared clip is (T, about 2 * sum(sizes) * width), for the defaults 0.37 MB in single precision.
+    A prepared query is (T, about dim), a support clip (T * (1 + 2 * sum of sizes squared), about dim), for the
+    defaults and 8 frames 17 KB and 0.46 MB in single precision.
 
     Args:
         dim: channels of the embeddings.
@@ -49,26 +55,107 @@ class TRX(Head):
         self.relations = cast("Sequence[Relation]", relations)
         self.dropout = nn.Dropout(dropout)
 
-    def prepare(self, clips: Tensor, text: Tensor | None = None) -> Tensor:
+    def prepare(self, clips: Tensor) -> Tensor:
+        """Frames, each followed by a one, and behind them what is known of the tuples: (n, T, D + 1 + some)."""
+
+        def some(clips: Tensor) -> Tensor:
+            known = [relation.about(*relation.parts(clips)) for relation in self.relations]
+            return self._packed(F.pad(clips, (0, 1), value=1.0), known)
+
+        return torch.cat([some(x) for x in torch.split(self._placed(clips), FEW)])
+
+    def prepare_support(self, clips: Tensor, text: Tensor | None = None, prepared: Tensor | None = None) -> Tensor:
+        """As `prepare`, and under it the rows that queries are multiplied with: (n, T + rows, D + 1 + some)."""
+        prepared = self.prepare(clips) if prepared is None else prepared
+        maps = torch.cat([relation.products() for relation in self.relations])
+        maps = F.pad(maps, (0, 0, 0, prepared.shape[2] - self.dim - 1)).flatten(0, 1)
+
+        def some(clips: Tensor) -> Tensor:
+            rows = F.linear(clips[..., : self.dim + 1], maps)
+            return torch.cat([clips, rows.view(len(clips), -1, clips.shape[2])], dim=1)
+
+        return torch.cat([some(x) for x in torch.split(prepared, FEW)])
+
+    def _prepare_all(self, clips: Tensor) -> Tensor:
+        """For one episode rows are more work than they save: (E, n, T, all parts of keys and values + some)."""
+        frames = self._placed(clips.flatten(0, 1))
+        parts = [relation.parts(frames) for relation in self.relations]
+        about = [relation.about(*x) for relation, x in zip(self.relations, parts, strict=True)]
+        scaled = [(keys * relation.norm.weight, x) for relation, (keys, x) in zip(self.relations, parts, strict=True)]
+        flat = [x.reshape(*frames.shape[:2], -1) for pair in scaled for x in pair]
+        packed = self._packed(torch.cat(flat, dim=2), about)
+        return packed.view(*clips.shape[:2], *packed.shape[1:])
+
+    def _prepare_support(self, clips: Tensor, labels: Tensor, text: Tensor | None) -> Tensor:
+        return self._prepare_all(clips)
+
+    def _placed(self, clips: Tensor) -> Tensor:
+        """Frames that know their place."""
         self.expect_channels(clips, self.dim)
         clips = full(clips)
-        clips = self.dropout(clips + positions(*clips.shape[1:]).to(clips))
-        # Few clips at a time: what lies between stays in the cache.
-        few = [torch.cat([relation.prepare(x) for relation in self.relations], dim=-1) for x in torch.split(clips, 32)]
-        return torch.cat(few)
+        placed: Tensor = self.dropout(clips + positions(*clips.shape[1:]).to(clips))
+        return placed
+
+    @staticmethod
+    def _packed(clips: Tensor, about: Sequence[Tensor]) -> Tensor:
+        """What is known of the tuples, a share behind each frame."""
+        known = torch.cat([*about], dim=1)
+        known = F.pad(known, (0, -known.shape[1] % clips.shape[1]))
+        return torch.cat([clips, known.view(*clips.shape[:2], -1)], dim=2)
 
     def score(self, query: Tensor, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> Tensor:
         support, present = by_class(support, labels, way)
-        lengths = [relation.length(query.shape[2]) for relation in self.relations]
-        both = zip(torch.split(query, lengths, dim=-1), torch.split(support, lengths, dim=-1), strict=True)
-        distances = [relation(*pair, present) for relation, pair in zip(self.relations, both, strict=True)]
-        return -torch.stack(distances).mean(dim=0)
+        frames, by_parts = query.shape[2], query.shape[2] == support.shape[3]
+        behind = sum(2 * relation.size * relation.width for relation in self.relations) if by_parts else self.dim + 1
+        lengths = [relation.length(frames) for relation in self.relations]
+        known = (
+            torch.split(x[..., :frames, behind:].flatten(2)[..., : sum(lengths)], lengths, dim=-1)
+            for x in (query, support.flatten(1, 2))
+        )
+        products = (self._from_parts if by_parts else self._from_rows)(query, support)
+        each = zip(self.relations, products, *known, strict=True)
+        return -torch.stack([relation(*found, *about, present) for relation, found, *about in each]).mean(dim=0)
+
+    def _from_rows(self, query: Tensor, support: Tensor) -> Iterator[Products]:
+        (episodes, way, shots), (_, queries, frames, channels) = support.shape[:3], query.shape
+        # All products in one go. What is known of a query meets zeros in the rows; the products with the bare
+        # frames of the support are not used, and leaving them out would cost more than they do.
+        table = query.flatten(1, 2) @ support.reshape(episodes, -1, channels).mT
+        table = table.view(episodes, queries, frames, way * shots, -1)[..., frames:]
+        own = support[..., :frames, :].reshape(episodes * way, shots * frames, channels)
+        inner = own @ support.reshape(episodes * way, -1, channels).mT
+        inner = inner.view(episodes, way, shots, frames, shots, -1)[..., frames:]
+        table, inner = (x.view(*x.shape[:-1], frames, -1) for x in (table, inner))
+        start = 0
+        for relation in self.relations:
+            size, span = relation.size, slice(start, start + 2 * relation.size**2)
+            kinds = table[..., span].reshape(*table.shape[:-1], 2, size, size).permute(5, 0, 1, 2, 6, 3, 4, 7)
+            keys, values = kinds.reshape(2, episodes, queries, frames * size, way * shots, frames * size)
+            kinds = inner[..., span].reshape(*inner.shape[:-1], 2, size, size)
+            of_values = kinds[..., 1, :, :].permute(0, 1, 2, 3, 6, 4, 5, 7)
+            yield keys, values, of_values.reshape(episodes, way, shots * frames * size, -1)
+            start = span.stop
+
+    def _from_parts(self, query: Tensor, support: Tensor) -> Iterator[Products]:
+        (episodes, way, shots), (_, queries, frames, _) = support.shape[:3], query.shape
+        start = 0
+        for relation in self.relations:
+            parts, table = frames * relation.size, (episodes, queries, frames * relation.size, way * shots, -1)
+            found = []
+            for _ in range(2):
+                span = slice(start, start + relation.size * relation.width)
+                sides = (x[..., span].reshape(episodes, -1, relation.width) for x in (query, support))
+                found.append(tuple(sides))
+                start = span.stop
+            keys, values = ((asked @ shown.mT).view(table) for asked, shown in found)
+            shown = found[1][1].view(episodes, way, shots * parts, relation.width)
+            yield keys, values, shown @ shown.mT
 
 
 class Relation(nn.Module):
     """Attention between the tuples of one size.
 
-    Further letters in shapes: P = T * size parts of a clip, U tuples, S shots of a class, W width.
+    Further letters in shapes: P = T * size parts of a clip, frames first, U tuples, S shots of a class, W width.
     """
 
     def __init__(self, dim: int, width: int, size: int) -> None:
@@ -80,75 +167,77 @@ class Relation(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def length(self, frames: int) -> int:
-        """Channels that `prepare` gives: the parts of a frame, and its share of what is known of the tuples."""
-        return 2 * self.size * self.width + math.ceil((2 * math.comb(frames, self.size) + 1) / frames)
+        """How many numbers `about` gives."""
+        return 2 * math.comb(frames, self.size) + 1
 
-    def prepare(self, clips: Tensor) -> Tensor:
-        """All that concerns one clip: (n, T, D) -> (n, T, length).
-
-        What each frame gives to a key and to a value at each place in a tuple, and behind it what is known of
-        the tuples: the spread over channels of every key, by which LayerNorm divides, how LayerNorm's bias shifts
-        the attention to it, and the sum of the squared lengths of all values.
-        """
-        (n, frames, dim), tuples = clips.shape, incidence(clips.shape[1], self.size).to(clips)
+    def parts(self, clips: Tensor) -> tuple[Tensor, Tensor]:
+        """What each frame gives, at each place in a tuple, to a key less its mean over channels, and to a value:
+        (n, T, D) -> twice (n, P, W)."""
         keys, values = (
-            torch.stack([F.linear(clips, place) for place in torch.split(layer.weight, dim, dim=1)], dim=2)
+            torch.stack([F.linear(clips, place) for place in layer.weight.chunk(self.size, dim=1)], dim=2).flatten(1, 2)
             for layer in (self.keys, self.values)
         )
         keys = keys + self.keys.bias / self.size
-        keys = keys - keys.mean(dim=-1, keepdim=True)
+        return keys - keys.mean(dim=-1, keepdim=True), values
+
+    def products(self) -> Tensor:
+        """What makes of a frame y, a one behind it, the vectors whose products with a frame x are those of their
+        parts, keys before values, by place in x's tuple and in y's: (2 * size * size, D + 1, D + 1)."""
+        keys, values = (torch.stack(layer.weight.chunk(self.size, dim=1)) for layer in (self.keys, self.values))
+        keys = torch.cat([keys, (self.keys.bias / self.size).expand(self.size, -1)[..., None]], dim=2)
+        keys, values = keys - keys.mean(dim=1, keepdim=True), F.pad(values, (0, 1))
+        pairs = (keys * self.norm.weight[:, None] ** 2, keys), (values, values)
+        return torch.cat([torch.einsum("iwe,jwd->ijed", *pair).flatten(0, 1) for pair in pairs])
+
+    def about(self, keys: Tensor, values: Tensor) -> Tensor:
+        """What is known of the tuples of a clip from its parts: (n, 2 * U + 1).
+
+        The spread over channels of every key, by which LayerNorm divides, how LayerNorm's bias shifts the
+        attention to it, and the sum of the squared lengths of all values.
+        """
+        tuples = incidence(keys.shape[1] // self.size, self.size).to(keys)
 
         def squares(parts: Tensor) -> Tensor:
-            parts = parts.flatten(1, 2)
             return ((tuples @ (parts @ parts.mT)) * tuples).sum(dim=-1)  # (n, U)
 
         spread = (squares(keys) / self.width + self.norm.eps).sqrt()
-        keys = keys * self.norm.weight
-        shift = (keys @ self.norm.bias).flatten(1) @ tuples.mT / (spread * math.sqrt(self.width))
-        known = torch.cat([spread, shift, squares(values).sum(dim=1, keepdim=True)], dim=1)
-        known = F.pad(known, (0, -known.shape[1] % frames)).view(n, frames, -1)
-        return torch.cat([keys.flatten(2), values.flatten(2), known], dim=2)
+        shift = (keys @ (self.norm.weight * self.norm.bias)) @ tuples.mT / (spread * math.sqrt(self.width))
+        return torch.cat([spread, shift, squares(values).sum(dim=1, keepdim=True)], dim=1)
 
-    def forward(self, query: Tensor, support: Tensor, present: Tensor) -> Tensor:
+    def forward(
+        self, keys: Tensor, values: Tensor, inner: Tensor, query: Tensor, support: Tensor, present: Tensor
+    ) -> Tensor:
         """Mean squared distance between what tuples have and what they find in each class: (E, Q, way).
 
         Args:
-            query: (E, Q, T, length) and support: (E, way, S, T, length), prepared.
+            keys, values: (E, Q, P, way * S, P), products between the parts of queries and of the support.
+            inner: (E, way, S * P, S * P), products between the values' parts of a class.
+            query: (E, Q, length) and support: (E, way * S, length), what is known of the tuples.
             present: (E, way, S), which places of the support hold a clip.
         """
-        (episodes, way, shots), queries = present.shape, query.shape[1]
-        tuples = incidence(query.shape[2], self.size).to(query)  # (U, P)
-        query_keys, query_values, query_spread, _, own = self._unpack(query, len(tuples))
-        keys, values, spread, shift, _ = self._unpack(support.flatten(1, 2), len(tuples))
-        table = (episodes, queries, tuples.shape[1], way * shots, tuples.shape[1])
+        (episodes, way, shots), (_, queries, parts, clips, _) = present.shape, keys.shape
+        tuples = incidence(parts // self.size, self.size).to(keys)  # (U, P)
+        count = len(tuples)
+        spread, shift = support[:, :, :count], support[:, :, count : 2 * count]
 
         # Attention of each tuple of a query over all tuples of a class: (E, Q, U, way * S, U). A part of the key's
         # LayerNorm that is the same for all tuples of the support has no say in a softmax, and is left out.
-        scaled = tuples / (query_spread * math.sqrt(self.width))[..., None]
-        logits = scaled @ (query_keys @ keys.mT).view(table).flatten(3)
-        logits = logits.view(episodes, queries, len(tuples), way * shots, -1) @ tuples.mT
+        scaled = tuples / (query[:, :, :count] * math.sqrt(self.width))[..., None]
+        logits = scaled @ keys.flatten(3)
+        logits = logits.view(episodes, queries, count, clips, parts) @ tuples.mT
         logits = torch.addcmul(shift[:, None, None], logits, 1 / spread[:, None, None])
         if not bool(present.all()):
             logits = logits.masked_fill(~present.flatten(1)[:, None, None, :, None], -math.inf)
-        weights = logits.view(*logits.shape[:3], way, -1).softmax(dim=-1).view_as(logits)
+        weights = logits.view(episodes, queries, count, way, -1).softmax(dim=-1).view_as(logits)
 
         # |own - found|^2, summed over the tuples of the query; found weighs the parts of a class.
         weights = weights @ tuples  # (E, Q, U, way * S, P)
-        pooled = (tuples.mT @ weights.flatten(3)).view(table)
-        cross = ((query_values @ values.mT).view(table) * pooled).sum(dim=(2, 4)).view(episodes, queries, way, shots)
-        weights = weights.view(episodes, queries, len(tuples), way, -1).permute(0, 3, 1, 2, 4).flatten(2, 3)
-        values = values.view(episodes, way, -1, self.width)
-        found = (weights * (weights @ (values @ values.mT))).sum(dim=-1).view(episodes, way, queries, -1)
-        distances: Tensor = own - 2 * cross.sum(dim=3) + found.sum(dim=3).mT
-        return distances / len(tuples)
-
-    def _unpack(self, clips: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """What `prepare` packed for clips (E, C, T, length): parts of keys and of values (E, C * P, W), spread and
-        shift of each key (E, C, U), sum of squared values (E, C, 1)."""
-        parts = self.size * self.width
-        keys, values = (clips[..., i * parts : (i + 1) * parts].reshape(len(clips), -1, self.width) for i in (0, 1))
-        known = clips[..., 2 * parts :].flatten(2)
-        return keys, values, known[..., :count], known[..., count : 2 * count], known[..., 2 * count : 2 * count + 1]
+        pooled = (tuples.mT @ weights.flatten(3)).view_as(values)
+        cross = (values * pooled).sum(dim=(2, 4)).view(episodes, queries, way, shots)
+        weights = weights.view(episodes, queries, count, way, -1).permute(0, 3, 1, 2, 4).flatten(2, 3)
+        found = (weights * (weights @ inner)).sum(dim=-1).view(episodes, way, queries, -1)
+        distances: Tensor = query[:, :, 2 * count :] - 2 * cross.sum(dim=3) + found.sum(dim=3).mT
+        return distances / count
 
 
 def incidence(frames: int, size: int) -> Tensor:
