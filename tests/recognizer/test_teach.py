@@ -61,7 +61,7 @@ def test_one_clip_an_action_says_what_cannot_be_told():
     assert all(row["accuracy"] is None and "one clip only" in row["advice"] for row in report["classes"])
     together = replace(clips(), groups=np.repeat(["m", "t", "w", "f"], 6))
     report = teach(together).report
-    assert report["accuracy"] is None and "filmed together" in report["why"]
+    assert report["accuracy"] is None and "were filmed together" in report["why"]
     assert all("filmed elsewhere" in row["advice"] for row in report["classes"])
 
 

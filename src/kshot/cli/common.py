@@ -16,6 +16,7 @@ from kshot.progress import Progress, bars, quiet
 
 DATA = Annotated[str, typer.Argument(help="motion, motion:16, a folder of class folders, a CSV, or CSV?column=value")]
 BACKBONE = Annotated[str, typer.Option(help="kshot-tiny, a folder in transformers format, or a hub id")]
+MOVED = Annotated[str | None, typer.Option("--backbone", help="where the model's backbone lies now, if it was moved")]
 STORE = Annotated[Path | None, typer.Option(help="folder of stored activations; $KSHOT_HOME/store by default")]
 STORED_ONLY = Annotated[bool, typer.Option("--stored-only", help="never open a video")]
 FRAMES = Annotated[int, typer.Option(help="frames a clip")]

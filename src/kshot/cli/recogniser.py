@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kshot.cli.app import app
-from kshot.cli.common import BACKBONE, DEVICE, FRAMES, JSON, SEED, STORE, chosen_progress, show
+from kshot.cli.common import BACKBONE, DEVICE, FRAMES, JSON, MOVED, SEED, STORE, chosen_progress, show
 from kshot.errors import OptionError, VideoError
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def predict(
     format: Annotated[str, typer.Option(help="of a timeline: table, json, csv, vtt or label-studio")] = "table",
     out: Annotated[Path | None, typer.Option(help="write the timeline to this file")] = None,
     picture: Annotated[Path | None, typer.Option(help="also draw the timeline into this .png, .svg or .pdf")] = None,
+    backbone: MOVED = None,
     device: DEVICE = "cpu",
     as_json: JSON = False,
 ) -> None:
@@ -83,7 +84,7 @@ def predict(
     for file in (out, picture):
         if file is not None and not file.absolute().parent.is_dir():
             raise OptionError(f"there is no folder for {file}: make it first, or name another")
-    asked = Recognizer.load(model, device=device)
+    asked = Recognizer.load(model, backbone, device)
     if timeline:
         course = asked.timeline(videos[0], progress=chosen_progress(as_json))
         _write_timeline(course, "json" if as_json else format, out, picture)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 import typer
 
 from kshot.cli.app import app
-from kshot.cli.common import DEVICE
+from kshot.cli.common import DEVICE, MOVED
 from kshot.progress import clock
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def watch(
         float | None, typer.Option(help="seconds of a window; as long as a taught clip by default")
     ] = None,
     shortest: Annotated[float | None, typer.Option(help="seconds a label must last; 3/4 window by default")] = None,
+    backbone: MOVED = None,
     device: DEVICE = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help=LINES)] = False,
 ) -> None:
@@ -47,7 +48,7 @@ def watch(
     from kshot.recognizer import Recognizer
     from kshot.recognizer.watch import watch as run
 
-    watching = run(Recognizer.load(model, device=device), camera, file, window, shortest=shortest)
+    watching = run(Recognizer.load(model, backbone, device), camera, file, window, shortest=shortest)
     teller = _Lines() if as_json else _Screen(watching.settings.window) if sys.stdout.isatty() else _Words()
     latencies: deque[float] = deque(maxlen=REMEMBERED)
     last: Sighting | None = None

@@ -195,12 +195,12 @@ def _expected(trial: Trial, chosen: str, answers: Array, parts: int, seed: int) 
     if not len(trial.judged):
         smallest = np.bincount(support.labels, minlength=len(support.classes)).min()
         why = (
-            "there is one clip of some actions: to judge the answer for a clip, another one must have taught its action"
+            "There is one clip of some actions, and to judge the answer for a clip, another must have taught its action"
             if smallest < 2
-            else "all clips of an action were filmed together: to judge the answer for a clip, another group must have "
-            "taught its action"
+            else "All clips of an action were filmed together, and to judge the answer for a clip, another group must "
+            "have taught its action"
         )
-        return {"accuracy": None, "why": f"The accuracy cannot be estimated: {why}."}
+        return {"accuracy": None, "why": f"The accuracy cannot be estimated. {why}."}
     labels = support.labels[trial.judged]
     right = answers == np.where(labels == taught(support), -1, labels)
     lost = flattery(trial.costs, trial.right, trial.groups, seed) if len(trial.heard) > 1 else 0.0
