@@ -7,6 +7,7 @@ activations, solvers, the optimiser's update) is left out, as usual.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -173,6 +174,25 @@ def _three(value: float) -> str:
 
 def _bytes(value: float) -> str:
     return f"{_scaled(value)}B" if value >= 999.5 else f"{value:.0f} B"
+
+
+def as_bytes(value: float | None) -> str:
+    """1.27 GB, or a dash."""
+    return "–" if value is None else _bytes(value)
+
+
+def as_time(seconds: float) -> str:
+    """In the unit that reads best, two digits: 8 s, 12 min, 3.4 h, 16 days."""
+    for unit, size, limit in (
+        ("s", 1, 99.5),
+        ("min", 60, 99.5 * 60),
+        ("h", 3600, 47.5 * 3600),
+        ("days", 86400, math.inf),
+    ):
+        if seconds < limit:
+            value = seconds / size
+            return f"{value:.1f} {unit}" if 0 < value < 9.95 and size > 60 else f"{value:.0f} {unit}"
+    raise AssertionError
 
 
 def _seconds(value: float) -> str:

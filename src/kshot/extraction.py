@@ -276,13 +276,8 @@ def estimate(
     count = _processes(workers)
     target, digests = _target(data, backbone, number, store, frames, dtype, False, False, True, resize)
     todo = _todo(digests, target)
-    sample = todo[:: max(1, len(todo) // SAMPLE)][:SAMPLE] or [0]
-    jobs = [_job(data.paths[i], frames, backbone.size, resize) for i in (sample[0], *sample)]
-    decoded = decode(jobs, workers=1)
-    next(decoded)  # the first one also starts the process
-    begin = time.monotonic()
-    results = [result for _, result in decoded]
-    decoding = (time.monotonic() - begin) / len(sample)
+    sample = spread(todo) or [0]
+    decoding, results = timed_decoding([data.paths[i] for i in sample], frames, backbone.size, resize)
     clips = [r for r in results if not isinstance(r, VideoError)]
     encoding, bytes_a_clip = 0.0, 0
     if clips:
@@ -291,9 +286,7 @@ def estimate(
         for clip in clips:
             bytes_a_clip = encode(backbone, number, np.stack([clip]), dtype).nbytes
         encoding = (time.monotonic() - begin) / len(clips)
-    cores = os.cpu_count() or 1
-    # Encoding uses every core; decoding shares them as long as there are workers.
-    each = encoding + decoding / max(1, min(count, cores))
+    each = encoding + decoding / decoders(count)
     return {
         "data": data.name,
         "clips": len(data),
@@ -309,6 +302,28 @@ def estimate(
         },
         "store": str(target.root),
     }
+
+
+def spread(clips: Sequence[int]) -> list[int]:
+    """A few of the clips, from all over the data set: those that a dry run times."""
+    return list(clips[:: max(1, len(clips) // SAMPLE)][:SAMPLE])
+
+
+def timed_decoding(
+    paths: Sequence[Path], frames: int, size: int, resize: str
+) -> tuple[float, list[Array | VideoError]]:
+    """Seconds that decoding a clip takes one process, and what came of each clip."""
+    jobs = [_job(path, frames, size, resize) for path in (paths[0], *paths)]
+    decoded = decode(jobs, workers=1)
+    next(decoded)  # the first one also starts the process
+    begin = time.monotonic()
+    results = [result for _, result in decoded]
+    return (time.monotonic() - begin) / len(paths), results
+
+
+def decoders(workers: int | None = None) -> int:
+    """Clips that are decoded at a time. Encoding uses every core; decoding shares them as long as there are workers."""
+    return max(1, min(_processes(workers), os.cpu_count() or 1))
 
 
 def embed(backbone: Backbone, activations: Activations, indices: Sequence[int] | None = None) -> Tensor:

@@ -42,6 +42,7 @@ from kshot.strategies import get_strategy
 from kshot.training import train
 
 Made = TypeVar("Made")
+Named = TypeVar("Named", Dataset, Backbone)
 
 OWN = {
     "data", "out", "strategy", "tuning", "layers", "backbone", "head", "shot", "strategy_options", "tuning_options",
@@ -243,18 +244,12 @@ def run(
     Raises:
         KshotError: the study cannot start as asked; failures of single rows are recorded instead.
     """
-    plan = replace(study, protocol=protocol or study.protocol) if isinstance(study, Study) else read(study, protocol)
-    sets = {str(d) if isinstance(d, str) else d.name: d for d in (data or plan.data)}
-    spines = {str(b) if isinstance(b, str) else b.name: b for b in (backbone or plan.backbone)}
-    seeds, shown = tuple(seeds or plan.seeds), plan.episodes if episodes is None else episodes
-    if wrong := _impossible(replace(plan, seeds=seeds, episodes=shown)):
-        raise OptionError(f"{_of_row(plan, wrong[0])}{wrong[2]}")
+    plan = planned(study, protocol, seeds, episodes)
     folder = Path(out)
-    settings = json.loads(json.dumps(asdict(plan) | {
-        "data": list(sets), "backbone": list(spines), "seeds": seeds, "episodes": shown,
-    }))  # fmt: skip
+    sets, spines = by_name(data or plan.data), by_name(backbone or plan.backbone)
+    settings = json.loads(json.dumps(asdict(plan) | {"data": list(sets), "backbone": list(spines)}))
     _refuse_other(folder, settings)
-    grid = list(itertools.product(sets.items(), spines.items(), seeds, plan.rows))
+    grid = list(itertools.product(sets.items(), spines.items(), plan.seeds, plan.rows))
     places = [folder / "rows" / _slug(d, b, row.name, f"seed{seed}") for (d, _), (b, _), seed, row in grid]
     todo = [cell for cell, where in zip(grid, places, strict=True) if _finished(where / "row.json") is None]
     # All that is still needed is loaded before anything is written or run: a wrong name is told now, not in hours.
@@ -276,7 +271,7 @@ def run(
                 record = {"data": data_name, "backbone": spine_name, "seed": seed, **asdict(row)}
                 try:
                     record |= _run_row(
-                        plan, row, datas[data_name], towers[spine_name], seed, shown, where, store, progress,
+                        plan, row, datas[data_name], towers[spine_name], seed, where, store, progress,
                         found.get((data_name, spine_name, row.name)),
                     )  # fmt: skip
                 except KshotError as error:
@@ -302,6 +297,26 @@ def run(
         write_atomic(folder / "table.md", as_markdown(report).encode())
         write_atomic(folder / "table.csv", as_csv(report).encode())
     return report
+
+
+def planned(
+    study: str | Path | Study, protocol: str | None = None, seeds: Sequence[int] = (), episodes: int | None = None
+) -> Study:
+    """A study as it will run, with what is given in place of its own.
+
+    Raises:
+        OptionError: it cannot be run.
+    """
+    plan = replace(study, protocol=protocol or study.protocol) if isinstance(study, Study) else read(study, protocol)
+    plan = replace(plan, seeds=tuple(seeds or plan.seeds), episodes=plan.episodes if episodes is None else episodes)
+    if wrong := _impossible(plan):
+        raise OptionError(f"{_of_row(plan, wrong[0])}{wrong[2]}")
+    return plan
+
+
+def by_name(things: Sequence[str | Named]) -> dict[str, str | Named]:
+    """Data sets or backbones, each by the name that tables call it."""
+    return {thing if isinstance(thing, str) else thing.name: thing for thing in things}
 
 
 def summarise(folder: Path, rows: list[dict[str, Any]], baseline: str) -> list[dict[str, Any]]:
@@ -440,7 +455,6 @@ def _run_row(
     data: Any,
     spine: Any,
     seed: int,
-    episodes: int,
     where: Path,
     store: str | Path | None,
     progress: Progress,
@@ -466,9 +480,9 @@ def _run_row(
         result: Result = evaluate(
             data, spine, adapted.folder if adapted else None,
             head=row.head or (None if learns else strategy.default_head), head_options=row.head_options, way=plan.way,
-            shot=shot, query=plan.query, episodes=min(episodes, row.episodes or episodes), seed=seed, split=plan.split,
-            shared_group=plan.shared_group, center=plan.center, prompts=plan.prompts, frames=plan.frames,
-            resize=plan.resize, store=store, protocol=plan.protocol, progress=progress,
+            shot=shot, query=plan.query, episodes=min(plan.episodes, row.episodes or plan.episodes), seed=seed,
+            split=plan.split, shared_group=plan.shared_group, center=plan.center, prompts=plan.prompts,
+            frames=plan.frames, resize=plan.resize, store=store, protocol=plan.protocol, progress=progress,
         )  # fmt: skip
         result.strategy = row.strategy
         with disk(where):
@@ -497,18 +511,22 @@ def _train(
     """A row's run for a shot, trained unless it is there already. chosen: arguments in place of the study's."""
     parts = ["run", *([] if row.train_shot else [f"{shot}-shot"]), *(_slug(k, str(v)) for k, v in chosen.items())]
     folder = where / "-".join(parts)
-    own = {} if plan.protocol else {"query": plan.query}  # a protocol may train with another number than it tests with
-    arguments: dict[str, Any] = {
-        "way": plan.way, "shot": row.train_shot or shot, "frames": plan.frames, "resize": plan.resize,
-        "prompts": plan.prompts, "seed": seed, "store": store, "protocol": plan.protocol,
-        **own, **plan.train, **row.train, **chosen,
-    }  # fmt: skip
     train(
         data, folder, row.strategy, row.tuning, row.layers, spine, row.head,
         strategy_options=row.strategy_options, tuning_options=row.tuning_options,
-        head_options=row.head_options, resume=folder.exists(), progress=progress, **arguments,
+        head_options=row.head_options, resume=folder.exists(), progress=progress,
+        seed=seed, store=store, **{**training_arguments(plan, row, shot), **chosen},
     )  # fmt: skip
     return runs.read(folder)
+
+
+def training_arguments(plan: Study, row: Row, shot: int) -> dict[str, Any]:
+    """Arguments of `kshot.train` that a row's training for a shot is given, by the study and by the row."""
+    own = {} if plan.protocol else {"query": plan.query}  # a protocol may train with another number than it tests with
+    return {
+        "way": plan.way, "shot": row.train_shot or shot, "frames": plan.frames, "resize": plan.resize,
+        "prompts": plan.prompts, "protocol": plan.protocol, **own, **plan.train, **row.train,
+    }  # fmt: skip
 
 
 def _search(

@@ -136,9 +136,7 @@ def train(
             f"choosing on test or base classes would make every figure worthless; use val or none"
         )
     shape: dict[str, Any] = {"way": way, "shot": shot, "query": query}
-    two_stages = shape | {"first": max(1, steps * accumulate // 2)}
-    implied = {"meta": shape, "finetune-meta": two_stages, "direct": {"lr": lr}}.get(strategy, {})
-    method = get_strategy(strategy, **implied | dict(strategy_options or {}))
+    method = method_of(strategy, strategy_options, shape, steps * accumulate, lr)
     if method.learns_from == "nothing":
         raise OptionError(f"strategy '{strategy}' trains nothing: run `kshot evaluate` without --adapted")
     if val_episodes < 1:
@@ -152,9 +150,7 @@ def train(
         raise OptionError(f"views must be at least 1, found {views}")
     drawn = parse(augment) if views > 1 else ()
     framing(resize)  # refuses an unknown one before anything is loaded
-    options = dict(tuning_options or {}) | ({} if layers is None else {"layers": layers})
-    if "frames" in options_of(tuning):  # a method that numbers the frames of a clip
-        options = {"frames": frames} | options
+    options = options_for(tuning, layers, tuning_options, frames)
     loaded = datasets.load(data)
     if loaded.features is not None:
         raise DataError(f"{loaded.name} holds ready-made features: there is no backbone to train; give videos")
@@ -275,6 +271,28 @@ def train(
         _write_config(folder, config)
         (folder / "checkpoint.safetensors").unlink(missing_ok=True)
     return replace(_trained(folder, config), seconds=time.monotonic() - started)
+
+
+def method_of(
+    strategy: str, options: Mapping[str, Any] | None, shape: Mapping[str, int], batches: int, lr: float
+) -> Strategy:
+    """The strategy as `train` uses it: what its options leave open follows from the run's.
+
+    shape: way, shot and query of training episodes. batches: of the run, all stages together.
+    """
+    two_stages = {**shape, "first": max(1, batches // 2)}
+    implied: dict[str, Mapping[str, Any]] = {"meta": shape, "finetune-meta": two_stages, "direct": {"lr": lr}}
+    return get_strategy(strategy, **{**implied.get(strategy, {}), **(options or {})})
+
+
+def options_for(
+    tuning: str, layers: str | int | None, options: Mapping[str, Any] | None, frames: int
+) -> dict[str, Any]:
+    """The tuning method's options as `train` uses them."""
+    chosen = dict(options or {}) | ({} if layers is None else {"layers": layers})
+    if "frames" in options_of(tuning):  # a method that numbers the frames of a clip
+        chosen = {"frames": frames} | chosen
+    return chosen
 
 
 def _trained(folder: Path, config: dict[str, Any]) -> Trained:

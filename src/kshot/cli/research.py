@@ -34,6 +34,7 @@ from kshot.cli.common import (
     show,
     tell_unreadable,
 )
+from kshot.errors import OptionError
 
 
 @app.command()
@@ -215,6 +216,12 @@ def study(
     store: STORE = None,
     device: DEVICE = "cpu",
     precision: PRECISION = "float32",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="print disk, hours and memory of each row; store nothing")
+    ] = False,
+    speed: Annotated[
+        float | None, typer.Option(help="of a dry run: 1e12 multiply-adds a second, in place of this machine's")
+    ] = None,
     as_json: JSON = False,
 ) -> None:
     """Compare strategies, tuning methods and heads on the same episodes. Run again to go on after a stop.
@@ -222,6 +229,18 @@ def study(
     Example: kshot study quick --out studies/quick
     """
     from kshot.study import run
+
+    if dry_run:
+        from kshot.forecast import forecast
+
+        told = forecast(
+            study, data or (), backbone or (), seed or (), episodes, protocol, device, precision, speed,
+            progress=chosen_progress(as_json),
+        )  # fmt: skip
+        show(told, as_json, _tell_forecast)
+        return
+    if speed is not None:
+        raise OptionError("--speed belongs to --dry-run")
 
     done = run(
         study, out, data or (), backbone or (), seed or (), episodes, protocol, store, device, precision,
@@ -351,6 +370,42 @@ def _tell_study(values: dict[str, Any]) -> None:
             for line in finished:
                 costs.add_row(line["name"], *(cost.written(line, key) for key in keys))
             console.print(costs)
+
+
+def _tell_forecast(values: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from kshot.cost import as_bytes, as_time
+
+    console, settings = Console(width=None if sys.stdout.isatty() else 140), values["settings"]
+    told = f"seeds {', '.join(map(str, settings['seeds']))}, shots {', '.join(map(str, settings['shots']))}"
+    typer.echo(f"{values['title']}: {told}, {settings['episodes']:,} episodes each; counted from nothing to the end\n")
+    for part in values["parts"]:
+        rate = f"{values['speed']:g}e12 multiply-adds a second" if values["speed"] else f"this {part['device']}"
+        clips = ", ".join(f"{count:,} {split}" for split, count in part["clips"].items())
+        decoding = "not timed" if part["decoding"] is None else f"{part['decoding'] * 1000:.0f} ms a clip in a process"
+        typer.echo(f"{part['data']} ({clips} clips), {part['backbone']}\nat {rate}, decoding {decoding}")
+        stores = Table("stored at cut", title="activations", title_justify="left")
+        for name in ("clips", "disk", "time"):
+            stores.add_column(name, justify="right")
+        for one in part["stores"]:
+            stores.add_row(str(one["cut"]), f"{one['clips']:,}", as_bytes(one["bytes"]), as_time(one["seconds"]))
+        console.print(stores)
+        rows = Table("method", title="rows", title_justify="left")
+        for name in ("trainings", "training", "looks at val", "testing", "together", "memory of a step"):
+            rows.add_column(name, justify="right")
+        for one in part["rows"]:
+            if "error" in one:
+                rows.add_row(one["name"], "cannot run")
+                continue
+            times = [as_time(one[key]) for key in ("training", "looks", "testing", "seconds")]
+            rows.add_row(one["name"], str(one["trainings"] or "–"), *times, as_bytes(one["memory"] or None))
+        console.print(rows)
+        for one in part["rows"]:
+            if "error" in one:
+                typer.echo(f"{one['name']} cannot run: {one['error']}")
+    typer.echo(f"in all: {as_bytes(values['bytes'])} on disk, {as_time(values['seconds'])}")
 
 
 def _tell_demo(values: dict[str, Any]) -> None:

@@ -71,6 +71,16 @@ class Benchmark:
         """Label -> split."""
         return {label: split for split, labels in self.classes.items() for label in labels}
 
+    def sizes(self) -> dict[str, dict[str, int]]:
+        """Split -> label -> clips in the published list; split evenly where only the number of all is known."""
+        return {
+            split: {
+                label: self.counts[label] if self.counts else (self.clips[split] + number) // len(labels)
+                for number, label in enumerate(labels)
+            }
+            for split, labels in self.classes.items()
+        }
+
     def label(self, text: str) -> str | None:
         """The class that a folder's or a list's text means: blanks or underscores, brackets or none, any case."""
         return self._labels.get(text) or self._labels.get(plain(text))
