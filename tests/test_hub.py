@@ -3,82 +3,22 @@ huggingface_hub reads its environment when it is imported."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import unquote
 
 import pytest
 
+from hubs import Hub, serving
 from kshot import hub
 from kshot.errors import CheckpointError
 from tiny import random_clip
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 WAYS_OUT = "or give a local folder in transformers format, or use the bundled 'kshot-tiny'"
-
-
-class Hub(ThreadingHTTPServer):
-    """Serves one repository, `someone/clip`, as the hub does; counts requests and can be told to misbehave."""
-
-    daemon_threads = True
-
-    def __init__(self, files: dict[str, bytes]):
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.files = files
-        self.requests: list[str] = []
-        self.status = 0  # answered instead, if set
-        self.silent = False  # accepts, never answers
-        self.cut: str | None = None  # this file breaks off in the middle
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Hub
-    protocol_version = "HTTP/1.1"
-
-    def do_HEAD(self) -> None:
-        self.do_GET(body=False)
-
-    def do_GET(self, body: bool = True) -> None:
-        hub, path = self.server, unquote(self.path.split("?")[0])
-        hub.requests.append(f"{self.command} {path}")
-        if hub.silent:
-            time.sleep(3)
-            self.close_connection = True
-        elif hub.status:
-            self._send(hub.status, b'{"error": "no"}', {}, body)
-        elif path == "/api/models/someone/clip/revision/main":
-            siblings = [{"rfilename": name} for name in [*hub.files, "README.md", "flax_model.msgpack"]]
-            self._send(200, json.dumps({"id": "someone/clip", "sha": COMMIT, "siblings": siblings}).encode(), {}, body)
-        elif path.startswith("/someone/clip/resolve/main/") and (name := path.rsplit("/", 1)[1]) in hub.files:
-            data = hub.files[name]
-            headers = {"ETag": f'"{hashlib.sha256(data).hexdigest()}"', "X-Repo-Commit": COMMIT}
-            self._send(200, data, headers, body, cut=name == hub.cut)
-        else:
-            self._send(404, b"{}", {"X-Error-Code": "RepoNotFound" if "/api/" in path else "EntryNotFound"}, body)
-
-    def _send(self, status: int, data: bytes, headers: dict[str, str], body: bool, cut: bool = False) -> None:
-        self.send_response(status)
-        for name, value in {**headers, "Content-Length": str(len(data))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if body:
-            self.wfile.write(data[: len(data) // 2] if cut else data)
-        self.close_connection = cut
-
-    def log_message(self, *_: object) -> None:
-        pass
 
 
 @pytest.fixture(scope="module")
@@ -89,13 +29,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 @pytest.fixture
 def server(files: dict[str, bytes]) -> Iterator[Hub]:
-    running = Hub(dict(files))
-    thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield running
-    running.shutdown()
-    running.server_close()
-    thread.join()
+    with serving(files) as running:
+        yield running
 
 
 RESOLVE = "print(hub.resolve(sys.argv[1], allow_bin=len(sys.argv) > 2))"
