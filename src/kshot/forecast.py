@@ -368,7 +368,7 @@ class _Part:
             clips = torch.randn(len(data), self.plan.frames, dim, generator=draw).to(self.spine.device)
             text = torch.randn(len(data.classes), dim, generator=draw).to(self.spine.device)
             scorer, chunk = head_scorer(
-                head, clips, data.labels, text if head.needs_text else None, way * (shot + query)
+                head, clips, data.labels, text if head.needs_text else None, (way * shot, way * query)
             )
             seconds = []
             for _ in range(2):
