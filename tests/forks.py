@@ -22,7 +22,6 @@ OBEDIENT = "import ctypes; ctypes.CDLL(None).capset((ctypes.c_uint * 2)(0x200805
 SERVER = """
 import json, os, sys, traceback
 import kshot.training
-import transformers.models.clip.modeling_clip, transformers.models.clip.tokenization_clip
 for line in sys.stdin:
     script, arguments, out, err = json.loads(line)
     child = os.fork()
