@@ -39,7 +39,7 @@ def test_every_setting_is_an_argument_with_a_source(name: str) -> None:
             assert all(type(value) is type(setting.value) for value in setting.by_data.values())
     assert {"steps", "lr", "select"} <= set(made.training)
     assert {"episodes", "shared_group"} <= set(made.testing)
-    sight = ("way", "frames", "resize", "prompts")
+    sight = ("way", "frames", "resize", "prompts", "shared_group")
     assert all(made.training[key].value == made.testing[key].value for key in sight)
 
 
@@ -70,7 +70,8 @@ def test_the_values_that_were_read() -> None:
 
 def test_kshot_is_val_based_deterministic_and_source_disjoint() -> None:
     train_values, test_values = preset("kshot", "training"), preset("kshot", "testing")
-    assert train_values["select"] == "val" and test_values["shared_group"] is False
+    assert train_values["select"] == "val"
+    assert train_values["shared_group"] is test_values["shared_group"] is False
     assert test_values["prompts"] == list(PROMPTS)
     assert all(setting.source.startswith(OURS) for setting in PROTOCOLS["kshot"].testing.values())
 

@@ -20,9 +20,10 @@ from forks import Forks
 from kshot.backbone import Backbone, load
 from kshot.datasets import load as load_data
 from kshot.errors import CheckpointError, DataError, KshotError, NotEnoughClips, OptionError
+from kshot.evaluation import evaluate
 from kshot.fit import load as tensors
 from kshot.progress import Step
-from kshot.training import DIRECT_STEPS, Trained, train
+from kshot.training import DIRECT_STEPS, VAL_SEED, Trained, train
 from tiny import random_clip
 
 Quick = Callable[..., Trained]
@@ -258,6 +259,28 @@ def test_few_val_classes_make_narrower_val_episodes(quick: Quick, tmp_path: Path
     quick(tmp_path / "run", way=5)
     assert config(tmp_path / "run")["val_episodes"]["way"] == 4
     assert config(tmp_path / "run")["strategy"]["options"]["way"] == 5
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_val_episodes_keep_sources_apart_where_asked_to(
+    quick: Quick, tmp_path: Path, clips_csv: Path, warm_store: Path, spine: Backbone, shared: bool
+) -> None:
+    quick(tmp_path / "run", shared_group=shared, steps=1, val_every=1, val_episodes=60)
+    frozen = evaluate(
+        clips_csv, spine, way=3, query=2, episodes=60, seed=VAL_SEED, split="val", shared_group=shared, store=warm_store
+    )
+    assert lines(tmp_path / "run")[0] == {"step": 0, "val_accuracy": frozen.accuracy}
+    assert config(tmp_path / "run")["val_episodes"].get("shared_group", True) is shared
+
+
+def test_direct_keeps_sources_apart_too(quick: Quick, tmp_path: Path) -> None:
+    chosen = {}
+    for shared in (True, False):
+        quick(tmp_path / f"{shared}", "direct", shared_group=shared, val_episodes=6, query=6, lr=3e-3)
+        chosen[shared] = lines(tmp_path / f"{shared}")
+    assert chosen[True] != chosen[False]
+    with pytest.raises(NotEnoughClips, match=r"4 sources; 1 support clips leave at most 6 .* or allow shared groups"):
+        quick(tmp_path / "few", "direct", shared_group=False, query=7)
 
 
 def test_direct_chooses_its_steps_on_val(quick: Quick, tmp_path: Path) -> None:

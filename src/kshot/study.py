@@ -46,8 +46,8 @@ Named = TypeVar("Named", Dataset, Backbone)
 
 OWN = {
     "data", "out", "strategy", "tuning", "layers", "backbone", "head", "shot", "strategy_options", "tuning_options",
-    "head_options", "frames", "resize", "prompts", "protocol", "seed", "store", "device", "precision", "resume",
-    "progress",
+    "head_options", "frames", "resize", "prompts", "protocol", "seed", "shared_group", "store", "device", "precision",
+    "resume", "progress",
 }  # fmt: skip
 """Arguments of `kshot.train` that a study sets from its own keys."""
 
@@ -525,7 +525,8 @@ def training_arguments(plan: Study, row: Row, shot: int) -> dict[str, Any]:
     own = {} if plan.protocol else {"query": plan.query}  # a protocol may train with another number than it tests with
     return {
         "way": plan.way, "shot": row.train_shot or shot, "frames": plan.frames, "resize": plan.resize,
-        "prompts": plan.prompts, "protocol": plan.protocol, **own, **plan.train, **row.train,
+        "prompts": plan.prompts, "shared_group": plan.shared_group, "protocol": plan.protocol,
+        **own, **plan.train, **row.train,
     }  # fmt: skip
 
 

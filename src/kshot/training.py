@@ -82,6 +82,7 @@ def train(
     val_episodes: int = 500,
     patience: int = 0,
     select: str = "val",
+    shared_group: bool = True,
     seed: int = 0,
     frames: int = 8,
     resize: str = "short",
@@ -114,6 +115,7 @@ def train(
             `kshot.fit.Schedule`.
         val_episodes: episodes of a look at the val classes.
         select: which classes choose the best weights: "val", or "none" for the last ones. Never "test".
+        shared_group: whether a val query may share its source with a support clip of its class.
         seed: of batches and new weights.
         views: of each base clip that are stored, one drawn at each visit: the one that tests see and views - 1 draws
             of what `augment` names. Val and test always see the first.
@@ -166,7 +168,7 @@ def train(
     if base is not None and isinstance(method, Meta):
         Sampler(base.labels, base.classes, method.way, method.shot, method.query)
     if val is not None:
-        Sampler(val.labels, val.classes, **val_shape)
+        Sampler(val.labels, val.classes, **val_shape, groups=None if shared_group else val.groups)
 
     still = never_flipped(base.classes, no_flip) if base is not None and "flip" in drawn else ()
     assert learner.cut is not None and learner.backbone is not None
@@ -188,7 +190,12 @@ def train(
         "augment": list(drawn),
         "no_flip": list(still),
         "prompts": list(prompts),
-        "val_episodes": {**val_shape, "episodes": val_episodes, "seed": VAL_SEED},
+        "val_episodes": {
+            **val_shape,
+            "episodes": val_episodes,
+            "seed": VAL_SEED,
+            **({} if shared_group else {"shared_group": False}),
+        },
         "select": select if val is not None else "none",
         "protocol": protocol.record() if isinstance(protocol, Followed) else None,
         "data": loaded.name,
@@ -210,7 +217,7 @@ def train(
         chosen: dict[str, Any] = {}
         objective: Objective | None = None
         if isinstance(method, Direct):
-            fitted = _choose_steps(learner, method, val_part, val_shape, val_episodes, folder, progress)
+            fitted = _choose_steps(learner, method, val_part, val_shape, val_episodes, shared_group, folder, progress)
             chosen = {"steps": fitted.best_step}
         elif method.learns_from == "support":  # all of it happens inside the episodes of an evaluation
             fitted = Fitted()
@@ -222,7 +229,10 @@ def train(
             def validate() -> float:
                 assert val_part is not None
                 learner.head.eval()
-                result = score(learner, val_part, episodes=val_episodes, seed=VAL_SEED, prompts=prompts, **val_shape)
+                result = score(
+                    learner, val_part, episodes=val_episodes, seed=VAL_SEED, shared_group=shared_group, prompts=prompts,
+                    **val_shape,
+                )  # fmt: skip
                 learner.head.train()
                 return result.accuracy
 
@@ -360,6 +370,7 @@ def _choose_steps(
     val: Activations | None,
     shape: dict[str, Any],
     episodes: int,
+    shared_group: bool,
     folder: Path,
     progress: Progress,
 ) -> Fitted:
@@ -367,7 +378,8 @@ def _choose_steps(
     begin = time.monotonic()
     if val is None:
         return Fitted(best_step=method.steps)
-    sampler = Sampler(val.data.labels, val.data.classes, seed=VAL_SEED, **shape)
+    groups = None if shared_group else val.data.groups
+    sampler = Sampler(val.data.labels, val.data.classes, seed=VAL_SEED, groups=groups, **shape)
     way, queries = shape["way"], shape["way"] * shape["query"]
     right = dict.fromkeys(DIRECT_STEPS, 0)
     with progress("choosing steps on val", episodes, "episodes") as step:

@@ -100,6 +100,7 @@ def train(
     val_episodes: Annotated[int, typer.Option(help="episodes of a look")] = 500,
     patience: Annotated[int, typer.Option(help="looks without a gain until the end, 0 for never")] = 0,
     select: Annotated[str, typer.Option(help="classes that choose the best weights: val, or none")] = "val",
+    shared_group: Annotated[bool, typer.Option(help="a val query may share its source with a support clip")] = True,
     seed: SEED = 0,
     frames: FRAMES = 8,
     resize: RESIZE = "short",
@@ -131,7 +132,8 @@ def train(
         "strategy": strategy, "tuning": tuning, "layers": layers, "backbone": backbone, "head": head, "way": way,
         "shot": shot, "query": query, "steps": steps, "lr": lr, "optimizer": optimizer, "schedule": schedule,
         "weight_decay": weight_decay, "warmup": warmup, "accumulate": accumulate, "clip": clip, "val_every": val_every,
-        "val_episodes": val_episodes, "patience": patience, "select": select, "seed": seed, "frames": frames,
+        "val_episodes": val_episodes, "patience": patience, "select": select,
+        "shared_group": shared_group, "seed": seed, "frames": frames,
         "resize": resize, "views": views, "augment": augment, "store": store, "stored_only": stored_only,
         "device": device, "precision": precision, "resume": resume,
     }  # fmt: skip
