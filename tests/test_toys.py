@@ -33,7 +33,7 @@ class Weighted(Head):
         self.scale = scale
         self.weight = nn.Parameter(torch.ones(dim))
 
-    def prepare(self, clips, text=None):
+    def prepare(self, clips):
         return torch.nn.functional.normalize(clips.mean(1, keepdim=True), dim=-1)
 
     def score(self, query, support, labels, text, way):

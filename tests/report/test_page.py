@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import tomllib
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -26,13 +27,16 @@ def settings(plan: Study) -> dict[str, Any]:
 
 def test_printed_settings_are_a_study_file_that_reads_back_the_same(tmp_path: Path) -> None:
     nasty = Row(
-        'a "name" \\ with [odd] = signs, ünd 漢字\n', "meta", "partial", "block", "prototype",
-        {"loss": "ce"}, {"tower": "both"}, {"a b": [1, 2.5]}, {"lr": 1e-5}, {"lr": [1e-5, 1e-3]}, 7, 0,
+        'a "name" \\ with [odd] = signs, ünd 漢字\n', "meta", "partial", "block", "trx",
+        {"loss": "both"}, {"tower": "both"},
+        {"sizes": [1, 2], "width": 8}, {"lr": 1e-5}, {"lr": [1e-5, 1e-3]}, 7, 0,
     )  # fmt: skip
     for plan in (study.read("quick"), replace(study.read("quick"), rows=(nasty,), baseline=nasty.name, center=True)):
         path = tmp_path / "study.toml"
         path.write_text(page.as_toml(settings(plan)), "utf-8")
         assert study.read(path) == plan
+    odd = {"train": {"a b": [1, 2.5], "c": True}}  # keys that no option has need quotes all the same
+    assert tomllib.loads(page.as_toml(settings(plan) | odd))["train"] == odd["train"]
 
 
 def test_a_row_whose_options_were_lists_reads_back_as_it_ran(tmp_path: Path) -> None:

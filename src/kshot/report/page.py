@@ -193,7 +193,7 @@ def _table(comparison: Comparison) -> str:
         else:
             reason = escape(comparison.failures(name)[0]["error"])
             cells = [f'<td class="failed" colspan="{max(1, len(below))}">failed: {reason}</td>']
-        body.append(f'<tr><th scope="row">{escape(name)}{tag}</th>{"".join(cells)}</tr>')
+        body.append(f'<tr><th scope="row">{_name(name)}{tag}</th>{"".join(cells)}</tr>')
     return _scrolling(head, body, comparison.title)
 
 
@@ -213,7 +213,8 @@ def _cells(comparison: Comparison, line: dict[str, Any] | None, shot: int) -> li
     value, half = line["difference"], line["difference_ci95"]
     if value == half == 0:
         return [accuracy, '<td class="none">same answers</td>']
-    kind, mark = ("up", "▲ ") if value > half else ("down", "▼ ") if -value > half else ("unclear", "")
+    clear = abs(value) > half and abs(value) >= 0.005  # what is written as 0.00 is no gain, however sure
+    kind, mark = ("unclear", "") if not clear else ("up", "▲ ") if value > 0 else ("down", "▼ ")
     seeds = [f"{line['agree']}/{line['seeds']} seeds"] if line["seeds"] > 1 else []
     number = f'<span class="{kind}">{mark}{_signed(value, half)}</span>{_half(half)}'
     return [accuracy, f"<td>{number}{_under(seeds)}</td>"]
@@ -239,7 +240,7 @@ def _costs(comparison: Comparison) -> str:
     below = [COSTS[group][key] for group, keys in groups.items() for key in keys]
     head = f'<tr class="group"><td></td>{top}</tr><tr>{_heads(["method", *below])}</tr>'
     body = [
-        f'<tr><th scope="row">{escape(line["name"])}</th>'
+        f'<tr><th scope="row">{_name(line["name"])}</th>'
         + "".join(_cost_cell(comparison, line, key) for keys in groups.values() for key in keys)
         + "</tr>"
         for line in lines
@@ -315,7 +316,7 @@ def _methods(settings: dict[str, Any], comparisons: Sequence[Comparison]) -> str
             ", ".join(f"{key} = {value}" for key, value in given.items()) or "–",
         )
         inside = "".join(f'<td class="text">{escape(cell)}</td>' for cell in cells)
-        body.append(f'<tr><th scope="row">{escape(row["name"])}</th>{inside}</tr>')
+        body.append(f'<tr><th scope="row">{_name(row["name"])}</th>{inside}</tr>')
     head = f"<tr>{_heads(['method', 'strategy', 'tunes', 'head', 'options'], 'text')}</tr>"
     used = dict.fromkeys(row["strategy"] for row in settings["rows"])
     words = _list({name: STRATEGIES[name] for name in used if name in STRATEGIES})
@@ -422,7 +423,7 @@ def _runs(comparison: Comparison) -> str:
             cells = [f"<td>{r['accuracy']:.2f}{_half(r['ci95'], 2)}</td>" if r else "<td>–</td>" for r in results]
             val = row.get("val_accuracy")
             cells += [f"<td>{'–' if val is None else f'{val:.1f}'}</td>", f"<td>{row['training_seconds']:,.1f}</td>"]
-        body.append(f'<tr><th scope="row">{escape(row["name"])}</th><td>{row["seed"]}</td>{"".join(cells)}</tr>')
+        body.append(f'<tr><th scope="row">{_name(row["name"])}</th><td>{row["seed"]}</td>{"".join(cells)}</tr>')
     return f"<h4>{escape(comparison.title)}</h4>{_scrolling(head, body, f'Every run, {comparison.title}')}"
 
 
@@ -479,6 +480,11 @@ def _within(half: float, digits: int | None = None) -> str:
 
 def _half(half: float, digits: int | None = None) -> str:
     return f'<span class="pm">{_within(half, digits)}</span>'
+
+
+def _name(name: str) -> str:
+    """A method, with places where a narrow column may break it."""
+    return escape(name).replace("+", "+<wbr>")
 
 
 def _signed(value: float, half: float) -> str:

@@ -103,7 +103,7 @@ def _cost(comparison: Comparison, add: Add) -> None:
                 "Accuracy against cost",
                 f"{words.capitalize()}, {in_shots(shot)}",
                 (
-                    "The line: the best accuracy that so much, or less, buys; methods on it are blue. "
+                    "The line: the best accuracy that so much, or less, buys; methods on it are blue and named. "
                     if shot == comparison.shots[0]
                     else ""
                 )

@@ -25,6 +25,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import NDArray
 
 WIDTH = 4.6  # inches
+CROWD = 9  # points that can all have their names beside them
 BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
 COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
 MARKERS = ("o", "s", "D", "^", "v", "P")
@@ -164,7 +165,7 @@ def cost(points: Sequence[Point], label: str) -> Figure:
         axes.set_ylim(bottom=floor - 0.03 * (axes.get_ylim()[1] - floor))
     texts = [_shorter(p.name, 26) + (f" ({p.accuracy:.1f})" if p.accuracy < floor else "") for p in points]
     strong = [p in best for p in points]
-    shown = [len(points) <= 14 or p in best or p.accuracy < floor for p in points]
+    shown = [len(points) <= CROWD or p in best or p.accuracy < floor for p in points]
     _place_labels(figure, axes, dots, texts, strong, shown)
     return figure
 
@@ -182,21 +183,26 @@ def front(points: Sequence[Point]) -> list[Point]:
 
 
 def shots(points: Sequence[Point], named: Sequence[str]) -> Figure:
-    """Accuracy against support clips a class: a line for each method, in colour and with its name where `named`."""
-    names, ticks = _names(points), _shots(points)
+    """Accuracy against support clips a class: a line for each method, in colour and with its name where `named`.
+
+    Methods far below all others run along the lower edge, with their last accuracy, so that the others stay apart.
+    """
+    names, ticks, floor = _names(points), _shots(points), _floor(points)
     figure, axes = _panel(height=max(3.4, 0.9 + 0.24 * len(named)))
     ends: list[tuple[float, float, str, str]] = []
     for name in sorted(names, key=lambda name: name in named):
         mine = sorted((p for p in points if p.name == name), key=lambda p: p.shot)
-        x, y = [p.shot for p in mine], [p.accuracy for p in mine]
+        x, y = [p.shot for p in mine], [max(p.accuracy, floor) for p in mine]
         if name not in named:
             axes.plot(x, y, color="#cbd0d8", lw=1, zorder=1)
             continue
         colour, marker = _look(place := named.index(name))
         style = ("-", (0, (4, 2)), (0, (1, 1.5)))[place // len(COLOURS) % 3]
-        bars = [p.ci95 for p in mine]
+        below = mine[-1].accuracy < floor
+        bars = [p.ci95 if p.accuracy >= floor else 0 for p in mine]
+        marker = "v" if below else marker
         axes.errorbar(x, y, yerr=bars, color=colour, marker=marker, ms=4.5, lw=1.5, ls=style, elinewidth=1)
-        ends.append((x[-1], y[-1], name, colour))
+        ends.append((x[-1], y[-1], _shorter(name, 26) + (f" ({mine[-1].accuracy:.1f})" if below else ""), colour))
     if max(ticks) > 10 * min(ticks):
         axes.set_xscale("log")
     axes.xaxis.set_major_locator(FixedLocator(ticks))
@@ -349,9 +355,9 @@ def _end_labels(figure: Figure, axes: Axes, ends: Sequence[tuple[float, float, s
     for place, i in zip(places, order, strict=True):
         last, accuracy, name, colour = ends[i]
         axes.annotate(
-            _shorter(name, 26), (last, accuracy), (1.04, place), "data", ("axes fraction", "data"),
+            name, (last, accuracy), (1.08, place), "data", ("axes fraction", "data"),
             va="center", color=INK, fontsize=8, annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.8, "shrinkA": 0, "shrinkB": 4},
+            arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.8, "shrinkA": 0, "shrinkB": 4, "relpos": (0, 0.5)},
         )  # fmt: skip
 
 
