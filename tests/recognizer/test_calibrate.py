@@ -69,6 +69,36 @@ def test_the_threshold_parts_what_can_be_parted_and_refuses_few():
     assert (mixed < place).mean() <= calibrate.REFUSED  # though refusing all would be the best balance
 
 
+def test_weights_count_clips_that_often():
+    known, strange = np.array([0.2, 0.5, 0.6, 0.9]), np.array([0.1, 0.55, 0.7])
+    thrice, shares = np.repeat(strange, [1, 2, 3]), np.array([1, 2, 3]) / 6
+    assert calibrate.auroc(known, strange, shares) == pytest.approx(calibrate.auroc(known, thrice))
+    assert calibrate.fpr95(known, strange, shares) == pytest.approx(calibrate.fpr95(known, thrice))
+    right = np.array([True, False, True, True])
+    assert calibrate.threshold(known, right, strange, shares) == calibrate.threshold(known, right, thrice)
+
+
+def test_what_clips_of_new_actions_will_look_like_is_foreseen():
+    """Of six class means that are all alike strange, each clip has been asked of five only."""
+    cosines = np.random.default_rng(5).normal(size=(40_000, 6))
+    known, truth = np.random.default_rng(6).normal(1.5, 1, 40_000), cosines.max(1)
+    nearest = np.sort(cosines[:, :5], 1)[:, :-3:-1]
+    foreseen = calibrate.unseen(nearest, 6)
+    assert foreseen[1].sum() == pytest.approx(1)
+    wanted = calibrate.auroc(known, truth)
+    assert calibrate.auroc(known, *foreseen) == pytest.approx(wanted, abs=0.005)
+    assert calibrate.auroc(known, nearest[:, 0]) > wanted + 0.02, "the naive one flatters"
+
+
+def test_the_interval_reaches_as_far_as_what_was_taken_off():
+    right, alone = np.arange(30) % 5 > 0, np.arange(30).astype(str)
+    low, high = calibrate.interval(right, alone)
+    plain = calibrate.wilson(0.8, calibrate.effective(right, alone))
+    assert low < plain[0] and plain[1] < high
+    less = calibrate.interval(right, alone, 0.1)
+    assert less[0] < low and less[1] == high
+
+
 def test_wilson_by_hand():
     assert calibrate.wilson(0.8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
     low, high = calibrate.wilson(1.0, 5)

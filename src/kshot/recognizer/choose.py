@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 
 from kshot.heads.formulas import pool
-from kshot.recognizer.decider import nearest
 from kshot.recognizer.methods import METHODS, Learned, Support, learn
 
 Array = NDArray[Any]
@@ -27,7 +26,8 @@ class HeldOut:
     """What a method said of clips that it was not shown.
 
     logits: (n, C), -inf for a class of which no clip was left. known: (n,) cosine with the nearest class mean. strange:
-    (n,) the same with the clip's own class left out. judged: (n,) whether others taught the clip's class at all.
+    (n, 2) those with the nearest and the next, the clip's own class left out. judged: (n,) whether others taught the
+    clip's class at all.
     """
 
     logits: Array
@@ -75,7 +75,7 @@ def held_out(
     """
     count, taught = len(support), len(support.classes) - support.background
     logits = np.full((count, len(support.classes)), -np.inf)
-    known, strange, judged = np.full(count, -1.0), np.full(count, -1.0), np.zeros(count, bool)
+    known, strange, judged = np.full(count, -1.0), np.full((count, 2), -1.0), np.zeros(count, bool)
     for part in parts:
         rest = np.setdiff1d(np.arange(count), part)
         if len(np.unique(support.labels[rest])) > 1:
@@ -86,23 +86,29 @@ def held_out(
             near = (pool(found.asked)[:, 0] @ found.means.T).cpu().numpy()[:, actions]
             known[part] = near.max(1)
             own = support.labels[part][:, None] == found.present[actions][None]
-            strange[part] = np.where(own, -1.0, near).max(1)
+            strange[part] = _two(np.where(own, -1.0, near))
         step()
     return HeldOut(logits, known, strange, judged)
 
 
 def strangers(method: str, support: Support, step: Callable[[], None] = lambda: None) -> Array:
-    """`known` (n,) of every clip where its class was never taught: for methods that change the embeddings, one lesson
-    a class."""
-    strange = np.full(len(support), -1.0)
+    """`HeldOut.strange` (n, 2) where a clip's class was never taught: one lesson a class, for methods that change the
+    embeddings."""
+    strange = np.full((len(support), 2), -1.0)
     taught = len(support.classes) - support.background
     for label in range(taught):
         clips, rest = np.flatnonzero(support.labels == label), np.flatnonzero(support.labels != label)
         found = learn(method, support, rest, clips)
         means = found.means[torch.from_numpy(found.present < taught)]
-        strange[clips] = nearest(found.asked, means).cpu().numpy()
+        strange[clips] = _two((pool(found.asked)[:, 0] @ means.T).cpu().numpy())
         step()
     return strange
+
+
+def _two(cosines: Array) -> Array:
+    """The largest and the next of each row, the largest first; -1 where there is none."""
+    most: Array = np.sort(np.pad(cosines, ((0, 0), (0, 2)), constant_values=-1.0), 1)[:, :-3:-1]
+    return most
 
 
 def pick(costs: Array, which: Indices, weights: Array) -> int:

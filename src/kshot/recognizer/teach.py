@@ -107,7 +107,7 @@ def teach(
         step(note=METHODS[chosen].words)
         final = learn(chosen, support, np.arange(len(support)), np.arange(0))
         step()
-        doubt = _doubt(trial, chosen, reject, notes)
+        doubt = _doubt(trial, chosen, parts, reject, notes)
         bends = _curve(trial, chosen, parts, seed)
         step()
     heat = trial.heats[chosen]
@@ -116,7 +116,7 @@ def teach(
     report = {
         "method": chosen,
         "methods": _compared(trial),
-        **_expected(trial, chosen, answers, len(parts), seed),
+        **_expected(trial, answers, len(parts), seed),
         "classes": advice.classes(support, trial.judged, answers),
         "confusions": advice.confusions(support, trial.judged, answers),
         "suspects": _suspects(trial, chosen, pairs),
@@ -155,13 +155,14 @@ def _limit(threshold: float | None, support: Support) -> float:
     return NEVER if support.background else -math.inf
 
 
-def _doubt(trial: Trial, chosen: str, reject: bool, notes: list[str]) -> dict[str, Any]:
+def _doubt(trial: Trial, chosen: str, parts: Sequence[Indices], reject: bool, notes: list[str]) -> dict[str, Any]:
     """The threshold for "unknown", and how well known and unknown are told apart."""
     support, said = trial.support, trial.heard[chosen]
-    clips = trial.judged[support.labels[trial.judged] < taught(support)]
+    actions = taught(support)
+    clips = trial.judged[support.labels[trial.judged] < actions]
     told: dict[str, Any] = {"auroc": None, "fpr95": None, "threshold": None, "refused": None, "how": ""}
-    if taught(support) < 3 or not len(clips):
-        why = "fewer than three actions" if taught(support) < 3 else "no clip that others can be asked about"
+    if actions < 3 or not len(clips):
+        why = "fewer than three actions" if actions < 3 else "no clip that others can be asked about"
         told["how"] = f"cannot be set with {why}: an action is left out to see how strange its clips look"
         if reject and not support.background:
             notes.append(
@@ -170,13 +171,20 @@ def _doubt(trial: Trial, chosen: str, reject: bool, notes: list[str]) -> dict[st
             )
         return told
     strange = strangers(chosen, support) if METHODS[chosen].learn is None else said.strange
-    known, odd = said.known[clips], strange[clips]
-    right = said.logits[clips].argmax(1) == support.labels[clips]
-    told["auroc"], told["fpr95"] = round(calibrate.auroc(known, odd), 4), round(calibrate.fpr95(known, odd), 4)
+    right = said.logits.argmax(1) == support.labels
+    known, (odd, weights) = said.known[clips], calibrate.unseen(strange[clips], actions)
+    told["auroc"] = round(calibrate.auroc(known, odd, weights), 4)
+    told["fpr95"] = round(calibrate.fpr95(known, odd, weights), 4)
     told["how"] = f"{len(clips)} clips, each asked of the other clips, with and without its own action among them"
     if reject:
-        told["threshold"] = calibrate.threshold(known, right, odd)
-        told["refused"] = round(float((known < told["threshold"]).mean()), 4)
+        told["threshold"] = calibrate.threshold(known, right[clips], odd, weights)
+        refused: list[bool] = []  # by a threshold set without the clip's part: it refuses fewer of those it was set on
+        for part in parts:
+            there = np.isin(clips, part)
+            if there.any() and not there.all():
+                odd, weights = calibrate.unseen(strange[clips[~there]], actions)
+                refused.extend(known[there] < calibrate.threshold(known[~there], right[clips[~there]], odd, weights))
+        told["refused"] = round(float(np.mean(refused or known < told["threshold"])), 4)
     return told
 
 
@@ -189,7 +197,7 @@ def _answers(trial: Trial, chosen: str, threshold: float | None) -> Array:
     return np.where(refused, -1, answers)
 
 
-def _expected(trial: Trial, chosen: str, answers: Array, parts: int, seed: int) -> dict[str, Any]:
+def _expected(trial: Trial, answers: Array, parts: int, seed: int) -> dict[str, Any]:
     """The share of new clips that will get their label, and how sure that is."""
     support = trial.support
     if not len(trial.judged):
@@ -205,7 +213,7 @@ def _expected(trial: Trial, chosen: str, answers: Array, parts: int, seed: int) 
     right = answers == np.where(labels == taught(support), -1, labels)
     lost = flattery(trial.costs, trial.right, trial.groups, seed) if len(trial.heard) > 1 else 0.0
     value = max(0.0, float(right.mean()) - lost)
-    low, high = calibrate.wilson(value, calibrate.effective(right, trial.groups))
+    low, high = calibrate.interval(right, trial.groups, lost)
     how = f"{len(trial.judged)} clips, each answered by what the clips outside its group taught ({parts} rounds)"
     if len(trial.heard) > 1:
         how += f", less {100 * lost:.1f} points because the best of {len(trial.heard)} methods was chosen on them"
@@ -219,7 +227,7 @@ def _compared(trial: Trial) -> list[dict[str, Any]]:
     for name, right in zip(trial.heard, trial.right, strict=True):
         row: dict[str, Any] = {"name": name, "accuracy": None, "low": None, "high": None}
         if len(right):
-            low, high = calibrate.wilson(float(right.mean()), calibrate.effective(right, trial.groups))
+            low, high = calibrate.interval(right, trial.groups)
             row |= {"accuracy": round(float(right.mean()), 4), "low": round(low, 4), "high": round(high, 4)}
         rows.append(row)
     return rows

@@ -1,0 +1,395 @@
+"""Whether a recogniser keeps its promise: what `fit` says to expect, against what then comes true.
+
+    python benchmarks/recogniser.py speed
+    python benchmarks/recogniser.py promise [--data motion] [--split test] [--shot 5] [--way 5] [--draws 50] [--plot P]
+    python benchmarks/recogniser.py adapted --run RUN [--shot 1 3 5] [--draws 50]
+
+speed: `fit` on 5 clips each of 5 novel classes of `motion`, and 25 predictions, from files, nothing stored before.
+
+promise: random draws of `way` classes of the split and `shot` clips of each, their groups told. Each draw is taught by
+`kshot.recognizer.teach.teach`, as `Recognizer.fit` does, and then asked about *all* other clips of its classes, and of
+those it was not taught, that are in no taught clip's group. "unknown" counts as wrong for taught classes.
+  --sessions  not any clips, but one of every class from each of `shot` groups: as many people, each filmed doing all
+  --data F.npz  ready-made features: no class texts, nothing to fine-tune
+All clips are extracted once. The first draw of `motion` is made by `Recognizer` from files, too; both must agree.
+
+adapted: the same draws, taught from the backbone as it came and from a run of `kshot train`.
+
+Draw number i is a function of --seed and i alone. Means are of draws, with a 95 % interval (1.96 standard errors).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does; read when torch is imported
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from kshot import Recognizer, load_data, runs
+from kshot.backbone import load
+from kshot.extraction import extract
+from kshot.learner import Learner
+from kshot.recognizer import calibrate
+from kshot.recognizer.choose import candidates
+from kshot.recognizer.decider import decide
+from kshot.recognizer.methods import Support, learn
+from kshot.recognizer.recognizer import tuned
+from kshot.recognizer.teach import Taught, teach
+
+Array = NDArray[Any]
+Indices = NDArray[np.int64]
+
+BINS = 15  # of probabilities, for the expected calibration error
+
+
+@dataclass(frozen=True)
+class Source:
+    """All clips of a split: embeddings (N, T, P) by the learner that teaching starts from, labels and groups (N,).
+
+    order: (N,) what `Recognizer` sorts the clips of a class by. text: (C, P). gather: activations of clips.
+    """
+
+    name: str
+    classes: Array
+    labels: Indices
+    groups: Array
+    order: Array
+    paths: list[Path]
+    embeddings: Tensor
+    text: Tensor | None = None
+    text_scale: float = 100.0
+    tuner: Learner | None = None
+    gather: Any = None
+
+    @classmethod
+    def of(cls, data: str, split: str, run: str | None = None) -> Source:
+        read = load_data(data).select(split)
+        about = (Path(data).stem, np.array(read.classes), read.labels, read.groups)
+        if read.features is not None:
+            order = np.array([f"{number:06d}" for number in range(len(read))])
+            return cls(*about, order, [], torch.from_numpy(np.asarray(read.features, np.float32)))
+        backbone = load()
+        if run is None:
+            learner = Learner.build(backbone, "partial")
+        else:
+            learner, _ = runs.learner(runs.read(run), None, "prototype", None, "cpu", "float32")
+        stored = extract(read, backbone, learner.cut, condense=backbone.image.exact)
+        assert learner.backbone is not None
+        with torch.no_grad():
+            text = learner.backbone.embed_text(read.classes)
+        return cls(
+            *about, np.array(stored.digests), [Path(path) for path in read.paths], learner.embed_all(stored), text,
+            learner.backbone.logit_scale or 100.0, learner, stored.gather,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Indices of clips. taught: of `classes`, in a recogniser's order. own, strange: those asked about afterwards."""
+
+    classes: Indices
+    taught: Indices
+    own: Indices
+    strange: Indices
+
+
+def draws(source: Source, way: int, shot: int, count: int, sessions: bool, seed: int) -> Iterator[Draw]:
+    """Random lessons; those that leave no group to ask about are drawn again."""
+    number = made = 0
+    while made < count:
+        rng = np.random.default_rng((seed, number))
+        number += 1
+        classes = np.sort(rng.choice(len(source.classes), way, replace=False))
+        picked = []
+        groups = rng.permutation(np.unique(source.groups))[:shot]
+        for label in classes:
+            clips = np.flatnonzero(source.labels == label)
+            if sessions:
+                some = [clips[source.groups[clips] == group][0] for group in groups]
+            else:
+                some = rng.permutation(clips)[:shot].tolist()
+            picked += sorted(some, key=lambda clip: source.order[clip])
+        free = ~np.isin(source.groups, source.groups[picked])
+        inside = np.isin(source.labels, classes)
+        own, strange = np.flatnonzero(inside & free), np.flatnonzero(~inside & free)
+        if len(own):
+            made += 1
+            yield Draw(classes, np.array(picked), own, strange)
+
+
+def support(source: Source, draw: Draw, clips: Indices) -> Support:
+    """These clips as what `teach` takes; clips of other classes get the label 0."""
+    labels = np.searchsorted(draw.classes, source.labels[clips])
+    return Support(
+        classes=tuple(source.classes[draw.classes]),
+        labels=np.where(np.isin(source.labels[clips], draw.classes), labels, 0),
+        groups=source.groups[clips],
+        names=tuple(map(str, clips)),
+        embeddings=source.embeddings[torch.from_numpy(clips)],
+        text=None if source.text is None else source.text[torch.from_numpy(draw.classes)],
+        text_scale=source.text_scale,
+        tuner=source.tuner,
+        tokens=None if source.gather is None else lambda some: source.gather(clips[some]),
+    )
+
+
+def asked(source: Source, lesson: Taught, clips: Indices) -> Tensor:
+    """(n, T, P) what the decider is given of these clips."""
+    if not lesson.weights:
+        return source.embeddings[torch.from_numpy(clips)]
+    assert source.tuner is not None
+    with torch.no_grad():
+        return tuned(source.tuner, lesson.weights).embed(source.gather(clips))
+
+
+def shares(source: Source, draw: Draw) -> dict[str, float]:
+    """What each method alone would get right, none refused."""
+    everything = support(source, draw, np.concatenate([draw.taught, draw.own]))
+    shown, rest = np.split(np.arange(len(everything)), [len(draw.taught)])
+    result = {}
+    for name in candidates(everything):
+        found = learn(name, everything, shown, rest)
+        with torch.no_grad():
+            answers = found.scorer(found.asked).argmax(1).numpy()
+        result[name] = float((answers == everything.labels[rest]).mean())
+    return result
+
+
+def kept(source: Source, draw: Draw, each: bool = True) -> dict[str, Any]:
+    """What was promised for a draw, and what came true. each: ask every method alone, too."""
+    lesson = teach(support(source, draw, draw.taught))
+    embeddings, classes = asked(source, lesson, draw.own), np.arange(len(draw.classes)).astype(str)
+    labels = np.searchsorted(draw.classes, source.labels[draw.own])
+    answer = decide(lesson.decider, embeddings, classes, lesson.threshold)
+    with torch.no_grad():
+        logits = lesson.decider.scorer(embeddings).double().numpy()
+    heat = float(lesson.decider.temperature)
+    row: dict[str, Any] = {
+        "said": lesson.report["accuracy"],
+        "true": float((answer.labels == classes[labels]).mean()),
+        "asked": len(labels),
+        "groups": len(np.unique(source.groups[draw.own])),
+        "method": lesson.method,
+        "plain": float((logits.argmax(1) == labels).mean()),
+        "loss": [float(calibrate.losses(logits, labels, t).mean()) for t in (1.0, heat)],
+        "sure": [calibrate.softmax(logits, t).max(1) for t in (1.0, heat)],
+        "right": logits.argmax(1) == labels,
+        "methods": shares(source, draw) if each else {},
+        "unknown": None,
+    }
+    if len(draw.strange) and lesson.report["unknown"]["threshold"] is not None:
+        odd = decide(lesson.decider, asked(source, lesson, draw.strange), classes, lesson.threshold).known
+        row["unknown"] = {
+            "promised": [lesson.report["unknown"][key] for key in ("auroc", "fpr95", "refused")],
+            "true": [calibrate.auroc(answer.known, odd), calibrate.fpr95(answer.known, odd)],
+            "refused": float((answer.known < lesson.threshold).mean()),
+            "told": float((odd < lesson.threshold).mean()),
+        }
+    return row
+
+
+def mean(values: Any) -> str:
+    """Mean over draws with its 95 % interval, times 100."""
+    found = 100 * np.asarray(values, float)
+    return f"{found.mean():.1f} ± {1.96 * found.std(ddof=1) / math.sqrt(len(found)):.1f}"
+
+
+def calibration_error(sure: Array, right: Array) -> float:
+    """Expected calibration error (Guo et al., 2017) over equally wide bins."""
+    bins = np.minimum((sure * BINS).astype(int), BINS - 1)
+    return float(sum(abs((right - sure)[bins == b].sum()) for b in range(BINS)) / len(sure))
+
+
+def promise(options: argparse.Namespace) -> dict[str, Any]:
+    source = Source.of(options.data, options.split)
+    lessons = list(draws(source, options.way, options.shot, options.draws, options.sessions, options.seed))
+    if source.paths:
+        _same(source, lessons[0])
+    start = time.perf_counter()
+    rows = [kept(source, draw) for draw in lessons]
+    seconds = time.perf_counter() - start
+    said = np.array([[row["said"][key] for key in ("value", "low", "high")] for row in rows])
+    true = np.array([row["true"] for row in rows])
+    covers = (said[:, 1] <= true) & (true <= said[:, 2])
+    right = np.concatenate([row["right"] for row in rows])
+    errors = [calibration_error(np.concatenate([row["sure"][at] for row in rows]), right) for at in (0, 1)]
+    names = list(rows[0]["methods"])
+    table = np.array([[row["methods"][name] for name in names] for row in rows])
+    plain = np.array([row["plain"] for row in rows])
+    result: dict[str, Any] = {
+        "data": f"{source.name} {options.split}, {options.way} classes, {options.shot} clips each"
+        + (", filmed in as many sessions" if options.sessions else ""),
+        "draws": len(rows),
+        "clips asked about": f"{min(r['asked'] for r in rows)} to {max(r['asked'] for r in rows)}, of "
+        f"{min(r['groups'] for r in rows)} to {max(r['groups'] for r in rows)} groups",
+        "true accuracy in the interval": f"{int(covers.sum())} of {len(rows)} ({100 * covers.mean():.0f} %); "
+        f"{int((true < said[:, 1]).sum())} below, {int((true > said[:, 2]).sum())} above",
+        "true": mean(true),
+        "reported": mean(said[:, 0]),
+        "reported - true": mean(said[:, 0] - true),
+        "width of the interval": mean(said[:, 2] - said[:, 1]),
+        "log loss before and after temperature": " ".join(
+            f"{np.mean([row['loss'][at] for row in rows]):.3f}" for at in (0, 1)
+        ),
+        "ECE before and after temperature": " ".join(f"{100 * error:.1f}" for error in errors),
+        "methods taken": dict(Counter(row["method"] for row in rows).most_common()),
+        "the chosen, none refused": mean(plain),
+        "the best in hindsight": mean(table.max(1)),
+        **{
+            f"always {name}": f"{mean(column)}; chosen - it {mean(plain - column)}"
+            for name, column in zip(names, table.T, strict=True)
+        },
+    }
+    doubts = [row["unknown"] for row in rows if row["unknown"]]
+    if doubts:
+        for place, name in enumerate(("AUROC", "FPR95")):
+            result[f"unknown: {name} true, promised, promised - true"] = ", ".join(
+                (
+                    mean([doubt["true"][place] for doubt in doubts]),
+                    mean([doubt["promised"][place] for doubt in doubts]),
+                    mean([doubt["promised"][place] - doubt["true"][place] for doubt in doubts]),
+                )
+            )
+        result["unknown: of other classes"] = mean([doubt["told"] for doubt in doubts])
+        result["unknown: of taught classes, true, promised"] = ", ".join(
+            (mean([doubt["refused"] for doubt in doubts]), mean([doubt["promised"][2] for doubt in doubts]))
+        )
+    result["seconds"] = round(seconds, 1)
+    if options.plot:
+        picture(said, true, options.plot)
+    return result
+
+
+def _same(source: Source, draw: Draw) -> None:
+    """`Recognizer` itself, from files, promises and answers the same."""
+    names, paths = source.classes[source.labels], source.paths
+    made = Recognizer().fit([paths[i] for i in draw.taught], names[draw.taught].tolist(), source.groups[draw.taught])
+    few = draw.own[:10]
+    lesson = teach(support(source, draw, draw.taught))
+    answer = decide(lesson.decider, asked(source, lesson, few), source.classes[draw.classes], lesson.threshold)
+    given = made.answer([paths[i] for i in few])
+    if made.report_["accuracy"] != lesson.report["accuracy"] or np.abs(given.proba - answer.proba).max() > 0.01:
+        raise SystemExit(f"Recognizer: {made.report_['accuracy']}, teach: {lesson.report['accuracy']}")
+
+
+def speed(options: argparse.Namespace) -> dict[str, Any]:
+    data = load_data("motion").select("test")
+    rng = np.random.default_rng(options.seed)
+    classes = rng.choice(len(data.classes), 5, replace=False)
+    picked = np.concatenate([rng.permutation(np.flatnonzero(data.labels == label))[:10] for label in classes])
+    taught, rest = picked.reshape(5, 2, 5).transpose(1, 0, 2).reshape(2, -1)
+    names = [data.classes[label] for label in data.labels]
+    with tempfile.TemporaryDirectory() as store:
+        start = time.perf_counter()
+        model = Recognizer(store=store)
+        model.fit([data.paths[i] for i in taught], [names[i] for i in taught], data.groups[taught])
+        fitted = time.perf_counter()
+        answers = model.predict([data.paths[i] for i in rest])
+        end = time.perf_counter()
+    return {
+        "fit": round(fitted - start, 2),
+        "25 predictions": round(end - fitted, 2),
+        "both": round(end - start, 2),
+        "method": model.method_,
+        "expected": model.report_["accuracy"]["value"],
+        "right of 25": int((answers == [names[i] for i in rest]).sum()),
+    }
+
+
+def adapted(options: argparse.Namespace) -> dict[str, Any]:
+    plain, other = Source.of("motion", options.split), Source.of("motion", options.split, options.run)
+    result = {}
+    for shot in options.shot:
+        lessons = list(draws(plain, options.way, shot, options.draws, options.sessions, options.seed))
+        rows = [[kept(source, draw, each=False) for draw in lessons] for source in (plain, other)]
+        for name in ("true", "plain"):
+            values = np.array([[row[name] for row in side] for side in rows])
+            what = "none refused" if name == "plain" else 'as predict answers, "unknown" wrong'
+            result[f"{shot} clips a class, {what}"] = (
+                f"{mean(values[0])} -> {mean(values[1])}: {mean(values[1] - values[0])}"
+            )
+        result[f"{shot} clips a class, methods"] = [Counter(row["method"] for row in side) for side in rows]
+    return result
+
+
+def picture(said: Array, true: Array, path: Path) -> None:
+    """Each draw's reported value and interval (draws, 3), and what came true (draws,), in the order of the latter."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    from kshot.report.plots import BLUE, INK, SOFT, VERMILLION, render
+
+    order = np.lexsort((said[:, 0], true))
+    (value, low, high), true = 100 * said[order].T, 100 * true[order]
+    covers = (low <= true) & (true <= high)
+
+    def draw() -> Figure:
+        figure = Figure(figsize=(7.2, 3.6), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.add_subplot()
+        places = np.arange(len(true))
+        looks = ((covers, BLUE, "o", "contains"), (~covers, VERMILLION, "s", "misses"))
+        for which, colour, marker, verb in looks:
+            if which.any():
+                axes.vlines(places[which], low[which], high[which], color=colour, lw=2.2, alpha=0.35, zorder=2)
+                label = f"reported; the interval {verb} the truth ({which.sum()})"
+                axes.plot(places[which], value[which], marker, color=colour, ms=4, ls="", label=label, zorder=3)
+        axes.plot(places, true, "_", color=INK, ms=7, mew=1.8, label="true", zorder=4)
+        axes.set_ylim(min(20.0, low.min() - 2), 102)
+        axes.set_xlim(-1, len(true))
+        axes.set_xticks([])
+        axes.grid(axis="x", visible=False)
+        axes.set_ylabel("accuracy, %")
+        axes.set_xlabel(f"{len(true)} draws, by true accuracy", color=SOFT)
+        figure.legend(loc="outside upper left", ncols=3, fontsize=8)
+        return figure
+
+    path.write_bytes(render(draw)[1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="what", required=True)
+    for function in (speed, promise, adapted):
+        command = commands.add_parser(function.__name__)
+        command.set_defaults(run_it=function)
+        command.add_argument("--json", action="store_true")
+        command.add_argument("--seed", type=int, default=0)
+        if function is speed:
+            continue
+        command.add_argument("--split", default="test")
+        command.add_argument("--way", type=int, default=5)
+        command.add_argument("--draws", type=int, default=50)
+        command.add_argument("--sessions", action="store_true")
+        if function is promise:
+            command.add_argument("--data", default="motion")
+            command.add_argument("--shot", type=int, default=5)
+            command.add_argument("--plot", type=Path)
+        else:
+            command.add_argument("--run", required=True)
+            command.add_argument("--shot", type=int, nargs="+", default=[1, 3, 5])
+    options = parser.parse_args()
+    result = options.run_it(options)
+    if options.json:
+        print(json.dumps(result, ensure_ascii=False))
+        return
+    for name, value in result.items():
+        print(f"{name}: {value}")
+
+
+if __name__ == "__main__":
+    main()
