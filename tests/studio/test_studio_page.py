@@ -359,6 +359,7 @@ def test_the_report_is_told_in_plain_words(ready: Studio) -> None:
     suspects: list[dict[str, Any]] = [
         {"clip": clips[0].id, "label": "wave", "looks_like": "push-ups", "reason": "mislabelled", "other": None},
         {"clip": clips[2].id, "label": "wave", "looks_like": "wave", "reason": "duplicate", "other": clips[1].id},
+        {"clip": clips[5].id, "label": "push-ups", "looks_like": "wave", "reason": "duplicate", "other": clips[0].id},
         {"clip": "elsewhere.mp4", "label": "bow", "looks_like": "wave", "reason": "mislabelled", "other": None},
     ]
     notes = [*REPORT["notes"], "It was reached by three clips."]
@@ -368,6 +369,7 @@ def test_the_report_is_told_in_plain_words(ready: Studio) -> None:
         "of new clips like these should be recognised; it may be 41 % to 87 %",
         "wave 0 is called “wave” but looks like “push-ups”: is it in the right place?",
         "wave 4 is nearly the same as wave 2: another one would teach more.",
+        "push-ups 4 is nearly the same as wave 0 of “wave”: is one of them in the wrong place?",
         "elsewhere.mp4 is called “bow”",
         "Of 5 clips: 1 taken for “push-ups”, 1 not recognised.",
         "Bow: one clip only: add another.",
@@ -376,7 +378,7 @@ def test_the_report_is_told_in_plain_words(ready: Studio) -> None:
     ):
         assert sentence in said
     assert page.locator(".clip em").first.inner_text() == "push-ups?"
-    page.locator(".words button", has_text="wave 0").click()
+    page.locator(".words button", has_text="wave 0").first.click()
     assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "Change wave 0 of wave"
     page.locator("summary").click()
     assert "order in time (OTAM) (chosen)" in page.locator("#report table").inner_text()

@@ -462,7 +462,8 @@ function report(taught) {
   const words = el("ul", { class: "words" });
   const tell = (...parts) => words.append(el("li", {}, ...parts));
   for (const one of said.suspects ?? []) {
-    if (one.reason === "duplicate") tell(clipButton(one.clip), " is nearly the same as ", clipButton(one.other), ": another one would teach more.");
+    if (one.reason === "duplicate") tell(clipButton(one.clip), " is nearly the same as ", clipButton(one.other),
+      one.looks_like === one.label ? ": another one would teach more." : ` of “${one.looks_like}”: is one of them in the wrong place?`);
     else tell(clipButton(one.clip), ` is called “${one.label}” but looks like “${one.looks_like}”: is it in the right place?`);
   }
   for (const [clip, why] of Object.entries(said.unreadable ?? {})) tell(clipButton(clip), ` was left out: ${why}`);
