@@ -374,7 +374,7 @@ def test_the_report_is_told_in_plain_words(ready: Studio) -> None:
         "Of 5 clips: 1 taken for “push-ups”, 1 not recognised.",
         "Bow: one clip only: add another.",
         "More clips should help: 50 % with 1, 70 % with 2",
-        "told taught from untaught in 87 of 100 pairs of clips, and refused 10 % of the taught ones",
+        "expected to tell taught from untaught in 87 of 100 pairs of clips, and to refuse 10 % of the taught ones",
     ):
         assert sentence in said
     assert page.locator(".clip em").first.inner_text() == "push-ups?"

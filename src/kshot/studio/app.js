@@ -470,8 +470,8 @@ function report(taught) {
   for (const one of said.classes ?? []) if (one.advice && !known(one)) tell(`${sentence(one.label)}: ${one.advice}.`);
   for (const note of said.notes ?? []) if (!note.endsWith("see unreadable.")) tell(note);
   const { threshold, auroc, refused } = said.unknown ?? {};
-  if (typeof threshold === "number") tell(`What it was not taught should be “unknown”: in trials it told taught from untaught ` +
-    `in ${Math.round(auroc * 100)} of 100 pairs of clips, and refused ${percent(refused)} of the taught ones.`);
+  if (typeof threshold === "number") tell(`What it was not taught should be “unknown”. It is expected to tell taught from untaught ` +
+    `in ${Math.round(auroc * 100)} of 100 pairs of clips, and to refuse ${percent(refused)} of the taught ones.`);
   const rows = (said.classes ?? []).filter(known).map((one) => ({
     name: one.label, share: one.accuracy, text: percent(one.accuracy), number: classColour(one.label, taught.classes),
     hint: mistaken((said.confusions ?? []).filter((other) => other.label === one.label)),
