@@ -54,7 +54,8 @@ class Result:
     seconds: in all. cost: what it took (see `kshot.cost`): multiply_adds_per_clip, stored_bytes, peak_memory,
     extraction_seconds, evaluation_seconds, device, precision, and for a strategy that learns inside episodes
     multiply_adds_per_step and seconds_per_step.
-    unreadable: clip -> why it was left out. missing: clips of a benchmark's split that this copy of it lacks.
+    unreadable: clip -> why it was left out. missing: clips of a benchmark's split that this copy of it lacks, and those
+    that the run was trained without.
     per_clip: of each clip that was a query: clip (its path), label, asked and right (how often), taken_for (other class
     -> how often, the most frequent first). episode_accuracy: (episodes,) percent of each, for comparisons in pairs.
     cost, per_clip and episode_accuracy are written to files, not to stdout.
@@ -279,7 +280,8 @@ def evaluate(
         progress=progress,
     )
     result.split, result.backbone, result.fingerprint, result.data = split, name, mark, loaded.name
-    result.missing = loaded.missing_from(split)
+    lacking = loaded.missing_from(split) + (run.config["result"].get("missing", []) if run is not None else [])
+    result.missing = list(dict.fromkeys(lacking))
     result.options |= sight
     if isinstance(protocol, Followed):
         result.options["protocol"] = protocol.record(**sight)

@@ -98,6 +98,7 @@ class Activations:
             "clips": len(self.data),
             "stored_now": self.stored_now,
             "unreadable": self.unreadable,
+            "missing": self.data.missing_from("all"),
             "cut": self.cut,
             "store": str(self.store.folder) if self.store else None,
             "seconds": round(self.seconds, 3),

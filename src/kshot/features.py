@@ -1,7 +1,8 @@
 """Features of other networks into the form that kshot evaluates, and embeddings of kshot's own out of it.
 
 The form is one .npz: `features` (clips, frames, channels) and a text a clip in each of `label`, `split`, `group` and
-`path`. A CSV with these columns can go beside it, in the form that every other command reads.
+`path`; for a benchmark that lacks clips, `missing` names them. A CSV with these columns can go beside it, in the form
+that every other command reads.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ def import_features(
         array: name of the array; "features", or the only one, by default.
 
     Returns:
-        features (the file written), clips, frames, channels, classes, splits (name -> clips).
+        features (the file written), clips, frames, channels, classes, splits (name -> clips), missing (names of clips
+        that a benchmark has and these features have not).
 
     Raises:
         DataError: what is read cannot be used, with the file and the row.
@@ -57,7 +59,7 @@ def import_features(
         if source.suffix.lower() != ".npz":
             raise OptionError(f"{source.name} holds no labels: add the CSV that has them (--clips)")
         return _write(target, datasets.load(source))
-    from kshot.datasets import table
+    from kshot.datasets import prepare, table
 
     listed = table.load(Path(clips), check_files=False)
     values, paths = _values(source, array)
@@ -73,7 +75,7 @@ def import_features(
                 f"{source.name}: clip {row} is '{own}', but clip {row} of {Path(clips).name} is '{path}': bring both "
                 f"into the same order"
             )
-    return _write(target, replace(listed, features=values))
+    return _write(target, replace(listed, features=values, missing=prepare.missing_beside(Path(clips))))
 
 
 def export_features(
@@ -179,6 +181,9 @@ def _write(target: Path, data: Dataset) -> dict[str, Any]:
     assert data.features is not None
     rows = _rows(target, data)
     columns: dict[str, Any] = {name: np.array([row[i] for row in rows], np.str_) for i, name in enumerate(COLUMNS)}
+    lacking = [f"{split}\t{clip}" for split, clips in data.missing.items() for clip in clips]
+    if lacking:
+        columns["missing"] = np.array(lacking, np.str_)
     part = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     with disk(target):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -194,6 +199,7 @@ def _write(target: Path, data: Dataset) -> dict[str, Any]:
         "frames": data.features.shape[1],
         "channels": data.features.shape[2],
         "classes": len(data.classes),
+        "missing": data.missing_from("all"),
         "splits": {name: int((data.splits == name).sum()) for name in dict.fromkeys(data.splits.tolist()) if name},
     }
 

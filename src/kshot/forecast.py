@@ -11,6 +11,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import math
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -151,7 +152,7 @@ def clips_of(source: str | Dataset) -> tuple[Dataset, bool]:
     from kshot.datasets import prepare
     from kshot.datasets.benchmark import benchmark
 
-    name = source.partition(":")[0] if isinstance(source, str) else ""
+    name = re.split("[:?]", source)[0] if isinstance(source, str) else ""
     if name not in BENCHMARKS or (prepare.place(name) / "prepared.json").exists():
         return datasets.load(source), True
     sizes = benchmark(name).sizes()

@@ -325,6 +325,7 @@ def summarise(folder: Path, rows: list[dict[str, Any]], baseline: str) -> list[d
     accuracy, ci95: mean of the seeds and its interval over all their episodes. difference, difference_ci95: to the
     baseline on the same episodes. agree: seeds whose difference has the sign of the mean. Costs (`kshot.cost.COLUMNS`,
     extraction_seconds) are means, None where a row of an older version does not tell; device and precision are there.
+    missing: how many entries the rows' `missing` have, clips of a benchmark that this copy of it lacks.
     """
     lines = []
     keys = dict.fromkeys((r["data"], r["backbone"], r["name"]) for r in rows)
@@ -337,6 +338,7 @@ def summarise(folder: Path, rows: list[dict[str, Any]], baseline: str) -> list[d
             line |= _over_seeds(folder, good, base, shot)
             line |= _mean_costs(good, shot)
             line |= {k: good[0][k] for k in ("strategy", "tuning", "layers", "head")}
+            line["missing"] = len({clip for row in good for clip in row.get("missing", ())})
             lines.append(line | {"chosen": ", ".join(f"{k} {v}" for k, v in (good[0].get("chosen") or {}).items())})
         if not good:
             lines.append({"data": data, "backbone": spine, "name": name, "error": mine[0]["error"]})
@@ -393,6 +395,8 @@ def as_markdown(report: dict[str, Any]) -> str:
         lines = [line for line in report["summary"] if (line["data"], line["backbone"]) == (data, spine)]
         shots = sorted({line["shot"] for line in lines if "shot" in line})
         parts.append(f"\n## {data}, {spine}\n")
+        if told := lacking(report["rows"], data):
+            parts.append(f"{told}\n")
         head = ["method", *(f"{s}-shot, % | difference" for s in shots)]
         parts.append(_ruled(head, 1 + 2 * len(shots)))
         finished: list[dict[str, Any]] = []
@@ -419,6 +423,13 @@ def as_markdown(report: dict[str, Any]) -> str:
             for line in finished:
                 parts.append(f"| {' | '.join([line['name'], *(cost.written(line, key) for key in keys)])} |")
     return "\n".join(parts) + "\n"
+
+
+def lacking(rows: Sequence[Mapping[str, Any]], data: str) -> str:
+    """A sentence on the clips that this copy of a benchmark lacks; "" where none is missing."""
+    names = list(dict.fromkeys(clip for row in rows if row["data"] == data for clip in row.get("missing", ())))
+    more = f" and {len(names) - 3} more, see study.json" if len(names) > 3 else ""
+    return f"This copy of {data} lacks clips of the published split: {'; '.join(names[:3])}{more}." if names else ""
 
 
 def _ruled(head: list[str], columns: int) -> str:
@@ -490,6 +501,7 @@ def _run_row(
             result.save(where / f"{shot}-shot.json")
         record["costs"][str(shot)] = _costs(adapted.config["result"] if adapted else {}, result)
         short = result.summary()
+        record["missing"] = list(dict.fromkeys([*record.get("missing", []), *result.missing]))
         record["results"][str(shot)] = {k: short[k] for k in ("accuracy", "ci95", "episodes", "per_class", "confusion")}
         record |= {"head": result.head, "clips": result.clips, "fingerprint": result.fingerprint}
     seconds = sum(one["evaluation_seconds"] for one in record["costs"].values())

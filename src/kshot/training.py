@@ -41,7 +41,11 @@ VAL_SEED = 1_000_003  # the val episodes are the same in every run, whatever its
 
 @dataclass(frozen=True)
 class Trained:
-    """What `train` answers. weights: number of trained parameters. val_accuracy: percent, None without val classes."""
+    """What `train` answers.
+
+    weights: number of trained parameters. val_accuracy: percent, None without val classes. missing: clips of a
+    benchmark's base and val classes that this copy of it lacks.
+    """
 
     run: Path
     weights: int
@@ -49,6 +53,7 @@ class Trained:
     steps: int
     val_accuracy: float | None
     seconds: float
+    missing: tuple[str, ...] = ()
 
     def report(self) -> dict[str, Any]:
         """What `kshot train --json` prints."""
@@ -315,6 +320,7 @@ def _trained(folder: Path, config: dict[str, Any]) -> Trained:
         result["steps"],
         result["val_accuracy"],
         result["training_seconds"],
+        tuple(result.get("missing", ())),
     )
 
 

@@ -94,9 +94,9 @@ def test_the_other_list_of_kinetics_is_refused(shared: Path) -> None:
     (lambda t: t.replace("air drumming/tr00", "air drumming/tr0X"), r"not the published list of Tiny: split train"),
     (lambda t: t + "air drumming/tr99-_aBcDe0_000000_000010\n", r"train has 13 clips, sha256 \w+\.\.\., expected 12"),
     (lambda t: t + t.splitlines()[0], r"trainlist03.txt, line 13: clip 'tr00-.*' is listed twice"),
-    (lambda t: t.replace("high kick", "high kicks", 1), r"line 7: unknown class of Tiny 'high kicks'"),
+    (lambda t: t.replace("high kick", "high kicks", 1), r"7: Tiny has no class 'high kicks': did you mean 'high kick'"),
     (lambda t: t + "tap dancing/x\n", r"trainlist03.txt, line 13: class 'tap dancing' is in split 'train', but Tin"),
-    (lambda t: t.replace("high kick", "train7", 1), r"line 7: unknown class of Tiny 'train7'"),
+    (lambda t: t.replace("high kick", "train7", 1), r"line 7: Tiny has no class 'train7'"),
 ])  # fmt: skip
 def test_another_list_is_refused(change, why: str, bench: Benchmark, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     files = write(tmp_path / "lists", "names")
@@ -114,8 +114,16 @@ def test_a_class_in_two_splits_is_refused(bench: Benchmark, tmp_path: Path) -> N
         lists.read(bench, files)
 
 
+def test_the_list_of_another_benchmark_is_known_for_it(shared: Path) -> None:
+    files = [shared / "splits" / f"ssv2_full_{split}.csv" for split in SPLITS]
+    with pytest.raises(
+        DataError, match=r"train.csv, line 4: .* no class 'Holding something': ssv2-full has it, so this"
+    ):
+        lists.read(benchmark("ssv2-small"), files)
+
+
 def test_a_split_that_is_missing_is_noticed(bench: Benchmark, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"split val has 0 clips, .* expected 6"):
+    with pytest.raises(DataError, match="no clip of split val: give the whole published list of Tiny"):
         lists.read(bench, write(tmp_path / "lists", "names")[:1])
 
 

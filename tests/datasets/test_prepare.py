@@ -266,9 +266,48 @@ def test_results_name_what_is_missing(tmp_path: Path, clip_folder: Path) -> None
     assert json.loads((tmp_path / "result.json").read_text())["missing"] == result.missing
     assert evaluate("hmdb", clip_folder, way=2, query=1, episodes=5, split="all").missing[0] == "wave: 1 of 4 clips"
     run = train("hmdb", tmp_path / "run", backbone=clip_folder, way=2, query=1, steps=1, select="none")
-    assert json.loads((run.run / "config.json").read_text())["result"]["missing"] == [
-        "wave: 1 of 4 clips", "draw_sword: 1 of 4 clips", "golf: 1 of 4 clips",
-    ]  # fmt: skip
+    base = ["wave: 1 of 4 clips", "draw_sword: 1 of 4 clips", "golf: 1 of 4 clips"]
+    assert json.loads((run.run / "config.json").read_text())["result"]["missing"] == base
+    assert run.report()["missing"] == tuple(base)
+    adapted = evaluate("hmdb", adapted=run.run, way=2, query=1, episodes=5, backbone=clip_folder)
+    assert adapted.missing == result.missing + base, "nor does it forget what the run was trained without"
+
+
+def test_so_do_studies_and_features(tmp_path: Path, clip_folder: Path, command: Command) -> None:
+    rng = np.random.default_rng(0)
+    made = {label: dict.fromkeys(list(MADE[label])[:3], b"") for label in MADE}
+    source = write_folder(tmp_path / "source", made)
+    for number, label in enumerate(made):
+        for clip in made[label]:
+            write_video(source / label / clip, draw(number, 5, rng))
+    prepare.prepare("hmdb", source, allow_missing=True)
+    lacking = ["run: 1 of 4 clips", "sit: 1 of 4 clips"]
+    (tmp_path / "own.toml").write_text(
+        f'data = "hmdb"\nbackbone = "{clip_folder}"\nshots = [1]\nway = 2\nquery = 1\nepisodes = 4\n'
+        '[[row]]\nname = "frozen"\n'
+    )
+    code, out, _ = command("study", tmp_path / "own.toml", "--out", tmp_path / "study")
+    told = "This copy of hmdb lacks clips of the published split: run: 1 of 4 clips; sit: 1 of 4 clips."
+    assert code == 0 and told in out
+    assert told in (tmp_path / "study" / "table.md").read_text()
+    report = json.loads((tmp_path / "study" / "study.json").read_text())
+    assert report["rows"][0]["missing"] == lacking and report["summary"][0]["missing"] == 2
+    for path in (tmp_path / "study" / "rows").rglob("*.json"):
+        assert json.loads(path.read_text())["missing"] == lacking, path
+    assert json.loads(command("extract", "hmdb", "--backbone", clip_folder, "--json")[1])["missing"][-2:] == lacking
+
+    features = tmp_path / "hmdb.npz"
+    code, _, error = command("data", "features", "export", "hmdb", "--backbone", clip_folder, "--out", features)
+    assert code == 0 and "lacks clips of the published split" in error
+    code, out, _ = command("evaluate", "--features", features, "--way", 2, "--query", 1, "--episodes", 4, "--json")
+    assert json.loads(out)["missing"] == lacking
+    np.save(tmp_path / "mine.npy", np.ones((15, 2, 4), np.float32))
+    table = prepare.place("hmdb") / "clips.csv"
+    code, out, _ = command(
+        "data", "features", "import", tmp_path / "mine.npy", "--clips", table, "--out", tmp_path / "mine.npz", "--json"
+    )
+    assert code == 0 and len(json.loads(out)["missing"]) == 5
+    assert datasets.load(tmp_path / "mine.npz").missing_from("test") == lacking
 
 
 # A stop in the middle
@@ -446,6 +485,10 @@ def test_files_that_were_lost_since(tmp_path: Path, home: Path, command: Command
     assert set(lost.values()) == {"No such file or directory", "has 5 bytes, had 54"}
     _, out, _ = command("data", "verify", "hmdb")
     assert "test   2 of 2 classes, 7 of 8 clips" in out and "lost since: " in out
+    with pytest.raises(
+        DataError, match=r"1 of 20 clips are missing: .*; `kshot data verify hmdb` lists what was lost .* "
+    ):
+        datasets.load("hmdb")
 
 
 def test_a_damaged_record(tmp_path: Path, home: Path) -> None:

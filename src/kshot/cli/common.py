@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -66,6 +66,11 @@ def show(values: dict[str, Any], as_json: bool, tell: Callable[[dict[str, Any]],
         print(json.dumps(values, default=str))
     else:
         tell(values)
+
+
+def tell_missing(data: str, missing: Sequence[str]) -> None:
+    if missing:
+        print(f"this copy of {data} lacks clips of the published split, --json names them", file=sys.stderr)
 
 
 def tell_unreadable(unreadable: dict[str, str]) -> None:

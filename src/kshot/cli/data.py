@@ -17,6 +17,7 @@ from kshot.cli.common import (
     STORED_ONLY,
     chosen_progress,
     show,
+    tell_missing,
     tell_unreadable,
 )
 
@@ -204,4 +205,5 @@ def _tell_features(values: dict[str, Any]) -> None:
         f"{values['channels']} channels\nnext: kshot evaluate --features {values['features']}"
         + ("" if "test" in values["splits"] else " --split all")
     )
+    tell_missing("the data set", values["missing"])
     tell_unreadable(values.get("unreadable", {}))

@@ -32,6 +32,7 @@ from kshot.cli.common import (
     given,
     pairs,
     show,
+    tell_missing,
     tell_unreadable,
 )
 from kshot.errors import OptionError
@@ -297,6 +298,7 @@ def _tell_extraction(values: dict[str, Any]) -> None:
         f"{values['clips']} clips of {values['data']} at cut {values['cut']} in {values['store']}: "
         f"{values['stored_now']} stored now in {values['seconds']:.1f} s, {len(values['unreadable'])} unreadable"
     )
+    tell_missing(values["data"], values["missing"])
     tell_unreadable(values["unreadable"])
 
 
@@ -307,6 +309,7 @@ def _tell_training(values: dict[str, Any]) -> None:
         f"{values['run']}: {values['weights']:,} trained weights, {chosen}, {values['seconds']:.1f} s\n"
         f"next: kshot evaluate DATA --adapted {values['run']}"
     )
+    tell_missing("the data set", values["missing"])
 
 
 def _tell_result(values: dict[str, Any]) -> None:
@@ -322,8 +325,7 @@ def _tell_result(values: dict[str, Any]) -> None:
     width = max(map(len, values["per_class"]))
     for name, accuracy in sorted(values["per_class"].items(), key=lambda item: -item[1]):
         typer.echo(f"  {name:<{width}}  {accuracy:5.1f} %")
-    if values["missing"]:
-        typer.echo(f"this copy of {values['data']} lacks clips of the published split, see --json or --out", err=True)
+    tell_missing(values["data"], values["missing"])
     tell_unreadable(values["unreadable"])
 
 
@@ -332,6 +334,7 @@ def _tell_study(values: dict[str, Any]) -> None:
     from rich.table import Table
 
     from kshot import cost
+    from kshot.study import lacking
 
     settings, console = values["settings"], Console(width=None if sys.stdout.isatty() else 140)
     for data, backbone in dict.fromkeys((line["data"], line["backbone"]) for line in values["summary"]):
@@ -360,6 +363,8 @@ def _tell_study(values: dict[str, Any]) -> None:
             finished.append(own[shots[-1]])
             table.add_row(name, *cells)
         console.print(table)
+        if told := lacking(values["rows"], data):
+            typer.echo(told)
         fewer_rows = {f"{line['name']}: first {line['episodes']:,} episodes" for line in lines if "episodes" in line
                       and line["episodes"] != settings["episodes"]}  # fmt: skip
         for note in [*(f"* {fewer}" for fewer in sorted(fewer_rows)), *failed]:

@@ -153,7 +153,14 @@ def load(data: str | Path | Dataset, where: Mapping[str, str] | None = None, che
     if name in BENCHMARKS:
         from kshot.datasets import prepare
 
-        return _table(prepare.find(name, number), where, check_files, text.removesuffix(":readable"))
+        found = prepare.find(name, number)
+        try:
+            return _table(found, where, check_files, text.removesuffix(":readable"))
+        except DataError as error:
+            raise DataError(
+                f"{error}; `kshot data verify {name}` lists what was lost since it was prepared; to mend it, remove "
+                f"{found.parent} and prepare {name} again"
+            ) from None
     path = Path(text)
     if path.is_dir():
         if where:

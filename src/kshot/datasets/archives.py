@@ -112,6 +112,8 @@ def unpack(
     kind = _kind(parts[0])
     bounds = limits or Limits()
     guard = _Guard(archive, take, bounds, max(bounds.floor, bounds.growth * size))
+    if len(parts) > 1:
+        guard.parts = f"; there are {len(parts)} parts, the last is {parts[-1].name}: is one missing after it?"
     try:
         with progress(f"unpacking {archive.name}", size / 1e6, "MB") as step:
             if kind == "rar":
@@ -134,6 +136,7 @@ class _Guard:
         self.archive, self.take, self.limits, self.room = archive, take, limits, room
         self.written: list[Path] = []
         self.members = 0
+        self.parts = ""  # a remark for an archive in parts
 
     def place(self, name: str, size: int) -> Path | None:
         """Where a member of this name is to go, if anywhere."""
@@ -188,7 +191,8 @@ class _Guard:
         except (*_BROKEN, OSError, RuntimeError) as error:
             why = str(error) or type(error).__name__
             raise DataError(
-                f"{self.archive}: damaged or cut short ({why}); compare its size with the original, download it again"
+                f"{self.archive}: damaged or cut short ({why}{self.parts}); compare its size with the original, "
+                f"download it again"
             ) from None
 
 
@@ -318,8 +322,8 @@ def _run_tool(archive: Path, guard: _Guard, root: Path, step: Step, size: int) -
                 _call(_extract(tool, archive, root), look)
             except _ToolFailed as error:
                 raise DataError(
-                    f"{archive}: damaged or cut short ({tool}: {error}); compare its size with the original, "
-                    f"download it again"
+                    f"{archive}: damaged or cut short ({tool}: {str(error).replace(f'{root}', '.')}); compare its size "
+                    f"with the original, download it again"
                 ) from None
         return
     raise DataError(f"{archive}: damaged, or a rar that {' and '.join(tools)} cannot read ({'; '.join(faults)})")

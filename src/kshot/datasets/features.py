@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,10 @@ TEXTS = ("label", "split", "group", "path")
 
 
 def load(path: Path, where: Mapping[str, str] | None = None) -> Dataset:
-    """The clips of an .npz: `features`, `label` and, where there are any, `split`, `group`, `path`.
+    """The clips of an .npz: `features`, `label` and, where there are any, `split`, `group`, `path` and `missing`.
 
-    Paths say where features came from; the files need not exist. Pickled arrays are refused.
+    Paths say where features came from; the files need not exist. missing: `split TAB clip` of each that a benchmark
+    has and these features have not. Pickled arrays are refused.
 
     Raises:
         DataError: no .npz, arrays missing, of the wrong shape or kind, or values that are not finite.
@@ -31,6 +33,8 @@ def load(path: Path, where: Mapping[str, str] | None = None) -> Dataset:
     """
     arrays = _arrays(path, where or {})
     features = checked(path, arrays["features"])
+    lacking = arrays.pop("missing", np.array([], np.str_))
+    pairs = [text.partition("\t") for text in _texts(path, "missing", lacking, lacking.size)]
     texts = {name: _texts(path, name, arrays[name], len(features)) for name in arrays if name != "features"}
     blank = [""] * len(features)
     clips = texts.get("path") or [f"clip-{index}" for index in range(len(features))]
@@ -42,6 +46,7 @@ def load(path: Path, where: Mapping[str, str] | None = None) -> Dataset:
         groups=texts.get("group", blank),
         features=features,
     )
+    data = replace(data, missing={split: tuple(c for s, _, c in pairs if s == split) for split, _, _ in pairs})
     if not where:
         return data
     kept = [index for index in range(len(data)) if all(texts[name][index] == value for name, value in where.items())]
@@ -63,7 +68,7 @@ def _arrays(path: Path, where: Mapping[str, str]) -> dict[str, np.ndarray]:
         for name in where:
             if name not in file.files or name == "features":
                 raise OptionError(f"{path.name}: no array '{name}' to filter by, found {', '.join(file.files)}")
-        return {name: file[name] for name in {"features", *TEXTS, *where} & set(file.files)}
+        return {name: file[name] for name in {"features", "missing", *TEXTS, *where} & set(file.files)}
 
 
 @contextmanager

@@ -7,13 +7,15 @@ order, and another one never does.
 from __future__ import annotations
 
 import csv
+import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from urllib.error import URLError
 from urllib.parse import urlsplit
 
-from kshot.datasets.benchmark import SPLITS, Benchmark, digest
+from kshot.datasets import BENCHMARKS
+from kshot.datasets.benchmark import SPLITS, Benchmark, benchmark, digest
 from kshot.errors import DataError, unknown
 from kshot.paths import home
 from kshot.progress import Progress, quiet
@@ -53,7 +55,7 @@ def read(bench: Benchmark, files: Sequence[Path]) -> Listed:
                 f"{place}: class '{label}' is in split '{split}', but {bench.title} has it in '{bench.split_of[label]}'"
             )
         listed[clip] = (label, split)
-    _check(bench, listed, ", ".join(map(str, files)))
+    _check(bench, listed, files)
     return listed
 
 
@@ -145,7 +147,11 @@ def _id(bench: Benchmark, text: str) -> str:
 def _label(bench: Benchmark, text: str, place: str) -> str:
     found = bench.label(text)
     if found is None:
-        raise DataError(f"{place}: {unknown(f'class of {bench.title}', text, list(bench.split_of))}")
+        others = [name for name in BENCHMARKS if name != bench.name and benchmark(name).label(text)]
+        near = difflib.get_close_matches(text, bench.split_of, n=1)
+        hint = f": did you mean '{near[0]}'?" if near else ""
+        hint = f": {' and '.join(others)} has it, so this may be that list" if others else hint
+        raise DataError(f"{place}: {bench.title} has no class '{text}'{hint}")
     return found
 
 
@@ -162,14 +168,18 @@ def _folder_label(bench: Benchmark, line: str, split: str, place: str) -> str:
     return _label(bench, "/".join(parents), place)
 
 
-def _check(bench: Benchmark, listed: Listed, files: str) -> None:
+def _check(bench: Benchmark, listed: Listed, files: Sequence[Path]) -> None:
     """Refuses a list that does not hold what the published one holds."""
     for split in SPLITS:
+        own = [str(file) for file in files if split in file.name.lower()] or list(map(str, files))
+        if not any(part == split for _, part in listed.values()):
+            given = ", ".join(map(str, files))
+            raise DataError(f"{given}: no clip of split {split}: give the whole published list of {bench.title}")
         clips = [(label, clip) for clip, (label, part) in listed.items() if part == split]
         found = digest(clips)
         if found != bench.digests[split]:
             raise DataError(
-                f"{files}: not the published list of {bench.title}: split {split} has {len(clips):,} clips, sha256 "
-                f"{found[:16]}..., expected {bench.clips[split]:,}, sha256 {bench.digests[split][:16]}...; for a list "
-                f"of your own write a CSV of path,label,split"
+                f"{', '.join(own)}: not the published list of {bench.title}: split {split} has {len(clips):,} clips, "
+                f"sha256 {found[:16]}..., expected {bench.clips[split]:,}, sha256 {bench.digests[split][:16]}...; for "
+                f"a list of your own write a CSV of path,label,split"
             )
