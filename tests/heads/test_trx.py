@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from kshot.errors import OptionError
-from kshot.heads import get_head
-from kshot.heads.trx import TRX, incidence, positions
+from kshot.heads import get_head, trx
+from kshot.heads.trx import TRX, Relation, incidence, positions
 
 Draw = Callable[..., tuple[Tensor, Tensor, Tensor, Tensor]]
 
@@ -90,6 +90,23 @@ def test_classes_of_unequal_size(draw: Draw) -> None:
     head = make(dim=16, width=12)
     expected = [score(head, query[0, 0], support[0][labels[0] == k]) for k in range(3)]
     torch.testing.assert_close(head(query, support, labels)[0, 0], torch.tensor(expected, dtype=torch.float64))
+
+
+@torch.no_grad()
+def test_large_tables_are_made_a_few_episodes_at_a_time(draw: Draw, monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs, head = draw(episodes=5)[:3], make(dim=16, width=12)
+    whole, sizes, forward = head(*inputs), [], type(head.relations[0]).forward
+
+    def watched(self: Relation, keys: Tensor, *rest: Tensor) -> Tensor:
+        sizes.append(len(keys))
+        return forward(self, keys, *rest)
+
+    monkeypatch.setattr(Relation, "forward", watched)
+    monkeypatch.setattr(
+        trx, "TABLE", 2 * inputs[0].shape[1] * inputs[1].shape[1] * math.comb(inputs[0].shape[2], 2) ** 2
+    )
+    torch.testing.assert_close(head(*inputs), whole, rtol=1e-12, atol=1e-12)
+    assert sizes[::2] == [2, 2, 1]
 
 
 @torch.no_grad()

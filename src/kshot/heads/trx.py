@@ -16,6 +16,7 @@ from kshot.heads.base import Head
 from kshot.heads.formulas import by_class, full
 
 Products = tuple[Tensor, Tensor, Tensor]
+TABLE = 2 << 20  # products between tuples at a time
 FEW = 16  # clips prepared at a time: what lies between stays in the cache
 
 
@@ -104,6 +105,12 @@ class TRX(Head):
         return torch.cat([clips, known.view(*clips.shape[:2], -1)], dim=2)
 
     def score(self, query: Tensor, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> Tensor:
+        # Tables of attention between all tuples are large: as many episodes at a time as the cache can hold.
+        tuples = max(math.comb(query.shape[2], relation.size) for relation in self.relations)
+        most = max(1, TABLE // (query.shape[1] * support.shape[1] * tuples**2))
+        if len(query) > most:
+            few = [slice(start, start + most) for start in range(0, len(query), most)]
+            return torch.cat([self.score(query[x], support[x], labels[x], None, way) for x in few])
         support, present = by_class(support, labels, way)
         frames, by_parts = query.shape[2], query.shape[2] == support.shape[3]
         behind = sum(2 * relation.size * relation.width for relation in self.relations) if by_parts else self.dim + 1
