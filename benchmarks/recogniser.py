@@ -183,6 +183,7 @@ def kept(source: Source, draw: Draw, each: bool = True) -> dict[str, Any]:
         "true": float((answer.labels == classes[labels]).mean()),
         "asked": len(labels),
         "groups": len(np.unique(source.groups[draw.own])),
+        "blur": _blur(answer.labels == classes[labels], source.groups[draw.own]),
         "method": lesson.method,
         "plain": float((logits.argmax(1) == labels).mean()),
         "loss": [float(calibrate.losses(logits, labels, t).mean()) for t in (1.0, heat)],
@@ -200,6 +201,13 @@ def kept(source: Source, draw: Draw, each: bool = True) -> dict[str, Any]:
             "told": float((odd < lesson.threshold).mean()),
         }
     return row
+
+
+def _blur(right: Array, groups: Array) -> float:
+    """Standard error of a share of right answers, groups as units."""
+    _, which = np.unique(groups, return_inverse=True)
+    sums, parts = np.bincount(which, right - right.mean()), int(which.max()) + 1
+    return math.sqrt(float((sums**2).sum()) * parts / max(parts - 1, 1)) / len(right)
 
 
 def mean(values: Any) -> str:
@@ -239,6 +247,7 @@ def promise(options: argparse.Namespace) -> dict[str, Any]:
         "true accuracy in the interval": f"{int(covers.sum())} of {len(rows)} ({100 * covers.mean():.0f} %); "
         f"{int((true < said[:, 1]).sum())} below, {int((true > said[:, 2]).sum())} above",
         "true": mean(true),
+        "standard error of a true one": f"{100 * np.sqrt(np.mean([row['blur'] ** 2 for row in rows])):.1f}",
         "reported": mean(said[:, 0]),
         "reported - true": mean(said[:, 0] - true),
         "width of the interval": mean(said[:, 2] - said[:, 1]),
