@@ -122,3 +122,10 @@ def test_any_number_of_methods_can_be_drawn(count: int) -> None:
 def test_long_names_lose_their_middle() -> None:
     assert plots.short("Meta-learning, partial, block+ln_post+proj") == "Meta-learning,…+ln_post+proj"
     assert plots.short("wave") == "wave"
+
+
+def test_a_long_name_keeps_its_end() -> None:
+    long = "frozen, a classifier trained in each episode, "
+    assert plots._wrapped(long + "baseline++") == "frozen, a classifier…\nbaseline++"
+    assert plots._wrapped(long + "tip-adapter-f") == "frozen, a classifier…\ntip-adapter-f"
+    assert plots._wrapped("frozen") == "frozen" and plots._wrapped("") == ""

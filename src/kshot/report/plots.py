@@ -308,7 +308,10 @@ def _shorter(name: str, most: int) -> str:
 
 
 def _wrapped(name: str, width: int = 25, lines: int = 2) -> str:
-    return "\n".join(textwrap.wrap(name, width, max_lines=lines, placeholder="…") or [""])
+    whole = textwrap.wrap(name, width)
+    if len(whole) > lines:  # the end tells rows of a study apart
+        whole = [f"{whole[0]}…", *whole[1 - lines :]]
+    return "\n".join(whole or [""])
 
 
 def _panel(height: float) -> tuple[Figure, Axes]:
