@@ -142,3 +142,7 @@ def test_single_clips_tell_what_they_were_taken_for_and_how_often(tmp_path: Path
     assert html.index("Typical successes") < html.index("a&lt;b&gt;.mp4") < html.index("Typical failures")
     assert "right 1,702 of 1,702 times" in html and "right 3 of 1,500 times" in html
     assert "mostly taken for <b>sit &lt;down&gt;</b>, 1,200 times" in html and html.count("taken for") == 1
+
+
+def test_names_may_break_between_parts_and_not_within_a_sign() -> None:
+    assert page._name("block+proj & baseline++") == "block+<wbr>proj &amp; baseline++"

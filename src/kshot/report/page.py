@@ -6,6 +6,7 @@ import base64
 import datetime
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -484,7 +485,7 @@ def _half(half: float, digits: int | None = None) -> str:
 
 def _name(name: str) -> str:
     """A method, with places where a narrow column may break it."""
-    return escape(name).replace("+", "+<wbr>")
+    return re.sub(r"\+(?=\w)", "+<wbr>", escape(name))
 
 
 def _signed(value: float, half: float) -> str:
