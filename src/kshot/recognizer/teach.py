@@ -175,7 +175,9 @@ def _doubt(trial: Trial, chosen: str, parts: Sequence[Indices], reject: bool, no
     known, (odd, weights) = said.known[clips], calibrate.unseen(strange[clips], actions)
     told["auroc"] = round(calibrate.auroc(known, odd, weights), 4)
     told["fpr95"] = round(calibrate.fpr95(known, odd, weights), 4)
-    told["how"] = f"{len(clips)} clips, each asked of the other clips, with and without its own action among them"
+    told["how"] = (
+        f"{len(clips)} clips, each asked of the other clips, with and without its own action among them, and as if among one more"
+    )
     if reject:
         told["threshold"] = calibrate.threshold(known, right[clips], odd, weights)
         refused: list[bool] = []  # by a threshold set without the clip's part: it refuses fewer of those it was set on
