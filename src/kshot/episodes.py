@@ -135,7 +135,7 @@ class Sampler:
             raise NotEnoughClips(
                 f"class '{name}' has {len(member)} clips from {len(sizes)} sources; {self.shot} support clips leave "
                 f"at most {best} of another source, but {self.query} queries are asked for: lower --shot or --query, "
-                f"or allow shared groups"
+                f"or allow shared groups (--shared-group)"
             )
 
     def draw(self, indices: Ints | range | list[int]) -> Episodes:
@@ -177,7 +177,7 @@ class Sampler:
                 return support, query
         raise NotEnoughClips(
             f"no draw of {self.shot} support clips left {self.query} queries of other sources in {_REDRAWS} tries: "
-            f"lower --shot or --query, or allow shared groups"
+            f"lower --shot or --query, or allow shared groups (--shared-group)"
         )
 
     def _order(self, index: Ints, classes: Ints, clips: Ints, attempt: int, first: int) -> Ints:
