@@ -10,6 +10,7 @@ promise: random draws of `way` classes of the split and `shot` clips of each, th
 `kshot.recognizer.teach.teach`, as `Recognizer.fit` does, and then asked about *all* other clips of its classes, and of
 those it was not taught, that are in no taught clip's group. "unknown" counts as wrong for taught classes.
   --sessions  not any clips, but one of every class from each of `shot` groups: as many people, each filmed doing all
+  --no-groups  every clip counts as filmed apart: as for a user who tells no groups; all others are asked about
   --data F.npz  ready-made features: no class texts, nothing to fine-tune
 All clips are extracted once. The first draw of `motion` is made by `Recognizer` from files, too; both must agree.
 
@@ -28,7 +29,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -224,6 +225,8 @@ def calibration_error(sure: Array, right: Array) -> float:
 
 def promise(options: argparse.Namespace) -> dict[str, Any]:
     source = Source.of(options.data, options.split)
+    if options.no_groups:
+        source = replace(source, groups=np.arange(len(source.labels)).astype(str))
     lessons = list(draws(source, options.way, options.shot, options.draws, options.sessions, options.seed))
     if source.paths:
         _same(source, lessons[0])
@@ -388,6 +391,7 @@ def main() -> None:
             command.add_argument("--data", default="motion")
             command.add_argument("--shot", type=int, default=5)
             command.add_argument("--plot", type=Path)
+            command.add_argument("--no-groups", action="store_true")
         else:
             command.add_argument("--run", required=True)
             command.add_argument("--shot", type=int, nargs="+", default=[1, 3, 5])
