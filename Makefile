@@ -8,8 +8,9 @@ export OMP_WAIT_POLICY ?= PASSIVE
 demo: .venv/installed
 	$(BIN)/kshot demo --out demo
 
+# Files side by side; tests of one file share what it sets up.
 test: .venv/installed
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --maxprocesses=4 --dist=loadfile
 
 lint: .venv/installed
 	$(BIN)/ruff check .
