@@ -176,7 +176,8 @@ def _doubt(trial: Trial, chosen: str, parts: Sequence[Indices], reject: bool, no
     told["auroc"] = round(calibrate.auroc(known, odd, weights), 4)
     told["fpr95"] = round(calibrate.fpr95(known, odd, weights), 4)
     told["how"] = (
-        f"{len(clips)} clips, each asked of the other clips, with and without its own action among them, and as if among one more"
+        f"{len(clips)} clips, each asked of the other clips, with and without its own action among them, "
+        "and as if among one more"
     )
     if reject:
         told["threshold"] = calibrate.threshold(known, right[clips], odd, weights)
