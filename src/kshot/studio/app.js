@@ -867,7 +867,7 @@ $("recorder-go").addEventListener("click", async () => {
 const wait = (ms) => new Promise((done) => setTimeout(done, ms));
 
 async function record(stream, seconds, take) {
-  const kind = ["video/webm;codecs=vp9", "video/webm;codecs=vp8", "video/webm", "video/mp4"].find((one) => MediaRecorder.isTypeSupported(one));
+  const kind = ["video/webm;codecs=vp8", "video/webm;codecs=vp9", "video/webm", "video/mp4"].find((one) => MediaRecorder.isTypeSupported(one));
   const made = new MediaRecorder(stream, { mimeType: kind, videoBitsPerSecond: 2_500_000 });
   const parts = [];
   made.ondataavailable = (event) => parts.push(event.data);
