@@ -43,7 +43,7 @@ from kshot.drawing import (
 from kshot.errors import DataError, OptionError, unknown
 from kshot.paths import home
 
-VERSION = 2
+VERSION = 3
 SIZE = 112
 RATE = 24
 CLIPS = 40
