@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import shutil
 import subprocess
 import sys
@@ -100,7 +99,9 @@ def work(kind: str, root: Path, spine: Path) -> dict[str, Any]:
         with largest_child() as child:
             train(root / "clips.csv", root / kind, kind, backbone=spine, store=root / "store", **arguments)
         clips = sum(1 for _ in (root / "clips.csv").open()) - 1
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # Not getrusage: its peak outlives exec, so that a small process would tell the size of the one that started it.
+    status = Path("/proc/self/status").read_text().splitlines()
+    peak = next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM"))
     megabytes = {"megabytes": round(peak), "worker_megabytes": round(max(child))}
     return {"clips": clips, "seconds": round(time.monotonic() - begin, 1), **megabytes}
 
