@@ -11,6 +11,8 @@ promise: random draws of `way` classes of the split and `shot` clips of each, th
 those it was not taught, that are in no taught clip's group. "unknown" counts as wrong for taught classes.
   --sessions  not any clips, but one of every class from each of `shot` groups: as many people, each filmed doing all
   --no-groups  every clip counts as filmed apart: as for a user who tells no groups; all others are asked about
+  --of N      lessons are drawn from the first N clips of each class only, those after them are there to ask about:
+              `--data motion:160 --of 40` draws the lessons of `--data motion` and knows better what comes true
   --data F.npz  ready-made features: no class texts, nothing to fine-tune
 All clips are extracted once. The first draw of `motion` is made by `Recognizer` from files, too; both must agree.
 
@@ -100,25 +102,37 @@ class Source:
 
 @dataclass(frozen=True)
 class Draw:
-    """Indices of clips. taught: of `classes`, in a recogniser's order. own, strange: those asked about afterwards."""
+    """Indices of clips. taught: of `classes`, in a recogniser's order. own, strange: those asked about afterwards.
+
+    first: (own,) whether a clip is one of those that lessons are drawn from.
+    """
 
     classes: Indices
     taught: Indices
     own: Indices
     strange: Indices
+    first: NDArray[np.bool_]
 
 
-def draws(source: Source, way: int, shot: int, count: int, sessions: bool, seed: int) -> Iterator[Draw]:
-    """Random lessons; those that leave no group to ask about are drawn again."""
+def draws(
+    source: Source, way: int, shot: int, count: int, sessions: bool, seed: int, of: int | None = None
+) -> Iterator[Draw]:
+    """Random lessons; those that leave no group to ask about are drawn again.
+
+    of: how many clips of each class, the first ones, they are drawn from; all by default.
+    """
+    first = np.zeros(len(source.labels), bool)
+    for label in range(len(source.classes)):
+        first[np.flatnonzero(source.labels == label)[:of]] = True
     number = made = 0
     while made < count:
         rng = np.random.default_rng((seed, number))
         number += 1
         classes = np.sort(rng.choice(len(source.classes), way, replace=False))
         picked = []
-        groups = rng.permutation(np.unique(source.groups))[:shot]
+        groups = rng.permutation(np.unique(source.groups[first]))[:shot]
         for label in classes:
-            clips = np.flatnonzero(source.labels == label)
+            clips = np.flatnonzero((source.labels == label) & first)
             if sessions:
                 some = [clips[source.groups[clips] == group][0] for group in groups]
             else:
@@ -127,9 +141,9 @@ def draws(source: Source, way: int, shot: int, count: int, sessions: bool, seed:
         free = ~np.isin(source.groups, source.groups[picked])
         inside = np.isin(source.labels, classes)
         own, strange = np.flatnonzero(inside & free), np.flatnonzero(~inside & free)
-        if len(own):
+        if first[own].any():
             made += 1
-            yield Draw(classes, np.array(picked), own, strange)
+            yield Draw(classes, np.array(picked), own, strange, first[own])
 
 
 def support(source: Source, draw: Draw, clips: Indices) -> Support:
@@ -186,6 +200,7 @@ def kept(source: Source, draw: Draw, each: bool = True) -> dict[str, Any]:
         "groups": len(np.unique(source.groups[draw.own])),
         "blur": _blur(answer.labels == classes[labels], source.groups[draw.own]),
         "method": lesson.method,
+        "first": float((answer.labels == classes[labels])[draw.first].mean()),
         "plain": float((logits.argmax(1) == labels).mean()),
         "loss": [float(calibrate.losses(logits, labels, t).mean()) for t in (1.0, heat)],
         "sure": [calibrate.softmax(logits, t).max(1) for t in (1.0, heat)],
@@ -227,7 +242,7 @@ def promise(options: argparse.Namespace) -> dict[str, Any]:
     source = Source.of(options.data, options.split)
     if options.no_groups:
         source = replace(source, groups=np.arange(len(source.labels)).astype(str))
-    lessons = list(draws(source, options.way, options.shot, options.draws, options.sessions, options.seed))
+    lessons = list(draws(source, options.way, options.shot, options.draws, options.sessions, options.seed, options.of))
     if source.paths:
         _same(source, lessons[0])
     start = time.perf_counter()
@@ -236,6 +251,7 @@ def promise(options: argparse.Namespace) -> dict[str, Any]:
     said = np.array([[row["said"][key] for key in ("value", "low", "high")] for row in rows])
     true = np.array([row["true"] for row in rows])
     covers = (said[:, 1] <= true) & (true <= said[:, 2])
+    few = np.array([row["first"] for row in rows])
     right = np.concatenate([row["right"] for row in rows])
     errors = [calibration_error(np.concatenate([row["sure"][at] for row in rows]), right) for at in (0, 1)]
     names = list(rows[0]["methods"])
@@ -249,6 +265,15 @@ def promise(options: argparse.Namespace) -> dict[str, Any]:
         f"{min(r['groups'] for r in rows)} to {max(r['groups'] for r in rows)} groups",
         "true accuracy in the interval": f"{int(covers.sum())} of {len(rows)} ({100 * covers.mean():.0f} %); "
         f"{int((true < said[:, 1]).sum())} below, {int((true > said[:, 2]).sum())} above",
+        **(
+            {
+                f"asked only those of the first {options.of} a class": f"{min(int(d.first.sum()) for d in lessons)} to "
+                f"{max(int(d.first.sum()) for d in lessons)} clips, true: {mean(few)}, in the interval: "
+                f"{int(((said[:, 1] <= few) & (few <= said[:, 2])).sum())} of {len(rows)}"
+            }
+            if options.of
+            else {}
+        ),
         "true": mean(true),
         "standard error of a true one": f"{100 * np.sqrt(np.mean([row['blur'] ** 2 for row in rows])):.1f}",
         "reported": mean(said[:, 0]),
@@ -392,6 +417,7 @@ def main() -> None:
             command.add_argument("--shot", type=int, default=5)
             command.add_argument("--plot", type=Path)
             command.add_argument("--no-groups", action="store_true")
+            command.add_argument("--of", type=int)
         else:
             command.add_argument("--run", required=True)
             command.add_argument("--shot", type=int, nargs="+", default=[1, 3, 5])

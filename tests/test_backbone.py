@@ -316,7 +316,7 @@ def test_shards_equal_one_file_and_a_lost_shard_is_named(broken: Path, loaded: B
         backbone.load(broken)
 
 
-def test_pickled_weights_need_permission(broken: Path, loaded: Backbone) -> None:
+def test_pickled_weights_need_permission(broken: Path, loaded: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
     from safetensors.torch import load_file
 
     torch.save(load_file(broken / "model.safetensors"), broken / "pytorch_model.bin")
@@ -325,6 +325,8 @@ def test_pickled_weights_need_permission(broken: Path, loaded: Backbone) -> None
         backbone.load(broken)
     ours = backbone.load(broken, allow_bin=True)
     assert ours.fingerprint == loaded.fingerprint
+    monkeypatch.setenv("KSHOT_ALLOW_BIN", "1")
+    assert backbone.load(broken).fingerprint == loaded.fingerprint
 
     class Evil:
         def __reduce__(self) -> Any:

@@ -41,7 +41,12 @@ def client(server: Hub, cache: Path, *arguments: str, code: str = RESOLVE) -> tu
     prelude = "import sys\nfrom kshot import hub\nfrom kshot.errors import KshotError\n"
     guarded = f"{prelude}try:\n    {code}\nexcept KshotError as error:\n    sys.exit(str(error))"
     environment = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
-    environment |= {"HF_ENDPOINT": server.address, "HF_HOME": str(cache), "NO_PROXY": "127.0.0.1"}
+    environment |= {
+        "HF_ENDPOINT": server.address,
+        "HF_HOME": str(cache),
+        "KSHOT_HOME": str(cache / "kshot"),
+        "NO_PROXY": "127.0.0.1",
+    }
     done = subprocess.run(
         [sys.executable, "-c", guarded, *arguments], capture_output=True, text=True, timeout=100, env=environment
     )
@@ -134,6 +139,29 @@ def test_a_hub_that_has_only_pickles_is_refused_until_allowed(server: Hub, tmp_p
     folder, error = client(server, tmp_path, "someone/clip", "allow")
     assert error == ""
     assert (Path(folder) / "pytorch_model.bin").is_file()
+
+
+def test_weights_that_only_the_hubs_own_bot_offers_as_safetensors_come_from_there(server: Hub, tmp_path: Path) -> None:
+    whole = dict(server.files)
+    server.files["pytorch_model.bin"] = server.files.pop("model.safetensors")
+    server.offers[3] = ("somebody", "open", whole | {"model.safetensors": b"theirs"})
+    server.offers[5] = ("SFconvertbot", "closed", whole | {"model.safetensors": b"withdrawn"})
+    server.offers[6] = ("SFconvertbot", "open", dict(server.files))  # changes something else
+    _, error = client(server, tmp_path, "someone/clip")
+    assert "offers its weights only as pytorch_model.bin" in error
+    server.offers[7] = ("SFconvertbot", "open", whole)
+    folder, error = client(server, tmp_path, "someone/clip")
+    assert error == ""
+    assert (Path(folder) / "model.safetensors").read_bytes() == whole["model.safetensors"]
+    assert {"config.json", "tokenizer.json"} <= {file.name for file in Path(folder).iterdir()}
+    assert not any("pytorch_model.bin" in request for request in server.requests)
+
+    server.requests.clear()
+    server.status = 500
+    assert client(server, tmp_path, "someone/clip") == (folder, "")  # and later without the hub
+    assert server.requests == []
+    _, error = client(server, tmp_path, "someone/clip@refs/pr/3")  # what was asked for by name is not replaced
+    assert error.endswith(WAYS_OUT)
 
 
 def test_a_repository_that_is_no_clip_is_refused_before_any_download(server: Hub, tmp_path: Path) -> None:

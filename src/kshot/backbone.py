@@ -8,6 +8,7 @@ tuning method touches can be computed once and stored. Modules and weights are n
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -40,13 +41,15 @@ def load(
         device: "cpu", "cuda", "cuda:1", or "auto" (a GPU if there is one).
         precision: of the blocks' arithmetic: "float32", "bfloat16" or "float16". Weights stay float32, embeddings
             come back float32. Half precision pays on GPUs; few CPUs gain from it.
-        allow_bin: also read weights that exist only as `pytorch_model.bin` (tensors only, no code is run).
+        allow_bin: also read weights that exist only as `pytorch_model.bin` (tensors only, no code is run). The
+            environment variable KSHOT_ALLOW_BIN=1 does the same for all commands.
 
     Raises:
         CheckpointError: weights that cannot be found, fetched or trusted to be complete.
         OptionError: a device or precision that does not exist here.
     """
     target, arithmetic = pick_device(device), pick_precision(precision)
+    allow_bin = allow_bin or os.environ.get("KSHOT_ALLOW_BIN") == "1"
     parts = clip_folder.read(hub.resolve(name, allow_bin), allow_bin)
     backbone = Backbone(parts.model, name=str(name), tokenizer=parts.tokenizer, mean=parts.mean, std=parts.std)
     backbone.fingerprint = parts.fingerprint

@@ -87,7 +87,7 @@ def _weights(folder: Path, allow_bin: bool) -> dict[str, Tensor]:
     if not files and not allow_bin:
         raise CheckpointError(
             f"{folder} has its weights only as {BIN}, a pickle: expected {WEIGHTS}; convert it, or allow it "
-            "(allow_bin): it is then read without running any code"
+            "(KSHOT_ALLOW_BIN=1, in Python allow_bin=True): it is then read without running any code"
         )
     weights: dict[str, Tensor] = {}
     for file in files or [folder / BIN]:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kshot.errors import CheckpointError
+from kshot.paths import home
 
 BUNDLED = "kshot-tiny"
 ALIASES = {
@@ -22,6 +23,8 @@ WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 BIN = "pytorch_model.bin"
 SMALL = ("config.json", "preprocessor_config.json", "tokenizer.json", "vocab.json", "merges.txt")
+CONVERTER = "SFconvertbot"
+"""The hub's own bot. It offers pickled weights of older repositories as safetensors, in a pull request of its own."""
 TIMEOUT = 10.0  # seconds that the hub may take to answer
 
 _ID = re.compile(r"[\w.-]+/[\w.-]+|[\w.-]+")
@@ -33,7 +36,8 @@ def resolve(name: str | Path, allow_bin: bool = False) -> Path:
     Args:
         name: a folder, `kshot-tiny`, a short name such as `ViT-B/16`, or a hub id, `owner/name` or
             `owner/name@revision`. An existing folder wins over a hub id of the same spelling, not over `kshot-tiny`.
-        allow_bin: also take weights that exist only as `pytorch_model.bin`.
+        allow_bin: also take weights that exist only as `pytorch_model.bin`. Without it, those of a repository that has
+            no others come from the pull request in which the hub's bot offers them as safetensors, if there is one.
 
     Raises:
         CheckpointError: nothing there, or the hub cannot be reached or refuses; names the ways out.
@@ -54,7 +58,10 @@ def resolve(name: str | Path, allow_bin: bool = False) -> Path:
             f"{ALIASES['ViT-B/16']}, or the bundled '{BUNDLED}'"
         )
     revision = revision or "main"
-    return _cached(repository, revision, allow_bin) or _fetch(repository, revision, allow_bin)
+    there = _cached(repository, revision, allow_bin)
+    if there is None and revision == "main" and (note := _note(repository)).is_file():
+        there = _cached(repository, note.read_text().strip(), False)
+    return there or _fetch(repository, revision, allow_bin)
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -143,11 +150,17 @@ def _fetch(repository: str, revision: str, allow_bin: bool) -> Path:
                 raise _unfetched(repository, "the repository has no config.json")
             weights = next((file for file in (WEIGHTS, INDEX, *([BIN] if allow_bin else [])) if file in there), None)
             if weights is None and BIN in there:
-                raise CheckpointError(
-                    f"'{repository}' offers its weights only as {BIN}, a pickle: expected {WEIGHTS}; name a "
-                    f"revision that has it ('{repository}@refs/pr/N'), or allow the pickle (allow_bin), which is "
-                    "then read without running any code"
-                )
+                converted = _converted(repository) if revision == "main" else None
+                if converted is None:
+                    raise CheckpointError(
+                        f"'{repository}' offers its weights only as {BIN}, a pickle: expected {WEIGHTS}; name a "
+                        f"revision that has it ('{repository}@refs/pr/N'), or allow the pickle (KSHOT_ALLOW_BIN=1, in "
+                        "Python allow_bin=True), which is then read without running any code"
+                    )
+                folder = _fetch(repository, converted, False)
+                _note(repository).parent.mkdir(parents=True, exist_ok=True)
+                _note(repository).write_text(converted)
+                return folder
             if weights is None:
                 raise _unfetched(repository, f"the repository has no {WEIGHTS}")
             for file in SMALL:
@@ -162,6 +175,24 @@ def _fetch(repository: str, revision: str, allow_bin: bool) -> Path:
         except Exception as error:  # the network can fail in as many ways as its libraries have exceptions
             raise _unfetched(repository, _reason(error)) from None
     return folder
+
+
+def _converted(repository: str) -> str | None:
+    """The revision in which the hub's bot, and nobody else, offers the weights as safetensors."""
+    from huggingface_hub import HfApi
+
+    for request in HfApi().get_repo_discussions(repository, author=CONVERTER, discussion_type="pull_request"):
+        if request.author == CONVERTER and request.is_pull_request and request.status != "closed":
+            revision = f"refs/pr/{request.num}"
+            info = HfApi().model_info(repository, revision=revision, timeout=TIMEOUT)
+            if {WEIGHTS, INDEX} & {sibling.rfilename for sibling in info.siblings or ()}:
+                return revision
+    return None
+
+
+def _note(repository: str) -> Path:
+    """Where it is written which revision stands in for a repository's main one: for later, without the hub."""
+    return home() / "converted" / repository.replace("/", "--")
 
 
 def _unfetched(repository: str, reason: str) -> CheckpointError:
