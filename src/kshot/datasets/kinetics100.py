@@ -6,6 +6,7 @@ where 277 of the 10,000 clips are other videos of the same class.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 from kshot.datasets.benchmark import Benchmark, Clip, names
@@ -70,20 +71,15 @@ KINETICS100 = Benchmark(
     key=lambda clip: clip[:ID],
 )
 
-KINETICS100_CLIPFSAR = Benchmark(
+KINETICS100_CLIPFSAR = replace(
+    KINETICS100,
     name="kinetics100-clipfsar",
     title="Kinetics-100 (CLIP-FSAR)",
     source="CMN's classes, clips as in CLIP-FSAR, Wang et al., IJCV 2024",
-    videos=_VIDEOS,
-    classes=CLASSES,
-    clips={"train": 6_400, "val": 1_200, "test": 2_400},
     digests={
         "train": "9c79cb97a9ac9325b81aabe87d9b580f827da1ecdb98e6090621bed6c6e4724a",
         "val": "80e65cf494b3ebc532fc7104e0875464eb22279a2865d695d871e3ed995249d7",
         "test": "956c5ee70bcfeb10f5dda5b944b5733ff5674a85276d11c33d26a8ae7d87872f",
     },
-    read=read,
-    readable=str,
     lists={split: f"{_CLIPFSAR}/{split}_few_shot.txt" for split in CLASSES},
-    key=lambda clip: clip[:ID],
 )
