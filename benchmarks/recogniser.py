@@ -12,7 +12,7 @@ those it was not taught, that are in no taught clip's group. "unknown" counts as
   --sessions  not any clips, but one of every class from each of `shot` groups: as many people, each filmed doing all
   --no-groups  every clip counts as filmed apart: as for a user who tells no groups; all others are asked about
   --of N      lessons are drawn from the first N clips of each class only, those after them are there to ask about:
-              `--data motion:160 --of 40` draws the lessons of `--data motion` and knows better what comes true
+              `--data motion:160 --of 40` draws the lessons of `--data motion` and asks 60 people more
   --data F.npz  ready-made features: no class texts, nothing to fine-tune
 All clips are extracted once. The first draw of `motion` is made by `Recognizer` from files, too; both must agree.
 
