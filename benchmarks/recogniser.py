@@ -1,7 +1,7 @@
 """Whether a recogniser keeps its promise: what `fit` says to expect, against what then comes true.
 
     python benchmarks/recogniser.py speed
-    python benchmarks/recogniser.py promise [--data motion] [--split test] [--shot 5] [--way 5] [--draws 50] [--plot P]
+    python benchmarks/recogniser.py promise [--data DATA] [--split test] [--shot 5] [--way 5] [--draws 50] [--plot P]
     python benchmarks/recogniser.py adapted --run RUN [--shot 1 3 5] [--draws 50]
 
 speed: `fit` on 5 clips each of 5 novel classes of `motion`, and 25 predictions, from files, nothing stored before.
@@ -12,7 +12,7 @@ those it was not taught, that are in no taught clip's group. "unknown" counts as
   --sessions  not any clips, but one of every class from each of `shot` groups: as many people, each filmed doing all
   --no-groups  every clip counts as filmed apart: as for a user who tells no groups; all others are asked about
   --of N      lessons are drawn from the first N clips of each class only, those after them are there to ask about:
-              `--data motion:160 --of 40` draws the lessons of `--data motion` and asks 60 people more
+              `--data motion:160 --of 40` draws the lessons of `--data motion` and asks 60 people more. The default
   --data F.npz  ready-made features: no class texts, nothing to fine-tune
 All clips are extracted once. The first draw of `motion` is made by `Recognizer` from files, too; both must agree.
 
@@ -239,6 +239,8 @@ def calibration_error(sure: Array, right: Array) -> float:
 
 
 def promise(options: argparse.Namespace) -> dict[str, Any]:
+    if options.data is None:
+        options.data, options.of = "motion:160", options.of or 40
     source = Source.of(options.data, options.split)
     if options.no_groups:
         source = replace(source, groups=np.arange(len(source.labels)).astype(str))
@@ -413,7 +415,7 @@ def main() -> None:
         command.add_argument("--draws", type=int, default=50)
         command.add_argument("--sessions", action="store_true")
         if function is promise:
-            command.add_argument("--data", default="motion")
+            command.add_argument("--data")
             command.add_argument("--shot", type=int, default=5)
             command.add_argument("--plot", type=Path)
             command.add_argument("--no-groups", action="store_true")
