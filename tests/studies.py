@@ -12,7 +12,8 @@ import numpy as np
 
 import kshot
 from kshot.evaluation import Result, interval, machine
-from kshot.study import Row, Study, summarise
+from kshot.study import summarise
+from kshot.study_file import Row, Study
 
 CLASSES = ("bow", "climb", "sit down", "stand up", "wave", "walk <slowly> & $stop$")
 

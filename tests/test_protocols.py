@@ -17,8 +17,8 @@ from kshot.errors import OptionError
 from kshot.evaluation import evaluate
 from kshot.fit import Schedule
 from kshot.protocols import OURS, PROTOCOLS, SETS, Followed, as_markdown, follows, listing, preset
-from kshot.study import read
 from kshot.study import run as study
+from kshot.study_file import read
 from kshot.training import train
 from kshot.views import framing, parse
 

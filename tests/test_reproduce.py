@@ -19,7 +19,7 @@ import pytest
 from forks import Command
 from hmdb import Files, write_archive
 from hubs import serving
-from kshot import cost, extraction, forecast, study
+from kshot import cost, extraction, forecast, study_file
 from kshot.datasets.hmdb51 import COUNTS
 from rars import write_tool
 from tiny import random_clip
@@ -72,7 +72,7 @@ def place(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     monkeypatch.setenv("KSHOT_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("PATH", f"{write_tool(tmp_path / 'tools')}{os.pathsep}{os.environ['PATH']}")
     (tmp_path / "studies-small").mkdir()
-    for file in study.SHIPPED.glob("*.toml"):
+    for file in study_file.SHIPPED.glob("*.toml"):
         text = file.read_text("utf-8")
         for pattern, instead in FILED.items():
             text = re.sub(pattern, instead, text)
@@ -82,7 +82,7 @@ def place(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
         cost, "multiply_adds", lambda work: (work(), 10**6)[1]
     )  # done, but not counted, which takes longer
     monkeypatch.setattr(extraction, "_processes", lambda *_: 0)  # decode here: a process takes longer to start
-    monkeypatch.setattr(study, "SHIPPED", tmp_path / "studies-small")
+    monkeypatch.setattr(study_file, "SHIPPED", tmp_path / "studies-small")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -137,12 +137,12 @@ def test_every_command_runs(place: Path, command: Command) -> None:
 def test_the_page_names_what_ships() -> None:
     text = PAGE.read_text("utf-8")
     for name, rows in (("paper-laptop", 8), ("paper", 15)):
-        assert len(study.read(name).rows) == rows
+        assert len(study_file.read(name).rows) == rows
         assert f"`{name}`, {rows} rows" in text
-    whole = {row.name: row for row in study.read("paper").rows}
-    small = study.read("paper-laptop")
+    whole = {row.name: row for row in study_file.read("paper").rows}
+    small = study_file.read("paper-laptop")
     assert all(whole[row.name] == row for row in small.rows), "the laptop's rows are those of the paper's study"
     same = ("shots", "seeds", "episodes", "baseline", "shared_group", "train", "search")
-    assert all(getattr(small, name) == getattr(study.read("paper"), name) for name in same)
+    assert all(getattr(small, name) == getattr(study_file.read("paper"), name) for name in same)
     for split, counts in COUNTS.items():
         assert f"{sum(counts.values()):,}" in text, split

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from clips import write_clips
-from kshot import study
+from kshot import study, study_file
 from kshot.errors import DataError, KshotError, OptionError
 from kshot.evaluation import interval
 from tiny import random_clip
@@ -72,7 +72,7 @@ def done(source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
 
 
 def test_lists_are_crossed_into_rows(source: Path):
-    names = [row.name for row in study.read(source).rows]
+    names = [row.name for row in study_file.read(source).rows]
     assert names == ["frozen", "meta, proj", "meta, block", "direct", "broken"]
 
 
@@ -155,12 +155,12 @@ def test_typos_name_the_key(source: Path, tmp_path: Path, before: str, after: st
     path = tmp_path / "typo.toml"
     path.write_text(source.read_text().replace(before, after, 1))
     with pytest.raises(OptionError, match=text):
-        study.read(path)
+        study_file.read(path)
 
 
 def test_unknown_study_and_foreign_folders(tmp_path: Path):
     with pytest.raises(OptionError, match="unknown study 'quik': did you mean 'quick'"):
-        study.read("quik")
+        study_file.read("quik")
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(OptionError, match="holds no study"):
         study.run("quick", tmp_path)
@@ -169,7 +169,7 @@ def test_unknown_study_and_foreign_folders(tmp_path: Path):
 
 
 def test_what_cannot_start_leaves_nothing_behind(source: Path, tmp_path: Path):
-    plan = study.read(source)
+    plan = study_file.read(source)
     for change, text in (
         ({"data": ["motn"]}, "no data at 'motn'.*did you mean 'motion'"),
         ({"backbone": [str(tmp_path / "none")]}, "no backbone folder at"),
@@ -178,9 +178,9 @@ def test_what_cannot_start_leaves_nothing_behind(source: Path, tmp_path: Path):
         with pytest.raises(KshotError, match=text):
             study.run(plan, tmp_path / "out", **change)
         assert not (tmp_path / "out").exists()
-    row = study.Row("odd", "meta", head_options={"scael": 2})
+    row = study_file.Row("odd", "meta", head_options={"scael": 2})
     with pytest.raises(OptionError, match="row 'odd': head 'prototype' has no option 'scael'"):
-        study.run(study.Study("s", (row,)), tmp_path / "out")
+        study.run(study_file.Study("s", (row,)), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -191,12 +191,12 @@ def test_a_wrong_line_is_found_among_rows_whose_names_begin_alike(tmp_path: Path
         '[[row]]\nname = "meta, again"\nstrategy = "meta"\n[row.train]\nlr = "x"\n'
     )
     with pytest.raises(OptionError, match=r"alike\.toml, line 9: row 'meta, again': train: option 'lr'"):
-        study.read(path)
+        study_file.read(path)
 
 
 def test_shipped_studies_are_valid():
-    for path in study.SHIPPED.glob("*.toml"):
-        assert study.read(path.stem).rows
+    for path in study_file.SHIPPED.glob("*.toml"):
+        assert study_file.read(path.stem).rows
 
 
 SEARCHED = """
@@ -256,4 +256,4 @@ def test_training_settings_are_checked_when_read(tmp_path: Path, line: str, mess
     path = tmp_path / "odd.toml"
     path.write_text(f'title = "odd"\n{line}\n[[row]]\nname = "a"\nstrategy = "meta"\n')
     with pytest.raises(OptionError, match=re.escape(message)):
-        study.read(path)
+        study_file.read(path)

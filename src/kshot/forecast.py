@@ -33,7 +33,8 @@ from kshot.learner import Learner
 from kshot.progress import Progress, quiet
 from kshot.strategies import get_strategy
 from kshot.strategies.base import Strategy
-from kshot.study import Row, Study, by_name, planned, training_arguments
+from kshot.study import by_name, planned, training_arguments
+from kshot.study_file import Row, Study
 from kshot.training import DIRECT_STEPS, method_of, options_for, train
 
 if TYPE_CHECKING:

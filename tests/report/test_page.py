@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 import studies
-from kshot import study
+from kshot import study, study_file
 from kshot.report import page
 from kshot.report.comparison import compared
 from kshot.report.filmstrips import Reel, Single, Strip
-from kshot.study import Row, Study
+from kshot.study_file import Row, Study
 
 
 def settings(plan: Study) -> dict[str, Any]:
@@ -31,10 +31,13 @@ def test_printed_settings_are_a_study_file_that_reads_back_the_same(tmp_path: Pa
         {"loss": "both"}, {"tower": "both"},
         {"sizes": [1, 2], "width": 8}, {"lr": 1e-5}, {"lr": [1e-5, 1e-3]}, 7, 0,
     )  # fmt: skip
-    for plan in (study.read("quick"), replace(study.read("quick"), rows=(nasty,), baseline=nasty.name, center=True)):
+    for plan in (
+        study_file.read("quick"),
+        replace(study_file.read("quick"), rows=(nasty,), baseline=nasty.name, center=True),
+    ):
         path = tmp_path / "study.toml"
         path.write_text(page.as_toml(settings(plan)), "utf-8")
-        assert study.read(path) == plan
+        assert study_file.read(path) == plan
     odd = {"train": {"a b": [1, 2.5], "c": True}}  # keys that no option has need quotes all the same
     assert tomllib.loads(page.as_toml(settings(plan) | odd))["train"] == odd["train"]
 
@@ -42,10 +45,10 @@ def test_printed_settings_are_a_study_file_that_reads_back_the_same(tmp_path: Pa
 def test_a_row_whose_options_were_lists_reads_back_as_it_ran(tmp_path: Path) -> None:
     source = tmp_path / "grid.toml"
     source.write_text('title = "grid"\n[[row]]\nname = "meta"\nstrategy = "meta"\nlayers = ["proj", 1, 2]\n')
-    plan = study.read(source)
+    plan = study_file.read(source)
     (tmp_path / "again.toml").write_text(page.as_toml(settings(plan)))
-    assert [row.layers for row in study.read(tmp_path / "again.toml").rows] == ["proj", 1, 2]
-    assert study.read(tmp_path / "again.toml") == plan
+    assert [row.layers for row in study_file.read(tmp_path / "again.toml").rows] == ["proj", 1, 2]
+    assert study_file.read(tmp_path / "again.toml") == plan
 
 
 @pytest.mark.parametrize(

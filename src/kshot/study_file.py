@@ -1,0 +1,250 @@
+"""A study's settings, and the TOML file that they are read from."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import re
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from kshot import heads, options, protocols, tuning
+from kshot.backbone import PROMPTS
+from kshot.datasets import SPLITS
+from kshot.errors import OptionError, unknown
+from kshot.fit import Schedule
+from kshot.strategies import get_strategy
+from kshot.training import train
+
+Made = TypeVar("Made")
+
+OWN = {
+    "data", "out", "strategy", "tuning", "layers", "backbone", "head", "shot", "strategy_options", "tuning_options",
+    "head_options", "frames", "resize", "prompts", "protocol", "seed", "shared_group", "store", "device", "precision",
+    "resume", "progress",
+}  # fmt: skip
+"""Arguments of `kshot.train` that a study sets from its own keys."""
+
+SHIPPED = Path(__file__).parent / "studies"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method of a study. In a file, lists in `tuning`, `layers` and `head` are crossed into several rows.
+
+    name: what tables call it. strategy, tuning, layers, head: as in `kshot.train`. *_options: of each by name.
+    train: further arguments of `kshot.train`. search: arguments with several values each, of which the best on val is
+    kept; the study's own by default. episodes: test episodes where they differ from the study's, for strategies that
+    learn inside each. train_shot: shot of training episodes, 0 for the same as at test.
+    """
+
+    name: str
+    strategy: str = "frozen"
+    tuning: str = "partial"
+    layers: str | int | None = None
+    head: str | None = None
+    strategy_options: dict[str, Any] = field(default_factory=dict)
+    tuning_options: dict[str, Any] = field(default_factory=dict)
+    head_options: dict[str, Any] = field(default_factory=dict)
+    train: dict[str, Any] = field(default_factory=dict)
+    search: dict[str, list[Any]] | None = None
+    episodes: int | None = None
+    train_shot: int = 1
+
+
+@dataclass(frozen=True)
+class Study:
+    """The settings of a study; see `read` for its file.
+
+    search: values to try of arguments of `kshot.train`, in every row that trains, so that no row is better cared for
+    than another: with the first seed each combination is trained, the one with the best val accuracy is used with
+    every seed. Novel classes have no part in it.
+
+    protocol: gives the arguments of training that neither `train` nor a row does; in a file also what the file leaves
+    out of way, query, episodes, frames, resize, prompts, shared_group and center.
+    """
+
+    title: str
+    rows: tuple[Row, ...]
+    data: tuple[str, ...] = ("motion",)
+    backbone: tuple[str, ...] = ("kshot-tiny",)
+    shots: tuple[int, ...] = (1, 5)
+    seeds: tuple[int, ...] = (0,)
+    way: int = 5
+    query: int = 5
+    episodes: int = 10_000
+    frames: int = 8
+    resize: str = "short"
+    protocol: str | None = None
+    split: str = "test"
+    baseline: str = ""
+    shared_group: bool = True
+    center: bool = False
+    prompts: tuple[str, ...] = PROMPTS
+    train: dict[str, Any] = field(default_factory=dict)
+    search: dict[str, list[Any]] = field(default_factory=dict)
+    about: str = ""
+
+
+def read(source: str | Path, protocol: str | None = None) -> Study:
+    """A study from a TOML file or by the name of one that ships ("quick", "paper", "heads").
+
+    protocol: in place of the file's own. What the file says beats it.
+
+    Raises:
+        OptionError: no such study, a key that does not exist (with its line), or a value of the wrong kind.
+    """
+    path = Path(source)
+    shipped = {file.stem: file for file in SHIPPED.glob("*.toml")}
+    if str(source) in shipped:
+        path = shipped[str(source)]
+    elif not path.is_file():
+        raise unknown("study", source, sorted(shipped)) if path.suffix != ".toml" else OptionError(f"no file {path}")
+    text = path.read_text("utf-8")
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise OptionError(f"{path} is not TOML: {error}") from None
+    rows = table.pop("row", [])
+    _check(path, text, table, {f.name for f in fields(Study)} - {"rows"}, "a study")
+    _check_training(path, text, table)
+    if protocol or table.get("protocol"):
+        table = _followed(table, str(protocol or table["protocol"]))
+    if not isinstance(rows, list) or not rows:
+        raise OptionError(f"{path} has no rows: add at least one [[row]] with a name and a strategy")
+    made: list[Row] = []
+    source_of: list[int] = []  # which table of the file a row was made from
+    for number, row in enumerate(rows):
+        _check(path, text, row, {f.name for f in fields(Row)}, "a row")
+        _check_training(path, text, row)
+        made += _crossed(path, row)
+        source_of += [number] * (len(made) - len(source_of))
+    names = [row.name for row in made]
+    if len(set(names)) < len(names):
+        raise OptionError(f"{path}: two rows are called '{max(names, key=names.count)}'; give each its own name")
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
+    for name in ("data", "backbone", "prompts"):
+        if isinstance(values.get(name), str):
+            values[name] = (values[name],)
+    study = _typed(path, Study, {"title": path.stem, "rows": tuple(made), **values})
+    if study.baseline and study.baseline not in names:
+        raise OptionError(f"{path}: {unknown('baseline', study.baseline, names)}")
+    if wrong := impossible(study):
+        index, key, problem = wrong
+        line = _line(text, None if index is None else source_of[index], key)
+        raise OptionError(f"{path}{line}: {of_row(study, index)}{problem}")
+    return study
+
+
+def impossible(study: Study) -> tuple[int | None, str, str] | None:
+    """The first thing in a study that cannot work whatever the data: number of the row, if one's; key; problem."""
+    for key, low in (("way", 2), ("query", 1), ("frames", 1), ("episodes", 1)):
+        if getattr(study, key) < low:
+            return None, key, f"{key} must be at least {low}, found {getattr(study, key)}"
+    for key, low in (("shots", 1), ("seeds", 0)):
+        if not (values := getattr(study, key)) or min(values) < low:
+            return None, key, f"{key} must be a list of numbers of at least {low}, found {list(values)}"
+    if study.split not in (*SPLITS, "all"):
+        return None, "split", str(unknown("split", study.split, [*SPLITS, "all"]))
+    for number, row in enumerate(study.rows):
+        checks: dict[str, Callable[[], object]] = {
+            "strategy": partial(get_strategy, row.strategy, **row.strategy_options),
+            "tuning": partial(tuning.expect, row.tuning, row.tuning_options),
+            "head": partial(heads.expect, row.head or "prototype", row.head_options),
+            "train": partial(_training, {**study.train, **row.train}),
+            "search": partial(_searching, study.search if row.search is None else row.search),
+        }
+        for key, check in checks.items():
+            try:
+                check()
+            except OptionError as error:
+                named = f"{key}_options" if f"{key}_options" in vars(row) and "option '" in str(error) else key
+                return number, named, str(error)
+    return None
+
+
+def _training(asked: dict[str, Any]) -> None:
+    """Refuses arguments of `kshot.train` that have impossible values; their names are known."""
+    options.expect("train", asked, asked, train)
+    Schedule(**{f.name: asked[f.name] for f in fields(Schedule) if f.name in asked})
+
+
+def _searching(search: Mapping[str, Sequence[Any]]) -> None:
+    for name, values in search.items():
+        for value in values:
+            _training({name: value})
+
+
+def of_row(study: Study, number: int | None) -> str:
+    return "" if number is None else f"row '{study.rows[number].name}': "
+
+
+def _line(text: str, number: int | None, key: str) -> str:
+    """ ", line 7": where a study's file sets a key, in its table number `number` of rows or before them; "" if nowhere.
+
+    What all rows share may be what is wrong with one.
+    """
+    parts = re.split(r"(?m)^(?=[ \t]*\[\[row\]\])", text)
+    starts = list(itertools.accumulate(map(len, parts), initial=0))
+    for part in [0] if number is None else [number + 1, 0]:
+        found = re.search(rf"(?m)^\s*\[*(?:row\.)?{key}\b", parts[part]) if part < len(parts) else None
+        if found:
+            return f", line {text[: starts[part] + found.end()].count(chr(10)) + 1}"
+    return ""
+
+
+def _crossed(path: Path, row: dict[str, Any]) -> list[Row]:
+    """The rows of one [[row]], lists in tuning, layers and head crossed and named after what differs."""
+    if not isinstance(row.get("name"), str):
+        raise OptionError(f"{path}: every [[row]] needs a name")
+    lists = {k: row[k] for k in ("tuning", "layers", "head") if isinstance(row.get(k), list)}
+    made = []
+    for values in itertools.product(*lists.values()):
+        chosen = dict(zip(lists, values, strict=True))
+        name = ", ".join([row["name"], *map(str, values)])
+        made.append(_typed(path, Row, {**row, **chosen, "name": name}))
+    return made
+
+
+def _typed(path: Path, kind: type[Made], values: dict[str, Any]) -> Made:
+    """`kind(**values)`, its fields checked to have the types they declare."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(kind).validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise OptionError(f"{path}: {place}: {first['msg'].lower()}, found {first['input']!r}") from None
+
+
+def _check(path: Path, text: str, table: dict[str, Any], known: set[str], what: str) -> None:
+    for key in table:
+        if key not in known:
+            found = re.search(rf"^\s*\[*{re.escape(key)}\b|\b{re.escape(key)}\s*=", text, re.MULTILINE)
+            line = text[: found.end()].count("\n") + 1 if found else "?"
+            raise OptionError(f"{path}, line {line}: {unknown(f'key of {what}', key, sorted(known))}")
+
+
+def _followed(table: dict[str, Any], protocol: str) -> dict[str, Any]:
+    """A study's table with what it leaves to its protocol. Its own query is that of training, too."""
+    training = dict(table.get("train", {}))
+    if "query" in table:
+        training.setdefault("query", table["query"])
+    return {**protocols.preset(protocol, "testing"), **table, "train": training, "protocol": protocol}
+
+
+def _check_training(path: Path, text: str, table: dict[str, Any]) -> None:
+    """`train` and `search` of a study or row name arguments of `kshot.train` that the study does not set itself."""
+    known = set(inspect.signature(train).parameters) - OWN
+    for key in ("train", "search"):
+        if not isinstance(inner := table.get(key, {}), dict):
+            raise OptionError(f"{path}: {key} must be a table such as {{ lr = ... }}, found {inner!r}")
+        _check(path, text, inner, known, key)
+    for name, values in table.get("search", {}).items():
+        if not isinstance(values, list) or not values:
+            raise OptionError(f"{path}: search.{name} must be a list of values to try, found {values!r}")
