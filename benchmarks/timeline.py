@@ -39,6 +39,7 @@ from extraction import random_b32
 
 from kshot import Recognizer, video
 from kshot.backbone import load
+from kshot.container import FOLDER_FPS
 from kshot.recognizer.timeline import FRAMES_AT_ONCE
 from kshot.recognizer.windows import Settings
 
@@ -82,7 +83,7 @@ def taught(backbone: str) -> Recognizer:
     """A recogniser of two actions that never occur."""
     loaded = random_b32() if backbone == "random-b32" else load(backbone)
     rng = np.random.default_rng(0)
-    count = round(CLIP_SECONDS * video.FOLDER_FPS)
+    count = round(CLIP_SECONDS * FOLDER_FPS)
     clips = [rng.integers(0, 256, (count, 64, 64, 3), dtype=np.uint8) for _ in range(6)]
     return Recognizer(loaded, method="prototype", reject=False).fit(clips, ["one", "other"] * 3)
 

@@ -116,13 +116,13 @@ def test_another_process_gives_the_same(clip: Path, tmp_path: Path) -> None:
 
 # Put on the path of the child: the decoder fails as real ones do, in the middle of a file.
 CRASH = """
-import os, kshot.video
-real = kshot.video._File.image
+import os, kshot.container
+real = kshot.container.File.image
 def image(self, frame):
     if frame.time > 1:
         os.abort() if "abort" in str(self.path) else __import__("time").sleep(60)
     return real(self, frame)
-kshot.video._File.image = image
+kshot.container.File.image = image
 """
 
 

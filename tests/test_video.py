@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kshot import video
+from kshot import container, video
 from kshot.errors import OptionError, VideoError
 
 COUNT = 48
@@ -139,8 +139,8 @@ def test_files_too_large_to_hold_are_read_again_and_give_the_same_frames(
 ) -> None:
     paths = [write(tmp_path / name, **FILES[name]) for name in ("short-gop.mp4", "mpeg4-b-frames.avi")]
     before = [video.read(path, 5) for path in paths]
-    monkeypatch.setattr(video, "_HELD_PACKETS", 0)
-    monkeypatch.setattr(video, "_HELD_FRAMES", 0)
+    monkeypatch.setattr(container, "_HELD_PACKETS", 0)
+    monkeypatch.setattr(container, "_HELD_FRAMES", 0)
     for path, frames in zip(paths, before, strict=True):
         np.testing.assert_array_equal(video.read(path, 5), frames)
 
@@ -466,7 +466,7 @@ def test_a_pixel_bomb_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
 def test_a_frame_bomb_names_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "clip.mp4")
     folder_of_frames(tmp_path / "frames", 11)
-    monkeypatch.setattr(video, "MAX_FRAMES", 10)
+    monkeypatch.setattr(container, "MAX_FRAMES", 10)
     for clip in (path, tmp_path / "frames"):
         with pytest.raises(VideoError, match=r"expected at most 10 frames \(MAX_FRAMES\)"):
             video.read(clip)

@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from kshot.container import SUFFIXES, is_image, natural
 from kshot.datasets import SPLITS, Dataset, build
 from kshot.errors import DataError
-from kshot.video import SUFFIXES, is_image, natural
 
 
 def load(root: Path) -> Dataset:

@@ -16,6 +16,7 @@ from torch import Tensor
 from kshot import backbone as backbones
 from kshot import runs
 from kshot.backbone import PROMPTS, Backbone
+from kshot.container import FOLDER_FPS
 from kshot.errors import CheckpointError, DataError, NotEnoughClips, OptionError, VideoError, unknown
 from kshot.extraction import encode
 from kshot.hub import BUNDLED
@@ -29,7 +30,6 @@ from kshot.recognizer.decider import UNKNOWN, Array, Decider, Decision, decide, 
 from kshot.recognizer.methods import METHODS, TEXT_SCALE, Support
 from kshot.recognizer.teach import AUTO, teach
 from kshot.recognizer.timeline import Timeline, timeline
-from kshot.video import FOLDER_FPS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

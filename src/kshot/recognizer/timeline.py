@@ -19,6 +19,7 @@ import numpy as np
 
 import kshot
 from kshot import video as videos
+from kshot.container import FOLDER_FPS
 from kshot.errors import OptionError, VideoError, unknown
 from kshot.progress import Progress, clock, quiet
 from kshot.recognizer import videos as inputs
@@ -200,7 +201,7 @@ def timeline(
     stride: int = 1,
     smooth: float | None = None,
     shortest: float | None = None,
-    fps: float = videos.FOLDER_FPS,
+    fps: float = FOLDER_FPS,
     timeout: float = 60.0,
     progress: Progress = quiet,
 ) -> Timeline:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kshot import video, workers
+from kshot.container import FOLDER_FPS
 from kshot.errors import OptionError, VideoError
 
 Array = NDArray[Any]
@@ -65,7 +66,7 @@ def prepare(clip: Array, frames: int, size: int) -> Array:
 
 def seconds(item: Path | Array) -> float:
     """How long a video lasts; arrays are taken to have as many frames a second as folders of frames."""
-    return video.scan(item).seconds if isinstance(item, Path) else len(item) / video.FOLDER_FPS
+    return video.scan(item).seconds if isinstance(item, Path) else len(item) / FOLDER_FPS
 
 
 def _is_array(item: Any) -> bool:
