@@ -303,6 +303,15 @@ def _shorter(name: str, most: int) -> str:
     """A long name without its middle: what tells rows of a study apart is often the end."""
     if len(name) <= most:
         return name
+    words, head, tail = name.split(), 1, 1
+    while head + tail < len(words):  # whole words from both ends, as many as there is room for
+        more = (head, tail + 1) if tail <= head else (head + 1, tail)
+        if len(" ".join([*words[: more[0]], "…", *words[-more[1] :]])) > most:
+            break
+        head, tail = more
+    kept = " ".join([*words[:head], "…", *words[-tail:]])
+    if len(words) > 1 and len(kept) <= most:
+        return kept
     tail = (most - 1) // 2
     return f"{name[: most - 1 - tail].rstrip()}…{name[-tail:].lstrip()}"
 
