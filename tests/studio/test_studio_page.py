@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -550,6 +551,23 @@ def test_the_camera_is_recognised_and_teaches(ready: Studio) -> None:
     assert taken.source == "camera" and taken.file.endswith(".webm")
     assert 0 < taken.seconds < 2.5, "a second, or what a starved machine makes of it"
     until(page, "[...document.querySelectorAll('.clip img')].at(-1).naturalWidth === 896")
+
+
+def test_a_recording_that_came_out_short_is_told(ready: Studio) -> None:
+    page = ready.tab()
+    page.evaluate("""() => {
+        const start = MediaRecorder.prototype.start;
+        MediaRecorder.prototype.start = function () { start.call(this); setTimeout(() => this.pause(), 400); };
+    }""")  # as if the camera had stopped after 0.4 seconds
+    page.get_by_label("Record push-ups").click()
+    page.select_option("#recorder-seconds", "3")
+    page.select_option("#recorder-takes", "1")
+    insist(page, "**/api/videos?*", page.locator("#recorder-go"))
+    page.keyboard.press("Escape")
+    told = page.locator(".faults", has_text="Remove it and record once more")
+    told.wait_for()
+    assert re.search(r"Take 1, .* came out \d\.\d s long, not 3 s", told.inner_text())
+    clips_are(page, 3, 4)
 
 
 def test_what_browsers_cannot_play_is_shown_as_a_filmstrip(ready: Studio, drawn: Path, tmp_path: Path) -> None:

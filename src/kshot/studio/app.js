@@ -302,11 +302,12 @@ $("own").addEventListener("click", async () => {
 });
 $("example").addEventListener("click", () => tell("POST", "/api/example"));
 
-/** Sends files, one after the other, as clips of an action, or to be recognised if there is none. */
-async function send(files, label = null, source = "file") {
+/** Sends files, one after the other, as clips of an action, or to be recognised if there is none; a recording was to
+    last some seconds. */
+async function send(files, label = null, source = "file", seconds = 0) {
   const waiting = files.map((file) => ({ key: `coming-${++numbered}`, name: file.name }));
   if (label !== null) {
-    faults.delete(label);
+    if (!seconds) faults.delete(label); // takes come one by one
     sending.set(label, [...(sending.get(label) ?? []), ...waiting]);
     render();
   }
@@ -322,14 +323,22 @@ async function send(files, label = null, source = "file") {
     } catch (error) {
       const text = error.message.includes(file.name) ? error.message : `${file.name}: ${error.message}`;
       if (label === null) complain(text);
-      else faults.set(label, [...(faults.get(label) ?? []), { key: `fault-${++numbered}`, text }]);
+      else addFault(label, text);
     }
     if (label !== null) {
       sending.set(label, sending.get(label).filter((one) => one !== waiting[at]));
       await fresh(made?.version); // its row takes the place in one go
+      const length = state.clips.find((one) => one.id === made?.id)?.seconds ?? Infinity;
+      if (length < 0.7 * seconds) {
+        addFault(label, `${file.name} came out ${length.toFixed(1)} s long, not ${seconds} s: the camera or this computer was too slow. Remove it and record once more.`);
+      }
       render();
     }
   }
+}
+
+function addFault(label, text) {
+  faults.set(label, [...(faults.get(label) ?? []), { key: `fault-${++numbered}`, text }]);
 }
 
 /** Waits for the state to be of a version, at least. */
@@ -844,6 +853,7 @@ $("recorder-go").addEventListener("click", async () => {
   const takes = Number($("recorder-takes").value);
   const seconds = Number($("recorder-seconds").value);
   $("recorder-go").disabled = true;
+  faults.delete(label);
   for (let take = 1; take <= takes; take += 1) {
     set($("recorder-said"), takes > 1 ? `Take ${take} of ${takes}` : "");
     for (const count of take === 1 ? ["3", "2", "1"] : ["2", "1"]) {
@@ -857,7 +867,7 @@ $("recorder-go").addEventListener("click", async () => {
     const file = await record(stream, seconds, take);
     stage.classList.remove("rec");
     if (run !== recorder.run) return;
-    send([file], label, "camera");
+    send([file], label, "camera", seconds);
   }
   set($("recorder-said"), `${plural(takes, "take")} recorded. Once more, or close.`);
   $("recorder-go").disabled = false;
