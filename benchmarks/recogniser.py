@@ -56,6 +56,7 @@ from kshot.recognizer.teach import Taught, teach
 Array = NDArray[Any]
 Indices = NDArray[np.int64]
 
+DATA, OF = "motion:160", 40  # lessons from the clips of `motion`; 60 people more to ask about
 BINS = 15  # of probabilities, for the expected calibration error
 
 
@@ -240,7 +241,7 @@ def calibration_error(sure: Array, right: Array) -> float:
 
 def promise(options: argparse.Namespace) -> dict[str, Any]:
     if options.data is None:
-        options.data, options.of = "motion:160", options.of or 40
+        options.data, options.of = DATA, options.of or OF
     source = Source.of(options.data, options.split)
     if options.no_groups:
         source = replace(source, groups=np.arange(len(source.labels)).astype(str))
@@ -350,10 +351,10 @@ def speed(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def adapted(options: argparse.Namespace) -> dict[str, Any]:
-    plain, other = Source.of("motion", options.split), Source.of("motion", options.split, options.run)
+    plain, other = Source.of(DATA, options.split), Source.of(DATA, options.split, options.run)
     result = {}
     for shot in options.shot:
-        lessons = list(draws(plain, options.way, shot, options.draws, options.sessions, options.seed))
+        lessons = list(draws(plain, options.way, shot, options.draws, options.sessions, options.seed, OF))
         rows = [[kept(source, draw, each=False) for draw in lessons] for source in (plain, other)]
         for name in ("true", "plain"):
             values = np.array([[row[name] for row in side] for side in rows])
