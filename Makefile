@@ -10,7 +10,7 @@ demo: .venv/installed
 
 # Files side by side; tests of one file share what it sets up.
 test: .venv/installed
-	$(BIN)/pytest -n auto --maxprocesses=4 --dist=loadfile
+	$(BIN)/pytest -n auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -20,6 +20,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # A shell hands "ignore Ctrl-C" down to what it runs in the background, and so to the processes that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Files that take longest begin first, so that no core waits for them at the end.
+LONG = {"test_readme.py", "test_reproduce.py", "test_studio_page.py"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONG)
+
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
