@@ -26,6 +26,7 @@ class Hub(ThreadingHTTPServer):
         self.requests: list[str] = []
         self.status = 0  # answered instead, if set
         self.silent = False  # accepts, never answers
+        self.open = True  # whether pull requests are told
         self.cut: str | None = None  # this file breaks off in the middle
 
     def revisions(self) -> dict[str, tuple[str, dict[str, bytes]]]:
@@ -70,7 +71,7 @@ class _Handler(BaseHTTPRequestHandler):
             commit, files = known[name]
             siblings = [{"rfilename": name} for name in [*files, "README.md", "flax_model.msgpack"]]
             self._send(200, json.dumps({"id": hub.repository, "sha": commit, "siblings": siblings}).encode(), {}, body)
-        elif path == f"{api}/discussions":
+        elif path == f"{api}/discussions" and hub.open:
             found = {"discussions": hub.discussions(), "count": len(hub.offers), "start": 0}
             self._send(200, json.dumps(found).encode(), {}, body)
         elif path == f"{api}/tree/{COMMIT}":  # what `hf download` chooses from

@@ -150,6 +150,10 @@ def test_weights_that_only_the_hubs_own_bot_offers_as_safetensors_come_from_ther
     _, error = client(server, tmp_path, "someone/clip")
     assert "offers its weights only as pytorch_model.bin" in error
     server.offers[7] = ("SFconvertbot", "open", whole)
+    server.open = False
+    _, error = client(server, tmp_path, "someone/clip")
+    assert "offers its weights only as pytorch_model.bin" in error
+    server.open = True
     folder, error = client(server, tmp_path, "someone/clip")
     assert error == ""
     assert (Path(folder) / "model.safetensors").read_bytes() == whole["model.safetensors"]

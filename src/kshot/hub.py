@@ -7,7 +7,7 @@ import json
 import logging
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from kshot.errors import CheckpointError
@@ -60,7 +60,7 @@ def resolve(name: str | Path, allow_bin: bool = False) -> Path:
     revision = revision or "main"
     there = _cached(repository, revision, allow_bin)
     if there is None and revision == "main" and (note := _note(repository)).is_file():
-        there = _cached(repository, note.read_text().strip(), False)
+        there = _cached(repository, note.read_text(errors="replace").strip(), False)
     return there or _fetch(repository, revision, allow_bin)
 
 
@@ -158,8 +158,9 @@ def _fetch(repository: str, revision: str, allow_bin: bool) -> Path:
                         "Python allow_bin=True), which is then read without running any code"
                     )
                 folder = _fetch(repository, converted, False)
-                _note(repository).parent.mkdir(parents=True, exist_ok=True)
-                _note(repository).write_text(converted)
+                with suppress(OSError):  # then the hub is asked again
+                    _note(repository).parent.mkdir(parents=True, exist_ok=True)
+                    _note(repository).write_text(converted)
                 return folder
             if weights is None:
                 raise _unfetched(repository, f"the repository has no {WEIGHTS}")
@@ -178,15 +179,16 @@ def _fetch(repository: str, revision: str, allow_bin: bool) -> Path:
 
 
 def _converted(repository: str) -> str | None:
-    """The revision in which the hub's bot, and nobody else, offers the weights as safetensors."""
+    """The revision in which the hub's bot, and nobody else, offers the weights as safetensors, if it does."""
     from huggingface_hub import HfApi
 
-    for request in HfApi().get_repo_discussions(repository, author=CONVERTER, discussion_type="pull_request"):
-        if request.author == CONVERTER and request.is_pull_request and request.status != "closed":
-            revision = f"refs/pr/{request.num}"
-            info = HfApi().model_info(repository, revision=revision, timeout=TIMEOUT)
-            if {WEIGHTS, INDEX} & {sibling.rfilename for sibling in info.siblings or ()}:
-                return revision
+    with suppress(Exception):  # a repository may have its pull requests closed to readers
+        for request in HfApi().get_repo_discussions(repository, author=CONVERTER, discussion_type="pull_request"):
+            if request.author == CONVERTER and request.is_pull_request and request.status != "closed":
+                revision = f"refs/pr/{request.num}"
+                info = HfApi().model_info(repository, revision=revision, timeout=TIMEOUT)
+                if {WEIGHTS, INDEX} & {sibling.rfilename for sibling in info.siblings or ()}:
+                    return revision
     return None
 
 
