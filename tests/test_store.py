@@ -19,7 +19,8 @@ import pytest
 from forks import OBEDIENT
 from kshot import store as module
 from kshot.errors import DataError, StoreError
-from kshot.store import Digests, Store, digest, holders, verify, write_atomic
+from kshot.files import write_atomic
+from kshot.store import Digests, Store, digest, holders, verify
 
 KEY = {"cut": 3, "backbone": "b", "frames": 2}
 

@@ -24,10 +24,10 @@ from kshot.datasets import SPLITS, Dataset
 from kshot.episodes import Episodes, Sampler
 from kshot.errors import DataError, OptionError
 from kshot.extraction import Activations, extract, from_features
+from kshot.files import disk, write_atomic
 from kshot.learner import Learner
 from kshot.progress import Progress, quiet
 from kshot.protocols import Followed, follows
-from kshot.store import disk, write_atomic
 
 if TYPE_CHECKING:
     from torch import Tensor

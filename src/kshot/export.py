@@ -26,8 +26,8 @@ from torch import Tensor, nn
 
 import kshot
 from kshot.errors import KshotError, OptionError, unknown
+from kshot.files import disk, write_atomic
 from kshot.progress import Progress, quiet
-from kshot.store import disk, write_atomic
 
 if TYPE_CHECKING:
     from kshot.backbone import Backbone

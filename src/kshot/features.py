@@ -23,8 +23,8 @@ from kshot.datasets import Dataset
 from kshot.datasets.features import checked, opened
 from kshot.errors import DataError, OptionError
 from kshot.extraction import extract
+from kshot.files import disk, write_atomic
 from kshot.progress import Progress, quiet
-from kshot.store import disk, write_atomic
 
 if TYPE_CHECKING:
     from kshot.backbone import Backbone

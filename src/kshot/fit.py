@@ -22,8 +22,8 @@ import torch
 
 from kshot.episodes import key
 from kshot.errors import CheckpointError, KshotError, OptionError, unknown
+from kshot.files import write_atomic
 from kshot.progress import Progress, quiet
-from kshot.store import write_atomic
 
 if TYPE_CHECKING:
     from torch import Tensor

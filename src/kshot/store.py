@@ -23,7 +23,6 @@ import io
 import json
 import math
 import os
-import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -34,6 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kshot.errors import DataError, StoreError
+from kshot.files import disk, write_atomic
 
 Array = NDArray[Any]
 
@@ -404,20 +404,6 @@ def _name(manifest: bytes) -> str:
     return f"shard-{hashlib.sha256(manifest).hexdigest()[:16]}"
 
 
-def write_atomic(path: Path, data: bytes | memoryview) -> None:
-    """Writes a file so that a reader sees the old or the new content, never a part."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
 def holders(root: Path) -> list[str]:
     """Names of the backbones whose activations a store folder holds."""
     return sorted({str(about["made_with"]) for path in Path(root).glob("*/key.json") if (about := _about(path))})
@@ -480,23 +466,3 @@ def _fault(manifest: Path) -> str | None:
     except (OSError, ValueError, KeyError, TypeError) as error:
         return f"cannot be read ({error})"
     return None
-
-
-@contextmanager
-def disk(path: Path) -> Iterator[None]:
-    """Turns what a disk can refuse while `path` is written into a StoreError of one line."""
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(
-            f"cannot write to {path}: {error.strerror or error} ({_free(path)}); what was written before stays valid: "
-            f"make room or name another place, then run the same command again"
-        ) from None
-
-
-def _free(path: Path) -> str:
-    try:
-        place = next(p for p in (path, *path.absolute().parents) if p.exists())
-        return f"{shutil.disk_usage(place).free / 1e9:.1f} GB free"
-    except OSError:
-        return "free space unknown"

@@ -32,8 +32,8 @@ from kshot.backbone import Backbone
 from kshot.datasets import Dataset
 from kshot.errors import DataError, KshotError, OptionError
 from kshot.evaluation import Result, evaluate, interval, machine
+from kshot.files import disk, write_atomic
 from kshot.progress import Progress, quiet
-from kshot.store import disk, write_atomic
 from kshot.strategies import get_strategy
 from kshot.study_file import Row, Study, impossible, of_row, read
 from kshot.training import train

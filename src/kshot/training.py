@@ -19,11 +19,11 @@ from kshot.episodes import Sampler
 from kshot.errors import CheckpointError, DataError, OptionError
 from kshot.evaluation import class_texts, machine, score
 from kshot.extraction import Activations, extract, extract_views
+from kshot.files import disk, write_atomic
 from kshot.fit import Fitted, Schedule, fit, seeded
 from kshot.learner import Learner
 from kshot.progress import Progress, quiet
 from kshot.protocols import Followed, follows
-from kshot.store import disk, write_atomic
 from kshot.strategies import get_strategy
 from kshot.strategies.base import Objective, Strategy
 from kshot.strategies.direct import Direct

@@ -144,7 +144,7 @@ def _tell_fit(values: dict[str, Any]) -> None:
 
 
 def _write_timeline(course: Timeline, format: str, out: Path | None, picture: Path | None) -> None:
-    from kshot.store import disk, write_atomic
+    from kshot.files import disk, write_atomic
 
     text = course.written(format)
     if out is None:

@@ -31,8 +31,8 @@ from tempfile import TemporaryDirectory, TemporaryFile
 from typing import IO, Any
 
 from kshot.errors import DataError
+from kshot.files import disk
 from kshot.progress import Progress, Step, quiet
-from kshot.store import disk
 
 Take = Callable[[PurePosixPath, int], Path | None]
 """`take(name, bytes)`: where to write a member, or None to pass it over. The folder is made."""

@@ -18,9 +18,9 @@ from kshot.container import SUFFIXES
 from kshot.datasets import BENCHMARKS
 from kshot.datasets.benchmark import SPLITS, Benchmark, benchmark, digest
 from kshot.errors import DataError, unknown
+from kshot.files import disk, write_atomic
 from kshot.paths import home
 from kshot.progress import Progress, quiet
-from kshot.store import disk, write_atomic
 
 LARGEST = 64 << 20  # bytes that a list may have
 TIMEOUT = 30.0  # seconds that its place may be silent

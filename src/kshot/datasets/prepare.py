@@ -26,9 +26,9 @@ from kshot.datasets import BENCHMARKS, lists
 from kshot.datasets.benchmark import SPLITS, Benchmark, benchmark
 from kshot.datasets.gather import FORMAT, JOURNAL, Gathered, Lacking, broken
 from kshot.errors import DataError, OptionError, unknown
+from kshot.files import disk, write_atomic
 from kshot.paths import home
 from kshot.progress import Progress, quiet
-from kshot.store import disk, write_atomic
 
 TEXTS = ("readable", "published")
 

@@ -26,10 +26,10 @@ from numpy.typing import NDArray
 from kshot import __version__, hub
 from kshot import backbone as backbones
 from kshot.errors import CheckpointError, OptionError, VideoError
+from kshot.files import disk, write_atomic
 from kshot.recognizer import decider, videos
 from kshot.recognizer.card import card
 from kshot.recognizer.clips import Clip
-from kshot.store import disk, write_atomic
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -21,11 +21,11 @@ import kshot
 from kshot import video as videos
 from kshot.container import FOLDER_FPS
 from kshot.errors import OptionError, VideoError, unknown
+from kshot.files import disk, write_atomic
 from kshot.progress import Progress, clock, quiet
 from kshot.recognizer import videos as inputs
 from kshot.recognizer.decider import UNKNOWN
 from kshot.recognizer.windows import Answer, Array, Engine, Scores, Segment, Settings
-from kshot.store import disk, write_atomic
 from kshot.workers import Stream
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from kshot.errors import DataError
+from kshot.files import disk, write_atomic
 from kshot.progress import Progress, quiet
-from kshot.store import disk, write_atomic
 from kshot.study import load
 
 KEYS = ("title", "date", "version", "settings", "machine", "rows", "summary")

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kshot.errors import DataError, KshotError, OptionError, VideoError
+from kshot.files import disk
 from kshot.progress import Step
-from kshot.store import disk
 from kshot.studio.project import UNKNOWN, Label, Project, Video
 from kshot.studio.reader import Reader, even, write_video
 from kshot.workers import Job, decode

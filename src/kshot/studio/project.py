@@ -28,7 +28,7 @@ from typing import Any, TypeVar
 from kshot import __version__
 from kshot.container import SUFFIXES
 from kshot.errors import DataError, OptionError
-from kshot.store import disk, write_atomic
+from kshot.files import disk, write_atomic
 
 FORMAT = 1
 COLOURS = 8  # of actions, before they repeat

@@ -27,7 +27,7 @@ from PIL import Image
 
 from kshot import video
 from kshot.errors import KshotError, VideoError
-from kshot.store import write_atomic
+from kshot.files import write_atomic
 
 SIDE = 112  # pixels of a frame in a strip
 CUT_RATE = 25.0  # frames a second that a cut keeps, at most

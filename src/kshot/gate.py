@@ -1,0 +1,113 @@
+"""The one gate for files that users give: regular, of bounded size, looked at before anything opens them.
+
+A pipe, a socket or a device would hold whoever opens it for ever; a file of terabytes would fill the memory. Text comes
+as UTF-8, with or without a byte-order mark, JSON and TOML of any depth fail in one line.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from kshot.errors import DataError, KshotError
+
+TEXT_BYTES = 256 << 20
+"""A list of ten million clips is smaller; what is larger is no list, configuration or manifest."""
+
+
+def regular(path: str | os.PathLike[str], most: int | None = None, error: type[KshotError] = DataError) -> int:
+    """Bytes of a regular file; links are followed. Nothing is opened.
+
+    Args:
+        path: the file.
+        most: bytes that it may have; None for any number.
+        error: which error to raise.
+
+    Raises:
+        KshotError: (as `error`) it is missing, no regular file, unreachable or larger than `most`.
+    """
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        raise error(f"no such file: {os.fspath(path)}") from None
+    except (OSError, ValueError) as reason:  # ValueError: a null byte in the name
+        raise error(f"{os.fspath(path)} cannot be reached ({getattr(reason, 'strerror', None) or reason})") from None
+    if not stat.S_ISREG(found.st_mode):
+        raise error(f"{os.fspath(path)} is {kind(found.st_mode)}: expected a regular file")
+    if most is not None and found.st_size > most:
+        raise error(f"{os.fspath(path)} has {found.st_size:,} bytes: expected at most {most:,}")
+    return found.st_size
+
+
+def kind(mode: int) -> str:
+    """What a path leads to, in words, from `st_mode`.
+
+    >>> kind(os.stat("/dev/null").st_mode)
+    'a device'
+    """
+    if stat.S_ISDIR(mode):
+        return "a folder"
+    if stat.S_ISFIFO(mode):
+        return "a pipe"
+    if stat.S_ISSOCK(mode):
+        return "a socket"
+    if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+        return "a device"
+    return "a regular file" if stat.S_ISREG(mode) else "no regular file"
+
+
+def read_bytes(path: str | os.PathLike[str], most: int = TEXT_BYTES, error: type[KshotError] = DataError) -> bytes:
+    """All of a small regular file; see `regular`."""
+    regular(path, most, error)
+    try:
+        with open(path, "rb") as file:
+            data = file.read(most + 1)
+    except OSError as reason:
+        raise error(f"{os.fspath(path)} cannot be read ({reason.strerror or reason})") from None
+    if len(data) > most:
+        raise error(f"{os.fspath(path)} has more than {most:,} bytes")
+    return data
+
+
+def read_text(path: str | os.PathLike[str], most: int = TEXT_BYTES, error: type[KshotError] = DataError) -> str:
+    """All of a small UTF-8 text file, without its byte-order mark; line ends as they are.
+
+    Raises:
+        KshotError: (as `error`) see `regular`, or it is no UTF-8: the message says how to save it anew.
+    """
+    data = read_bytes(path, most, error)
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as reason:
+        found = "UTF-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else f"byte {reason.start:,} is not"
+        raise error(f"{os.fspath(path)} is no UTF-8 text ({found}): save it as UTF-8") from None
+
+
+def read_json(path: str | os.PathLike[str], most: int = TEXT_BYTES, error: type[KshotError] = DataError) -> Any:
+    """The value of a JSON file.
+
+    Raises:
+        KshotError: (as `error`) see `read_text`, or it is no JSON or nested too deeply.
+    """
+    text = read_text(path, most, error)
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise error(f"{Path(path)} is nested too deeply to be what it should be") from None
+    except ValueError as reason:
+        raise error(f"{Path(path)} is no JSON ({reason})") from None
+
+
+def read_toml(path: str | os.PathLike[str], most: int = TEXT_BYTES, error: type[KshotError] = DataError) -> Any:
+    """The table of a TOML file; see `read_json`."""
+    text = read_text(path, most, error)
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise error(f"{Path(path)} is nested too deeply to be what it should be") from None
+    except ValueError as reason:
+        raise error(f"{Path(path)} is no TOML ({reason})") from None
