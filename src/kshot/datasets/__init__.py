@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl
 
 import numpy as np
 
+from kshot import names
 from kshot.errors import DataError, OptionError, unknown
 
 DATASETS: dict[str, str] = {
@@ -46,6 +48,7 @@ class Dataset:
         groups: text (N,): clips of one group show the same source; a clip without a group is one by itself.
         features: floating (N, T, D), ready-made features of T frames a clip; None where there are only videos.
         missing: split -> names of clips that a benchmark's published list has and this copy has not.
+        notes: sentences on what of the source was passed over, with counts; results keep them.
     """
 
     name: str
@@ -56,6 +59,7 @@ class Dataset:
     groups: np.ndarray
     features: np.ndarray | None = None
     missing: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -98,7 +102,7 @@ class Dataset:
         """
         known = {name: label for label, name in enumerate(self.classes)}
         wanted = []
-        for name in classes:
+        for name in map(names.tidy, classes):
             if name not in known:
                 near = difflib.get_close_matches(name, known, n=1)
                 hint = f"did you mean '{near[0]}'?" if near else f"it has {_few(self.classes)}"
@@ -119,12 +123,13 @@ class Dataset:
             groups=self.groups[chosen],
             features=None if self.features is None else self.features[chosen],
             missing=self.missing,
+            notes=self.notes,
         )
 
     def missing_from(self, split: str) -> list[str]:
         """Names of the clips that a benchmark's split ("all" for every one) lacks in this copy."""
         wanted = SPLITS.get(split, split)
-        return [name for part, names in self.missing.items() if wanted in ("all", part) for name in names]
+        return [clip for part, clips in self.missing.items() if wanted in ("all", part) for clip in clips]
 
 
 def load(data: str | Path | Dataset, where: Mapping[str, str] | None = None, check_files: bool = True) -> Dataset:
@@ -186,29 +191,31 @@ def load(data: str | Path | Dataset, where: Mapping[str, str] | None = None, che
 def build(
     name: str,
     paths: Sequence[Path],
-    labels: Sequence[str],
+    labels: Sequence[Any],
     splits: Sequence[str],
-    groups: Sequence[str],
+    groups: Sequence[Any],
     features: np.ndarray | None = None,
     place: Callable[[int], str] = lambda index: f"clip {index}",
+    notes: Sequence[str] = (),
 ) -> Dataset:
     """A Dataset from one text per clip and column; checks what every source must obey.
 
     Args:
         splits: names as in `SPLITS`, in any case, or "".
-        groups: "" for a clip that is a group by itself.
+        groups: "" or a missing value for a clip that is a group by itself.
         place: where clip i stands in the source, for messages ("line 7").
+        notes: what of the source was passed over.
 
     Raises:
-        DataError: no clips, a clip without a label, an unknown split, a label in two splits.
+        DataError: no clips, a clip without a label, labels that look alike, an unknown split, a label in two splits.
     """
     if not len(labels):
         raise DataError(f"{name} holds no clips")
+    texts = names.labels(labels, lambda index: f"{name}: {place(index)}")
+    together = names.groups(groups, lambda index: f"{name}: {place(index)}")
     split_of: dict[str, tuple[str, int]] = {}
     canonical = []
-    for index, (label, split) in enumerate(zip(labels, splits, strict=True)):
-        if not label:
-            raise DataError(f"{name}: {place(index)} has no label")
+    for index, (label, split) in enumerate(zip(texts, splits, strict=True)):
         if split and split.lower() not in SPLITS:
             raise DataError(f"{name}: {place(index)}: {unknown('split', split, SPLITS)}")
         canonical.append(SPLITS[split.lower()] if split else "")
@@ -218,7 +225,7 @@ def build(
                 f"{name}: label '{label}' is in two splits, '{first}' ({place(at)}) and '{canonical[-1]}' "
                 f"({place(index)}): splits are by class, so give all its clips the same one"
             )
-    classes, numbers = np.unique(np.array(labels, dtype=np.str_), return_inverse=True)
+    classes, numbers = np.unique(np.array(texts, dtype=np.str_), return_inverse=True)
     alone = (f"{index}:{path}" for index, path in enumerate(paths))
     return Dataset(
         name=name,
@@ -226,8 +233,9 @@ def build(
         labels=numbers.astype(np.int64),
         classes=tuple(classes.tolist()),
         splits=np.array(canonical, dtype=np.str_),
-        groups=np.array([group or own for group, own in zip(groups, alone, strict=True)], dtype=np.str_),
+        groups=np.array([group or own for group, own in zip(together, alone, strict=True)], dtype=np.str_),
         features=features,
+        notes=(*notes, *names.lone(together)),
     )
 
 
@@ -258,7 +266,7 @@ def _kind(path: Path) -> str:
     return path.suffix or "nameless"
 
 
-def _few(names: Sequence[str], most: int = 8) -> str:
-    """The first few names, and how many more there are."""
-    rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + rest
+def _few(texts: Sequence[str], most: int = 8) -> str:
+    """The first few, and how many more there are."""
+    rest = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return ", ".join(texts[:most]) + rest

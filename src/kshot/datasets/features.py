@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from kshot.datasets import Dataset, build
+from kshot.datasets.table import unused_columns
 from kshot.errors import DataError, OptionError
 
 TEXTS = ("label", "split", "group", "path")
@@ -31,7 +32,7 @@ def load(path: Path, where: Mapping[str, str] | None = None) -> Dataset:
         DataError: no .npz, arrays missing, of the wrong shape or kind, or values that are not finite.
         OptionError: `where` names an array that does not exist.
     """
-    arrays = _arrays(path, where or {})
+    arrays, unused = _arrays(path, where or {})
     features = checked(path, arrays["features"])
     lacking = arrays.pop("missing", np.array([], np.str_))
     pairs = [text.partition("\t") for text in _texts(path, "missing", lacking, lacking.size)]
@@ -45,6 +46,7 @@ def load(path: Path, where: Mapping[str, str] | None = None) -> Dataset:
         splits=texts.get("split", blank),
         groups=texts.get("group", blank),
         features=features,
+        notes=unused_columns(path, unused, "array"),
     )
     data = replace(data, missing={split: tuple(c for s, _, c in pairs if s == split) for split, _, _ in pairs})
     if not where:
@@ -56,8 +58,8 @@ def load(path: Path, where: Mapping[str, str] | None = None) -> Dataset:
     return data.subset(kept)
 
 
-def _arrays(path: Path, where: Mapping[str, str]) -> dict[str, np.ndarray]:
-    """The arrays that are used."""
+def _arrays(path: Path, where: Mapping[str, str]) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The arrays that are used, and the names of the others."""
     with opened(path) as file:
         if not isinstance(file, np.lib.npyio.NpzFile):
             raise DataError(f"{path.name}: expected an .npz of named arrays, found a single array")
@@ -68,7 +70,8 @@ def _arrays(path: Path, where: Mapping[str, str]) -> dict[str, np.ndarray]:
         for name in where:
             if name not in file.files or name == "features":
                 raise OptionError(f"{path.name}: no array '{name}' to filter by, found {', '.join(file.files)}")
-        return {name: file[name] for name in {"features", "missing", *TEXTS, *where} & set(file.files)}
+        used = {"features", "missing", *TEXTS, *where}
+        return {name: file[name] for name in used & set(file.files)}, [n for n in file.files if n not in used]
 
 
 @contextmanager

@@ -1,9 +1,10 @@
-"""A CSV of clips: columns `path,label` and, where there are any, `split` and `group`; others are left alone."""
+"""A CSV of clips: columns `path,label` and, where there are any, `split` and `group`; others are named, not used."""
 
 from __future__ import annotations
 
 import csv
 import difflib
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -12,6 +13,12 @@ from kshot.errors import DataError, OptionError
 
 NEEDED = ("path", "label")
 KNOWN = (*NEEDED, "split", "group")
+OWN = frozenset({*KNOWN, "bytes"})  # bytes: of a prepared benchmark, for `kshot data verify`
+SHOWN = 8  # columns that are not used and named
+
+_WHAT = "(?:t|times?|timestamp|s|secs?|seconds?|ms|f|frames?|idx|index|no|num|clip|video|segment|trim|action|event)"
+_SEGMENT = re.compile(rf"{_WHAT}{{0,3}}(?:start|end|begin|stop|onset|offset){_WHAT}{{0,3}}")
+"""A column, less all but its letters, that says where in a file a clip begins or ends."""
 
 
 def load(
@@ -24,10 +31,12 @@ def load(
         OptionError: `where` names a column that does not exist.
     """
     where = where or {}
+    unused: list[str] = []
     lines: list[int] = []
     rows: list[dict[str, str]] = []
     first: dict[str, int] = {}
     for line, row in _rows(path, where):
+        unused = unused or [column for column in row if column not in OWN and column not in where]
         if any(row[column] != value for column, value in where.items()):
             continue
         if not row["path"]:
@@ -49,10 +58,20 @@ def load(
         splits=[row.get("split", "") for row in rows],
         groups=[row.get("group", "") for row in rows],
         place=lambda index: f"line {lines[index]}",
+        notes=unused_columns(path, unused),
     )
     if check_files:
         _check_files(path, data, lines)
     return data
+
+
+def unused_columns(path: Path, columns: list[str], what: str = "column") -> list[str]:
+    """A sentence on what of a table is not used; none where all of it is."""
+    if not columns:
+        return []
+    more = f" and {len(columns) - SHOWN} more" if len(columns) > SHOWN else ""
+    kinds = what if len(columns) == 1 else f"{what}s"
+    return [f"{len(columns)} {kinds} of {path.name} not used: {', '.join(columns[:SHOWN])}{more}"]
 
 
 def _rows(path: Path, where: Mapping[str, str]) -> Iterator[tuple[int, dict[str, str]]]:
@@ -90,6 +109,14 @@ def _check_header(path: Path, header: list[str], where: Mapping[str, str]) -> No
             hint = f"; separate columns by commas, not by {split[0]!r}" if split else hint
             found = ", ".join(repr(name) for name in header[:12])
             raise DataError(f"{path.name}: no column '{column}' in the header, found {found}{hint}")
+    parts = [name for name in header if _SEGMENT.fullmatch(re.sub(r"[^a-z]", "", name.lower()))]
+    parts += [name for name in header if name.lower() in ("from", "to") and {"from", "to"} <= {*map(str.lower, header)}]
+    if parts:
+        raise DataError(
+            f"{path.name}: column{'s' * (len(parts) > 1)} {', '.join(map(repr, parts))} would cut clips out of their "
+            f"files, but a clip is a whole file: cut them first (ffmpeg -ss START -to END -i FILE CLIP), or remove "
+            f"what is not meant so"
+        )
     doubled = sorted({column for column in (*KNOWN, *where) if header.count(column) > 1})
     if doubled:
         raise DataError(f"{path.name}: the header names column '{doubled[0]}' more than once")

@@ -1,0 +1,186 @@
+"""Names that people give, behind every door: labels and groups as text, and names as names of folders.
+
+A missing value is nothing: it never becomes the word "None" or "nan". Texts that a reader cannot tell apart are not two
+actions, and names that lose something on their way to a folder's name do not share it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import numbers
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from kshot.errors import DataError, KshotError
+
+NOTHING = frozenset({"", "nan", "NaN", "<NA>", "NaT"})
+"""Texts that tables write where there is nothing. "None" is not among them: it may be what an action is called."""
+
+LONGEST = 80  # characters of a folder's name before its mark
+RESERVED = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))})
+
+_JOINERS = "\u200c\u200d"  # shape the letters of several scripts, and emoji
+_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+
+
+def tidy(text: str) -> str:
+    """Text without blanks around it, its letters composed (NFC): what is compared and kept."""
+    return unicodedata.normalize("NFC", text).strip()
+
+
+def plain(text: str) -> str:
+    """What a reader sees of a text: equal for texts that differ in case, form of letters, blanks or hidden marks only.
+
+    >>> plain("Wave  again") == plain("wave again")
+    True
+    """
+    seen = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    return " ".join("".join(c for c in seen if unicodedata.category(c) not in _HIDDEN).split())
+
+
+def label(value: Any, place: str, kind: str = "label", error: type[KshotError] = DataError) -> str:
+    """A value as the text of a label.
+
+    Args:
+        value: text, bytes (UTF-8), a whole or finite number; scalars of NumPy, pandas and PyTorch are taken as what
+            they hold. 1.0 is written "1", as the table meant it before a missing value beside it made it floating.
+        place: where it stands, for the message ("line 7").
+        kind: what it is.
+
+    Raises:
+        KshotError: (as `error`) nothing, something else, or a character that is not shown, by its number.
+    """
+    text = _text(value, place, kind, error)
+    if text is None:
+        blank = value is None or (isinstance(value, str | bytes) and not value.strip())
+        raise error(f"{place} has no {kind}" + ("" if blank else f", found {value!r}"))
+    for position, character in enumerate(text):
+        if unicodedata.category(character) in _HIDDEN and character not in _JOINERS:
+            raise error(
+                f"{place}: {kind} {ascii(text)} holds U+{ord(character):04X} at position {position + 1}, a character "
+                f"that is not shown: write it without"
+            )
+    return text
+
+
+def labels(values: Iterable[Any], place: Callable[[int], str], kind: str = "label") -> list[str]:
+    """Values as the texts of labels, one for each; see `label`.
+
+    Args:
+        place: where value i stands.
+
+    Raises:
+        DataError: as `label`, or two that a reader cannot tell apart.
+    """
+    known: dict[str, str] = {}
+    texts = []
+    for index, value in enumerate(values):
+        text = known.get(value) if isinstance(value, str) else None
+        texts.append(label(value, place(index), kind) if text is None else text)
+        if isinstance(value, str):
+            known[value] = texts[-1]
+    first = {text: index for index, text in reversed(list(enumerate(texts)))}
+    distinct(sorted(first, key=first.__getitem__), kind, lambda text: f" ({place(first[text])})")
+    return texts
+
+
+def distinct(
+    texts: Iterable[str],
+    kind: str = "label",
+    place: Callable[[str], str] = lambda text: "",
+    error: type[KshotError] = DataError,
+) -> None:
+    """Refuses different texts that a reader cannot tell apart.
+
+    Raises:
+        KshotError: (as `error`) two of them look alike; it names both.
+    """
+    seen: dict[str, str] = {}
+    for text in dict.fromkeys(texts):
+        other = seen.setdefault(plain(text), text)
+        if other != text:
+            raise error(
+                f"{kind}s {other!r}{place(other)} and {text!r}{place(text)} look alike: they differ in case, in blanks "
+                f"or in how their letters are stored; write both the same way"
+            )
+
+
+def groups(values: Iterable[Any], place: Callable[[int], str]) -> list[str]:
+    """Values as the texts of groups, "" for a missing one: that clip is a group by itself.
+
+    Raises:
+        DataError: something that is neither text nor a number.
+    """
+    return [_text(value, place(index), "group", DataError) or "" for index, value in enumerate(values)]
+
+
+def lone(groups: Sequence[str]) -> list[str]:
+    """A sentence on clips without a group among others that have one; none where all or no clips have one."""
+    count = sum(not group for group in groups)
+    if not 0 < count < len(groups):
+        return []
+    return [f"{count} of {len(groups)} clips name no group: each counts as filmed by itself"]
+
+
+def _text(value: Any, place: str, kind: str, error: type[KshotError]) -> str | None:
+    """A scalar as tidy text; None where there is nothing."""
+    if not isinstance(value, str | bytes) and hasattr(value, "item") and not getattr(value, "shape", ()):
+        value = value.item() if _there(value) else None
+    if isinstance(value, bytes):
+        try:
+            value = value.decode()
+        except UnicodeDecodeError:
+            raise error(f"{place}: {kind} {value!r} is no UTF-8 text") from None
+    if isinstance(value, str):
+        text = tidy(value)
+        return None if text in NOTHING else text
+    if value is None or not _there(value):
+        return None
+    if isinstance(value, numbers.Real) and math.isfinite(value):
+        whole = not isinstance(value, bool) and value == int(value)
+        return str(int(value) if whole else value)
+    raise error(f"{place}: expected text or a number as its {kind}, found {value!r}")
+
+
+def _there(value: Any) -> bool:
+    """False for NaN, NaT, NA: what is not equal to itself."""
+    if getattr(value, "shape", ()) or isinstance(value, list | tuple | dict | set):
+        return True
+    try:
+        return bool(value == value)
+    except (TypeError, ValueError):  # pandas' NA answers neither yes nor no
+        return False
+
+
+def folder_name(*parts: str, marked: bool = False) -> str:
+    """A name for a folder or file that any file system takes, of the names it stands for.
+
+    Small letters, digits and single hyphens stay as they are, parts joined by hyphens. Where anything else is lost, or
+    the name is too long or means a device on Windows, a mark made of the whole parts follows: names that differ do not
+    come out the same.
+
+    Args:
+        marked: put the mark in any case.
+
+    >>> folder_name("motion", "kshot-tiny"), folder_name("Tip (a=1)"), folder_name("tip a 1")
+    ('motion-kshot-tiny', 'tip-a-1-4795e648', 'tip-a-1-36f74400')
+    """
+    slugs = [re.sub(r"[^a-z0-9]+", "-", part.lower()).strip("-") for part in parts]
+    name = "-".join(slug for slug in slugs if slug)
+    if not marked and slugs == list(parts) and name and len(name) <= LONGEST and name not in RESERVED:
+        return name
+    mark = hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return "-".join(filter(None, (name[:LONGEST].strip("-"), mark)))
+
+
+def folder_names(many: Sequence[tuple[str, ...]]) -> list[str]:
+    """`folder_name` of each, all of them different: ("a", "b-c") and ("a-b", "c") are marked."""
+    made = [folder_name(*parts) for parts in many]
+    count = Counter(made)
+    return [
+        folder_name(*parts, marked=True) if count[name] > 1 else name for name, parts in zip(made, many, strict=True)
+    ]
