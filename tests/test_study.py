@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from clips import write_clips
-from kshot import study, study_file
+from kshot import datasets, study, study_file
 from kshot.errors import DataError, KshotError, OptionError
 from kshot.evaluation import interval
 from tiny import random_clip
@@ -113,6 +113,87 @@ def test_finished_rows_are_not_run_again(source: Path, done: tuple[Path, dict]):
     changed = {p.parent for p, stamp in stamps.items() if p.stat().st_mtime_ns != stamp}
     assert changed == {gone}
     assert [line.get("accuracy") for line in again["summary"]] == [line.get("accuracy") for line in before["summary"]]
+
+
+COLLIDING = """
+title = "colliding"
+data = "{data}"
+backbone = "{backbone}"
+shots = [1]
+way = 2
+query = 2
+episodes = 20
+frames = 3
+baseline = "基线"
+[[row]]
+name = "基线"
+[[row]]
+name = "零样本"
+strategy = "zero-shot"
+[[row]]
+name = "Tip (a=1)"
+head = "nearest"
+[[row]]
+name = "tip a 1"
+head = "otam"
+"""
+
+
+def test_rows_whose_names_share_their_letters_keep_results_of_their_own(source: Path, tmp_path: Path):
+    path = tmp_path / "colliding.toml"
+    path.write_text(COLLIDING.format(data=source.parent / "clips" / "clips.csv", backbone=source.parent / "clip"))
+    names = ["基线", "零样本", "Tip (a=1)", "tip a 1"]
+    report = study.run(path, tmp_path / "out", store=source.parent / "store")
+    assert [(line["name"], line["seeds"], line["episodes"]) for line in report["summary"]] == [(n, 1, 20) for n in names]
+    assert [row["head"] for row in report["rows"]] == ["prototype", "text", "nearest", "otam"]
+    assert len({row["folder"].casefold() for row in report["rows"]}) == 4
+    for line, row in zip(report["summary"], report["rows"], strict=True):
+        every = json.loads((tmp_path / "out" / row["folder"] / "1-shot.json").read_text())["episode_accuracy"]
+        assert line["ci95"] == pytest.approx(interval(np.array(every)))
+    stamps = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("row.json")}
+    study.run(path, tmp_path / "out", store=source.parent / "store")
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("row.json")} == stamps
+
+
+def test_a_row_of_an_older_version_is_taken_only_by_the_row_that_it_is(source: Path, tmp_path: Path):
+    path = tmp_path / "colliding.toml"
+    path.write_text(COLLIDING.format(data=source.parent / "clips" / "clips.csv", backbone=source.parent / "clip"))
+    out, store = tmp_path / "out", source.parent / "store"
+    row = study.run(path, out, store=store)["rows"][2]
+    parts = (row["data"], row["backbone"], "tip a 1", "seed0")  # what it was called before, with `tip a 1` inside
+    old = out / "rows" / "-".join(re.sub(r"[^a-z0-9]+", "-", part.lower()).strip("-") for part in parts)
+    (out / row["folder"]).rename(old)
+    stamp = (old / "row.json").stat().st_mtime_ns
+    again = study.run(path, out, store=store)
+    assert again["rows"][2]["folder"] == str(old.relative_to(out)) and again["rows"][2]["head"] == "nearest"
+    assert again["rows"][3]["head"] == "otam" and (old / "row.json").stat().st_mtime_ns == stamp
+
+
+def test_what_would_count_twice_is_refused(source: Path, tmp_path: Path):
+    plan = study_file.read(source)
+    data = plan.data[0]
+    loaded = datasets.load(data)
+    for change, text in (
+        ({"seeds": [0, 0]}, r"seeds must differ.*found \[0, 0\]"),
+        ({"data": [data, data]}, "two of the data sets"),
+        ({"data": [data, f"{Path(data).parent}/../clips/clips.csv"]}, "two of the data sets"),
+        ({"data": [loaded, loaded.select("test")]}, "two of the data sets 'clips' and 'clips'"),
+        ({"backbone": [plan.backbone[0], plan.backbone[0]]}, "two of the backbones"),
+    ):
+        with pytest.raises(OptionError, match=text):
+            study.run(plan, tmp_path / "out", **change)
+    for rows, text in (
+        ([study_file.Row("a"), study_file.Row("a")], "two rows are called 'a'"),
+        ([study_file.Row("Wave"), study_file.Row("wave")], "row names 'Wave' and 'wave' look alike"),
+        ([study_file.Row("")], "row 1 has no name"),
+        ([study_file.Row(" a")], "blanks around it"),
+        ([study_file.Row("a\x1b[31m")], r"U\+001B"),
+    ):
+        with pytest.raises(OptionError, match=text):
+            study.run(study_file.Study("s", tuple(rows)), tmp_path / "out")
+    with pytest.raises(OptionError, match="unknown baseline 'b'"):
+        study.run(study_file.Study("s", (study_file.Row("a"),), baseline="b"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_tables(done: tuple[Path, dict]):
@@ -235,7 +316,7 @@ def test_search_keeps_the_best_on_val_and_hands_it_to_the_other_seeds(source: Pa
     assert first["val_accuracy"] == best["val_accuracy"] and "searched" not in second
     for row in (first, second):
         (used,) = (tmp_path / "out" / row["folder"]).glob(
-            f"run-*{'1e-05' if best['arguments']['lr'] < 0.01 else '0-1'}"
+            f"run-*{'1e-05' if best['arguments']['lr'] < 0.01 else '0-1-*'}"
         )
         assert json.loads((used / "config.json").read_text())["schedule"]["lr"] == best["arguments"]["lr"]
         assert len(list((tmp_path / "out" / row["folder"]).glob("run*"))) == (2 if row is first else 1)

@@ -131,7 +131,7 @@ def forecast(
     if speed is not None and not 0 < speed < math.inf:
         raise OptionError(f"speed must be above 0, found {speed:g}")
     plan = planned(study, protocol, seeds, episodes)
-    sets, spines = by_name(data or plan.data), by_name(backbone or plan.backbone)
+    sets, spines = by_name(data or plan.data, "data set"), by_name(backbone or plan.backbone, "backbone")
     parts = []
     with progress(f"reckoning {plan.title}", len(sets) * len(spines) * len(plan.rows), "rows") as step:
         for (name, source), spine in itertools.product(sets.items(), spines.values()):

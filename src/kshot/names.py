@@ -20,7 +20,7 @@ from kshot.errors import DataError, KshotError
 NOTHING = frozenset({"", "nan", "NaN", "<NA>", "NaT"})
 """Texts that tables write where there is nothing. "None" is not among them: it may be what an action is called."""
 
-LONGEST = 80  # characters of a folder's name before its mark
+LONGEST = 40  # characters of a part of a folder's name
 RESERVED = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))})
 
 _JOINERS = "\u200c\u200d"  # shape the letters of several scripts, and emoji
@@ -160,8 +160,8 @@ def folder_name(*parts: str, marked: bool = False) -> str:
     """A name for a folder or file that any file system takes, of the names it stands for.
 
     Small letters, digits and single hyphens stay as they are, parts joined by hyphens. Where anything else is lost, or
-    the name is too long or means a device on Windows, a mark made of the whole parts follows: names that differ do not
-    come out the same.
+    the name means a device on Windows, a mark made of the whole parts follows: names that differ do not come out the
+    same. Of a long part, such as a path, the end stays.
 
     Args:
         marked: put the mark in any case.
@@ -169,12 +169,12 @@ def folder_name(*parts: str, marked: bool = False) -> str:
     >>> folder_name("motion", "kshot-tiny"), folder_name("Tip (a=1)"), folder_name("tip a 1")
     ('motion-kshot-tiny', 'tip-a-1-4795e648', 'tip-a-1-36f74400')
     """
-    slugs = [re.sub(r"[^a-z0-9]+", "-", part.lower()).strip("-") for part in parts]
+    slugs = [re.sub(r"[^a-z0-9]+", "-", part.lower()).strip("-")[-LONGEST:].strip("-") for part in parts]
     name = "-".join(slug for slug in slugs if slug)
-    if not marked and slugs == list(parts) and name and len(name) <= LONGEST and name not in RESERVED:
+    if not marked and slugs == list(parts) and all(slugs) and name not in RESERVED:
         return name
     mark = hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:8]
-    return "-".join(filter(None, (name[:LONGEST].strip("-"), mark)))
+    return "-".join(filter(None, (name, mark)))
 
 
 def folder_names(many: Sequence[tuple[str, ...]]) -> list[str]:

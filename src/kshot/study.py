@@ -33,6 +33,7 @@ from kshot.datasets import Dataset
 from kshot.errors import DataError, KshotError, OptionError
 from kshot.evaluation import Result, evaluate, interval, machine
 from kshot.files import disk, write_atomic
+from kshot.names import folder_name, folder_names
 from kshot.progress import Progress, quiet
 from kshot.strategies import get_strategy
 from kshot.study_file import Row, Study, impossible, of_row, read
@@ -68,12 +69,13 @@ def run(
     """
     plan = planned(study, protocol, seeds, episodes)
     folder = Path(out)
-    sets, spines = by_name(data or plan.data), by_name(backbone or plan.backbone)
+    sets, spines = by_name(data or plan.data, "data set"), by_name(backbone or plan.backbone, "backbone")
     settings = json.loads(json.dumps(asdict(plan) | {"data": list(sets), "backbone": list(spines)}))
     _refuse_other(folder, settings)
     grid = list(itertools.product(sets.items(), spines.items(), plan.seeds, plan.rows))
-    places = [folder / "rows" / _slug(d, b, row.name, f"seed{seed}") for (d, _), (b, _), seed, row in grid]
-    todo = [cell for cell, where in zip(grid, places, strict=True) if _finished(where / "row.json") is None]
+    whose = [{"data": d, "backbone": b, "seed": seed, "name": row.name} for (d, _), (b, _), seed, row in grid]
+    places = _places(folder, whose)
+    todo = [c for c, at, own in zip(grid, places, whose, strict=True) if _finished(at / "row.json", own) is None]
     # All that is still needed is loaded before anything is written or run: a wrong name is told now, not in hours.
     datas = {name: datasets.load(source) for name, source in dict(cell[0] for cell in todo).items()}
     towers = {
@@ -86,11 +88,11 @@ def run(
     rows: list[dict[str, Any]] = []
     found: dict[tuple[str, str, str], dict[str, Any]] = {}  # what the first seed's search chose
     with progress(plan.title, len(grid), "rows") as step:
-        for ((data_name, _), (spine_name, _), seed, row), where in zip(grid, places, strict=True):
-            record = _finished(where / "row.json")
+        for ((data_name, _), (spine_name, _), seed, row), where, own in zip(grid, places, whose, strict=True):
+            record = _finished(where / "row.json", own)
             if record is None:
                 step(0, row.name)
-                record = {"data": data_name, "backbone": spine_name, "seed": seed, **asdict(row)}
+                record = {**own, **asdict(row)}
                 try:
                     record |= _run_row(
                         plan, row, datas[data_name], towers[spine_name], seed, where, store, progress,
@@ -136,9 +138,38 @@ def planned(
     return plan
 
 
-def by_name(things: Sequence[str | Named]) -> dict[str, str | Named]:
-    """Data sets or backbones, each by the name that tables call it."""
-    return {thing if isinstance(thing, str) else thing.name: thing for thing in things}
+def by_name(things: Sequence[str | Named], kind: str) -> dict[str, str | Named]:
+    """Data sets or backbones (`kind`), each by the name that tables call it.
+
+    Raises:
+        OptionError: two have one name, look alike, or are the same folder or file.
+    """
+    named: dict[str, str | Named] = {}
+    real: dict[Path, str] = {}
+    for thing in things:
+        name = thing if isinstance(thing, str) else thing.name
+        path = Path(name).resolve() if isinstance(thing, str) and Path(name).exists() else Path(name)
+        if name in named or path in real:
+            raise OptionError(
+                f"a study has two of the {kind}s '{real.get(path, name)}' and '{name}', which would share one result: "
+                f"name each once, and give what is loaded names that differ"
+            )
+        named[name], real[path] = thing, name
+    return named
+
+
+def _places(folder: Path, whose: Sequence[Mapping[str, Any]]) -> list[Path]:
+    """The folder of each row: what an older version called it, where that holds this very row, else a name of its own.
+
+    Older versions dropped what is no letter or digit of ASCII, and rows whose names differed in nothing else shared one.
+    """
+    parts = [(own["data"], own["backbone"], own["name"], f"seed{own['seed']}") for own in whose]
+    places = []
+    for own, names, name in zip(whose, parts, folder_names(parts), strict=True):
+        before = "-".join(re.sub(r"[^a-z0-9]+", "-", part.lower()).strip("-") for part in names)
+        new, old = folder / "rows" / name, folder / "rows" / before
+        places.append(old if not new.exists() and _finished(old / "row.json", own) else new)
+    return places
 
 
 def summarise(folder: Path, rows: list[dict[str, Any]], baseline: str) -> list[dict[str, Any]]:
@@ -343,8 +374,8 @@ def _train(
     chosen: Mapping[str, Any],
 ) -> runs.Run:
     """A row's run for a shot, trained unless it is there already. chosen: arguments in place of the study's."""
-    parts = ["run", *([] if row.train_shot else [f"{shot}-shot"]), *(_slug(k, str(v)) for k, v in chosen.items())]
-    folder = where / "-".join(parts)
+    parts = ["run", *([] if row.train_shot else [f"{shot}-shot"]), *(f"{k}-{v}" for k, v in chosen.items())]
+    folder = where / folder_name(*parts)
     train(
         data, folder, row.strategy, row.tuning, row.layers, spine, row.head,
         strategy_options=row.strategy_options, tuning_options=row.tuning_options,
@@ -423,13 +454,14 @@ def _refuse_other(folder: Path, settings: dict[str, Any]) -> None:
             )
 
 
-def _finished(path: Path) -> dict[str, Any] | None:
-    """A row's record, unless it is missing, torn or of a failure, which is tried again."""
+def _finished(path: Path, own: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A row's record, unless it is missing, torn, of another row, or of a failure, which is tried again."""
     try:
-        record: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, ValueError):
+        record: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        mine = all(record.get(key) == value for key, value in own.items())
+    except (OSError, ValueError, AttributeError):
         return None
-    return None if "error" in record else record
+    return record if mine and "error" not in record else None
 
 
 def load(folder: str | Path) -> dict[str, Any]:
@@ -446,7 +478,3 @@ def load(folder: str | Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise DataError(f"{path} is damaged ({error}); run the study again, finished rows are kept") from None
     return report
-
-
-def _slug(*names: str) -> str:
-    return "-".join(re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") for name in names)

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from kshot import heads, options, protocols, tuning
+from kshot import heads, names, options, protocols, tuning
 from kshot.backbone import PROMPTS
 from kshot.datasets import SPLITS
 from kshot.errors import OptionError, unknown
@@ -123,16 +123,13 @@ def read(source: str | Path, protocol: str | None = None) -> Study:
         _check_training(path, text, row)
         made += _crossed(path, row)
         source_of += [number] * (len(made) - len(source_of))
-    names = [row.name for row in made]
-    if len(set(names)) < len(names):
-        raise OptionError(f"{path}: two rows are called '{max(names, key=names.count)}'; give each its own name")
+    if isinstance(table.get("baseline"), str):
+        table["baseline"] = names.tidy(table["baseline"])
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
     for name in ("data", "backbone", "prompts"):
         if isinstance(values.get(name), str):
             values[name] = (values[name],)
     study = _typed(path, Study, {"title": path.stem, "rows": tuple(made), **values})
-    if study.baseline and study.baseline not in names:
-        raise OptionError(f"{path}: {unknown('baseline', study.baseline, names)}")
     if wrong := impossible(study):
         index, key, problem = wrong
         line = _line(text, None if index is None else source_of[index], key)
@@ -148,6 +145,20 @@ def impossible(study: Study) -> tuple[int | None, str, str] | None:
     for key, low in (("shots", 1), ("seeds", 0)):
         if not (values := getattr(study, key)) or min(values) < low:
             return None, key, f"{key} must be a list of numbers of at least {low}, found {list(values)}"
+        if len(set(values)) < len(values):
+            return None, key, f"{key} must differ: the same one twice would count twice, found {list(values)}"
+    called = [row.name for row in study.rows]
+    for number, name in enumerate(called):
+        try:
+            if names.label(name, f"row {number + 1}", "name", OptionError) != name:
+                raise OptionError(f"name {name!r} has blanks around it or letters in parts: write it without")
+            names.distinct(called[: number + 1], "row name", error=OptionError)
+        except OptionError as error:
+            return number, "name", str(error)
+        if name in called[:number]:
+            return number, "name", f"two rows are called '{name}'; give each its own name"
+    if study.baseline and study.baseline not in called:
+        return None, "baseline", str(unknown("baseline", study.baseline, called))
     if study.split not in (*SPLITS, "all"):
         return None, "split", str(unknown("split", study.split, [*SPLITS, "all"]))
     for number, row in enumerate(study.rows):
@@ -201,11 +212,12 @@ def _crossed(path: Path, row: dict[str, Any]) -> list[Row]:
     """The rows of one [[row]], lists in tuning, layers and head crossed and named after what differs."""
     if not isinstance(row.get("name"), str):
         raise OptionError(f"{path}: every [[row]] needs a name")
+    named = names.label(row["name"], f"{path}: a row", "name", OptionError)
     lists = {k: row[k] for k in ("tuning", "layers", "head") if isinstance(row.get(k), list)}
     made = []
     for values in itertools.product(*lists.values()):
         chosen = dict(zip(lists, values, strict=True))
-        name = ", ".join([row["name"], *map(str, values)])
+        name = ", ".join([named, *map(str, values)])
         made.append(_typed(path, Row, {**row, **chosen, "name": name}))
     return made
 
