@@ -144,7 +144,9 @@ def test_rows_whose_names_share_their_letters_keep_results_of_their_own(source: 
     path.write_text(COLLIDING.format(data=source.parent / "clips" / "clips.csv", backbone=source.parent / "clip"))
     names = ["基线", "零样本", "Tip (a=1)", "tip a 1"]
     report = study.run(path, tmp_path / "out", store=source.parent / "store")
-    assert [(line["name"], line["seeds"], line["episodes"]) for line in report["summary"]] == [(n, 1, 20) for n in names]
+    assert [(line["name"], line["seeds"], line["episodes"]) for line in report["summary"]] == [
+        (n, 1, 20) for n in names
+    ]
     assert [row["head"] for row in report["rows"]] == ["prototype", "text", "nearest", "otam"]
     assert len({row["folder"].casefold() for row in report["rows"]}) == 4
     for line, row in zip(report["summary"], report["rows"], strict=True):

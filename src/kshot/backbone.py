@@ -427,7 +427,7 @@ def expect_prompts(prompts: Sequence[str] | str) -> list[str]:
         OptionError: none, or one without a place for the class name.
     """
     templates = [prompts] if isinstance(prompts, str) else list(prompts)
-    bad = [template for template in templates if "{}" not in template]
+    bad = [template for template in templates if not isinstance(template, str) or "{}" not in template]
     if bad or not templates:
         raise OptionError(f"a prompt needs {{}} where the class name goes, got '{bad[0] if bad else ''}'")
     return templates

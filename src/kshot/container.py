@@ -30,7 +30,22 @@ FOLDER_FPS = 25.0  # frame folders do not say how fast they were taken
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,asf,flv,ogg,gif"
 SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".3gpp", ".3gp2", ".mj2", ".f4v", ".insv"}  # QuickTime's family
-    | {".avi", ".divx", ".xvid", ".mkv", ".mk3d", ".webm", ".wmv", ".asf", ".wm", ".flv", ".ogv", ".ogg", ".ogm", ".ogx"}
+    | {
+        ".avi",
+        ".divx",
+        ".xvid",
+        ".mkv",
+        ".mk3d",
+        ".webm",
+        ".wmv",
+        ".asf",
+        ".wm",
+        ".flv",
+        ".ogv",
+        ".ogg",
+        ".ogm",
+        ".ogx",
+    }
     | {".mpg", ".mpeg", ".mpe", ".m2p", ".vob", ".mod", ".evo", ".vro"}  # program streams: DVDs, camcorders
     | {".ts", ".m2ts", ".mts", ".m2t", ".tod", ".trp", ".tp", ".gif"}  # transport streams: AVCHD, broadcasts
 )

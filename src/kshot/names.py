@@ -23,7 +23,7 @@ NOTHING = frozenset({"", "nan", "NaN", "<NA>", "NaT"})
 LONGEST = 40  # characters of a part of a folder's name
 RESERVED = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))})
 
-_JOINERS = "\u200c\u200d"  # shape the letters of several scripts, and emoji
+JOINERS = "\u200c\u200d"  # shape the letters of several scripts, and emoji
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
@@ -59,9 +59,9 @@ def label(value: Any, place: str, kind: str = "label", error: type[KshotError] =
         blank = value is None or (isinstance(value, str | bytes) and not value.strip())
         raise error(f"{place} has no {kind}" + ("" if blank else f", found {value!r}"))
     for position, character in enumerate(text):
-        if unicodedata.category(character) in _HIDDEN and character not in _JOINERS:
+        if unicodedata.category(character) in _HIDDEN and character not in JOINERS:
             raise error(
-                f"{place}: {kind} {ascii(text)} holds U+{ord(character):04X} at position {position + 1}, a character "
+                f"{place}: {kind} {text!a} holds U+{ord(character):04X} at position {position + 1}, a character "
                 f"that is not shown: write it without"
             )
     return text
@@ -118,10 +118,13 @@ def groups(values: Iterable[Any], place: Callable[[int], str]) -> list[str]:
     return [_text(value, place(index), "group", DataError) or "" for index, value in enumerate(values)]
 
 
-def lone(groups: Sequence[str]) -> list[str]:
-    """A sentence on clips without a group among others that have one; none where all or no clips have one."""
+def lone(groups: Sequence[str], asked: bool = False) -> list[str]:
+    """A sentence on clips without a group among others that have one; none where all or no clips have one.
+
+    asked: groups were given for all clips, so it is told of all of them too.
+    """
     count = sum(not group for group in groups)
-    if not 0 < count < len(groups):
+    if not count or (count == len(groups) and not asked):
         return []
     return [f"{count} of {len(groups)} clips name no group: each counts as filmed by itself"]
 

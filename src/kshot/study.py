@@ -161,7 +161,7 @@ def by_name(things: Sequence[str | Named], kind: str) -> dict[str, str | Named]:
 def _places(folder: Path, whose: Sequence[Mapping[str, Any]]) -> list[Path]:
     """The folder of each row: what an older version called it, where that holds this very row, else a name of its own.
 
-    Older versions dropped what is no letter or digit of ASCII, and rows whose names differed in nothing else shared one.
+    Older versions dropped what is no letter or digit of ASCII: rows whose names differed in nothing else shared one.
     """
     parts = [(own["data"], own["backbone"], own["name"], f"seed{own['seed']}") for own in whose]
     places = []

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from kshot import names
 from kshot.episodes import key
 from kshot.errors import OptionError, unknown
 from kshot.video import FRAMINGS, Framing
@@ -59,6 +60,7 @@ def never_flipped(classes: Sequence[str], asked: Sequence[str] | None) -> tuple[
     """
     if asked is None:
         return tuple(name for name in classes if has_side(name))
+    asked = [names.tidy(name) for name in asked]
     for name in asked:
         if name not in classes:
             raise unknown("class", name, classes)

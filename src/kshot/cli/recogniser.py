@@ -52,6 +52,7 @@ def fit(
         raise OptionError(f"{clips} holds ready-made features; a recogniser is taught from videos")
     labels = [data.classes[number] for number in data.labels]
     model.fit(list(data.paths), labels, data.groups.astype(str).tolist(), progress=chosen_progress(as_json))
+    model.report_["notes"] += [f"{note}." for note in data.notes]
     model.save(out, thumbnails)
     show({"model": str(out), "clips": model.n_clips_, **model.report_}, as_json, _tell_fit)
 

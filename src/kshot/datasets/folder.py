@@ -117,7 +117,7 @@ class Passed:
 
 
 def _counted(files: Sequence[Path], root: Path) -> str:
-    """"3 files (.txt 2: wave/a.txt, ...; .zip 1: b.zip)"."""
+    """ "3 files (.txt 2: wave/a.txt, ...; .zip 1: b.zip)"."""
     kinds: dict[str, list[str]] = {}
     for file in files:
         kind = "folders" if file.is_dir() else file.suffix.lower() or "without suffix"

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from kshot import backbone as backbones
-from kshot import runs
+from kshot import names, runs
 from kshot.backbone import PROMPTS, Backbone
 from kshot.container import FOLDER_FPS
 from kshot.errors import CheckpointError, DataError, NotEnoughClips, OptionError, VideoError, unknown
@@ -110,20 +110,21 @@ class Recognizer:
 
         Args:
             videos: paths, frame folders, arrays (T, H, W, 3) uint8 or tensors.
-            labels: one text a clip.
-            groups: what was filmed together, one text a clip; a clip is a group by itself without them.
+            labels: one text or number a clip; see `kshot.names.label`. Missing values are refused.
+            groups: what was filmed together, one text a clip; without them, or where one is missing (None, NaN, ""), a
+                clip is a group by itself.
             progress: how to show progress.
 
         Raises:
             KshotError: what cannot be learned from, and why.
         """
         items, texts, together = self._checked(videos, labels, groups)
-        if self.background is not None and self.background not in texts:
-            raise unknown("background label", self.background, sorted(set(texts)))
-        _check_actions(set(texts) - {self.background})
+        if self._nothing is not None and self._nothing not in texts:
+            raise unknown("background label", self._nothing, sorted(set(texts)))
+        _check_actions({*texts} - {self._nothing})
         start = self._starting()
         new, unreadable = taught.read(items, texts, together, start, self.frames, store=self.store, progress=progress)
-        return self._learn(start, new, texts, unreadable, progress)
+        return self._learn(start, new, texts, unreadable, progress, groups is not None)
 
     def partial_fit(
         self, videos: Any, labels: Sequence[str], groups: Sequence[str] | None = None, progress: Progress = quiet
@@ -135,9 +136,10 @@ class Recognizer:
         if not hasattr(self, "decider_"):
             return self.fit(videos, labels, groups, progress)
         items, texts, together = self._checked(videos, labels, groups)
+        names.distinct([*(clip.label for clip in self.clips_), *texts])
         start, known = self._reached(progress)
         new, unreadable = taught.read(items, texts, together, start, self.frames, len(known), self.store, progress)
-        return self._learn(start, [*known, *new], texts, unreadable, progress)
+        return self._learn(start, [*known, *new], texts, unreadable, progress, groups is not None)
 
     def forget(self, label: str, progress: Progress = quiet) -> Self:
         """Drops an action and its clips; the same as `fit` on the others.
@@ -148,6 +150,7 @@ class Recognizer:
         """
         self._check_fitted()
         known = sorted({clip.label for clip in self.clips_})
+        label = next((name for name in known if names.tidy(name) == names.tidy(str(label))), label)
         if label not in known:
             raise unknown("action", label, known)
         start, clips = self._reached(progress)
@@ -163,8 +166,13 @@ class Recognizer:
 
     def score(self, videos: Any, labels: Sequence[str]) -> float:
         """Share of the videos that are given their label; for those of the background that is "unknown"."""
-        wanted = np.array([UNKNOWN if label == self.background else str(label) for label in labels])
-        return float((self.predict(videos) == wanted).mean())
+        items, told = inputs.listed(videos), list(labels)
+        if len(items) != len(told):
+            raise DataError(f"expected one label a clip, found {len(items)} clips and {len(told)} labels")
+        places = [inputs.name(item, index) for index, item in enumerate(items)]
+        texts = names.labels(told, places.__getitem__)
+        wanted = np.array([UNKNOWN if text == self._nothing else text for text in texts])
+        return float((np.array([*map(names.tidy, self.predict(items).tolist())]) == wanted).mean())
 
     def timeline(
         self,
@@ -336,21 +344,26 @@ class Recognizer:
         """Videos, labels and groups, one of each a clip."""
         if self.method != AUTO and self.method not in METHODS:
             raise unknown("method", self.method, [AUTO, *METHODS])
-        items = inputs.listed(videos)
-        texts = [str(label) for label in labels]
-        if len(items) != len(texts):
-            raise DataError(f"expected one label a clip, found {len(items)} clips and {len(texts)} labels")
-        together = [""] * len(items) if groups is None else ["" if g is None else str(g) for g in groups]
+        items, told = inputs.listed(videos), list(labels)
+        if len(items) != len(told):
+            raise DataError(f"expected one label a clip, found {len(items)} clips and {len(told)} labels")
+        places = [inputs.name(item, index) for index, item in enumerate(items)]
+        texts = names.labels(told, places.__getitem__)
+        together = [""] * len(items) if groups is None else names.groups(groups, lambda index: f"clip {index}")
         if len(together) != len(items):
             raise DataError(f"expected one group a clip, found {len(items)} clips and {len(together)} groups")
-        if UNKNOWN in texts and self.background != UNKNOWN:
+        reserved = next((t for t in texts if names.plain(t) == UNKNOWN and t != self._nothing), None)
+        if reserved is not None:
             raise DataError(
                 f"'{UNKNOWN}' is what a recogniser answers when it knows no better, so no action can be called that: "
-                f"rename it, or say background='{UNKNOWN}' if these clips show none of the actions"
+                f"rename it, or say background='{reserved}' if these clips show none of the actions"
             )
-        if "" in texts:
-            raise DataError(f"{inputs.name(items[texts.index('')], texts.index(''))} has no label")
         return items, texts, together
+
+    @property
+    def _nothing(self) -> str | None:
+        """The label of the background, as labels are kept."""
+        return None if self.background is None else names.label(self.background, "background", "name", OptionError)
 
     def _starting(self) -> Learner:
         """What methods start from: the backbone as it came or as a run adapted it, with what fine-tuning may change."""
@@ -401,15 +414,16 @@ class Recognizer:
         texts: Sequence[str],
         unreadable: dict[str, str],
         progress: Progress,
+        grouped: bool = False,
     ) -> Self:
-        """Teaches from clips, and only then changes this recogniser."""
+        """Teaches from clips, and only then changes this recogniser. grouped: groups were given."""
         clips = taught.in_order(clips)
         there = {clip.label for clip in clips}
         for label in texts:
             if label not in there:
                 reason = next(iter(unreadable.values()))
                 raise DataError(f"no clip of '{label}' can be read; the first reason: {reason}")
-        actions = _check_actions(there - {self.background})
+        actions = _check_actions({*there} - {self._nothing})
         support = self._support(clips, start)
         lesson = teach(support, self.method, self.reject, self.seed, progress)
         self._start, self.clips_ = start, clips
@@ -421,6 +435,7 @@ class Recognizer:
         if unreadable:
             count = "1 clip" if len(unreadable) == 1 else f"{len(unreadable)} clips"
             self.report_["notes"].insert(0, f"{count} could not be read: left out.")
+        self.report_["notes"] += [f"{note}." for note in names.lone([clip.group for clip in clips], grouped)]
         lost = sum(clip.tokens is None for clip in clips)
         if lost and self.method == AUTO:
             self.report_["notes"].append(
@@ -445,8 +460,8 @@ class Recognizer:
     def _support(self, clips: Sequence[Clip], learner: Learner) -> Support:
         backbone = _backbone(learner)
         labels = {clip.label for clip in clips}
-        background = self.background in labels
-        classes = (*sorted(labels - {self.background}), *([str(self.background)] if background else []))
+        background = self._nothing in labels
+        classes = (*sorted({*labels} - {self._nothing}), *([str(self._nothing)] if background else []))
         number = {label: place for place, label in enumerate(classes)}
         try:
             with torch.no_grad():

@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from kshot import __version__
+from kshot import __version__, names
 from kshot.container import SUFFIXES
 from kshot.errors import DataError, OptionError
 from kshot.files import disk, write_atomic
@@ -210,9 +210,10 @@ class Project:
             raise OptionError("an action needs a name, such as wave")
         if len(name) > NAME:
             raise OptionError(f"expected a name of at most {NAME} characters, found {len(name)}")
-        if name.casefold() == UNKNOWN:
+        names.label(name, "an action", "name", OptionError)
+        if names.plain(name) == UNKNOWN:
             raise OptionError("“unknown” is the answer for what shows none of the actions: choose another name")
-        if any(label.name.casefold() == name.casefold() and label.id != own for label in self.state.labels):
+        if any(names.plain(label.name) == names.plain(name) and label.id != own for label in self.state.labels):
             raise OptionError(f"there is an action “{name}” already: choose another name")
         return name
 
@@ -445,4 +446,4 @@ def _clips(count: int) -> str:
 
 def _printable(text: str) -> str:
     """Text on one line, without characters that are not shown."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return " ".join("".join(c if c.isprintable() or c in names.JOINERS else " " for c in names.tidy(text)).split())
