@@ -81,6 +81,8 @@ class Sampler:
         seed: names the sequence of episodes.
         groups: (N,) source of each clip; where given, no query shares its source with a support clip of its
             class. A support draw that leaves too few queries is drawn again.
+        copies: (N,) what each clip holds; where given, clips that hold the same count as of one source. Without any,
+            the episodes are the same as if it was not given.
 
     Raises:
         OptionError: way < 2, shot < 1 or query < 1.
@@ -96,6 +98,7 @@ class Sampler:
         query: int = 5,
         seed: int = 0,
         groups: NDArray[np.str_] | None = None,
+        copies: NDArray[np.str_] | None = None,
     ) -> None:
         if way < 2 or shot < 1 or query < 1:
             raise OptionError(
@@ -106,6 +109,10 @@ class Sampler:
                 f"{way}-way episodes need {way} classes, found {len(classes)}: {', '.join(classes)}; "
                 f"lower --way or choose another split"
             )
+        alone, groups = groups, joined(groups, copies)
+        self._advice = "or allow shared groups (--shared-group)" if alone is not None else ""
+        if groups is not alone:
+            self._advice += (" and " if self._advice else "or ") + "copies (--keep-copies), which count as one source"
         self.way, self.shot, self.query, self.seed = way, shot, query, seed
         self.clip_count, self.class_count = len(labels), len(classes)
         members = [np.flatnonzero(labels == c) for c in range(len(classes))]
@@ -135,7 +142,7 @@ class Sampler:
             raise NotEnoughClips(
                 f"class '{name}' has {len(member)} clips from {len(sizes)} sources; {self.shot} support clips leave "
                 f"at most {best} of another source, but {self.query} queries are asked for: lower --shot or --query, "
-                f"or allow shared groups (--shared-group)"
+                f"{self._advice}"
             )
 
     def draw(self, indices: Ints | range | list[int]) -> Episodes:
@@ -177,7 +184,7 @@ class Sampler:
                 return support, query
         raise NotEnoughClips(
             f"no draw of {self.shot} support clips left {self.query} queries of other sources in {_REDRAWS} tries: "
-            f"lower --shot or --query, or allow shared groups (--shared-group)"
+            f"lower --shot or --query, {self._advice}"
         )
 
     def _order(self, index: Ints, classes: Ints, clips: Ints, attempt: int, first: int) -> Ints:
@@ -189,6 +196,26 @@ class Sampler:
             inner = np.argsort(np.take_along_axis(keys, near, 2), axis=2, kind="stable")
             return np.take_along_axis(near, inner, 2)
         return np.argsort(keys, axis=2, kind="stable")
+
+
+def joined(groups: NDArray[np.str_] | None, copies: NDArray[np.str_] | None) -> NDArray[np.str_] | None:
+    """Groups (N,), those of clips that hold the same made one. `groups` itself where no two clips do.
+
+    >>> joined(None, np.array(["x", "y", "x"])).tolist(), joined(None, np.array(["x", "y"]))
+    (['x', 'y', 'x'], None)
+    """
+    if copies is None:
+        return groups
+    values, counts = np.unique(copies, return_counts=True)
+    if (counts == 1).all():
+        return groups
+    if groups is None:
+        return copies
+    made = np.unique(groups, return_inverse=True)[1]
+    for value in values[counts > 1]:
+        held = made[copies == value]
+        made[np.isin(made, held)] = held[0]
+    return made.astype(np.str_)
 
 
 def _fewest_used(sizes: list[int], shot: int) -> int:
@@ -208,6 +235,7 @@ def episodes(
     query: int = 5,
     seed: int = 0,
     groups: NDArray[np.str_] | None = None,
+    copies: NDArray[np.str_] | None = None,
 ) -> Episodes:
     """Episodes number `indices` drawn from clips with `labels`; see `Sampler` for the arguments and errors."""
-    return Sampler(labels, classes, way, shot, query, seed, groups).draw(indices)
+    return Sampler(labels, classes, way, shot, query, seed, groups, copies).draw(indices)

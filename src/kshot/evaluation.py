@@ -9,7 +9,7 @@ import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 import kshot
 from kshot import cost, datasets, runs
 from kshot.backbone import PROMPTS, expect_prompts
+from kshot.copies import kept_apart, told
 from kshot.datasets import SPLITS, Dataset
 from kshot.episodes import Episodes, Sampler
 from kshot.errors import DataError, OptionError
@@ -55,7 +56,7 @@ class Result:
     extraction_seconds, evaluation_seconds, device, precision, and for a strategy that learns inside episodes
     multiply_adds_per_step and seconds_per_step.
     unreadable: clip -> why it was left out. missing: clips of a benchmark's split that this copy of it lacks, and those
-    that the run was trained without.
+    that the run was trained without. notes: sentences on what was passed over, left out or kept apart, with counts.
     per_clip: of each clip that was a query: clip (its path), label, asked and right (how often), taken_for (other class
     -> how often, the most frequent first). episode_accuracy: (episodes,) percent of each, for comparisons in pairs.
     cost, per_clip and episode_accuracy are written to files, not to stdout.
@@ -84,6 +85,7 @@ class Result:
     cost: dict[str, Any] = field(default_factory=dict)
     per_clip: list[dict[str, Any]] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     episode_accuracy: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
 
     def summary(self) -> dict[str, Any]:
@@ -183,6 +185,7 @@ def evaluate(
     precision: str = "float32",
     out: str | Path | None = None,
     protocol: str | Followed | None = None,
+    keep_copies: bool = False,
     progress: Progress = quiet,
 ) -> Result:
     """Few-shot accuracy over random episodes.
@@ -206,6 +209,8 @@ def evaluate(
         out: also write the whole result, episodes included, to this file.
         protocol: name of a protocol (`kshot.protocols`) that gives every argument which is not given here; an adapted
             run sees clips as it was trained, all the same.
+        keep_copies: whether clips stay that hold the bytes of a clip that is learned from, of one under another label
+            or of the support; by default they are left out or kept apart, see `kshot.copies`.
         progress: how to show progress.
 
     Raises:
@@ -265,23 +270,27 @@ def evaluate(
             condense=learner.backbone.image.exact,
             progress=progress,
         )
-    result = score(
-        learner,
-        activations,
-        strategy,
-        way=way,
-        shot=shot,
-        query=query,
-        episodes=episodes,
-        seed=seed,
-        shared_group=shared_group,
-        center=center,
-        prompts=prompts,
-        progress=progress,
-    )
+    activations, left_out = kept_apart(replace(activations, keep_copies=keep_copies), loaded, split)
+    with told(left_out):
+        result = score(
+            learner,
+            activations,
+            strategy,
+            way=way,
+            shot=shot,
+            query=query,
+            episodes=episodes,
+            seed=seed,
+            shared_group=shared_group,
+            center=center,
+            prompts=prompts,
+            progress=progress,
+        )
     result.split, result.backbone, result.fingerprint, result.data = split, name, mark, loaded.name
     lacking = loaded.missing_from(split) + (run.config["result"].get("missing", []) if run is not None else [])
     result.missing = list(dict.fromkeys(lacking))
+    result.notes = [*loaded.notes, *left_out]
+    result.options |= {"keep_copies": True} if keep_copies else {}
     result.options |= sight
     if isinstance(protocol, Followed):
         result.options["protocol"] = protocol.record(**sight)
@@ -337,7 +346,8 @@ def score(
 
     started = time.monotonic()
     data = activations.data
-    sampler = Sampler(data.labels, data.classes, way, shot, query, seed, None if shared_group else data.groups)
+    groups = None if shared_group else data.groups
+    sampler = Sampler(data.labels, data.classes, way, shot, query, seed, groups, activations.copies)
     learner.head.eval()
     if strategy is not None and strategy.learns_from == "support":
         if center:

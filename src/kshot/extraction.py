@@ -6,6 +6,7 @@ store. Decoding runs ahead in other processes while this one encodes; at most a 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections.abc import Collection, Sequence
@@ -44,6 +45,7 @@ class Activations:
     data: the clips (unreadable ones left out). cut: number of the block that receives them; None for ready-made
     features. unreadable: path -> reason. The values lie in a store or in `data.features`.
     views: stores of the views that a visit draws from; seen: (clips, views), which of them holds a clip's view.
+    keep_copies: whether clips that hold the same may stand on both sides of an episode.
     """
 
     data: Dataset
@@ -55,6 +57,12 @@ class Activations:
     seconds: float = 0.0
     views: tuple[Store, ...] = ()
     seen: NDArray[np.int64] | None = None
+    keep_copies: bool = False
+
+    @property
+    def copies(self) -> NDArray[np.str_] | None:
+        """(clips,) what each holds, for a `Sampler` that keeps copies apart; None where they may stay together."""
+        return None if self.keep_copies else content(self)
 
     def gather(self, indices: Sequence[int] | NDArray[np.int64], visit: tuple[int, int] | None = None) -> Array:
         """(n, frames, ...) activations of the clips with these indices: float16, float32 or uint8 (frames).
@@ -99,10 +107,18 @@ class Activations:
             "stored_now": self.stored_now,
             "unreadable": self.unreadable,
             "missing": self.data.missing_from("all"),
+            "notes": list(self.data.notes),
             "cut": self.cut,
             "store": str(self.store.folder) if self.store else None,
             "seconds": round(self.seconds, 3),
         }
+
+
+def content(part: Activations) -> NDArray[np.str_]:
+    """(clips,) a text for what each clip holds: the digest of its bytes, or of its ready-made features."""
+    if part.store is None and part.data.features is not None:
+        return np.array([hashlib.sha256(clip.tobytes()).hexdigest() for clip in part.data.features], np.str_)
+    return np.array(part.digests, np.str_)
 
 
 def from_features(data: Dataset) -> Activations:

@@ -200,6 +200,7 @@ def _write(target: Path, data: Dataset) -> dict[str, Any]:
         "channels": data.features.shape[2],
         "classes": len(data.classes),
         "missing": data.missing_from("all"),
+        "notes": list(data.notes),
         "splits": {name: int((data.splits == name).sum()) for name in dict.fromkeys(data.splits.tolist()) if name},
     }
 

@@ -419,6 +419,7 @@ class _Asked(Activations):
     """Stand-ins for activations that count how many clips they were asked for."""
 
     counted: list[int] = field(default_factory=list)
+    keep_copies: bool = True  # all of them are one and the same
 
     def gather(self, indices: Sequence[int] | NDArray[np.int64], visit: tuple[int, int] | None = None) -> Array:
         self.counted.append(len(indices))

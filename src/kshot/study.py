@@ -54,6 +54,7 @@ def run(
     device: str = "cpu",
     precision: str = "float32",
     progress: Progress = quiet,
+    keep_copies: bool = False,
 ) -> dict[str, Any]:
     """Runs what is not finished of a study and returns what `DIR/study.json` holds.
 
@@ -63,11 +64,13 @@ def run(
         data, backbone, seeds, episodes, protocol: in place of the study's own, where given; see `read` and `Study`.
         store, device, precision: as in `kshot.extract`.
         progress: how to show progress, of the whole grid and of the row at work.
+        keep_copies: keep them although the study does not say so; see `kshot.copies`.
 
     Raises:
         KshotError: the study cannot start as asked; failures of single rows are recorded instead.
     """
     plan = planned(study, protocol, seeds, episodes)
+    plan = replace(plan, keep_copies=plan.keep_copies or keep_copies)
     folder = Path(out)
     sets, spines = by_name(data or plan.data, "data set"), by_name(backbone or plan.backbone, "backbone")
     settings = json.loads(json.dumps(asdict(plan) | {"data": list(sets), "backbone": list(spines)}))
@@ -250,6 +253,7 @@ def as_markdown(report: dict[str, Any]) -> str:
         parts.append(f"\n## {data}, {spine}\n")
         if told := lacking(report["rows"], data):
             parts.append(f"{told}\n")
+        parts += [f"{note}.\n" for note in noted(report["rows"], data)]
         head = ["method", *(f"{s}-shot, % | difference" for s in shots)]
         parts.append(_ruled(head, 1 + 2 * len(shots)))
         finished: list[dict[str, Any]] = []
@@ -283,6 +287,11 @@ def lacking(rows: Sequence[Mapping[str, Any]], data: str) -> str:
     names = list(dict.fromkeys(clip for row in rows if row["data"] == data for clip in row.get("missing", ())))
     more = f" and {len(names) - 3} more, see study.json" if len(names) > 3 else ""
     return f"This copy of {data} lacks clips of the published split: {'; '.join(names[:3])}{more}." if names else ""
+
+
+def noted(rows: Sequence[Mapping[str, Any]], data: str) -> list[str]:
+    """Sentences on what of a data set was passed over, left out or kept apart."""
+    return list(dict.fromkeys(note for row in rows if row["data"] == data for note in row.get("notes", ())))
 
 
 def _ruled(head: list[str], columns: int) -> str:
@@ -346,15 +355,18 @@ def _run_row(
             head=row.head or (None if learns else strategy.default_head), head_options=row.head_options, way=plan.way,
             shot=shot, query=plan.query, episodes=min(plan.episodes, row.episodes or plan.episodes), seed=seed,
             split=plan.split, shared_group=plan.shared_group, center=plan.center, prompts=plan.prompts,
-            frames=plan.frames, resize=plan.resize, store=store, protocol=plan.protocol, progress=progress,
+            frames=plan.frames, resize=plan.resize, keep_copies=plan.keep_copies, store=store,
+            protocol=plan.protocol, progress=progress,
         )  # fmt: skip
         result.strategy = row.strategy
         with disk(where):
             where.mkdir(parents=True, exist_ok=True)
             result.save(where / f"{shot}-shot.json")
-        record["costs"][str(shot)] = _costs(adapted.config["result"] if adapted else {}, result)
+        trained = adapted.config["result"] if adapted else {}
+        record["costs"][str(shot)] = _costs(trained, result)
         short = result.summary()
-        record["missing"] = list(dict.fromkeys([*record.get("missing", []), *result.missing]))
+        for key, found in (("missing", result.missing), ("notes", result.notes + trained.get("notes", []))):
+            record[key] = list(dict.fromkeys([*record.get(key, []), *found]))
         record["results"][str(shot)] = {k: short[k] for k in ("accuracy", "ci95", "episodes", "per_class", "confusion")}
         record |= {"head": result.head, "clips": result.clips, "fingerprint": result.fingerprint}
     seconds = sum(one["evaluation_seconds"] for one in record["costs"].values())
@@ -391,6 +403,7 @@ def training_arguments(plan: Study, row: Row, shot: int) -> dict[str, Any]:
     return {
         "way": plan.way, "shot": row.train_shot or shot, "frames": plan.frames, "resize": plan.resize,
         "prompts": plan.prompts, "shared_group": plan.shared_group, "protocol": plan.protocol,
+        "keep_copies": plan.keep_copies,
         **own, **plan.train, **row.train,
     }  # fmt: skip
 
@@ -446,7 +459,7 @@ def _refuse_other(folder: Path, settings: dict[str, Any]) -> None:
     if folder.exists() and any(folder.iterdir()) and not path.exists():
         raise OptionError(f"--out {folder} is not empty and holds no study; name another folder")
     if path.exists():
-        before = {"resize": "short", **json.loads(path.read_text())}  # once there was no other
+        before = {"resize": "short", "keep_copies": False, **json.loads(path.read_text())}  # once there was no other
         changed = [name for name in settings if before.get(name) != settings[name]]
         if changed:
             raise OptionError(

@@ -24,8 +24,8 @@ Made = TypeVar("Made")
 
 OWN = {
     "data", "out", "strategy", "tuning", "layers", "backbone", "head", "shot", "strategy_options", "tuning_options",
-    "head_options", "frames", "resize", "prompts", "protocol", "seed", "shared_group", "store", "device", "precision",
-    "resume", "progress",
+    "head_options", "frames", "resize", "prompts", "protocol", "seed", "shared_group", "keep_copies", "store", "device",
+    "precision", "resume", "progress",
 }  # fmt: skip
 """Arguments of `kshot.train` that a study sets from its own keys."""
 
@@ -84,6 +84,7 @@ class Study:
     baseline: str = ""
     shared_group: bool = True
     center: bool = False
+    keep_copies: bool = False
     prompts: tuple[str, ...] = PROMPTS
     train: dict[str, Any] = field(default_factory=dict)
     search: dict[str, list[Any]] = field(default_factory=dict)

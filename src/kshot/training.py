@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import kshot
 from kshot import cost, datasets, runs
 from kshot.backbone import PROMPTS
+from kshot.copies import expect_one_label, kept_apart, told
 from kshot.datasets import Dataset
 from kshot.episodes import Sampler
 from kshot.errors import CheckpointError, DataError, OptionError
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
     from kshot.backbone import Backbone
 
 DIRECT_STEPS = (5, 10, 20, 40)
-FORMERLY = {"resize": "short", "augment": [], "no_flip": []}  # what runs had before their configs said so
+FORMERLY = {"resize": "short", "augment": [], "no_flip": [], "keep_copies": False}
+"""What runs had before their configs said so."""
 VAL_SEED = 1_000_003  # the val episodes are the same in every run, whatever its seed
 
 
@@ -44,7 +46,7 @@ class Trained:
     """What `train` answers.
 
     weights: number of trained parameters. val_accuracy: percent, None without val classes. missing: clips of a
-    benchmark's base and val classes that this copy of it lacks.
+    benchmark's base and val classes that this copy of it lacks. notes: what was passed over or left out.
     """
 
     run: Path
@@ -54,6 +56,7 @@ class Trained:
     val_accuracy: float | None
     seconds: float
     missing: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def report(self) -> dict[str, Any]:
         """What `kshot train --json` prints."""
@@ -101,6 +104,7 @@ def train(
     precision: str = "float32",
     resume: bool = False,
     protocol: str | Followed | None = None,
+    keep_copies: bool = False,
     progress: Progress = quiet,
 ) -> Trained:
     """Adapts a backbone to a data set's base classes and writes a run folder.
@@ -129,6 +133,8 @@ def train(
         frames, resize, prompts, store, stored_only, device, precision: as in `extract` and `evaluate`.
         resume: go on with the run in `out`, whose settings must be the same; a finished one is left as it is.
         protocol: name of a protocol (`kshot.protocols`) that gives every argument which is not given here.
+        keep_copies: whether to learn from the same bytes under two labels, and let copies stand among val clips or on
+            both sides of an episode; see `kshot.copies`.
         progress: how to show progress.
 
     Raises:
@@ -204,16 +210,30 @@ def train(
         "select": select if val is not None else "none",
         "protocol": protocol.record() if isinstance(protocol, Followed) else None,
         "data": loaded.name,
+        "keep_copies": keep_copies,
         "base_classes": list(base.classes) if base is not None else [],
         "val_classes": list(val.classes) if val is not None else [],
     }
     if resume and (done := _finished(folder, config)):
         return replace(done, seconds=time.monotonic() - started)
     begin = time.monotonic()
+    notes = [*loaded.notes]
     base_part = extract(base, spine, learner.cut, **how) if base is not None else None
+    if base_part is not None:
+        own = base_part.data
+        if not keep_copies:
+            expect_one_label(base_part.digests, [own.classes[label] for label in own.labels], own.paths)
+        base_part = replace(base_part, keep_copies=keep_copies)
+        if isinstance(method, Meta):
+            Sampler(own.labels, own.classes, method.way, method.shot, method.query, copies=base_part.copies)
     if base_part is not None and views > 1:
         base_part = extract_views(base_part, spine, views, drawn, still, **how)
     val_part = extract(val, spine, learner.cut, **how) if val is not None else None
+    if val_part is not None:
+        val_part, left_out = kept_apart(replace(val_part, keep_copies=keep_copies), loaded, "val")
+        notes += left_out
+        with told(left_out):
+            _val_sampler(val_part, val_shape, shared_group)
     extracting = time.monotonic() - begin
 
     with disk(folder):
@@ -280,6 +300,7 @@ def train(
             "chosen": chosen,
             "unreadable": unreadable,
             "missing": loaded.missing_from("train") + loaded.missing_from("val"),
+            "notes": notes,
             "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "machine": machine(),
         }
@@ -321,6 +342,7 @@ def _trained(folder: Path, config: dict[str, Any]) -> Trained:
         result["val_accuracy"],
         result["training_seconds"],
         tuple(result.get("missing", ())),
+        tuple(result.get("notes", ())),
     )
 
 
@@ -370,6 +392,11 @@ def _write_config(folder: Path, config: dict[str, Any]) -> None:
     write_atomic(folder / "config.json", json.dumps(config, indent=1).encode())
 
 
+def _val_sampler(val: Activations, shape: Mapping[str, int], shared_group: bool) -> Sampler:
+    groups = None if shared_group else val.data.groups
+    return Sampler(val.data.labels, val.data.classes, seed=VAL_SEED, groups=groups, copies=val.copies, **shape)
+
+
 def _choose_steps(
     learner: Learner,
     method: Direct,
@@ -384,8 +411,7 @@ def _choose_steps(
     begin = time.monotonic()
     if val is None:
         return Fitted(best_step=method.steps)
-    groups = None if shared_group else val.data.groups
-    sampler = Sampler(val.data.labels, val.data.classes, seed=VAL_SEED, groups=groups, **shape)
+    sampler = _val_sampler(val, shape, shared_group)
     way, queries = shape["way"], shape["way"] * shape["query"]
     right = dict.fromkeys(DIRECT_STEPS, 0)
     with progress("choosing steps on val", episodes, "episodes") as step:

@@ -28,6 +28,10 @@ JSON = Annotated[bool, typer.Option("--json", help="print one JSON object on std
 WAY = Annotated[int, typer.Option(help="classes an episode")]
 SHOT = Annotated[int, typer.Option(help="support clips a class")]
 QUERY = Annotated[int, typer.Option(help="query clips a class")]
+KEEP_COPIES = Annotated[
+    bool,
+    typer.Option("--keep-copies", help="let clips stay that hold the same bytes as another"),
+]
 PROTOCOL = Annotated[str | None, typer.Option(help="what is not given here: kshot, paper, clip-fsar or trx")]
 PROMPT = Annotated[list[str] | None, typer.Option(help="template of class texts with one {}; may be repeated")]
 
@@ -71,6 +75,12 @@ def show(values: dict[str, Any], as_json: bool, tell: Callable[[dict[str, Any]],
 def tell_missing(data: str, missing: Sequence[str]) -> None:
     if missing:
         print(f"this copy of {data} lacks clips of the published split, --json names them", file=sys.stderr)
+
+
+def tell_notes(notes: Sequence[str]) -> None:
+    """What was passed over, left out or kept apart, a line each."""
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
 
 
 def tell_unreadable(unreadable: dict[str, str]) -> None:

@@ -18,6 +18,7 @@ from kshot.cli.common import (
     chosen_progress,
     show,
     tell_missing,
+    tell_notes,
     tell_unreadable,
 )
 
@@ -206,4 +207,5 @@ def _tell_features(values: dict[str, Any]) -> None:
         + ("" if "test" in values["splits"] else " --split all")
     )
     tell_missing("the data set", values["missing"])
+    tell_notes(values["notes"])
     tell_unreadable(values.get("unreadable", {}))

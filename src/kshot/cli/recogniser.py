@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kshot.cli.app import app
-from kshot.cli.common import BACKBONE, DEVICE, FRAMES, JSON, MOVED, SEED, STORE, chosen_progress, show
+from kshot.cli.common import BACKBONE, DEVICE, FRAMES, JSON, KEEP_COPIES, MOVED, SEED, STORE, chosen_progress, show
 from kshot.errors import OptionError, VideoError
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def fit(
     seed: SEED = 0,
     store: STORE = None,
     thumbnails: Annotated[bool, typer.Option(help="whether small pictures of the clips go into the model")] = True,
+    keep_copies: KEEP_COPIES = False,
     device: DEVICE = "cpu",
     as_json: JSON = False,
 ) -> None:
@@ -45,8 +46,9 @@ def fit(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise OptionError(f"--out {out} exists already; name another folder, or remove it first")
     model = Recognizer(
-        backbone, adapted, method, frames, reject=reject, background=background, store=store, seed=seed, device=device
-    )
+        backbone, adapted, method, frames, reject=reject, background=background, store=store, seed=seed, device=device,
+        keep_copies=keep_copies,
+    )  # fmt: skip
     data = datasets.load(clips)
     if data.features is not None:
         raise OptionError(f"{clips} holds ready-made features; a recogniser is taught from videos")

@@ -16,6 +16,7 @@ from kshot.cli.common import (
     FRAMES,
     HEAD_OPTION,
     JSON,
+    KEEP_COPIES,
     PRECISION,
     PROMPT,
     PROTOCOL,
@@ -33,6 +34,7 @@ from kshot.cli.common import (
     pairs,
     show,
     tell_missing,
+    tell_notes,
     tell_unreadable,
 )
 from kshot.errors import OptionError
@@ -118,6 +120,7 @@ def train(
     precision: PRECISION = "float32",
     resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --out")] = False,
     protocol: PROTOCOL = None,
+    keep_copies: KEEP_COPIES = False,
     as_json: JSON = False,
 ) -> None:
     """Adapt a backbone to the base classes of a data set. Ctrl-C is safe: --resume goes on.
@@ -140,7 +143,7 @@ def train(
     }  # fmt: skip
     trained = run(
         data, out, strategy_options=pairs(strategy_option), tuning_options=pairs(tuning_option),
-        head_options=pairs(head_option), protocol=protocol, progress=chosen_progress(as_json),
+        head_options=pairs(head_option), protocol=protocol, keep_copies=keep_copies, progress=chosen_progress(as_json),
         **(given(context, values) if protocol else values), **chosen,
     )  # fmt: skip
     show(trained.report(), as_json, _tell_training)
@@ -172,6 +175,7 @@ def evaluate(
     precision: PRECISION = "float32",
     out: Annotated[Path | None, typer.Option(help="also write the whole result, every episode, as JSON")] = None,
     protocol: PROTOCOL = None,
+    keep_copies: KEEP_COPIES = False,
     as_json: JSON = False,
 ) -> None:
     """Few-shot accuracy over random episodes, with its 95 % interval.
@@ -188,7 +192,8 @@ def evaluate(
         "device": device, "precision": precision, "out": out,
     }  # fmt: skip
     result = run(
-        data, head_options=pairs(head_option), protocol=protocol, progress=chosen_progress(as_json),
+        data, head_options=pairs(head_option), protocol=protocol, keep_copies=keep_copies,
+        progress=chosen_progress(as_json),
         **(given(context, values) if protocol else values), **chosen,
     )  # fmt: skip
     show(result.summary(), as_json, _tell_result)
@@ -225,6 +230,7 @@ def study(
     speed: Annotated[
         float | None, typer.Option(help="of a dry run: 1e12 multiply-adds a second, in place of this machine's")
     ] = None,
+    keep_copies: KEEP_COPIES = False,
     as_json: JSON = False,
 ) -> None:
     """Compare strategies, tuning methods and heads on the same episodes. Run again to go on after a stop.
@@ -247,7 +253,7 @@ def study(
 
     done = run(
         study, out, data or (), backbone or (), seed or (), episodes, protocol, store, device, precision,
-        progress=chosen_progress(as_json),
+        progress=chosen_progress(as_json), keep_copies=keep_copies,
     )  # fmt: skip
     show(done, as_json, _tell_study)
     if any("error" in row for row in done["rows"]):
@@ -299,6 +305,7 @@ def _tell_extraction(values: dict[str, Any]) -> None:
         f"{values['stored_now']} stored now in {values['seconds']:.1f} s, {len(values['unreadable'])} unreadable"
     )
     tell_missing(values["data"], values["missing"])
+    tell_notes(values["notes"])
     tell_unreadable(values["unreadable"])
 
 
@@ -310,6 +317,7 @@ def _tell_training(values: dict[str, Any]) -> None:
         f"next: kshot evaluate DATA --adapted {values['run']}"
     )
     tell_missing("the data set", values["missing"])
+    tell_notes(values["notes"])
 
 
 def _tell_result(values: dict[str, Any]) -> None:
@@ -326,6 +334,7 @@ def _tell_result(values: dict[str, Any]) -> None:
     for name, accuracy in sorted(values["per_class"].items(), key=lambda item: -item[1]):
         typer.echo(f"  {name:<{width}}  {accuracy:5.1f} %")
     tell_missing(values["data"], values["missing"])
+    tell_notes(values["notes"])
     tell_unreadable(values["unreadable"])
 
 
@@ -334,7 +343,7 @@ def _tell_study(values: dict[str, Any]) -> None:
     from rich.table import Table
 
     from kshot import cost
-    from kshot.study import lacking
+    from kshot.study import lacking, noted
 
     settings, console = values["settings"], Console(width=None if sys.stdout.isatty() else 140)
     for data, backbone in dict.fromkeys((line["data"], line["backbone"]) for line in values["summary"]):
@@ -365,6 +374,7 @@ def _tell_study(values: dict[str, Any]) -> None:
         console.print(table)
         if told := lacking(values["rows"], data):
             typer.echo(told)
+        tell_notes(noted(values["rows"], data))
         fewer_rows = {f"{line['name']}: first {line['episodes']:,} episodes" for line in lines if "episodes" in line
                       and line["episodes"] != settings["episodes"]}  # fmt: skip
         for note in [*(f"* {fewer}" for fewer in sorted(fewer_rows)), *failed]:

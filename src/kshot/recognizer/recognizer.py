@@ -17,6 +17,7 @@ from kshot import backbone as backbones
 from kshot import names, runs
 from kshot.backbone import PROMPTS, Backbone
 from kshot.container import FOLDER_FPS
+from kshot.copies import expect_one_label
 from kshot.errors import CheckpointError, DataError, NotEnoughClips, OptionError, VideoError, unknown
 from kshot.extraction import encode
 from kshot.hub import BUNDLED
@@ -52,6 +53,7 @@ class Recognizer:
         store: folder of stored activations; $KSHOT_HOME/store by default.
         seed: of whatever is drawn.
         device, precision: where and how the backbone computes.
+        keep_copies: whether to learn from the same bytes under two labels, which are refused otherwise.
 
     After `fit`: `classes_` (C,) labels, `n_clips_`, `clip_seconds_` (median length of a taught clip), `method_`,
     `learner_`, `decider_`, `threshold_` (of `known`; below it "unknown") and `report_`, what to expect, as plain JSON:
@@ -90,6 +92,7 @@ class Recognizer:
         seed: int = 0,
         device: str = "cpu",
         precision: str = "float32",
+        keep_copies: bool = False,
     ) -> None:
         self.backbone = backbone
         self.adapted = adapted
@@ -102,6 +105,7 @@ class Recognizer:
         self.seed = seed
         self.device = device
         self.precision = precision
+        self.keep_copies = keep_copies
 
     def fit(
         self, videos: Any, labels: Sequence[str], groups: Sequence[str] | None = None, progress: Progress = quiet
@@ -417,6 +421,8 @@ class Recognizer:
         grouped: bool = False,
     ) -> Self:
         """Teaches from clips, and only then changes this recogniser. grouped: groups were given."""
+        if texts and not self.keep_copies:
+            expect_one_label([c.digest for c in clips], [c.label for c in clips], [c.name for c in clips])
         clips = taught.in_order(clips)
         there = {clip.label for clip in clips}
         for label in texts:

@@ -47,7 +47,7 @@ class Meta(Strategy):
         from torch.nn.functional import cross_entropy
 
         data = base.data
-        sampler = Sampler(data.labels, data.classes, self.way, self.shot, self.query, seed)
+        sampler = Sampler(data.labels, data.classes, self.way, self.shot, self.query, seed, copies=base.copies)
         labels = torch.from_numpy(data.labels)
         head = learner.head
         needs_text = head.needs_text or self.loss != "episode"
