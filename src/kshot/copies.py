@@ -100,8 +100,9 @@ def expect_one_label(marks: Sequence[str], labels: Sequence[str], names: Sequenc
 def _learned(part: Activations, whole: Dataset, splits: Sequence[str]) -> dict[str, Path]:
     """What clips of the splits that are learned from hold -> such a clip, as far as `part` may hold the same."""
     clips = np.flatnonzero(np.isin(whole.splits, splits))
+    marks: list[str]
     if part.store is None:
-        marks = content(Activations(whole.subset(clips), None)) if len(clips) else []
+        marks = content(Activations(whole.subset(clips), None)).tolist() if len(clips) else []
     else:
         paths = [whole.paths[i] for i in clips]
         digests = Digests(part.store.root / "digests.jsonl")

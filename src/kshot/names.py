@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import numbers
 import re
 import unicodedata
 from collections import Counter
@@ -143,7 +142,7 @@ def _text(value: Any, place: str, kind: str, error: type[KshotError]) -> str | N
         return None if text in NOTHING else text
     if value is None or not _there(value):
         return None
-    if isinstance(value, numbers.Real) and math.isfinite(value):
+    if isinstance(value, int | float) and math.isfinite(value):
         whole = not isinstance(value, bool) and value == int(value)
         return str(int(value) if whole else value)
     raise error(f"{place}: expected text or a number as its {kind}, found {value!r}")

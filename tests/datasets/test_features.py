@@ -140,3 +140,10 @@ def test_real_features(shared: Path) -> None:
     table = datasets.load(f"{shared / 'clips' / 'clips.csv'}?dataset=jhmdb")
     assert data.labels.tolist() == table.labels.tolist()
     assert data.groups.tolist() == table.groups.tolist()
+
+
+def test_arrays_that_are_not_used_are_named(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).random((4, 2, 3))
+    np.savez(tmp_path / "f.npz", features=values, label=list("aabb"), mask=values, subject=list("pqpq"))
+    assert datasets.load(tmp_path / "f.npz").notes == ("2 arrays of f.npz not used: mask, subject",)
+    assert datasets.load(f"{tmp_path / 'f.npz'}?subject=p").notes == ("1 array of f.npz not used: mask",)

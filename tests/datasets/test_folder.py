@@ -176,3 +176,28 @@ def test_rows_of_a_named_set(clips_csv: Path, monkeypatch: pytest.MonkeyPatch) -
     assert set(datasets.load("motion", where={"label": "wave"}).classes) == {"wave"}
     with pytest.raises(OptionError, match="colour"):
         datasets.load("motion?colour=red")
+
+
+CONTAINERS = (".mts", ".m2ts", ".vob", ".mod", ".divx", ".3g2", ".ogm", ".MTS", ".qt", ".m2t", ".f4v", ".mpe", ".tod")
+
+
+def test_every_container_that_can_be_decoded_is_a_clip(tmp_path: Path) -> None:
+    data = datasets.load(tree(tmp_path, *(f"wave/{i}{suffix}" for i, suffix in enumerate(CONTAINERS)), "bow/1.mp4"))
+    assert len(data) == len(CONTAINERS) + 1 and data.notes == ()
+
+
+def test_what_is_passed_over_is_counted_and_named(tmp_path: Path) -> None:
+    clips = ("wave/1.mp4", "wave/f/1.jpg", "bow/1.mp4")
+    silent = ("wave/.DS_Store", "bow/Thumbs.db", "desktop.ini", ".git/config", "wave/f/.hidden", "bow/@eaDir/x")
+    assert datasets.load(tree(tmp_path / "a", *clips, *silent)).notes == ()
+    others = ("wave/a.srt", "wave/b.srt", "bow/c", "wave/f/1.bmp", "wave/f/flow.mp4", "list.csv", "loose.mp4")
+    data = datasets.load(tree(tmp_path / "b", *clips, *silent, *others))
+    assert data.notes == (
+        "2 files (.csv 1: list.csv; .mp4 1: loose.mp4) beside the class folders passed over",
+        "3 files (.srt 2: wave/a.srt, ...; without suffix 1: bow/c) in class folders passed over",
+        "2 files (.bmp 1: wave/f/1.bmp; .mp4 1: wave/f/flow.mp4) in frame folders passed over, not counting 6 "
+        "hidden or system files",
+    )
+    assert data.subset([0]).notes == data.only(["bow"]).notes == data.notes
+    split = datasets.load(tree(tmp_path / "c", "train/wave/1.mp4", "test/bow/1.mp4", "test/odd.mp4"))
+    assert split.notes == ("1 file (.mp4 1: test/odd.mp4) beside the class folders passed over",)

@@ -143,6 +143,7 @@ def test_all_of_hmdb51_in_a_folder(shared: Path, tmp_path: Path, home: Path) -> 
 
 def test_real_clips_under_their_own_names(shared: Path, home: Path) -> None:
     report = prepare.prepare("hmdb51", shared / "clips" / "jhmdb", allow_missing=True)
+    assert report["notes"] == ["1 file, no video, passed over: .md 1"]
     assert report["found"] == 420 and counts("hmdb51") == {"train": (12, 240), "val": (4, 80), "test": (5, 100)}
     assert report["missing"]["test"][0] == "fencing: 116 of 116 clips"
     assert datasets.load("hmdb51").missing_from("test")[:2] == ["fencing: 116 of 116 clips", "kick: 130 of 130 clips"]
@@ -527,3 +528,15 @@ def test_commands(tmp_path: Path, home: Path, command: Command, clip_list: Path)
     assert code == 2 and "unknown benchmark 'hmbd': did you mean 'hmdb" in err
     code, _, err = command("evaluate", "ucf101")
     assert code == 2 and "ucf101 is not prepared on this machine: get UCF101.rar from https://www.crcv.ucf.edu" in err
+
+
+def test_what_belongs_to_no_list_is_counted(shared: Path, tmp_path: Path, home: Path) -> None:
+    folder = tmp_path / "given"
+    (folder / "wave").mkdir(parents=True)
+    real = next((shared / "clips" / "jhmdb" / "wave").iterdir())
+    for path in (folder / "wave" / real.name, folder / "mine.mp4", folder / "a.txt", folder / "b.txt", folder / ".c"):
+        path.write_bytes(real.read_bytes())
+    assert prepare.prepare("hmdb51", folder, allow_missing=True)["notes"] == [
+        "1 video, none of HMDB51's, passed over: given/mine.mp4",
+        "2 files, no videos, passed over: .txt 2",
+    ]

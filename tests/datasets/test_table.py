@@ -40,6 +40,35 @@ def test_columns(tmp_path: Path) -> None:
     assert data.groups[1] not in ("", "park", "sofa")
 
 
+def test_columns_that_are_not_used_are_named(tmp_path: Path) -> None:
+    path = write(tmp_path, FULL.replace("extra", "fps"))
+    assert datasets.load(path).notes == (
+        "1 column of clips.csv not used: fps",
+        "1 of 4 clips name no group: each counts as filmed by itself",
+    )
+    assert datasets.load(f"{path}?fps=x").notes == (), "a column to filter by is used, and both clips have a group"
+    many = ",".join(f"c{i}" for i in range(10))
+    wide = write(tmp_path, f"path,label,{many}\n1.mp4,a,{many}\n2.mp4,b,{many}\n")
+    assert datasets.load(wide).notes == ("10 columns of clips.csv not used: c0, c1, c2, c3, c4, c5, c6, c7 and 2 more",)
+
+
+@pytest.mark.parametrize(
+    "columns",
+    ["start,end", "Start,End", "begin,stop", "start_time,end_time", "t_start,t_end", "startFrame,endFrame",
+     "onset,offset", "start (s),end (s)", "from,to", "frame_start,duration", "clip start,x", "End_Seconds,x", "start_sec,x"],
+)  # fmt: skip
+def test_segments_are_refused(tmp_path: Path, columns: str) -> None:
+    with pytest.raises(DataError, match=r"would cut clips out of their files, .*: cut them first \(ffmpeg"):
+        datasets.load(write(tmp_path, f"path,label,{columns}\n1.mp4,a,0.0,0.4\n2.mp4,b,0.0,0.4\n"))
+
+
+@pytest.mark.parametrize(
+    "column", ["friend", "restart", "weekend", "ending_kind", "from", "stopwatch", "trend", "to_do"]
+)
+def test_other_columns_are_no_segments(tmp_path: Path, column: str) -> None:
+    assert len(datasets.load(write(tmp_path, f"path,label,{column}\n1.mp4,a,x\n2.mp4,b,y\n"))) == 2
+
+
 def test_two_columns_suffice_and_a_byte_order_mark_does_no_harm(tmp_path: Path) -> None:
     data = datasets.load(write(tmp_path, "path,label\n1.mp4,größer\n2.mp4,b\n", encoding="utf-8-sig"))
     assert data.classes == ("b", "größer")

@@ -107,6 +107,7 @@ def _tell_prepared(values: dict[str, Any]) -> None:
         f"{values['benchmark']}: {values['found']:,} of {expected:,} clips in {values['folder']}\n"
         f"next: kshot data verify {values['benchmark']}"
     )
+    tell_notes(values["notes"])
 
 
 def _tell_verified(values: dict[str, Any]) -> None:

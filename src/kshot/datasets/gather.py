@@ -57,7 +57,9 @@ class Gathered:
     ) -> None:
         self.bench, self.listed, self.work, self.folder, self.progress = bench, listed, work, folder, progress
         self.found: dict[str, Found] = {}
-        self.strangers: list[str] = []
+        self.strangers: list[str] = []  # the first few of
+        self.strange = 0  # videos that are not of the benchmark
+        self.others: Counter[str] = Counter()  # suffix -> files that are no videos
         self._by_key = {bench.key(clip): clip for clip in listed or ()}
         self._parts = work / "unpacking" / "parts"
         self._unpacked = 0
@@ -84,7 +86,7 @@ class Gathered:
                 if archives.is_archive(path):
                     seen.update(archives.whole(path))
                     self._add_archive(path)
-                elif path.suffix.lower() in SUFFIXES and (clip := self._wanted(_named(path), path)):
+                elif clip := self._wanted(_named(path), path):
                     self._keep(*clip, os.fspath(path.absolute()), path.stat().st_size, _named(path))
 
     def _add_archive(self, path: Path) -> None:
@@ -127,7 +129,7 @@ class Gathered:
                 return self._parts / name.name
             if archives.is_archive(name):
                 return inner / name
-            if name.suffix.lower() not in SUFFIXES or not (clip := self._wanted(name, path)):
+            if not (clip := self._wanted(name, path)):
                 return None
             own, label, group = clip
             target = f"clips/{own}{name.suffix.lower()}"
@@ -146,6 +148,9 @@ class Gathered:
 
     def _wanted(self, name: PurePosixPath, source: Path) -> tuple[str, str, str] | None:
         """id, label and group of the clip that a file's name tells of, if it belongs to the benchmark."""
+        if name.suffix.lower() not in SUFFIXES:
+            self.others.update([] if name.name.startswith(".") else [name.suffix.lower() or "without suffix"])
+            return None
         clip = self.bench.read(name)
         if clip is None:
             self._strange(name)
@@ -164,6 +169,7 @@ class Gathered:
         return own, label, clip.group
 
     def _strange(self, name: PurePosixPath) -> None:
+        self.strange += 1
         if len(self.strangers) < 3:
             self.strangers.append(str(name))
 
@@ -229,7 +235,22 @@ class Gathered:
             },
             "found": len(self.found),
             "missing": missing,
+            "notes": self._notes(),
         }
+
+    def _notes(self) -> list[str]:
+        """What was passed over; archives that a stopped run had unpacked are not looked at again, nor counted."""
+        notes = []
+        if self.strange:
+            more = ", ..." if self.strange > len(self.strangers) else ""
+            notes.append(
+                f"{self.strange:,} video{'s' * (self.strange > 1)}, none of {self.bench.title}'s, passed over: "
+                f"{', '.join(self.strangers)}{more}"
+            )
+        if count := self.others.total():
+            kinds = ", ".join(f"{suffix} {number:,}" for suffix, number in self.others.most_common(5))
+            notes.append(f"{count:,} file{'s' * (count > 1)}, no video{'s' * (count > 1)}, passed over: {kinds}")
+        return notes
 
     def _expected(self) -> dict[str, dict[str, int]]:
         """Split -> label -> number of clips published."""

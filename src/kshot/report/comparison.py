@@ -164,6 +164,11 @@ class Comparison:
         """Clips of a benchmark that the copy at work lacked."""
         return list(dict.fromkeys(clip for result in self._results.values() for clip in result.get("missing", ())))
 
+    @property
+    def notes(self) -> list[str]:
+        """What of the data was passed over, left out or kept apart."""
+        return list(dict.fromkeys(note for row in self.rows for note in row.get("notes", ())))
+
     @cached_property
     def _results(self) -> dict[tuple[str, int, int], dict[str, Any]]:
         """(method, seed, shot) -> what its result file holds; files that are gone or torn are left out."""

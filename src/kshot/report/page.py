@@ -391,6 +391,7 @@ def _repeat(study: dict[str, Any], comparisons: Sequence[Comparison]) -> str:
     lists = {
         "Clips that could not be read": list(lost.values()),
         "Clips of the published split that this copy lacks": [clip for c in comparisons for clip in c.missing],
+        "Passed over, left out or kept apart": [note for c in comparisons for note in c.notes],
     }
     listed = {
         what: "".join(f"<li>{escape(name)}</li>" for name in dict.fromkeys(names))
