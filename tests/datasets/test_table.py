@@ -55,7 +55,8 @@ def test_columns_that_are_not_used_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "columns",
     ["start,end", "Start,End", "begin,stop", "start_time,end_time", "t_start,t_end", "startFrame,endFrame",
-     "onset,offset", "start (s),end (s)", "from,to", "frame_start,duration", "clip start,x", "End_Seconds,x", "start_sec,x"],
+     "onset,offset", "start (s),end (s)", "from,to", "frame_start,duration", "clip start,x",
+     "End_Seconds,x", "start_sec,x"],
 )  # fmt: skip
 def test_segments_are_refused(tmp_path: Path, columns: str) -> None:
     with pytest.raises(DataError, match=r"would cut clips out of their files, .*: cut them first \(ffmpeg"):
