@@ -343,7 +343,7 @@ def _tell_study(values: dict[str, Any]) -> None:
     from rich.table import Table
 
     from kshot import cost
-    from kshot.study import lacking, noted
+    from kshot.study_tables import lacking, noted
 
     settings, console = values["settings"], Console(width=None if sys.stdout.isatty() else 140)
     for data, backbone in dict.fromkeys((line["data"], line["backbone"]) for line in values["summary"]):
