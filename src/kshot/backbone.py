@@ -24,6 +24,7 @@ from torch.nn import functional as F
 
 from kshot import clip_folder, hub, last_block
 from kshot.errors import CheckpointError, OptionError, unknown
+from kshot.preprocessing import AS_CLIP, Pixels
 
 PROMPTS = ("a video of a person doing {}",)
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -51,7 +52,7 @@ def load(
     target, arithmetic = pick_device(device), pick_precision(precision)
     allow_bin = allow_bin or os.environ.get("KSHOT_ALLOW_BIN") == "1"
     parts = clip_folder.read(hub.resolve(name, allow_bin), allow_bin)
-    backbone = Backbone(parts.model, name=str(name), tokenizer=parts.tokenizer, mean=parts.mean, std=parts.std)
+    backbone = Backbone(parts.model, name=str(name), tokenizer=parts.tokenizer, pixels=parts.pixels)
     backbone.fingerprint = parts.fingerprint
     backbone.set_precision(arithmetic)
     return backbone.to(target)
@@ -294,8 +295,7 @@ class Backbone(nn.Module):
         clip: Any,
         name: str = "memory",
         tokenizer: Any = None,
-        mean: Sequence[float] = clip_folder.MEAN,
-        std: Sequence[float] = clip_folder.STD,
+        pixels: Pixels = AS_CLIP,
     ):
         super().__init__()
         self.image = ImageTower(clip.vision_model, clip.visual_projection)
@@ -309,8 +309,8 @@ class Backbone(nn.Module):
         self.depth = self.image.depth
         self.embed_dim = int(clip.visual_projection.out_features)
         self._tokenizer = tokenizer
-        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(pixels.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(pixels.std).view(1, 3, 1, 1), persistent=False)
         self.requires_grad_(False)
         self.eval()
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import json
 import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from kshot import gate
 from kshot.errors import CheckpointError
 from kshot.paths import home
 
@@ -22,7 +22,10 @@ ALIASES = {
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 BIN = "pytorch_model.bin"
-SMALL = ("config.json", "preprocessor_config.json", "tokenizer.json", "vocab.json", "merges.txt")
+SMALL = (
+    "config.json", "preprocessor_config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json",
+    "vocab.json", "merges.txt", "special_tokens_map.json", "added_tokens.json",
+)  # fmt: skip
 CONVERTER = "SFconvertbot"
 """The hub's own bot. It offers pickled weights of older repositories as safetensors, in a pull request of its own."""
 TIMEOUT = 10.0  # seconds that the hub may take to answer
@@ -72,11 +75,12 @@ def weight_files(folder: Path) -> list[Path]:
     """
     if (folder / WEIGHTS).is_file() or not (folder / INDEX).is_file():
         return [folder / WEIGHTS] if (folder / WEIGHTS).is_file() else []
-    try:
-        names = sorted(set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{folder / INDEX} is damaged ({error}): fetch it again") from None
-    if any(Path(name).name != name for name in names):
+    index = gate.read_json(folder / INDEX, error=CheckpointError)
+    shards = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(shards, dict) or not shards or not all(isinstance(name, str) for name in shards.values()):
+        raise CheckpointError(f"{folder / INDEX} is damaged (no weight_map of file names): fetch it again")
+    names = sorted(set(shards.values()))
+    if any(Path(name).name != name or name in ("", "..") or "\\" in name or "\0" in name for name in names):
         raise CheckpointError(f"{folder / INDEX} names shards outside its folder: fetch it from its maker again")
     return [folder / name for name in names]
 
