@@ -165,10 +165,9 @@ def _fill(config: Config, weights: dict[str, Tensor], folder: Path) -> CLIP:
     if wrong:
         found, wanted = tuple(weights[wrong[0]].shape), tuple(expected[wrong[0]].shape)
         raise CheckpointError(f"{folder}: {wrong[0]} has shape {found}, but config.json asks for {wanted}")
-    if not abs(float(weights["logit_scale"])) <= math.log(LARGEST_SCALE):
-        raise CheckpointError(
-            f"{folder}: logit_scale is {float(weights['logit_scale']):g}, the log of no sensible factor"
-        )
+    scale = float(weights["logit_scale"])
+    if not abs(scale) <= math.log(LARGEST_SCALE):
+        raise CheckpointError(f"{folder}: logit_scale is {scale:g}, which is the logarithm of no sensible factor")
     model.load_state_dict(weights, assign=True)
     return model
 
@@ -184,10 +183,10 @@ def _tokenizer(folder: Path, limit: int) -> tuple[Any, str]:
 
     fast, vocab, merges = folder / "tokenizer.json", folder / "vocab.json", folder / "merges.txt"
     try:
-        if fast.is_file():
+        if fast.exists():
             gate.regular(fast, gate.TEXT_BYTES, CheckpointError)
             tokenizer = Tokenizer.from_file(str(fast))
-        elif vocab.is_file() and merges.is_file():
+        elif vocab.exists() and merges.exists():
             from transformers.models.clip.tokenization_clip import CLIPTokenizer
 
             _expect_usual(folder)
@@ -215,7 +214,7 @@ def _tokenizer(folder: Path, limit: int) -> tuple[Any, str]:
 
 def _settings(folder: Path) -> dict[str, Any]:
     path = folder / "tokenizer_config.json"
-    return _json(path) if path.is_file() else {}
+    return _json(path) if path.exists() else {}
 
 
 def _expect_usual(folder: Path) -> None:
@@ -225,12 +224,12 @@ def _expect_usual(folder: Path) -> None:
         CheckpointError: one of them, by its name.
     """
     special, added = folder / "special_tokens_map.json", folder / "added_tokens.json"
-    said = {**_settings(folder), **(_json(special) if special.is_file() else {})}
+    said = {**_settings(folder), **(_json(special) if special.exists() else {})}
     usual = {"bos_token": START, "eos_token": END, "unk_token": END, "do_lower_case": True}
     found = {name: said.get(name) for name in usual}
     found = {name: value.get("content") if isinstance(value, dict) else value for name, value in found.items()}
     odd = [f"{name} {found[name]!r}" for name in usual if found[name] not in (None, usual[name])]
-    if added.is_file() and (more := sorted(_json(added).keys() - {START, END})):
+    if added.exists() and (more := sorted(_json(added).keys() - {START, END})):
         odd.append(f"{added.name} {_few(more)}")
     if odd:
         raise CheckpointError(

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 import kshot
 from kshot import cost, datasets, runs
-from kshot.backbone import PROMPTS, expect_prompts
+from kshot.backbone import PROMPTS
 from kshot.datasets import SPLITS, Dataset
 from kshot.episodes import Episodes, Sampler
 from kshot.errors import DataError, OptionError
@@ -28,6 +28,7 @@ from kshot.files import disk, write_atomic
 from kshot.learner import Learner
 from kshot.progress import Progress, quiet
 from kshot.protocols import Followed, follows
+from kshot.texts import expect_prompts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,7 +56,7 @@ class Result:
     extraction_seconds, evaluation_seconds, device, precision, and for a strategy that learns inside episodes
     multiply_adds_per_step and seconds_per_step.
     unreadable: clip -> why it was left out. missing: clips of a benchmark's split that this copy of it lacks, and those
-    that the run was trained without.
+    that the run was trained without. notes: what else a reader should know, in sentences.
     per_clip: of each clip that was a query: clip (its path), label, asked and right (how often), taken_for (other class
     -> how often, the most frequent first). episode_accuracy: (episodes,) percent of each, for comparisons in pairs.
     cost, per_clip and episode_accuracy are written to files, not to stdout.
@@ -84,6 +85,7 @@ class Result:
     cost: dict[str, Any] = field(default_factory=dict)
     per_clip: list[dict[str, Any]] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     episode_accuracy: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
 
     def summary(self) -> dict[str, Any]:
@@ -250,6 +252,7 @@ def evaluate(
         assert learner.backbone is not None and learner.cut is not None
         if strategy is None or strategy.learns_from != "support":
             learner.head.eval().expect_trained()  # before anything is decoded
+            text_notes(learner, chosen.classes, prompts)
         name, mark = learner.backbone.name, learner.backbone.fingerprint
         sight = {
             "frames": frames if frames is not None else run.frames if run else 8,
@@ -339,11 +342,13 @@ def score(
     data = activations.data
     sampler = Sampler(data.labels, data.classes, way, shot, query, seed, None if shared_group else data.groups)
     learner.head.eval()
+    notes: list[str] = []
     if strategy is not None and strategy.learns_from == "support":
         if center:
             raise OptionError("center has no meaning for a strategy that learns inside every episode")
         scorer, chunk = _trained_scorer(strategy, learner, activations, way), 1
     else:
+        notes = text_notes(learner, data.classes, prompts)
         with torch.no_grad():
             text = class_texts(learner, data.classes, prompts)() if learner.head.needs_text else None
         if learner.backbone is not None and learner.backbone.episodic:
@@ -389,6 +394,7 @@ def score(
             "prompts": list(prompts) if learner.head.needs_text else None,
         },
         unreadable=activations.unreadable,
+        notes=notes,
         per_clip=_per_clip(data, answers),
         episode_accuracy=accuracy,
     )
@@ -483,6 +489,18 @@ def _episodic_scorer(learner: Learner, activations: Activations, text: Tensor | 
         return scores
 
     return scorer
+
+
+def text_notes(
+    learner: Learner, classes: Sequence[str], prompts: Sequence[str], needed: bool | None = None
+) -> list[str]:
+    """What the text tower does not see of the class texts, in words, if they are needed: by the head, unless said.
+
+    Raises:
+        KshotError: class texts that do not tell the classes apart.
+    """
+    needed = learner.head.needs_text if needed is None else needed
+    return learner.backbone.text_notes(classes, prompts) if needed and learner.backbone is not None else []
 
 
 def class_texts(learner: Learner, classes: Sequence[str], prompts: Sequence[str]) -> Callable[[], Tensor]:

@@ -58,7 +58,7 @@ def read(folder: Path, side: int) -> Pixels:
     said = {}
     for name in FILES:
         path = folder / name
-        if not path.is_file():
+        if not path.exists():
             continue
         values = gate.read_json(path, error=CheckpointError)
         where = str(path)
@@ -84,7 +84,7 @@ def _pixels(values: Mapping[str, Any], where: str, side: int) -> Pixels:
         if name in values and values[name] not in PROCESSORS:
             raise CheckpointError(f"{where}: {name} is {_told(values[name])}, expected one of CLIP's own")
     for name, value in values.items():
-        if name in FIXED and not any(value is one or value == one for one in FIXED[name][0]):
+        if name in FIXED and value not in FIXED[name][0]:
             raise _unfollowed(where, name, value, FIXED[name][1])
         known = name in FIXED or name in FOLLOWED or name in HARMLESS or name in KINDS
         if not known and value not in (False, {}, [], ""):

@@ -17,7 +17,7 @@ from kshot.backbone import PROMPTS
 from kshot.datasets import Dataset
 from kshot.episodes import Sampler
 from kshot.errors import CheckpointError, DataError, OptionError
-from kshot.evaluation import class_texts, machine, score
+from kshot.evaluation import class_texts, machine, score, text_notes
 from kshot.extraction import Activations, extract, extract_views
 from kshot.files import disk, write_atomic
 from kshot.fit import Fitted, Schedule, fit, seeded
@@ -28,10 +28,13 @@ from kshot.strategies import get_strategy
 from kshot.strategies.base import Objective, Strategy
 from kshot.strategies.direct import Direct
 from kshot.strategies.meta import Meta
+from kshot.texts import expect_prompts
 from kshot.tuning import options as options_of
 from kshot.views import framing, never_flipped, parse
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from kshot.backbone import Backbone
 
 DIRECT_STEPS = (5, 10, 20, 40)
@@ -44,7 +47,7 @@ class Trained:
     """What `train` answers.
 
     weights: number of trained parameters. val_accuracy: percent, None without val classes. missing: clips of a
-    benchmark's base and val classes that this copy of it lacks.
+    benchmark's base and val classes that this copy of it lacks. notes: what else a reader should know, in sentences.
     """
 
     run: Path
@@ -54,6 +57,7 @@ class Trained:
     val_accuracy: float | None
     seconds: float
     missing: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def report(self) -> dict[str, Any]:
         """What `kshot train --json` prints."""
@@ -152,7 +156,7 @@ def train(
         steps=steps, lr=lr, optimizer=optimizer, weight_decay=weight_decay, schedule=schedule, warmup=warmup,
         accumulate=accumulate, clip=clip, val_every=val_every, patience=patience, seed=seed,
     )  # fmt: skip
-    backbones.expect_prompts(prompts)
+    expect_prompts(prompts)
     if views < 1:
         raise OptionError(f"views must be at least 1, found {views}")
     drawn = parse(augment) if views > 1 else ()
@@ -174,6 +178,12 @@ def train(
         Sampler(base.labels, base.classes, method.way, method.shot, method.query)
     if val is not None:
         Sampler(val.labels, val.classes, **val_shape, groups=None if shared_group else val.groups)
+
+    notes: list[str] = []
+    reads_text = method.learns_from == "base" and method.needs_text(learner)
+    for part, needed in ((base, reads_text), (val, learner.head.needs_text and method.learns_from == "base")):
+        if part is not None:
+            notes += text_notes(learner, part.classes, prompts, needed)
 
     still = never_flipped(base.classes, no_flip) if base is not None and "flip" in drawn else ()
     assert learner.cut is not None and learner.backbone is not None
@@ -209,6 +219,8 @@ def train(
     }
     if resume and (done := _finished(folder, config)):
         return replace(done, seconds=time.monotonic() - started)
+    config["computed"], changed = _computed(folder, _computing(spine))
+    notes += changed
     begin = time.monotonic()
     base_part = extract(base, spine, learner.cut, **how) if base is not None else None
     if base_part is not None and views > 1:
@@ -228,8 +240,8 @@ def train(
             fitted = Fitted()
         else:
             assert base_part is not None
-            text = class_texts(learner, base_part.data.classes, prompts)
-            objective = method.objective(learner, base_part, text, seed)
+            text = class_texts(learner, base_part.data.classes, prompts) if reads_text else None
+            objective = method.objective(learner, base_part, text or _none, seed)
 
             def validate() -> float:
                 assert val_part is not None
@@ -280,12 +292,34 @@ def train(
             "chosen": chosen,
             "unreadable": unreadable,
             "missing": loaded.missing_from("train") + loaded.missing_from("val"),
+            "notes": notes,
             "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "machine": machine(),
         }
         _write_config(folder, config)
         (folder / "checkpoint.safetensors").unlink(missing_ok=True)
     return replace(_trained(folder, config), seconds=time.monotonic() - started)
+
+
+def _none() -> Tensor:
+    raise AssertionError("asked for class texts by a strategy that says it looks at none")
+
+
+def _computing(spine: Backbone) -> dict[str, str]:
+    """What the last bits of trained weights depend on beside the settings."""
+    return {"device": str(spine.device)} | {name: machine()[name] for name in ("threads", "torch", "processor")}
+
+
+def _computed(folder: Path, now: dict[str, str]) -> tuple[list[dict[str, str]], list[str]]:
+    """How the steps of the run in `folder` were computed and are from here on, each way once; and what to say of it."""
+    before: list[dict[str, str]] = []
+    if (folder / "checkpoint.safetensors").exists():
+        before = json.loads((folder / "config.json").read_text("utf-8")).get("computed", [])
+    if not before or before[-1] == now:
+        return before or [now], []
+    changed = [f"{name} {was} and now {now.get(name)}" for name, was in before[-1].items() if was != now.get(name)]
+    told = f"this run was begun with {', '.join(changed)}: its weights will differ in their last bits from an unbroken run's"
+    return [*before, now], [told]
 
 
 def method_of(
@@ -321,6 +355,7 @@ def _trained(folder: Path, config: dict[str, Any]) -> Trained:
         result["val_accuracy"],
         result["training_seconds"],
         tuple(result.get("missing", ())),
+        tuple(result.get("notes", ())),
     )
 
 

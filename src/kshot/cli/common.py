@@ -73,6 +73,11 @@ def tell_missing(data: str, missing: Sequence[str]) -> None:
         print(f"this copy of {data} lacks clips of the published split, --json names them", file=sys.stderr)
 
 
+def tell_notes(notes: Sequence[str]) -> None:
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+
+
 def tell_unreadable(unreadable: dict[str, str]) -> None:
     for reason in list(unreadable.values())[:20]:
         print(f"unreadable: {reason}", file=sys.stderr)

@@ -33,6 +33,7 @@ from kshot.cli.common import (
     pairs,
     show,
     tell_missing,
+    tell_notes,
     tell_unreadable,
 )
 from kshot.errors import OptionError
@@ -310,6 +311,7 @@ def _tell_training(values: dict[str, Any]) -> None:
         f"next: kshot evaluate DATA --adapted {values['run']}"
     )
     tell_missing("the data set", values["missing"])
+    tell_notes(values["notes"])
 
 
 def _tell_result(values: dict[str, Any]) -> None:
@@ -326,6 +328,7 @@ def _tell_result(values: dict[str, Any]) -> None:
     for name, accuracy in sorted(values["per_class"].items(), key=lambda item: -item[1]):
         typer.echo(f"  {name:<{width}}  {accuracy:5.1f} %")
     tell_missing(values["data"], values["missing"])
+    tell_notes(values["notes"])
     tell_unreadable(values["unreadable"])
 
 
