@@ -318,7 +318,7 @@ def _computed(folder: Path, now: dict[str, str]) -> tuple[list[dict[str, str]], 
     if not before or before[-1] == now:
         return before or [now], []
     changed = [f"{name} {was} and now {now.get(name)}" for name, was in before[-1].items() if was != now.get(name)]
-    told = f"this run was begun with {', '.join(changed)}: its weights will differ in their last bits from an unbroken run's"
+    told = f"this run was begun with {', '.join(changed)}: its weights differ in their last bits from an unbroken run's"
     return [*before, now], [told]
 
 
