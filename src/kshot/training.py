@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import kshot
-from kshot import cost, datasets, runs
+from kshot import cost, datasets, gate, runs
 from kshot.backbone import PROMPTS
 from kshot.datasets import Dataset
 from kshot.episodes import Sampler
@@ -314,7 +314,7 @@ def _computed(folder: Path, now: dict[str, str]) -> tuple[list[dict[str, str]], 
     """How the steps of the run in `folder` were computed and are from here on, each way once; and what to say of it."""
     before: list[dict[str, str]] = []
     if (folder / "checkpoint.safetensors").exists():
-        before = json.loads((folder / "config.json").read_text("utf-8")).get("computed", [])
+        before = gate.read_json(folder / "config.json", error=CheckpointError).get("computed", [])
     if not before or before[-1] == now:
         return before or [now], []
     changed = [f"{name} {was} and now {now.get(name)}" for name, was in before[-1].items() if was != now.get(name)]
@@ -387,11 +387,11 @@ def _finished(folder: Path, config: dict[str, Any]) -> Trained | None:
     if not path.exists():
         return None
     try:
-        before: dict[str, Any] = {**FORMERLY, **json.loads(path.read_text("utf-8"))}
-    except (OSError, ValueError, TypeError) as error:
+        before: dict[str, Any] = {**FORMERLY, **gate.read_json(path, error=CheckpointError)}
+        asked: dict[str, Any] = json.loads(json.dumps(config))
+        asked["backbone"]["name"] = before["backbone"]["name"]  # another path to the same weights will do
+    except (KeyError, TypeError, CheckpointError) as error:
         raise CheckpointError(f"{path} is damaged ({error}); train again in another --out") from None
-    asked: dict[str, Any] = json.loads(json.dumps(config))
-    asked["backbone"]["name"] = before.get("backbone", {}).get("name")  # another path to the same weights will do
     for name, value in asked.items():
         if name != "version" and before.get(name) != value:
             raise OptionError(
