@@ -350,7 +350,7 @@ def _drop(prefix: str) -> Any:
     "damage, message",
     [
         (lambda f: (f / "config.json").unlink(), "has no config.json: expected a CLIP in transformers format"),
-        (lambda f: (f / "config.json").write_text("{"), "config.json cannot be read"),
+        (lambda f: (f / "config.json").write_text("{"), "config.json is no JSON .*: fetch it again"),
         (lambda f: (f / "config.json").write_text("[]"), "config.json holds a list, expected an object"),
         (lambda f: edit(f / "config.json", model_type="siglip"), "no CLIP: config.json says model_type 'siglip'"),
         (lambda f: edit(f / "config.json", vision_config={"hidden_size": 33}), "does not describe a CLIP"),
@@ -371,9 +371,12 @@ def _drop(prefix: str) -> Any:
         (lambda f: (f / "tokenizer.json").write_text("{}"), "the tokenizer in .* is damaged"),
         (
             lambda f: edit(f / "preprocessor_config.json", crop_size=48),
-            "crops images to 48, but config.json asks for 32",
+            "crop_size is 48, but config.json asks for 32",
         ),
-        (lambda f: edit(f / "preprocessor_config.json", image_std=[1, 1, 0]), "three above 0 in image_std"),
+        (
+            lambda f: edit(f / "preprocessor_config.json", image_std=[1, 1, 0]),
+            r"image_std is \[1.0, 1.0, 0.0\], expected three numbers above 0",
+        ),
         (lambda f: edit(f / "preprocessor_config.json", image_mean="x"), "expected three numbers in image_mean"),
     ],
 )

@@ -113,9 +113,9 @@ def test_a_configuration_is_read_as_transformers_reads_it(values: dict[str, Any]
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"text_config": {"num_hidden_layers": 0}}, "num_hidden_layers is 0, expected a positive int"),
+        ({"text_config": {"num_hidden_layers": 0}}, "num_hidden_layers is 0, expected 1 to 512"),
         ({"vision_config": {"hidden_size": "x"}}, "hidden_size is 'x'"),
-        ({"vision_config": {"hidden_size": 33}}, "33 channels are no multiple of 12 heads"),
+        ({"vision_config": {"hidden_size": 33}}, "hidden_size 33 is no multiple of 12 heads"),
         ({"vision_config": [1]}, "expected an object for a tower"),
         ({"projection_dim": True}, "projection_dim is True"),
     ],

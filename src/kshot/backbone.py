@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kshot import clip_folder, hub, last_block
+from kshot import clip_folder, hub, last_block, texts
 from kshot.errors import CheckpointError, OptionError, unknown
+from kshot.preprocessing import AS_CLIP, Pixels
 
 PROMPTS = ("a video of a person doing {}",)
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -51,7 +52,7 @@ def load(
     target, arithmetic = pick_device(device), pick_precision(precision)
     allow_bin = allow_bin or os.environ.get("KSHOT_ALLOW_BIN") == "1"
     parts = clip_folder.read(hub.resolve(name, allow_bin), allow_bin)
-    backbone = Backbone(parts.model, name=str(name), tokenizer=parts.tokenizer, mean=parts.mean, std=parts.std)
+    backbone = Backbone(parts.model, name=str(name), tokenizer=parts.tokenizer, pixels=parts.pixels)
     backbone.fingerprint = parts.fingerprint
     backbone.set_precision(arithmetic)
     return backbone.to(target)
@@ -261,6 +262,7 @@ class TextTower(Tower):
         tokens = int(text.embeddings.position_embedding.num_embeddings)
         super().__init__(text.embeddings, text.encoder, text.final_layer_norm, projection, tokens)
         self.end = int(text.eos_token_id)
+        self.words = int(text.embeddings.token_embedding.num_embeddings)
 
     def read(self, x: Tensor) -> Tensor:
         """First end-of-text position (N,) of token ids x (N, T); `eos_token_id` 2 marks early checkpoints, whose
@@ -294,8 +296,7 @@ class Backbone(nn.Module):
         clip: Any,
         name: str = "memory",
         tokenizer: Any = None,
-        mean: Sequence[float] = clip_folder.MEAN,
-        std: Sequence[float] = clip_folder.STD,
+        pixels: Pixels = AS_CLIP,
     ):
         super().__init__()
         self.image = ImageTower(clip.vision_model, clip.visual_projection)
@@ -309,8 +310,8 @@ class Backbone(nn.Module):
         self.depth = self.image.depth
         self.embed_dim = int(clip.visual_projection.out_features)
         self._tokenizer = tokenizer
-        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(pixels.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(pixels.std).view(1, 3, 1, 1), persistent=False)
         self.requires_grad_(False)
         self.eval()
 
@@ -361,16 +362,50 @@ class Backbone(nn.Module):
         """Token ids (N, T), T the longest text's, on the device; a text too long is cut and still ends properly.
 
         Raises:
-            CheckpointError: the folder had no tokenizer, or it does not end texts as the tower expects.
+            CheckpointError: the folder had no tokenizer, it does not end texts as the tower expects, or it gives tokens
+                that the tower has no vector for.
         """
+        return self._padded([encoding.ids for encoding in self._encode(texts)])
+
+    def _encode(self, texts: Sequence[str]) -> list[Any]:
+        """Encodings of the tokenizers library."""
         if self._tokenizer is None:
             raise CheckpointError(f"'{self.name}' came without a tokenizer: put tokenizer.json into its folder")
-        rows = [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
+        encodings: list[Any] = self._tokenizer.encode_batch(list(texts))
+        rows = [encoding.ids for encoding in encodings]
         if any(not row or max(row) != row[-1] if self.text.end == 2 else self.text.end not in row for row in rows):
             raise CheckpointError(f"the tokenizer of '{self.name}' does not end texts with the end-of-text token")
+        most = max((max(row) for row in rows), default=0)
+        if most >= self.text.words:
+            raise CheckpointError(
+                f"the tokenizer of '{self.name}' gives token {most:,}, but its table has {self.text.words:,}: they do "
+                "not belong together; fetch it again"
+            )
+        return encodings
+
+    def _padded(self, rows: Sequence[list[int]]) -> Tensor:
         longest = max(map(len, rows), default=0)
         padded = [row + [row[-1]] * (longest - len(row)) for row in rows]
         return torch.tensor(padded, dtype=torch.long, device=self.device).view(len(rows), longest)
+
+    def _class_texts(self, names: Sequence[str], prompts: Sequence[str] | str) -> tuple[list[list[int]], list[str]]:
+        """Token ids of every name in every template, all templates of the first name first, and notes; see `texts`."""
+        templates = texts.expect_prompts(self.prompt or prompts)
+        if not len(names):
+            raise OptionError("no class names to embed: give at least one")
+        made = texts.written(names, templates)
+        encodings = self._encode([text.words for text in made])
+        rows = [encoding.ids for encoding in encodings]
+        ends = [row.index(max(row) if self.text.end == 2 else self.text.end) for row in rows]
+        return rows, texts.examine(made, encodings, ends)
+
+    def text_notes(self, names: Sequence[str], prompts: Sequence[str] | str = PROMPTS) -> list[str]:
+        """What the text tower does not see of the class texts that `embed_text` makes, in words; [] if it sees all.
+
+        Raises:
+            KshotError: as `embed_text`.
+        """
+        return self._class_texts(names, prompts)[1]
 
     def embed_text(self, names: Sequence[str], prompts: Sequence[str] | str = PROMPTS) -> Tensor:
         """Unit vectors (C, P) of class names, each the normalised mean of its unit vectors under all prompts.
@@ -378,14 +413,16 @@ class Backbone(nn.Module):
         Args:
             names: C class names; underscores are read as spaces.
             prompts: templates with `{}` where the name goes.
+
+        Raises:
+            OptionError: no names, an impossible prompt, or one so long that names are cut off where they still matter.
+            DataError: two names that are the same text to this backbone, or one of which nothing is left.
+            CheckpointError: see `tokenize`.
         """
-        templates = expect_prompts(self.prompt or prompts)
-        if not len(names):
-            raise OptionError("no class names to embed: give at least one")
-        texts = [template.replace("{}", name.replace("_", " ")) for name in names for template in templates]
-        batches = (texts[i : i + TEXTS_PER_BATCH] for i in range(0, len(texts), TEXTS_PER_BATCH))
-        rows = torch.cat([self.text.leave(self.tokenize(batch), 0) for batch in batches])
-        unit = F.normalize(rows, dim=-1).view(len(names), len(templates), -1)
+        rows, _ = self._class_texts(names, prompts)
+        batches = (rows[i : i + TEXTS_PER_BATCH] for i in range(0, len(rows), TEXTS_PER_BATCH))
+        embedded = torch.cat([self.text.leave(self._padded(batch), 0) for batch in batches])
+        unit = F.normalize(embedded, dim=-1).view(len(names), -1, embedded.shape[1])
         return F.normalize(unit.mean(1), dim=-1)
 
     def copy(self) -> Backbone:
@@ -418,19 +455,6 @@ class Backbone(nn.Module):
             "parameters": count(self),
             "trained": sum(value.numel() for value in self.parameters() if value.requires_grad),
         }
-
-
-def expect_prompts(prompts: Sequence[str] | str) -> list[str]:
-    """Templates of class texts as a list.
-
-    Raises:
-        OptionError: none, or one without a place for the class name.
-    """
-    templates = [prompts] if isinstance(prompts, str) else list(prompts)
-    bad = [template for template in templates if not isinstance(template, str) or "{}" not in template]
-    if bad or not templates:
-        raise OptionError(f"a prompt needs {{}} where the class name goes, got '{bad[0] if bad else ''}'")
-    return templates
 
 
 def _widen(x: Tensor) -> Tensor:

@@ -14,10 +14,29 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+BOUNDS: dict[str, tuple[float, float]] = {
+    "hidden_size": (1, 2**15),
+    "intermediate_size": (1, 2**18),
+    "num_hidden_layers": (1, 512),
+    "num_attention_heads": (1, 512),
+    "layer_norm_eps": (0, 1),
+    "attention_dropout": (0, 1),
+    "vocab_size": (1, 2**22),
+    "max_position_embeddings": (3, 2**16),
+    "eos_token_id": (0, 2**22),
+    "num_channels": (3, 3),
+    "image_size": (1, 4096),
+    "patch_size": (1, 4096),
+    "projection_dim": (1, 2**15),
+}
+"""The least and the most that a number of a configuration may be: several times what the largest CLIPs have."""
+UNFOLLOWED = ("quantization_config", "pruned_heads")
+"""What changes the numbers of a CLIP beside its sizes and weights."""
+
 
 @dataclass(frozen=True)
 class TowerConfig:
-    """What both towers are described by; the defaults are those of the format."""
+    """What both towers are described by; the defaults are those of the format, the bounds those of `BOUNDS`."""
 
     hidden_size: int
     intermediate_size: int
@@ -69,6 +88,12 @@ class Config:
         vision = _filled(VisionConfig, values.get("vision_config"), values.get("vision_config_dict"))
         width = values.get("projection_dim", cls.projection_dim)
         _check("projection_dim", width, "int")
+        _expect_own(values)
+        side, patch = vision.image_size, vision.patch_size
+        if isinstance(side, int) and isinstance(patch, int) and patch > side:
+            raise ValueError(f"patch_size {patch} is more than image_size {side}")
+        if isinstance(text.eos_token_id, int) and text.eos_token_id >= text.vocab_size:
+            raise ValueError(f"eos_token_id {text.eos_token_id} is not in a vocabulary of {text.vocab_size}")
         return cls(text, vision, width)
 
 
@@ -77,21 +102,33 @@ def _filled(kind: type[Any], given: object, complete: object) -> Any:
     chosen = given if complete is None else complete
     if not isinstance(chosen, Mapping | None):
         raise ValueError(f"expected an object for a tower, found {chosen!r}")
+    _expect_own(chosen or {})
     known = {one.name: str(one.type) for one in fields(kind)}
     values = {name: value for name, value in (chosen or {}).items() if name in known}
     for name, value in values.items():
         _check(name, value, known[name])
     made = kind(**values)
     if made.hidden_size % made.num_attention_heads:
-        raise ValueError(f"{made.hidden_size} channels are no multiple of {made.num_attention_heads} heads")
+        raise ValueError(f"hidden_size {made.hidden_size} is no multiple of {made.num_attention_heads} heads")
     return made
 
 
 def _check(name: str, value: object, kind: str) -> None:
-    """Whether a value is of the kind a field names, and above 0 where it counts something."""
-    right: dict[str, type | tuple[type, ...]] = {"int": int, "float": (int, float), "str": str, "Any": object}
-    if not isinstance(value, right[kind]) or isinstance(value, bool) or (kind == "int" and value < 1):  # type: ignore[operator]
-        raise ValueError(f"{name} is {value!r}, expected a {'positive ' if kind == 'int' else ''}{kind}")
+    """Whether a value is of the kind that a field names, and within its bounds."""
+    right: dict[str, type | tuple[type, ...]] = {"int": int, "float": (int, float), "str": str, "Any": (int, list)}
+    told = repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:57]}..."
+    if not isinstance(value, right[kind]) or isinstance(value, bool):
+        raise ValueError(f"{name} is {told}, expected {'a text' if kind == 'str' else 'a number'}")
+    low, high = BOUNDS.get(name, (0, 0))
+    if isinstance(value, int | float) and not low <= value <= high:  # not a number is not within any bounds
+        raise ValueError(f"{name} is {told}, expected {low:,} to {high:,}")
+
+
+def _expect_own(values: Mapping[str, Any]) -> None:
+    """Refuses what changes the numbers of a CLIP in a way that is not followed."""
+    for name in UNFOLLOWED:
+        if values.get(name):
+            raise ValueError(f"{name} is set, which kshot does not follow: take the checkpoint before that was done")
 
 
 class QuickGELU(nn.Module):

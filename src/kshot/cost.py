@@ -8,9 +8,12 @@ activations, solvers, the optimiser's update) is left out, as usual.
 from __future__ import annotations
 
 import math
+import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
@@ -119,35 +122,92 @@ def stored_bytes(activations: Activations) -> int:
     return each * len(stored)
 
 
+_OWN: ContextVar[bool] = ContextVar("own_process", default=False)
+SAMPLED = 0.02  # seconds between looks at the memory of a process that is not kshot's own
+
+
+@contextmanager
+def own_process() -> Iterator[None]:
+    """Inside, this process is a command's: nobody else reads its peaks of memory, so they may be set back."""
+    token = _OWN.set(True)
+    try:
+        yield
+    finally:
+        _OWN.reset(token)
+
+
 class Peak:
-    """The most memory that was used at a time since this was made, or since a later one was made.
+    """The most memory that was used at a time since this was made.
 
     On a GPU its memory in tensors; on a CPU that of this process as the system sees it, libraries (about 0.4 GB) and
-    pages of mapped files included, decoding processes not.
+    pages of mapped files included, decoding processes not. In a command's own process the system's peak is set back
+    first. In a caller's it is left alone: where it did not rise meanwhile, the most that was seen in looks every 20 ms
+    stands for it.
     """
 
     def __init__(self) -> None:
         import torch
 
-        self._known = False
-        with suppress(OSError):  # Linux; elsewhere the peak cannot be set back
-            Path("/proc/self/clear_refs").write_text("5")
-            self._known = True
-        if torch.cuda.is_available():
-            for number in range(torch.cuda.device_count()):
-                torch.cuda.reset_peak_memory_stats(number)
+        places = ["cpu"]
+        if torch.cuda.is_available() and torch.cuda.is_initialized():
+            places += [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+        self._set_back = False
+        if _OWN.get():
+            with suppress(OSError):  # elsewhere than on Linux the peak stays what it is
+                Path("/proc/self/clear_refs").write_text("5")
+                self._set_back = True
+            for place in places[1:]:
+                torch.cuda.reset_peak_memory_stats(place)
+        self._before = {place: _peak(place) for place in places}
+        self._seen = {place: _used(place) or 0 for place in places}
+        if not self._set_back:
+            done = threading.Event()
+            weakref.finalize(self, done.set)
+            threading.Thread(target=_watch, args=(self._seen, done), daemon=True, name="kshot memory").start()
 
     def read(self, device: torch.device | str = "cpu") -> int | None:
         """Bytes; None where the system does not tell."""
         import torch
 
         place = torch.device(device)
-        if place.type == "cuda":
-            return torch.cuda.max_memory_allocated(place)
-        if place.type != "cpu" or not self._known:
+        name = "cpu" if place.type == "cpu" else f"{place.type}:{place.index or 0}"
+        after, now = _peak(name), _used(name)
+        if after is None or now is None:
             return None
-        lines = Path("/proc/self/status").read_text("utf-8").splitlines()
-        return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), None)
+        rose = self._set_back or after > (self._before.get(name) or 0)
+        return after if rose else max(self._seen.get(name, 0), now)
+
+
+def _watch(seen: dict[str, int], done: threading.Event) -> None:
+    while not done.wait(SAMPLED):
+        for place in seen:
+            seen[place] = max(seen[place], _used(place) or 0)
+
+
+def _peak(place: str) -> int | None:
+    """Bytes that a device, or this process, has used at most; None where the system does not tell."""
+    if place == "cpu":
+        return _status("VmHWM:")
+    import torch
+
+    return int(torch.cuda.max_memory_allocated(place)) if place.startswith("cuda") else None
+
+
+def _used(place: str) -> int | None:
+    """Bytes that a device, or this process, uses now."""
+    if place == "cpu":
+        return _status("VmRSS:")
+    import torch
+
+    return int(torch.cuda.memory_allocated(place)) if place.startswith("cuda") else None
+
+
+def _status(name: str) -> int | None:
+    with suppress(OSError):  # Linux tells
+        for line in Path("/proc/self/status").read_text("utf-8").splitlines():
+            if line.startswith(name):
+                return 1024 * int(line.split()[1])
+    return None
 
 
 # How tables write them

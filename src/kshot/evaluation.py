@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 import kshot
 from kshot import cost, datasets, runs
-from kshot.backbone import PROMPTS, expect_prompts
+from kshot.backbone import PROMPTS
 from kshot.copies import kept_apart, told
 from kshot.datasets import SPLITS, Dataset
 from kshot.episodes import Episodes, Sampler
@@ -29,6 +29,7 @@ from kshot.files import disk, write_atomic
 from kshot.learner import Learner
 from kshot.progress import Progress, quiet
 from kshot.protocols import Followed, follows
+from kshot.texts import expect_prompts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -255,6 +256,7 @@ def evaluate(
         assert learner.backbone is not None and learner.cut is not None
         if strategy is None or strategy.learns_from != "support":
             learner.head.eval().expect_trained()  # before anything is decoded
+            text_notes(learner, chosen.classes, prompts)
         name, mark = learner.backbone.name, learner.backbone.fingerprint
         sight = {
             "frames": frames if frames is not None else run.frames if run else 8,
@@ -289,7 +291,7 @@ def evaluate(
     result.split, result.backbone, result.fingerprint, result.data = split, name, mark, loaded.name
     lacking = loaded.missing_from(split) + (run.config["result"].get("missing", []) if run is not None else [])
     result.missing = list(dict.fromkeys(lacking))
-    result.notes = [*loaded.notes, *left_out]
+    result.notes = [*loaded.notes, *left_out, *result.notes]
     result.options |= {"keep_copies": True} if keep_copies else {}
     result.options |= sight
     if isinstance(protocol, Followed):
@@ -349,11 +351,13 @@ def score(
     groups = None if shared_group else data.groups
     sampler = Sampler(data.labels, data.classes, way, shot, query, seed, groups, activations.copies)
     learner.head.eval()
+    notes: list[str] = []
     if strategy is not None and strategy.learns_from == "support":
         if center:
             raise OptionError("center has no meaning for a strategy that learns inside every episode")
         scorer, chunk = _trained_scorer(strategy, learner, activations, way), 1
     else:
+        notes = text_notes(learner, data.classes, prompts)
         with torch.no_grad():
             text = class_texts(learner, data.classes, prompts)() if learner.head.needs_text else None
         if learner.backbone is not None and learner.backbone.episodic:
@@ -399,6 +403,7 @@ def score(
             "prompts": list(prompts) if learner.head.needs_text else None,
         },
         unreadable=activations.unreadable,
+        notes=notes,
         per_clip=_per_clip(data, answers),
         episode_accuracy=accuracy,
     )
@@ -493,6 +498,18 @@ def _episodic_scorer(learner: Learner, activations: Activations, text: Tensor | 
         return scores
 
     return scorer
+
+
+def text_notes(
+    learner: Learner, classes: Sequence[str], prompts: Sequence[str], needed: bool | None = None
+) -> list[str]:
+    """What the text tower does not see of the class texts, in words, if they are needed: by the head, unless said.
+
+    Raises:
+        KshotError: class texts that do not tell the classes apart.
+    """
+    needed = learner.head.needs_text if needed is None else needed
+    return learner.backbone.text_notes(classes, prompts) if needed and learner.backbone is not None else []
 
 
 def class_texts(learner: Learner, classes: Sequence[str], prompts: Sequence[str]) -> Callable[[], Tensor]:

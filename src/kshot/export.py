@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 import kshot
+from kshot import hub
 from kshot.errors import KshotError, OptionError, unknown
 from kshot.files import disk, write_atomic
 from kshot.progress import Progress, quiet
@@ -66,6 +67,8 @@ def export(
     if isinstance(model, str | Path):
         from kshot.recognizer import Recognizer
 
+        if out is None and hub.remote(model):
+            raise OptionError(f"{model} lies on the hub: name a folder to write to with --out")
         out = Path(model) / format if out is None else out
         model = Recognizer.load(model)
     if out is None:

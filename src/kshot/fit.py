@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from kshot import gate
 from kshot.episodes import key
 from kshot.errors import CheckpointError, KshotError, OptionError, unknown
 from kshot.files import write_atomic
@@ -307,11 +308,22 @@ class _Loop:
             self._forget_after(-1)
             return 0
         tensors, metadata = load(path)
-        about = json.loads(metadata.get("fit", "{}"))
-        if {n.removeprefix("weight.") for n in tensors if n.startswith("weight.")} != set(self.learning) or not about:
+        if {n.removeprefix("weight.") for n in tensors if n.startswith("weight.")} != set(self.learning):
             raise CheckpointError(f"{path} is of a run with other trained weights; start again in another --out")
+        try:
+            step = self._put_back(tensors, json.loads(metadata["fit"]))
+        except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, RecursionError) as error:
+            reason = " ".join(str(error).split())[:160]
+            raise CheckpointError(f"{path} is damaged ({reason}); start again in another --out") from None
+        self._forget_after(step)
+        return step
+
+    def _put_back(self, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> int:
+        """State as `_checkpoint` wrote it; returns the step."""
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in tensors.items():
+            if not value.isfinite().all():
+                raise ValueError(f"{name} is not finite")
             kind, _, rest = name.partition(".")
             if kind == "optimizer":
                 number, _, field_name = rest.partition(".")
@@ -320,25 +332,28 @@ class _Loop:
             for name, weight in self.learning.items():
                 weight.copy_(tensors[f"weight.{name}"])
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
-        if about["best_val"] is not None:
-            best, _ = load(self.folder / "weights.safetensors")
-            self.best = {name: best[name].to(weight.device) for name, weight in self.weights.items()}
         self.fitted = Fitted(
-            about["best_step"], about["best_val"], 0, about["seconds"], about["history"], about.get("step_seconds")
-        )
-        self.stale = about["stale"]
-        self._forget_after(about["step"])
-        return int(about["step"])
+            int(about["best_step"]), about["best_val"], 0, float(about["seconds"]), list(about["history"]),
+            about.get("step_seconds"),
+        )  # fmt: skip
+        self.stale = int(about["stale"])
+        if about["best_val"] is not None:
+            best, _ = load((self.folder or Path()) / "weights.safetensors")
+            self.best = {name: best[name].to(weight.device) for name, weight in self.weights.items()}
+        step = int(about["step"])
+        if not 0 <= step <= self.schedule.steps:
+            raise ValueError(f"step {step} of {self.schedule.steps}")
+        return step
 
     def _forget_after(self, step: int) -> None:
         """Drops the metrics of steps that will be run again."""
         path = (self.folder or Path()) / "metrics.jsonl"
         kept = []
-        for line in path.read_text("utf-8").splitlines() if path.exists() else []:
+        for line in path.read_text("utf-8", "replace").splitlines() if path.exists() else []:
             try:
                 if json.loads(line)["step"] <= step:
                     kept.append(line + "\n")
-            except (ValueError, KeyError):
+            except (ValueError, KeyError, TypeError, RecursionError):  # no line of ours
                 continue
         write_atomic(path, "".join(kept).encode())
 
@@ -358,8 +373,9 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """
     from safetensors import SafetensorError, safe_open
 
+    gate.regular(path, error=CheckpointError)
     try:
         with safe_open(path, "pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
+    except (OSError, ValueError, TypeError, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be read as safetensors ({error}); copy or train it again") from None

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import json
 import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from kshot import gate
 from kshot.errors import CheckpointError
 from kshot.paths import home
 
@@ -22,7 +22,11 @@ ALIASES = {
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 BIN = "pytorch_model.bin"
-SMALL = ("config.json", "preprocessor_config.json", "tokenizer.json", "vocab.json", "merges.txt")
+SMALL = (
+    "config.json", "preprocessor_config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json",
+    "vocab.json", "merges.txt", "special_tokens_map.json", "added_tokens.json",
+)  # fmt: skip
+REMOTE = "hf://"
 CONVERTER = "SFconvertbot"
 """The hub's own bot. It offers pickled weights of older repositories as safetensors, in a pull request of its own."""
 TIMEOUT = 10.0  # seconds that the hub may take to answer
@@ -42,7 +46,7 @@ def resolve(name: str | Path, allow_bin: bool = False) -> Path:
     Raises:
         CheckpointError: nothing there, or the hub cannot be reached or refuses; names the ways out.
     """
-    text = str(name)
+    text = remote(name) or str(name)
     if text == BUNDLED:
         bundled = Path(__file__).parent / "weights" / BUNDLED
         if not bundled.is_dir():
@@ -52,7 +56,8 @@ def resolve(name: str | Path, allow_bin: bool = False) -> Path:
     if text and folder.is_dir():
         return folder
     repository, _, revision = ALIASES.get(text, text).partition("@")
-    if isinstance(name, Path) or folder.is_absolute() or text[:1] in ".~" or not _ID.fullmatch(repository):
+    meant = isinstance(name, Path) and remote(name) is None  # for a folder, and nothing else
+    if meant or folder.is_absolute() or text[:1] in ".~" or not _ID.fullmatch(repository):
         raise CheckpointError(
             f"no backbone folder at '{text}': give a folder in transformers format, a hub id such as "
             f"{ALIASES['ViT-B/16']}, or the bundled '{BUNDLED}'"
@@ -72,13 +77,34 @@ def weight_files(folder: Path) -> list[Path]:
     """
     if (folder / WEIGHTS).is_file() or not (folder / INDEX).is_file():
         return [folder / WEIGHTS] if (folder / WEIGHTS).is_file() else []
-    try:
-        names = sorted(set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{folder / INDEX} is damaged ({error}): fetch it again") from None
-    if any(Path(name).name != name for name in names):
+    index = gate.read_json(folder / INDEX, error=CheckpointError)
+    shards = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(shards, dict) or not shards or not all(isinstance(name, str) for name in shards.values()):
+        raise CheckpointError(f"{folder / INDEX} is damaged (no weight_map of file names): fetch it again")
+    names = sorted(set(shards.values()))
+    if any(Path(name).name != name or name in ("", "..") or "\\" in name or "\0" in name for name in names):
         raise CheckpointError(f"{folder / INDEX} names shards outside its folder: fetch it from its maker again")
     return [folder / name for name in names]
+
+
+def remote(model: str | Path) -> str | None:
+    """The repository "owner/name" that "hf://owner/name" stands for; None for a folder.
+
+    >>> remote("hf://me/gym"), remote(Path("hf://me/gym")), remote("models/gym")
+    ('me/gym', 'me/gym', None)
+    """
+    found = re.match(r"hf:[/\\]{1,2}(.+)", str(model))  # a Path has lost one of the two slashes
+    return found[1].replace("\\", "/") if found else None
+
+
+def local(model: str | Path) -> Path:
+    """The folder of a taught model: the one given, or that of "hf://owner/name[@revision]", cached copy first.
+
+    Raises:
+        CheckpointError: see `fetch`.
+    """
+    repository = remote(model)
+    return Path(model).expanduser() if repository is None else fetch(repository)
 
 
 def fetch(repository: str) -> Path:

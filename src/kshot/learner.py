@@ -88,7 +88,7 @@ class Learner:
         """Puts trained weights in place; `whole`: those of the head too.
 
         Raises:
-            CheckpointError: names or shapes differ from what this learner trains.
+            CheckpointError: names or shapes differ from what this learner trains, or a weight is no finite number.
         """
         import torch
 
@@ -96,6 +96,10 @@ class Learner:
         odd = sorted(set(own) ^ set(weights)) or [n for n in own if own[n].shape != weights[n].shape]
         if odd:
             raise CheckpointError(f"{source} holds other weights than this tuning and head train: {', '.join(odd[:3])}")
+        for name in own:
+            if not (weights[name].is_floating_point() and weights[name].isfinite().all()):
+                kind = str(weights[name].dtype).removeprefix("torch.")
+                raise CheckpointError(f"{source}: {name} ({kind}) is not all finite numbers; copy it or train it again")
         with torch.no_grad():
             for name, weight in own.items():
                 weight.copy_(weights[name])

@@ -151,6 +151,10 @@ class Store:
             raise StoreError(f"{self._keyfile} is damaged; run `kshot extract` again: it writes what is damaged only")
         self.refresh()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the files that are open: a copy opens its own."""
+        return self.__dict__ | {"_open": {}}
+
     @property
     def _keyfile(self) -> Path:
         return self.folder / "key.json"

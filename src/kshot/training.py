@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import kshot
-from kshot import cost, datasets, runs
+from kshot import cost, datasets, gate, runs
 from kshot.backbone import PROMPTS
 from kshot.copies import expect_one_label, kept_apart, told
 from kshot.datasets import Dataset
 from kshot.episodes import Sampler
 from kshot.errors import CheckpointError, DataError, OptionError
-from kshot.evaluation import class_texts, machine, score
+from kshot.evaluation import class_texts, machine, score, text_notes
 from kshot.extraction import Activations, extract, extract_views
 from kshot.files import disk, write_atomic
 from kshot.fit import Fitted, Schedule, fit, seeded
@@ -29,10 +29,13 @@ from kshot.strategies import get_strategy
 from kshot.strategies.base import Objective, Strategy
 from kshot.strategies.direct import Direct
 from kshot.strategies.meta import Meta
+from kshot.texts import expect_prompts
 from kshot.tuning import options as options_of
 from kshot.views import framing, never_flipped, parse
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from kshot.backbone import Backbone
 
 DIRECT_STEPS = (5, 10, 20, 40)
@@ -158,7 +161,7 @@ def train(
         steps=steps, lr=lr, optimizer=optimizer, weight_decay=weight_decay, schedule=schedule, warmup=warmup,
         accumulate=accumulate, clip=clip, val_every=val_every, patience=patience, seed=seed,
     )  # fmt: skip
-    backbones.expect_prompts(prompts)
+    expect_prompts(prompts)
     if views < 1:
         raise OptionError(f"views must be at least 1, found {views}")
     drawn = parse(augment) if views > 1 else ()
@@ -180,6 +183,12 @@ def train(
         Sampler(base.labels, base.classes, method.way, method.shot, method.query)
     if val is not None:
         Sampler(val.labels, val.classes, **val_shape, groups=None if shared_group else val.groups)
+
+    notes: list[str] = []
+    reads_text = method.learns_from == "base" and method.needs_text(learner)
+    for part, needed in ((base, reads_text), (val, learner.head.needs_text and method.learns_from == "base")):
+        if part is not None:
+            notes += text_notes(learner, part.classes, prompts, needed)
 
     still = never_flipped(base.classes, no_flip) if base is not None and "flip" in drawn else ()
     assert learner.cut is not None and learner.backbone is not None
@@ -216,8 +225,9 @@ def train(
     }
     if resume and (done := _finished(folder, config)):
         return replace(done, seconds=time.monotonic() - started)
+    config["computed"], changed = _computed(folder, _computing(spine))
+    notes += [*changed, *loaded.notes]
     begin = time.monotonic()
-    notes = [*loaded.notes]
     base_part = extract(base, spine, learner.cut, **how) if base is not None else None
     if base_part is not None:
         own = base_part.data
@@ -248,8 +258,8 @@ def train(
             fitted = Fitted()
         else:
             assert base_part is not None
-            text = class_texts(learner, base_part.data.classes, prompts)
-            objective = method.objective(learner, base_part, text, seed)
+            text = class_texts(learner, base_part.data.classes, prompts) if reads_text else None
+            objective = method.objective(learner, base_part, text or _none, seed)
 
             def validate() -> float:
                 assert val_part is not None
@@ -307,6 +317,27 @@ def train(
         _write_config(folder, config)
         (folder / "checkpoint.safetensors").unlink(missing_ok=True)
     return replace(_trained(folder, config), seconds=time.monotonic() - started)
+
+
+def _none() -> Tensor:
+    raise AssertionError("asked for class texts by a strategy that says it looks at none")
+
+
+def _computing(spine: Backbone) -> dict[str, str]:
+    """What the last bits of trained weights depend on beside the settings."""
+    return {"device": str(spine.device)} | {name: machine()[name] for name in ("threads", "torch", "processor")}
+
+
+def _computed(folder: Path, now: dict[str, str]) -> tuple[list[dict[str, str]], list[str]]:
+    """How the steps of the run in `folder` were computed and are from here on, each way once; and what to say of it."""
+    before: list[dict[str, str]] = []
+    if (folder / "checkpoint.safetensors").exists():
+        before = gate.read_json(folder / "config.json", error=CheckpointError).get("computed", [])
+    if not before or before[-1] == now:
+        return before or [now], []
+    changed = [f"{name} {was} and now {now.get(name)}" for name, was in before[-1].items() if was != now.get(name)]
+    told = f"this run was begun with {', '.join(changed)}: its weights differ in their last bits from an unbroken run's"
+    return [*before, now], [told]
 
 
 def method_of(
@@ -374,11 +405,11 @@ def _finished(folder: Path, config: dict[str, Any]) -> Trained | None:
     if not path.exists():
         return None
     try:
-        before: dict[str, Any] = {**FORMERLY, **json.loads(path.read_text("utf-8"))}
-    except (OSError, ValueError, TypeError) as error:
+        before: dict[str, Any] = {**FORMERLY, **gate.read_json(path, error=CheckpointError)}
+        asked: dict[str, Any] = json.loads(json.dumps(config))
+        asked["backbone"]["name"] = before["backbone"]["name"]  # another path to the same weights will do
+    except (KeyError, TypeError, CheckpointError) as error:
         raise CheckpointError(f"{path} is damaged ({error}); train again in another --out") from None
-    asked: dict[str, Any] = json.loads(json.dumps(config))
-    asked["backbone"]["name"] = before.get("backbone", {}).get("name")  # another path to the same weights will do
     for name, value in asked.items():
         if name != "version" and before.get(name) != value:
             raise OptionError(

@@ -14,6 +14,8 @@ import typer
 from kshot.errors import OptionError
 from kshot.progress import Progress, bars, quiet
 
+MODEL = Annotated[str, typer.Argument(help="a model folder of kshot fit, or hf://owner/name")]
+"""A text, not a path: paths make one slash of two."""
 DATA = Annotated[str, typer.Argument(help="motion, motion:16, a folder of class folders, a CSV, or CSV?column=value")]
 BACKBONE = Annotated[str, typer.Option(help="kshot-tiny, a folder in transformers format, or a hub id")]
 MOVED = Annotated[str | None, typer.Option("--backbone", help="where the model's backbone lies now, if it was moved")]

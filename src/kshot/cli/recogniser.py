@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kshot.cli.app import app
-from kshot.cli.common import BACKBONE, DEVICE, FRAMES, JSON, KEEP_COPIES, MOVED, SEED, STORE, chosen_progress, show
+from kshot.cli.common import (
+    BACKBONE,
+    DEVICE,
+    FRAMES,
+    JSON,
+    KEEP_COPIES,
+    MODEL,
+    MOVED,
+    SEED,
+    STORE,
+    chosen_progress,
+    show,
+)
 from kshot.errors import OptionError, VideoError
 
 if TYPE_CHECKING:
@@ -61,7 +73,7 @@ def fit(
 
 @app.command()
 def predict(
-    model: Annotated[Path, typer.Argument(help="a model folder of kshot fit")],
+    model: MODEL,
     videos: Annotated[list[str], typer.Argument(help="videos or frame folders")],
     timeline: Annotated[bool, typer.Option("--timeline", help="one long video: what happens when")] = False,
     format: Annotated[str, typer.Option(help="of a timeline: table, json, csv, vtt or label-studio")] = "table",

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from kshot.cli.app import app
-from kshot.cli.common import JSON, chosen_progress, show
+from kshot.cli.common import JSON, MODEL, chosen_progress, show
 
 COLOURS = {"ok": typer.colors.GREEN, "warning": typer.colors.YELLOW, "problem": typer.colors.RED}
 
@@ -33,7 +33,7 @@ def doctor(
 
 @app.command()
 def export(
-    model: Annotated[Path, typer.Argument(help="a model folder of kshot fit")],
+    model: MODEL,
     format: Annotated[str, typer.Option(help="onnx")] = "onnx",
     out: Annotated[Path | None, typer.Option(help="folder to write to; MODEL/onnx by default")] = None,
     as_json: JSON = False,

@@ -14,7 +14,9 @@ from kshot.cli.common import DEVICE, JSON, show
 
 @app.command()
 def serve(
-    model: Annotated[Path | None, typer.Argument(help="a model folder to begin with, as `kshot fit` writes")] = None,
+    model: Annotated[
+        str | None, typer.Argument(help="a model folder to begin with, as `kshot fit` writes, or hf://owner/name")
+    ] = None,
     project: Annotated[
         Path | None, typer.Option(help="the project's folder, made if missing; kshot-studio by default")
     ] = None,

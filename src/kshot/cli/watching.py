@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 import typer
 
 from kshot.cli.app import app
-from kshot.cli.common import DEVICE, MOVED
+from kshot.cli.common import DEVICE, MODEL, MOVED
 from kshot.progress import clock
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from kshot.recognizer.watch import Sighting, Watch
 
-MODEL = Annotated[Path, typer.Argument(help="a model folder of kshot fit")]
 LINES = "print one JSON object on stdout for each frame and segment, and a summary"
 REMEMBERED = 1000  # latencies that are summed up
 BAR = 14  # characters of a full score

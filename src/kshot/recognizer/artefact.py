@@ -42,7 +42,6 @@ KIND, FORMAT = "kshot recogniser", 2
 RUN_FILES = ("config.json", "weights.safetensors")
 ARGUMENTS = ("method", "frames", "reject", "background", "seed", "precision")
 SHOWN = 4  # frames of a thumbnail
-REMOTE = "hf://"
 
 
 def save(recognizer: Any, folder: Path, thumbnails: bool = True, bare: bool = False) -> Path:
@@ -107,7 +106,7 @@ def load(cls: Any, folder: str | Path, backbone: str | Path | Backbone | None, d
     """Reads a folder, or "hf://owner/name", into a new Recognizer. See `Recognizer.load`."""
     from safetensors.torch import load as unpack
 
-    folder = hub.fetch(str(folder).removeprefix(REMOTE)) if str(folder).startswith(REMOTE) else Path(folder)
+    folder = hub.local(folder)
     config = _config(folder)
     for name, mark in config["files"].items():
         if _content(folder, name, mark) is None:

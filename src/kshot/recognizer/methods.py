@@ -38,8 +38,8 @@ class Support:
 
     classes: label texts; the background, if there is one, comes last. labels: (n,) indices into them. groups: (n,)
     text, what was filmed together. names: (n,) for messages. embeddings: (n, T, P). text: (C, P) of the class names,
-    None without a text tower. tuner: what partial fine-tuning changes, None where there is nothing to. tokens: gives
-    activations (k, T, ...) of clips at the tuner's cut.
+    None without a text tower. text_notes: what it does not see of them, in sentences. tuner: what partial fine-tuning
+    changes, None where there is nothing to. tokens: gives activations (k, T, ...) of clips at the tuner's cut.
     """
 
     classes: tuple[str, ...]
@@ -48,6 +48,7 @@ class Support:
     names: tuple[str, ...]
     embeddings: Tensor
     text: Tensor | None = None
+    text_notes: tuple[str, ...] = ()
     text_scale: float = TEXT_SCALE
     background: bool = False
     tuner: Learner | None = None

@@ -31,6 +31,7 @@ from kshot.recognizer.decider import UNKNOWN, Array, Decider, Decision, decide, 
 from kshot.recognizer.methods import METHODS, TEXT_SCALE, Support
 from kshot.recognizer.teach import AUTO, teach
 from kshot.recognizer.timeline import Timeline, timeline
+from kshot.texts import expect_prompts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -469,11 +470,19 @@ class Recognizer:
         background = self._nothing in labels
         classes = (*sorted({*labels} - {self._nothing}), *([str(self._nothing)] if background else []))
         number = {label: place for place, label in enumerate(classes)}
+        needed = self.method in METHODS and METHODS[self.method].needs_text
+        expect_prompts(self.prompts)
+        text: Tensor | None = None
+        notes: list[str] = []
         try:
             with torch.no_grad():
-                text = backbone.embed_text(classes, self.prompts)
+                text, notes = backbone.embed_text(classes, self.prompts), backbone.text_notes(classes, self.prompts)
         except CheckpointError:  # a backbone that came without a tokenizer
-            text = None
+            pass
+        except (DataError, OptionError) as error:  # names that it cannot tell apart
+            if needed:
+                raise
+            notes = [f"Class names play no part: {error}."]
         tokens = [clip.tokens for clip in clips]
         lost = next((clip.name for clip in clips if clip.tokens is None), None)
         if lost is not None and self.method == FINE_TUNED:
@@ -490,6 +499,7 @@ class Recognizer:
             names=tuple(clip.name for clip in clips),
             embeddings=torch.from_numpy(np.stack([clip.embeddings for clip in clips])).to(backbone.device),
             text=text,
+            text_notes=tuple(notes) if needed or self.method == AUTO else (),
             text_scale=backbone.logit_scale or TEXT_SCALE,
             background=background,
             tuner=learner if able else None,

@@ -123,7 +123,7 @@ def teach(
         "curve": bends,
         "unknown": doubt,
     }
-    report["notes"] = [*advice.notes(report, support), *notes]
+    report["notes"] = [*advice.notes(report, support), *notes, *support.text_notes]
     return Taught(chosen, decider, _limit(doubt["threshold"], support), final.weights, report)
 
 

@@ -34,8 +34,15 @@ class Strategy:
     default_head: ClassVar[str] = "prototype"
     name: ClassVar[str] = "strategy"  # what the command line calls it; `get_strategy` sets it
 
+    def needs_text(self, learner: Learner) -> bool:
+        """For "base": whether the loss looks at class texts."""
+        return learner.head.needs_text
+
     def objective(self, learner: Learner, base: Activations, text: Callable[[], Tensor], seed: int) -> Objective:
-        """For "base": the loss on base classes. text: gives the (classes, P) embeddings of their names."""
+        """For "base": the loss on base classes. text: gives the (classes, P) embeddings of their names.
+
+        It is called only where `needs_text` says so.
+        """
         raise NotImplementedError
 
     def scores(self, learner: Learner, support: Array, labels: Array, query: Array, way: int) -> Tensor:

@@ -44,6 +44,9 @@ class Finetune(Strategy):
         if self.batch < 1:
             raise OptionError(f"finetuning needs a batch of at least 1, found {self.batch}")
 
+    def needs_text(self, learner: Learner) -> bool:
+        return self.classifier == "text"
+
     def objective(self, learner: Learner, base: Activations, text: Callable[[], Tensor], seed: int) -> Objective:
         """Cross-entropy of batch i over the base classes."""
         import torch

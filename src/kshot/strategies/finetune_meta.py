@@ -43,6 +43,9 @@ class FinetuneMeta(Meta):
     def _finetuning(self) -> Finetune:
         return Finetune(self.batch, self.classifier, self.classifier_scale, self.classifier_rate)
 
+    def needs_text(self, learner: Learner) -> bool:
+        return super().needs_text(learner) or self._finetuning().needs_text(learner)
+
     def objective(self, learner: Learner, base: Activations, text: Callable[[], Tensor], seed: int) -> Objective:
         """Finetuning's loss for batches 0 to first - 1, the episodes' loss from there on."""
         classes = self._finetuning().objective(learner, base, text, seed)

@@ -41,6 +41,9 @@ class Meta(Strategy):
         if self.loss not in LOSSES:
             raise unknown("loss", self.loss, LOSSES)
 
+    def needs_text(self, learner: Learner) -> bool:
+        return learner.head.needs_text or self.loss != "episode"
+
     def objective(self, learner: Learner, base: Activations, text: Callable[[], Tensor], seed: int) -> Objective:
         """Loss of training episode i on the base clips."""
         import torch
@@ -50,7 +53,7 @@ class Meta(Strategy):
         sampler = Sampler(data.labels, data.classes, self.way, self.shot, self.query, seed, copies=base.copies)
         labels = torch.from_numpy(data.labels)
         head = learner.head
-        needs_text = head.needs_text or self.loss != "episode"
+        needs_text = Meta.needs_text(self, learner)
 
         def loss(index: int) -> Tensor:
             episode = sampler.draw([index])

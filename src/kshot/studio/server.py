@@ -370,6 +370,7 @@ def serve(
     if adapted is not None:
         settings["adapted"] = str(Path(adapted).absolute())
     with closing(_listen(host, port)) as listening:
+        model = hub.local(model) if model is not None else None
         begun = _load(model, device) if model is not None else None
         feed = Feed()
         with closing(Project(folder, settings)) as opened, closing(Engine(opened, feed.tell, device)) as engine:

@@ -71,7 +71,7 @@ def load_trained(backbone: Backbone, state: Mapping[str, Tensor]) -> None:
     """Puts trained weights back into a backbone to which the same method was applied; all of them or none.
 
     Raises:
-        CheckpointError: names or shapes differ from what learns in this backbone.
+        CheckpointError: names or shapes differ from what learns in this backbone, or a weight is no finite number.
     """
     own = _learning(backbone)
     missing, extra = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
@@ -87,6 +87,8 @@ def load_trained(backbone: Backbone, state: Mapping[str, Tensor]) -> None:
                 f"expected {name} of shape {tuple(value.shape)}, found {tuple(state[name].shape)}: "
                 "the state was trained on another backbone"
             )
+        if not (state[name].is_floating_point() and state[name].isfinite().all()):
+            raise CheckpointError(f"{name} of the state is not all finite numbers: train it again")
     with torch.no_grad():
         for name, value in own.items():
             value.copy_(state[name])

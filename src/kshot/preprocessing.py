@@ -1,0 +1,152 @@
+"""What a checkpoint asks of pixels, from its image processor's file: every setting is followed or refused by name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kshot import gate
+from kshot.errors import CheckpointError
+
+MEAN = (0.48145466, 0.4578275, 0.40821073)  # of CLIP's training images, for folders that do not say
+STD = (0.26862954, 0.26130258, 0.27577711)
+FILES = ("preprocessor_config.json", "processor_config.json")
+"""Where it is said: to itself, or by transformers 5 under "image_processor" of the whole processor's file."""
+NESTED = "image_processor"
+
+PROCESSORS = {"CLIPImageProcessor", "CLIPImageProcessorFast", "CLIPImageProcessorPil", "CLIPFeatureExtractor"}
+KINDS = ("image_processor_type", "feature_extractor_type")
+FOLLOWED = {"size", "crop_size", "do_rescale", "rescale_factor", "do_normalize", "image_mean", "image_std"}
+FIXED: dict[str, tuple[tuple[Any, ...], str]] = {  # setting -> the values that are followed, and what kshot does
+    "do_resize": ((True,), "frames are resized"),
+    "do_center_crop": ((True,), "the centre is cut out"),
+    "resample": ((3, "bicubic"), "frames are resized by the bicubic filter, 3"),
+    "default_to_square": ((False,), "the short side is resized"),
+    "use_square_size": ((False,), "the short side is resized"),
+    "data_format": (("channels_first",), "channels come first"),
+}
+HARMLESS = {  # of a decoded frame, or of whoever calls the processor
+    "do_convert_rgb", "processor_class", "auto_map", "_valid_processor_keys", "return_tensors", "input_data_format",
+    "device", "disable_grouping", "transformers_version", "image_seq_length", "_processor_class", "backend",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """What becomes of a pixel: (value / 255 - mean) / std, a mean and deviation for each of red, green and blue."""
+
+    mean: tuple[float, ...] = MEAN
+    std: tuple[float, ...] = STD
+
+
+AS_CLIP = Pixels()
+
+
+def read(folder: Path, side: int) -> Pixels:
+    """What a folder says of pixels; CLIP's own where it says nothing.
+
+    Args:
+        folder: of a checkpoint.
+        side: of the images that the configuration asks for, in pixels.
+
+    Raises:
+        CheckpointError: a file that cannot be read, a setting that kshot does not follow, or two files that differ.
+    """
+    said = {}
+    for name in FILES:
+        path = folder / name
+        if not path.exists():
+            continue
+        values = gate.read_json(path, error=CheckpointError)
+        where = str(path)
+        if name == FILES[1] and isinstance(values, dict):
+            values, where = values.get(NESTED), f"{path}, {NESTED}"
+            if values is None:  # the words around a processor alone
+                continue
+        if not isinstance(values, dict):
+            raise CheckpointError(f"{where} holds a {type(values).__name__}, expected an object: fetch it again")
+        said[name] = _pixels(values, where, side)
+    found = list(said.values())
+    if len(found) == 2 and found[0] != found[1]:
+        raise CheckpointError(
+            f"{folder / FILES[0]} and {FILES[1]} ask for different pixels ({_differing(*found)}): remove the one that "
+            "this checkpoint was not trained with"
+        )
+    return found[0] if found else AS_CLIP
+
+
+def _pixels(values: Mapping[str, Any], where: str, side: int) -> Pixels:
+    values = {name: value for name, value in values.items() if value is not None}
+    for name in KINDS:
+        if name in values and values[name] not in PROCESSORS:
+            raise CheckpointError(f"{where}: {name} is {_told(values[name])}, expected one of CLIP's own")
+    for name, value in values.items():
+        if name in FIXED and value not in FIXED[name][0]:
+            raise _unfollowed(where, name, value, FIXED[name][1])
+        known = name in FIXED or name in FOLLOWED or name in HARMLESS or name in KINDS
+        if not known and value not in (False, {}, [], ""):
+            raise _unfollowed(where, name, value, "this setting is not known")
+    _sides(values, where, side)
+    mean, std = _three(values, "image_mean", MEAN, where), _three(values, "image_std", STD, where)
+    if min(std) <= 0:
+        raise CheckpointError(f"{where}: image_std is {list(std)}, expected three numbers above 0")
+    for name in ("do_rescale", "do_normalize"):
+        if not isinstance(values.get(name, True), bool):
+            raise CheckpointError(f"{where}: {name} is {_told(values[name])}, expected true or false")
+    if not values.get("do_normalize", True):
+        mean, std = (0.0,) * 3, (1.0,) * 3
+    factor = values.get("rescale_factor", 1 / 255) if values.get("do_rescale", True) else 1.0
+    if not _number(factor) or not 1e-6 < factor < 1e6:
+        raise CheckpointError(f"{where}: rescale_factor is {_told(factor)}, expected a number above 0, as 1/255")
+    if not math.isclose(factor, 1 / 255, rel_tol=1e-6):  # (value * factor - mean) / std, in other words
+        mean, std = (tuple(one / (255 * factor) for one in part) for part in (mean, std))
+    return Pixels(mean, std)
+
+
+def _sides(values: Mapping[str, Any], where: str, side: int) -> None:
+    """Refuses any other geometry than the short side at `side` pixels and then the centre."""
+    size = values.get("size", side)
+    if isinstance(size, Mapping) and {n for n, v in size.items() if v is not None} == {"shortest_edge"}:
+        size = size["shortest_edge"]
+    if size != side or isinstance(size, bool):
+        raise _unfollowed(where, "size", size, f"the short side is resized to the {side} pixels of config.json")
+    crop = values.get("crop_size", side)
+    if isinstance(crop, Mapping):
+        crop = [crop.get("height"), crop.get("width")]
+    if isinstance(crop, list) and len(crop) == 2 and crop[0] == crop[1]:
+        crop = crop[0]
+    if crop != side or isinstance(crop, bool):
+        raise CheckpointError(f"{where}: crop_size is {_told(crop)}, but config.json asks for {side} pixels")
+
+
+def _three(values: Mapping[str, Any], name: str, usual: tuple[float, ...], where: str) -> tuple[float, ...]:
+    """Three finite numbers, or one for all three."""
+    found = values.get(name, usual)
+    found = [found] * 3 if _number(found) else found
+    if not isinstance(found, list | tuple) or len(found) != 3 or not all(map(_number, found)):
+        raise CheckpointError(f"{where}: {name} is {_told(found)}, expected three numbers in image_mean and image_std")
+    return tuple(float(value) for value in found)
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and -1e6 < value < 1e6
+
+
+def _unfollowed(where: str, name: str, value: object, does: str) -> CheckpointError:
+    return CheckpointError(
+        f"{where}: {name} is {_told(value)}, which kshot does not follow ({does}): this checkpoint would see other "
+        "pixels than it was trained on"
+    )
+
+
+def _differing(one: Pixels, other: Pixels) -> str:
+    name = "mean" if one.mean != other.mean else "std"
+    return f"{name} {list(getattr(one, name))} and {list(getattr(other, name))}"
+
+
+def _told(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,0 +1,118 @@
+"""Class texts: how a class name becomes words, and whether the text tower still sees the name in them.
+
+Every text that stands for a class is made here. A tower reads a limited number of tokens; what lies beyond them, or
+behind a token that it takes for the end, it never sees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kshot.errors import DataError, OptionError
+
+SHOWN = 60  # characters of a prompt or a name in a message
+
+
+@dataclass(frozen=True)
+class Text:
+    """A class name in one prompt.
+
+    Attributes:
+        template: the prompt, with `{}` where the name goes.
+        name: the class name, as it was given.
+        words: what the tokenizer gets.
+        begin, end: characters of `words` between which the name lies.
+    """
+
+    template: str
+    name: str
+    words: str
+    begin: int
+    end: int
+
+
+def expect_prompts(prompts: Sequence[str] | str) -> list[str]:
+    """Templates of class texts as a list.
+
+    Raises:
+        OptionError: none, or one without a place for the class name.
+    """
+    templates = [prompts] if isinstance(prompts, str) else list(prompts)
+    bad = [template for template in templates if not isinstance(template, str) or "{}" not in template]
+    if bad or not templates:
+        raise OptionError(f"a prompt needs {{}} where the class name goes, got '{bad[0] if bad else ''}'")
+    return templates
+
+
+def written(names: Sequence[str], templates: Sequence[str]) -> list[Text]:
+    """Every name in every template, all templates of the first name first; underscores are read as spaces."""
+    made = []
+    for name in names:
+        said = name.replace("_", " ")
+        for template in templates:
+            begin = template.index("{}")
+            made.append(Text(template, name, template.replace("{}", said), begin, begin + len(said)))
+    return made
+
+
+def examine(texts: Sequence[Text], encodings: Sequence[Any], ends: Sequence[int]) -> list[str]:
+    """What the tower does not see of the texts, in words; nothing where it sees all of them.
+
+    Args:
+        texts: from `written`.
+        encodings: of the tokenizers library, one a text.
+        ends: places of the token at which the tower stops reading, one a text.
+
+    Raises:
+        OptionError: a prompt leaves no room for a name.
+        DataError: two names that the tower cannot tell apart, or one of which nothing is left.
+    """
+    cut: dict[str, list[tuple[Text, int, int]]] = {}
+    seen: dict[tuple[str, tuple[int, ...]], tuple[Text, bool]] = {}
+    for text, encoding, end in zip(texts, encodings, ends, strict=True):
+        offsets = encoding.offsets[1:end]
+        reach = max((stop for _, stop in offsets), default=0)
+        whole = end == len(encoding.ids) - 1 and not encoding.overflowing
+        shown = any(start < text.end and stop > text.begin for start, stop in offsets)
+        if not shown and not whole:
+            raise OptionError(
+                f"prompt '{_short(text.template)}' leaves no room for '{_short(text.name)}': this text tower reads "
+                f"{end - 1} tokens of it and stops before the name; shorten the prompt"
+            )
+        if not shown:
+            raise DataError(f"nothing is left of the class name '{_short(text.name)}' in tokens: rename the class")
+        key = (text.template, tuple(encoding.ids[:end]))
+        other, other_whole = seen.setdefault(key, (text, whole))
+        if other.name != text.name:
+            _refuse_equal(other, text, whole and other_whole)
+        if not whole:
+            cut.setdefault(text.template, []).append((text, reach, end - 1))
+    return [_told(template, lost, len({text.name for text in texts})) for template, lost in cut.items()]
+
+
+def _refuse_equal(one: Text, other: Text, whole: bool) -> None:
+    names = f"'{_short(one.name)}' and '{_short(other.name)}'"
+    if whole:
+        raise DataError(
+            f"classes {names} are one text to this backbone ('{_short(one.words)}'): rename one of them, or use a "
+            "method or head without class texts"
+        )
+    raise OptionError(
+        f"in the prompt '{_short(one.template)}' classes {names} are cut off before they differ: shorten the prompt or "
+        "the names"
+    )
+
+
+def _told(template: str, lost: Sequence[tuple[Text, int, int]], classes: int) -> str:
+    first, reach, tokens = lost[0]
+    left = first.words[reach:].strip()
+    return (
+        f"prompt '{_short(template)}': {len(lost)} of {classes} class texts are longer than the {tokens} tokens that "
+        f"this text tower reads, and cut off; of '{_short(first.name)}' it does not see '{_short(left)}'"
+    )
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
