@@ -324,6 +324,8 @@ def _run_row(
         record["costs"][str(shot)] = _costs(adapted.config["result"] if adapted else {}, result)
         short = result.summary()
         record["missing"] = list(dict.fromkeys([*record.get("missing", []), *result.missing]))
+        record["unreadable"] = record.get("unreadable", {}) | result.unreadable
+        record["damaged"] = list({one["clip"]: one for one in [*record.get("damaged", []), *result.damaged]}.values())
         record["results"][str(shot)] = {k: short[k] for k in ("accuracy", "ci95", "episodes", "per_class", "confusion")}
         record |= {"head": result.head, "clips": result.clips, "fingerprint": result.fingerprint}
     seconds = sum(one["evaluation_seconds"] for one in record["costs"].values())

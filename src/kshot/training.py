@@ -7,7 +7,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +44,8 @@ class Trained:
     """What `train` answers.
 
     weights: number of trained parameters. val_accuracy: percent, None without val classes. missing: clips of a
-    benchmark's base and val classes that this copy of it lacks.
+    benchmark's base and val classes that this copy of it lacks. unreadable: clip -> why it was left out. damaged: clip,
+    kept (share) and reason of each that counts all the same.
     """
 
     run: Path
@@ -54,6 +55,8 @@ class Trained:
     val_accuracy: float | None
     seconds: float
     missing: tuple[str, ...] = ()
+    unreadable: dict[str, str] = field(default_factory=dict)
+    damaged: tuple[dict[str, Any], ...] = ()
 
     def report(self) -> dict[str, Any]:
         """What `kshot train --json` prints."""
@@ -279,6 +282,7 @@ def train(
             "weights_sha256": digest,
             "chosen": chosen,
             "unreadable": unreadable,
+            "damaged": [one for part in (base_part, val_part) if part is not None for one in part.losses()],
             "missing": loaded.missing_from("train") + loaded.missing_from("val"),
             "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "machine": machine(),
@@ -321,6 +325,8 @@ def _trained(folder: Path, config: dict[str, Any]) -> Trained:
         result["val_accuracy"],
         result["training_seconds"],
         tuple(result.get("missing", ())),
+        result["unreadable"],
+        tuple(result.get("damaged", ())),
     )
 
 

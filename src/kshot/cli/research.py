@@ -10,6 +10,7 @@ import typer
 
 from kshot.cli.app import app
 from kshot.cli.common import (
+    ALLOW_DAMAGED,
     BACKBONE,
     DATA,
     DEVICE,
@@ -32,7 +33,9 @@ from kshot.cli.common import (
     given,
     pairs,
     show,
+    tell_damaged,
     tell_missing,
+    tell_passed_over,
     tell_unreadable,
 )
 from kshot.errors import OptionError
@@ -53,6 +56,7 @@ def extract(
     timeout: Annotated[float, typer.Option(help="seconds until a clip counts as unreadable")] = 60.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print clips, bytes and time; store nothing")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="exit with 1 if a clip could not be read")] = False,
+    allow_damaged: ALLOW_DAMAGED = False,
     as_json: JSON = False,
 ) -> None:
     """Store the activations of every clip, once. A stopped run goes on where it was.
@@ -66,7 +70,8 @@ def extract(
     if dry_run:
         show(extraction.estimate(data, backbone, **shared), as_json, _tell_estimate)
         return
-    done = extraction.extract(data, backbone, **shared, timeout=timeout, check=True, progress=chosen_progress(as_json))
+    shared |= {"timeout": timeout, "check": True, "allow_damaged": allow_damaged}
+    done = extraction.extract(data, backbone, **shared, progress=chosen_progress(as_json))
     report = done.report()
     show(report, as_json, _tell_extraction)
     if strict and report["unreadable"]:
@@ -300,6 +305,8 @@ def _tell_extraction(values: dict[str, Any]) -> None:
     )
     tell_missing(values["data"], values["missing"])
     tell_unreadable(values["unreadable"])
+    tell_damaged(values["damaged"])
+    tell_passed_over(values["passed_over"])
 
 
 def _tell_training(values: dict[str, Any]) -> None:
@@ -310,6 +317,8 @@ def _tell_training(values: dict[str, Any]) -> None:
         f"next: kshot evaluate DATA --adapted {values['run']}"
     )
     tell_missing("the data set", values["missing"])
+    tell_unreadable(values["unreadable"])
+    tell_damaged(values["damaged"])
 
 
 def _tell_result(values: dict[str, Any]) -> None:
@@ -327,6 +336,7 @@ def _tell_result(values: dict[str, Any]) -> None:
         typer.echo(f"  {name:<{width}}  {accuracy:5.1f} %")
     tell_missing(values["data"], values["missing"])
     tell_unreadable(values["unreadable"])
+    tell_damaged(values["damaged"])
 
 
 def _tell_study(values: dict[str, Any]) -> None:

@@ -160,6 +160,12 @@ class Comparison:
         return {clip: why for result in self._results.values() for clip, why in result["unreadable"].items()}
 
     @property
+    def damaged(self) -> dict[str, str]:
+        """What is lost of clips that counted all the same."""
+        found = [one for result in self._results.values() for one in result.get("damaged", ())]
+        return {one["clip"]: f"{one['clip']}: {one['kept']:.0%} of it is there: {one['reason']}" for one in found}
+
+    @property
     def missing(self) -> list[str]:
         """Clips of a benchmark that the copy at work lacked."""
         return list(dict.fromkeys(clip for result in self._results.values() for clip in result.get("missing", ())))
