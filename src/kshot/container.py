@@ -233,6 +233,7 @@ class File:
             base=float(scan.time_base),
             length=scan.length,
             end=end,
+            alone=len(self.container.streams) == 1,
         )
         self.found = packets.damage(self.path)
         return scan
@@ -277,7 +278,7 @@ class File:
 
     def damage(self) -> Damage | None:
         """What is lost of the file, as far as scan and decoding went; for after `frames`."""
-        told = []
+        told: list[Damage | None] = [self.found]
         if self.failure:
             left = f"{self.came:,} of {self.promised:,} frames" if self.promised else f"{self.came:,} frames"
             kept = min(1.0, self.came / self.promised) if self.promised else 0.0
@@ -287,7 +288,7 @@ class File:
         if self.corrupt:
             share = 1 - min(1.0, self.corrupt / max(1, self.came))
             told.append(Damage(share, f"{self.corrupt} decoded frames are corrupt", fatal=True))
-        return Damage.worst([self.found, *told])
+        return Damage.worst(told)
 
     def _clock(self) -> tuple[Fraction, Fraction]:
         """Frames a second, and seconds per unit of a timestamp."""
@@ -399,6 +400,10 @@ class File:
         track, base = self.track, self._clock()[1]
         length = track.duration * base if track.duration else (self.container.duration or 0) / av.time_base
         return float(length), float(self._clock()[0])
+
+    def cut(self) -> Damage | None:
+        """What is missing at the end of the file, by its own headers; nothing is read but those."""
+        return damage.cut(self.path, self.container.format.name)
 
     def stream(self) -> Iterator[tuple[float, Any]]:
         """All frames with their seconds, straight from the file; nothing is scanned or held."""

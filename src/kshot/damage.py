@@ -75,6 +75,7 @@ class Packets:
     base: float
     length: int
     end: int
+    alone: bool
 
     def damage(self, path: Path) -> Damage | None:
         """All that these packets and the file's own length tell."""
@@ -89,16 +90,17 @@ class Packets:
         return Damage(1 - self.corrupt / self.count, f"{self.corrupt} of {self.count} packets are corrupt")
 
     def _early(self) -> Damage | None:
-        """Where reading stopped long before the end of the file and of the time announced. One alone is no sign: sound
-        may last longer, and other streams may lie behind the pictures."""
-        if not self.end or (self.promised and self.format != "avi"):
+        """Where reading stopped long before the end of the file, or of the time announced. Beside other streams both
+        are needed: sound may last longer, and may lie behind the pictures."""
+        if not self.end or self.promised:
             return None
-        read = self.end / max(self.size, 1)
-        shown = float(self.pts[-1] + self.length) * self.base / self.seconds if self.seconds else read
-        kept = max(read, shown)
+        block = 4096 if self.format in ("asf", "mpeg") else 0  # whose packets are placed by the block they begin in
+        read = min(1.0, (self.end + block) / self.size)
+        shown = float(self.pts[-1] - self.pts[0] + self.length) * self.base / self.seconds if self.seconds else read
+        kept = min(read, shown) if self.alone else max(read, shown)
         if kept >= ENOUGH:
             return None
-        return Damage(kept, f"nothing could be read after {read:.0%} of the file")
+        return Damage(kept, f"nothing could be read after {kept:.0%} of what its header announces")
 
     def _hole(self) -> Damage | None:
         """Gaps in a series of otherwise equal intervals, in containers that do not list their frames."""
@@ -130,9 +132,8 @@ def cut(path: Path, format: str) -> Damage | None:
             rest = [size % packet for packet in (188, 192, 204)]
             return None if 0 in rest else Damage(1 - min(rest) / size, "the file ends within a packet", fatal=True)
         if format == "gif":
-            file.seek(max(0, size - 64))
-            whole = file.read().rstrip(b"\0\r\n").endswith(b";")
-            return None if whole else Damage(1.0, "the file ends before its trailer", fatal=True)
+            place = _gif(file)
+            return None if place is None else Damage(place / size, f"its blocks end after {place:,} of {size:,} bytes")
         promised = max(_ends(file, size, format), default=0)
     if size + _SLACK >= promised:
         return None
@@ -205,3 +206,29 @@ def _asf(file: BinaryIO) -> int:
         return 0
     size, flags = struct.unpack_from("<Q", head, place + 40)[0], struct.unpack_from("<I", head, place + 88)[0]
     return 0 if flags & 1 else int(size)  # bit 0: broadcast, nothing else is true then
+
+
+def _gif(file: BinaryIO) -> int | None:
+    """Where the blocks of a GIF file stop being blocks; None if they lead to its trailer."""
+    head = file.read(13)
+    colours = 3 << (head[10] & 7) + 1 if len(head) == 13 and head[10] & 128 else 0
+    file.seek(13 + colours)
+    while True:
+        place = file.tell()
+        kind = file.read(1)
+        if kind == b"\0":
+            continue  # stray ones are common
+        if kind == b";":
+            return None
+        if kind == b",":
+            about = file.read(9)
+            local = 3 << (about[8] & 7) + 1 if len(about) == 9 and about[8] & 128 else 0
+            file.seek(local + 1, os.SEEK_CUR)
+        elif kind == b"!":
+            file.seek(1, os.SEEK_CUR)
+        else:
+            return place
+        while length := file.read(1):
+            if length == b"\0":
+                break
+            file.seek(length[0], os.SEEK_CUR)

@@ -77,6 +77,10 @@ class Folder:
     def announced(self) -> tuple[float, float]:
         return len(self.files) / FOLDER_FPS, FOLDER_FPS
 
+    def cut(self) -> Damage | None:
+        """Nothing: a folder does not say where it ends."""
+        return None
+
     def stream(self) -> Iterator[tuple[float, Any]]:
         for index, file in enumerate(self.files):
             yield index / FOLDER_FPS, file

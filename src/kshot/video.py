@@ -257,6 +257,8 @@ class Samples:
                 yield due[0], self._image(clip, due[1])
             if clip.failure:
                 raise VideoError(clip.failure)
+            if cut := clip.cut():
+                raise VideoError(cut.reason)
             if self.seconds < 0.9 * self.announced - 1:
                 raise VideoError(f"the file ends early, its header announces {self.announced:.1f} seconds")
 
@@ -327,7 +329,7 @@ def _moments(clock: Clock, places: np.ndarray) -> np.ndarray:
         return _segments(clock.count, places)
     moments = (np.arange(len(places)) + places) * (float(clock.times[-1]) / len(places))
     shown = np.searchsorted(clock.times[:-1], moments + INSTANT / clock.base, side="right") - 1
-    return shown.astype(np.int64)
+    return np.asarray(shown, dtype=np.int64)
 
 
 def _collect(
