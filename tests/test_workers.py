@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import kshot
-from kshot.errors import KshotError, OptionError, VideoError
+from kshot.errors import ClipLost, KshotError, OptionError, VideoError
 from kshot.video import Taken
 from kshot.workers import Job, decode
 
@@ -35,6 +35,11 @@ def open(name, *args, **kwargs):
     if "sleep" in name: time.sleep(60)
     if "spin" in name:
         while True: pass
+    if "killed" in name: os.kill(os.getpid(), 9)
+    if "hungry" in name: raise MemoryError
+    if "once" in name and not os.path.exists(name.removeprefix("file:") + ".tried"):
+        __builtins__["open"](name.removeprefix("file:") + ".tried", "w").close()
+        os.kill(os.getpid(), 9)
     if "bug" in name: raise ZeroDivisionError("a fault of ours")
     return real(name, *args, **kwargs)
 av.open = open
@@ -238,6 +243,32 @@ def test_ctrl_c_ends_the_parent_and_its_workers(clips: list[Path], tmp_path: Pat
     assert parent.returncode == -signal.SIGINT
     assert err.count("Traceback") == 1 and err.rstrip().endswith("KeyboardInterrupt")
     assert not any(alive(pid) for pid in workers)
+
+
+def test_a_clip_lost_to_memory_is_tried_again_alone(clips: list[Path], tmp_path: Path, sabotage: None) -> None:
+    """SIGKILL is how a system takes memory back; the second time nothing runs beside the clip."""
+    once, killed, hungry = named(clips[0], tmp_path, "once", "killed", "hungry")
+    jobs = [Job(path, 2) for path in (clips[1], once, clips[2], killed, hungry, clips[3])]
+    results = [result for _, result in decode(jobs, 2)]
+    assert [isinstance(result, Taken) for result in results] == [True, True, True, False, False, True]
+    assert isinstance(results[3], ClipLost) and "killed (SIGKILL), perhaps for want of memory" in str(results[3])
+    assert isinstance(results[4], ClipLost) and str(hungry) in str(results[4])
+    assert Path(f"{once}.tried").exists()
+
+
+def test_workers_killed_while_they_start_cost_nothing(
+    clips: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first two die before they say that they are ready."""
+    count = tmp_path / "count"
+    (tmp_path / "sitecustomize.py").write_text(
+        f"import os\nwith open({str(count)!r}, 'a') as file: file.write('x')\n"
+        f"if os.path.getsize({str(count)!r}) < 3: os.kill(os.getpid(), 9)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    results = [result for _, result in decode([Job(path, 2) for path in clips[:3]], 1)]
+    assert all(isinstance(result, Taken) for result in results)
+    assert count.read_text() == "xxx"
 
 
 def test_workers_that_cannot_start_are_an_error_of_the_run(

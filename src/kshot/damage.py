@@ -82,7 +82,7 @@ class Packets:
         return Damage.worst((cut(path, self.format), self._missing(), self._early(), self._hole(), self._corrupt()))
 
     def _missing(self) -> Damage | None:
-        return short(self.count, self.promised, "of the frames that the file lists are there")
+        return short(self.count, self.promised, "frames that the file lists are there")
 
     def _corrupt(self) -> Damage | None:
         if not self.corrupt:

@@ -116,7 +116,8 @@ def rgb(image: Image.Image) -> Image.Image:
         raise VideoError(
             f"expected pictures of 8 or 16 bits a colour, found mode '{image.mode}': save them as 8-bit RGB"
         )
-    return (image.convert("RGBA") if image.mode == "RGBa" else image).convert("RGB")
+    clear = image.mode == "RGBa" or "transparency" in image.info  # Pillow warns of palettes with transparency
+    return (image.convert("RGBA") if clear else image).convert("RGB")
 
 
 def passed_over(path: Path) -> list[str]:
