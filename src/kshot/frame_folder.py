@@ -29,7 +29,12 @@ class Folder:
     failure = ""
 
     def __init__(self, path: Path) -> None:
-        names = [name for name in os.listdir(path) if is_image(name)]
+        with os.scandir(path) as entries:
+            images = [entry for entry in entries if is_image(entry.name)]
+        for entry in images:
+            if not entry.is_file():
+                gate.regular(entry.path, error=VideoError)  # says what it is instead
+        names = [entry.name for entry in images]
         if not names:
             raise VideoError("expected JPEG or PNG frames in the folder, found none")
         if len(names) > container.MAX_FRAMES:
