@@ -14,17 +14,18 @@ import numpy as np
 import pytest
 import torch
 
-from clips import draw, write_table, write_video
+from clips import draw, write_folder, write_table, write_video
 from forks import Forks
 from kshot import extraction, video
 from kshot import store as store_module
 from kshot.backbone import Backbone, load
 from kshot.datasets import Dataset
 from kshot.datasets import load as load_data
-from kshot.errors import DataError, OptionError, StoreError
+from kshot.errors import ClipLost, DataError, OptionError, StoreError, VideoError
 from kshot.extraction import Activations, cut_number, embed, estimate, extract, from_features, tail
 from kshot.progress import Step
 from kshot.store import verify
+from test_video import scene, write
 from tiny import random_clip
 
 
@@ -397,3 +398,63 @@ def test_memory_does_not_grow_with_the_number_of_clips(forks: Forks, tmp_path: P
     assert (few[0], many[0]) == (100, 600)
     assert many[1] - few[1] > 0.12 * few[2], "too little to see a leak by"
     assert many[2] < 1.05 * few[2]
+
+
+def cut_off(path: Path, share: float) -> Path:
+    """A clip that lost its end: an AVI of single pictures, so that the rest decodes."""
+    write(path, scene(40), codec="mjpeg")
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    return path
+
+
+def test_damaged_clips_are_left_out_unless_allowed_and_named_ever_after(
+    few: Dataset, spine: Backbone, tmp_path: Path
+) -> None:
+    for name, share in (("slightly.avi", 0.96), ("badly.avi", 0.5)):
+        cut_off(tmp_path / name, share)
+    write(tmp_path / "whole.avi", scene(40), codec="mjpeg")
+    rows = [(name, "a", "", "") for name in ("slightly.avi", "badly.avi", "whole.avi")]
+    table, where = write_table(tmp_path / "clips.csv", rows), tmp_path / "store"
+    done = quick(table, spine, where)
+    (badly,) = done.unreadable.values()
+    assert (
+        "badly.avi: damaged, 40% of it is there: 16 of 40 frames that the file lists" in badly and done.stored_now == 2
+    )
+    (slightly,) = done.losses()
+    assert slightly["clip"].endswith("slightly.avi") and 0.9 < slightly["kept"] < 0.97
+    assert "bytes that its headers promise" in slightly["reason"]
+    again = quick(table, spine, where)
+    assert (again.stored_now, again.losses(), again.unreadable) == (0, [slightly], done.unreadable)
+    kept = quick(table, spine, where, allow_damaged=True)
+    assert kept.stored_now == 1 and kept.unreadable == {}
+    assert [Path(one["clip"]).name for one in kept.losses()] == ["slightly.avi", "badly.avi"]
+    assert kept.report()["damaged"] == kept.losses() == quick(table, spine, where).losses()
+    without = quick(table, spine, where, stored_only=True)
+    assert without.losses() == kept.losses()
+    assert [Path(one["clip"]).name for one in without.subset(np.array([1, 2])).losses()] == ["badly.avi"]
+
+
+def test_a_clip_lost_to_memory_is_reported_but_not_held_against_it(
+    few: Dataset, spine: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def starved(jobs: Any, *_: Any) -> Iterator[tuple[int, Any]]:
+        for position, job in enumerate(jobs):
+            lost = ClipLost(f"{job.path}: killed"), VideoError(f"{job.path}: bad")
+            yield position, lost[position] if position < 2 else job.run()
+
+    monkeypatch.setattr(extraction, "decode", starved)
+    done = quick(few, spine, tmp_path)
+    assert len(done.unreadable) == 2 and done.stored_now == 6 and done.store is not None
+    assert [reason.endswith(": bad") for reason in done.store.noted("unreadable").values()] == [True]
+    monkeypatch.undo()
+    assert quick(few, spine, tmp_path).unreadable == {}
+
+
+def test_other_files_in_frame_folders_are_named(few: Dataset, spine: Backbone, tmp_path: Path) -> None:
+    clip = write_folder(tmp_path / "clip", draw(0, 14, np.random.default_rng(0)))
+    (clip / "flow.npy").write_bytes(b"x")
+    table = write_table(tmp_path / "clips.csv", [("clip", "a", "", "")])
+    done = quick(table, spine, tmp_path / "store")
+    assert done.report()["passed_over"] == {str(clip): ["flow.npy"]}
+    assert quick(table, spine, tmp_path / "store").passed_over == done.passed_over

@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 import kshot
-from kshot.errors import KshotError, OptionError, VideoError
+from kshot.errors import ClipLost, KshotError, OptionError, VideoError
+from kshot.video import Taken
 from kshot.workers import Job, decode
 
 SOURCE = str(Path(kshot.__file__).parents[1])
@@ -34,6 +35,11 @@ def open(name, *args, **kwargs):
     if "sleep" in name: time.sleep(60)
     if "spin" in name:
         while True: pass
+    if "killed" in name: os.kill(os.getpid(), 9)
+    if "hungry" in name: raise MemoryError
+    if "once" in name and not os.path.exists(name.removeprefix("file:") + ".tried"):
+        __builtins__["open"](name.removeprefix("file:") + ".tried", "w").close()
+        os.kill(os.getpid(), 9)
     if "bug" in name: raise ZeroDivisionError("a fault of ours")
     return real(name, *args, **kwargs)
 av.open = open
@@ -113,17 +119,19 @@ def test_children_answer_in_order_and_as_this_process_would(clips: list[Path], w
             assert str(other) == str(one)
             assert str(one).endswith("missing.mp4: no such file or folder")
         else:
-            np.testing.assert_array_equal(one, other)
-            assert isinstance(other, np.ndarray) and other.flags.writeable and other.flags.c_contiguous
+            assert isinstance(other, Taken) and other.damage == one.damage is None
+            np.testing.assert_array_equal(one.frames, other.frames)
+            assert other.frames.flags.writeable and other.frames.flags.c_contiguous
     assert sum(isinstance(result, VideoError) for _, result in there) == 2
 
 
 def test_frames_as_they_are_and_seeds(clips: list[Path]) -> None:
     jobs = [Job(str(clips[0]), 3, "random", seed=(seed,)) for seed in (1, 1, 2, 3, 4)]
     results = [result for _, result in decode(jobs, 1)]
-    assert all(isinstance(r, np.ndarray) and r.shape == (3, 32, 48, 3) for r in results)
-    assert np.array_equal(results[0], results[1])
-    assert any(not np.array_equal(results[0], other) for other in results[2:])
+    frames = [result.frames for result in results if isinstance(result, Taken)]
+    assert [one.shape for one in frames] == [(3, 32, 48, 3)] * 5
+    assert np.array_equal(frames[0], frames[1])
+    assert any(not np.array_equal(frames[0], other) for other in frames[2:])
 
 
 def test_a_decoder_that_crashes_costs_its_clip_only(clips: list[Path], tmp_path: Path, sabotage: None) -> None:
@@ -134,7 +142,7 @@ def test_a_decoder_that_crashes_costs_its_clip_only(clips: list[Path], tmp_path:
     for path, result, reason in zip(bad, results[::2], expected, strict=True):
         assert isinstance(result, VideoError)
         assert str(path) in str(result) and reason in str(result)
-    assert all(isinstance(result, np.ndarray) for result in results[1::2])
+    assert all(isinstance(result, Taken) for result in results[1::2])
 
 
 def test_a_decoder_that_hangs_costs_its_clip_only(clips: list[Path], tmp_path: Path, sabotage: None) -> None:
@@ -181,7 +189,7 @@ import sys
 from kshot.workers import Job, decode
 print("once", flush=True)
 for position, result in decode([Job(path, 2) for path in sys.argv[1:]], 2, timeout=2):
-    print(position, getattr(result, "shape", result), flush=True)
+    print(position, result.frames.shape if hasattr(result, "frames") else result, flush=True)
 """
 
 
@@ -235,6 +243,32 @@ def test_ctrl_c_ends_the_parent_and_its_workers(clips: list[Path], tmp_path: Pat
     assert parent.returncode == -signal.SIGINT
     assert err.count("Traceback") == 1 and err.rstrip().endswith("KeyboardInterrupt")
     assert not any(alive(pid) for pid in workers)
+
+
+def test_a_clip_lost_to_memory_is_tried_again_alone(clips: list[Path], tmp_path: Path, sabotage: None) -> None:
+    """SIGKILL is how a system takes memory back; the second time nothing runs beside the clip."""
+    once, killed, hungry = named(clips[0], tmp_path, "once", "killed", "hungry")
+    jobs = [Job(path, 2) for path in (clips[1], once, clips[2], killed, hungry, clips[3])]
+    results = [result for _, result in decode(jobs, 2)]
+    assert [isinstance(result, Taken) for result in results] == [True, True, True, False, False, True]
+    assert isinstance(results[3], ClipLost) and "killed (SIGKILL), perhaps for want of memory" in str(results[3])
+    assert isinstance(results[4], ClipLost) and str(hungry) in str(results[4])
+    assert Path(f"{once}.tried").exists()
+
+
+def test_workers_killed_while_they_start_cost_nothing(
+    clips: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first two die before they say that they are ready."""
+    count = tmp_path / "count"
+    (tmp_path / "sitecustomize.py").write_text(
+        f"import os\nwith open({str(count)!r}, 'a') as file: file.write('x')\n"
+        f"if os.path.getsize({str(count)!r}) < 3: os.kill(os.getpid(), 9)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    results = [result for _, result in decode([Job(path, 2) for path in clips[:3]], 1)]
+    assert all(isinstance(result, Taken) for result in results)
+    assert count.read_text() == "xxx"
 
 
 def test_workers_that_cannot_start_are_an_error_of_the_run(

@@ -15,42 +15,32 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
-from PIL import Image, ImageOps
 
+from kshot import damage, gate
+from kshot.damage import Damage
 from kshot.errors import VideoError
+
+if TYPE_CHECKING:
+    from kshot.frame_folder import Folder
 
 MAX_PIXELS = 7680 * 4320  # one 8K frame: more is a bomb, not an action clip
 MAX_FRAMES = 500_000  # over four hours at 30 frames a second
 FOLDER_FPS = 25.0  # frame folders do not say how fast they were taken
+IMAGES = frozenset({".jpg", ".jpeg", ".png"})
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,asf,flv,ogg,gif"
 SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".3gpp", ".3gp2", ".mj2", ".f4v", ".insv"}  # QuickTime's family
-    | {
-        ".avi",
-        ".divx",
-        ".xvid",
-        ".mkv",
-        ".mk3d",
-        ".webm",
-        ".wmv",
-        ".asf",
-        ".wm",
-        ".flv",
-        ".ogv",
-        ".ogg",
-        ".ogm",
-        ".ogx",
-    }
+    | {".avi", ".divx", ".xvid", ".mkv", ".mk3d", ".webm", ".wmv", ".asf", ".wm", ".flv"}
+    | {".ogv", ".ogg", ".ogm", ".ogx"}
     | {".mpg", ".mpeg", ".mpe", ".m2p", ".vob", ".mod", ".evo", ".vro"}  # program streams: DVDs, camcorders
     | {".ts", ".m2ts", ".mts", ".m2t", ".tod", ".trp", ".tp", ".gif"}  # transport streams: AVCHD, broadcasts
 )
 """Of what `CONTAINERS` holds. Left out on purpose: .lrv, a second, smaller copy that cameras put beside each clip."""
-IMAGES = frozenset({".jpg", ".jpeg", ".png"})
 
 # Codecs whose packets hold exactly one shown frame each. Others (VP8 with hidden frames, ...) are decoded straight.
 _ONE_FRAME_A_PACKET = frozenset(
@@ -59,7 +49,21 @@ _ONE_FRAME_A_PACKET = frozenset(
 _HELD_PACKETS = 64 << 20  # bytes of compressed packets kept between scan and decode; a larger file is read twice
 _HELD_FRAMES = 64 << 20  # bytes of decoded frames kept while the real count is not known yet
 
-Pick = Callable[[int], np.ndarray]  # the number of frames -> the indices wanted
+
+@dataclass(frozen=True)
+class Clock:
+    """When the frames of a clip appear.
+
+    count: how many there are. times: (count + 1,) ascending numbers, when each appears and when the last one ends (it
+    lasts as long as a frame on average), in units of `base` seconds; None for a constant rate: a frame's number tells.
+    """
+
+    count: int
+    times: np.ndarray | None = None
+    base: float = 1.0
+
+
+Pick = Callable[[Clock], np.ndarray]  # when frames appear -> the indices wanted
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,7 @@ class Scan:
         width: as coded, before a rotation tag is applied.
         height: as coded, before a rotation tag is applied.
         seconds: from the start of the first frame to the end of the last.
+        length: of a frame at the file's mean rate, in units of `time_base`.
     """
 
     frames: int
@@ -85,6 +90,7 @@ class Scan:
     width: int
     height: int
     seconds: float
+    length: int = 1
 
     @property
     def fps(self) -> float:
@@ -97,12 +103,36 @@ class Scan:
         seconds: np.ndarray = (self.pts - self.pts[:1]) * float(self.time_base)
         return seconds
 
+    @property
+    def clock(self) -> Clock:
+        """When each frame appears, for the choice of some of them."""
+        return clock(self.pts, self.length, self.time_base)
+
+
+def clock(pts: np.ndarray, length: int, base: Fraction) -> Clock:
+    """The clock of frames that appear at ascending times.
+
+    A constant rate is one where no frame stands a whole interval from its place among equal ones, and no interval is
+    longer than two: containers round times, cameras drop a frame, and every sixth time of a J-HMDB clip has none.
+    """
+    count, steps = len(pts), np.diff(pts)
+    places = pts - pts[0]
+    mean = float(places[-1]) / max(1, count - 1)
+    drift = np.abs(places - mean * np.arange(count)).max()
+    if count < 2 or (drift < mean and steps.max() <= 2 * steps.min() + 1):
+        return Clock(count)
+    return Clock(count, np.append(places, places[-1] + max(1, length)), float(base))
+
 
 def opened(path: str | os.PathLike[str]) -> File | Folder:
     where = Path(os.path.abspath(path))
-    if where.is_dir():
+    mode = os.stat(where).st_mode
+    if stat.S_ISDIR(mode):
+        from kshot.frame_folder import Folder
+
         return Folder(where)
-    _regular(where)
+    if not stat.S_ISREG(mode):  # a pipe would block for ever, a device is not data
+        raise VideoError(f"expected a video file or a folder of frames, found {gate.kind(mode)}")
     return File(where)
 
 
@@ -121,9 +151,12 @@ class File:
     """An open video file: its packets, and the frames decoded from them."""
 
     failure = ""  # why decoding stopped, where it stopped early
+    found: Damage | None = None  # what the scan tells of damage
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.promised = self.came = self.corrupt = 0  # frames of a decode: by their packets, in fact, damaged
+        self.woven = False  # fields may come in packets of their own
         self.converter = VideoReformatter()
         self.shape: tuple[int, int] | None = None  # of the first frame: later ones are scaled to it
         self.held: list[Any] | None = None
@@ -168,12 +201,13 @@ class File:
 
     def scan(self) -> Scan:
         """Read all packets; hold those of a short clip for the decoder."""
+        listed = self._listed()
         held: list[Any] | None = []
         room = _HELD_PACKETS
         times: list[int | None] = []
         shown: list[bool] = []
         keys: list[bool] = []
-        length = 0
+        length = corrupt = end = 0
         try:
             for packet in self.packets():
                 if len(times) >= MAX_FRAMES:
@@ -182,16 +216,43 @@ class File:
                 shown.append(not packet.is_discard)  # an edit list cuts the others out
                 keys.append(packet.is_keyframe)
                 length = packet.duration or length
+                corrupt += packet.is_corrupt
+                end = max(end, packet.pos + packet.size) if packet.pos else end
                 if held is not None:
                     held.append(packet)
                     room -= packet.size + 1024
                     held = held if room > 0 else None
         except av.error.FFmpegError as error:  # a cut file: what came before is still good
-            self.failure = _reason(error)
+            self._fail(error)
         if not any(shown):
             raise VideoError(self.failure or "the file holds no video packet")
         self.held = held
-        return self._scanned(times, np.array(shown), np.array(keys), length)
+        scan = self._scanned(times, np.array(shown), np.array(keys), length)
+        self.promised = self.came = scan.frames
+        count = len(times)
+        packets = damage.Packets(
+            format=self.container.format.name,
+            size=self.container.size,
+            count=count,
+            corrupt=corrupt,
+            promised=listed[0] if listed[0] >= count else listed[1],
+            seconds=self.announced()[0],
+            pts=scan.pts,
+            base=float(scan.time_base),
+            length=scan.length,
+            end=end,
+            alone=len(self.container.streams) == 1,
+        )
+        self.found = packets.damage(self.path)
+        return scan
+
+    def _listed(self) -> tuple[int, int]:
+        """Frames that the file lists one by one, and what its header says; asked before any packet is read, since
+        reading adds to FFmpeg's list. Headers of AVI count too many, those of GIF what is there."""
+        name, counted = self.container.format.name, self.track.frames
+        if name == "avi":
+            return (len(self.track.index_entries) if damage.indexed(self.path) else 0), counted
+        return (0, counted) if "mp4" in name else (0, 0)
 
     def _scanned(self, times: list[int | None], shown: np.ndarray, keys: np.ndarray, length: int) -> Scan:
         """Put what the packets say, in order of decoding, into the order of presentation."""
@@ -220,7 +281,22 @@ class File:
             width=self.codec.width,
             height=self.codec.height,
             seconds=span if span > 0 else float(len(ordered) / rate),
+            length=round(1 / rate / base),
         )
+
+    def damage(self) -> Damage | None:
+        """What is lost of the file, as far as scan and decoding went; for after `frames`."""
+        told: list[Damage | None] = [self.found]
+        if self.failure:
+            left = f"{self.came:,} of {self.promised:,} frames" if self.promised else f"{self.came:,} frames"
+            kept = min(1.0, self.came / self.promised) if self.promised else 0.0
+            told.append(Damage(kept, f"decoding stopped after {left} ({self.failure})", fatal=True))
+        elif self.codec.name in _ONE_FRAME_A_PACKET and not self.woven:
+            told.append(damage.short(self.came, self.promised, "frames could be decoded"))
+        if self.corrupt:
+            share = 1 - min(1.0, self.corrupt / max(1, self.came))
+            told.append(Damage(share, f"{self.corrupt} decoded frames are corrupt", fatal=True))
+        return Damage.worst(told)
 
     def _clock(self) -> tuple[Fraction, Fraction]:
         """Frames a second, and seconds per unit of a timestamp."""
@@ -233,12 +309,13 @@ class File:
 
     def frames(self, pick: Pick) -> tuple[np.ndarray, dict[int, Any]]:
         """The picked indices and their decoded frames, decoding as little as the file allows."""
-        scan = self.scan()
-        indices = pick(scan.frames) if scan.exact else None
+        scan, failure = self.scan(), self.failure
+        indices = pick(scan.clock) if scan.exact else None
         if indices is not None:
             found = self._sparse(scan, np.unique(indices))
             if found is not None:
                 return indices, found
+        self.failure = failure
         return self._straight(pick)
 
     def _sparse(self, scan: Scan, wanted: np.ndarray) -> dict[int, Any] | None:
@@ -270,19 +347,29 @@ class File:
         """Decode the file from start to end; choose among the frames that came out."""
         found: dict[int, Any] = {}
         room = _HELD_FRAMES
-        count = 0
-        for count, frame in enumerate(self._decode([(0, sys.maxsize)]), start=1):
+        times: list[int | None] = []
+        self.corrupt = 0
+        for count, frame in enumerate(self._decode([(0, sys.maxsize)])):
+            times.append(frame.pts)
             if room > 0:
-                found[count - 1] = frame
+                found[count] = frame
                 room -= sum(plane.buffer_size for plane in frame.planes)
-        if not count:
+        self.came = len(times)
+        if not times:
             raise VideoError(self.failure or "no frame could be decoded")
-        indices = pick(count)
+        indices = pick(self._timing(times))
         wanted = set(indices.tolist())
         if not wanted <= found.keys():  # too long to hold: once more, now that the indices are known
             again = enumerate(self._decode([(0, sys.maxsize)]))
             found = {index: frame for index, frame in again if index in wanted}
         return indices, {index: found[index] for index in wanted}
+
+    def _timing(self, times: list[int | None]) -> Clock:
+        """The clock of frames as they came out; their number is all there is where times are missing or go back."""
+        if not self._timed() or None in times:
+            return Clock(len(times))
+        pts, (rate, base) = np.array(times, dtype=np.int64), self._clock()
+        return clock(pts, round(1 / rate / base), base) if (np.diff(pts) > 0).all() else Clock(len(times))
 
     def _decode(self, runs: Iterable[tuple[int, int]]) -> Iterator[Any]:
         """Frames of the given stretches of packets, in order of presentation; ends early at the first damage.
@@ -296,18 +383,35 @@ class File:
                 self.codec.flush_buffers()
                 for position, packet in packets:
                     if position >= first:
-                        yield from self.codec.decode(packet)
+                        yield from self._marked(packet)
                     if position == last:
                         break
-                yield from self.codec.decode(None)
+                yield from self._marked(None)
         except av.error.FFmpegError as error:
-            self.failure = _reason(error)
+            self._fail(error)
+
+    def _fail(self, error: av.error.FFmpegError) -> None:
+        """Note the end of what can be read; want of memory is no fault of the file."""
+        if isinstance(error, MemoryError):
+            raise error
+        self.failure = _reason(error)
+
+    def _marked(self, packet: Any) -> Iterator[Any]:
+        """What the decoder makes of a packet; frames that it calls corrupt are counted."""
+        for frame in self.codec.decode(packet):
+            self.corrupt += frame.is_corrupt
+            self.woven |= frame.interlaced_frame
+            yield frame
 
     def announced(self) -> tuple[float, float]:
         """Seconds and frames a second, as the header says; 0 seconds where it does not."""
         track, base = self.track, self._clock()[1]
         length = track.duration * base if track.duration else (self.container.duration or 0) / av.time_base
         return float(length), float(self._clock()[0])
+
+    def cut(self) -> Damage | None:
+        """What is missing at the end of the file, by its own headers; nothing is read but those."""
+        return damage.cut(self.path, self.container.format.name)
 
     def stream(self) -> Iterator[tuple[float, Any]]:
         """All frames with their seconds, straight from the file; nothing is scanned or held."""
@@ -329,66 +433,6 @@ class File:
         self.shape = (height, width)
         rgb = self.converter.reformat(frame, width=width, height=height, format="rgb24", threads=1)
         return np.ascontiguousarray(_upright(rgb.to_ndarray(), frame))
-
-
-class Folder:
-    """A folder of JPEG/PNG frames, in natural order of their names."""
-
-    failure = ""
-
-    def __init__(self, path: Path) -> None:
-        names = [name for name in os.listdir(path) if is_image(name)]
-        if not names:
-            raise VideoError("expected JPEG or PNG frames in the folder, found none")
-        if len(names) > MAX_FRAMES:
-            raise VideoError(too_long())
-        self.files = [path / name for name in sorted(names, key=natural)]
-        self.shape: tuple[int, int] | None = None
-
-    def close(self) -> None:
-        """Nothing is held open."""
-
-    def scan(self) -> Scan:
-        _regular(self.files[0])
-        with Image.open(self.files[0], formats=("JPEG", "PNG")) as image:
-            width, height = image.size
-        count = len(self.files)
-        return Scan(
-            frames=count,
-            exact=True,
-            pts=np.arange(count, dtype=np.int64),
-            keyframes=np.arange(count, dtype=np.int64),
-            time_base=1 / Fraction(FOLDER_FPS),
-            width=width,
-            height=height,
-            seconds=count / FOLDER_FPS,
-        )
-
-    def frames(self, pick: Pick) -> tuple[np.ndarray, dict[int, Any]]:
-        indices = pick(len(self.files))
-        return indices, {index: self.files[index] for index in set(indices.tolist())}
-
-    def announced(self) -> tuple[float, float]:
-        return len(self.files) / FOLDER_FPS, FOLDER_FPS
-
-    def stream(self) -> Iterator[tuple[float, Any]]:
-        for index, file in enumerate(self.files):
-            yield index / FOLDER_FPS, file
-
-    def image(self, file: Path) -> np.ndarray:
-        """One image file as upright RGB (height, width, 3), of the size of the first one."""
-        _regular(file)
-        try:
-            with Image.open(file, formats=("JPEG", "PNG")) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise VideoError(f"{file.name} has more than {MAX_PIXELS:,} pixels (MAX_PIXELS)")
-                rgb = ImageOps.exif_transpose(image).convert("RGB")
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise VideoError(f"{file.name} is not a readable JPEG or PNG ({error})") from None
-        self.shape = self.shape or (rgb.height, rgb.width)
-        if (rgb.height, rgb.width) != self.shape:
-            rgb = rgb.resize(self.shape[::-1], Image.Resampling.BICUBIC)
-        return np.asarray(rgb)
 
 
 def is_image(name: str) -> bool:
@@ -418,12 +462,6 @@ def _upright(image: np.ndarray, frame: Any) -> np.ndarray:
     if d < 0:
         image = image[::-1]
     return image
-
-
-def _regular(path: Path) -> None:
-    """Refuse what is no plain file: a pipe would block for ever, a device is not data."""
-    if not stat.S_ISREG(os.stat(path).st_mode):
-        raise VideoError("expected a regular file or a folder of frames, found a pipe, socket or device")
 
 
 def _reason(error: BaseException) -> str:

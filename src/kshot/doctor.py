@@ -165,10 +165,11 @@ def _decoding() -> tuple[str, ...]:
     with tempfile.TemporaryDirectory(prefix="kshot-doctor-") as folder:
         clip = Path(folder) / "clip.mp4"
         codec = _draw(clip)
-        _, frames = next(decode([Job(clip, 4, size=32)], workers=1))
+        _, taken = next(decode([Job(clip, 4, size=32)], workers=1))
     advice = "reinstall PyAV: pip install --force-reinstall av"
-    if isinstance(frames, VideoError):
-        return "problem", str(frames), advice
+    if isinstance(taken, VideoError):
+        return "problem", str(taken), advice
+    frames = taken.frames
     levels = frames.mean((1, 2, 3))
     if frames.shape != (4, 32, 32, 3) or not (np.diff(levels) > 20).all():
         return "problem", f"a clip of 4 shades of grey came out as {levels.round().tolist()}", advice

@@ -25,6 +25,10 @@ class VideoError(KshotError):
     """A clip that cannot be read, with the reason."""
 
 
+class ClipLost(VideoError):
+    """A clip that could not be decoded for want of memory, even alone: a fault of the moment, not of the clip."""
+
+
 class CheckpointError(KshotError):
     """Weights or a run folder that are missing, damaged or belong to another backbone."""
 

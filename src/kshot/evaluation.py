@@ -56,8 +56,9 @@ class Result:
     seconds: in all. cost: what it took (see `kshot.cost`): multiply_adds_per_clip, stored_bytes, peak_memory,
     extraction_seconds, evaluation_seconds, device, precision, and for a strategy that learns inside episodes
     multiply_adds_per_step and seconds_per_step.
-    unreadable: clip -> why it was left out. missing: clips of a benchmark's split that this copy of it lacks, and those
-    that the run was trained without. notes: sentences on what was passed over, left out or kept apart, with counts.
+    unreadable: clip -> why it was left out. damaged: clip, kept (share) and reason of each that counts all the same.
+    missing: clips of a benchmark's split that this copy of it lacks, and those that the run was trained without.
+    notes: sentences on what was passed over, left out or kept apart, with counts.
     per_clip: of each clip that was a query: clip (its path), label, asked and right (how often), taken_for (other class
     -> how often, the most frequent first). episode_accuracy: (episodes,) percent of each, for comparisons in pairs.
     cost, per_clip and episode_accuracy are written to files, not to stdout.
@@ -83,6 +84,7 @@ class Result:
     version: str
     options: dict[str, Any] = field(default_factory=dict)
     unreadable: dict[str, str] = field(default_factory=dict)
+    damaged: list[dict[str, Any]] = field(default_factory=list)
     cost: dict[str, Any] = field(default_factory=dict)
     per_clip: list[dict[str, Any]] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
@@ -404,6 +406,7 @@ def score(
         },
         unreadable=activations.unreadable,
         notes=notes,
+        damaged=activations.losses(),
         per_clip=_per_clip(data, answers),
         episode_accuracy=accuracy,
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,13 +17,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kshot import datasets, views
+from kshot import datasets, rates, views
 from kshot.datasets import Dataset
 from kshot.episodes import key
-from kshot.errors import DataError, OptionError, StoreError, VideoError
+from kshot.errors import ClipLost, DataError, OptionError, StoreError, VideoError
+from kshot.frame_folder import passed_over
 from kshot.paths import home
-from kshot.progress import Progress, quiet
+from kshot.progress import Progress, Step, quiet
 from kshot.store import Digests, Store, Writer, holders
+from kshot.video import Taken
 from kshot.workers import Job, decode
 
 if TYPE_CHECKING:
@@ -43,7 +45,9 @@ class Activations:
     """Activations of the readable clips of a data set at one cut, in the order of `data`.
 
     data: the clips (unreadable ones left out). cut: number of the block that receives them; None for ready-made
-    features. unreadable: path -> reason. The values lie in a store or in `data.features`.
+    features. unreadable: path -> reason. damaged: path -> {"kept": share, "reason": what is lost} of clips that count
+    all the same. passed_over: path of a frame folder -> other files in it. The values lie in a store or in
+    `data.features`.
     views: stores of the views that a visit draws from; seen: (clips, views), which of them holds a clip's view.
     keep_copies: whether clips that hold the same may stand on both sides of an episode.
     """
@@ -55,6 +59,8 @@ class Activations:
     digests: tuple[str, ...] = ()
     stored_now: int = 0
     seconds: float = 0.0
+    damaged: dict[str, dict[str, Any]] = field(default_factory=dict)
+    passed_over: dict[str, list[str]] = field(default_factory=dict)
     views: tuple[Store, ...] = ()
     seen: NDArray[np.int64] | None = None
     keep_copies: bool = False
@@ -99,6 +105,11 @@ class Activations:
         seen = None if self.seen is None else self.seen[indices]
         return replace(self, data=self.data.subset(indices), digests=digests, seen=seen)
 
+    def losses(self) -> list[dict[str, Any]]:
+        """What is lost of the clips at hand: clip, kept (share) and reason of each that is damaged."""
+        paths = [str(path) for path in self.data.paths] if self.damaged else []
+        return [{"clip": path, **self.damaged[path]} for path in paths if path in self.damaged]
+
     def report(self) -> dict[str, Any]:
         """What `kshot extract --json` prints."""
         return {
@@ -106,6 +117,8 @@ class Activations:
             "clips": len(self.data),
             "stored_now": self.stored_now,
             "unreadable": self.unreadable,
+            "damaged": self.losses(),
+            "passed_over": self.passed_over,
             "missing": self.data.missing_from("all"),
             "notes": list(self.data.notes),
             "cut": self.cut,
@@ -143,6 +156,7 @@ def extract(
     resize: str = "short",
     view: int = 0,
     augment: str | Sequence[str] = "time",
+    allow_damaged: bool = False,
     progress: Progress = quiet,
 ) -> Activations:
     """Stores the activations of every clip of `data` at a cut and returns a reader of them.
@@ -169,6 +183,8 @@ def extract(
         view: 0 takes the middle frame of each segment and the central square, as tests do; any other number is a draw
             of what `augment` names, for training. See `kshot.views`.
         augment: some of "time", "crop" and "flip".
+        allow_damaged: whether to store clips of which a decoder error or more than a tenth is lost, see `kshot.damage`.
+            What is stored already counts either way, and what is lost of it is told.
         progress: how to show progress.
 
     Raises:
@@ -184,10 +200,11 @@ def extract(
     target, digests = _target(
         data, backbone, number, store, frames, dtype, stored_only, check, condense, resize, view, augment
     )
+    rates.check(data.paths, digests, target, not stored_only, progress)
     todo = _todo(digests, target)
     unreadable: dict[str, str] = {}
     if todo and stored_only:
-        noted = target.unreadable()
+        noted = target.noted("unreadable")
         if lost := sum(digests[i] not in noted for i in todo):
             raise StoreError(
                 f"store {target.root} lacks {lost} of {len(data)} clips for backbone {backbone.name} at cut {number} "
@@ -196,25 +213,16 @@ def extract(
             )
         unreadable = {str(data.paths[i]): noted[digests[i]] for i in todo}
     elif todo:
-        jobs = (_job(data.paths[i], frames, backbone.size, resize, view, augment, digests[i]) for i in todo)
-        per_batch = max(1, FRAMES_PER_BATCH // frames)
+        jobs = (
+            _job(data.paths[i], frames, backbone.size, resize, view, augment, digests[i], allow_damaged) for i in todo
+        )
         title = f"extracting {data.name}" + (f", view {view}" if view else "")
         with target.writing() as writer, progress(title, len(todo), "clips") as step:
-            batch: list[tuple[str, Array]] = []
-            for position, result in decode(jobs, min(count, len(todo)), timeout):
-                clip = todo[position]
-                if isinstance(result, VideoError):
-                    unreadable[str(data.paths[clip])] = str(result)
-                else:
-                    batch.append((digests[clip], result))
-                if len(batch) == per_batch:
-                    _encode(backbone, number, batch, dtype, condense, writer)
-                    batch = []
-                step(note=f"{len(unreadable)} unreadable" if unreadable else "")
-            if batch:
-                _encode(backbone, number, batch, dtype, condense, writer)
-            reasons = {digests[i]: unreadable.get(str(data.paths[i])) for i in todo if digests[i]}
-            target.note({digest: reason for digest, reason in reasons.items() if reason})
+            unreadable = _store(
+                decode(jobs, min(count, len(todo)), timeout), [(digests[i], str(data.paths[i])) for i in todo],
+                target, max(1, FRAMES_PER_BATCH // frames),
+                lambda batch: _encode(backbone, number, batch, dtype, condense, writer), step,
+            )  # fmt: skip
     stored_now = 0 if stored_only else len(todo) - len(unreadable)
     readable = np.array([i for i, d in enumerate(digests) if d in target], np.int64)
     for i in sorted(set(range(len(data))) - set(readable.tolist())):  # copies of an unreadable clip were not tried
@@ -222,6 +230,7 @@ def extract(
     if not len(readable):
         reason = next(iter(unreadable.values()), "the data set is empty")
         raise DataError(f"no clip of {data.name} could be read; the first reason: {reason}")
+    damaged = target.noted("damaged")
     return Activations(
         data.subset(readable) if len(readable) < len(data) else data,
         number,
@@ -230,7 +239,52 @@ def extract(
         tuple(digests[i] for i in readable),
         stored_now=stored_now,
         seconds=time.monotonic() - started,
+        damaged={str(data.paths[i]): damaged[digests[i]] for i in readable if digests[i] in damaged},
+        passed_over={} if stored_only else _passed_over(data.paths),
     )
+
+
+def _store(
+    decoded: Iterable[tuple[int, Taken | VideoError]],
+    clips: Sequence[tuple[str, str]],
+    target: Store,
+    per_batch: int,
+    write: Callable[[list[tuple[str, Array]]], None],
+    step: Step,
+) -> dict[str, str]:
+    """Writes what was decoded of clips, given by digest and path; returns why some could not be read, by path.
+
+    What is wrong with clips is noted in the store, but for those that were lost for want of memory.
+    """
+    unreadable: dict[str, str] = {}
+    reasons: dict[str, str] = {}
+    damaged: dict[str, dict[str, Any]] = {}
+    batch: list[tuple[str, Array]] = []
+    for (digest, path), (_, result) in zip(clips, decoded, strict=True):
+        if isinstance(result, VideoError):
+            unreadable[path] = str(result)
+            if digest and not isinstance(result, ClipLost):
+                reasons[digest] = str(result)
+        else:
+            batch.append((digest, result.frames))
+            if result.damage:
+                damaged[digest] = result.damage.plain()
+        if len(batch) == per_batch:
+            target.note("damaged", damaged)  # before the clip itself: a kill must not leave it without its note
+            write(batch)
+            batch, damaged = [], {}
+        step(note=f"{len(unreadable)} unreadable" if unreadable else "")
+    target.note("damaged", damaged)
+    if batch:
+        write(batch)
+    target.note("unreadable", reasons)
+    return unreadable
+
+
+def _passed_over(paths: Sequence[Path]) -> dict[str, list[str]]:
+    """Path of a frame folder -> other files that lie in it."""
+    folders = (path for path in paths if path.is_dir())
+    return {str(path): names for path in folders if (names := passed_over(path))}
 
 
 def extract_views(
@@ -259,7 +313,8 @@ def extract_views(
         for kinds, clips in parts:
             if not kinds or not len(clips):
                 continue  # nothing to draw: the clip's views are all view 0
-            made = extract(first.data.subset(clips), backbone, first.cut, view=view, augment=kinds, **options)
+            whole = options | {"allow_damaged": True}  # what view 0 has let pass
+            made = extract(first.data.subset(clips), backbone, first.cut, view=view, augment=kinds, **whole)
             if made.unreadable or made.store is None:
                 raise DataError(
                     f"{next(iter(made.unreadable.values()))}: it could be read in view 0, but not in view {view}; "
@@ -295,7 +350,7 @@ def estimate(
     todo = _todo(digests, target)
     sample = spread(todo) or [0]
     decoding, results = timed_decoding([data.paths[i] for i in sample], frames, backbone.size, resize)
-    clips = [r for r in results if not isinstance(r, VideoError)]
+    clips = [r.frames for r in results if not isinstance(r, VideoError)]
     encoding, bytes_a_clip = 0.0, 0
     if clips:
         encode(backbone, number, np.stack(clips[:1]), dtype)  # the first call warms up
@@ -328,7 +383,7 @@ def spread(clips: Sequence[int]) -> list[int]:
 
 def timed_decoding(
     paths: Sequence[Path], frames: int, size: int, resize: str
-) -> tuple[float, list[Array | VideoError]]:
+) -> tuple[float, list[Taken | VideoError]]:
     """Seconds that decoding a clip takes one process, and what came of each clip."""
     jobs = [_job(path, frames, size, resize) for path in (paths[0], *paths)]
     decoded = decode(jobs, workers=1)
@@ -453,11 +508,12 @@ def _job(
     view: int = 0,
     augment: tuple[str, ...] = (),
     digest: str = "",
+    allow_damaged: bool = False,
 ) -> Job:
     """Decoding of a clip; what is drawn for a view depends on the view and the clip's bytes alone."""
     number = int(digest[:15] or "0", 16)
     mode = "random" if "time" in augment else "middle"
-    return Job(path, frames, mode, (view, number), size, views.framing(resize, augment, view, number))
+    return Job(path, frames, mode, (view, number), size, views.framing(resize, augment, view, number), allow_damaged)
 
 
 def _todo(digests: list[str], target: Store) -> list[int]:

@@ -144,7 +144,7 @@ def export_features(
         with disk(Path(table)):
             Path(table).parent.mkdir(parents=True, exist_ok=True)
             write_atomic(Path(table), text.getvalue().encode())
-    return report | {"unreadable": activations.unreadable}
+    return report | {"unreadable": activations.unreadable, "damaged": activations.losses()}
 
 
 def _target(out: str | Path) -> Path:

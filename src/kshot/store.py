@@ -7,6 +7,8 @@ Layout, all of it readable without kshot:
     STORE/<key>/shard-<name>.npy         (clips, ...) activations
     STORE/<key>/shard-<name>.json        its manifest: sha256, clip digests; written last, so it marks a shard complete
     STORE/<key>/unreadable.json          digest -> why a clip could not be read
+    STORE/<key>/damaged.json             digest -> what is lost of a stored clip
+    STORE/rates.jsonl                    whether clips that an older kshot stored are of constant rate
 
 Every file is written under a temporary name and renamed. A kill at any moment leaves whole shards and at most one
 file that belongs to none, which the next writer removes. One writer at a time holds a lock; readers need none.
@@ -32,6 +34,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kshot import gate
 from kshot.errors import DataError, StoreError
 from kshot.files import disk, write_atomic
 
@@ -40,21 +43,32 @@ Array = NDArray[Any]
 SHARD_BYTES = 64 << 20
 SHARD_SECONDS = 20.0
 OPEN_SHARDS = 256  # shards held open at a time: many systems allow 1024 files
+CHOSEN = "time"
+"""How the frames of a shard's clips were chosen, in its manifest; shards without it are older: by number."""
 DIGESTS_AT_ONCE = 64  # clips hashed before their digests are written down
 
 
 def digest(clip: Path) -> str:
-    """sha256 of a clip's bytes; of names and bytes in order for a folder of frames."""
+    """sha256 of a clip's bytes; of names and bytes in order for a folder of frames.
+
+    Raises:
+        DataError: it is neither a folder nor a regular file: a pipe would be waited for, for ever.
+    """
     result = hashlib.sha256()
     if clip.is_dir():
         for frame in sorted(p for p in clip.iterdir() if p.is_file()):
             result.update(f"{frame.name}\0{frame.stat().st_size}\0".encode())
-            result.update(frame.read_bytes())
-        return result.hexdigest()
-    with clip.open("rb") as file:
+            _hash(frame, result)
+    else:
+        _hash(clip, result)
+    return result.hexdigest()
+
+
+def _hash(path: Path, result: Any) -> None:
+    gate.regular(path)
+    with path.open("rb") as file:
         while block := file.read(1 << 20):
             result.update(block)
-    return result.hexdigest()
 
 
 class Digests:
@@ -99,7 +113,7 @@ class Digests:
             if known is None or known[:2] != (size, changed):
                 known = self._known[name] = (size, changed, digest(clip))
                 fresh.append({"path": name, "bytes": size, "mtime_ns": changed, "sha256": known[2]})
-        except OSError:
+        except (OSError, DataError):
             return ""
         return known[2]
 
@@ -141,6 +155,7 @@ class Store:
         text = json.dumps(key, sort_keys=True)
         self.folder = self.root / hashlib.sha256(text.encode()).hexdigest()[:16]
         self._rows: dict[str, tuple[int, int]] = {}
+        self._by_number: set[str] = set()
         self._shards: list[tuple[str, int]] = []
         self._open: dict[int, _Shard] = {}
         self.made_with = made_with
@@ -173,12 +188,20 @@ class Store:
     def refresh(self) -> None:
         """Reads the manifests of all complete shards."""
         self._rows.clear()
+        self._by_number.clear()
         self._shards.clear()
         self._open.clear()
         for path in sorted(self.folder.glob("shard-*.json")):
             try:
-                clips = json.loads(path.read_text())["clips"]
-                self._rows.update({clip: (len(self._shards), row) for row, clip in enumerate(clips)})
+                about = json.loads(path.read_text())
+                clips, timed = about["clips"], about.get("chosen") == CHOSEN
+                rows = {clip: (len(self._shards), row) for row, clip in enumerate(clips)}
+                if timed:
+                    self._rows |= rows
+                    self._by_number -= rows.keys()
+                else:
+                    self._by_number |= rows.keys() - self._rows.keys()
+                    self._rows = rows | self._rows
             except (OSError, ValueError, KeyError, TypeError) as error:
                 raise StoreError(
                     f"manifest {path} is damaged ({error}); run `kshot extract` again: it rewrites damaged shards only"
@@ -190,6 +213,15 @@ class Store:
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    def by_number(self, clip: str) -> bool:
+        """Whether what is stored of a clip was chosen by the numbers of its frames: right for a constant rate only."""
+        return clip in self._by_number
+
+    def forget(self, clips: Iterable[str]) -> None:
+        """Lets clips count as missing, until they are written anew."""
+        for clip in clips:
+            self._rows.pop(clip, None)
 
     def gather(self, clips: Sequence[str]) -> Array:
         """(n, ...) activations of the clips with these digests (at least one), read from disk into fresh memory.
@@ -268,20 +300,21 @@ class Store:
                     write_atomic(self._keyfile, json.dumps(about, indent=1).encode())
             yield
 
-    def unreadable(self) -> dict[str, str]:
-        """Digest -> reason of clips that were tried and could not be read; only a note, gone if it is damaged."""
+    def noted(self, kind: str) -> dict[str, Any]:
+        """Digest -> what was noted of clips: of kind "unreadable" why, of kind "damaged" what is lost of those stored;
+        only a note, gone if it is damaged."""
         try:
-            noted: dict[str, str] = dict(json.loads((self.folder / "unreadable.json").read_text("utf-8")))
+            found: dict[str, Any] = dict(json.loads((self.folder / f"{kind}.json").read_text("utf-8")))
         except (OSError, ValueError, TypeError):
             return {}
-        return noted
+        return found
 
-    def note(self, unreadable: dict[str, str]) -> None:
-        """Adds to what `unreadable` tells; for the holder of the lock."""
-        if unreadable:
+    def note(self, kind: str, found: dict[str, Any]) -> None:
+        """Adds to what `noted` tells; for the holder of the lock."""
+        if found:
             with disk(self.folder):
-                text = json.dumps(self.unreadable() | unreadable, indent=1)
-                write_atomic(self.folder / "unreadable.json", text.encode())
+                text = json.dumps(self.noted(kind) | found, indent=1)
+                write_atomic(self.folder / f"{kind}.json", text.encode())
 
     def damaged(self) -> dict[str, str]:
         """Shard name -> what is wrong with it, after hashing every complete shard."""
@@ -374,6 +407,7 @@ class Writer:
         file.seek(0)
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         about = {"sha256": sha256, "bytes": os.fstat(file.fileno()).st_size, "clips": self._clips}
+        about["chosen"] = CHOSEN
         manifest = json.dumps(about).encode()
         path = self._store.folder / f"{_name(manifest)}.npy"
         try:

@@ -281,6 +281,8 @@ def _run_row(
         short = result.summary()
         for key, found in (("missing", result.missing), ("notes", result.notes + trained.get("notes", []))):
             record[key] = list(dict.fromkeys([*record.get(key, []), *found]))
+        record["unreadable"] = record.get("unreadable", {}) | result.unreadable
+        record["damaged"] = list({one["clip"]: one for one in [*record.get("damaged", []), *result.damaged]}.values())
         record["results"][str(shot)] = {k: short[k] for k in ("accuracy", "ci95", "episodes", "per_class", "confusion")}
         record |= {"head": result.head, "clips": result.clips, "fingerprint": result.fingerprint}
     seconds = sum(one["evaluation_seconds"] for one in record["costs"].values())

@@ -7,7 +7,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +49,8 @@ class Trained:
     """What `train` answers.
 
     weights: number of trained parameters. val_accuracy: percent, None without val classes. missing: clips of a
-    benchmark's base and val classes that this copy of it lacks. notes: what was passed over or left out.
+    benchmark's base and val classes that this copy of it lacks. unreadable: clip -> why it was left out. damaged: clip,
+    kept (share) and reason of each that counts all the same. notes: what was passed over or left out.
     """
 
     run: Path
@@ -60,6 +61,8 @@ class Trained:
     seconds: float
     missing: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    unreadable: dict[str, str] = field(default_factory=dict)
+    damaged: tuple[dict[str, Any], ...] = ()
 
     def report(self) -> dict[str, Any]:
         """What `kshot train --json` prints."""
@@ -309,6 +312,7 @@ def train(
             "weights_sha256": digest,
             "chosen": chosen,
             "unreadable": unreadable,
+            "damaged": [one for part in (base_part, val_part) if part is not None for one in part.losses()],
             "missing": loaded.missing_from("train") + loaded.missing_from("val"),
             "notes": notes,
             "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -374,6 +378,8 @@ def _trained(folder: Path, config: dict[str, Any]) -> Trained:
         result["training_seconds"],
         tuple(result.get("missing", ())),
         tuple(result.get("notes", ())),
+        result["unreadable"],
+        tuple(result.get("damaged", ())),
     )
 
 

@@ -1,10 +1,10 @@
 """Which frames of a clip, then only those: packet scan, choice, decoding, preprocessing.
 
 A clip is a video file or a folder of JPEG/PNG frames. Index i always means the i-th frame in the order of
-presentation. The packets of a file are read once without decoding (their count is the truth, a header's
-count often is not), indices are chosen, and then only the stretches between a keyframe and a wanted frame
-are decoded. Timestamps that cannot be trusted, or frames that do not come out as the packets promised, lead to
-a straight decode of the file and a new choice on the frames that really exist.
+presentation; frames are chosen by the time at which they are on show. The packets of a file are read once without
+decoding (their count is the truth, a header's count often is not), indices are chosen, and then only the stretches
+between a keyframe and a wanted frame are decoded. Timestamps that cannot be trusted, or frames that do not come out as
+the packets promised, lead to a straight decode of the file and a new choice on the frames that really exist.
 """
 
 from __future__ import annotations
@@ -14,14 +14,18 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 from kshot import container
-from kshot.container import MAX_PIXELS, File, Folder, Pick, Scan, opened, told, too_long
+from kshot.container import MAX_PIXELS, Clock, File, Pick, Scan, opened, told, too_long
+from kshot.damage import Damage
 from kshot.errors import OptionError, VideoError, unknown
+
+if TYPE_CHECKING:
+    from kshot.frame_folder import Folder
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,9 @@ class Framing:
     place: tuple[float, float] | None = None
     flip: bool = False
 
+
+INSTANT = 1e-6
+"""Seconds that count as no time at all: a frame that appears at a moment is on show at it."""
 
 FRAMINGS = {  # the field resizes to 256 and crops 224; other backbones keep that ratio
     "short": Framing(),
@@ -73,6 +80,41 @@ def choose(count: int, frames: int, mode: str = "middle", rng: np.random.Generat
     return _segments(count, _places(frames, mode, rng))
 
 
+@dataclass(frozen=True)
+class Taken:
+    """Frames of a clip, uint8 RGB (frames, height, width, 3), and what is lost of the clip; None for nothing."""
+
+    frames: np.ndarray
+    damage: Damage | None = None
+
+
+def take(
+    path: str | os.PathLike[str],
+    frames: int = 8,
+    mode: str = "middle",
+    rng: np.random.Generator | None = None,
+    size: int | None = None,
+    framing: Framing = FRAMINGS["short"],
+    allow_damaged: bool = False,
+) -> Taken:
+    """Choose and decode `frames` frames of a clip, upright: one from each of as many equal stretches of its time.
+
+    Args:
+        path: a video file or a folder of frames.
+        frames: how many.
+        mode: "middle" or "random", see `choose`.
+        rng: what "random" draws from.
+        size: side of the preprocessed frames, see `preprocess`; None for frames as they are.
+        framing: how they are made square.
+        allow_damaged: whether a clip counts of which a decoder error or more than a tenth is lost, see `kshot.damage`.
+
+    Raises:
+        VideoError: the clip cannot be read, with the reason.
+    """
+    places = _places(frames, mode, rng)
+    return _collect(path, lambda clock: _moments(clock, places), size, framing, allow_damaged)
+
+
 def read(
     path: str | os.PathLike[str],
     frames: int = 8,
@@ -80,16 +122,10 @@ def read(
     rng: np.random.Generator | None = None,
     size: int | None = None,
     framing: Framing = FRAMINGS["short"],
+    allow_damaged: bool = False,
 ) -> np.ndarray:
-    """Choose and decode `frames` frames of a clip: uint8 RGB (frames, height, width, 3), upright.
-
-    With `size`, every frame is preprocessed as soon as it is decoded, see `preprocess`: (frames, size, size, 3).
-
-    Raises:
-        VideoError: the clip cannot be read, with the reason.
-    """
-    places = _places(frames, mode, rng)
-    return _collect(path, lambda count: _segments(count, places), size, framing)
+    """The frames alone that `take` gives: uint8 RGB (frames, height, width, 3)."""
+    return take(path, frames, mode, rng, size, framing, allow_damaged).frames
 
 
 def frames_at(path: str | os.PathLike[str], indices: Sequence[int] | np.ndarray, size: int | None = None) -> np.ndarray:
@@ -102,12 +138,13 @@ def frames_at(path: str | os.PathLike[str], indices: Sequence[int] | np.ndarray,
     if wanted.ndim != 1 or wanted.size == 0:
         raise OptionError(f"expected a list of frame indices, found an array of shape {wanted.shape}")
 
-    def pick(count: int) -> np.ndarray:
+    def pick(clock: Clock) -> np.ndarray:
+        count = clock.count
         if wanted.min() < 0 or wanted.max() >= count:
             raise VideoError(f"expected frame indices from 0 to {count - 1}, found {_outside(wanted, count)}")
         return wanted
 
-    return _collect(path, pick, size)
+    return _collect(path, pick, size, allow_damaged=True).frames
 
 
 def iterate(path: str | os.PathLike[str], step: int = 1, size: int | None = None) -> Iterator[tuple[float, np.ndarray]]:
@@ -154,14 +191,14 @@ class Grid:
     def end(self, seconds: float) -> tuple[int, Any] | None:
         """As `add`, where the stream ends."""
         due = None
-        if self._held is not None and (self.next + 0.5) * self.interval < seconds - 1e-6:
+        if self._held is not None and (self.next + 0.5) * self.interval < seconds - INSTANT:
             due = self.next, self._held
             self.next = self.count(seconds)
         return due
 
     def count(self, seconds: float) -> int:
         """How many intervals have their middle before that time."""
-        return math.ceil(seconds / self.interval - 0.5 - 1e-6 / self.interval)
+        return math.ceil(seconds / self.interval - 0.5 - INSTANT / self.interval)
 
 
 class Samples:
@@ -220,6 +257,8 @@ class Samples:
                 yield due[0], self._image(clip, due[1])
             if clip.failure:
                 raise VideoError(clip.failure)
+            if cut := clip.cut():
+                raise VideoError(cut.reason)
             if self.seconds < 0.9 * self.announced - 1:
                 raise VideoError(f"the file ends early, its header announces {self.announced:.1f} seconds")
 
@@ -284,17 +323,35 @@ def _segments(count: int, places: np.ndarray) -> np.ndarray:
     return indices.clip(max=count - 1)
 
 
+def _moments(clock: Clock, places: np.ndarray) -> np.ndarray:
+    """Indices of the frames on show at places in equal stretches of time; at a constant rate those of `_segments`."""
+    if clock.times is None:
+        return _segments(clock.count, places)
+    moments = (np.arange(len(places)) + places) * (float(clock.times[-1]) / len(places))
+    shown = np.searchsorted(clock.times[:-1], moments + INSTANT / clock.base, side="right") - 1
+    return np.asarray(shown, dtype=np.int64)
+
+
 def _collect(
-    path: str | os.PathLike[str], pick: Pick, size: int | None, framing: Framing = FRAMINGS["short"]
-) -> np.ndarray:
+    path: str | os.PathLike[str],
+    pick: Pick,
+    size: int | None,
+    framing: Framing = FRAMINGS["short"],
+    allow_damaged: bool = False,
+) -> Taken:
     """Decode the picked frames of a clip, as it is or preprocessed."""
     with told(path), closing(opened(path)) as clip:
         indices, found = clip.frames(pick)
+        damage = clip.damage()
+        if damage and damage.unreadable and not allow_damaged:
+            raise VideoError(
+                f"damaged, {damage.kept:.0%} of it is there: {damage.reason} (allow_damaged takes what is left)"
+            )
         images: dict[int, np.ndarray] = {}
         for index in sorted(found):
             image = clip.image(found.pop(index))
             images[index] = image if size is None else preprocess(image[None], size, framing)[0]
-        return np.stack([images[index] for index in indices.tolist()])
+        return Taken(np.stack([images[index] for index in indices.tolist()]), damage)
 
 
 def _outside(wanted: np.ndarray, count: int) -> str:

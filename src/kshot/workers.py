@@ -15,6 +15,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
@@ -27,16 +28,17 @@ from typing import Any
 import numpy as np
 
 from kshot import video
-from kshot.errors import KshotError, OptionError, VideoError, unknown
+from kshot.errors import ClipLost, KshotError, OptionError, VideoError, unknown
 
 AHEAD = 32  # clips decoded before they are asked for: as many as the encoder takes at once
 _START = 60.0  # seconds for an interpreter to start, on the slowest of disks
+_STARTS = 3  # attempts: under memory pressure the system may kill one of them
 _LENGTH = struct.Struct("=I")
 
 
 @dataclass(frozen=True)
 class Job:
-    """One clip to decode: the arguments of `video.read`, with a seed in place of a generator.
+    """One clip to decode: the arguments of `video.take`, with a seed in place of a generator.
 
     Attributes:
         path: the clip.
@@ -45,6 +47,7 @@ class Job:
         seed: of the random choice; any tuple of whole numbers, such as (seed, epoch, clip).
         size: side of the preprocessed square frames; None for frames as they are.
         framing: how they are made square, see `video.preprocess`.
+        allow_damaged: whether a clip counts of which much is lost.
     """
 
     path: str | os.PathLike[str]
@@ -53,6 +56,7 @@ class Job:
     seed: tuple[int, ...] = (0,)
     size: int | None = None
     framing: video.Framing = video.FRAMINGS["short"]
+    allow_damaged: bool = False
 
     def __post_init__(self) -> None:
         if self.mode not in ("middle", "random"):
@@ -60,19 +64,21 @@ class Job:
         if self.frames < 1:
             raise OptionError(f"expected at least 1 frame a clip, found {self.frames}")
 
-    def run(self) -> np.ndarray | VideoError:
-        """Decode the clip here and now: uint8 (frames, height, width, 3), or why it cannot be read."""
+    def run(self) -> video.Taken | VideoError:
+        """Decode the clip here and now, or say why it cannot be read."""
+        rng = np.random.default_rng(self.seed)
         try:
-            rng = np.random.default_rng(self.seed)
-            return video.read(self.path, self.frames, self.mode, rng, self.size, self.framing)
+            return video.take(self.path, self.frames, self.mode, rng, self.size, self.framing, self.allow_damaged)
         except VideoError as error:
-            return error
+            return ClipLost(str(error)) if isinstance(error.__cause__, MemoryError) else error
 
 
 def decode(
     jobs: Iterable[Job], workers: int, timeout: float = 60.0, ahead: int = AHEAD
-) -> Iterator[tuple[int, np.ndarray | VideoError]]:
+) -> Iterator[tuple[int, video.Taken | VideoError]]:
     """Decode clips, yielding (position, frames or the reason why not) in the order of the jobs.
+
+    A clip that costs a worker its memory is tried once more, alone, before it is given up as `ClipLost`.
 
     Args:
         jobs: read as they are needed.
@@ -93,21 +99,35 @@ def decode(
 
 def _decode_in_children(
     jobs: Iterable[Job], workers: int, timeout: float, ahead: int
-) -> Iterator[tuple[int, np.ndarray | VideoError]]:
+) -> Iterator[tuple[int, video.Taken | VideoError]]:
     children = [_Child(timeout) for _ in range(workers)]
     idle: SimpleQueue[_Child] = SimpleQueue()
+    gathering = threading.Lock()
     for child in children:
         idle.put(child)
 
-    def run(job: Job) -> np.ndarray | VideoError:
+    def run(job: Job) -> video.Taken | VideoError:
         child = idle.get()
         try:
-            return child.run(job)
+            result = child.run(job)
         finally:
             idle.put(child)
+        return alone(job) if isinstance(result, ClipLost) else result
+
+    def alone(job: Job) -> video.Taken | VideoError:
+        """Once more, in a fresh process with none beside it."""
+        with gathering:
+            held = [idle.get() for _ in children]
+            try:
+                for child in held:
+                    child.end()
+                return held[0].run(job)
+            finally:
+                for child in held:
+                    idle.put(child)
 
     pool = ThreadPoolExecutor(workers, thread_name_prefix="kshot-decode")
-    waiting: deque[Future[np.ndarray | VideoError]] = deque()
+    waiting: deque[Future[video.Taken | VideoError]] = deque()
     position = 0
     try:
         for job in jobs:
@@ -187,15 +207,15 @@ class _Child:
         self.process: subprocess.Popen[bytes] | None = None
         self.stopped = False
 
-    def run(self, job: Job) -> np.ndarray | VideoError:
+    def run(self, job: Job) -> video.Taken | VideoError:
         """Have the job done; whatever happens to the process costs this clip only."""
         if self.process is not None and self.process.poll() is not None:
             self.end()
         process = self.process or self._start()
         deadline = time.monotonic() + self.timeout
         try:
-            asked = ("clip", os.fspath(job.path), job.frames, job.mode, job.seed, job.size, job.framing)
-            _write(process.stdin, pickle.dumps(asked))
+            asked = (os.fspath(job.path), job.frames, job.mode, job.seed, job.size, job.framing, job.allow_damaged)
+            _write(process.stdin, pickle.dumps(("clip", *asked)))
             return _receive(process.stdout, deadline)
         except (OSError, EOFError) as error:
             return self._lost(os.fspath(job.path), error)
@@ -212,8 +232,8 @@ class _Child:
             while True:
                 deadline = time.monotonic() + self.timeout
                 answer = _message(process.stdout, deadline)
-                if isinstance(answer, str):
-                    raise VideoError(answer)
+                if isinstance(answer, VideoError):
+                    raise answer
                 about, number, shape = answer
                 yield about, None if shape is None else (number, _pixels(process.stdout, shape, deadline))
                 if shape is None:
@@ -226,7 +246,10 @@ class _Child:
             self.end()
             return VideoError(f"{path}: not decoded within {self.timeout:g} seconds, given up")
         # A crashing process closes its pipes a moment before its exit code can be had.
-        return VideoError(f"{path}: the decoder crashed ({_cause(self.end(patience=5.0))})")
+        code = self.end(patience=5.0)
+        if code == -signal.SIGKILL and not self.stopped:  # by nobody here: what a system short of memory does
+            return ClipLost(f"{path}: the decoder was killed ({_cause(code)}), perhaps for want of memory")
+        return VideoError(f"{path}: the decoder crashed ({_cause(code)})")
 
     def stop(self) -> None:
         """Kill the process, for good. Another thread may be waiting for it, and sees it end."""
@@ -249,6 +272,19 @@ class _Child:
         return process.returncode
 
     def _start(self) -> subprocess.Popen[bytes]:
+        """A process that has said it is ready; one that ends before is started again, a few times.
+
+        Raises:
+            KshotError: none of them came up.
+        """
+        for _ in range(_STARTS):
+            process, reason = self._attempt()
+            if process is not None:
+                return process
+        raise KshotError(f"decoding workers cannot start: {reason}")
+
+    def _attempt(self) -> tuple[subprocess.Popen[bytes] | None, str]:
+        """A process that is ready, or None and what it said."""
         if self.stopped:
             raise KshotError("decoding was stopped")
         paths = [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
@@ -272,14 +308,17 @@ class _Child:
                 cause = _cause(self.end(patience=5.0))
                 complaints.seek(0)
                 said = complaints.read().decode(errors="replace").strip().splitlines()
-                raise KshotError(f"decoding workers cannot start: {said[-1] if said else cause}") from None
-        return process
+                return None, said[-1] if said else cause
+        return process, ""
 
 
-def _receive(pipe: Any, deadline: float) -> np.ndarray | VideoError:
-    """The answer to one job: a message, or a shape with the pixels behind it."""
+def _receive(pipe: Any, deadline: float) -> video.Taken | VideoError:
+    """The answer to one job: why not, or what is lost and a shape with the pixels behind it."""
     answer = _message(pipe, deadline)
-    return VideoError(answer) if isinstance(answer, str) else _pixels(pipe, answer, deadline)
+    if isinstance(answer, VideoError):
+        return answer
+    damage, shape = answer
+    return video.Taken(_pixels(pipe, shape, deadline), damage)
 
 
 def _message(pipe: Any, deadline: float) -> Any:
@@ -361,8 +400,9 @@ def _work(task: str, *asked: Any) -> Iterator[tuple[Any, np.ndarray | None]]:
     except VideoError as error:
         result = error
     except Exception as error:  # a fault of ours must cost one clip, too
-        result = VideoError(f"{asked[0]}: {type(error).__name__}: {error}")
-    yield (str(result), None) if isinstance(result, VideoError) else (result.shape, result)
+        kind = ClipLost if isinstance(error, MemoryError) else VideoError
+        result = kind(f"{asked[0]}: {type(error).__name__}: {error}")
+    yield (result, None) if isinstance(result, VideoError) else ((result.damage, result.frames.shape), result.frames)
 
 
 def _stream(samples: video.Samples) -> Iterator[tuple[Any, np.ndarray | None]]:

@@ -21,6 +21,7 @@ BACKBONE = Annotated[str, typer.Option(help="kshot-tiny, a folder in transformer
 MOVED = Annotated[str | None, typer.Option("--backbone", help="where the model's backbone lies now, if it was moved")]
 STORE = Annotated[Path | None, typer.Option(help="folder of stored activations; $KSHOT_HOME/store by default")]
 STORED_ONLY = Annotated[bool, typer.Option("--stored-only", help="never open a video")]
+ALLOW_DAMAGED = Annotated[bool, typer.Option("--allow-damaged", help="take what is left of damaged clips; it is said")]
 FRAMES = Annotated[int, typer.Option(help="frames a clip")]
 RESIZE = Annotated[str, typer.Option(help="before the crop: short, short-256 or squash-256; see docs/data.md")]
 DEVICE = Annotated[str, typer.Option(help="cpu, cuda, cuda:N or auto")]
@@ -83,6 +84,25 @@ def tell_notes(notes: Sequence[str]) -> None:
     """What was passed over, left out or kept apart, a line each."""
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
+
+
+def tell_damaged(damaged: Sequence[dict[str, Any]]) -> None:
+    """What is lost of clips that count all the same."""
+    for one in damaged[:20]:
+        print(f"damaged: {one['clip']}: {one['kept']:.0%} of it is there: {one['reason']}", file=sys.stderr)
+    if len(damaged) > 20:
+        print(f"and {len(damaged) - 20} more; --json lists all", file=sys.stderr)
+
+
+def tell_passed_over(passed_over: dict[str, list[str]]) -> None:
+    """Files in frame folders that are no frames."""
+    names = [name for found in passed_over.values() for name in found]
+    if names:
+        where = next(iter(passed_over))
+        print(
+            f"passed over: {len(names)} other files in {len(passed_over)} frame folders, such as {names[0]} in {where}",
+            file=sys.stderr,
+        )
 
 
 def tell_unreadable(unreadable: dict[str, str]) -> None:

@@ -17,6 +17,7 @@ from kshot.cli.common import (
     STORED_ONLY,
     chosen_progress,
     show,
+    tell_damaged,
     tell_missing,
     tell_notes,
     tell_unreadable,
@@ -210,3 +211,4 @@ def _tell_features(values: dict[str, Any]) -> None:
     tell_missing("the data set", values["missing"])
     tell_notes(values["notes"])
     tell_unreadable(values.get("unreadable", {}))
+    tell_damaged(values.get("damaged", []))

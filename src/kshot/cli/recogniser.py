@@ -10,6 +10,7 @@ import typer
 
 from kshot.cli.app import app
 from kshot.cli.common import (
+    ALLOW_DAMAGED,
     BACKBONE,
     DEVICE,
     FRAMES,
@@ -21,6 +22,7 @@ from kshot.cli.common import (
     STORE,
     chosen_progress,
     show,
+    tell_damaged,
 )
 from kshot.errors import OptionError, VideoError
 
@@ -79,6 +81,7 @@ def predict(
     format: Annotated[str, typer.Option(help="of a timeline: table, json, csv, vtt or label-studio")] = "table",
     out: Annotated[Path | None, typer.Option(help="write the timeline to this file")] = None,
     picture: Annotated[Path | None, typer.Option(help="also draw the timeline into this .png, .svg or .pdf")] = None,
+    allow_damaged: ALLOW_DAMAGED = False,
     backbone: MOVED = None,
     device: DEVICE = "cpu",
     as_json: JSON = False,
@@ -107,7 +110,7 @@ def predict(
     answers: list[dict[str, Any]] = []
     bad = []
     with chosen_progress(as_json)("recognising", len(videos), "videos") as step:
-        for video, found in zip(videos, asked.answers(videos), strict=True):
+        for video, found in zip(videos, asked.answers(videos, allow_damaged), strict=True):
             step()
             if isinstance(found, VideoError):
                 bad.append(found)
@@ -115,9 +118,12 @@ def predict(
                 continue
             proba = dict(zip(asked.classes_.tolist(), found.proba[0].tolist(), strict=True))
             answers.append({"video": video, "label": str(found.labels[0]), "proba": proba})
+            if found.damage[0]:
+                answers[-1]["damaged"] = found.damage[0].plain()
     if len(bad) == len(videos):
         raise bad[0]
     show({"answers": answers}, as_json, _tell_answers)
+    tell_damaged([{"clip": one["video"], **one["damaged"]} for one in answers if "damaged" in one])
     for error in bad:
         print(f"kshot: {error}", file=sys.stderr)
     if bad:
@@ -134,6 +140,7 @@ def _tell_fit(values: dict[str, Any]) -> None:
         share = "" if one["accuracy"] is None else f"{100 * one['accuracy']:4.0f} %"
         clips = f"{one['clips']} clip{'s' * (one['clips'] != 1)}"
         typer.echo(f"  {one['label']:{width}}  {clips:>9} {share:6}  {one['advice']}".rstrip())
+    tell_damaged(values["damaged"])
     for one in values["suspects"][:SUSPECTS]:
         same = (
             f"nearly the same as {one['other']} ({one['looks_like']})"

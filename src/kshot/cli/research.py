@@ -10,6 +10,7 @@ import typer
 
 from kshot.cli.app import app
 from kshot.cli.common import (
+    ALLOW_DAMAGED,
     BACKBONE,
     DATA,
     DEVICE,
@@ -33,8 +34,10 @@ from kshot.cli.common import (
     given,
     pairs,
     show,
+    tell_damaged,
     tell_missing,
     tell_notes,
+    tell_passed_over,
     tell_unreadable,
 )
 from kshot.errors import OptionError
@@ -55,6 +58,7 @@ def extract(
     timeout: Annotated[float, typer.Option(help="seconds until a clip counts as unreadable")] = 60.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print clips, bytes and time; store nothing")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="exit with 1 if a clip could not be read")] = False,
+    allow_damaged: ALLOW_DAMAGED = False,
     as_json: JSON = False,
 ) -> None:
     """Store the activations of every clip, once. A stopped run goes on where it was.
@@ -68,7 +72,8 @@ def extract(
     if dry_run:
         show(extraction.estimate(data, backbone, **shared), as_json, _tell_estimate)
         return
-    done = extraction.extract(data, backbone, **shared, timeout=timeout, check=True, progress=chosen_progress(as_json))
+    shared |= {"timeout": timeout, "check": True, "allow_damaged": allow_damaged}
+    done = extraction.extract(data, backbone, **shared, progress=chosen_progress(as_json))
     report = done.report()
     show(report, as_json, _tell_extraction)
     if strict and report["unreadable"]:
@@ -307,6 +312,8 @@ def _tell_extraction(values: dict[str, Any]) -> None:
     tell_missing(values["data"], values["missing"])
     tell_notes(values["notes"])
     tell_unreadable(values["unreadable"])
+    tell_damaged(values["damaged"])
+    tell_passed_over(values["passed_over"])
 
 
 def _tell_training(values: dict[str, Any]) -> None:
@@ -318,6 +325,8 @@ def _tell_training(values: dict[str, Any]) -> None:
     )
     tell_missing("the data set", values["missing"])
     tell_notes(values["notes"])
+    tell_unreadable(values["unreadable"])
+    tell_damaged(values["damaged"])
 
 
 def _tell_result(values: dict[str, Any]) -> None:
@@ -336,6 +345,7 @@ def _tell_result(values: dict[str, Any]) -> None:
     tell_missing(values["data"], values["missing"])
     tell_notes(values["notes"])
     tell_unreadable(values["unreadable"])
+    tell_damaged(values["damaged"])
 
 
 def _tell_study(values: dict[str, Any]) -> None:

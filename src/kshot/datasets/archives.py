@@ -30,6 +30,7 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory, TemporaryFile
 from typing import IO, Any
 
+from kshot import gate
 from kshot.errors import DataError
 from kshot.files import disk
 from kshot.progress import Progress, Step, quiet
@@ -108,7 +109,7 @@ def unpack(
         StoreError: the disk refuses.
     """
     parts = whole(archive)
-    size = sum(part.stat().st_size for part in parts)
+    size = sum(gate.regular(part) for part in parts)
     kind = _kind(parts[0])
     bounds = limits or Limits()
     guard = _Guard(archive, take, bounds, max(bounds.floor, bounds.growth * size))

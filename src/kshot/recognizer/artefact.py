@@ -218,6 +218,7 @@ def _bare(config: dict[str, Any]) -> dict[str, Any]:
     report = dict(config["report"])
     report["suspects"] = [s | {"clip": short(s["clip"]), "other": short(s["other"])} for s in report["suspects"]]
     report["unreadable"] = {str(short(name)): "" for name in report["unreadable"]}
+    report["damaged"] = [one | {"clip": short(one["clip"])} for one in report.get("damaged", [])]
     clips = [
         c | {"name": short(c["name"]), "group": c["group"] and _digest(c["group"].encode())[:12]}
         for c in config["clips"]
@@ -235,8 +236,8 @@ def _thumbnails(recognizer: Any) -> dict[str, bytes]:
         clip = next(clip for clip in recognizer.clips_ if clip.label == label)
         strip = clip.strip
         if strip is None and Path(clip.name).exists():
-            read = next(iter(videos.frames_of([Path(clip.name)], SHOWN, size)))
-            strip = None if isinstance(read, VideoError) else read
+            read = next(iter(videos.frames_of([Path(clip.name)], SHOWN, size, allow_damaged=True)))
+            strip = None if isinstance(read, VideoError) else read.frames
         if strip is None:
             continue
         chosen = strip[np.linspace(0, len(strip) - 1, SHOWN).round().astype(int)]

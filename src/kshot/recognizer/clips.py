@@ -35,7 +35,8 @@ class Clip:
     name: its path, or "clip 3". digest: of its bytes, or of the frames taken from an array. seconds: NaN where they
     cannot be told. embeddings: (T, P) float32 by the learner that methods start from. tokens: gives activations
     (T, ...) at that learner's cut; None once they are out of reach, as after loading a model. strip: small frames
-    (T, side, side, 3) of an array; those of a file are read when they are needed.
+    (T, side, side, 3) of an array; those of a file are read when they are needed. damaged: kept and reason, as
+    `kshot.extraction.Activations` has them, where something is lost of it.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Clip:
     embeddings: Array
     tokens: Callable[[], Array] | None = None
     strip: Array | None = None
+    damaged: dict[str, Any] | None = None
 
 
 def read(
@@ -97,7 +99,7 @@ def read(
                 i = int(place)
                 found[i] = Clip(
                     str(videos[i]), labels[i], groups[i], stored.digests[row], _seconds(videos[i]), embeddings[row],
-                    partial(_row, stored, row),
+                    partial(_row, stored, row), damaged=stored.damaged.get(str(videos[i])),
                 )  # fmt: skip
     for i in arrays:
         taken = inputs.prepare(videos[i], frames, backbone.size)  # type: ignore[arg-type]
@@ -115,6 +117,11 @@ def read(
 def in_order(clips: Sequence[Clip]) -> list[Clip]:
     """The same clips give the same order, however they came."""
     return sorted(clips, key=lambda clip: (clip.label, clip.digest, clip.name))
+
+
+def losses(clips: Sequence[Clip]) -> list[dict[str, Any]]:
+    """What is lost of taught clips, for a report: clip, kept and reason."""
+    return [{"clip": clip.name, **clip.damaged} for clip in clips if clip.damaged]
 
 
 def _row(stored: Activations, row: int) -> Array:

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from kshot.damage import Damage
 from kshot.heads.formulas import frame_distances, pool
 from kshot.heads.fusion import fuse
 from kshot.heads.otam import OTAM
@@ -29,12 +30,14 @@ class Decision:
     """Answers for n clips or windows.
 
     proba: (n, C) calibrated probabilities, columns as `Recognizer.classes_`. known: (n,) how much each looks like a
-    taught class. labels: (n,) the likeliest class, or "unknown" where `known` is below the threshold.
+    taught class. labels: (n,) the likeliest class, or "unknown" where `known` is below the threshold. damage: what is
+    lost of each clip, None for nothing; empty for windows.
     """
 
     proba: Array
     known: Array
     labels: Array
+    damage: tuple[Damage | None, ...] = ()
 
 
 def _own(values: Tensor) -> Tensor:

@@ -67,6 +67,7 @@ class Recognizer:
         curve               accuracy by clips a class to learn from, none refused
         unknown             auroc, fpr95, threshold, refused (share of taught clips), how
         notes, unreadable   sentences; name and reason of clips that were left out
+        damaged             clip, kept (share) and reason of those that are damaged but count
     """
 
     classes_: Array
@@ -211,14 +212,14 @@ class Recognizer:
         self._check_fitted()
         return timeline(self, video, window, stride, smooth, shortest, fps, timeout, progress)
 
-    def answer(self, videos: Any) -> Decision:
-        """Label, probabilities and knownness of each video in one pass.
+    def answer(self, videos: Any, allow_damaged: bool = False) -> Decision:
+        """Label, probabilities and knownness of each video in one pass; see `answers`.
 
         Raises:
             VideoError: a video cannot be read.
         """
         parts = []
-        for decision in self.answers(videos):
+        for decision in self.answers(videos, allow_damaged):
             if isinstance(decision, VideoError):
                 raise decision
             parts.append(decision)
@@ -229,14 +230,22 @@ class Recognizer:
             np.concatenate([part.proba for part in parts]),
             np.concatenate([part.known for part in parts]),
             np.concatenate([part.labels for part in parts]),
+            tuple(damage for part in parts for damage in part.damage),
         )
 
-    def answers(self, videos: Any) -> Iterator[Decision | VideoError]:
-        """The answer for each video by itself, as soon as it is there, or why it cannot be read."""
+    def answers(self, videos: Any, allow_damaged: bool = False) -> Iterator[Decision | VideoError]:
+        """The answer for each video by itself, as soon as it is there, or why it cannot be read.
+
+        allow_damaged: whether to answer for files of which a decoder error or more than a tenth is lost, too.
+        """
         self._check_fitted()
         assert self.learner_.backbone is not None
-        for frames in inputs.frames_of(inputs.listed(videos), self.frames, self.learner_.backbone.size):
-            yield frames if isinstance(frames, VideoError) else self.decide(self.states(frames)[None])
+        size = self.learner_.backbone.size
+        for taken in inputs.frames_of(inputs.listed(videos), self.frames, size, allow_damaged=allow_damaged):
+            if isinstance(taken, VideoError):
+                yield taken
+            else:
+                yield replace(self.decide(self.states(taken.frames)[None]), damage=(taken.damage,))
 
     def states(self, frames: Array) -> Array:
         """Preprocessed frames (n, S, S, 3) uint8 -> (n, ...), what `decide` needs of each; one pass of the encoder."""
@@ -438,7 +447,7 @@ class Recognizer:
         lengths = np.array([clip.seconds for clip in clips])
         self.clip_seconds_ = float(np.nanmedian(lengths)) if np.isfinite(lengths).any() else 1.0
         self.method_, self.decider_, self.threshold_ = lesson.method, lesson.decider, lesson.threshold
-        self.report_ = lesson.report | {"unreadable": dict(unreadable)}
+        self.report_ = lesson.report | {"unreadable": dict(unreadable), "damaged": taught.losses(clips)}
         if unreadable:
             count = "1 clip" if len(unreadable) == 1 else f"{len(unreadable)} clips"
             self.report_["notes"].insert(0, f"{count} could not be read: left out.")

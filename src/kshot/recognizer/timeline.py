@@ -262,10 +262,10 @@ def _one(video: Any) -> Path | Array:
 
 def _whole(recognizer: Recognizer, item: Path | Array, size: int, seconds: float) -> Answer:
     """The answer for a video that is shorter than a window, the same as that of `predict`."""
-    frames = next(inputs.frames_of([item], recognizer.frames, size))
-    if isinstance(frames, VideoError):
-        raise frames
-    decision = recognizer.decide(recognizer.states(frames)[None])
+    taken = next(inputs.frames_of([item], recognizer.frames, size, allow_damaged=True))  # its notes say what is lost
+    if isinstance(taken, VideoError):
+        raise taken
+    decision = recognizer.decide(recognizer.states(taken.frames)[None])
     label = str(decision.labels[0])
     score = None if label == UNKNOWN else float(decision.proba[0].max())
     scores = Scores(np.array([seconds / 2]), decision.proba.astype(np.float64), decision.known.astype(np.float64))

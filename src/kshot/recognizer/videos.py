@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from kshot import video, workers
 from kshot.container import FOLDER_FPS
 from kshot.errors import OptionError, VideoError
+from kshot.video import Taken
 
 Array = NDArray[Any]
 Video = str | os.PathLike[str] | Array  # or a torch tensor, which becomes an array first
@@ -46,17 +47,19 @@ def digest(frames: Array) -> str:
 
 
 def frames_of(
-    videos: Sequence[Path | Array], frames: int, size: int, timeout: float = 60.0
-) -> Iterator[Array | VideoError]:
+    videos: Sequence[Path | Array], frames: int, size: int, timeout: float = 60.0, allow_damaged: bool = False
+) -> Iterator[Taken | VideoError]:
     """Chosen and preprocessed frames (frames, size, size, 3) uint8 of each video, in order, or why there are none.
 
     Files are decoded in processes of their own, which a broken file may crash or hang.
     """
-    jobs = [workers.Job(item, frames, size=size) for item in videos if isinstance(item, Path)]
+    jobs = [
+        workers.Job(item, frames, size=size, allow_damaged=allow_damaged) for item in videos if isinstance(item, Path)
+    ]
     count = min(os.cpu_count() or 1, 8, -(-len(jobs) // CLIPS_A_PROCESS))
     decoded = workers.decode(jobs, count, timeout)
     for item in videos:
-        yield next(decoded)[1] if isinstance(item, Path) else prepare(item, frames, size)
+        yield next(decoded)[1] if isinstance(item, Path) else Taken(prepare(item, frames, size))
 
 
 def prepare(clip: Array, frames: int, size: int) -> Array:

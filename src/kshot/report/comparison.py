@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kshot.errors import KshotError
+from kshot import gate
+from kshot.errors import DataError, KshotError
 from kshot.evaluation import interval
 from kshot.strategies import get_strategy
 
@@ -160,6 +160,12 @@ class Comparison:
         return {clip: why for result in self._results.values() for clip, why in result["unreadable"].items()}
 
     @property
+    def damaged(self) -> dict[str, str]:
+        """What is lost of clips that counted all the same."""
+        found = [one for result in self._results.values() for one in result.get("damaged", ())]
+        return {one["clip"]: f"{one['clip']}: {one['kept']:.0%} of it is there: {one['reason']}" for one in found}
+
+    @property
     def missing(self) -> list[str]:
         """Clips of a benchmark that the copy at work lacked."""
         return list(dict.fromkeys(clip for result in self._results.values() for clip in result.get("missing", ())))
@@ -178,8 +184,8 @@ class Comparison:
         for row in self.rows:
             for shot in row.get("results", {}):
                 try:
-                    result = json.loads((self.folder / row["folder"] / f"{shot}-shot.json").read_text("utf-8"))
-                except (OSError, ValueError):
+                    result = gate.read_json(self.folder / row["folder"] / f"{shot}-shot.json")
+                except DataError:
                     continue
                 yield (row["name"], row["seed"], int(shot)), result
 

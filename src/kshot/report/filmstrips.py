@@ -165,7 +165,7 @@ def _first_readable(label: str, paths: Sequence[Path], frames: int) -> Strip:
 
 def _jpeg(path: Path, frames: int) -> bytes:
     """Up to `FRAMES` of the `frames` that a model is given, as squares with thin gaps."""
-    images = video.read(path, frames, size=SIDE)
+    images = video.read(path, frames, size=SIDE, allow_damaged=True)
     chosen = images[video.choose(len(images), min(FRAMES, len(images)))]
     sheet = np.full((SIDE, len(chosen) * (SIDE + 2) - 2, 3), 255, np.uint8)
     for place, image in enumerate(chosen):

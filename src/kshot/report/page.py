@@ -390,6 +390,7 @@ def _repeat(study: dict[str, Any], comparisons: Sequence[Comparison]) -> str:
     lost = {clip: reason for c in comparisons for clip, reason in c.unreadable.items()}
     lists = {
         "Clips that could not be read": list(lost.values()),
+        "Damaged clips that counted": [text for c in comparisons for text in c.damaged.values()],
         "Clips of the published split that this copy lacks": [clip for c in comparisons for clip in c.missing],
         "Passed over, left out or kept apart": [note for c in comparisons for note in c.notes],
     }

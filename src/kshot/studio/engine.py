@@ -430,10 +430,10 @@ class Engine:
                 "proba": np.round(seen.proba.astype(float), 4).tolist(),
                 "notes": [self._named(note) for note in seen.notes],
             }
-        frames = next(decode([Job(path, recognizer.frames, size=backbone.size)], workers=1))[1]
-        if isinstance(frames, VideoError):
-            raise frames
-        told = recognizer.decide(recognizer.states(frames)[None])
+        taken = next(decode([Job(path, recognizer.frames, size=backbone.size, allow_damaged=True)], workers=1))[1]
+        if isinstance(taken, VideoError):
+            raise taken
+        told = recognizer.decide(recognizer.states(taken.frames)[None])
         label = str(told.labels[0])
         score = None if label == UNKNOWN else round(float(told.proba[0].max()), 4)
         return {
@@ -443,7 +443,7 @@ class Engine:
             "segments": [{"start": 0.0, "end": seconds, "label": label, "score": score}],
             "times": [seconds / 2],
             "proba": np.round(told.proba.astype(float), 4).tolist(),
-            "notes": [],
+            "notes": [str(taken.damage)] if taken.damage else [],
         }
 
     # The camera

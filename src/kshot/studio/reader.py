@@ -163,7 +163,7 @@ def write_video(path: Path, frames: Iterable[np.ndarray], rate: float) -> None:
 
 def _look(task: dict[str, Any]) -> dict[str, Any]:
     found = video.scan(task["path"])
-    frames = video.read(task["path"], task["frames"], size=SIDE)
+    frames = video.read(task["path"], task["frames"], size=SIDE, allow_damaged=True)
     write_atomic(Path(task["out"]), sheet(frames))
     return {"seconds": found.seconds, "width": found.width, "height": found.height, "frames": found.frames}
 
