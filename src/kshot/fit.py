@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from kshot import gate
 from kshot.episodes import key
 from kshot.errors import CheckpointError, KshotError, OptionError, unknown
 from kshot.files import write_atomic
@@ -307,19 +308,22 @@ class _Loop:
             self._forget_after(-1)
             return 0
         tensors, metadata = load(path)
-        about = json.loads(metadata.get("fit", "{}"))
-        if {n.removeprefix("weight.") for n in tensors if n.startswith("weight.")} != set(self.learning) or not about:
+        about = _about(path, metadata)
+        if {n.removeprefix("weight.") for n in tensors if n.startswith("weight.")} != set(self.learning):
             raise CheckpointError(f"{path} is of a run with other trained weights; start again in another --out")
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in tensors.items():
             kind, _, rest = name.partition(".")
-            if kind == "optimizer":
-                number, _, field_name = rest.partition(".")
+            number, _, field_name = rest.partition(".")
+            if kind == "optimizer" and number.isdecimal():
                 state.setdefault(int(number), {})[field_name] = value
-        with torch.no_grad():
-            for name, weight in self.learning.items():
-                weight.copy_(tensors[f"weight.{name}"])
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
+        try:
+            with torch.no_grad():
+                for name, weight in self.learning.items():
+                    weight.copy_(tensors[f"weight.{name}"])
+            self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise CheckpointError(f"{path} is damaged ({error}); start again in another --out") from None
         if about["best_val"] is not None:
             best, _ = load(self.folder / "weights.safetensors")
             self.best = {name: best[name].to(weight.device) for name, weight in self.weights.items()}
@@ -338,7 +342,7 @@ class _Loop:
             try:
                 if json.loads(line)["step"] <= step:
                     kept.append(line + "\n")
-            except (ValueError, KeyError):
+            except (ValueError, KeyError, TypeError, RecursionError):
                 continue
         write_atomic(path, "".join(kept).encode())
 
@@ -358,8 +362,32 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """
     from safetensors import SafetensorError, safe_open
 
+    gate.regular(path, error=CheckpointError)
     try:
         with safe_open(path, "pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, RuntimeError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read as safetensors ({error}); copy or train it again") from None
+
+
+def expect_finite(source: object, tensors: Mapping[str, Tensor]) -> None:
+    """Refuses weights that no training of kshot's would have kept.
+
+    Raises:
+        CheckpointError: names the tensor that is not finite.
+    """
+    for name, value in tensors.items():
+        if not bool(torch.isfinite(value).all()):
+            raise CheckpointError(f"{source}: {name} holds numbers that are not finite; copy it again or train again")
+
+
+def _about(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
+    """What a checkpoint says beside its tensors."""
+    from kshot import forms
+
+    try:
+        about = json.loads(metadata.get("fit", "{}"))
+    except (ValueError, RecursionError):
+        about = None
+    found: dict[str, Any] = gate.typed(about, forms.Checkpoint, path, CheckpointError)
+    return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,7 @@ from kshot import cost, datasets, runs
 from kshot.backbone import PROMPTS
 from kshot.datasets import Dataset
 from kshot.episodes import Sampler
-from kshot.errors import CheckpointError, DataError, OptionError
+from kshot.errors import DataError, OptionError
 from kshot.evaluation import class_texts, machine, score
 from kshot.extraction import Activations, extract, extract_views
 from kshot.files import disk, write_atomic
@@ -218,7 +217,7 @@ def train(
 
     with disk(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        _write_config(folder, config)
+        runs.write_config(folder, config)
         chosen: dict[str, Any] = {}
         objective: Objective | None = None
         if isinstance(method, Direct):
@@ -261,7 +260,7 @@ def train(
             work = cost.of_step(objective, learning, fitted.steps * accumulate, accumulate)
         weights = folder / "weights.safetensors"
         trained = sum(w.numel() for w in learner.weights().values())
-        digest = hashlib.sha256(weights.read_bytes()).hexdigest() if weights.exists() else ""
+        digest = runs.weights_digest(folder)
         unreadable = {**(base_part.unreadable if base_part else {}), **(val_part.unreadable if val_part else {})}
         config["result"] = {
             "trained_parameters": trained,
@@ -283,7 +282,7 @@ def train(
             "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "machine": machine(),
         }
-        _write_config(folder, config)
+        runs.write_config(folder, config)
         (folder / "checkpoint.safetensors").unlink(missing_ok=True)
     return replace(_trained(folder, config), seconds=time.monotonic() - started)
 
@@ -351,10 +350,7 @@ def _finished(folder: Path, config: dict[str, Any]) -> Trained | None:
     path = folder / "config.json"
     if not path.exists():
         return None
-    try:
-        before: dict[str, Any] = {**FORMERLY, **json.loads(path.read_text("utf-8"))}
-    except (OSError, ValueError, TypeError) as error:
-        raise CheckpointError(f"{path} is damaged ({error}); train again in another --out") from None
+    before: dict[str, Any] = {**FORMERLY, **runs.read_config(folder)}
     asked: dict[str, Any] = json.loads(json.dumps(config))
     asked["backbone"]["name"] = before.get("backbone", {}).get("name")  # another path to the same weights will do
     for name, value in asked.items():
@@ -364,10 +360,6 @@ def _finished(folder: Path, config: dict[str, Any]) -> Trained | None:
                 f"repeat the first command with --resume, or name another --out"
             )
     return _trained(folder, before) if "result" in before else None
-
-
-def _write_config(folder: Path, config: dict[str, Any]) -> None:
-    write_atomic(folder / "config.json", json.dumps(config, indent=1).encode())
 
 
 def _choose_steps(
