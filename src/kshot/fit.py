@@ -10,7 +10,6 @@ import json
 import math
 import signal
 import statistics
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from kshot import gate
+from kshot import gate, interrupt
 from kshot.episodes import key
 from kshot.errors import CheckpointError, KshotError, OptionError, unknown
 from kshot.files import write_atomic
@@ -147,19 +146,18 @@ def held_back() -> Iterator[Callable[[], bool]]:
     asked: list[int] = []
 
     def note(number: int, frame: object) -> None:
-        if asked:
-            raise KeyboardInterrupt
+        if asked and callable(before):
+            before(number, frame)
         asked.append(number)
 
-    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if not usual or threading.current_thread() is not threading.main_thread():
+    if not interrupt.usual():
         yield lambda: False
         return
-    signal.signal(signal.SIGINT, note)
+    before = signal.signal(signal.SIGINT, note)
     try:
         yield lambda: bool(asked)
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, before)
 
 
 class _Loop:

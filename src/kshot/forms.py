@@ -233,3 +233,13 @@ class Result(Form):
     unreadable: dict[str, str] = {}
     missing: Names = []
     per_clip: list[Asked] = []
+
+
+class Prepared(Form):
+    """`prepared.json` of a benchmark."""
+
+    format: int
+    benchmark: str
+    found: Count
+    expected: dict[str, dict[str, Count]]
+    missing: dict[str, Names]

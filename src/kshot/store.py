@@ -102,7 +102,7 @@ class Digests:
                     continue  # it changed since: hashed anew when it is used
                 if digest(clip) != self._known[name][2]:
                     damaged[name] = "has another sha256 than its line says"
-            except OSError:
+            except (OSError, DataError):
                 gone.append(name)
         return len(self._known) + len(self.altered), damaged, gone
 

@@ -10,6 +10,7 @@ import sys
 
 import typer
 
+from kshot import interrupt
 from kshot.cli import data, recogniser, research, shipping, studio, watching  # noqa: F401  (importing registers them)
 from kshot.cli.app import app
 from kshot.errors import KshotError
@@ -25,6 +26,12 @@ def main(arguments: list[str] | None = None) -> None:
     # Threads that wait without spinning: beside any other busy process, spinning ones slow the small steps of
     # training many times over. PyTorch reads this when it is imported, so it is set before that.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    with interrupt.only_once(last=arguments is None):
+        code = _run(arguments)
+    sys.exit(code)
+
+
+def _run(arguments: list[str] | None) -> int:
     try:
         code = app(arguments, "kshot", standalone_mode=False)
     except KshotError as error:
@@ -36,11 +43,13 @@ def main(arguments: list[str] | None = None) -> None:
         code = 130
     except BrokenPipeError:
         code = 0
+    except MemoryError:
+        code = _fail("not enough memory for what was asked; ask for less at a time, or use a machine with more")
     except OSError as error:
         code = _fail(f"{error.filename or 'the disk'}: {error.strerror or error}; check the path and its permissions")
     if code == 130:
         print("kshot: stopped; what was done is kept, the same command goes on (train: with --resume)", file=sys.stderr)
-    sys.exit(code if isinstance(code, int) else 0)
+    return code if isinstance(code, int) else 0
 
 
 def _fail(message: str) -> int:
