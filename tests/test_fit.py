@@ -367,5 +367,5 @@ def test_saves_and_loads_tensors_and_metadata(tmp_path: Path) -> None:
     loaded, metadata = load(tmp_path / "t.safetensors")
     assert metadata == {"about": "x"}
     assert all(torch.equal(loaded[name], tensors[name]) for name in tensors)
-    with pytest.raises(CheckpointError, match=r"none\.safetensors cannot be read"):
+    with pytest.raises(CheckpointError, match=r"no such file: .*none\.safetensors"):
         load(tmp_path / "none.safetensors")

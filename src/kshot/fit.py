@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from kshot import gate, interrupt
+from kshot import gate, interrupt, limits
 from kshot.episodes import key
 from kshot.errors import CheckpointError, KshotError, OptionError, unknown
 from kshot.files import write_atomic
@@ -56,6 +56,7 @@ class Schedule:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        limits.expect(seed=self.seed)
         if self.optimizer not in OPTIMIZERS:
             raise unknown("optimizer", self.optimizer, OPTIMIZERS)
         if self.schedule not in SCHEDULES:

@@ -38,7 +38,7 @@ def usual() -> bool:
 
 @contextmanager
 def only_once(last: bool) -> Iterator[None]:
-    """Inside, Ctrl-C interrupts once; if it did, and nothing but the end of the process is to come, then afterwards, too.
+    """Inside, Ctrl-C interrupts once; where it did, the process is to end, and this goes on until it has.
 
     last: whether the process ends afterwards.
     """

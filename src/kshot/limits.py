@@ -17,10 +17,10 @@ LIMITS: dict[str, tuple[int, int]] = {
     "episodes": (1, 10_000_000),
     "val_episodes": (1, 10_000_000),
     "steps": (1, 100_000_000),
-    "rows": (1, 1_000),  # of a study, after lists were crossed
-    "seeds": (1, 1_000),
-    "shots": (1, 100),
-    "searched": (1, 1_000),  # combinations of the values that a search tries
+    "rows": (0, 1_000),  # of a study, after lists were crossed
+    "seeds": (0, 1_000),
+    "shots": (0, 100),
+    "searched": (0, 1_000),  # combinations of the values that a search tries
 }
 """Name -> least and most."""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import kshot
-from kshot import cost, datasets, runs
+from kshot import cost, datasets, limits, runs
 from kshot.backbone import PROMPTS
 from kshot.datasets import Dataset
 from kshot.episodes import Sampler
@@ -145,15 +145,14 @@ def train(
     method = method_of(strategy, strategy_options, shape, steps * accumulate, lr)
     if method.learns_from == "nothing":
         raise OptionError(f"strategy '{strategy}' trains nothing: run `kshot evaluate` without --adapted")
-    if val_episodes < 1:
-        raise OptionError(f"val_episodes must be at least 1, found {val_episodes}: to do without val, use select none")
+    if val_episodes == 0:
+        raise OptionError("val_episodes must be at least 1, found 0: to do without val, use select none")
+    limits.expect(val_episodes=val_episodes, seed=seed, frames=frames, views=views)
     plan = Schedule(
         steps=steps, lr=lr, optimizer=optimizer, weight_decay=weight_decay, schedule=schedule, warmup=warmup,
         accumulate=accumulate, clip=clip, val_every=val_every, patience=patience, seed=seed,
     )  # fmt: skip
     backbones.expect_prompts(prompts)
-    if views < 1:
-        raise OptionError(f"views must be at least 1, found {views}")
     drawn = parse(augment) if views > 1 else ()
     framing(resize)  # refuses an unknown one before anything is loaded
     options = options_for(tuning, layers, tuning_options, frames)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from kshot import backbone as backbones
-from kshot import runs
+from kshot import limits, runs
 from kshot.backbone import PROMPTS, Backbone
 from kshot.container import FOLDER_FPS
 from kshot.errors import CheckpointError, DataError, NotEnoughClips, OptionError, VideoError, unknown
@@ -336,6 +336,7 @@ class Recognizer:
         """Videos, labels and groups, one of each a clip."""
         if self.method != AUTO and self.method not in METHODS:
             raise unknown("method", self.method, [AUTO, *METHODS])
+        limits.expect(frames=self.frames, seed=self.seed)
         items = inputs.listed(videos)
         texts = [str(label) for label in labels]
         if len(items) != len(texts):
