@@ -5,7 +5,7 @@ Only what is read again is here; further keys are let through. Importing this ta
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -55,7 +55,7 @@ class Run(Form):
     tuning: Named
     head: Named
     frames: Frames
-    resize: str = "short"
+    resize: Literal["short", "short-256", "squash-256"] = "short"
     base_classes: Names
     val_classes: Names
     result: RunResult | None = None
@@ -235,11 +235,19 @@ class Result(Form):
     per_clip: list[Asked] = []
 
 
+class Expected(Form):
+    """Split -> label -> clips, as published."""
+
+    train: dict[str, Count]
+    val: dict[str, Count]
+    test: dict[str, Count]
+
+
 class Prepared(Form):
     """`prepared.json` of a benchmark."""
 
     format: int
     benchmark: str
     found: Count
-    expected: dict[str, dict[str, Count]]
+    expected: Expected
     missing: dict[str, Names]

@@ -141,7 +141,8 @@ def learner(
     own = run.config["head"]
     same = head is None or head == own["name"]
     name, options = (own["name"], {**own["options"], **(head_options or {})}) if same else (head, head_options or {})
-    heads.expect(str(name), {key: value for key, value in options.items() if key in (head_options or {})})
+    if head is not None or head_options:  # what the caller asks for is the caller's to mend, not the run's
+        heads.expect(str(name), head_options or {})
     tuned = run.config["tuning"]
     try:
         built = Learner.build(loaded, tuned["name"], tuned["options"], str(name), options)

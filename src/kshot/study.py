@@ -470,7 +470,26 @@ def load(folder: str | Path) -> dict[str, Any]:
     gate.typed(report, forms.Study, path)
     for row in report["rows"]:
         gate.inside(Path(folder), row["folder"])
+    if not _agrees(report):
+        raise DataError(
+            f"{path} is damaged: its summary is not of its rows; run the study again, finished rows are kept"
+        )
     return report
+
+
+def _agrees(report: dict[str, Any]) -> bool:
+    """Whether every finished row has all the shots, and the summary a line for each of them and for nothing else."""
+    shots = {str(shot) for shot in report["settings"]["shots"]}
+    finished = [row for row in report["rows"] if "error" not in row]
+    if any(set(row.get("results", {})) != shots for row in finished):
+        return False
+
+    def keys(things: Sequence[Mapping[str, Any]]) -> set[tuple[str, ...]]:
+        return {(thing["data"], thing["backbone"], thing["name"]) for thing in things}
+
+    told = [line for line in report["summary"] if "shot" in line]
+    at_all_shots = all({str(one["shot"]) for one in told if keys([one]) == {key}} == shots for key in keys(finished))
+    return at_all_shots and keys(told) == keys(finished) and keys(report["summary"]) == keys(report["rows"])
 
 
 def _slug(*names: str) -> str:

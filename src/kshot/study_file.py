@@ -104,6 +104,15 @@ def read(source: str | Path, protocol: str | None = None) -> Study:
         path = shipped[str(source)]
     elif not path.is_file():
         raise unknown("study", source, sorted(shipped)) if path.suffix != ".toml" else OptionError(f"no file {path}")
+    try:
+        return _read(path, protocol)
+    except OptionError as error:
+        if str(error).startswith(str(path)):
+            raise
+        raise OptionError(f"{path}: {error}") from None
+
+
+def _read(path: Path, protocol: str | None) -> Study:
     text = gate.read_text(path, error=OptionError)
     table = gate.read_toml(path, error=OptionError)
     rows = table.pop("row", [])

@@ -154,7 +154,8 @@ def checked(path: Path, features: np.ndarray, clip: Callable[[int], str] = lambd
         raise DataError(f"{path.name}: expected floating point features, found {features.dtype}")
     if features.dtype.itemsize > 8:
         raise DataError(f"{path.name}: expected features of 16, 32 or 64 bits, found {features.dtype}: convert them")
-    limits.expect(frames=features.shape[1])
+    if features.shape[1] > (most := limits.LIMITS["frames"][1]):
+        raise DataError(f"{path.name}: expected at most {most:,} frames a clip, found {features.shape[1]:,}")
     parts = [features[start : start + CHUNK] for start in range(0, len(features), CHUNK)]  # no copy of all of them
     bad = np.flatnonzero(np.concatenate([~np.isfinite(part).all(axis=(1, 2)) for part in parts] or [np.zeros(0)]))
     if len(bad):
@@ -177,5 +178,5 @@ def _texts(path: Path, name: str, array: np.ndarray, clips: int) -> list[str]:
         raise DataError(f"{path.name}: expected '{name}' as text or whole numbers, found {array.dtype}")
     try:
         return [str(value).strip() for value in array.tolist()]
-    except ValueError:  # numbers that are no characters
+    except (ValueError, SystemError):  # numbers that are no characters
         raise DataError(f"{path.name}: '{name}' is no text: save it as str") from None

@@ -42,6 +42,8 @@ Array = NDArray[Any]
 KIND, FORMAT = "kshot recogniser", 2
 RUN_FILES = ("config.json", "weights.safetensors")
 ARGUMENTS = ("method", "frames", "reject", "background", "seed", "precision")
+KINDS = {"classes": list, "clips": list, "report": dict, "method": str, "clip_seconds": float | int,
+         "threshold": float | int | None}  # fmt: skip
 WEIGHTS_BYTES = 16 << 30  # of one file
 SHOWN = 4  # frames of a thumbnail
 REMOTE = "hf://"
@@ -139,6 +141,8 @@ def _made(cls: Any, folder: Path, config: dict[str, Any], backbone: str | Path |
     from safetensors.torch import load as unpack
 
     limits.expect(frames=config["arguments"]["frames"], seed=config["arguments"]["seed"])
+    if odd := [name for name, kind in KINDS.items() if not isinstance(config[name], kind)]:
+        raise TypeError(f"{odd[0]} is a {type(config[odd[0]]).__name__}")
     contents = {name: _content(folder, name, mark) for name, mark in config["files"].items()}
     named = config["backbone"]
     loaded = backbone if isinstance(backbone, backbones.Backbone) else None
@@ -155,7 +159,7 @@ def _made(cls: Any, folder: Path, config: dict[str, Any], backbone: str | Path |
     made._put_back(config, _parts(weights), loaded)
     with torch.inference_mode():  # a clip of nothing tells whether everything fits together
         embeddings = torch.zeros_like(torch.from_numpy(made.clips_[0].embeddings), device=loaded.device)
-        proba, known = made.decider_(embeddings[None].float())
+        proba, known, _ = decider.decide(made.decider_, embeddings[None].float(), made.classes_, made.threshold_)
     if proba.shape != (1, len(made.classes_)) or known.shape != (1,) or len(embeddings) != made.frames:
         raise ValueError(f"{len(made.classes_)} actions, a decider of {proba.shape[-1]}")
     if embeddings.shape[-1] != loaded.embed_dim:
