@@ -157,13 +157,11 @@ def _made(cls: Any, folder: Path, config: dict[str, Any], backbone: str | Path |
     weights = unpack(contents[next(iter(contents))])
     expect_finite(folder / next(iter(contents)), weights)
     made._put_back(config, _parts(weights), loaded)
-    with torch.inference_mode():  # a clip of nothing tells whether everything fits together
-        embeddings = torch.zeros_like(torch.from_numpy(made.clips_[0].embeddings), device=loaded.device)
-        proba, known, _ = decider.decide(made.decider_, embeddings[None].float(), made.classes_, made.threshold_)
-    if proba.shape != (1, len(made.classes_)) or known.shape != (1,) or len(embeddings) != made.frames:
-        raise ValueError(f"{len(made.classes_)} actions, a decider of {proba.shape[-1]}")
-    if embeddings.shape[-1] != loaded.embed_dim:
-        raise ValueError(f"{embeddings.shape[-1]} channels, a backbone of {loaded.embed_dim}")
+    # A clip of nothing tells whether everything fits together.
+    embeddings = torch.zeros_like(torch.from_numpy(made.clips_[0].embeddings), device=loaded.device)
+    proba = decider.decide(made.decider_, embeddings[None].float(), made.classes_, made.threshold_).proba
+    if proba.shape != (1, len(made.classes_)) or embeddings.shape != (made.frames, loaded.embed_dim):
+        raise ValueError(f"{len(made.classes_)} actions, {proba.shape[-1]} answers, clips of {tuple(embeddings.shape)}")
     return made
 
 
