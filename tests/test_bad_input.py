@@ -12,6 +12,7 @@ import pytest
 
 from clips import write_table
 from forks import OBEDIENT, Command, Forks
+from kshot import seals
 from kshot.store import Store, verify
 from tiny import random_clip
 
@@ -150,7 +151,7 @@ def test_a_run_that_is_damaged_unfinished_or_none(
     weights.write_bytes(weights.read_bytes()[:-1])
     assert "weights.safetensors is damaged: its sha256 is not the one in config.json" in refused(*arguments)
     config = json.loads((run / "config.json").read_text())
-    (run / "config.json").write_text(json.dumps({name: config[name] for name in config if name != "result"}))
+    (run / "config.json").write_text(json.dumps(seals.sealed({k: config[k] for k in config if k != "result"})))
     assert "is not finished; run the same `kshot train` command with --resume" in refused(*arguments)
     (run / "config.json").unlink()
     assert "is not a run folder: expected config.json in it" in refused(*arguments)

@@ -19,7 +19,7 @@ import pytest
 import kshot
 from clips import write_table
 from forks import Command
-from kshot import evaluation, extraction, store, training
+from kshot import evaluation, extraction, training, verify
 from kshot.cli import app, common, research
 
 SHAPE = ("--way", 3, "--shot", 1, "--query", 2)
@@ -169,7 +169,7 @@ def app_commands() -> list[str]:
     ("name", "function"),
     [
         ("extract", extraction.extract), ("extract", extraction.estimate), ("train", training.train),
-        ("evaluate", evaluation.evaluate), ("verify", store.verify),
+        ("evaluate", evaluation.evaluate), ("verify", verify.verify),
     ],
 )  # fmt: skip
 def test_commands_have_the_arguments_and_defaults_of_their_functions(name: str, function: Any) -> None:

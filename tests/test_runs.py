@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from kshot import runs
+from kshot import runs, seals
 from kshot.backbone import Backbone, load
 from kshot.errors import CheckpointError
 from kshot.fit import load as tensors
+from kshot.fit import save
 from kshot.strategies.direct import Direct
 from kshot.training import train
 from tiny import random_clip
@@ -35,8 +36,10 @@ def folder(finished: Path, tmp_path: Path) -> Path:
 
 
 def spoil(folder: Path, **changes: object) -> None:
+    """Another config, sealed as if kshot had written it; None takes a part away."""
     path = folder / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    changed = {name: value for name, value in (json.loads(path.read_text()) | changes).items() if value is not None}
+    path.write_text(json.dumps(seals.sealed(changed)))
 
 
 def test_weights_come_back_bit_for_bit(finished: Path, spine: Backbone) -> None:
@@ -103,9 +106,7 @@ def test_refuses_damaged_weights(folder: Path) -> None:
 
 
 def test_refuses_an_unfinished_run(folder: Path) -> None:
-    config = json.loads((folder / "config.json").read_text())
-    del config["result"]
-    (folder / "config.json").write_text(json.dumps(config))
+    spoil(folder, result=None)
     with pytest.raises(CheckpointError, match=r"is not finished; run the same `kshot train` command with --resume"):
         runs.read(folder)
 
@@ -115,19 +116,54 @@ def test_refuses_what_is_no_run(tmp_path: Path) -> None:
         runs.read(tmp_path)
     for text in ("{", "[]", "3", '"text"'):
         (tmp_path / "config.json").write_text(text)
-        with pytest.raises(CheckpointError, match=r"config\.json is damaged"):
+        with pytest.raises(CheckpointError, match=r"config\.json is (damaged|no JSON)"):
             runs.read(tmp_path)
 
 
 def test_refuses_a_config_without_its_parts_or_of_another_format(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
-    for part in runs.PARTS:
-        (folder / "config.json").write_text(json.dumps({name: config[name] for name in config if name != part}))
+    for part in ("backbone", "strategy", "tuning", "head", "frames", "base_classes", "val_classes"):
+        spoil(folder, **config | {part: None})
         with pytest.raises(CheckpointError, match=f"is damaged: it lacks '{part}'"):
             runs.read(folder)
-    (folder / "config.json").write_text(json.dumps(config | {"format": 2}))
+    spoil(folder, **config | {"format": 2})
     with pytest.raises(CheckpointError, match="has format 2, this kshot reads format 1"):
         runs.read(folder)
+
+
+def test_an_edited_config_is_refused_and_one_of_an_older_version_is_read(folder: Path) -> None:
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps(config | {"base_classes": ["another"]}))
+    with pytest.raises(CheckpointError, match=r"config\.json is damaged: its checksum is wrong"):
+        runs.read(folder)
+    path.write_text(json.dumps({name: config[name] for name in reversed(config) if name not in ("seal", "files")}))
+    assert runs.read(folder).config["frames"] == 8  # kshot 0.1 sealed nothing
+    path.write_text(json.dumps(dict(sorted(config.items())), indent=4))
+    assert runs.read(folder).config == config  # neither order nor layout is sealed
+
+
+def test_a_config_of_wrong_kinds_is_one_line_with_the_field(folder: Path) -> None:
+    spoil(folder, frames="8")
+    with pytest.raises(
+        CheckpointError, match=r"config\.json is damaged: frames: it should be a valid integer, found '8'"
+    ):
+        runs.read(folder)
+    spoil(folder, frames=8, strategy={"name": "meta", "options": {"wya": 3}})
+    with pytest.raises(CheckpointError, match=r"config\.json asks for what cannot be built"):
+        runs.read(folder)
+
+
+def test_weights_that_are_not_finite_are_refused(folder: Path, spine: Backbone) -> None:
+    weights, _ = tensors(folder / "weights.safetensors")
+    name = min(weights)
+    weights[name].view(-1)[0] = float("nan")
+    save(folder / "weights.safetensors", weights)
+    config = json.loads((folder / "config.json").read_text())
+    config["result"]["weights_sha256"] = seals.sha256(folder / "weights.safetensors")
+    spoil(folder, **config)
+    with pytest.raises(CheckpointError, match=f"{name} holds numbers that are not finite"):
+        runs.learner(runs.read(folder), spine, None, None, "cpu", "float32")
 
 
 def test_refuses_weights_of_another_tuning(folder: Path, spine: Backbone) -> None:

@@ -212,7 +212,9 @@ def test_a_damaged_shard_is_named_and_healed_alone(tmp_path: Path, harm: str) ->
     checked = Store(tmp_path, KEY, check=True)
     assert [f"clip-{i}" in checked for i in range(6)] == [True, True, False, False, False, True]
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
-    assert verify(tmp_path) == {"store": str(tmp_path), "shards": 2, "damaged": {}, "healed": False}
+    assert verify(tmp_path) == {
+            "store": str(tmp_path), "shards": 2, "digests": 0, "damaged": {}, "unsealed": {}, "healed": False,
+        }  # fmt: skip
 
 
 def test_a_damaged_header_is_an_error_of_one_line(tmp_path: Path) -> None:
@@ -248,6 +250,66 @@ def test_an_altered_manifest_is_found(tmp_path: Path) -> None:
     manifest = shard_of(store, "clip-0").with_suffix(".json")
     manifest.write_text(manifest.read_text().replace("clip-0", "clip-9"))
     assert "manifest was altered" in verify(tmp_path)["damaged"][str(manifest.with_suffix(".npy"))]
+    with pytest.raises(StoreError, match=f"manifest .*{manifest.name} is damaged .*its manifest was altered"):
+        Store(tmp_path, KEY)
+
+
+def test_two_clips_swapped_in_a_manifest_are_not_read(tmp_path: Path) -> None:
+    """What one clip's label would be trained with another's activations for."""
+    store = fill(tmp_path, range(4))
+    manifest = shard_of(store, "clip-0").with_suffix(".json")
+    about = json.loads(manifest.read_text())
+    about["clips"][0], about["clips"][1] = about["clips"][1], about["clips"][0]
+    manifest.write_text(json.dumps(about))
+    with pytest.raises(StoreError, match="the name of a shard is the hash of its manifest"):
+        store.refresh()
+    assert len(Store(tmp_path, KEY, check=True)) == 0, "the next extract writes its clips again"
+
+
+def _clips(folder: Path, count: int = 3) -> list[Path]:
+    paths = [folder / f"{i}.mp4" for i in range(count)]
+    for i, path in enumerate(paths):
+        path.write_bytes(bytes([i]) * 100)  # of one size: only the hash tells them apart
+    return paths
+
+
+def _rotate(file: Path) -> None:
+    """Gives every clip the next one's sha256."""
+    rows = [json.loads(line) for line in file.read_text().split("\n") if line]
+    for row, other in zip(rows, [row["sha256"] for row in rows[1:] + rows[:1]], strict=True):
+        row["sha256"] = other
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_rotated_digests_are_hashed_anew_and_verify_names_them(tmp_path: Path) -> None:
+    fill(tmp_path, range(2))
+    clips, file = _clips(tmp_path), tmp_path / "digests.jsonl"
+    right = Digests(file).of(clips)
+    _rotate(file)
+    report = verify(tmp_path)
+    assert len(report["damaged"]) == report["digests"] == 3 and report["unsealed"] == {}
+    assert Digests(file).of(clips, remembered=True) == ["", "", ""], "an unknown clip, not another's"
+    assert Digests(file).of(clips) == right
+    assert verify(tmp_path)["damaged"] == {}, "newer lines stand for those"
+    _rotate(file)
+    assert verify(tmp_path, heal=True)["healed"] and verify(tmp_path)["damaged"] == {}
+    assert Digests(file).of(clips) == right
+
+
+def test_digests_of_an_older_version_stay_valid_and_are_hashed_by_verify(tmp_path: Path) -> None:
+    fill(tmp_path, range(2))
+    clips, file = _clips(tmp_path), tmp_path / "digests.jsonl"
+    right = Digests(file).of(clips)
+    bare = [json.loads(line) for line in file.read_text().split("\n") if line]
+    file.write_text("".join(json.dumps({k: v for k, v in row.items() if k != "seal"}) + "\n" for row in bare))
+    assert Digests(file).of(clips, remembered=True) == right and verify(tmp_path)["damaged"] == {}
+    clips[2].unlink()
+    report = verify(tmp_path)
+    assert report["damaged"] == {} and "1 lines of an older version" in report["unsealed"][str(file)]
+    _rotate(file)
+    assert [Path(path).name for path in verify(tmp_path)["damaged"]] == ["0.mp4", "1.mp4"]
+    assert verify(tmp_path, heal=True)["healed"]
+    assert Digests(file).of(clips[:2]) == right[:2]
 
 
 def test_a_damaged_key_is_named_and_written_again(tmp_path: Path) -> None:

@@ -221,7 +221,7 @@ def test_refuses_an_occupied_folder(quick: Quick, tmp_path: Path) -> None:
         quick(tmp_path / "other" / "notes.txt")
     (tmp_path / "torn").mkdir()
     (tmp_path / "torn" / "config.json").write_text('{"format"')
-    with pytest.raises(CheckpointError, match=r"config\.json is damaged .*; train again in another --out"):
+    with pytest.raises(CheckpointError, match=r"config\.json is no JSON"):
         quick(tmp_path / "torn", resume=True)
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import kshot
-from kshot import cost, datasets, runs
+from kshot import cost, datasets, limits, runs
 from kshot.backbone import PROMPTS
 from kshot.copies import kept_apart, told
 from kshot.datasets import SPLITS, Dataset
@@ -222,8 +222,7 @@ def evaluate(
     started, peak = time.monotonic(), cost.Peak()
     if (data is None) == (features is None):
         raise OptionError("expected either data or features, found " + ("neither" if data is None else "both"))
-    if episodes < 1:
-        raise OptionError(f"episodes must be at least 1, found {episodes}")
+    limits.expect(episodes=episodes, seed=seed)
     expect_prompts(prompts)
     run = runs.read(adapted) if adapted is not None else None
     loaded = datasets.load(data if data is not None else features)  # type: ignore[arg-type]

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 import kshot
-from kshot import hub
+from kshot import hub, seals
 from kshot.errors import KshotError, OptionError, unknown
 from kshot.files import disk, write_atomic
 from kshot.progress import Progress, quiet
@@ -122,11 +122,12 @@ def _onnx(model: Recognizer, folder: Path, progress: Progress) -> dict[str, Any]
             )
         step(1, "writing")
         graph = file.read_bytes()
-        note = _note(model, backbone) | {"model": file.name, "sha256": hashlib.sha256(graph).hexdigest()}
+        sha256 = hashlib.sha256(graph).hexdigest()
+        note = _note(model, backbone) | {"model": file.name, "sha256": sha256, "files": {file.name: sha256}}
         with disk(folder):
             folder.mkdir(parents=True, exist_ok=True)
             write_atomic(folder / file.name, graph)
-            write_atomic(folder / "model.json", json.dumps(note, indent=1, ensure_ascii=False).encode())
+            write_atomic(folder / "model.json", json.dumps(seals.sealed(note), indent=1, ensure_ascii=False).encode())
         step(1, "")
     files = [str(folder / name) for name in (file.name, "model.json")]
     return {"folder": str(folder), "files": files, "bytes": len(graph), "difference": difference}

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kshot import datasets, rates, views
+from kshot import datasets, limits, rates, views
 from kshot.datasets import Dataset
 from kshot.episodes import key
 from kshot.errors import ClipLost, DataError, OptionError, StoreError, VideoError
@@ -77,6 +77,8 @@ class Activations:
         """
         if self.store is None:
             assert self.data.features is not None
+            if isinstance(indices, range) and indices == range(len(self.data)):
+                return self.data.features  # all of them, without a copy
             picked: Array = self.data.features[np.asarray(indices)]
             return picked
         if visit is None or self.seen is None:
@@ -486,8 +488,7 @@ def _target(
 ) -> tuple[Store, list[str]]:
     if dtype not in DTYPES:
         raise OptionError(f"dtype '{dtype}' is not known: expected one of {', '.join(DTYPES)}")
-    if frames < 1:
-        raise OptionError(f"frames must be at least 1, found {frames}")
+    limits.expect(frames=frames)
     root = Path(store) if store is not None else home() / "store"
     sampling = "random" if "time" in augment else "middle"
     name: dict[str, Any] = {"cut": cut, "frames": frames, "sampling": sampling, "size": backbone.size, "view": view}

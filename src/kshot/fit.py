@@ -10,7 +10,6 @@ import json
 import math
 import signal
 import statistics
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from kshot import gate
+from kshot import gate, interrupt, limits
 from kshot.episodes import key
 from kshot.errors import CheckpointError, KshotError, OptionError, unknown
 from kshot.files import write_atomic
@@ -57,6 +56,7 @@ class Schedule:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        limits.expect(seed=self.seed)
         if self.optimizer not in OPTIMIZERS:
             raise unknown("optimizer", self.optimizer, OPTIMIZERS)
         if self.schedule not in SCHEDULES:
@@ -147,19 +147,18 @@ def held_back() -> Iterator[Callable[[], bool]]:
     asked: list[int] = []
 
     def note(number: int, frame: object) -> None:
-        if asked:
-            raise KeyboardInterrupt
+        if asked and callable(before):
+            before(number, frame)
         asked.append(number)
 
-    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if not usual or threading.current_thread() is not threading.main_thread():
+    if not interrupt.usual():
         yield lambda: False
         return
-    signal.signal(signal.SIGINT, note)
+    before = signal.signal(signal.SIGINT, note)
     try:
         yield lambda: bool(asked)
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, before)
 
 
 class _Loop:
@@ -308,10 +307,11 @@ class _Loop:
             self._forget_after(-1)
             return 0
         tensors, metadata = load(path)
+        about = _about(path, metadata)
         if {n.removeprefix("weight.") for n in tensors if n.startswith("weight.")} != set(self.learning):
             raise CheckpointError(f"{path} is of a run with other trained weights; start again in another --out")
         try:
-            step = self._put_back(tensors, json.loads(metadata["fit"]))
+            step = self._put_back(tensors, about)
         except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, RecursionError) as error:
             reason = " ".join(str(error).split())[:160]
             raise CheckpointError(f"{path} is damaged ({reason}); start again in another --out") from None
@@ -325,8 +325,8 @@ class _Loop:
             if not value.isfinite().all():
                 raise ValueError(f"{name} is not finite")
             kind, _, rest = name.partition(".")
-            if kind == "optimizer":
-                number, _, field_name = rest.partition(".")
+            number, _, field_name = rest.partition(".")
+            if kind == "optimizer" and number.isdecimal():
                 state.setdefault(int(number), {})[field_name] = value
         with torch.no_grad():
             for name, weight in self.learning.items():
@@ -377,5 +377,28 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with safe_open(path, "pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
-    except (OSError, ValueError, TypeError, SafetensorError) as error:
+    except (OSError, SafetensorError, RuntimeError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read as safetensors ({error}); copy or train it again") from None
+
+
+def expect_finite(source: object, tensors: Mapping[str, Tensor]) -> None:
+    """Refuses weights that no training of kshot's would have kept.
+
+    Raises:
+        CheckpointError: names the tensor that is not finite.
+    """
+    for name, value in tensors.items():
+        if not bool(torch.isfinite(value).all()):
+            raise CheckpointError(f"{source}: {name} holds numbers that are not finite; copy it again or train again")
+
+
+def _about(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
+    """What a checkpoint says beside its tensors."""
+    from kshot import forms
+
+    try:
+        about = json.loads(metadata.get("fit", "{}"))
+    except (ValueError, RecursionError):
+        about = None
+    found: dict[str, Any] = gate.typed(about, forms.Checkpoint, path, CheckpointError)
+    return found

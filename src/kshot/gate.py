@@ -1,7 +1,8 @@
 """The one gate for files that users give: regular, of bounded size, looked at before anything opens them.
 
 A pipe, a socket or a device would hold whoever opens it for ever; a file of terabytes would fill the memory. Text comes
-as UTF-8, with or without a byte-order mark, JSON and TOML of any depth fail in one line.
+as UTF-8, with or without a byte-order mark, JSON and TOML of any depth fail in one line. What a file says is checked
+to be of the kinds that it should be (`typed`), and names that it gives lead into its own folder (`inside`).
 """
 
 from __future__ import annotations
@@ -10,10 +11,13 @@ import json
 import os
 import stat
 import tomllib
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PureWindowsPath
+from typing import TYPE_CHECKING, Any
 
 from kshot.errors import DataError, KshotError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 TEXT_BYTES = 256 << 20
 """A list of ten million clips is smaller; what is larger is no list, configuration or manifest."""
@@ -111,3 +115,66 @@ def read_toml(path: str | os.PathLike[str], most: int = TEXT_BYTES, error: type[
         raise error(f"{Path(path)} is nested too deeply to be what it should be") from None
     except ValueError as reason:
         raise error(f"{Path(path)} is no TOML ({reason})") from None
+
+
+def typed(value: Any, form: type[BaseModel], source: object, error: type[KshotError] = DataError) -> Any:
+    """What a file holds, checked against one of `kshot.forms`, and handed on as it is.
+
+    Args:
+        value: as JSON gave it.
+        form: what it should be.
+        source: how a message begins: the file.
+        error: which error to raise.
+
+    Raises:
+        KshotError: (as `error`) names the field, what was expected there and what was found.
+    """
+    from pydantic import ValidationError
+
+    try:
+        form.model_validate(value)
+    except ValidationError as reason:
+        first = reason.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        if first["type"] == "missing":
+            raise error(f"{source} is damaged: it lacks '{place}'") from None
+        wanted = first["msg"].lower().removeprefix("input should ")
+        wanted = f"it should {wanted}" if wanted != first["msg"].lower() else wanted
+        place = f"{place}: " if place else ""
+        raise error(f"{source} is damaged: {place}{wanted}, found {shortened(first['input'])}") from None
+    return value
+
+
+def shortened(value: object, most: int = 60) -> str:
+    """A value for a message, however large it is."""
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):  # nested too deeply; a whole number of too many digits
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def inside(folder: str | os.PathLike[str], name: object, error: type[KshotError] = DataError) -> Path:
+    """The path of a file that a file of `folder` names. It lies in that folder, also after links were followed.
+
+    Args:
+        folder: whose file gives the name.
+        name: as it was read.
+        error: which error to raise.
+
+    Raises:
+        KshotError: (as `error`) no text, empty, absolute, with a drive or "..", or a link that leads out.
+    """
+    home = Path(folder)
+    if not isinstance(name, str) or not name or "\0" in name:
+        raise error(f"{home} names a file by {shortened(name)}: expected the name of a file in that folder")
+    windows = PureWindowsPath(name)  # reads "/" and "\\" as separators, and drives
+    if windows.anchor or ".." in windows.parts or ":" in name:
+        raise error(f"{home} names {shortened(name)}, which is outside of it: nothing of it is read")
+    path = home / name
+    homes = [home.resolve()]
+    if home.parent.name == "snapshots":  # of the hub's cache, where files are links to blobs beside it
+        homes.append(homes[0].parents[1] / "blobs")
+    if not any(path.resolve().is_relative_to(one) for one in homes):
+        raise error(f"{path} is a link out of its folder: nothing of it is read")
+    return path

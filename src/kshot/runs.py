@@ -1,6 +1,6 @@
 """Run folders: trained weights, how they came about, and how to put them back.
 
-RUN/config.json           everything needed to repeat the run
+RUN/config.json           everything needed to repeat the run, sealed; see `kshot.seals`
 RUN/weights.safetensors   the trained weights alone (none for a strategy that learns inside episodes)
 RUN/metrics.jsonl         loss of every step, accuracy of every look at the val classes
 """
@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kshot import fit
-from kshot.errors import CheckpointError
+from kshot import fit, gate, heads, seals
+from kshot.errors import CheckpointError, OptionError
+from kshot.files import write_atomic
 from kshot.learner import Learner
 from kshot.strategies import get_strategy
 from kshot.strategies.base import Strategy
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from kshot.datasets import Dataset
 
 FORMAT = 1
-PARTS = ("backbone", "strategy", "tuning", "head", "frames", "base_classes", "val_classes")
+FILES = ("weights.safetensors", "metrics.jsonl")
 
 
 @dataclass(frozen=True)
@@ -59,33 +60,56 @@ def read(folder: str | Path) -> Run:
         CheckpointError: not a finished run folder, or of another version of kshot.
     """
     folder = Path(folder)
-    path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text("utf-8"))
-        form = config["format"]
-    except FileNotFoundError:
-        raise CheckpointError(
-            f"{folder} is not a run folder: expected config.json in it, as `kshot train` writes"
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} is damaged ({error}); train again") from None
-    if form != FORMAT:
-        raise CheckpointError(
-            f"{path} has format {form}, this kshot reads format {FORMAT}: use the kshot that wrote it"
-        )
-    if lost := [part for part in PARTS if part not in config]:
-        raise CheckpointError(f"{path} is damaged: it lacks '{lost[0]}'; copy it again or train again")
+    config = read_config(folder)
     if "result" not in config:
         raise CheckpointError(f"run {folder} is not finished; run the same `kshot train` command with --resume")
     weights = folder / "weights.safetensors"
-    if get_strategy(config["strategy"]["name"]).learns_from == "base" and not weights.exists():
+    if _strategy(folder, config).learns_from == "base" and not weights.exists():
         raise CheckpointError(f"run {folder} has lost its weights.safetensors; copy it again or train again")
-    digest = hashlib.sha256(weights.read_bytes()).hexdigest() if weights.exists() else ""
+    digest = weights_digest(folder)
     if digest != config["result"]["weights_sha256"]:
         raise CheckpointError(
             f"{weights} is damaged: its sha256 is not the one in config.json; copy it again or train again"
         )
     return Run(folder, config, digest)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """What `config.json` of a run folder says, finished or not; everything that is read from it is of the right kind.
+
+    Raises:
+        CheckpointError: see `read`.
+    """
+    from kshot import forms
+
+    path = folder / "config.json"
+    if not path.exists():
+        raise CheckpointError(f"{folder} is not a run folder: expected config.json in it, as `kshot train` writes")
+    config = seals.read(path, CheckpointError, "copy it again or train again")
+    if config.get("format") != FORMAT:
+        if "format" not in config:
+            raise CheckpointError(f"{path} is damaged or of something else: it lacks 'format'")
+        raise CheckpointError(
+            f"{path} has format {gate.shortened(config['format'])}, this kshot reads format {FORMAT}: use the kshot "
+            f"that wrote it"
+        )
+    gate.typed(config, forms.Run, path, CheckpointError)
+    return config
+
+
+def write_config(folder: Path, config: Mapping[str, Any]) -> None:
+    """Writes `config.json`, sealed with what the folder holds once the run is finished."""
+    about = seals.sealed(config, folder, FILES if "result" in config else ())
+    write_atomic(folder / "config.json", json.dumps(about, indent=1).encode())
+
+
+def weights_digest(folder: Path) -> str:
+    """sha256 of a run's weights, "" where it has none."""
+    weights = folder / "weights.safetensors"
+    if not weights.exists():
+        return ""
+    gate.regular(weights, error=CheckpointError)
+    return seals.sha256(weights)
 
 
 def learner(
@@ -116,21 +140,39 @@ def learner(
         )
     own = run.config["head"]
     same = head is None or head == own["name"]
-    name, options = (own["name"], {**own["options"], **(head_options or {})}) if same else (head, head_options)
+    name, options = (own["name"], {**own["options"], **(head_options or {})}) if same else (head, head_options or {})
+    if head is not None or head_options:  # what the caller asks for is the caller's to mend, not the run's
+        heads.expect(str(name), head_options or {})
     tuned = run.config["tuning"]
-    built = Learner.build(loaded, tuned["name"], tuned["options"], str(name), options)
+    try:
+        built = Learner.build(loaded, tuned["name"], tuned["options"], str(name), options)
+    except Exception as error:  # what a damaged or made-up config asks for can fail in any way
+        raise CheckpointError(
+            f"{run.folder / 'config.json'} asks for what cannot be built ({error}); copy it again or train again"
+        ) from None
     if run.digest:
         weights, _ = fit.load(run.folder / "weights.safetensors")
+        fit.expect_finite(run.folder / "weights.safetensors", weights)
         if not same:  # another head keeps its own weights, if it has any
             weights = {n: w for n, w in weights.items() if n.startswith("backbone.")}
         built.load(weights, str(run.folder), whole=same)
-    asked = run.config["strategy"]
-    return built, get_strategy(asked["name"], **asked["options"] | run.config["result"]["chosen"])
+    return built, _strategy(run.folder, run.config)
+
+
+def _strategy(folder: Path, config: Mapping[str, Any]) -> Strategy:
+    """The strategy of a run, with what it chose."""
+    asked = config["strategy"]
+    try:
+        return get_strategy(asked["name"], **asked["options"] | config["result"]["chosen"])
+    except (OptionError, TypeError) as error:
+        raise CheckpointError(f"{folder / 'config.json'} asks for what cannot be built ({error})") from None
 
 
 def features_fingerprint(data: Dataset) -> str:
     """sha256 of ready-made features, their labels and groups."""
     assert data.features is not None
-    mark = hashlib.sha256(data.features.tobytes())
+    mark = hashlib.sha256()
+    for start in range(0, len(data.features), 1024):  # a few at a time: they may fill the memory
+        mark.update(data.features[start : start + 1024].tobytes())
     mark.update(json.dumps([data.labels.tolist(), list(data.classes), data.groups.tolist()]).encode())
     return mark.hexdigest()

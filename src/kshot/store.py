@@ -10,8 +10,10 @@ Layout, all of it readable without kshot:
     STORE/<key>/damaged.json             digest -> what is lost of a stored clip
     STORE/rates.jsonl                    whether clips that an older kshot stored are of constant rate
 
-Every file is written under a temporary name and renamed. A kill at any moment leaves whole shards and at most one
-file that belongs to none, which the next writer removes. One writer at a time holds a lock; readers need none.
+A shard's name is the hash of its manifest, so that no other manifest can take its place; each line of digests.jsonl
+has a seal of its own (lines of older versions have none). Every file is written under a temporary name and renamed. A
+kill at any moment leaves whole shards and at most one file that belongs to none, which the next writer removes. One
+writer at a time holds a lock; readers need none.
 
 Neither side holds more than the clips at hand: a shard grows on disk clip by clip, and rows are read rather than
 mapped, since every page of a map that was touched counts as memory until the system wants it back.
@@ -26,7 +28,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -74,20 +76,60 @@ def _hash(path: Path, result: Any) -> None:
 class Digests:
     """Remembers the digest of each path by size and time of change, so that clips are hashed once.
 
-    Kept as JSON lines at `path`; the last line for a clip wins and a torn last line is ignored.
+    Kept as JSON lines at `path`; the last line for a clip wins. A torn line is ignored, and so is one whose seal is not
+    its own, as after an edit that gave it another clip's values: `altered` names the clips of those.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._known: dict[str, tuple[int, int, str]] = {}
-        if path.exists():
-            with path.open(encoding="utf-8", errors="replace") as file:
-                for line in file:
-                    try:
-                        row = json.loads(line)
-                        self._known[row["path"]] = (row["bytes"], row["mtime_ns"], row["sha256"])
-                    except (ValueError, KeyError, TypeError):
-                        continue
+        self._unsealed: set[str] = set()
+        self.altered: set[str] = set()
+        if not path.exists():
+            return
+        gate.regular(path, error=StoreError)
+        with path.open(encoding="utf-8", errors="replace") as file:
+            for line in file:
+                row = _row(line)
+                if row is None:
+                    continue
+                name = row["path"]
+                if "seal" in row and row["seal"] != _line_seal(row):
+                    self.altered.add(name)
+                    continue
+                self.altered.discard(name)  # hashed anew since
+                self._known[name] = (row["bytes"], row["mtime_ns"], row["sha256"])
+                (self._unsealed.discard if "seal" in row else self._unsealed.add)(name)
+
+    def verify(self) -> tuple[int, dict[str, str], list[str]]:
+        """Looks at every line: how many, clip -> what is wrong, and clips of which nobody can tell any more.
+
+        Lines of older versions have no seal: they are checked by hashing the clip, as long as it is what it was.
+        """
+        damaged = dict.fromkeys(sorted(self.altered), "the line's seal is not its own")
+        gone = []
+        for name in sorted(self._unsealed):
+            clip = Path(name)
+            try:
+                if _stat(clip) != self._known[name][:2]:
+                    continue  # it changed since: hashed anew when it is used
+                if digest(clip) != self._known[name][2]:
+                    damaged[name] = "has another sha256 than its line says"
+            except (OSError, DataError):
+                gone.append(name)
+        return len(self._known) + len(self.altered), damaged, gone
+
+    def heal(self, damaged: Iterable[str]) -> None:
+        """Writes the lines anew, without those of these clips; a seal is given to none that had not one."""
+        for name in damaged:
+            self._known.pop(name, None)
+        rows = [
+            {"path": name, "bytes": size, "mtime_ns": changed, "sha256": sha256}
+            for name, (size, changed, sha256) in self._known.items()
+        ]
+        lines = [json.dumps(row if row["path"] in self._unsealed else _sealed(row)) + "\n" for row in rows]
+        with disk(self._path):
+            write_atomic(self._path, "".join(lines).encode())
 
     def of(self, clips: Iterable[Path], remembered: bool = False) -> list[str]:
         """Digest of each clip; an empty string for one that cannot be opened. New ones are remembered on disk.
@@ -119,12 +161,33 @@ class Digests:
 
     def _write(self, rows: list[dict[str, Any]]) -> None:
         if rows:
-            lines = [json.dumps(row) + "\n" for row in rows]
+            lines = [json.dumps(_sealed(row)) + "\n" for row in rows]
             with disk(self._path):
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 with self._path.open("a", encoding="utf-8") as file:
                     file.writelines(["\n", *lines])  # an empty line closes what a kill tore
             rows.clear()
+
+
+def _row(line: str) -> dict[str, Any] | None:
+    """A line of digests.jsonl; None where it is none."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    kinds = {"path": str, "bytes": int, "mtime_ns": int, "sha256": str}
+    if not isinstance(row, dict) or not all(type(row.get(name)) is kind for name, kind in kinds.items()):
+        return None
+    return row
+
+
+def _line_seal(row: Mapping[str, Any]) -> str:
+    told = json.dumps([row["path"], row["bytes"], row["mtime_ns"], row["sha256"]])
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+def _sealed(row: dict[str, Any]) -> dict[str, Any]:
+    return row | {"seal": _line_seal(row)}
 
 
 def _stat(clip: Path) -> tuple[int, int]:
@@ -193,7 +256,7 @@ class Store:
         self._open.clear()
         for path in sorted(self.folder.glob("shard-*.json")):
             try:
-                about = json.loads(path.read_text())
+                about = _manifest(path)
                 clips, timed = about["clips"], about.get("chosen") == CHOSEN
                 rows = {clip: (len(self._shards), row) for row, clip in enumerate(clips)}
                 if timed:
@@ -202,10 +265,11 @@ class Store:
                 else:
                     self._by_number |= rows.keys() - self._rows.keys()
                     self._rows = rows | self._rows
-            except (OSError, ValueError, KeyError, TypeError) as error:
+            except ValueError as error:
                 raise StoreError(
                     f"manifest {path} is damaged ({error}); run `kshot extract` again: it rewrites damaged shards only"
                 ) from None
+            self._rows.update({clip: (len(self._shards), row) for row, clip in enumerate(clips)})
             self._shards.append((path.stem, len(clips)))
 
     def __contains__(self, clip: str) -> bool:
@@ -304,10 +368,10 @@ class Store:
         """Digest -> what was noted of clips: of kind "unreadable" why, of kind "damaged" what is lost of those stored;
         only a note, gone if it is damaged."""
         try:
-            found: dict[str, Any] = dict(json.loads((self.folder / f"{kind}.json").read_text("utf-8")))
-        except (OSError, ValueError, TypeError):
+            found = gate.read_json(self.folder / f"{kind}.json")
+        except DataError:
             return {}
-        return found
+        return found if isinstance(found, dict) else {}
 
     def note(self, kind: str, found: dict[str, Any]) -> None:
         """Adds to what `noted` tells; for the holder of the lock."""
@@ -332,10 +396,13 @@ class _Shard:
     """The rows of a shard's file, which stays open. clips: how many; shape, dtype: of one."""
 
     def __init__(self, path: Path) -> None:
+        gate.regular(path)
         # A memory map made and let go: NumPy checks the header and the length of the file.
         rows: Any = np.load(path, mmap_mode="r", allow_pickle=False)
         if not rows.flags.c_contiguous:
             raise ValueError("its clips do not lie one after the other")
+        if not rows.dtype.isnative or rows.dtype.kind not in "fiu" or rows.dtype.itemsize > 8:
+            raise ValueError(f"its numbers are {rows.dtype}")
         self.clips, self.shape, self.dtype = len(rows), rows.shape[1:], rows.dtype
         self._start = int(rows.offset)
         self._file = path.open("rb", buffering=0)
@@ -450,21 +517,44 @@ def holders(root: Path) -> list[str]:
 def _about(path: Path) -> dict[str, Any] | None:
     """What `key.json` says, {"key": ..., "made_with": ...}; None where it is missing or damaged."""
     try:
-        about: dict[str, Any] = json.loads(path.read_text())
-        return {"key": about["key"], "made_with": about["made_with"]}
-    except (OSError, ValueError, KeyError, TypeError):
+        about = gate.read_json(path)
+    except DataError:
         return None
+    if not isinstance(about, dict) or not isinstance(about.get("key"), dict) or "made_with" not in about:
+        return None
+    return {"key": about["key"], "made_with": str(about["made_with"])}
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    """A shard's manifest: sha256, bytes, clips.
+
+    Raises:
+        ValueError: it is not the one that the shard is named after, or damaged in another way.
+    """
+    try:
+        text = gate.read_bytes(path)
+        about = json.loads(text)
+    except (DataError, ValueError, RecursionError) as error:
+        raise ValueError(str(error)) from None
+    if _name(text) != path.stem:
+        raise ValueError("its manifest was altered: the name of a shard is the hash of its manifest")
+    clips = about.get("clips") if isinstance(about, dict) else None
+    whole = isinstance(clips, list) and all(isinstance(clip, str) for clip in clips) and len(set(clips)) == len(clips)
+    if not whole or type(about.get("bytes")) is not int or not isinstance(about.get("sha256"), str):
+        raise ValueError("it does not name its clips, bytes and sha256")
+    return dict(about)
 
 
 def verify(store: str | Path, heal: bool = False) -> dict[str, Any]:
-    """Hashes every shard of a store folder (all keys) against its manifest.
+    """Hashes every shard of a store folder (all keys) against its manifest, and looks at what is known of the clips.
 
     Args:
         store: the store folder.
         heal: also remove damaged shards, so that the next `kshot extract` writes them again.
 
     Returns:
-        shards: number checked; damaged: path -> what is wrong; healed: whether the damaged ones were removed.
+        shards, digests: number checked; damaged: path -> what is wrong; unsealed: path -> what cannot be checked;
+        healed: whether the damaged ones were removed.
 
     Raises:
         DataError: `store` is not a folder of a kshot store.
@@ -477,30 +567,36 @@ def verify(store: str | Path, heal: bool = False) -> dict[str, Any]:
     manifests = [path for keyfile in keyfiles for path in sorted(keyfile.parent.glob("shard-*.json"))]
     damaged = {path: "is no JSON with a key" for path in keyfiles if not _about(path)}
     damaged |= {path.with_suffix(".npy"): fault for path in manifests if (fault := _fault(path))}
+    known = Digests(root / "digests.jsonl")
+    digests, wrong, gone = known.verify()
     if heal:
         with disk(root):
             for path in damaged:
                 path.with_suffix(".json").unlink(missing_ok=True)
                 path.with_suffix(".npy").unlink(missing_ok=True)
+        if wrong:
+            known.heal(wrong)
+    told = f"{len(gone):,} lines of an older version, whose clips are gone: they cannot be checked"
     return {
         "store": str(root),
         "shards": len(manifests),
-        "damaged": {str(path): fault for path, fault in damaged.items()},
-        "healed": heal and bool(damaged),
+        "digests": digests,
+        "damaged": {str(path): fault for path, fault in damaged.items()}
+        | {f"{root / 'digests.jsonl'}: {clip}": fault for clip, fault in wrong.items()},
+        "unsealed": {str(root / "digests.jsonl"): told} if gone else {},
+        "healed": heal and bool(damaged or wrong),
     }
 
 
 def _fault(manifest: Path) -> str | None:
     try:
-        text = manifest.read_bytes()
-        expected = json.loads(text)
-        if _name(text) != manifest.stem:
-            return "its manifest was altered: the name of a shard is the hash of its manifest"
+        expected = _manifest(manifest)
+        gate.regular(manifest.with_suffix(".npy"))
         with manifest.with_suffix(".npy").open("rb") as data:
             if (size := os.fstat(data.fileno()).st_size) != expected["bytes"]:
                 return f"has {size} bytes, its manifest says {expected['bytes']}"
             if hashlib.file_digest(data, "sha256").hexdigest() != expected["sha256"]:
                 return "its sha256 differs from its manifest"
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return f"cannot be read ({error})"
+    except (OSError, ValueError, DataError) as error:
+        return f"cannot be read ({error})" if isinstance(error, OSError) else str(error)
     return None

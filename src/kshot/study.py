@@ -25,7 +25,7 @@ import numpy as np
 
 import kshot
 from kshot import backbone as backbones
-from kshot import cost, datasets, runs
+from kshot import cost, datasets, gate, runs, seals
 from kshot.backbone import Backbone
 from kshot.datasets import Dataset
 from kshot.errors import DataError, KshotError, OptionError
@@ -86,7 +86,7 @@ def run(
     }
     with disk(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomic(folder / "settings.json", json.dumps(settings, indent=1).encode())
+        write_atomic(folder / "settings.json", json.dumps(seals.sealed(settings), indent=1).encode())
     rows: list[dict[str, Any]] = []
     found: dict[tuple[str, str, str], dict[str, Any]] = {}  # what the first seed's search chose
     with progress(plan.title, len(grid), "rows") as step:
@@ -104,10 +104,13 @@ def run(
                     record["error"] = str(error)
                 with disk(where):
                     where.mkdir(parents=True, exist_ok=True)
+                    files = [f"{shot}-shot.json" for shot in record.get("results", {})]
+                    record = seals.sealed(record, where, files)
                     write_atomic(where / "row.json", json.dumps(record, indent=1).encode())
             if "searched" in record:
                 found.setdefault((data_name, spine_name, row.name), record["searched"]["chosen"])
-            rows.append(record | {"folder": str(where.relative_to(folder))})
+            record.pop("seal", None)
+            rows.append(record | {"folder": where.relative_to(folder).as_posix()})
             step()
     report = {
         "title": plan.title,
@@ -119,9 +122,10 @@ def run(
         "summary": summarise(folder, rows, plan.baseline),
     }
     with disk(folder):
-        write_atomic(folder / "study.json", json.dumps(report, indent=1).encode())
         write_atomic(folder / "table.md", as_markdown(report).encode())
         write_atomic(folder / "table.csv", as_csv(report).encode())
+        about = seals.sealed(report, folder, ("table.md", "table.csv"))
+        write_atomic(folder / "study.json", json.dumps(about, indent=1).encode())
     return report
 
 
@@ -232,8 +236,24 @@ def _over_seeds(folder: Path, rows: list[dict[str, Any]], base: list[dict[str, A
 
 
 def _episodes(folder: Path, row: dict[str, Any], shot: str) -> Any:
-    path = folder / row["folder"] / f"{shot}-shot.json"
-    return np.array(json.loads(path.read_text())["episode_accuracy"])
+    return np.array(result_of(folder, row, shot)["episode_accuracy"])
+
+
+def result_of(folder: Path, row: Mapping[str, Any], shot: str | int) -> dict[str, Any]:
+    """What the result file of a study's row says.
+
+    Raises:
+        DataError: it is gone, damaged, no longer the sealed one, or outside of the study's folder.
+    """
+    from kshot import forms
+
+    where, name = gate.inside(folder, row["folder"]), f"{shot}-shot.json"
+    path = gate.inside(where, name)
+    result: dict[str, Any] = gate.typed(gate.read_json(path), forms.Result, path)
+    if row.get("files") and seals.sha256(path) != row["files"].get(name):
+        raise DataError(f"{path} is damaged: its sha256 is not the one that its row sealed; remove that folder's "
+                        f"row.json and run the study again")  # fmt: skip
+    return result
 
 
 def _run_row(
@@ -375,7 +395,9 @@ def _refuse_other(folder: Path, settings: dict[str, Any]) -> None:
     if folder.exists() and any(folder.iterdir()) and not path.exists():
         raise OptionError(f"--out {folder} is not empty and holds no study; name another folder")
     if path.exists():
-        before = {"resize": "short", "keep_copies": False, **json.loads(path.read_text())}  # once there was no other
+        again = "remove it and run the same command again, if the study's settings are the same"
+        formerly = {"resize": "short", "keep_copies": False}  # once there was no other
+        before = formerly | seals.read(path, OptionError, again)
         changed = [name for name in settings if before.get(name) != settings[name]]
         if changed:
             raise OptionError(
@@ -384,13 +406,15 @@ def _refuse_other(folder: Path, settings: dict[str, Any]) -> None:
 
 
 def _finished(path: Path, own: Mapping[str, Any]) -> dict[str, Any] | None:
-    """A row's record, unless it is missing, torn, of another row, or of a failure, which is tried again."""
+    """A row's record, unless it is missing, torn, altered, of another row, or of a failure: then it is run again."""
+    from kshot import forms
+
     try:
-        record: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        mine = all(record.get(key) == value for key, value in own.items())
-    except (OSError, ValueError, AttributeError):
+        record: dict[str, Any] = gate.typed(seals.read(path), forms.Row, path)
+    except DataError:
         return None
-    return record if mine and "error" not in record else None
+    mine = all(record.get(key) == value for key, value in own.items())
+    return record if mine and "error" not in record and not seals.faults(path.parent, record.get("files", {})) else None
 
 
 def load(folder: str | Path) -> dict[str, Any]:
@@ -399,11 +423,32 @@ def load(folder: str | Path) -> dict[str, Any]:
     Raises:
         DataError: no finished study there.
     """
+    from kshot import forms
+
     path = Path(folder) / "study.json"
-    try:
-        report: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"{folder} holds no finished study: expected study.json, as `kshot study` writes") from None
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} is damaged ({error}); run the study again, finished rows are kept") from None
+    if not path.exists():
+        raise DataError(f"{folder} holds no finished study: expected study.json, as `kshot study` writes")
+    report: dict[str, Any] = seals.read(path, again="run the study again, finished rows are kept")
+    gate.typed(report, forms.Study, path)
+    for row in report["rows"]:
+        gate.inside(Path(folder), row["folder"])
+    if not _agrees(report):
+        raise DataError(
+            f"{path} is damaged: its summary is not of its rows; run the study again, finished rows are kept"
+        )
     return report
+
+
+def _agrees(report: dict[str, Any]) -> bool:
+    """Whether every finished row has all the shots, and the summary a line for each of them and for nothing else."""
+    shots = {str(shot) for shot in report["settings"]["shots"]}
+    finished = [row for row in report["rows"] if "error" not in row]
+    if any(set(row.get("results", {})) != shots for row in finished):
+        return False
+
+    def keys(things: Sequence[Mapping[str, Any]]) -> set[tuple[str, ...]]:
+        return {(thing["data"], thing["backbone"], thing["name"]) for thing in things}
+
+    told = [line for line in report["summary"] if "shot" in line]
+    at_all_shots = all({str(one["shot"]) for one in told if keys([one]) == {key}} == shots for key in keys(finished))
+    return at_all_shots and keys(told) == keys(finished) and keys(report["summary"]) == keys(report["rows"])

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import math
 import re
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from kshot import heads, names, options, protocols, tuning
+from kshot import gate, heads, limits, names, options, protocols, tuning
 from kshot.backbone import PROMPTS
 from kshot.datasets import SPLITS
 from kshot.errors import OptionError, unknown
@@ -105,14 +105,22 @@ def read(source: str | Path, protocol: str | None = None) -> Study:
         path = shipped[str(source)]
     elif not path.is_file():
         raise unknown("study", source, sorted(shipped)) if path.suffix != ".toml" else OptionError(f"no file {path}")
-    text = path.read_text("utf-8")
     try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise OptionError(f"{path} is not TOML: {error}") from None
+        return _read(path, protocol)
+    except OptionError as error:
+        if str(error).startswith(str(path)):
+            raise
+        raise OptionError(f"{path}: {error}") from None
+
+
+def _read(path: Path, protocol: str | None) -> Study:
+    text = gate.read_text(path, error=OptionError)
+    table = gate.read_toml(path, error=OptionError)
     rows = table.pop("row", [])
     _check(path, text, table, {f.name for f in fields(Study)} - {"rows"}, "a study")
     _check_training(path, text, table)
+    if not isinstance(table.get("protocol", ""), str):
+        raise OptionError(f"{path}: protocol must be a text, found {gate.shortened(table['protocol'])}")
     if protocol or table.get("protocol"):
         table = _followed(table, str(protocol or table["protocol"]))
     if not isinstance(rows, list) or not rows:
@@ -120,9 +128,12 @@ def read(source: str | Path, protocol: str | None = None) -> Study:
     made: list[Row] = []
     source_of: list[int] = []  # which table of the file a row was made from
     for number, row in enumerate(rows):
+        if not isinstance(row, dict):
+            raise OptionError(f"{path}: row {number + 1} must be a table, [[row]], found {gate.shortened(row)}")
         _check(path, text, row, {f.name for f in fields(Row)}, "a row")
         _check_training(path, text, row)
         made += _crossed(path, row)
+        limits.expect(rows=len(made))
         source_of += [number] * (len(made) - len(source_of))
     if isinstance(table.get("baseline"), str):
         table["baseline"] = names.tidy(table["baseline"])
@@ -140,12 +151,18 @@ def read(source: str | Path, protocol: str | None = None) -> Study:
 
 def impossible(study: Study) -> tuple[int | None, str, str] | None:
     """The first thing in a study that cannot work whatever the data: number of the row, if one's; key; problem."""
-    for key, low in (("way", 2), ("query", 1), ("frames", 1), ("episodes", 1)):
-        if getattr(study, key) < low:
-            return None, key, f"{key} must be at least {low}, found {getattr(study, key)}"
-    for key, low in (("shots", 1), ("seeds", 0)):
-        if not (values := getattr(study, key)) or min(values) < low:
-            return None, key, f"{key} must be a list of numbers of at least {low}, found {list(values)}"
+    numbers = [(key, key, (getattr(study, key),)) for key in ("way", "query", "frames", "episodes")]
+    numbers += [("shots", "shot", study.shots), ("seeds", "seed", study.seeds)]
+    for key, limit, values in numbers:
+        if not values:
+            return None, key, f"{key} must be a list of numbers, found none"
+        try:
+            for value in values:
+                limits.expect(**{limit: value})
+            if key in ("shots", "seeds"):
+                limits.expect(**{key: len(values)})
+        except OptionError as error:
+            return None, key, str(error)
         if len(set(values)) < len(values):
             return None, key, f"{key} must differ: the same one twice would count twice, found {list(values)}"
     called = [row.name for row in study.rows]
@@ -186,6 +203,7 @@ def _training(asked: dict[str, Any]) -> None:
 
 
 def _searching(search: Mapping[str, Sequence[Any]]) -> None:
+    limits.expect(searched=math.prod(map(len, search.values())))
     for name, values in search.items():
         for value in values:
             _training({name: value})
@@ -215,6 +233,7 @@ def _crossed(path: Path, row: dict[str, Any]) -> list[Row]:
         raise OptionError(f"{path}: every [[row]] needs a name")
     named = names.label(row["name"], f"{path}: a row", "name", OptionError)
     lists = {k: row[k] for k in ("tuning", "layers", "head") if isinstance(row.get(k), list)}
+    limits.expect(rows=math.prod(map(len, lists.values())))
     made = []
     for values in itertools.product(*lists.values()):
         chosen = dict(zip(lists, values, strict=True))
@@ -232,7 +251,7 @@ def _typed(path: Path, kind: type[Made], values: dict[str, Any]) -> Made:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
-        raise OptionError(f"{path}: {place}: {first['msg'].lower()}, found {first['input']!r}") from None
+        raise OptionError(f"{path}: {place}: {first['msg'].lower()}, found {gate.shortened(first['input'])}") from None
 
 
 def _check(path: Path, text: str, table: dict[str, Any], known: set[str], what: str) -> None:
@@ -245,7 +264,7 @@ def _check(path: Path, text: str, table: dict[str, Any], known: set[str], what: 
 
 def _followed(table: dict[str, Any], protocol: str) -> dict[str, Any]:
     """A study's table with what it leaves to its protocol. Its own query is that of training, too."""
-    training = dict(table.get("train", {}))
+    training = dict(table.get("train", {}))  # a table, as was checked
     if "query" in table:
         training.setdefault("query", table["query"])
     return {**protocols.preset(protocol, "testing"), **table, "train": training, "protocol": protocol}
@@ -256,8 +275,8 @@ def _check_training(path: Path, text: str, table: dict[str, Any]) -> None:
     known = set(inspect.signature(train).parameters) - OWN
     for key in ("train", "search"):
         if not isinstance(inner := table.get(key, {}), dict):
-            raise OptionError(f"{path}: {key} must be a table such as {{ lr = ... }}, found {inner!r}")
+            raise OptionError(f"{path}: {key} must be a table such as {{ lr = ... }}, found {gate.shortened(inner)}")
         _check(path, text, inner, known, key)
     for name, values in table.get("search", {}).items():
         if not isinstance(values, list) or not values:
-            raise OptionError(f"{path}: search.{name} must be a list of values to try, found {values!r}")
+            raise OptionError(f"{path}: search.{name} must be a list of values to try, found {gate.shortened(values)}")

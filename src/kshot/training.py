@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -12,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import kshot
-from kshot import cost, datasets, gate, runs
+from kshot import cost, datasets, limits, runs
 from kshot.backbone import PROMPTS
 from kshot.copies import expect_one_label, kept_apart, told
 from kshot.datasets import Dataset
 from kshot.episodes import Sampler
-from kshot.errors import CheckpointError, DataError, OptionError
+from kshot.errors import DataError, OptionError
 from kshot.evaluation import class_texts, machine, score, text_notes
 from kshot.extraction import Activations, extract, extract_views
 from kshot.files import disk, write_atomic
@@ -158,15 +157,14 @@ def train(
     method = method_of(strategy, strategy_options, shape, steps * accumulate, lr)
     if method.learns_from == "nothing":
         raise OptionError(f"strategy '{strategy}' trains nothing: run `kshot evaluate` without --adapted")
-    if val_episodes < 1:
-        raise OptionError(f"val_episodes must be at least 1, found {val_episodes}: to do without val, use select none")
+    if val_episodes == 0:
+        raise OptionError("val_episodes must be at least 1, found 0: to do without val, use select none")
+    limits.expect(val_episodes=val_episodes, seed=seed, frames=frames, views=views)
     plan = Schedule(
         steps=steps, lr=lr, optimizer=optimizer, weight_decay=weight_decay, schedule=schedule, warmup=warmup,
         accumulate=accumulate, clip=clip, val_every=val_every, patience=patience, seed=seed,
     )  # fmt: skip
     expect_prompts(prompts)
-    if views < 1:
-        raise OptionError(f"views must be at least 1, found {views}")
     drawn = parse(augment) if views > 1 else ()
     framing(resize)  # refuses an unknown one before anything is loaded
     options = options_for(tuning, layers, tuning_options, frames)
@@ -251,7 +249,7 @@ def train(
 
     with disk(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        _write_config(folder, config)
+        runs.write_config(folder, config)
         chosen: dict[str, Any] = {}
         objective: Objective | None = None
         if isinstance(method, Direct):
@@ -294,7 +292,7 @@ def train(
             work = cost.of_step(objective, learning, fitted.steps * accumulate, accumulate)
         weights = folder / "weights.safetensors"
         trained = sum(w.numel() for w in learner.weights().values())
-        digest = hashlib.sha256(weights.read_bytes()).hexdigest() if weights.exists() else ""
+        digest = runs.weights_digest(folder)
         unreadable = {**(base_part.unreadable if base_part else {}), **(val_part.unreadable if val_part else {})}
         config["result"] = {
             "trained_parameters": trained,
@@ -318,7 +316,7 @@ def train(
             "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "machine": machine(),
         }
-        _write_config(folder, config)
+        runs.write_config(folder, config)
         (folder / "checkpoint.safetensors").unlink(missing_ok=True)
     return replace(_trained(folder, config), seconds=time.monotonic() - started)
 
@@ -336,7 +334,7 @@ def _computed(folder: Path, now: dict[str, str]) -> tuple[list[dict[str, str]], 
     """How the steps of the run in `folder` were computed and are from here on, each way once; and what to say of it."""
     before: list[dict[str, str]] = []
     if (folder / "checkpoint.safetensors").exists():
-        before = gate.read_json(folder / "config.json", error=CheckpointError).get("computed", [])
+        before = runs.read_config(folder).get("computed", [])
     if not before or before[-1] == now:
         return before or [now], []
     changed = [f"{name} {was} and now {now.get(name)}" for name, was in before[-1].items() if was != now.get(name)]
@@ -410,12 +408,9 @@ def _finished(folder: Path, config: dict[str, Any]) -> Trained | None:
     path = folder / "config.json"
     if not path.exists():
         return None
-    try:
-        before: dict[str, Any] = {**FORMERLY, **gate.read_json(path, error=CheckpointError)}
-        asked: dict[str, Any] = json.loads(json.dumps(config))
-        asked["backbone"]["name"] = before["backbone"]["name"]  # another path to the same weights will do
-    except (KeyError, TypeError, CheckpointError) as error:
-        raise CheckpointError(f"{path} is damaged ({error}); train again in another --out") from None
+    before: dict[str, Any] = {**FORMERLY, **runs.read_config(folder)}
+    asked: dict[str, Any] = json.loads(json.dumps(config))
+    asked["backbone"]["name"] = before["backbone"]["name"]  # another path to the same weights will do
     for name, value in asked.items():
         if name != "version" and before.get(name) != value:
             raise OptionError(
@@ -423,10 +418,6 @@ def _finished(folder: Path, config: dict[str, Any]) -> Trained | None:
                 f"repeat the first command with --resume, or name another --out"
             )
     return _trained(folder, before) if "result" in before else None
-
-
-def _write_config(folder: Path, config: dict[str, Any]) -> None:
-    write_atomic(folder / "config.json", json.dumps(config, indent=1).encode())
 
 
 def _val_sampler(val: Activations, shape: Mapping[str, int], shared_group: bool) -> Sampler:

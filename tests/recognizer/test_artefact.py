@@ -91,7 +91,7 @@ def test_what_is_no_whole_model_is_refused(model: Path, spine: Backbone, tmp_pat
     (model / "config.json").write_text("{}")
     refused("is not a model of `kshot fit`")
     (model / "config.json").write_text("[1]")
-    refused("is damaged")
+    refused("is not a model of `kshot fit`")
     (model / "config.json").write_text(text)
     next(model.glob("weights*")).unlink()
     refused("has lost its weights-")

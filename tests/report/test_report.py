@@ -191,9 +191,9 @@ def test_a_study_in_which_all_failed_still_gives_a_page(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (None, "holds no finished study: expected study.json"),
-        ("{", "is damaged"),
-        ('{"title": "t", "rows": []}', "lacks date, version, settings, machine, summary: run `kshot study` again"),
-        ("[1]", "lacks title"),
+        ("{", "is no JSON"),
+        ('{"title": "t", "rows": []}', "is damaged: it lacks 'version'"),
+        ("[1]", "expected a JSON object, found [1]; run the study again"),
     ],
 )
 def test_a_folder_without_a_study_is_refused_and_nothing_written(

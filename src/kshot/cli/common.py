@@ -27,6 +27,9 @@ RESIZE = Annotated[str, typer.Option(help="before the crop: short, short-256 or 
 DEVICE = Annotated[str, typer.Option(help="cpu, cuda, cuda:N or auto")]
 PRECISION = Annotated[str, typer.Option(help="float32, bfloat16 or float16")]
 SEED = Annotated[int, typer.Option(help="names the draws; the same seed, the same table", min=0, max=2**63 - 1)]
+SEEDS = Annotated[
+    list[int] | None, typer.Option("--seed", help="seeds in place of the study's own", min=0, max=2**63 - 1)
+]
 JSON = Annotated[bool, typer.Option("--json", help="print one JSON object on stdout and nothing else there")]
 WAY = Annotated[int, typer.Option(help="classes an episode")]
 SHOT = Annotated[int, typer.Option(help="support clips a class")]

@@ -24,6 +24,7 @@ from kshot.cli.common import (
     QUERY,
     RESIZE,
     SEED,
+    SEEDS,
     SHOT,
     STORE,
     STORED_ONLY,
@@ -41,6 +42,8 @@ from kshot.cli.common import (
     tell_unreadable,
 )
 from kshot.errors import OptionError
+
+SHOWN = 20  # paths without a seal that are printed
 
 
 @app.command()
@@ -223,7 +226,7 @@ def study(
     out: Annotated[Path, typer.Option(help="the study's folder")],
     data: Annotated[list[str] | None, typer.Option(help="data sets in place of the study's own")] = None,
     backbone: Annotated[list[str] | None, typer.Option(help="backbones in place of the study's own")] = None,
-    seed: Annotated[list[int] | None, typer.Option(help="seeds in place of the study's own")] = None,
+    seed: SEEDS = None,
     episodes: Annotated[int | None, typer.Option(help="test episodes in place of the study's own")] = None,
     protocol: PROTOCOL = None,
     store: STORE = None,
@@ -280,14 +283,21 @@ def report(
 
 @app.command()
 def verify(
-    store: Annotated[Path, typer.Argument(help="a store folder, as given to --store")],
-    heal: Annotated[bool, typer.Option("--heal", help="remove damaged shards; extract writes them again")] = False,
+    path: Annotated[
+        Path, typer.Argument(help="a store, run, model, study, export, backbone, benchmark, project, .npz")
+    ],
+    heal: Annotated[
+        bool, typer.Option("--heal", help="of a store: remove what is damaged; extract writes it again")
+    ] = False,
     as_json: JSON = False,
 ) -> None:
-    """Check every shard of a store against its sha256. Exits with 2 if one is damaged."""
-    from kshot.store import verify as run
+    """Check what kshot wrote against its seals; what has none is named. Exits with 2 if something is damaged.
 
-    report = run(store, heal)
+    Example: kshot verify runs/meta
+    """
+    from kshot.verify import verify as run
+
+    report = run(path, heal)
     show(report, as_json, _tell_verification)
     if report["damaged"] and not report["healed"]:
         raise typer.Exit(2)
@@ -441,6 +451,14 @@ def _tell_demo(values: dict[str, Any]) -> None:
 
 
 def _tell_verification(values: dict[str, Any]) -> None:
-    typer.echo(f"{values['shards']} shards in {values['store']}: {len(values['damaged'])} damaged")
+    if values["kind"] == "store":
+        looked = f"{values['shards']} shards and {values['digests']:,} digests in {values['store']}"
+    else:
+        looked = f"{values['path']}, a {values['kind']}: {values['checked']:,} files checked"
+    typer.echo(f"{looked}: {len(values['damaged'])} damaged")
     for path, fault in values["damaged"].items():
         typer.echo(f"  {path}: {fault}{' (removed; extract again)' if values['healed'] else ''}")
+    for path, why in list(values["unsealed"].items())[:SHOWN]:
+        typer.echo(f"  no seal: {path}: {why}")
+    if (more := len(values["unsealed"]) - SHOWN) > 0:
+        typer.echo(f"  and {more:,} more without a seal; --json lists all")

@@ -5,6 +5,9 @@ Heads and protocols can be judged on any network's features, without videos and 
 
 from __future__ import annotations
 
+import lzma
+import math
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -15,9 +18,19 @@ from typing import Any
 
 import numpy as np
 
+from kshot import gate, limits
 from kshot.datasets import Dataset, build
 from kshot.datasets.table import unused_columns
 from kshot.errors import DataError, OptionError
+
+ARRAY_BYTES = 64 << 30
+"""Bytes that an array may have: ten million clips of eight frames of 200 float32 channels."""
+ROOM, PACKED = 64 << 20, 100  # above so many bytes, no more than so many out of one
+CHUNK = 1024  # clips looked at at a time
+UNREADABLE = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, OverflowError, RuntimeError, struct.error,
+)  # fmt: skip
+"""What reading a damaged archive can come to; RuntimeError: encrypted, of an unknown method, nested too deeply."""
 
 TEXTS = ("label", "split", "group", "path")
 
@@ -81,16 +94,22 @@ def opened(path: Path) -> Iterator[Any]:
     Raises:
         DataError: no file of NumPy's, damaged, or holding pickles, which are not read.
     """
+    gate.regular(path)
     try:
-        file = np.load(path, allow_pickle=False)
         try:
+            file = np.load(path, allow_pickle=False, mmap_mode="r")  # of a single array; its length is checked
+        except ValueError as error:
+            raise ValueError("it holds pickles" if "Python objects" in str(error) else str(error)) from None
+        try:
+            if isinstance(file, np.lib.npyio.NpzFile):
+                _weigh(path, file.zip)
             yield file
         finally:
             if isinstance(file, np.lib.npyio.NpzFile):
                 file.close()
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
+    except MemoryError:
+        raise DataError(f"{path.name}: its arrays do not fit into the memory of this machine") from None
+    except UNREADABLE as error:
         raise DataError(f"{path.name}: not a readable {path.suffix or 'NumPy'} file ({error})") from None
     except ValueError as error:
         if "pickle" in str(error).lower():
@@ -100,24 +119,57 @@ def opened(path: Path) -> Iterator[Any]:
         raise DataError(f"{path.name}: not a readable {path.suffix or 'NumPy'} file ({error})") from None
 
 
+def _weigh(path: Path, archive: zipfile.ZipFile) -> None:
+    """Looks at the headers of an .npz before any of its arrays takes memory.
+
+    Raises:
+        DataError: an array is larger than ARRAY_BYTES, promises more than there is, or is packed like a bomb.
+    """
+    for info in archive.infolist():
+        if not info.filename.endswith(".npy"):
+            continue
+        name = info.filename.removesuffix(".npy")
+        with archive.open(info) as file:
+            version = np.lib.format.read_magic(file)  # type: ignore[no-untyped-call]
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, _, dtype = read(file)  # type: ignore[no-untyped-call]
+            size, there = math.prod(shape) * dtype.itemsize, info.file_size - file.tell()
+        if size > ARRAY_BYTES:
+            raise DataError(f"{path.name}: array '{name}' has {size:,} bytes: expected at most {ARRAY_BYTES:,}")
+        if size > there and not dtype.hasobject:
+            raise DataError(f"{path.name}: array '{name}' is cut off: {there:,} of {size:,} bytes are there")
+        if size > ROOM and size > PACKED * info.compress_size:
+            raise DataError(
+                f"{path.name}: array '{name}' would unpack {info.compress_size:,} bytes to {size:,}: no real features "
+                f"are that much alike; save them with numpy.savez"
+            )
+
+
 def checked(path: Path, features: np.ndarray, clip: Callable[[int], str] = lambda index: f"clip {index}") -> np.ndarray:
-    """Features (clips, frames, channels) as they are, if they can be used. clip: what a message calls clip i.
+    """Features (clips, frames, channels) in this machine's byte order, if they can be used. clip: how it calls clip i.
 
     Raises:
         DataError: of another shape or kind, or not finite.
     """
     if features.ndim != 3 or 0 in features.shape[1:]:
         raise DataError(f"{path.name}: expected features of shape (clips, frames, channels), found {features.shape}")
-    if not np.issubdtype(features.dtype, np.floating):
+    if features.dtype.kind != "f":
         raise DataError(f"{path.name}: expected floating point features, found {features.dtype}")
-    bad = np.flatnonzero(~np.isfinite(features).all(axis=(1, 2)))
+    if features.dtype.itemsize > 8:
+        raise DataError(f"{path.name}: expected features of 16, 32 or 64 bits, found {features.dtype}: convert them")
+    if features.shape[1] > (most := limits.LIMITS["frames"][1]):
+        raise DataError(f"{path.name}: expected at most {most:,} frames a clip, found {features.shape[1]:,}")
+    parts = [features[start : start + CHUNK] for start in range(0, len(features), CHUNK)]  # no copy of all of them
+    bad = np.flatnonzero(np.concatenate([~np.isfinite(part).all(axis=(1, 2)) for part in parts] or [np.zeros(0)]))
     if len(bad):
         raise DataError(f"{path.name}: features of {len(bad)} clips are not finite, the first is {clip(bad[0])}")
-    return features
+    return np.ascontiguousarray(features, features.dtype.newbyteorder("="))
 
 
 def _texts(path: Path, name: str, array: np.ndarray, clips: int) -> list[str]:
     """One text a clip; numbers are written out, bytes are read as UTF-8."""
+    if array.nbytes > gate.TEXT_BYTES:
+        raise DataError(f"{path.name}: '{name}' has {array.nbytes:,} bytes: expected at most {gate.TEXT_BYTES:,}")
     if array.shape != (clips,):
         raise DataError(f"{path.name}: expected one {name} a clip, shape ({clips},), found {array.shape}")
     if array.dtype.kind == "S":
@@ -127,4 +179,7 @@ def _texts(path: Path, name: str, array: np.ndarray, clips: int) -> list[str]:
             raise DataError(f"{path.name}: '{name}' is not UTF-8 text: save it as str") from None
     if array.dtype.kind not in "Uiub":
         raise DataError(f"{path.name}: expected '{name}' as text or whole numbers, found {array.dtype}")
-    return [str(value).strip() for value in array.tolist()]
+    try:
+        return [str(value).strip() for value in array.tolist()]
+    except (ValueError, SystemError):  # numbers that are no characters
+        raise DataError(f"{path.name}: '{name}' is no text: save it as str") from None

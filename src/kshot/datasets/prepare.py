@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from kshot import gate, seals
 from kshot.datasets import BENCHMARKS, lists
 from kshot.datasets.benchmark import SPLITS, Benchmark, benchmark
 from kshot.datasets.gather import FORMAT, JOURNAL, Gathered, Lacking, broken
@@ -148,6 +149,7 @@ def prepare(
         report = gathered.report(sources, allow_missing)
         gathered.write()
         with disk(folder):
+            report = seals.sealed(report, work, ("clips.csv", "clips-published.csv"))
             write_atomic(work / "prepared.json", json.dumps(report, indent=1).encode())
             for scrap in (JOURNAL, "lock"):
                 (work / scrap).unlink(missing_ok=True)
@@ -182,6 +184,9 @@ def verify(name: str) -> dict[str, Any]:
     report = _read(folder)
     counts: dict[str, Counter[str]] = {split: Counter() for split in SPLITS}
     lost: dict[str, str] = {}
+    if faults := seals.faults(folder, report.get("files", {})):
+        path, fault = next(iter(faults.items()))
+        raise DataError(f"{path} is damaged ({fault}): remove {folder} and prepare it again")
     try:
         with (folder / "clips.csv").open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
@@ -255,12 +260,11 @@ def _check_arguments(bench: Benchmark, sources: Sequence[Path], files: Sequence[
 
 
 def _read(folder: Path) -> dict[str, Any]:
-    path = folder / "prepared.json"
-    try:
-        report: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        if report["format"] != FORMAT:
-            raise ValueError(f"format {report['format']}, expected {FORMAT}")
-        _ = report["benchmark"], report["expected"], report["missing"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is damaged ({error}): remove {folder} and prepare it again") from None
+    from kshot import forms
+
+    path, again = folder / "prepared.json", f"remove {folder} and prepare it again"
+    report: dict[str, Any] = seals.read(path, again=again)
+    if report.get("format") != FORMAT:
+        raise DataError(f"{path} is damaged (format {report.get('format')}, expected {FORMAT}): {again}")
+    gate.typed(report, forms.Prepared, path)
     return report

@@ -23,10 +23,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kshot import __version__, hub
+from kshot import __version__, gate, hub, limits, seals
 from kshot import backbone as backbones
-from kshot.errors import CheckpointError, OptionError, VideoError
+from kshot.errors import CheckpointError, KshotError, OptionError, VideoError
 from kshot.files import disk, write_atomic
+from kshot.fit import expect_finite
 from kshot.recognizer import decider, videos
 from kshot.recognizer.card import card
 from kshot.recognizer.clips import Clip
@@ -41,6 +42,9 @@ Array = NDArray[Any]
 KIND, FORMAT = "kshot recogniser", 2
 RUN_FILES = ("config.json", "weights.safetensors")
 ARGUMENTS = ("method", "frames", "reject", "background", "seed", "precision")
+KINDS = {"classes": list, "clips": list, "report": dict, "method": str, "clip_seconds": float | int,
+         "threshold": float | int | None}  # fmt: skip
+WEIGHTS_BYTES = 16 << 30  # of one file
 SHOWN = 4  # frames of a thumbnail
 
 
@@ -95,8 +99,7 @@ def save(recognizer: Any, folder: Path, thumbnails: bool = True, bare: bool = Fa
             write_atomic(folder / name, content)
         _sweep(folder / "thumbnails", set(pictures))
         write_atomic(folder / "README.md", card(config, sorted(pictures)).encode())
-        config["seal"] = _seal(config)
-        write_atomic(folder / "config.json", json.dumps(config, indent=1, ensure_ascii=False).encode())
+        write_atomic(folder / "config.json", json.dumps(seals.sealed(config), indent=1, ensure_ascii=False).encode())
         kept = {Path(name).parts[0] for name in files}
         _sweep(folder, kept, ("weights-*.safetensors", "adapted-*"))
     return folder
@@ -104,15 +107,42 @@ def save(recognizer: Any, folder: Path, thumbnails: bool = True, bare: bool = Fa
 
 def load(cls: Any, folder: str | Path, backbone: str | Path | Backbone | None, device: str) -> Any:
     """Reads a folder, or "hf://owner/name", into a new Recognizer. See `Recognizer.load`."""
+    folder = hub.local(folder)
+    config = read_config(folder)
+    try:
+        return _made(cls, folder, config, backbone, device)
+    except KshotError:
+        raise
+    except Exception as error:  # a config with a good seal that kshot has not written
+        explain(folder, config)
+        raise CheckpointError(
+            f"{folder / 'config.json'} does not fit its weights ({type(error).__name__}: {error}); copy the model "
+            f"again, or teach it again"
+        ) from None
+
+
+def explain(folder: Path, config: dict[str, Any]) -> None:
+    """Refuses a config that is not of the right kinds, and says where.
+
+    A check that takes a tenth of a second, so that loading makes it only where something went wrong.
+
+    Raises:
+        CheckpointError: names the field.
+    """
+    from kshot import forms
+
+    gate.typed(config, forms.Model, folder / "config.json", CheckpointError)
+
+
+def _made(cls: Any, folder: Path, config: dict[str, Any], backbone: str | Path | Backbone | None, device: str) -> Any:
+    """The recogniser of a folder whose config is sealed."""
+    import torch
     from safetensors.torch import load as unpack
 
-    folder = hub.local(folder)
-    config = _config(folder)
-    for name, mark in config["files"].items():
-        if _content(folder, name, mark) is None:
-            raise CheckpointError(
-                f"{folder / name} is damaged: its sha256 is not the one in config.json; copy it again"
-            )
+    limits.expect(frames=config["arguments"]["frames"], seed=config["arguments"]["seed"])
+    if odd := [name for name, kind in KINDS.items() if not isinstance(config[name], kind)]:
+        raise TypeError(f"{odd[0]} is a {type(config[odd[0]]).__name__}")
+    contents = {name: _content(folder, name, mark) for name, mark in config["files"].items()}
     named = config["backbone"]
     loaded = backbone if isinstance(backbone, backbones.Backbone) else None
     loaded = loaded or backbones.load(named["name"] if backbone is None else backbone, device)  # type: ignore[arg-type]
@@ -121,12 +151,28 @@ def load(cls: Any, folder: str | Path, backbone: str | Path | Backbone | None, d
             f"model {folder} was taught on backbone {named['name']} ({named['fingerprint'][:12]}), found "
             f"{loaded.name} ({loaded.fingerprint[:12]}): pass that one with --backbone"
         )
-    adapted = folder / config["adapted"] if config["adapted"] else None
     name = named["name"] if backbone is None else backbone
-    made = cls(backbone=name, adapted=adapted, device=device, **config["arguments"])
-    weights = unpack((folder / next(iter(config["files"]))).read_bytes())
+    made = cls(backbone=name, adapted=_adapted(folder, config), device=device, **config["arguments"])
+    weights = unpack(contents[next(iter(contents))])
+    expect_finite(folder / next(iter(contents)), weights)
     made._put_back(config, _parts(weights), loaded)
+    # A clip of nothing tells whether everything fits together.
+    embeddings = torch.zeros_like(torch.from_numpy(made.clips_[0].embeddings), device=loaded.device)
+    proba = decider.decide(made.decider_, embeddings[None].float(), made.classes_, made.threshold_).proba
+    if proba.shape != (1, len(made.classes_)) or embeddings.shape != (made.frames, loaded.embed_dim):
+        raise ValueError(f"{len(made.classes_)} actions, {proba.shape[-1]} answers, clips of {tuple(embeddings.shape)}")
     return made
+
+
+def _adapted(folder: Path, config: dict[str, Any]) -> Path | None:
+    """The run that a model started from: a folder inside its own, of sealed files."""
+    name = config["adapted"]
+    if name is None:
+        return None
+    path = gate.inside(folder, name, CheckpointError)
+    if f"{name}/{RUN_FILES[0]}" not in config["files"]:
+        raise CheckpointError(f"{folder / 'config.json'} seals no {name}/{RUN_FILES[0]}: copy the model again")
+    return path
 
 
 def clips(config: dict[str, Any], embeddings: Array) -> list[Clip]:
@@ -168,45 +214,49 @@ def _told(clip: Clip) -> dict[str, Any]:
     return {"name": clip.name, "label": clip.label, "group": clip.group, "digest": clip.digest, "seconds": seconds}
 
 
-def _config(folder: Path) -> dict[str, Any]:
-    path = folder / "config.json"
-    try:
-        config: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        kind, form = config["kind"], config["format"]
-    except (FileNotFoundError, NotADirectoryError):
-        raise CheckpointError(
-            f"{folder} is not a model folder: expected config.json in it, as `kshot fit` writes"
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        if not isinstance(error, KeyError):
-            raise CheckpointError(f"{path} is damaged ({error}): copy the model again, or teach it again") from None
-        kind, form = None, None
-    if kind != KIND:
+def read_config(folder: Path) -> dict[str, Any]:
+    """What `config.json` of a model folder says, its seal checked.
+
+    Raises:
+        CheckpointError: no model, damaged, or of another version.
+    """
+    path, again = folder / "config.json", "copy the model again, or teach it again"
+    if not path.exists():
+        raise CheckpointError(f"{folder} is not a model folder: expected config.json in it, as `kshot fit` writes")
+    config = gate.read_json(path, error=CheckpointError)
+    if not isinstance(config, dict) or config.get("kind") != KIND:
         raise CheckpointError(f"{folder} is not a model of `kshot fit`: its config.json is of something else")
-    if form != FORMAT:
+    if config.get("format") != FORMAT:
         raise CheckpointError(
-            f"{path} has format {form}, written by kshot {config.get('kshot', '?')}; this is kshot {__version__}, "
-            f"which reads format {FORMAT}: use the kshot that wrote it, or teach the model again"
+            f"{path} has format {gate.shortened(config.get('format'))}, written by kshot "
+            f"{gate.shortened(config.get('kshot'))}; this is kshot {__version__}, which reads format {FORMAT}: use the "
+            f"kshot that wrote it, or teach the model again"
         )
-    if config.pop("seal", None) != _seal(config):
-        raise CheckpointError(f"{path} is damaged: its checksum is wrong; copy the model again, or teach it again")
+    if not seals.whole(config):
+        raise CheckpointError(f"{path} is damaged: its checksum is wrong; {again}")
+    if not isinstance(config.get("files"), dict) or not config["files"]:
+        raise CheckpointError(f"{path} is damaged: it names no files; {again}")
     return config
 
 
-def _content(folder: Path, name: str, mark: str) -> bytes | None:
-    """The bytes of a file if they are the right ones."""
-    try:
-        data = (folder / name).read_bytes()
-    except FileNotFoundError:
-        raise CheckpointError(f"model {folder} has lost its {name}: copy it again") from None
-    return data if _digest(data) == mark else None
+def _content(folder: Path, name: str, mark: str) -> bytes:
+    """The bytes of a file of the folder, which are the sealed ones."""
+    path = gate.inside(folder, name, CheckpointError)
+    if not path.exists():
+        raise CheckpointError(f"model {folder} has lost its {name}: copy it again")
+    data = gate.read_bytes(path, WEIGHTS_BYTES, CheckpointError)
+    if _digest(data) != mark:
+        raise CheckpointError(f"{path} is damaged: its sha256 is not the one in config.json; copy it again")
+    return data
 
 
 def _is_model(folder: Path) -> bool:
+    """Whether a folder holds a model, of whatever version and in whatever state."""
     try:
-        return bool(json.loads((folder / "config.json").read_text("utf-8"))["kind"] == KIND)
-    except (OSError, ValueError, KeyError, TypeError):
+        config = gate.read_json(folder / "config.json")
+    except KshotError:
         return False
+    return isinstance(config, dict) and config.get("kind") == KIND
 
 
 def _bare(config: dict[str, Any]) -> dict[str, Any]:
@@ -256,10 +306,6 @@ def _sweep(folder: Path, kept: set[str], patterns: tuple[str, ...] = ("*",)) -> 
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
     if not any(folder.iterdir()):
         folder.rmdir()
-
-
-def _seal(config: dict[str, Any]) -> str:
-    return _digest(json.dumps(config, sort_keys=True, ensure_ascii=False).encode())
 
 
 def _digest(data: bytes) -> str:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from kshot import backbone as backbones
-from kshot import names, runs
+from kshot import limits, names, runs
 from kshot.backbone import PROMPTS, Backbone
 from kshot.container import FOLDER_FPS
 from kshot.copies import expect_one_label
@@ -358,6 +358,7 @@ class Recognizer:
         """Videos, labels and groups, one of each a clip."""
         if self.method != AUTO and self.method not in METHODS:
             raise unknown("method", self.method, [AUTO, *METHODS])
+        limits.expect(frames=self.frames, seed=self.seed)
         items, told = inputs.listed(videos), list(labels)
         if len(items) != len(told):
             raise DataError(f"expected one label a clip, found {len(items)} clips and {len(told)} labels")

@@ -12,12 +12,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from kshot.errors import DataError
 from kshot.files import disk, write_atomic
 from kshot.progress import Progress, quiet
 from kshot.study import load
-
-KEYS = ("title", "date", "version", "settings", "machine", "rows", "summary")
 
 
 def report(folder: str | Path, out: str | Path | None = None, progress: Progress = quiet) -> dict[str, Any]:
@@ -39,8 +36,6 @@ def report(folder: str | Path, out: str | Path | None = None, progress: Progress
     from kshot.report.comparison import compared
 
     study = load(folder)
-    if missing := [key for key in KEYS if key not in study]:
-        raise DataError(f"{Path(folder) / 'study.json'} lacks {', '.join(missing)}: run `kshot study` again")
     parts: list[page.Part] = []
     comparisons = compared(study, Path(folder))
     with progress("report", len(comparisons), "comparisons") as step:

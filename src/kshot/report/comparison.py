@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kshot import gate
 from kshot.errors import DataError, KshotError
 from kshot.evaluation import interval
 from kshot.strategies import get_strategy
+from kshot.study import result_of
 
 
 @dataclass(frozen=True)
@@ -177,14 +177,14 @@ class Comparison:
 
     @cached_property
     def _results(self) -> dict[tuple[str, int, int], dict[str, Any]]:
-        """(method, seed, shot) -> what its result file holds; files that are gone or torn are left out."""
+        """(method, seed, shot) -> what its result file holds; files that are gone, torn or altered are left out."""
         return dict(self._read())
 
     def _read(self) -> Iterator[tuple[tuple[str, int, int], dict[str, Any]]]:
         for row in self.rows:
             for shot in row.get("results", {}):
                 try:
-                    result = gate.read_json(self.folder / row["folder"] / f"{shot}-shot.json")
+                    result = result_of(self.folder, row, shot)
                 except DataError:
                     continue
                 yield (row["name"], row["seed"], int(shot)), result
