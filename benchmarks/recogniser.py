@@ -197,6 +197,7 @@ def kept(source: Source, draw: Draw, each: bool = True) -> dict[str, Any]:
     row: dict[str, Any] = {
         "said": lesson.report["accuracy"],
         "true": float((answer.labels == classes[labels]).mean()),
+        "even": float(np.average(answer.labels == classes[labels], weights=calibrate.balanced(labels))),
         "asked": len(labels),
         "groups": len(np.unique(source.groups[draw.own])),
         "blur": _blur(answer.labels == classes[labels], source.groups[draw.own]),
@@ -209,13 +210,14 @@ def kept(source: Source, draw: Draw, each: bool = True) -> dict[str, Any]:
         "methods": shares(source, draw) if each else {},
         "unknown": None,
     }
-    if len(draw.strange) and lesson.report["unknown"]["threshold"] is not None:
+    if len(draw.strange) and lesson.report["unknown"]["auroc"] is not None:
         odd = decide(lesson.decider, asked(source, lesson, draw.strange), classes, lesson.threshold).known
         row["unknown"] = {
-            "promised": [lesson.report["unknown"][key] for key in ("auroc", "fpr95", "refused")],
+            "promised": [lesson.report["unknown"][key] for key in ("auroc", "fpr95", "refused", "caught")],
             "true": [calibrate.auroc(answer.known, odd), calibrate.fpr95(answer.known, odd)],
             "refused": float((answer.known < lesson.threshold).mean()),
             "told": float((odd < lesson.threshold).mean()),
+            "never": lesson.report["unknown"]["threshold"] is None,
         }
     return row
 
@@ -281,6 +283,7 @@ def promise(options: argparse.Namespace) -> dict[str, Any]:
         "standard error of a true one": f"{100 * np.sqrt(np.mean([row['blur'] ** 2 for row in rows])):.1f}",
         "reported": mean(said[:, 0]),
         "reported - true": mean(said[:, 0] - true),
+        **_balanced(rows),
         "width of the interval": mean(said[:, 2] - said[:, 1]),
         "log loss before and after temperature": " ".join(
             f"{np.mean([row['loss'][at] for row in rows]):.3f}" for at in (0, 1)
@@ -294,24 +297,35 @@ def promise(options: argparse.Namespace) -> dict[str, Any]:
             for name, column in zip(names, table.T, strict=True)
         },
     }
-    doubts = [row["unknown"] for row in rows if row["unknown"]]
-    if doubts:
-        for place, name in enumerate(("AUROC", "FPR95")):
-            result[f"unknown: {name} true, promised, promised - true"] = ", ".join(
-                (
-                    mean([doubt["true"][place] for doubt in doubts]),
-                    mean([doubt["promised"][place] for doubt in doubts]),
-                    mean([doubt["promised"][place] - doubt["true"][place] for doubt in doubts]),
-                )
-            )
-        result["unknown: of other classes"] = mean([doubt["told"] for doubt in doubts])
-        result["unknown: of taught classes, true, promised"] = ", ".join(
-            (mean([doubt["refused"] for doubt in doubts]), mean([doubt["promised"][2] for doubt in doubts]))
-        )
+    result |= _doubts(rows)
     result["seconds"] = round(seconds, 1)
     if options.plot:
         picture(said, true, options.plot)
     return result
+
+
+def _balanced(rows: list[dict[str, Any]]) -> dict[str, str]:
+    """The same with all classes alike frequent."""
+    said = np.array([[row["said"]["balanced"][key] for key in ("value", "low", "high")] for row in rows])
+    even = np.array([row["even"] for row in rows])
+    held = f"{int(((said[:, 1] <= even) & (even <= said[:, 2])).sum())} of {len(rows)}"
+    told = {"balanced over classes: reported - true": f"{mean(said[:, 0] - even)}, in the interval: {held}"}
+    return told | {"added for groups that taught nothing": mean([row["said"]["gained"] for row in rows])}
+
+
+def _doubts(rows: list[dict[str, Any]]) -> dict[str, str]:
+    """How well what was never taught is told apart: what came true, and what was promised."""
+    doubts = [row["unknown"] for row in rows if row["unknown"]]
+    if not doubts:
+        return {}
+    true = np.array([[*doubt["true"], doubt["refused"], doubt["told"]] for doubt in doubts])
+    promised = np.array([doubt["promised"] for doubt in doubts])
+    names = ("AUROC", "FPR95", "of taught classes", "of other classes")
+    never = sum(doubt["never"] for doubt in doubts)
+    return {
+        f"unknown: {name}, true, promised, promised - true": f"{mean(one)}, {mean(other)}, {mean(other - one)}"
+        for name, one, other in zip(names, true.T, promised.T, strict=True)
+    } | {"unknown: never an answer": f"{never} of {len(doubts)}"}
 
 
 def _same(source: Source, draw: Draw) -> None:

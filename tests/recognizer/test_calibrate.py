@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 
 import numpy as np
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
+from kshot.errors import OptionError
 from kshot.recognizer import calibrate
 
 
@@ -65,9 +67,61 @@ def test_the_threshold_parts_what_can_be_parted_and_refuses_few():
     known, right = np.linspace(0.8, 0.9, 20), np.ones(20, bool)
     place = calibrate.threshold(known, right, np.linspace(0.3, 0.7, 20))
     assert 0.7 < place < 0.8
-    mixed = np.random.default_rng(3).random(30)
-    place = calibrate.threshold(mixed, np.ones(30, bool), np.random.default_rng(4).random(30) + 0.5)
-    assert (mixed < place).mean() <= calibrate.REFUSED  # though refusing all would be the best balance
+    mixed, strange = np.random.default_rng(3).normal(2, 1, 30), np.random.default_rng(4).normal(0, 1, 30)
+    for most in (0.0, 0.1, 0.2):  # others would be worth more
+        place = calibrate.threshold(mixed, np.ones(30, bool), strange, costs=calibrate.Costs(100, 0.5, most))
+        assert (mixed < place).sum() == round(most * 30)
+
+
+def test_the_threshold_is_where_the_costs_are_least():
+    """Two normal distributions two deviations apart, known well: where their densities are as 0.8 to the stake."""
+    at = (np.arange(20_000) + 0.5) / 20_000
+    scores = np.array([NormalDist().inv_cdf(p) for p in at])
+    right = np.arange(20_000) * 7 % 5 > 0
+    for costs in (calibrate.Costs(1, 0.2, 1), calibrate.Costs(4, 0.2, 1), calibrate.Costs(1, 0.5, 1)):
+        place = calibrate.threshold(scores + 2, right, scores, costs=costs)
+        assert place == pytest.approx(1 - math.log(0.8 / costs.stake) / 2, abs=0.03)
+    assert calibrate.threshold(scores + 2, right, scores, costs=calibrate.Costs(share=0)) == -math.inf
+    assert calibrate.threshold(scores, right, scores + 1) == -math.inf, "others look more like it than its own"
+
+
+def test_a_useless_rejection_refuses_next_to_nobody():
+    """Scores that tell nothing: of the clips refused, the cheapest place among so few would have 5 %."""
+    refused = []
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        place = calibrate.threshold(rng.normal(size=25), rng.random(25) < 0.8, rng.normal(size=25))
+        refused.append(NormalDist().cdf(max(place, -9.0)))
+    assert np.mean(refused) < 0.01
+
+
+def test_clips_filmed_together_are_one_piece_of_evidence_for_a_threshold():
+    rng = np.random.default_rng(0)
+    known, strange, right = rng.normal(2, 1, 40), rng.normal(0, 1, 40), np.ones(40, bool)
+    alone = calibrate.threshold(known, right, strange)
+    assert alone > calibrate.threshold(known, right, strange, groups=np.arange(40) // 10)
+    assert calibrate.threshold(known, right, strange, groups=np.zeros(40)) == -math.inf
+
+
+def test_what_it_costs_can_be_said():
+    assert calibrate.Costs.of(True) == calibrate.Costs() and calibrate.Costs.of(False) is None
+    assert calibrate.Costs.of({"share": 0.5, "cost": 3}).stake == 3
+    with pytest.raises(OptionError, match="did you mean 'share'"):
+        calibrate.Costs.of({"shares": 0.5})
+    for wrong in ({"cost": -1}, {"cost": math.nan}, {"cost": math.inf}, {"share": 1.0}, {"share": 1.1}, {"most": "1"}):
+        with pytest.raises(OptionError, match="expected"):
+            calibrate.Costs.of(wrong)
+
+
+def test_the_trade_by_hand():
+    known, (strange, weights) = np.arange(10.0), (np.array([-1.0, 0.5, 1.5, 8.0]), np.full(4, 0.25))
+    assert calibrate.trade(known, strange, weights) == [
+        {"threshold": 0.0, "refused": 0.0, "caught": 0.25},
+        {"threshold": 1.0, "refused": 0.1, "caught": 0.5},
+        {"threshold": 2.0, "refused": 0.2, "caught": 0.75},
+        {"threshold": 3.0, "refused": 0.3, "caught": 0.75},
+        {"threshold": 5.0, "refused": 0.5, "caught": 0.75},
+    ]
 
 
 def test_weights_count_clips_that_often():
@@ -98,6 +152,30 @@ def test_the_interval_reaches_as_far_as_what_was_taken_off():
     assert low < plain[0] and plain[1] < high
     less = calibrate.interval(right, alone, 0.1)
     assert less[0] < low and less[1] == high
+
+
+def test_what_was_left_out_is_put_right():
+    """Half of a class left out: odds over those of a guess (1 to 4), to the power of (0.8 / 0.5) ** 0.25."""
+    more = (0.8 / 0.5) ** calibrate.GROWTH
+    odds = 0.25 * (0.6 / 0.4 * 4) ** more
+    assert calibrate.grown(0.6, 0.5, 5) == pytest.approx(odds / (1 + odds))
+    assert 0.6 < calibrate.grown(0.6, 1 / 3, 5) < calibrate.grown(0.6, 0.5, 5)
+    for share, left in ((0.6, 0.2), (0.6, 0.1), (1.0, 0.5), (0.0, 0.5), (0.2, 0.5), (0.6, 1.0)):
+        assert calibrate.grown(share, left, 5) == share
+    right, alone = np.arange(30) % 5 > 0, np.arange(30).astype(str)
+    low, high = calibrate.interval(right, alone)
+    more = calibrate.interval(right, alone, 0.0, 0.05)
+    assert more[0] == low and more[1] > high
+
+
+def test_classes_can_count_alike():
+    labels, right = np.array([0] * 8 + [1] * 2), np.array([True] * 8 + [False] * 2)
+    weights = calibrate.balanced(labels)
+    assert weights.mean() == pytest.approx(1) and np.average(right, weights=weights) == 0.5
+    groups = np.arange(10).astype(str)
+    assert calibrate.effective(right, groups, weights) <= 10 / (weights**2).mean()  # the two count four times
+    low, high = calibrate.interval(right, groups, weights=weights)
+    assert low < 0.5 < high and high - low > np.subtract(*calibrate.interval(right, groups)[::-1])
 
 
 def test_wilson_by_hand():

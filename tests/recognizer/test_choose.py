@@ -118,6 +118,17 @@ def test_groups_are_the_units_of_evidence():
     assert choose.pick(costs, np.arange(20), np.ones(20)) == 1
 
 
+def test_few_groups_are_weak_evidence():
+    """Two groups that speak 1.9 and -0.1 against a method: 0.9 a clip, with a standard error of 1 (0.71 if it were
+    divided by their number). Four such groups are enough: it is 0.58 then, the same if each of the two counts twice."""
+    costs = np.array([[1.9, -0.1], [0.0, 0.0]])
+    assert choose.pick(costs, np.arange(2), np.ones(2)) == 0
+    assert choose.pick(costs + np.array([[0.2], [0.0]]), np.arange(2), np.ones(2)) == 1
+    assert choose.pick(np.tile(costs, 2), np.arange(4), np.ones(4)) == 1
+    assert choose.pick(costs, np.arange(2), np.full(2, 2.0)) == 1
+    assert choose.pick(costs, np.zeros(2, int), np.ones(1)) == 1  # a single group has no error to speak of
+
+
 def test_choosing_among_many_coins_is_seen_through():
     """The best of 30 methods that guess looks better than a half; less the flattery it does not."""
     plain, honest = [], []

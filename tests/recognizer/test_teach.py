@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import torch
 
 from kshot.errors import OptionError
 from kshot.heads.formulas import unit
-from kshot.recognizer import suspects
+from kshot.recognizer import calibrate, suspects
 from kshot.recognizer.methods import Support
 from kshot.recognizer.teach import NEVER, teach
 
@@ -120,8 +121,80 @@ def test_planted_faults_are_found():
     assert teach(whole).report["suspects"] == []
 
 
+def test_tight_classes_are_no_copies():
+    """Clips of a class a hundred times nearer to each other than to others, and yet no nearer than their own frames."""
+    whole = clips(spread=0.02)
+    report = teach(whole).report
+    assert report["suspects"] == [] and report["accuracy"]["value"] > 0.9
+    frames = whole.embeddings.clone()
+    frames[20] = frames[19] + 0.001 * torch.randn(4, 16, generator=torch.Generator().manual_seed(1))
+    assert suspects.twins(replace(whole, embeddings=frames)) == [(19, 20)]
+
+
+def test_a_clip_begun_a_moment_later_is_a_copy():
+    """Embeddings that wander: 8 frames of 80, or of the 76 after the first; the next person's wander elsewhere."""
+    draw = torch.Generator().manual_seed(0)
+    walks = torch.randn(6, 1, 32, generator=draw) + 0.1 * torch.randn(6, 80, 32, generator=draw).cumsum(1)
+    whole, later = walks[:, 5::10], walks[:, 4:][:, 4::9][:, :8]
+    labels = np.tile(np.arange(3), 4)
+    names = tuple(map(str, range(12)))
+    both = Support(tuple("abc"), labels, np.array(names), names, torch.cat([whole, later]))
+    assert suspects.twins(both) == [(i, i + 6) for i in range(6)]
+
+
+def test_with_one_frame_a_clip_only_equal_ones_are_copies():
+    whole = clips(spread=0.02)
+    single = whole.embeddings[:, :1].clone()
+    assert suspects.twins(replace(whole, embeddings=single)) == []
+    single[7] = 2 * single[5]
+    assert suspects.twins(replace(whole, embeddings=single)) == [(5, 7)]
+
+
 def test_near_duplicates_are_one_group():
     assert suspects.joined(np.array(["a", "b", "c", "d"]), [(0, 2), (2, 3)]).tolist() == ["a", "b", "a", "a"]
+
+
+def test_costs_move_the_threshold():
+    whole = clips(spread=3.5, each=10)
+    by = {cost: teach(whole, "prototype", {"cost": cost, "most": 0.5}).report["unknown"] for cost in (0.3, 1.0, 10.0)}
+    thresholds = [told["threshold"] for told in by.values()]
+    assert thresholds == sorted(thresholds) and thresholds[0] < thresholds[2]
+    assert by[0.3]["refused"] < by[10.0]["refused"] and by[0.3]["caught"] < by[10.0]["caught"]
+    assert by[1.0]["costs"] == {"cost": 1.0, "share": 0.2, "most": 0.5} and by[1.0]["clips"] == 40
+    trade = by[1.0]["trade"]
+    assert [point["refused"] for point in trade] == [0, 0.05, 0.1, 0.2, 0.3, 0.5]
+    assert all(a["caught"] <= b["caught"] for a, b in pairwise(trade))
+
+
+def test_unknown_is_no_answer_where_it_tells_nothing():
+    """All classes alike: a clip of a left-out action looks as known as one of a taught action."""
+    found = teach(clips(ways=3, each=8, spread=30), "prototype")
+    assert found.threshold == -np.inf and found.report["unknown"]["threshold"] is None
+    assert found.report["unknown"]["refused"] == 0 and found.report["unknown"]["trade"]
+    assert any("is no answer of this recogniser" in note for note in found.report["notes"])
+
+
+def test_classes_count_alike_in_a_second_figure():
+    """Uneven classes, one method: the mean of the classes' shares, and the share of clips."""
+    keep = np.r_[np.arange(6), 6, 7, 8, 12, 13, 14, 18, 19]
+    report = teach(_part(clips(spread=3.5), keep), "prototype", reject=False).report
+    shares, counts = zip(*((row["accuracy"], row["clips"]) for row in report["classes"]), strict=True)
+    told = report["accuracy"]
+    assert told["gained"] > 0 and told["left_out"] > 0.2, "classes of two and three clips lack a half and a third"
+    plain = np.average(shares, weights=counts)
+    assert told["value"] == pytest.approx(calibrate.grown(plain, told["left_out"], 4), abs=2e-4)
+    balanced = told["balanced"]
+    assert balanced["value"] == pytest.approx(calibrate.grown(np.mean(shares), told["left_out"], 4), abs=2e-4)
+    assert balanced["low"] < balanced["value"] < balanced["high"] and balanced["value"] != told["value"]
+
+
+def test_what_two_groups_a_class_cost_is_put_right():
+    whole = clips(spread=3.5)
+    number = np.tile(np.arange(6), 4)
+    two = replace(whole, groups=np.array([f"{c}-{i % 2}" for c, i in zip(whole.labels, number, strict=True)]))
+    told = teach(two, "prototype", reject=False).report["accuracy"]
+    assert told["left_out"] == 0.5 and told["gained"] > 0.01 and "50 % of an action's groups" in told["how"]
+    assert teach(whole, "prototype", reject=False).report["accuracy"]["gained"] == 0
 
 
 def test_a_method_can_be_told():

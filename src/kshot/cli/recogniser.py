@@ -43,6 +43,11 @@ def fit(
     method: Annotated[str, typer.Option(help="how to learn; auto compares all of them on your clips")] = "auto",
     background: Annotated[str | None, typer.Option(help="the class of clips that show none of the actions")] = None,
     reject: Annotated[bool, typer.Option(help='whether "unknown" may be an answer')] = True,
+    unknown_cost: Annotated[
+        float, typer.Option(help="what naming a clip of none of the actions costs; refusing one of a taught costs 1")
+    ] = 1.0,
+    unknown_share: Annotated[float, typer.Option(help="share of videos that show none of the actions")] = 0.2,
+    unknown_most: Annotated[float, typer.Option(help="share of clips of taught actions refused at most")] = 0.1,
     frames: FRAMES = 8,
     seed: SEED = 0,
     store: STORE = None,
@@ -56,11 +61,14 @@ def fit(
     Example: kshot fit clips --out models/gym
     """
     from kshot import Recognizer, datasets
+    from kshot.recognizer.calibrate import Costs
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise OptionError(f"--out {out} exists already; name another folder, or remove it first")
+    costs = {"cost": unknown_cost, "share": unknown_share, "most": unknown_most}
+    weighed = reject if not reject or costs == Costs().told() else costs
     model = Recognizer(
-        backbone, adapted, method, frames, reject=reject, background=background, store=store, seed=seed, device=device,
+        backbone, adapted, method, frames, reject=weighed, background=background, store=store, seed=seed, device=device,
         keep_copies=keep_copies,
     )  # fmt: skip
     data = datasets.load(clips)
@@ -159,7 +167,15 @@ def _tell_fit(values: dict[str, Any]) -> None:
     else:
         typer.echo(
             f"expected: {100 * found['value']:.0f} % of new clips like these get their label "
-            f"(95 % interval {100 * found['low']:.0f} to {100 * found['high']:.0f} %)"
+            f"(95 % interval {100 * found['low']:.0f} to {100 * found['high']:.0f} %); "
+            f"{100 * found['balanced']['value']:.0f} % where all actions are equally frequent "
+            f"({100 * found['balanced']['low']:.0f} to {100 * found['balanced']['high']:.0f} %)"
+        )
+    told = values["unknown"]
+    if told["threshold"] is not None:
+        typer.echo(
+            f"unknown: said of {100 * told['refused']:.0f} % of clips of the taught actions and "
+            f"{100 * told['caught']:.0f} % of others, by {told['clips']} clips; the model's README.md has the trade"
         )
     typer.echo(f"{values['model']}: taught {len(values['classes'])} actions from {values['clips']} clips")
     typer.echo(f"next: kshot predict {values['model']} VIDEO")

@@ -3,19 +3,75 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kshot.errors import OptionError, unknown
+
 Array = NDArray[Any]
 
 TEMPERATURES = np.exp(np.linspace(math.log(0.02), math.log(50), 157))  # steps of 5 %
-REFUSED = 0.1  # of the clips of taught classes may be called unknown, at most
 Z = 1.959964  # of a 95 % interval
 FOLDED = 1.3
 """By how much the variance of a held-out share is larger than that of as many independent answers, as the rounds learn
 from nearly the same clips (Bates, Hastie and Tibshirani, JASA 119, 2024). Found on base and val classes of `motion`."""
+GROWTH = 0.25
+"""How the log-odds of a right answer, over those of a guess, grow with what teaches: as its amount to this power.
+By simulation (`benchmarks/simulate.py groups`) it is 0.2 to 0.45: the lower part, as a promise is better too low."""
+USUAL = 0.2
+"""Share of a class that may be left out without a correction: with five groups a class the promise was found right."""
+TRADE = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)  # shares of taught clips refused at which the trade is shown
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What "unknown" is weighed by; the unit is a clip of a taught action that would get its label and is refused.
+
+    cost: of giving a label to a clip that shows none of the actions. share: of the videos asked about, how many show
+    none. most: of the clips of taught actions, how many may be called unknown, whatever that buys.
+
+    With the defaults, one video in five shows something else and either error is as bad as the other: what refuses four
+    of a hundred taught clips has to catch 16 of a hundred others to be worth it.
+    """
+
+    cost: float = 1.0
+    share: float = 0.2
+    most: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name, top in (("cost", math.inf), ("share", 1.0), ("most", 1.0)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= top:
+                raise OptionError(f"expected {name} of an unknown clip from 0 to {top:g}, found {value!r}")
+        if self.share == 1 or math.isinf(self.cost):
+            raise OptionError("expected some videos of taught actions and a finite cost: else no answer would be given")
+
+    @classmethod
+    def of(cls, reject: bool | Mapping[str, float]) -> Self | None:
+        """What the argument `reject` of a recogniser says; None where "unknown" is no answer.
+
+        Raises:
+            OptionError: a name or value that there cannot be.
+        """
+        if isinstance(reject, Mapping):
+            names = [field.name for field in fields(cls)]
+            wrong = [name for name in reject if name not in names]
+            if wrong:
+                raise unknown("cost of an unknown clip", wrong[0], names)
+            return cls(**reject)
+        return cls() if reject else None
+
+    @property
+    def stake(self) -> float:
+        """Cost of naming all clips that show none of the actions, where refusing all taught ones costs 1."""
+        return self.cost * self.share / (1 - self.share)
+
+    def told(self) -> dict[str, float]:
+        return asdict(self)
 
 
 def losses(logits: Array, labels: Array, temperature: float) -> Array:
@@ -83,42 +139,98 @@ def _share(value: float) -> float:
     return min(1.0, max(0.0, value))
 
 
-def threshold(known: Array, right: Array, strange: Array, weights: Array | None = None) -> float:
-    """Where to say "unknown": the best balance between taught clips given their label and strangers refused.
+def threshold(
+    known: Array,
+    right: Array,
+    strange: Array,
+    weights: Array | None = None,
+    costs: Costs | None = None,
+    groups: Array | None = None,
+) -> float:
+    """The score below which "unknown" costs less than a label; -inf if that never is.
 
-    At most `REFUSED` of the taught clips may be called unknown for it.
+    With as few clips as there are, the cheapest place among them is mostly luck: where scores tell nothing it would
+    refuse 5 % of the taught clips. So only means and deviations are looked at, as of two normal distributions: the
+    place is half-way in units of either's deviation, and lower by the log of what is at stake, over how far apart they
+    are. They are taken to be nearer by one standard error than found. `benchmarks/simulate.py unknown` compares both.
 
     Args:
         known: (n,) scores of held-out clips of taught classes. right: (n,) whether their likeliest label is theirs.
         strange: (m,) scores of clips of classes that were left out. weights: of these, in all 1.
+        costs: of either error; `Costs()` by default.
+        groups: (n,) of the known ones, what was filmed together and is one piece of evidence; each clip by default.
     """
-    weights = np.full(len(strange), 1 / len(strange)) if weights is None else weights
-    values = np.unique(np.concatenate([known, strange]))
-    places = np.concatenate([values[:1] - 1e-3, (values[1:] + values[:-1]) / 2])
-    places = places[_below(places, known, np.full(len(known), 1 / len(known))) <= REFUSED]
-    balance = _below(places, strange, weights) - _below(places, known, right / len(known))
-    return float(places[balance.argmax()])
+    costs = costs or Costs()
+    right = right.astype(bool)
+    count = int(right.sum()) if groups is None else len(np.unique(groups[right]))
+    if count < 2 or costs.stake == 0:
+        return -math.inf
+    wide = math.sqrt(count / (count - 1))
+    kept, other = float(known[right].mean()), float(np.average(strange, weights=weights))
+    own = wide * float(known[right].std())
+    others = wide * math.sqrt(max(0.0, float(np.average((strange - other) ** 2, weights=weights))))
+    apart = kept - other - math.hypot(own, others) / math.sqrt(count)
+    if apart <= 0:
+        return -math.inf
+    middle = (kept * others + other * own) / (own + others) if own + others else (kept + other) / 2
+    place = middle - own * others / apart * math.log(float(right.mean()) / costs.stake)
+    most = math.floor(costs.most * len(known) + 1e-9)
+    return min(place, float(np.append(np.sort(known), math.inf)[most]))
 
 
-def _below(places: Array, scores: Array, weights: Array) -> Array:
-    """Weight of the scores below each place."""
-    order = np.argsort(scores)
-    sums = np.concatenate([[0.0], np.cumsum(weights[order])])
-    result: Array = sums[np.searchsorted(scores[order], places, "left")]
+def trade(known: Array, strange: Array, weights: Array) -> list[dict[str, float]]:
+    """What each place for a threshold would give: points of share of taught clips refused and of others caught.
+
+    Args: see `threshold`.
+    """
+    ordered, points = np.sort(known), []
+    for count in sorted({math.floor(share * len(known) + 1e-9) for share in TRADE}):
+        place = float(ordered[count])
+        refused, caught = float((known < place).mean()), _share(float(((strange < place) * weights).sum()))
+        points.append({"threshold": place, "refused": round(refused, 4), "caught": round(caught, 4)})
+    return points
+
+
+def grown(share: float, left: float, classes: int) -> float:
+    """The share of right answers of what was taught by everything, from those of what lacked a part of each class.
+
+    Judged without one of two groups, a class is taught by half of what it has. How much that costs depends on it alone
+    (see `GROWTH`), so it can be put right; up to `USUAL` nothing needs to be.
+
+    Args:
+        share: of right answers. left: share of the clip's own class that was left out. classes: how many there are.
+    """
+    more = ((1 - USUAL) / (1 - left)) ** GROWTH if left < 1 else 1.0
+    if more <= 1 or not 1 / classes < share < 1:
+        return share
+    guess = -math.log(classes - 1)
+    odds = math.exp(guess + (math.log(share / (1 - share)) - guess) * more)
+    return odds / (1 + odds)
+
+
+def balanced(labels: Array) -> Array:
+    """Weights (n,) of mean 1 by which every class counts alike."""
+    names, which = np.unique(labels, return_inverse=True)
+    result: Array = len(labels) / len(names) / np.bincount(which)[which]
     return result
 
 
-def interval(right: Array, groups: Array, lost: float = 0.0) -> tuple[float, float]:
+def interval(
+    right: Array, groups: Array, lost: float = 0.0, gained: float = 0.0, weights: Array | None = None
+) -> tuple[float, float]:
     """95 % interval of the share of right answers to new clips, from those to held-out ones.
 
-    Wilson's, with as many clips as the groups are worth over `FOLDED`. A correction that was taken off the share may be
-    more or less than it should: the interval reaches from the lower end with it to the upper end without.
+    Wilson's, with as many clips as the groups are worth over `FOLDED`. A correction may be more or less than it should:
+    the interval reaches from the lower end with what was taken off, and without what was added, to the upper end with
+    what was added, and without what was taken off.
 
     Args:
-        right: (n,) of held-out clips. groups: (n,) of these. lost: what was taken off their mean.
+        right: (n,) of held-out clips. groups: (n,) of these. lost, gained: what was taken off and added to their mean.
+        weights: (n,) of mean 1; all 1 by default.
     """
-    share, count = float(right.mean()), effective(right, groups) / FOLDED
-    return wilson(max(0.0, share - lost), count)[0], wilson(share, count)[1]
+    share = float(np.average(right, weights=weights))
+    count = effective(right, groups, weights) / FOLDED
+    return wilson(max(0.0, share - lost), count)[0], wilson(min(1.0, share + gained), count)[1]
 
 
 def wilson(share: float, count: float) -> tuple[float, float]:
@@ -128,17 +240,18 @@ def wilson(share: float, count: float) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def effective(right: Array, groups: Array) -> float:
+def effective(right: Array, groups: Array, weights: Array | None = None) -> float:
     """How many independent clips these n are worth, as clips of one group tend to be right or wrong together.
 
     n over the design effect, the variance of the share with whole groups as units over that of single clips (Kish,
-    Survey Sampling, 1965); never more than n.
+    Survey Sampling, 1965); never more than n. weights: (n,) of mean 1; all 1 by default.
     """
     _, which = np.unique(groups, return_inverse=True)
-    count, parts, share = len(right), int(which.max()) + 1, float(right.mean())
+    each = np.ones(len(right)) if weights is None else weights
+    count, parts, share = len(right), int(which.max()) + 1, float(np.average(right, weights=each))
     if parts < 2:
         return 1.0
-    sums = np.bincount(which, right - share)
+    sums = np.bincount(which, each * (right - share))
     spread = max(share * (1 - share), 0.5 / count)
     effect = float((sums**2).sum()) * parts / (parts - 1) / count / spread
-    return count / max(1.0, effect)
+    return count / max(1.0, effect, float((each**2).mean()))

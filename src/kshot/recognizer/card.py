@@ -88,7 +88,18 @@ def _expected(report: dict[str, Any]) -> str:
         return f"## What to expect\n\n{report['why']}\n"
     return (
         f"## What to expect\n\nAbout **{_percent(found['value'])}** of new clips like these get their label "
-        f"(95 % interval: {_percent(found['low'])} to {_percent(found['high'])}). Measured on {found['how']}.\n"
+        f"(95 % interval: {_percent(found['low'])} to {_percent(found['high'])}). {_balanced(found)}Measured on "
+        f"{found['how']}.\n"
+    )
+
+
+def _balanced(found: dict[str, Any]) -> str:
+    told = found.get("balanced")
+    return (
+        f"Where all actions are equally frequent: {_percent(told['value'])} ({_percent(told['low'])} to "
+        f"{_percent(told['high'])}). "
+        if told
+        else ""
     )
 
 
@@ -116,9 +127,10 @@ def _unknown(report: dict[str, Any], config: dict[str, Any]) -> str:
     told = report["unknown"]
     if told["auroc"] is None:
         return f'## "Unknown"\n\n{told["how"].capitalize()}.\n' if told["how"] else ""
+    caught = f" and {_percent(told['caught'])} of others" if told.get("caught") is not None else ""
     said = (
         f'Below a likeness of {config["threshold"]:.3f} it answers "unknown", which it does for '
-        f"{_percent(told['refused'])} of clips of the taught actions. "
+        f"{_percent(told['refused'])} of clips of the taught actions{caught}. "
         if config["threshold"] is not None and told["threshold"] is not None
         else ""
     )
@@ -127,6 +139,26 @@ def _unknown(report: dict[str, Any], config: dict[str, Any]) -> str:
         "than a clip of an action left out. "
         f"Where 95 % of taught actions are accepted, so are {_percent(told['fpr95'])} of the others. "
         f"Measured on {told['how']}; what is stranger than an action left out is told apart more easily.\n"
+        + _trade(told)
+    )
+
+
+def _trade(told: dict[str, Any]) -> str:
+    """What other thresholds would give; models of older versions do not know."""
+    if not told.get("trade"):
+        return ""
+    rows = [f"| {p['threshold']:.3f} | {_percent(p['refused'])} | {_percent(p['caught'])} |" for p in told["trade"]]
+    costs = told["costs"]
+    weighed = (
+        f" Its own is set for {_percent(costs['share'])} of videos that show none of the actions, and a wrong name for "
+        f"one of those {costs['cost']:g} times as bad as refusing a right one; at most {_percent(costs['most'])} of "
+        "taught clips are refused."
+        if costs
+        else ""
+    )
+    return (
+        f"\nWhat other thresholds would give, by {told['clips']} clips.{weighed}\n\n"
+        "| threshold | taught refused | others caught |\n|---:|---:|---:|\n" + "\n".join(rows) + "\n"
     )
 
 

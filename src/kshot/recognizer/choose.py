@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -188,9 +188,4 @@ def candidates(support: Support) -> list[str]:
     ]
 
 
-def without(support: Support, tuner: bool) -> Support:
-    """The same clips with nothing to fine-tune."""
-    return support if tuner else replace(support, tuner=None, tokens=None)
-
-
-__all__ = ["HeldOut", "Learned", "candidates", "curve", "flattery", "folds", "held_out", "pick", "strangers", "without"]
+__all__ = ["HeldOut", "Learned", "candidates", "curve", "flattery", "folds", "held_out", "pick", "strangers"]

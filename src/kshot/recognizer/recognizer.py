@@ -26,6 +26,7 @@ from kshot.progress import Progress, quiet
 from kshot.recognizer import artefact
 from kshot.recognizer import clips as taught
 from kshot.recognizer import videos as inputs
+from kshot.recognizer.calibrate import Costs
 from kshot.recognizer.clips import Clip
 from kshot.recognizer.decider import UNKNOWN, Array, Decider, Decision, decide, restore
 from kshot.recognizer.methods import METHODS, TEXT_SCALE, Support
@@ -49,7 +50,9 @@ class Recognizer:
         method: "auto" to choose by itself, or the name of a method.
         frames: frames a clip.
         prompts: templates of class texts with one {} each.
-        reject: whether "unknown" may be an answer.
+        reject: whether "unknown" may be an answer. A mapping says what it is weighed by, else as with {"cost": 1.0,
+            "share": 0.2, "most": 0.1}: what a label costs for a clip of none of the actions, where refusing a clip of
+            a taught one costs 1; the share of such clips among all; how many of the taught may be refused at most.
         background: the label of clips that show none of the actions; what looks like them is "unknown".
         store: folder of stored activations; $KSHOT_HOME/store by default.
         seed: of whatever is drawn.
@@ -60,12 +63,15 @@ class Recognizer:
     `learner_`, `decider_`, `threshold_` (of `known`; below it "unknown") and `report_`, what to expect, as plain JSON:
 
         method, methods     the method taken; each with its accuracy on held-out clips, none refused
-        accuracy            value, low, high (95 %), clips, how; None where it cannot be estimated, with `why`
+        accuracy            value, low, high (95 %), clips, how; None where it cannot be estimated, with `why`.
+                            balanced: value, low, high with all classes equally frequent. gained: points of 1 that were
+                            added as left_out, a share of a clip's class, did not teach when it was asked
         classes             label, clips, accuracy and advice of each
         confusions          label, taken_for, count, of
         suspects            clip, label, looks_like, reason ("mislabelled" or "duplicate"), other
         curve               accuracy by clips a class to learn from, none refused
-        unknown             auroc, fpr95, threshold, refused (share of taught clips), how
+        unknown             auroc, fpr95, threshold (None if it never is), refused and caught (shares of clips of
+                            taught and of other actions), costs, clips, trade (threshold, refused, caught), how
         notes, unreadable   sentences; name and reason of clips that were left out
         damaged             clip, kept (share) and reason of those that are damaged but count
     """
@@ -88,7 +94,7 @@ class Recognizer:
         method: str = AUTO,
         frames: int = 8,
         prompts: Sequence[str] = PROMPTS,
-        reject: bool = True,
+        reject: bool | Mapping[str, float] = True,
         background: str | None = None,
         store: str | Path | None = None,
         seed: int = 0,
@@ -359,6 +365,7 @@ class Recognizer:
         if self.method != AUTO and self.method not in METHODS:
             raise unknown("method", self.method, [AUTO, *METHODS])
         limits.expect(frames=self.frames, seed=self.seed)
+        Costs.of(self.reject)
         items, told = inputs.listed(videos), list(labels)
         if len(items) != len(told):
             raise DataError(f"expected one label a clip, found {len(items)} clips and {len(told)} labels")

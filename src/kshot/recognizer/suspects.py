@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from kshot.heads.formulas import unit
 from kshot.recognizer.methods import Support
@@ -14,20 +15,32 @@ from kshot.recognizer.methods import Support
 Array = NDArray[Any]
 Indices = NDArray[np.int64]
 
-NEAR = 0.1
-"""Two clips are near-duplicates below this share of the usual distance of two clips. Found on base classes: copies of
-drawn clips, compressed again, trimmed or cropped by a few pixels, lie at 0.003 to 0.15, the nearest different ones at
-0.11; on 420 real clips (features of another network) all pairs below 0.2 are cut from one source."""
+NEAR = 0.5
+"""Two clips are near-duplicates if they differ by less than this share of what a clip differs from itself, one chosen
+frame later. That is the backbone's own scale, whatever else was taught; `benchmarks/simulate.py copies` has what copies
+and different clips lie at."""
+SAME = 1e-6  # squared rounding errors: the distance of the same frames
 
 
 def twins(support: Support) -> list[tuple[int, int]]:
-    """Pairs (i, j), i < j, of near-duplicates: their frames, one by one, point in nearly the same directions."""
-    frames = unit(support.embeddings.float()).flatten(1).double()
-    far = 1 - (frames @ frames.T / support.embeddings.shape[1]).cpu().numpy()
+    """Pairs (i, j), i < j, of near-duplicates: their frames, one by one, point in nearly the same directions.
+
+    With one frame a clip there is no scale, and only equal ones are found.
+    """
+    far, steps = distances(support.embeddings)
     upper = np.triu_indices(len(far), 1)
-    usual = float(np.median(far[upper]))
-    close = np.flatnonzero(far[upper] < NEAR * usual)
+    scale = (steps[upper[0]] + steps[upper[1]]) / 2
+    close = np.flatnonzero(far[upper] <= np.maximum(NEAR * scale, SAME))
     return [(int(upper[0][k]), int(upper[1][k])) for k in close]
+
+
+def distances(embeddings: Tensor) -> tuple[Array, Array]:
+    """Mean cosine distance of clips' frames (n, T, P), one by one (n, n), and of each clip's successive frames (n,)."""
+    frames = unit(embeddings.float()).double()
+    flat = frames.flatten(1)
+    far = 1 - flat @ flat.T / frames.shape[1]
+    steps = 1 - (frames[:, 1:] * frames[:, :-1]).sum(-1)
+    return far.cpu().numpy(), steps.sum(1).cpu().numpy() / max(1, frames.shape[1] - 1)
 
 
 def joined(groups: Array, pairs: Sequence[tuple[int, int]]) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -77,20 +77,25 @@ class Trial:
 
 
 def teach(
-    support: Support, method: str = AUTO, reject: bool = True, seed: int = 0, progress: Progress = quiet
+    support: Support,
+    method: str = AUTO,
+    reject: bool | Mapping[str, float] = True,
+    seed: int = 0,
+    progress: Progress = quiet,
 ) -> Taught:
     """Compares methods on the clips, learns the chosen one from all of them, and says what to expect.
 
     Args:
         support: two classes or more, none without clips.
         method: "auto", or the one to take.
-        reject: whether "unknown" may be an answer.
+        reject: whether "unknown" may be an answer; a mapping says what it is weighed by, see `calibrate.Costs`.
         seed: of the bootstrap and of the learning curve's draws.
 
     Raises:
         OptionError: no such method, or one that these clips do not allow.
     """
     notes: list[str] = []
+    costs = calibrate.Costs.of(reject)
     methods = _methods(support, method)
     pairs = suspects.twins(support)
     support = replace(support, groups=suspects.joined(support.groups, pairs))
@@ -107,7 +112,7 @@ def teach(
         step(note=METHODS[chosen].words)
         final = learn(chosen, support, np.arange(len(support)), np.arange(0))
         step()
-        doubt = _doubt(trial, chosen, parts, reject, notes)
+        doubt = _doubt(trial, chosen, parts, costs, notes)
         bends = _curve(trial, chosen, parts, seed)
         step()
     heat = trial.heats[chosen]
@@ -116,7 +121,7 @@ def teach(
     report = {
         "method": chosen,
         "methods": _compared(trial),
-        **_expected(trial, answers, len(parts), seed),
+        **_expected(trial, answers, parts, seed),
         "classes": advice.classes(support, trial.judged, answers),
         "confusions": advice.confusions(support, trial.judged, answers),
         "suspects": _suspects(trial, chosen, pairs),
@@ -155,40 +160,68 @@ def _limit(threshold: float | None, support: Support) -> float:
     return NEVER if support.background else -math.inf
 
 
-def _doubt(trial: Trial, chosen: str, parts: Sequence[Indices], reject: bool, notes: list[str]) -> dict[str, Any]:
-    """The threshold for "unknown", and how well known and unknown are told apart."""
+def _doubt(
+    trial: Trial, chosen: str, parts: Sequence[Indices], costs: calibrate.Costs | None, notes: list[str]
+) -> dict[str, Any]:
+    """The threshold for "unknown", what it costs and buys, and how well known and unknown are told apart."""
     support, said = trial.support, trial.heard[chosen]
     actions = taught(support)
     clips = trial.judged[support.labels[trial.judged] < actions]
-    told: dict[str, Any] = {"auroc": None, "fpr95": None, "threshold": None, "refused": None, "how": ""}
+    told: dict[str, Any] = {"auroc": None, "fpr95": None, "threshold": None, "refused": None, "caught": None}
+    told |= {"costs": costs and costs.told(), "clips": len(clips), "trade": [], "how": ""}
     if actions < 3 or not len(clips):
         why = "fewer than three actions" if actions < 3 else "no clip that others can be asked about"
-        told["how"] = f"cannot be set with {why}: an action is left out to see how strange its clips look"
-        if reject and not support.background:
+        told["clips"], told["how"] = (
+            0,
+            (f"cannot be set with {why}: an action is left out to see how strange its clips look"),
+        )
+        if costs and not support.background:
             notes.append(
                 f'With {why}, kshot cannot learn when to answer "{UNKNOWN}": every video gets one of the labels. '
                 "Add actions, or clips of anything else as a background class."
             )
         return told
     strange = strangers(chosen, support) if METHODS[chosen].learn is None else said.strange
-    right = said.logits.argmax(1) == support.labels
-    known, (odd, weights) = said.known[clips], calibrate.unseen(strange[clips], actions)
-    told["auroc"] = round(calibrate.auroc(known, odd, weights), 4)
-    told["fpr95"] = round(calibrate.fpr95(known, odd, weights), 4)
+    odd, weights = calibrate.unseen(strange[clips], actions)
+    told["auroc"] = round(calibrate.auroc(said.known[clips], odd, weights), 4)
+    told["fpr95"] = round(calibrate.fpr95(said.known[clips], odd, weights), 4)
+    told["trade"] = calibrate.trade(said.known[clips], odd, weights)
     told["how"] = (
         f"{len(clips)} clips, each asked of the other clips, with and without its own action among them, "
         "and as if among one more"
     )
-    if reject:
-        told["threshold"] = calibrate.threshold(known, right[clips], odd, weights)
-        refused: list[bool] = []  # by a threshold set without the clip's part: it refuses fewer of those it was set on
-        for part in parts:
-            there = np.isin(clips, part)
-            if there.any() and not there.all():
-                odd, weights = calibrate.unseen(strange[clips[~there]], actions)
-                refused.extend(known[there] < calibrate.threshold(known[~there], right[clips[~there]], odd, weights))
-        told["refused"] = round(float(np.mean(refused or known < told["threshold"])), 4)
+    if costs:
+        place, told["refused"], told["caught"] = _threshold(trial, chosen, parts, costs, strange, clips)
+        told["threshold"] = place if math.isfinite(place) else None
+        if told["threshold"] is None and not support.background:
+            notes.append(
+                f'"{UNKNOWN}" is no answer of this recogniser: its clips and those of an action left out look too much '
+                f"alike (AUROC {told['auroc']:.2f} on {len(clips)} clips) for it to be worth what it would cost."
+            )
     return told
+
+
+def _threshold(
+    trial: Trial, chosen: str, parts: Sequence[Indices], costs: calibrate.Costs, strange: Array, clips: Indices
+) -> tuple[float, float, float]:
+    """The threshold, and the shares of clips of taught and of other actions that are refused by one which was set
+    without the clip's part: that refuses others of those that it was set on."""
+    support, said = trial.support, trial.heard[chosen]
+    actions, right = taught(support), said.logits.argmax(1) == support.labels
+
+    def place(some: Indices) -> float:
+        odd, weights = calibrate.unseen(strange[some], actions)
+        return calibrate.threshold(said.known[some], right[some], odd, weights, costs, support.groups[some])
+
+    whole = place(clips)
+    places = np.full(len(clips), whole)
+    for part in parts:
+        there = np.isin(clips, part)
+        if there.any() and not there.all():
+            places[there] = place(clips[~there])
+    odd, weights = calibrate.unseen(strange[clips], actions)
+    caught = float(((odd < np.repeat(places, 2).reshape(-1, 2).T.ravel()) * weights).sum())
+    return whole, round(float((said.known[clips] < places).mean()), 4), round(min(1.0, max(0.0, caught)), 4)
 
 
 def _answers(trial: Trial, chosen: str, threshold: float | None) -> Array:
@@ -200,8 +233,8 @@ def _answers(trial: Trial, chosen: str, threshold: float | None) -> Array:
     return np.where(refused, -1, answers)
 
 
-def _expected(trial: Trial, answers: Array, parts: int, seed: int) -> dict[str, Any]:
-    """The share of new clips that will get their label, and how sure that is."""
+def _expected(trial: Trial, answers: Array, parts: Sequence[Indices], seed: int) -> dict[str, Any]:
+    """The share of new clips that will get their label, and how sure that is; also with all classes alike frequent."""
     support = trial.support
     if not len(trial.judged):
         smallest = np.bincount(support.labels, minlength=len(support.classes)).min()
@@ -215,13 +248,35 @@ def _expected(trial: Trial, answers: Array, parts: int, seed: int) -> dict[str, 
     labels = support.labels[trial.judged]
     right = answers == np.where(labels == taught(support), -1, labels)
     lost = flattery(trial.costs, trial.right, trial.groups, seed) if len(trial.heard) > 1 else 0.0
-    value = max(0.0, float(right.mean()) - lost)
-    low, high = calibrate.interval(right, trial.groups, lost)
-    how = f"{len(trial.judged)} clips, each answered by what the clips outside its group taught ({parts} rounds)"
+    left = _left_out(support, parts, trial.judged)
+
+    def promised(weights: Array | None) -> tuple[dict[str, float], float]:
+        plain = max(0.0, float(np.average(right, weights=weights)) - lost)
+        value = calibrate.grown(plain, left, len(support.classes))
+        low, high = calibrate.interval(right, trial.groups, lost, value - plain, weights)
+        return {"value": round(value, 4), "low": round(low, 4), "high": round(high, 4)}, value - plain
+
+    numbers, gained = promised(None)
+    how = f"{len(trial.judged)} clips, each answered by what the clips outside its group taught ({len(parts)} rounds)"
     if len(trial.heard) > 1:
         how += f", less {100 * lost:.1f} points because the best of {len(trial.heard)} methods was chosen on them"
-    numbers = {"value": round(value, 4), "low": round(low, 4), "high": round(high, 4)}
-    return {"accuracy": numbers | {"clips": len(trial.judged), "how": how}}
+    if gained:
+        how += f", plus {100 * gained:.1f} points because {100 * left:.0f} % of an action's groups taught nothing then"
+    about = {"clips": len(trial.judged), "how": how, "balanced": promised(calibrate.balanced(labels))[0]}
+    return {"accuracy": numbers | about | {"left_out": round(left, 4), "gained": round(gained, 4)}}
+
+
+def _left_out(support: Support, parts: Sequence[Indices], judged: Indices) -> float:
+    """Share of the groups of a clip's class that did not teach when it was asked about, on average over clips."""
+    part = np.zeros(len(support), np.int64)
+    for number, clips in enumerate(parts):
+        part[clips] = number
+    shares = []
+    for clip in judged:
+        own = support.labels == support.labels[clip]
+        away = np.unique(support.groups[own & (part == part[clip])])
+        shares.append(len(away) / len(np.unique(support.groups[own])))
+    return float(np.mean(shares))
 
 
 def _compared(trial: Trial) -> list[dict[str, Any]]:
