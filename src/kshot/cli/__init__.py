@@ -13,6 +13,7 @@ import typer
 from kshot.cli import data, recogniser, research, shipping, studio, watching  # noqa: F401  (importing registers them)
 from kshot.cli.app import app
 from kshot.errors import KshotError
+from kshot.terminal import printing
 
 __all__ = ["app", "main"]
 
@@ -25,6 +26,12 @@ def main(arguments: list[str] | None = None) -> None:
     # Threads that wait without spinning: beside any other busy process, spinning ones slow the small steps of
     # training many times over. PyTorch reads this when it is imported, so it is set before that.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    with printing():
+        code = _run(arguments)
+    sys.exit(code)
+
+
+def _run(arguments: list[str] | None) -> int:
     try:
         code = app(arguments, "kshot", standalone_mode=False)
     except KshotError as error:
@@ -40,7 +47,7 @@ def main(arguments: list[str] | None = None) -> None:
         code = _fail(f"{error.filename or 'the disk'}: {error.strerror or error}; check the path and its permissions")
     if code == 130:
         print("kshot: stopped; what was done is kept, the same command goes on (train: with --resume)", file=sys.stderr)
-    sys.exit(code if isinstance(code, int) else 0)
+    return code if isinstance(code, int) else 0
 
 
 def _fail(message: str) -> int:

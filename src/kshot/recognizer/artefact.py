@@ -15,8 +15,11 @@ import hashlib
 import io
 import json
 import math
+import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,18 +92,38 @@ def save(recognizer: Any, folder: Path, thumbnails: bool = True, bare: bool = Fa
     if bare:
         config = _bare(config)
     pictures = _thumbnails(recognizer) if thumbnails else {}
-    with disk(folder):
-        (folder / "thumbnails").mkdir(parents=True, exist_ok=True)
+    with disk(folder), _whole(folder) as place:
+        (place / "thumbnails").mkdir(parents=True, exist_ok=True)
         for name, content in (files | {f"thumbnails/{at}": picture for at, picture in pictures.items()}).items():
-            (folder / name).parent.mkdir(exist_ok=True)
-            write_atomic(folder / name, content)
-        _sweep(folder / "thumbnails", set(pictures))
-        write_atomic(folder / "README.md", card(config, sorted(pictures)).encode())
+            (place / name).parent.mkdir(exist_ok=True)
+            write_atomic(place / name, content)
+        write_atomic(place / "README.md", _utf8(card(config, sorted(pictures))))
         config["seal"] = _seal(config)
-        write_atomic(folder / "config.json", json.dumps(config, indent=1, ensure_ascii=False).encode())
+        write_atomic(place / "config.json", _utf8(json.dumps(config, indent=1, ensure_ascii=False)))
+        _sweep(place / "thumbnails", set(pictures))
         kept = {Path(name).parts[0] for name in files}
-        _sweep(folder, kept, ("weights-*.safetensors", "adapted-*"))
+        _sweep(place, kept, ("weights-*.safetensors", "adapted-*"))
     return folder
+
+
+@contextmanager
+def _whole(folder: Path) -> Iterator[Path]:
+    """Where to write: a folder that is there changes in place, a new one appears when it is complete. After a failure
+    nothing new stays, so that the same command can be run again."""
+    there = folder.is_dir()
+    place = folder if there else folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    before = set(folder.rglob("*")) if there else set()
+    try:
+        yield place
+        if not there:
+            place.rename(folder)
+    except BaseException:
+        if there:
+            for path in sorted(set(folder.rglob("*")) - before, reverse=True):  # what is in a folder before it
+                path.rmdir() if path.is_dir() else path.unlink()
+        else:
+            shutil.rmtree(place, ignore_errors=True)
+        raise
 
 
 def load(cls: Any, folder: str | Path, backbone: str | Path | Backbone | None, device: str) -> Any:
@@ -259,7 +282,12 @@ def _sweep(folder: Path, kept: set[str], patterns: tuple[str, ...] = ("*",)) -> 
 
 
 def _seal(config: dict[str, Any]) -> str:
-    return _digest(json.dumps(config, sort_keys=True, ensure_ascii=False).encode())
+    return _digest(_utf8(json.dumps(config, sort_keys=True, ensure_ascii=False)))
+
+
+def _utf8(text: str) -> bytes:
+    """Text as UTF-8; of a file name that is none, the bytes come as escapes, which JSON reads back."""
+    return text.encode(errors="backslashreplace")
 
 
 def _digest(data: bytes) -> str:
