@@ -22,7 +22,7 @@ from playwright.sync_api import Page, sync_playwright
 
 from kshot import video
 from kshot.datasets import motion
-from kshot.studio.server import serve
+from kshot.studio.serve import serve
 
 CHROMIUM = "/usr/bin/chromium"
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]

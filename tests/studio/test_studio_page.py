@@ -25,6 +25,7 @@ from kshot.errors import NotEnoughClips, VideoError
 from kshot.recognizer import Recognizer
 from kshot.studio import engine as engines
 from kshot.studio.engine import Engine
+from kshot.studio.keys import Keys
 from kshot.studio.project import Project
 from kshot.studio.server import Feed, create_app
 
@@ -87,6 +88,7 @@ class Studio:
     project: Project
     engine: Engine
     port: int
+    keys: Keys
     context: BrowserContext
     strangers: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
@@ -94,7 +96,7 @@ class Studio:
 
     @property
     def address(self) -> str:
-        return f"http://127.0.0.1:{self.port}/?token={self.project.token}"
+        return f"http://127.0.0.1:{self.port}/?token={self.keys.link()}"
 
     def tab(self, width: int = 1280, height: int = 900) -> Page:
         """A page that reports whatever goes wrong in it, and how much its layout shifts by itself."""
@@ -122,19 +124,19 @@ class Studio:
 
 def start(
     folder: Path, port: int = 0, file_bytes: int = LIMIT, example: bool = False
-) -> tuple[Project, Engine, int, Callable[[], None]]:
+) -> tuple[Project, Engine, int, Keys, Callable[[], None]]:
     """A server in a thread of this process; the last value ends it."""
     import uvicorn
 
-    from kshot.studio.server import _listen
+    from kshot.studio.serve import _listen
 
     listening = _listen("127.0.0.1", port)
     port = listening.getsockname()[1]
-    feed, project = Feed(), Project(folder, {})
+    feed, project, keys = Feed(), Project(folder, {}), Keys()
     project.on_change = feed.tell
     engine = Engine(project, feed.tell)
     engine.begin(example)
-    app = create_app(engine, feed, [f"127.0.0.1:{port}"], file_bytes, ending=lambda: server.should_exit)
+    app = create_app(engine, feed, [f"127.0.0.1:{port}"], keys, file_bytes, ending=lambda: server.should_exit)
     server = uvicorn.Server(
         uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=2)
     )
@@ -147,7 +149,7 @@ def start(
         engine.close()
         project.close()
 
-    return project, engine, port, stop
+    return project, engine, port, keys, stop
 
 
 Open = Callable[..., Any]
@@ -159,9 +161,9 @@ def opened(browser: Browser, tmp_path: Path) -> Iterator[Open]:
 
     @contextmanager
     def run(folder: Path = tmp_path / "project", port: int = 0, example: bool = False) -> Iterator[Studio]:
-        project, engine, port, stop = start(folder, port, example=example)
+        project, engine, port, keys, stop = start(folder, port, example=example)
         context = browser.new_context(reduced_motion="reduce")
-        made = Studio(project, engine, port, context)
+        made = Studio(project, engine, port, keys, context)
 
         def gate(route: Any) -> None:
             if route.request.url.startswith((f"http://127.0.0.1:{port}/", "data:", "blob:")):
@@ -420,7 +422,7 @@ def test_files_that_cannot_be_taken_are_told_in_one_sentence(ready: Studio, draw
     card.locator(".fault").nth(1).wait_for()
     broken, large = card.locator(".fault span").all_inner_texts()
     with pytest.raises(VideoError) as told:
-        ready.engine.model().predict([tmp_path / "broken.mp4"])
+        ready.engine.taught.model().predict([tmp_path / "broken.mp4"])
     assert broken.lower() == str(told.value).replace(f"{tmp_path}/", "").lower()
     assert large == "Large.mp4: expected a file of at most 0 MB: cut the video into shorter ones"
     assert card.locator(".clip").count() == 4 and card.locator("[role=alert]").count() == 1
@@ -501,7 +503,7 @@ def test_teaching_goes_on_through_a_reload_and_can_be_cancelled(ready: Studio, m
     page.locator("#teach-progress").wait_for(state="hidden")
     assert page.locator("#teach-go").inner_text() == "Taught. Teach again"
     assert ready.project.state.taught != before
-    assert [path.name for path in (ready.project.folder / "models").iterdir()] == [ready.engine.folder().name]
+    assert [path.name for path in (ready.project.folder / "models").iterdir()] == [ready.engine.taught.folder.name]
 
 
 def test_what_cannot_be_taught_is_told_as_everywhere(ready: Studio) -> None:

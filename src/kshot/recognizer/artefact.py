@@ -84,8 +84,8 @@ def save(recognizer: Any, folder: Path, thumbnails: bool = True, bare: bool = Fa
     }
     files = dict.fromkeys(config["files"], data)
     if recognizer.adapted is not None:
-        run = {name: path.read_bytes() for name in RUN_FILES if (path := Path(recognizer.adapted) / name).exists()}
-        config["adapted"] = f"adapted-{_digest(b''.join(run.values()))[:12]}"
+        run = run_files(recognizer.adapted)
+        config["adapted"] = run_name(run)
         for name, content in run.items():
             files[f"{config['adapted']}/{name}"] = content
             config["files"][f"{config['adapted']}/{name}"] = _digest(content)
@@ -151,6 +151,16 @@ def load(cls: Any, folder: str | Path, backbone: str | Path | Backbone | None, d
     weights = unpack((folder / next(iter(config["files"]))).read_bytes())
     made._put_back(config, _parts(weights), loaded)
     return made
+
+
+def run_files(folder: str | Path) -> dict[str, bytes]:
+    """What a model takes along of the run that its teaching started from."""
+    return {name: path.read_bytes() for name in RUN_FILES if (path := Path(folder) / name).exists()}
+
+
+def run_name(files: dict[str, bytes]) -> str:
+    """What the model folder calls that run: the same for the same files."""
+    return f"adapted-{_digest(b''.join(files.values()))[:12]}"
 
 
 def clips(config: dict[str, Any], embeddings: Array) -> list[Clip]:
