@@ -14,7 +14,7 @@ import pytest
 
 from forks import OBEDIENT, Forks
 from kshot.errors import DataError, OptionError, StoreError
-from kshot.studio.project import REMOVALS, TRIED, Closed, Project
+from kshot.studio.project import REMOVALS, TRIED, Project
 from kshot.studio.state import Video
 
 

@@ -7,12 +7,13 @@ the secret of this session, which other pages cannot know. Nothing is shared wit
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import html
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib import resources
 from urllib.parse import parse_qs
 
@@ -55,11 +56,15 @@ class Guard:
             a bearer token.
         hosts: "name:port" under which the server may be addressed.
         large: paths whose requests may be large; they count for themselves.
+        ending: whether the server is about to end; what still comes in counts as cut off then.
     """
 
-    def __init__(self, app: ASGIApp, keys: Keys, hosts: Iterable[str], large: Iterable[str] = ()) -> None:
+    def __init__(
+        self, app: ASGIApp, keys: Keys, hosts: Iterable[str], large: Iterable[str], ending: Callable[[], bool]
+    ) -> None:
         self.app = app
         self.keys = keys
+        self.ending = ending
         self.large = frozenset(large)
         self.hosts = frozenset(hosts)
         self.origins = frozenset(f"http://{host}" for host in self.hosts)
@@ -93,7 +98,17 @@ class Guard:
                     sent.append("set-cookie", f"{cookie}={self.keys.secret}; HttpOnly; SameSite=Strict; Path=/")
             await send(message)
 
-        await self.app(scope, receive, guarded)
+        async def listening() -> Message:
+            coming = asyncio.ensure_future(receive())
+            try:
+                while not (await asyncio.wait({coming}, timeout=0.5))[0]:
+                    if self.ending():
+                        return {"type": "http.disconnect"}
+                return coming.result()
+            finally:
+                coming.cancel()
+
+        await self.app(scope, listening, guarded)
 
     def _refusal(self, scope: Scope, headers: Headers) -> tuple[int, str] | None:
         """Status and reason, where a request is not even looked at."""

@@ -140,7 +140,8 @@ def create_app(
     """
     project = engine.project
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, **SILENT)
-    app.add_middleware(Guard, keys=keys, hosts=hosts, large=("/api/videos", "/api/live/frame"))
+    large = ("/api/videos", "/api/live/frame")
+    app.add_middleware(Guard, keys=keys, hosts=hosts, large=large, ending=ending)
 
     @app.exception_handler(KshotError)
     async def refused(_: Request, error: KshotError) -> JSONResponse:
