@@ -38,12 +38,18 @@ def shots(folder: Path) -> None:
             options = [*OPTIONS, f"--use-file-for-fake-video-capture={camera}"]
             browser = running.chromium.launch(executable_path=CHROMIUM, args=options)
 
+            inside: list[Any] = [None]  # the cookie that the link gave, which works once
+
             def tab(width: int, height: int, scheme: str) -> Page:
                 size: Any = {"width": width, "height": height}
                 kind: Any = scheme
-                page = browser.new_context(viewport=size, color_scheme=kind, reduced_motion="reduce").new_page()
+                context = browser.new_context(
+                    viewport=size, color_scheme=kind, reduced_motion="reduce", storage_state=inside[0]
+                )
+                page = context.new_page()
                 page.set_default_timeout(300_000)
                 page.goto(address)
+                inside[0] = context.storage_state()
                 page.locator(".action").nth(3).locator(".clip").nth(4).wait_for()
                 page.wait_for_timeout(800)
                 return page

@@ -57,14 +57,14 @@ def printing() -> Iterator[None]:
     """Makes all that is printed meanwhile harmless; what a terminal's encoding lacks comes as escapes, too."""
     streams = sys.stdout, sys.stderr
     errors = [_forgiving(stream) for stream in streams]
-    sys.stdout, sys.stderr = (Harmless(stream) for stream in streams)  # type: ignore[assignment]
+    sys.stdout, sys.stderr = (Harmless(stream) for stream in streams)
     try:
         yield
     finally:
         sys.stdout, sys.stderr = streams
         for stream, before in zip(streams, errors, strict=True):
-            if before is not None and not stream.closed:
-                stream.reconfigure(errors=before)  # type: ignore[attr-defined]
+            if before is not None and isinstance(stream, io.TextIOWrapper) and not stream.closed:
+                stream.reconfigure(errors=before)
 
 
 def _forgiving(stream: TextIO) -> str | None:

@@ -295,15 +295,11 @@ class Project:
         except DataError as error:
             if "newer than" in str(error):
                 raise
+            way = "name another folder with --project"
             with contextlib.suppress(DataError):
                 read(self._before)
-                raise DataError(
-                    f"{error}: {self._before} is what it held before the last change, copy it over the damaged one; "
-                    f"its videos are in {self.folder / 'videos'}"
-                ) from None
-            raise DataError(
-                f"{error}: its videos are in {self.folder / 'videos'}; name another folder with --project"
-            ) from None
+                way = f"{self._before} is what it held before the last change, copy it over the damaged one"
+            raise DataError(f"{error}: its videos are in {self.folder / 'videos'}; {way}") from None
         return state
 
     def _save(self) -> None:

@@ -107,7 +107,7 @@ def _server(engine: Engine, feed: Feed, keys: Keys, host: str, port: int, file_b
     """The server, which stops the engine as soon as it is asked to end itself."""
     import uvicorn
 
-    class Server(uvicorn.Server):
+    class Server(uvicorn.Server):  # type: ignore[misc]
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             engine.stop()  # requests that wait for it are answered
             await super().shutdown(sockets)

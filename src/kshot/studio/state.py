@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -123,6 +124,18 @@ def _removed(found: dict[str, Any]) -> dict[str, Any]:
     return {name: getattr(made, name) for name in _Removed.model_fields if name in made.model_fields_set}
 
 
+def _texts(*known: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Checks that a dictionary has these keys alone, and texts."""
+
+    def check(found: dict[str, Any]) -> dict[str, Any]:
+        for name, value in found.items():
+            if name not in known or not isinstance(value, str):
+                raise ValueError(f"expected texts for {', '.join(known)}, found {str(name)[:40]}")
+        return found
+
+    return check
+
+
 @dataclass
 class State:
     """All that `project.json` holds.
@@ -138,11 +151,13 @@ class State:
 
     example: bool = False
     drawing: bool = False
-    settings: dict[Literal["backbone", "adapted", "method"], str] = field(default_factory=dict)
+    settings: Annotated[dict[str, Any], AfterValidator(_texts("backbone", "adapted", "method"))] = field(
+        default_factory=dict
+    )
     labels: list[Label] = field(default_factory=list)
     videos: list[Video] = field(default_factory=list)
     taught: Taught = None
-    teaching: dict[Literal["status", "error"], str] | None = None
+    teaching: Annotated[dict[str, Any], AfterValidator(_texts("status", "error"))] | None = None
     base: Base = ""
     removed: list[Annotated[dict[str, Any], AfterValidator(_removed)]] = field(default_factory=list)
 
