@@ -22,7 +22,7 @@ from playwright.sync_api import Page, sync_playwright
 
 from kshot import video
 from kshot.datasets import motion
-from kshot.studio.server import serve
+from kshot.studio.serve import serve
 
 CHROMIUM = "/usr/bin/chromium"
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
@@ -38,12 +38,18 @@ def shots(folder: Path) -> None:
             options = [*OPTIONS, f"--use-file-for-fake-video-capture={camera}"]
             browser = running.chromium.launch(executable_path=CHROMIUM, args=options)
 
+            inside: list[Any] = [None]  # the cookie that the link gave, which works once
+
             def tab(width: int, height: int, scheme: str) -> Page:
                 size: Any = {"width": width, "height": height}
                 kind: Any = scheme
-                page = browser.new_context(viewport=size, color_scheme=kind, reduced_motion="reduce").new_page()
+                context = browser.new_context(
+                    viewport=size, color_scheme=kind, reduced_motion="reduce", storage_state=inside[0]
+                )
+                page = context.new_page()
                 page.set_default_timeout(300_000)
                 page.goto(address)
+                inside[0] = context.storage_state()
                 page.locator(".action").nth(3).locator(".clip").nth(4).wait_for()
                 page.wait_for_timeout(800)
                 return page

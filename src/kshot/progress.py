@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+from kshot.terminal import console, harmless
+
 Step = Callable[..., None]
 """`step(done=1, note="")`: moves a bar on by `done` units and may change its note."""
 
@@ -39,13 +41,13 @@ class Bars:
             self._screen = _screen()
             self._screen.start()
         screen, self._open = self._screen, self._open + 1
-        task = screen.add_task(title, total=total, unit=unit, rate="", note="")
+        task = screen.add_task(harmless(title), total=total, unit=unit, rate="", note="")
 
         def step(done: float = 1, note: str = "") -> None:
             bar = screen.tasks[screen.task_ids.index(task)]
             # Over all of it: the bar's own speed is nonsense when several are done at once.
             rate = f"{(bar.completed + done) / bar.elapsed:.3g}/s" if bar.elapsed else ""
-            screen.update(task, advance=done, rate=rate, note=note or bar.fields["note"])
+            screen.update(task, advance=done, rate=rate, note=harmless(note) or bar.fields["note"])
 
         try:
             yield step
@@ -74,18 +76,17 @@ def clock(seconds: float) -> str:
 
 
 def _screen() -> Any:
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         TextColumn("{task.completed:.0f}/{task.total:.0f} {task.fields[unit]}"),
         TextColumn("{task.fields[rate]}"),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
     )
-    return Progress(*columns, console=Console(stderr=True), refresh_per_second=4)
+    return Progress(*columns, console=console(stderr=True), refresh_per_second=4)

@@ -14,7 +14,7 @@ from test_recognizer import same
 
 from kshot import Recognizer, hub
 from kshot.backbone import Backbone
-from kshot.errors import CheckpointError, OptionError
+from kshot.errors import CheckpointError, OptionError, StoreError
 from kshot.recognizer.artefact import FORMAT
 
 
@@ -124,22 +124,36 @@ def test_saving_over_a_model_replaces_it_and_over_anything_else_is_refused(
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
 
 
-def test_a_save_that_fails_leaves_the_old_model(taught, model: Path, spine: Backbone, monkeypatch):
+@pytest.mark.parametrize("there", ["a model", "an empty folder", "nothing"])
+@pytest.mark.parametrize("last", ["weights", "README.md", "config.json"])
+def test_a_save_that_fails_leaves_what_was_there(
+    taught: Recognizer, kept: Path, spine: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: str,
+    last: str,
+) -> None:  # fmt: skip
+    """The disk is full at that file: the old model answers as before, and nothing is in the way of another try."""
     from kshot.recognizer import artefact
 
-    write_atomic = artefact.write_atomic
-    before = Recognizer.load(model, spine)
-    monkeypatch.setattr(artefact, "write_atomic", lambda path, data: _full(path, data, write_atomic))
-    with pytest.raises(Exception, match="No space left"):
-        copy.copy(taught).forget("jump").save(model)
+    model, write_atomic = tmp_path / "place" / "model", artefact.write_atomic
+    if there == "a model":
+        shutil.copytree(kept, model)
+    elif there == "an empty folder":
+        model.mkdir(parents=True)
+
+    def full(path: Path, data: bytes) -> None:
+        if path.name.startswith(last):
+            raise OSError(28, "No space left on device")
+        write_atomic(path, data)
+
+    before = {str(path) for path in tmp_path.rglob("*")}
+    other = copy.copy(taught).forget("jump")
+    monkeypatch.setattr(artefact, "write_atomic", full)
+    with pytest.raises(StoreError, match=r"No space left on device.*run the same command again"):
+        other.save(model)
     monkeypatch.undo()
-    same(Recognizer.load(model, spine), before)
-
-
-def _full(path: Path, data: bytes, write_atomic) -> None:
-    if path.name == "config.json":
-        raise OSError(28, "No space left on device")
-    write_atomic(path, data)
+    assert {str(path) for path in tmp_path.rglob("*")} - {str(model.parent)} == before - {str(model.parent)}
+    if there == "a model":
+        same(Recognizer.load(model, spine), taught)
+    same(Recognizer.load(other.save(model), spine), other)
 
 
 def test_an_adapted_model_takes_its_run_along(adapted: Path, spine: Backbone, tmp_path: Path):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from forks import OBEDIENT, Forks
 from kshot import Recognizer
 from kshot.datasets import load
 
@@ -132,3 +133,32 @@ def test_options_are_checked_before_a_clip_is_read(command, clips_csv: Path, cli
         )
         assert code == 2 and message in error and error.count("\n") == 1 and not text, (arguments, error)
         assert not (tmp_path / "m").exists() and not (tmp_path / "store").exists()
+
+
+MAIN = "\nimport sys\nfrom kshot.cli import main\nmain(sys.argv[1:])"
+
+
+def test_a_fit_that_the_disk_refused_can_be_run_again(
+    command, forks: Forks, clips_csv: Path, clip_folder: Path, tmp_path: Path
+):
+    """As the message says: the same command works once there is room, and so does one into a folder made by hand."""
+    arguments = ("fit", f"{clips_csv}?split=val", "--backbone", clip_folder, "--store", tmp_path / "store", "--out")
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, 2_000))"
+    (tmp_path / "made").mkdir()
+    assert command(*arguments, tmp_path / "first")[0] == 0  # the store has all that it needs
+    before = {path.name for path in tmp_path.iterdir()}
+    for name in ("new", "made"):
+        done = forks(limit + MAIN, *arguments, tmp_path / name)
+        assert (done.returncode, done.stdout) == (2, ""), done.stderr
+        assert done.stderr.startswith(f"kshot: cannot write to {tmp_path / name}: File too large")
+        assert done.stderr.count("\n") == 1 and "run the same command again" in done.stderr
+        assert {path.name for path in tmp_path.iterdir()} == before | ({"new"} if name == "made" else set())
+        assert name == "new" or not list((tmp_path / name).iterdir())
+        code, _, error = command(*arguments, tmp_path / name)
+        assert code == 0, error
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o555)
+    done = forks(OBEDIENT + MAIN, *arguments, closed / "model")
+    closed.chmod(0o755)
+    assert done.returncode == 2 and done.stderr.startswith(f"kshot: cannot write to {closed / 'model'}: Permission")
+    assert command(*arguments, closed / "model")[0] == 0

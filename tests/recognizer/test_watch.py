@@ -214,3 +214,29 @@ def test_a_real_device_is_read_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> 
     assert 0.8 < time.monotonic() - begin < 10
     assert len(judge.encoded) + sightings[-1].skipped == pytest.approx(10, abs=1)
     assert sightings[-1].about is not None
+
+
+def test_a_long_gap_begins_anew_and_a_short_one_shows_the_frame_before() -> None:
+    """After a pause of days no window is made up; what was certain before is told, and times go on."""
+    judge = Colours()
+    settings = Settings.of(judge)
+    step, course = settings.interval, live.Course(judge, settings)
+    red, blue = (paint((colour, 1))[0] for colour in (RED, BLUE))
+    for interval in range(20):
+        course.add(interval, red)
+    asked = judge.windows
+    late = int(1e7 / step)
+    gap = course.add(late, blue)
+    assert judge.windows - asked <= judge.frames and gap.scores.times.max() < 20 * step
+    (segment,) = gap.segments
+    assert (segment.label, segment.start, segment.end) == ("red", 0.0, pytest.approx(20 * step))
+    answers = [course.add(late + at, blue) for at in range(1, 20)]
+    times = np.concatenate([one.scores.times for one in answers])
+    assert len(times) and times.min() > late * step and (np.diff(times) > 0).all()
+    last = course.end((late + 20) * step)
+    assert [(one.label, one.start) for one in last.segments] == [("blue", pytest.approx(late * step))]
+    short = live.Course(judge, settings)
+    short.add(0, red)
+    asked = judge.windows
+    short.add(int(live.GAP / step) - 1, blue)
+    assert judge.windows - asked > live.GAP / step - 2 * judge.frames, "a slow encoder still gives answers"

@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import os
 import signal
-import stat
 import threading
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from forks import OBEDIENT, Forks
 from kshot.errors import DataError, OptionError, StoreError
-from kshot.studio.project import REMOVALS, TRIED, Project, Video
+from kshot.studio.project import REMOVALS, TRIED, Project
+from kshot.studio.state import Video
 
 
 def put(project: Project, label: str | None = None, name: str = "a.mp4") -> Video:
@@ -29,18 +30,13 @@ def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
         wave = project.add_label("  wave\n ")
         video = put(project, wave.id)
         put(project)
-        project.set_taught({"model": "m", "at": 1.0, "clips": project.lesson(), "report": {}})
-        before, token = project.state, project.token
+        project.set_taught({"model": "m", "at": 1.0, "clips": project.lesson(), "classes": ["wave"], "report": {}})
+        before = project.state
     with closing(Project(tmp_path / "p", {})) as again:
-        assert again.state == before and again.token == token
+        assert again.state == before
         assert again.label(wave.id).name == "wave"
         assert again.lesson() == {video.id: "wave"}
         assert again.path(video).read_bytes() == b"pixels"
-
-
-def test_the_token_is_for_the_user_alone(project: Project) -> None:
-    assert len(project.token) >= 32
-    assert stat.S_IMODE((project.folder / "session").stat().st_mode) == 0o600
 
 
 def test_a_teaching_that_was_cut_off_is_told(tmp_path: Path) -> None:
@@ -175,15 +171,78 @@ def test_other_folders_are_left_alone(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"format": 1}', '{"format": 1, "state": {"labels": 3}}'])
-def test_a_damaged_project_is_told_and_kept(tmp_path: Path, content: str) -> None:
+def saved(**changes: Any) -> str:
+    """A project file with an action and a clip, as changed."""
+    label = {"id": "a1", "name": "wave", "colour": 0}
+    video = {"id": "b1", "name": "a.mp4", "file": "b1.mp4", "seconds": 1.0, "label": "a1"}
+    taught = {"model": "m", "at": 1.0, "clips": {}, "classes": ["wave"], "report": {}}
+    state: dict[str, Any] = {"labels": [label], "videos": [video], "taught": taught}
+    for place, value in changes.items():
+        *path, last = place.split("__")
+        at: Any = state
+        for part in path:
+            at = at[int(part) if part.isdecimal() else part]
+        at[last] = value
+    return json.dumps({"format": 1, "kshot": "1", "state": state})
+
+
+FILES = ("../../etc/passwd", "/etc/passwd", "..", ".", "", "a/b", "a\0b", "a\\b", 3)
+HOSTILE: list[str | bytes] = [
+    *("", "{", "[]", "null", "3", '{"format": 1}', '{"format": "1", "state": {}}', '{"format": null}'),
+    *('{"format": 1, "state": {"labels": 3}}', '{"format": 1, "state": []}'),
+    *('{"format": 1, "generation": [], "state": {}}', '{"format": 1, "generation": 1e999, "state": {}}'),
+    "[" * 100_000, '{"format": 1, "state": ' + '{"a":' * 100_000, b"\xff\xfe{\0}\0", b"\0" * 500, saved()[:200],
+    *(saved(videos__0__file=name) for name in FILES),
+    *(saved(videos__0__id=name) for name in ("../x", "", None, 3)),
+    *(saved(taught__model=name) for name in ("../../m", "/m", "", None)),
+    *(saved(base=name) for name in ("../../m", "/m", None)),
+    *(saved(videos__0__seconds=value) for value in (float("nan"), float("inf"), "x", None, [])),
+    *(saved(labels__0__colour=value) for value in (-1, 10**30, "x")),
+    saved(labels__0__name=["wave"]), saved(videos__0__label="gone"), saved(labels=[]), saved(taught={}),
+    saved(taught=[]), saved(settings={"store": "/etc"}), saved(settings={"backbone": 3}),
+    saved(teaching={"status": []}), saved(removed=[{}]), saved(unknown=1)[:-9], saved(taught__at=float("nan")),
+    saved(removed=[{"what": "x", "labels": [], "videos": [{"id": "../x"}]}]),
+    saved(videos=[{"id": "b", "name": "", "file": "b", "seconds": 1}] * 2),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("content", HOSTILE)
+def test_a_damaged_project_is_told_and_kept(tmp_path: Path, content: str | bytes) -> None:
     Project(tmp_path / "p", {}).close()
     file = tmp_path / "p" / "project.json"
-    file.write_text(content)
+    data = content if isinstance(content, bytes) else content.encode()
+    file.write_bytes(data)
     (tmp_path / "p" / "videos" / "a.mp4").write_bytes(b"mine")
-    with pytest.raises(DataError, match=r"project.json is damaged .*its videos are in"):
+    with pytest.raises(DataError, match=r"project.json is damaged .*its videos are in") as told:
         Project(tmp_path / "p", {})
-    assert file.read_text() == content and (tmp_path / "p" / "videos" / "a.mp4").exists()
+    assert "\n" not in str(told.value) and len(str(told.value)) < 700
+    assert file.read_bytes() == data and (tmp_path / "p" / "videos" / "a.mp4").exists()
+
+
+def test_a_project_file_as_earlier_versions_wrote_it(tmp_path: Path) -> None:
+    """Without a generation, with a key in the folder that nothing asks for any more, and an answer without a shape."""
+    Project(tmp_path / "p", {}).close()
+    answer = {"kind": "clip", "segments": 3}
+    (tmp_path / "p" / "project.json").write_text(saved(videos__0__answer=answer, extra="later"))
+    (tmp_path / "p" / "session").write_text("secret")
+    (tmp_path / "p" / "videos" / "b1.mp4").write_bytes(b"mine")
+    with closing(Project(tmp_path / "p", {})) as project:
+        assert project.lesson() == {"b1": "wave"} and project.video("b1").answer is None
+        assert not (tmp_path / "p" / "session").exists() and (tmp_path / "p" / "videos" / "b1.mp4").exists()
+
+
+def test_what_was_before_the_last_change_is_kept(tmp_path: Path) -> None:
+    with closing(Project(tmp_path / "p", {})) as project:
+        project.add_label("wave")
+        project.add_label("bow")
+        file, before = tmp_path / "p" / "project.json", tmp_path / "p" / "project.before.json"
+        assert json.loads(file.read_text())["generation"] == json.loads(before.read_text())["generation"] + 1 == 3
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(DataError, match="copy it over the damaged one"):
+        Project(tmp_path / "p", {})
+    before.replace(file)
+    with closing(Project(tmp_path / "p", {})) as again:
+        assert [label.name for label in again.state.labels] == ["wave"]
 
 
 def test_a_project_of_a_newer_kshot_is_told(tmp_path: Path) -> None:

@@ -20,19 +20,22 @@ from kshot.errors import OptionError
 from kshot.studio import engine as engines
 from kshot.studio.engine import Engine
 from kshot.studio.guard import SMALL
-from kshot.studio.server import FRAME_BYTES, Feed, create_app, serve
+from kshot.studio.keys import Keys
+from kshot.studio.serve import serve
+from kshot.studio.server import FRAME_BYTES, Feed, create_app
 
 HOST = "127.0.0.1:8470"
+KEYS = Keys()
 LIMIT = 100_000
 STRANGER = "http://evil.example"
 
 
 @pytest.fixture
 def client(engine: Engine) -> TestClient:
-    """A client with the token; a fault of ours comes out of it."""
-    app = create_app(engine, Feed(), [HOST], file_bytes=LIMIT, project_bytes=3 * LIMIT)
+    """A client with the secret; a fault of ours comes out of it."""
+    app = create_app(engine, Feed(), [HOST], KEYS, file_bytes=LIMIT, project_bytes=3 * LIMIT)
     made = TestClient(app, base_url=f"http://{HOST}")
-    made.headers["authorization"] = f"Bearer {engine.project.token}"
+    made.headers["authorization"] = f"Bearer {KEYS.secret}"
     return made
 
 
@@ -68,7 +71,7 @@ def test_every_route_asks_for_host_token_and_origin(client: TestClient, engine: 
             for origin in (STRANGER, "null", "http://127.0.0.1:9", f"https://{HOST}", ""):
                 answer = client.request(method, path, headers={"origin": origin, **token})
                 assert answer.status_code == 403, (method, path, origin)
-            cookie = {"cookie": f"kshot-studio-8470={engine.project.token}"}
+            cookie = {"cookie": f"kshot-studio-8470={KEYS.secret}"}
             assert stranger.request(method, path, headers=cookie).status_code == 403, "a browser that hides its origin"
     assert asked > 20 and snapshot(engine) == before
 
@@ -89,26 +92,65 @@ def test_nothing_is_shared_with_other_origins(client: TestClient) -> None:
 
 
 def test_the_address_opens_the_page_and_a_cookie_keeps_it_open(client: TestClient, engine: Engine) -> None:
-    browser = TestClient(client.app, base_url=f"http://{HOST}")
+    browser, link = TestClient(client.app, base_url=f"http://{HOST}"), KEYS.link()
     assert browser.get("/", params={"token": "x" * 43}).status_code == 401
-    assert browser.get("/api/state", params={"token": engine.project.token}).status_code == 401, "only the page itself"
-    opened = browser.get("/", params={"token": engine.project.token})
+    assert browser.get("/", params={"token": KEYS.secret}).status_code == 401, "the secret is no link"
+    for path in ("/api/state", "/app.js"):
+        assert browser.get(path, params={"token": link}).status_code == 401, "only the page itself"
+    assert browser.head("/", params={"token": link}).status_code == 401
+    assert browser.get("/", params={"token": link}, headers={"host": "evil.example"}).status_code == 400
+    opened = browser.get("/", params={"token": link})
     assert opened.status_code == 200 and "<title>kshot studio" in opened.text
     cookie = opened.headers["set-cookie"]
     assert cookie.startswith("kshot-studio-8470=") and "HttpOnly" in cookie and "SameSite=Strict" in cookie
+    assert link not in cookie
     for path, kind in (("/", "text/html"), ("/style.css", "text/css"), ("/app.js", "text/javascript")):
         answer = browser.get(path)
         assert answer.status_code == 200 and answer.headers["content-type"].startswith(kind)
-        assert "set-cookie" not in answer.headers and engine.project.token not in answer.text
+        assert "set-cookie" not in answer.headers and KEYS.secret not in answer.text
     assert browser.get("/api/state").json()["labels"] == []
-    strange = {"cookie": f'a={{"b"; c=d e; kshot-studio-8470={engine.project.token}; f'}
+    assert browser.get("/", params={"token": link}).status_code == 200, "a reload, or the address pressed once more"
+    other = TestClient(client.app, base_url=f"http://{HOST}")
+    used = other.get("/", params={"token": link}, headers={"accept": "text/html"})
+    assert used.status_code == 401 and "set-cookie" not in used.headers
+    assert other.get("/", params={"token": KEYS.link()}).status_code == 200, "another browser takes another link"
+    strange = {"cookie": f'a={{"b"; c=d e; kshot-studio-8470={KEYS.secret}; f'}
     fresh = TestClient(client.app, base_url=f"http://{HOST}")
     assert fresh.get("/api/state", headers=strange).status_code == 200, "cookies of other local pages do no harm"
     assert fresh.get("/api/state", headers={"cookie": "kshot-studio-8471=x"}).status_code == 401
 
 
+def test_a_shut_door_is_a_page_for_people_and_json_for_programs(client: TestClient) -> None:
+    stranger = TestClient(client.app, base_url=f"http://{HOST}")
+    used = KEYS.link()
+    assert KEYS.exchange(used) and not KEYS.exchange(used)
+    for query, what in (({}, "This browser has no key"), ({"token": used}, "This link has been used")):
+        page = stranger.get("/", params=query, headers={"accept": "text/html,*/*;q=0.8"})
+        assert page.status_code == 401 and page.headers["content-type"] == "text/html; charset=utf-8"
+        assert what in page.text and "press Enter in the terminal" in page.text and "{" + "wh" not in page.text
+        policy = page.headers["content-security-policy"]
+        assert "style-src 'sha256-" in policy and "unsafe" not in policy and used not in page.text
+        answer = stranger.get("/", params=query, headers={"accept": "*/*"})
+        assert answer.status_code == 401 and "press Enter" in answer.json()["error"]
+    page = client.get("/", headers={"accept": "text/html", "host": "evil.example"})
+    assert page.status_code == 400 and "This server has another name" in page.text
+
+
+def test_links_work_once_for_a_while_and_not_without_end() -> None:
+    now = [0.0]
+    keys = Keys(lambda: now[0])
+    short, long = keys.link(10), keys.link()
+    now[0] = 11
+    assert not keys.exchange(short) and keys.exchange(long) and not keys.exchange(long)
+    many = [keys.link() for _ in range(30)]
+    assert [keys.exchange(link) for link in many] == [False] * 10 + [True] * 20
+    assert len({Keys().secret for _ in range(5)}) == 5
+    for wrong in ("", "\ud800", "ß", keys.secret):
+        assert not keys.exchange(wrong)
+
+
 def test_the_page_asks_nobody_else() -> None:
-    for name in ("index.html", "style.css", "app.js"):
+    for name in ("index.html", "style.css", "app.js", "shut.html"):
         text = resources.files("kshot.studio").joinpath(name).read_text("utf-8")
         found = set(re.findall(r"(?:https?:)?//[\w.-]+\.\w+", text.replace("http://www.w3.org/2000/svg", "")))
         assert not found, f"{name} names {found}"
@@ -193,6 +235,7 @@ def test_a_full_disk(client: TestClient, engine: Engine, monkeypatch: pytest.Mon
     "name", ["../../x", "/etc/cron.d/x.mp4", "..\\x.mp4", "a\0b.mp4", "x.mp4/", "", ".", "~/.ssh/x"]
 )
 def test_names_are_words_and_nothing_else(client: TestClient, engine: Engine, clip: Path, name: str) -> None:
+    engine.project.add_label("wave")  # from then on there is a state before the last change
     before = set(engine.project.folder.parent.rglob("*"))
     id = client.post("/api/videos", params={"name": name}, content=clip.read_bytes()).json()["id"]
     new = set(engine.project.folder.parent.rglob("*")) - before

@@ -12,7 +12,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,8 +25,10 @@ from kshot.errors import NotEnoughClips, VideoError
 from kshot.recognizer import Recognizer
 from kshot.studio import engine as engines
 from kshot.studio.engine import Engine
+from kshot.studio.keys import Keys
 from kshot.studio.project import Project
 from kshot.studio.server import Feed, create_app
+from kshot.studio.state import Video
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Locator, Page
@@ -87,6 +89,7 @@ class Studio:
     project: Project
     engine: Engine
     port: int
+    keys: Keys
     context: BrowserContext
     strangers: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
@@ -94,7 +97,7 @@ class Studio:
 
     @property
     def address(self) -> str:
-        return f"http://127.0.0.1:{self.port}/?token={self.project.token}"
+        return f"http://127.0.0.1:{self.port}/?token={self.keys.link()}"
 
     def tab(self, width: int = 1280, height: int = 900) -> Page:
         """A page that reports whatever goes wrong in it, and how much its layout shifts by itself."""
@@ -122,19 +125,19 @@ class Studio:
 
 def start(
     folder: Path, port: int = 0, file_bytes: int = LIMIT, example: bool = False
-) -> tuple[Project, Engine, int, Callable[[], None]]:
+) -> tuple[Project, Engine, int, Keys, Callable[[], None]]:
     """A server in a thread of this process; the last value ends it."""
     import uvicorn
 
-    from kshot.studio.server import _listen
+    from kshot.studio.serve import _listen
 
     listening = _listen("127.0.0.1", port)
     port = listening.getsockname()[1]
-    feed, project = Feed(), Project(folder, {})
+    feed, project, keys = Feed(), Project(folder, {}), Keys()
     project.on_change = feed.tell
     engine = Engine(project, feed.tell)
     engine.begin(example)
-    app = create_app(engine, feed, [f"127.0.0.1:{port}"], file_bytes, ending=lambda: server.should_exit)
+    app = create_app(engine, feed, [f"127.0.0.1:{port}"], keys, file_bytes, ending=lambda: server.should_exit)
     server = uvicorn.Server(
         uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=2)
     )
@@ -147,7 +150,7 @@ def start(
         engine.close()
         project.close()
 
-    return project, engine, port, stop
+    return project, engine, port, keys, stop
 
 
 Open = Callable[..., Any]
@@ -159,9 +162,9 @@ def opened(browser: Browser, tmp_path: Path) -> Iterator[Open]:
 
     @contextmanager
     def run(folder: Path = tmp_path / "project", port: int = 0, example: bool = False) -> Iterator[Studio]:
-        project, engine, port, stop = start(folder, port, example=example)
+        project, engine, port, keys, stop = start(folder, port, example=example)
         context = browser.new_context(reduced_motion="reduce")
-        made = Studio(project, engine, port, context)
+        made = Studio(project, engine, port, keys, context)
 
         def gate(route: Any) -> None:
             if route.request.url.startswith((f"http://127.0.0.1:{port}/", "data:", "blob:")):
@@ -420,7 +423,7 @@ def test_files_that_cannot_be_taken_are_told_in_one_sentence(ready: Studio, draw
     card.locator(".fault").nth(1).wait_for()
     broken, large = card.locator(".fault span").all_inner_texts()
     with pytest.raises(VideoError) as told:
-        ready.engine.model().predict([tmp_path / "broken.mp4"])
+        ready.engine.taught.model().predict([tmp_path / "broken.mp4"])
     assert broken.lower() == str(told.value).replace(f"{tmp_path}/", "").lower()
     assert large == "Large.mp4: expected a file of at most 0 MB: cut the video into shorter ones"
     assert card.locator(".clip").count() == 4 and card.locator("[role=alert]").count() == 1
@@ -501,7 +504,7 @@ def test_teaching_goes_on_through_a_reload_and_can_be_cancelled(ready: Studio, m
     page.locator("#teach-progress").wait_for(state="hidden")
     assert page.locator("#teach-go").inner_text() == "Taught. Teach again"
     assert ready.project.state.taught != before
-    assert [path.name for path in (ready.project.folder / "models").iterdir()] == [ready.engine.folder().name]
+    assert [path.name for path in (ready.project.folder / "models").iterdir()] == [ready.engine.taught.folder.name]
 
 
 def test_what_cannot_be_taught_is_told_as_everywhere(ready: Studio) -> None:
@@ -600,15 +603,71 @@ def test_a_model_that_is_damaged_is_told(opened: Open, taught: Path, tmp_path: P
         assert "damaged" in page.locator("#answer .bad").inner_text()
 
 
-def test_without_the_token_the_page_stays_shut(ready: Studio) -> None:
+def test_a_link_opens_one_browser_once(ready: Studio, browser: Browser) -> None:
+    """The address that stays holds no key; what was used, or guessed, leads to a page that tells how to get another."""
+    link = ready.address
     page = ready.context.new_page()
-    answer = page.goto(f"http://127.0.0.1:{ready.port}/")
-    assert answer is not None and answer.status == 401
-    assert "the address that `kshot serve` printed" in page.inner_text("body")
+    page.goto(link)
+    until(page, "document.querySelector('#where').textContent")
+    assert page.url == f"http://127.0.0.1:{ready.port}/" and page.evaluate("history.length") <= 2
+    page.reload()
+    until(page, "document.querySelector('#where').textContent")
+    for width, height in ((1280, 800), (380, 700)):
+        other = browser.new_context(viewport={"width": width, "height": height})
+        try:
+            shut = other.new_page()
+            for address, what in ((link, "This link has been used"), (page.url, "This browser has no key")):
+                answer = shut.goto(address)
+                assert answer is not None and answer.status == 401
+                assert what in shut.inner_text("main") and "press Enter in the terminal" in shut.inner_text("main")
+                assert shut.evaluate("getComputedStyle(document.querySelector('.what')).fontWeight") == "600"
+                assert shut.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+            shut.goto(ready.address)
+            until(shut, "document.querySelector('#where').textContent")
+        finally:
+            other.close()
+
+
+def test_what_was_cut_off_can_be_tried_again(opened: Open, taught: Path, tmp_path: Path, drawn: Path) -> None:
+    """A video without an answer, one whose answer is of an earlier model, and one that failed."""
+    folder = shutil.copytree(taught, tmp_path / "project")
+    with closing(Project(folder, {})) as project:
+        for name, answer, error in (("none", None, ""), ("old", {"model": "before"}, ""), ("failed", None, "it broke")):
+            id, path = project.place(".mp4")
+            shutil.copy(drawn / f"wave {UNSEEN}.mp4", path)
+            project.add_video(Video(id, name, path.name, 1.0, answer=answer, error=error))
+    with opened(folder) as studio:
+        page = studio.tab()
+        for name in ("failed", "old", "none"):
+            if name != "failed":
+                page.locator("#earlier button", has_text=name).click()
+            page.locator("#answer .named", has_text=name).wait_for()
+            told = page.locator("#answer .said").inner_text()
+            assert told == ("It broke" if name == "failed" else "There is no answer yet: the studio was closed before.")
+            lies_within(page)
+            page.get_by_role("button", name="Try again").click()
+            page.locator("#answer .verdict b").wait_for()
+            assert page.locator("#answer .verdict b").inner_text() == "wave"
+
+
+def test_another_backbone_asks_to_be_taught_again(
+    opened: Open, taught: Path, clip_folder: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(taught, tmp_path / "project")
+    Project(folder, {"backbone": str(clip_folder)}).close()
+    with opened(folder) as studio:
+        page = studio.tab()
+        said = page.locator("#teach-said", has_text="It was taught on the backbone kshot-tiny")
+        said.wait_for()
+        assert (
+            said.inner_text().endswith("now: teach again.") and page.locator("#teach-go").inner_text() == "Teach again"
+        )
+        lies_within(page)
 
 
 SERVER = """
-import os, sys, time
+import json, os, sys, time
+import kshot.cli.studio
 import kshot.recognizer
 from kshot.cli import main
 connected = []
@@ -619,7 +678,13 @@ def fit(self, videos, labels, groups=None, progress=None):
             time.sleep(0.02)
             step(0.1)
 kshot.recognizer.Recognizer.fit = fit
-open(sys.argv[3], "w").write(str(os.getpid()))
+show = kshot.cli.studio.show
+def shown(where, *rest):
+    with open(sys.argv[3] + ".part", "w") as file:
+        json.dump(where | {"pid": os.getpid()}, file)
+    os.rename(sys.argv[3] + ".part", sys.argv[3])
+    show(where, *rest)
+kshot.cli.studio.show = shown
 try:
     main(["serve", "--project", sys.argv[1], "--port", sys.argv[2], "--no-browser", "--json"])
 finally:
@@ -628,18 +693,19 @@ finally:
 
 
 def test_a_killed_server_goes_on_where_it_was(browser: Browser, forks: Forks, taught: Path, tmp_path: Path) -> None:
-    """SIGKILL in the middle of teaching; the open page waits, and goes on after a restart. Then Ctrl-C, cleanly."""
-    folder, pid = shutil.copytree(taught, tmp_path / "project"), tmp_path / "pid"
+    """SIGKILL in the middle of teaching; the open page waits for the next start's link, and goes on. Then Ctrl-C."""
+    folder, mark = shutil.copytree(taught, tmp_path / "project"), tmp_path / "started"
     ended: list[Any] = []
 
-    def run() -> int:
-        pid.unlink(missing_ok=True)
-        thread = threading.Thread(target=lambda: ended.append(forks(SERVER, folder, port, pid)))
+    def run() -> dict[str, Any]:
+        mark.unlink(missing_ok=True)
+        thread = threading.Thread(target=lambda: ended.append(forks(SERVER, folder, port, mark)))
         thread.start()
-        while not ((folder / "session").exists() and pid.exists() and pid.read_text()):
+        while not mark.exists():
             time.sleep(0.02)
         threads.append(thread)
-        return int(pid.read_text())
+        started: dict[str, Any] = json.loads(mark.read_text())
+        return started
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -650,39 +716,36 @@ def test_a_killed_server_goes_on_where_it_was(browser: Browser, forks: Forks, ta
     try:
         page = context.new_page()
         page.set_default_timeout(SLOW)
-        token = (folder / "session").read_text()
-        for _ in range(200):
-            with suppress(Exception):
-                page.goto(f"http://127.0.0.1:{port}/?token={token}")
-                break
-            time.sleep(0.05)
+        page.goto(first["address"])
         page.click("#teach-go")
         page.locator("#teach-count", has_text="of 100 steps").wait_for()
-        os.kill(first, signal.SIGKILL)
-        page.locator("#lost").wait_for()
+        os.kill(first["pid"], signal.SIGKILL)
+        page.locator("#lost-away").wait_for()
         assert "Start it again with kshot serve" in page.locator("#lost").inner_text()
         threads[0].join()
         second = run()
+        page.locator("#lost-shut").wait_for()
+        assert "Open the link that it printed" in page.locator("#lost").inner_text()
+        lies_within(page)
+        assert second["address"] != first["address"]
+        context.new_page().goto(second["address"])
         page.locator("#lost").wait_for(state="hidden")
         page.locator("#teach-said", has_text="was closed while it was being taught").wait_for()
         assert page.locator(".clip").count() == 6 and page.locator("#keep").is_visible()
         page.click("#teach-go")
         page.locator("#teach-count", has_text="of 100 steps").wait_for()
-        os.kill(second, signal.SIGINT)
+        os.kill(second["pid"], signal.SIGINT)
         threads[1].join()
     finally:
         context.close()
         for thread in threads:
             if thread.is_alive():
-                os.kill(int(pid.read_text()), signal.SIGKILL)
+                os.kill(json.loads(mark.read_text())["pid"], signal.SIGKILL)
                 thread.join()
     killed, closed = ended
     assert killed.returncode == -signal.SIGKILL
     assert closed.returncode == 0
     assert closed.stderr == "kshot: the studio is closed; the same command opens it again\n"
-    assert json.loads(closed.stdout) == {
-        "address": f"http://127.0.0.1:{port}/?token={token}",
-        "project": str(folder),
-    }
+    assert json.loads(closed.stdout) == {"address": second["address"], "project": str(folder)}
     with closing(Project(folder, {})) as project:
         assert project.state.teaching == {"status": "interrupted"} and len(project.clips()) == 6

@@ -17,6 +17,7 @@ from clips import draw, write_video
 from kshot import video
 from kshot.recognizer import Recognizer
 from kshot.studio.engine import Engine
+from kshot.studio.keys import Keys
 from kshot.studio.project import Project
 from kshot.studio.server import Feed, create_app, view
 
@@ -112,7 +113,7 @@ def test_cancelled_between_two_lessons(engine: Engine, shown: dict[str, list[Pat
     unit, done, total = seen[-1]
     assert unit == "lessons" and done == 2 < total
     assert engine.project.state.taught == before
-    assert [path.name for path in (engine.project.folder / "models").iterdir()] == [engine.folder().name]
+    assert [path.name for path in (engine.project.folder / "models").iterdir()] == [engine.taught.folder.name]
 
 
 def test_a_model_taught_elsewhere_learns_more_and_forgets(
@@ -125,10 +126,10 @@ def test_a_model_taught_elsewhere_learns_more_and_forgets(
     seen = view(engine)["taught"]
     assert seen["classes"] == ["clap", "jump", "wave"] and not seen["stale"]
     assert {one["clips"] for one in seen["report"]["classes"]} == {3}
-    whole = Recognizer(engine.model().backbone, method="prototype")
+    whole = Recognizer(engine.taught.model().backbone, method="prototype")
     whole.fit([path for word in WORDS for path in shown[word]], np.repeat(WORDS, 3))
     again = [path for word in WORDS for path in shown[word]]
-    assert np.allclose(engine.model().predict_proba(again), whole.predict_proba(again), atol=1e-5)
+    assert np.allclose(engine.taught.model().predict_proba(again), whole.predict_proba(again), atol=1e-5)
     engine.project.remove_label("base-1")
     assert view(engine)["taught"]["stale"]
     assert teach(engine) == {"status": "done"} and view(engine)["taught"]["classes"] == ["clap", "jump"]
@@ -139,8 +140,9 @@ def test_the_model_comes_as_an_archive(
 ) -> None:
     """Ready to use, and without a word about where on this computer its clips lie."""
     engine.begin_with(model, Recognizer.load(model))
-    client = TestClient(create_app(engine, Feed(), [HOST]), base_url=f"http://{HOST}")
-    answer = client.get("/api/model.zip", headers={"authorization": f"Bearer {engine.project.token}"})
+    keys = Keys()
+    client = TestClient(create_app(engine, Feed(), [HOST], keys), base_url=f"http://{HOST}")
+    answer = client.get("/api/model.zip", headers={"authorization": f"Bearer {keys.secret}"})
     assert answer.headers["content-disposition"] == 'attachment; filename="kshot-model.zip"'
     with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
         archive.extractall(tmp_path / "unpacked")

@@ -17,6 +17,7 @@ try:
     from kshot.cli import data, recogniser, research, shipping, studio, watching  # noqa: F401  (importing registers them)
     from kshot.cli.app import app
     from kshot.errors import KshotError
+    from kshot.terminal import printing
 except KeyboardInterrupt:
     sys.exit(interrupt.stopped())
 
@@ -31,7 +32,7 @@ def main(arguments: list[str] | None = None) -> None:
     # Threads that wait without spinning: beside any other busy process, spinning ones slow the small steps of
     # training many times over. PyTorch reads this when it is imported, so it is set before that.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    with interrupt.only_once(last=arguments is None):
+    with printing(), interrupt.only_once(last=arguments is None):
         code = _run(arguments)
     sys.exit(code)
 

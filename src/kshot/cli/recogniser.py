@@ -25,6 +25,7 @@ from kshot.cli.common import (
     tell_damaged,
 )
 from kshot.errors import OptionError, VideoError
+from kshot.terminal import beneath
 
 if TYPE_CHECKING:
     from kshot.recognizer.timeline import Timeline
@@ -186,10 +187,10 @@ def _write_timeline(course: Timeline, format: str, out: Path | None, picture: Pa
 
     text = course.written(format)
     if out is None:
-        sys.stdout.write(text)
+        (sys.stdout if sys.stdout.isatty() else beneath(sys.stdout)).write(text)  # for a program, as it is
     else:
         with disk(out):
-            write_atomic(out, text.encode())
+            write_atomic(out, text.encode(errors="backslashreplace"))
     if picture is not None:
         course.picture(picture)
     for note in course.notes:

@@ -42,6 +42,7 @@ from kshot.cli.common import (
     tell_unreadable,
 )
 from kshot.errors import OptionError
+from kshot.terminal import console
 
 SHOWN = 20  # paths without a seal that are printed
 
@@ -359,13 +360,12 @@ def _tell_result(values: dict[str, Any]) -> None:
 
 
 def _tell_study(values: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from kshot import cost
     from kshot.study_tables import lacking, noted
 
-    settings, console = values["settings"], Console(width=None if sys.stdout.isatty() else 140)
+    settings, screen = values["settings"], console(width=None if sys.stdout.isatty() else 140)
     for data, backbone in dict.fromkeys((line["data"], line["backbone"]) for line in values["summary"]):
         lines = [line for line in values["summary"] if (line["data"], line["backbone"]) == (data, backbone)]
         shots = sorted({line["shot"] for line in lines if "shot" in line})
@@ -391,7 +391,7 @@ def _tell_study(values: dict[str, Any]) -> None:
                 cells.append(paired)
             finished.append(own[shots[-1]])
             table.add_row(name, *cells)
-        console.print(table)
+        screen.print(table)
         if told := lacking(values["rows"], data):
             typer.echo(told)
         tell_notes(noted(values["rows"], data))
@@ -406,16 +406,15 @@ def _tell_study(values: dict[str, Any]) -> None:
                 costs.add_column(cost.COLUMNS[key][0].replace(" ", "\n").replace("-", "-\n"), justify="right")
             for line in finished:
                 costs.add_row(line["name"], *(cost.written(line, key) for key in keys))
-            console.print(costs)
+            screen.print(costs)
 
 
 def _tell_forecast(values: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from kshot.cost import as_bytes, as_time
 
-    console, settings = Console(width=None if sys.stdout.isatty() else 140), values["settings"]
+    screen, settings = console(width=None if sys.stdout.isatty() else 140), values["settings"]
     told = f"seeds {', '.join(map(str, settings['seeds']))}, shots {', '.join(map(str, settings['shots']))}"
     typer.echo(f"{values['title']}: {told}, {settings['episodes']:,} episodes each; counted from nothing to the end\n")
     for part in values["parts"]:
@@ -428,7 +427,7 @@ def _tell_forecast(values: dict[str, Any]) -> None:
             stores.add_column(name, justify="right")
         for one in part["stores"]:
             stores.add_row(str(one["cut"]), f"{one['clips']:,}", as_bytes(one["bytes"]), as_time(one["seconds"]))
-        console.print(stores)
+        screen.print(stores)
         rows = Table("method", title="rows", title_justify="left")
         for name in ("trainings", "training", "looks at val", "testing", "together", "memory of a step"):
             rows.add_column(name, justify="right")
@@ -438,7 +437,7 @@ def _tell_forecast(values: dict[str, Any]) -> None:
                 continue
             times = [as_time(one[key]) for key in ("training", "looks", "testing", "seconds")]
             rows.add_row(one["name"], str(one["trainings"] or "–"), *times, as_bytes(one["memory"] or None))
-        console.print(rows)
+        screen.print(rows)
         for one in part["rows"]:
             if "error" in one:
                 typer.echo(f"{one['name']} cannot run: {one['error']}")

@@ -10,6 +10,7 @@ import typer
 
 from kshot.cli.app import app
 from kshot.cli.common import JSON, MODEL, chosen_progress, show
+from kshot.terminal import beneath
 
 COLOURS = {"ok": typer.colors.GREEN, "warning": typer.colors.YELLOW, "problem": typer.colors.RED}
 
@@ -52,7 +53,8 @@ def _tell_checks(found: dict[str, Any]) -> None:
     for check in found["checks"]:
         state = f"{check['state']:<8}"
         state = typer.style(state, COLOURS[check["state"]]) if sys.stdout.isatty() else state
-        typer.echo(f"{state} {check['name']:<{wide}}  {check['found']}")
+        typer.echo(state, file=beneath(sys.stdout), nl=False)
+        typer.echo(f" {check['name']:<{wide}}  {check['found']}")
         if check["advice"]:
             typer.echo(f"{'':<8} {'':<{wide}}  {check['advice']}")
     counts = {kind: found[f"{kind}s"] for kind in ("problem", "warning")}

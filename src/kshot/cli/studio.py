@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -35,16 +36,28 @@ def serve(
 
     Example: kshot serve --backbone openai/clip-vit-base-patch16
     """
-    from kshot.studio.server import serve as run
+    from kshot.studio.serve import serve as run
 
     def tell(where: dict[str, str]) -> None:
         show(where, as_json, _tell_address)
         sys.stdout.flush()
 
-    run(model, project, host, port, backbone, adapted, device, limit * 1_000_000, browser=not no_browser, tell=tell)
+    try:
+        ended = run(
+            model, project, host, port, backbone, adapted, device, limit * 1_000_000, browser=not no_browser, tell=tell
+        )
+    except KeyboardInterrupt:  # once more, while it was closing
+        ended = False
     print("kshot: the studio is closed; the same command opens it again", file=sys.stderr)
+    if not ended:  # a thread computes that cannot be stopped: the lock on the project ends with it, and all at once
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def _tell_address(where: dict[str, Any]) -> None:
     typer.echo(f"kshot studio: {where['address']}")
-    typer.echo(f"project: {where['project']} (Ctrl-C closes the studio; everything is kept)")
+    if "project" in where:
+        another = "; Enter prints another" if sys.stdin and sys.stdin.isatty() else ""
+        typer.echo(f"The link opens the page once, the browser stays in{another}.")
+        typer.echo(f"project: {where['project']} (Ctrl-C closes the studio; everything is kept)")

@@ -16,6 +16,7 @@ import typer
 from kshot.cli.app import app
 from kshot.cli.common import DEVICE, MODEL, MOVED
 from kshot.progress import clock
+from kshot.terminal import console, harmless
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -123,12 +124,11 @@ class _Screen(_Words):
     """Segments as lines, and below them what is seen now."""
 
     def __init__(self, window: float) -> None:
-        from rich.console import Console
         from rich.live import Live
         from rich.text import Text
 
         self.window, self.text = window, Text
-        self.live = Live(console=Console(highlight=False), auto_refresh=False, transient=True)
+        self.live = Live(console=console(), auto_refresh=False, transient=True)
 
     def __enter__(self) -> Self:
         self.live.start()
@@ -138,7 +138,7 @@ class _Screen(_Words):
         self.live.stop()
 
     def line(self, text: str) -> None:
-        self.live.console.print(self.text(text))
+        self.live.console.print(text)
 
     def tell(self, sighting: Sighting) -> None:
         super().tell(sighting)
@@ -149,7 +149,8 @@ class _Screen(_Words):
             return self.text(f"{clock(sighting.seconds):>8}  the first window of {self.window:.1f} s fills", "dim")
         known = sighting.label != "unknown"
         full = round(BAR * sighting.score) if known else 0
-        now = self.text(f"{clock(sighting.about):>8}  ").append(f"{sighting.label:<24} ", "bold" if known else "dim")
+        label = f"{harmless(sighting.label):<24} "
+        now = self.text(f"{clock(sighting.about):>8}  ").append(label, "bold" if known else "dim")
         now.append("█" * full, "blue").append("░" * (BAR - full), "dim").append(f" {sighting.score:4.0%}" * known)
         skipped = f", {sighting.skipped} skipped" if sighting.skipped else ""
         return now.append(f"   {_milliseconds(sighting):.0f} ms{skipped}", "dim")

@@ -15,8 +15,11 @@ import hashlib
 import io
 import json
 import math
+import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,25 +87,45 @@ def save(recognizer: Any, folder: Path, thumbnails: bool = True, bare: bool = Fa
     }
     files = dict.fromkeys(config["files"], data)
     if recognizer.adapted is not None:
-        run = {name: path.read_bytes() for name in RUN_FILES if (path := Path(recognizer.adapted) / name).exists()}
-        config["adapted"] = f"adapted-{_digest(b''.join(run.values()))[:12]}"
+        run = run_files(recognizer.adapted)
+        config["adapted"] = run_name(run)
         for name, content in run.items():
             files[f"{config['adapted']}/{name}"] = content
             config["files"][f"{config['adapted']}/{name}"] = _digest(content)
     if bare:
         config = _bare(config)
     pictures = _thumbnails(recognizer) if thumbnails else {}
-    with disk(folder):
-        (folder / "thumbnails").mkdir(parents=True, exist_ok=True)
+    with disk(folder), _whole(folder) as place:
+        (place / "thumbnails").mkdir(parents=True, exist_ok=True)
         for name, content in (files | {f"thumbnails/{at}": picture for at, picture in pictures.items()}).items():
-            (folder / name).parent.mkdir(exist_ok=True)
-            write_atomic(folder / name, content)
-        _sweep(folder / "thumbnails", set(pictures))
-        write_atomic(folder / "README.md", card(config, sorted(pictures)).encode())
-        write_atomic(folder / "config.json", json.dumps(seals.sealed(config), indent=1, ensure_ascii=False).encode())
+            (place / name).parent.mkdir(exist_ok=True)
+            write_atomic(place / name, content)
+        write_atomic(place / "README.md", _utf8(card(config, sorted(pictures))))
+        write_atomic(place / "config.json", _utf8(json.dumps(seals.sealed(config), indent=1, ensure_ascii=False)))
+        _sweep(place / "thumbnails", set(pictures))
         kept = {Path(name).parts[0] for name in files}
-        _sweep(folder, kept, ("weights-*.safetensors", "adapted-*"))
+        _sweep(place, kept, ("weights-*.safetensors", "adapted-*"))
     return folder
+
+
+@contextmanager
+def _whole(folder: Path) -> Iterator[Path]:
+    """Where to write: a folder that is there changes in place, a new one appears when it is complete. After a failure
+    nothing new stays, so that the same command can be run again."""
+    there = folder.is_dir()
+    place = folder if there else folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    before = set(folder.rglob("*")) if there else set()
+    try:
+        yield place
+        if not there:
+            place.rename(folder)
+    except BaseException:
+        if there:
+            for path in sorted(set(folder.rglob("*")) - before, reverse=True):  # what is in a folder before it
+                path.rmdir() if path.is_dir() else path.unlink()
+        else:
+            shutil.rmtree(place, ignore_errors=True)
+        raise
 
 
 def load(cls: Any, folder: str | Path, backbone: str | Path | Backbone | None, device: str) -> Any:
@@ -173,6 +196,16 @@ def _adapted(folder: Path, config: dict[str, Any]) -> Path | None:
     if f"{name}/{RUN_FILES[0]}" not in config["files"]:
         raise CheckpointError(f"{folder / 'config.json'} seals no {name}/{RUN_FILES[0]}: copy the model again")
     return path
+
+
+def run_files(folder: str | Path) -> dict[str, bytes]:
+    """What a model takes along of the run that its teaching started from."""
+    return {name: path.read_bytes() for name in RUN_FILES if (path := Path(folder) / name).exists()}
+
+
+def run_name(files: dict[str, bytes]) -> str:
+    """What the model folder calls that run: the same for the same files."""
+    return f"adapted-{_digest(b''.join(files.values()))[:12]}"
 
 
 def clips(config: dict[str, Any], embeddings: Array) -> list[Clip]:
@@ -306,6 +339,11 @@ def _sweep(folder: Path, kept: set[str], patterns: tuple[str, ...] = ("*",)) -> 
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
     if not any(folder.iterdir()):
         folder.rmdir()
+
+
+def _utf8(text: str) -> bytes:
+    """Text as UTF-8; of a file name that is none, the bytes come as escapes, which JSON reads back."""
+    return text.encode(errors="backslashreplace")
 
 
 def _digest(data: bytes) -> str:

@@ -7,26 +7,28 @@ a missed frame shows the one before it.
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import av
 
 from kshot.errors import OptionError, VideoError
-from kshot.recognizer.windows import Answer, Array, Engine, Judge, Settings
+from kshot.recognizer.windows import Answer, Array, Engine, Judge, Scores, Settings
 from kshot.video import Grid, preprocess
 from kshot.workers import Stream
 
 if TYPE_CHECKING:
     from kshot.recognizer.recognizer import Recognizer
 
+GAP = 30.0  # seconds without a frame that are filled by the one before
 PATIENCE = 10.0  # seconds without a frame until a camera counts as gone
 
 Clock = Callable[[], float]
@@ -97,26 +99,73 @@ class Newest:
         return sample
 
 
+class Course:
+    """The engine for a stream that may stand still: after a gap of more than `GAP` seconds it begins anew.
+
+    A shorter gap shows the frame before it. What a longer one hides is not made up, and costs neither time nor memory.
+
+    Attributes:
+        intervals: how many have had a frame since the last gap.
+    """
+
+    def __init__(self, judge: Judge, settings: Settings) -> None:
+        self._judge, self._settings = judge, settings
+        self._engine, self._begin, self._next = Engine(judge, settings), 0, 0
+        self._longest = max(judge.frames, math.ceil(GAP / settings.interval))
+
+    @property
+    def intervals(self) -> int:
+        return self._engine.intervals
+
+    def add(self, interval: int, frame: Array) -> Answer:
+        """Takes the frame (S, S, 3) of an interval, ascending."""
+        ended = None
+        if interval - self._next > self._longest:
+            if self._engine.intervals:
+                ended = self.end(self._next * self._settings.interval)
+            self._engine, self._begin = Engine(self._judge, self._settings), interval
+        self._next = interval + 1
+        answer = self._shifted(self._engine.add([interval - self._begin], frame[None]))
+        return answer if ended is None else _joined(ended, answer)
+
+    def end(self, seconds: float) -> Answer:
+        """Ends a stream of that length: all that is left."""
+        return self._shifted(self._engine.end(seconds - self._begin * self._settings.interval))
+
+    def _shifted(self, answer: Answer) -> Answer:
+        """In seconds since the beginning of the stream."""
+        if not self._begin:
+            return answer
+        by = self._begin * self._settings.interval
+        segments = [replace(one, start=one.start + by, end=one.end + by) for one in answer.segments]
+        return replace(answer, scores=replace(answer.scores, times=answer.scores.times + by), segments=segments)
+
+
+def _joined(one: Answer, other: Answer) -> Answer:
+    scores = Scores.joined([one.scores, other.scores])
+    return Answer(scores, one.labels + other.labels, one.segments + other.segments)
+
+
 class Live:
     """The engine, fed one sample at a time."""
 
     def __init__(self, judge: Judge, settings: Settings, clock: Clock = time.monotonic) -> None:
         self.interval = settings.interval
         self.clock = clock
-        self._engine, self._frames = Engine(judge, settings), 0
+        self._course, self._frames = Course(judge, settings), 0
         self._about: float | None = None
         self._label, self._score = "", 0.0
 
     def take(self, sample: Sample, skipped: int = 0) -> Sighting:
         """The answer after one more sample."""
-        answer = self._engine.add([sample.interval], sample.frame[None])
+        answer = self._course.add(sample.interval, sample.frame)
         self._frames += 1
         seconds = (sample.interval + 0.5) * self.interval
         return self._sighting(seconds, answer, self.clock() - sample.arrived, skipped)
 
     def end(self, seconds: float, skipped: int = 0) -> Sighting:
         """The answer that is left where a stream of that length ends."""
-        return self._sighting(seconds, self._engine.end(seconds), None, skipped)
+        return self._sighting(seconds, self._course.end(seconds), None, skipped)
 
     def _sighting(self, seconds: float, answer: Answer, latency: float | None, skipped: int) -> Sighting:
         if answer.labels:

@@ -406,7 +406,8 @@ function renderTeach() {
     interrupted: () => "The studio was closed while it was being taught. Press Teach to start again.",
   }[teaching?.status]?.() ?? "";
   const hint = !said && !running && !taught && ready < 2 ? "It takes two actions with clips to tell apart." : "";
-  const changed = !said && !running && taught?.stale ? "The clips have changed since: teach again to use them." : "";
+  const changed = said || running || !taught?.stale ? ""
+    : taught.changed ? `${sentence(taught.changed)}: teach again.` : "The clips have changed since: teach again to use them.";
   const node = $("teach-said");
   node.hidden = !(said || hint || changed);
   node.classList.toggle("bad", teaching?.status === "failed");
@@ -568,10 +569,13 @@ function renderTry() {
 function result(video) {
   const head = el("div", { class: "named" }, el("b", {}, video.name),
     el("button", { type: "button", class: "ghost", "aria-label": `Put ${video.name} away`, onclick: () => remove(`/api/videos/${video.id}`) }, "Put away"));
-  if (video.error) return el("article", {}, head, el("p", { class: "said bad" }, sentence(video.error)));
-  const { answer } = video;
-  if (!answer || answer.model !== state.taught.model)
-    return el("article", {}, head, film(video.id, 8, ""), el("p", { class: "wait" }, "Looking at it …"));
+  const { answer, error, waiting } = video;
+  if (waiting) return el("article", {}, head, film(video.id, 8, ""), el("p", { class: "wait" }, "Looking at it …"));
+  if (error || answer?.model !== state.taught.model) {
+    const why = error ? el("p", { class: "said bad" }, sentence(error)) : el("p", { class: "said" }, "There is no answer yet: the studio was closed before.");
+    return el("article", {}, head, error ? null : film(video.id, 8, ""), why,
+      el("button", { type: "button", onclick: () => tell("POST", `/api/videos/${video.id}/again`) }, "Try again"));
+  }
   return answer.kind === "clip" ? whole(video, head) : stretches(video, head);
 }
 
@@ -903,14 +907,32 @@ function render() {
   set($("where"), `This project is kept in ${state.folder}. Nothing leaves this computer.`);
 }
 
-const events = new EventSource("/api/events");
-events.addEventListener("state", (event) => {
-  state = JSON.parse(event.data);
-  $("lost").hidden = true;
-  render();
-});
-events.addEventListener("progress", (event) => renderProgress(JSON.parse(event.data)));
-events.addEventListener("open", () => { $("lost").hidden = true; });
-events.addEventListener("error", () => { $("lost").hidden = false; });
+/** Listens to the server, for as long as the page is open: also to one that was started again. */
+function follow() {
+  const events = new EventSource("/api/events");
+  events.addEventListener("state", (event) => {
+    state = JSON.parse(event.data);
+    lost(false);
+    render();
+  });
+  events.addEventListener("progress", (event) => renderProgress(JSON.parse(event.data)));
+  events.addEventListener("open", () => lost(false));
+  events.addEventListener("error", async () => {
+    const refused = events.readyState === EventSource.CLOSED; // else the browser tries again by itself
+    lost(true, refused);
+    if (!refused) return;
+    await wait(1000);
+    follow();
+  });
+}
 
-if (location.search) history.replaceState(null, "", "/"); // the token stays out of the history
+/** Whether the server is there, and if it refuses: it gives each start, and each browser, a key of its own. */
+function lost(away, refused = false) {
+  $("lost").hidden = !away;
+  $("lost-away").hidden = refused;
+  $("lost-shut").hidden = !refused;
+}
+
+follow();
+
+if (location.search) history.replaceState(null, "", "/"); // the link is used up; it stays out of the history, too

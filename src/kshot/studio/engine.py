@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kshot.errors import DataError, KshotError, OptionError, VideoError
+from kshot.errors import DataError, KshotError
 from kshot.files import disk
-from kshot.progress import Step
-from kshot.studio.project import UNKNOWN, Label, Project, Video
+from kshot.studio.meter import Cancelled, Meter
+from kshot.studio.project import Project
 from kshot.studio.reader import Reader, even, write_video
-from kshot.workers import Job, decode
+from kshot.studio.state import Label, Video
+from kshot.studio.taught import Taught
+from kshot.studio.tries import Tries
+from kshot.studio.work import Work
 
 if TYPE_CHECKING:
     from kshot.recognizer import Recognizer
@@ -27,50 +30,12 @@ if TYPE_CHECKING:
 EXAMPLE = ("wave", "jumping jacks", "bow", "push-ups")
 EXAMPLE_CLIPS = 5
 EXAMPLE_FILM = ("jumping jacks", "punch", "bow", "wave", "push-ups")  # "punch" is not among those taught
-LONG = 1.75  # times the length of a taught clip: what is longer may show more than one action
-UNTAUGHT = "nothing has been taught yet: press Teach first"
+GRACE = 10.0  # seconds that what runs has to end in, once the studio closes
 UNSEEN = 20  # number of the first drawn clip that is used for trying, by a performer whom no taught clip shows
-
-
-class Cancelled(BaseException):
-    """Ends a teaching from within: no handler of errors may take it for one."""
 
 
 class Busy(KshotError):
     """Something that can be done once at a time is being done."""
-
-
-class Meter:
-    """A `kshot.progress.Progress` that the page shows, and through which it can stop the work.
-
-    Attributes:
-        shown: {"title", "done", "total", "unit", "note", "since"} of the innermost bar; None before the first.
-    """
-
-    def __init__(self, notify: Callable[[], None]) -> None:
-        self.shown: dict[str, Any] | None = None
-        self.stop = threading.Event()
-        self._notify = notify
-
-    @contextmanager
-    def __call__(self, title: str, total: float, unit: str) -> Iterator[Step]:
-        outer = self.shown
-        bar: dict[str, Any] = {"title": title, "done": 0.0, "total": total, "unit": unit, "note": ""}
-        self._show(bar)
-
-        def step(done: float = 1, note: str = "") -> None:
-            bar["done"] += done
-            bar["note"] = note or bar["note"]
-            self._show(bar)
-
-        yield step
-        self._show(outer or bar)
-
-    def _show(self, bar: dict[str, Any]) -> None:
-        if self.stop.is_set():
-            raise Cancelled
-        self.shown = dict(bar)
-        self._notify()
 
 
 class Engine:
@@ -80,7 +45,10 @@ class Engine:
         project: what to work on.
         notify: called, from any thread, whenever there is something new to show.
         device: where the backbone computes.
-        store: folder of stored activations; the project's own by default.
+
+    Attributes:
+        work: who is writing to the project.
+        taught: the model, tries: who asks it about videos.
     """
 
     def __init__(self, project: Project, notify: Callable[[], None], device: str = "cpu") -> None:
@@ -88,25 +56,35 @@ class Engine:
         self.device = device
         self.reader = Reader()
         self.meter: Meter | None = None
+        self.work = Work()
+        self.taught = Taught(project, device)
+        self.tries = Tries(project, self.work, self.taught, self._named, lambda: self._notify())
         self._notify = notify
         self._gate = threading.Lock()
         self._teacher: threading.Thread | None = None
-        self._asked = ThreadPoolExecutor(1, "kshot-recognise")
-        self._loaded: tuple[str, Recognizer] | None = None
+        self._ready: threading.Thread | None = None
         self._live: Live | None = None
-        self._closing = False
         self._unseen = int(time.time())
 
     def begin(self, example: bool = True) -> None:
-        """Opens the project: a new one begins with the example, what was cut off before is taken up."""
+        """Opens the project: a new one begins with the example, and the drawing of one that was cut off goes on.
+
+        A video that was being looked at when the server ended is not taken up by itself, as it may have been what
+        ended it: the page offers to try again.
+        """
         if self.project.fresh and example:
             self.draw_example()
         elif self.project.state.drawing:
             self._start_drawing()
-        for video in self.project.tried():
-            if video.answer is None and not video.error:
-                self.recognise(video.id)
-        threading.Thread(target=_warm, name="kshot-warm", daemon=True).start()
+        self._ready = threading.Thread(target=self._get_ready, name="kshot-ready", daemon=True)
+        self._ready.start()
+
+    def _get_ready(self) -> None:
+        """Imports what teaching needs, while the person looks at the page, and looks whether the model still fits."""
+        from kshot.recognizer import Recognizer  # noqa: F401
+
+        if self.taught.look():
+            self._notify()
 
     def begin_with(self, folder: Path, model: Recognizer) -> None:
         """Begins a new project with a model and its folder; one that began with it goes on.
@@ -141,27 +119,31 @@ class Engine:
             self._teacher.join(30)
         self.project.clear()
 
-    def folder(self) -> Path:
-        """The folder of the taught model. Raises OptionError if there is none."""
-        taught = self.project.state.taught
-        if taught is None:
-            raise OptionError(UNTAUGHT)
-        return self.project.folder / "models" / str(taught["model"])
-
     def pack(self, folder: Path) -> None:
         """Writes the taught model as it may be given away: without the places of its clips. Raises KshotError."""
         from kshot.recognizer import artefact
 
-        artefact.save(self.model(), folder, thumbnails=False, bare=True)
+        artefact.save(self.taught.model(), folder, thumbnails=False, bare=True)
 
-    def close(self) -> None:
-        """Stops what is going on. A teaching that is cut off can be started again after the next start."""
-        self._closing = True
+    def stop(self) -> None:
+        """Lets nothing new begin, and what is going on end at its next step. Does not wait."""
+        self.work.ending.set()
         self.cancel()
         self.reader.close()
-        self._asked.shutdown(wait=False, cancel_futures=True)
-        if self._teacher is not None:
-            self._teacher.join(10)
+
+    def close(self, patience: float = GRACE) -> bool:
+        """Stops what is going on. A teaching that is cut off can be started again after the next start.
+
+        Returns:
+            Whether all of it has ended. If not, the project must not be given up before the process ends.
+        """
+        self.stop()
+        return self.work.end(patience)
+
+    @property
+    def computes(self) -> bool:
+        """Whether a thread is still at it that writes nothing, but would be cut off within its libraries."""
+        return self._ready is not None and self._ready.is_alive()
 
     # Videos
 
@@ -173,23 +155,33 @@ class Engine:
         Raises:
             KshotError: it cannot be read, or has no place; it is removed then.
         """
-        try:
+        with self._placing(id, path):
             found = self.reader.look(path, self.project.strip(id, 8))
             video = Video(id, name, path.name, found["seconds"], source, group, label, truth=truth)
+            if label is None:
+                self.tries.expect(id)
             video = self.project.add_video(video)
+        if label is None:
+            self.tries.ask(id)
+        return video
+
+    @contextmanager
+    def _placing(self, id: str, path: Path) -> Iterator[None]:
+        """Takes a new file away again where it cannot be taken in."""
+        try:
+            with self.work.here():
+                yield
         except BaseException:
             path.unlink(missing_ok=True)
             self.project.strip(id, 8).unlink(missing_ok=True)
             raise
-        if label is None:
-            self.recognise(id)
-        return video
 
     def strip(self, id: str, frames: int) -> Path:
         """The JPEG strip of a video, made where it is missing. Raises KshotError if that cannot be done."""
         video, path = self.project.video(id), self.project.strip(id, frames)
         if not path.exists():
-            self.reader.look(self.project.path(video), path, frames)
+            with self.work.here():
+                self.reader.look(self.project.path(video), path, frames)
         return path
 
     def correct(self, id: str, label: str, start: float | None = None, end: float | None = None) -> None:
@@ -204,8 +196,9 @@ class Engine:
             self.project.set_video(id, label=label, answer=None, error="", truth="", source="correction")
             return
         new, path = self.project.place(".mp4")
-        self.reader.cut(self.project.path(video), start, end, path)
-        self.receive(new, path, f"{video.name}, {start:.1f} to {end:.1f} s", "correction", label, video.id)
+        with self._placing(new, path):
+            self.reader.cut(self.project.path(video), start, end, path)
+            self.receive(new, path, f"{video.name}, {start:.1f} to {end:.1f} s", "correction", label, video.id)
 
     # The example
 
@@ -228,7 +221,7 @@ class Engine:
         self._start_drawing()
 
     def _start_drawing(self) -> None:
-        threading.Thread(target=self._draw_clips, name="kshot-draw", daemon=True).start()
+        self.work.start("draw", self._draw_clips)
 
     def _draw_clips(self) -> None:
         """Draws the clips of the example that are missing."""
@@ -238,11 +231,13 @@ class Engine:
         try:
             for number in range(EXAMPLE_CLIPS):
                 for name in EXAMPLE:
-                    if self._closing:
+                    if self.work.ending.is_set():
                         return
                     if name in labels and (called := f"{name} {number + 1}") not in there:
                         self._draw([(name, number)], called, labels[name], f"performer {number // 2}")
         except KshotError as error:
+            if self.work.ending.is_set():
+                return
             fault = {"status": "failed", "error": str(error)}
         with self.project.change() as state:
             state.drawing = False
@@ -254,8 +249,9 @@ class Engine:
         from kshot.datasets import motion
 
         id, path = self.project.place(".mp4")
-        motion.draw(path, parts)
-        return self.receive(id, path, name, "example", label, group, truth)
+        with self._placing(id, path):
+            motion.draw(path, parts)
+            return self.receive(id, path, name, "example", label, group, truth)
 
     def draw_unseen(self, film: bool) -> Video:
         """Puts in a drawn video that no taught clip shows: one action, or a film of several.
@@ -286,11 +282,11 @@ class Engine:
                 raise Busy("the model is being taught already: wait, or cancel it")
             if self.project.state.drawing:
                 raise Busy("the example is still being drawn: a moment")
-            with self.project.change() as state:
-                state.teaching = {"status": "running"}
-            self.meter = Meter(self._notify)
-            self._teacher = threading.Thread(target=self._teach, args=(self.meter,), name="kshot-teach", daemon=True)
-            self._teacher.start()
+            with self.work.here():
+                with self.project.change() as state:
+                    state.teaching = {"status": "running"}
+                self.meter = Meter(self._notify)
+                self._teacher = self.work.start("teach", self._teach, self.meter)
 
     def cancel(self) -> None:
         """Stops a teaching at its next step; what was taught before stays."""
@@ -299,16 +295,17 @@ class Engine:
         self._notify()
 
     def _teach(self, meter: Meter) -> None:
-        started, ended = time.monotonic(), dict[str, str]()
+        started, ended, tried = time.monotonic(), dict[str, str](), list[str]()
         folder = self.project.new_model()
         try:
             recognizer, lesson = self._taught(meter)
             recognizer.save(folder, thumbnails=False)
-            self._loaded = (folder.name, recognizer)
+            tried = [video.id for video in self.project.tried()]
+            self.tries.expect(*tried)
             self.project.set_taught(self._lesson(folder, recognizer, lesson, time.monotonic() - started))
+            self.taught.put(folder, recognizer)
         except Cancelled:
-            # Ctrl-C of the server leaves it running on disk: the next start says that it was cut off
-            ended = {"status": "running"} if self._closing else {"status": "cancelled"}
+            ended = {"status": "cancelled"}
         except KshotError as error:
             ended = {"status": "failed", "error": self._named(str(error))}
         except Exception as error:
@@ -319,12 +316,14 @@ class Engine:
         finally:
             self.meter = None
         if ended:
+            self.tries.waiting.difference_update(tried)
             shutil.rmtree(folder, ignore_errors=True)
+            if self.work.ending.is_set():
+                return  # it stays running on disk: the next start says that it was cut off
             with self.project.change() as state:
                 state.teaching = ended
         else:
-            for video in self.project.tried():
-                self.recognise(video.id)
+            self.tries.ask(*tried)
 
     def _lesson(self, folder: Path, recognizer: Recognizer, lesson: dict[str, str], seconds: float) -> dict[str, Any]:
         """What the project keeps of a model, see `State.taught`."""
@@ -365,92 +364,22 @@ class Engine:
 
     def _plain(self, report: dict[str, Any]) -> dict[str, Any]:
         """A report as plain JSON, with clips called by their ids where they are of this project."""
-        import json
-
         ids = {str(self.project.path(video)): video.id for video in self.project.state.videos}
 
         def called(name: str) -> str:
             return ids.get(name, Path(name).name)
 
-        plain: dict[str, Any] = json.loads(json.dumps(report, default=float))
+        plain: dict[str, Any] = json.loads(json.dumps(report, default=float), parse_constant=lambda _: None)
         for suspect in plain.get("suspects", []):
             suspect |= {key: called(suspect[key]) for key in ("clip", "other") if suspect.get(key)}
         plain["unreadable"] = {called(name): self._named(why) for name, why in plain.get("unreadable", {}).items()}
         return plain
 
-    # Recognising
-
-    def recognise(self, id: str) -> None:
-        """Asks the taught model what a video shows, in the background."""
-        if self.project.state.taught and not self._closing:
-            self._asked.submit(self._recognise, id)
-
-    def _recognise(self, id: str) -> None:
-        taught = self.project.state.taught
-        try:
-            video = self.project.video(id)
-        except DataError:
-            return
-        if taught is None or video.label is not None:
-            return
-        try:
-            answer, error = self._answer(self.model(), self.project.path(video)) | {"model": taught["model"]}, ""
-        except KshotError as failed:
-            answer, error = None, self._named(str(failed))
-        except Exception as failed:
-            answer, error = None, f"a fault of kshot: {type(failed).__name__}: {failed}"
-        try:
-            self.project.set_video(id, answer=answer, error=error)
-        except DataError:
-            return
-
-    def model(self) -> Recognizer:
-        """The taught model. Raises KshotError if there is none, or it is damaged."""
-        folder = self.folder()
-        from kshot.recognizer import Recognizer
-
-        loaded = self._loaded
-        if loaded is None or loaded[0] != folder.name:
-            loaded = self._loaded = (folder.name, Recognizer.load(folder, device=self.device))
-        return loaded[1]
-
-    def _answer(self, recognizer: Recognizer, path: Path) -> dict[str, Any]:
-        """What a video shows, as plain JSON: one label for what is about as long as a clip, else segments."""
-        backbone = recognizer.learner_.backbone
-        assert backbone is not None
-        seconds = self.project.video(path.stem).seconds
-        if seconds > LONG * recognizer.clip_seconds_:
-            seen = recognizer.timeline(path)
-            return {
-                "kind": "film",
-                "seconds": seen.duration,
-                "classes": [str(name) for name in seen.classes],
-                "segments": [segment.plain() for segment in seen.segments],
-                "times": np.round(seen.times, 3).tolist(),
-                "proba": np.round(seen.proba.astype(float), 4).tolist(),
-                "notes": [self._named(note) for note in seen.notes],
-            }
-        taken = next(decode([Job(path, recognizer.frames, size=backbone.size, allow_damaged=True)], workers=1))[1]
-        if isinstance(taken, VideoError):
-            raise taken
-        told = recognizer.decide(recognizer.states(taken.frames)[None])
-        label = str(told.labels[0])
-        score = None if label == UNKNOWN else round(float(told.proba[0].max()), 4)
-        return {
-            "kind": "clip",
-            "seconds": seconds,
-            "classes": [str(name) for name in recognizer.classes_],
-            "segments": [{"start": 0.0, "end": seconds, "label": label, "score": score}],
-            "times": [seconds / 2],
-            "proba": np.round(told.proba.astype(float), 4).tolist(),
-            "notes": [str(taken.damage)] if taken.damage else [],
-        }
-
     # The camera
 
     def start_live(self) -> Live:
         """Begins a stream of camera frames; an earlier one ends. Raises KshotError if nothing was taught."""
-        model = self.model()
+        model = self.taught.model()
         from kshot.studio.live import Live
 
         self._live = Live(model)
@@ -471,10 +400,6 @@ class Engine:
         frames, rate = self.live(id).recent()
         self.project.label(label)
         new, path = self.project.place(".mp4")
-        write_video(path, (even(frame) for frame in frames), rate)
-        self.receive(new, path, time.strftime("camera, %H:%M:%S"), "correction", label)
-
-
-def _warm() -> None:
-    """Imports what teaching needs, while the person looks at the page."""
-    from kshot.recognizer import Recognizer  # noqa: F401
+        with self._placing(new, path):
+            write_video(path, (even(frame) for frame in frames), rate)
+            self.receive(new, path, time.strftime("camera, %H:%M:%S"), "correction", label)

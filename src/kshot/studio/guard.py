@@ -2,20 +2,26 @@
 
 A page of another origin can make a browser send requests here, and can make its own name point to this machine. So
 every request must name this server as its host, every change must come from this server's page, and everything needs
-the token, which other pages cannot know. Nothing is shared with other origins.
+the secret of this session, which other pages cannot know. Nothing is shared with other origins.
 """
 
 from __future__ import annotations
 
-import hmac
+import asyncio
+import base64
+import hashlib
+import html
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from importlib import resources
 from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from kshot.studio.keys import Keys
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self' blob:; "
@@ -32,22 +38,33 @@ HEADERS = {
 }
 COOKIE = "kshot-studio"
 SMALL = 1 << 16  # bytes of a request that brings no video
-DOOR = "This page opens with the address that `kshot serve` printed: it ends in the token of this session."
+LINK = "token"  # of the query that brings a one-time link
+SHUT = "this browser has no key to the studio"
+USED = "this link has been used, or the studio was started again since"
+ANOTHER = (
+    "each link that `kshot serve` prints opens the page once, and the browser that opened it stays in: press Enter in "
+    "the terminal where it runs for a new link, or start it again"
+)
 
 
 class Guard:
-    """Middleware that lets through what has the right host, origin and token.
+    """Middleware that lets through what has the right host, origin and secret.
 
     Args:
         app: what is guarded.
-        token: known to the page through the address it is opened with, then through a cookie.
+        keys: a one-time link opens the page, which brings the secret in a cookie; what is no browser may send that as
+            a bearer token.
         hosts: "name:port" under which the server may be addressed.
         large: paths whose requests may be large; they count for themselves.
+        ending: whether the server is about to end; what still comes in counts as cut off then.
     """
 
-    def __init__(self, app: ASGIApp, token: str, hosts: Iterable[str], large: Iterable[str] = ()) -> None:
+    def __init__(
+        self, app: ASGIApp, keys: Keys, hosts: Iterable[str], large: Iterable[str], ending: Callable[[], bool]
+    ) -> None:
         self.app = app
-        self.token = token
+        self.keys = keys
+        self.ending = ending
         self.large = frozenset(large)
         self.hosts = frozenset(hosts)
         self.origins = frozenset(f"http://{host}" for host in self.hosts)
@@ -59,10 +76,17 @@ class Guard:
             return
         headers = Headers(scope=scope)
         cookie = f"{COOKIE}-{headers.get('host', '').rpartition(':')[2]}"  # cookies do not tell ports apart: names do
-        opened = scope["method"] == "GET" and scope["path"] == "/" and self._asked(scope)
-        refusal = self._refusal(scope, headers, opened or self._told(headers) or self._remembered(headers, cookie))
+        trusted = self._told(headers) or self.keys.known(cookie_parser(headers.get("cookie", "")).get(cookie, ""))
+        refusal, opened, link = self._refusal(scope, headers), False, ""
+        if refusal is None and (scope["method"], scope["path"]) == ("GET", "/"):
+            link = parse_qs(scope["query_string"].decode("latin-1")).get(LINK, [""])[0]
+            opened = self.keys.exchange(link)
+        if refusal is None and not (opened or trusted):
+            refusal = 401, f"{USED if link else SHUT}: {ANOTHER}"
+        if refusal is None and scope["path"] not in self.large and _length(headers) > SMALL:
+            refusal = 413, f"expected a request of at most {SMALL:,} bytes"
         if refusal:
-            await _refuse(send, *refusal)
+            await _refuse(send, *refusal, page="text/html" in headers.get("accept", ""))
             return
 
         async def guarded(message: Message) -> None:
@@ -71,38 +95,34 @@ class Guard:
                 sent.update(HEADERS)
                 sent.setdefault("cache-control", "no-store")
                 if opened:
-                    sent.append("set-cookie", f"{cookie}={self.token}; HttpOnly; SameSite=Strict; Path=/")
+                    sent.append("set-cookie", f"{cookie}={self.keys.secret}; HttpOnly; SameSite=Strict; Path=/")
             await send(message)
 
-        await self.app(scope, receive, guarded)
+        async def listening() -> Message:
+            coming = asyncio.ensure_future(receive())
+            try:
+                while not (await asyncio.wait({coming}, timeout=0.5))[0]:
+                    if self.ending():
+                        return {"type": "http.disconnect"}
+                return coming.result()
+            finally:
+                coming.cancel()
 
-    def _refusal(self, scope: Scope, headers: Headers, trusted: bool) -> tuple[int, str] | None:
-        """Status and reason, where a request is not let through."""
+        await self.app(scope, listening, guarded)
+
+    def _refusal(self, scope: Scope, headers: Headers) -> tuple[int, str] | None:
+        """Status and reason, where a request is not even looked at."""
         if headers.get("host") not in self.hosts:
             return 400, "this server has another name: use the address that `kshot serve` printed"
         if scope["method"] not in ("GET", "HEAD") and not self._same_origin(headers):
             return 403, "only the page of this server may change anything"
-        if not trusted:
-            return 401, DOOR
-        if scope["path"] not in self.large and _length(headers) > SMALL:
-            return 413, f"expected a request of at most {SMALL:,} bytes"
         return None
 
-    def _asked(self, scope: Scope) -> bool:
-        given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
-        return self._same(given)
-
     def _told(self, headers: Headers) -> bool:
-        return self._same(headers.get("authorization", "").removeprefix("Bearer "))
-
-    def _remembered(self, headers: Headers, cookie: str) -> bool:
-        return self._same(cookie_parser(headers.get("cookie", "")).get(cookie, ""))
-
-    def _same(self, given: str) -> bool:
-        return hmac.compare_digest(given.encode(), self.token.encode())
+        return self.keys.known(headers.get("authorization", "").removeprefix("Bearer "))
 
     def _same_origin(self, headers: Headers) -> bool:
-        """Browsers say where a change comes from. What is no browser may leave it out, if it knows the token."""
+        """Browsers say where a change comes from. What is no browser may leave it out, if it knows the secret."""
         origin = headers.get("origin")
         return origin in self.origins if origin is not None else self._told(headers)
 
@@ -115,9 +135,23 @@ def _length(headers: Headers) -> float:
     return int(length) if length.isdecimal() else math.inf
 
 
-async def _refuse(send: Send, status: int, why: str) -> None:
+async def _refuse(send: Send, status: int, why: str, page: bool) -> None:
+    """Answers with JSON, or with a page for people. The only style of that page is its own, by its hash."""
+    extra = {"content-type": "application/json; charset=utf-8"}
     body = json.dumps({"error": why}, ensure_ascii=False).encode()
-    headers = {"content-type": "application/json; charset=utf-8", "content-length": str(len(body)), **HEADERS}
+    if page:
+        text = resources.files("kshot.studio").joinpath("shut.html").read_text("utf-8")
+        style = text.split("<style>")[1].split("</style>")[0]
+        mark = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+        extra = {
+            "content-type": "text/html; charset=utf-8",
+            "content-security-policy": POLICY.replace("style-src 'self'", f"style-src 'sha256-{mark}'"),
+        }
+        what, _, way = why.partition(": ")
+        told = [html.escape(part[:1].upper() + part[1:]).replace("`kshot serve`", "<code>kshot serve</code>")
+                for part in (what, way)]  # fmt: skip
+        body = text.replace("{what}", told[0]).replace("{way}", told[1]).encode()
+    headers = HEADERS | extra | {"content-length": str(len(body)), "cache-control": "no-store"}
     raw = [(name.encode(), value.encode()) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": status, "headers": [*raw, (b"connection", b"close")]})
     await send({"type": "http.response.body", "body": body})

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import secrets
+import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kshot.errors import DataError, OptionError
-from kshot.recognizer.windows import Array, Engine, Settings
+from kshot.recognizer.watch import Course
+from kshot.recognizer.windows import Array, Settings
 from kshot.video import Grid, preprocess
 
 if TYPE_CHECKING:
     from kshot.recognizer import Recognizer
 
 SIDES = (112, 336)  # pixels of the shorter side that the page sends, at least and at most
+WIDEST = 1024  # pixels of a side
+KEPT = 64  # frames of the last window that are kept, at most
 
 
 class Live:
@@ -36,8 +40,10 @@ class Live:
         self.side = min(max(self.size, SIDES[0]), SIDES[1])
         self.settings = Settings.of(recognizer)
         self._grid = Grid(self.settings.interval)
-        self._engine = Engine(recognizer, self.settings)
+        self._course = Course(recognizer, self.settings)
         self._recent: deque[tuple[float, Array]] = deque()
+        self._latest: tuple[float, tuple[int, ...]] | None = None
+        self._mutex = threading.Lock()  # requests come in threads of their own
 
     def add(self, seconds: float, pixels: bytes, width: int, height: int) -> dict[str, Any]:
         """Takes a frame, RGB, and when it was taken; answers what has become certain.
@@ -45,33 +51,42 @@ class Live:
         Raises:
             OptionError: the pixels do not fit the size.
         """
-        if not (0 < width <= 1024 and 0 < height <= 1024) or len(pixels) != 3 * width * height:
+        if not (0 < width <= WIDEST and 0 < height <= WIDEST) or len(pixels) != 3 * width * height:
             raise OptionError(f"expected {3 * width * height} bytes for {width}x{height} pixels, found {len(pixels)}")
         frame = np.frombuffer(pixels, np.uint8).reshape(height, width, 3)
-        if self._recent and (seconds <= self._recent[-1][0] or frame.shape != self._recent[-1][1].shape):
-            raise OptionError("expected frames of one size in the order of their times: start the camera again")
-        self._recent.append((seconds, frame))
-        while self._recent[0][0] < seconds - self.settings.window - 1e-6:
+        with self._mutex:
+            if self._latest and (seconds <= self._latest[0] or frame.shape != self._latest[1]):
+                raise OptionError("expected frames of one size in the order of their times: start the camera again")
+            self._latest = seconds, frame.shape
+            self._keep(seconds, frame)
+            due = self._grid.add(seconds, frame)
+            if due is None:
+                return self._told()
+            seen = self._course.add(due[0], preprocess(due[1][None], self.size)[0])
+            if not seen.labels:
+                return self._told()
+            return self._told() | {
+                "times": np.round(seen.scores.times, 3).tolist(),
+                "proba": np.round(seen.scores.proba, 4).tolist(),
+                "labels": seen.labels,
+            }
+
+    def _keep(self, seconds: float, frame: Array) -> None:
+        """Keeps the last window, thinned out where frames come faster than anybody needs them."""
+        while self._recent and self._recent[0][0] < seconds - self.settings.window - 1e-6:
             self._recent.popleft()
-        due = self._grid.add(seconds, frame)
-        if due is None:
-            return self._told()
-        seen = self._engine.add([due[0]], preprocess(due[1][None], self.size))
-        if not seen.labels:
-            return self._told()
-        return self._told() | {
-            "times": np.round(seen.scores.times, 3).tolist(),
-            "proba": np.round(seen.scores.proba, 4).tolist(),
-            "labels": seen.labels,
-        }
+        if not self._recent or seconds - self._recent[-1][0] >= self.settings.window / KEPT:
+            self._recent.append((seconds, frame))
 
     def recent(self) -> tuple[list[Array], float]:
         """The frames of the last window, and how many there are a second. Raises DataError if there are too few."""
-        if len(self._recent) < 3:
+        with self._mutex:
+            recent = list(self._recent)
+        if len(recent) < 3:
             raise DataError("the camera has shown too little so far: a moment")
-        times = [seconds for seconds, _ in self._recent]
-        return [frame for _, frame in self._recent], (len(times) - 1) / (times[-1] - times[0])
+        times = [seconds for seconds, _ in recent]
+        return [frame for _, frame in recent], (len(times) - 1) / (times[-1] - times[0])
 
     def _told(self) -> dict[str, Any]:
         """How much of the first window has been seen."""
-        return {"ready": min(1.0, self._engine.intervals * self.settings.interval / self.settings.window)}
+        return {"ready": min(1.0, self._course.intervals * self.settings.interval / self.settings.window)}

@@ -1,10 +1,10 @@
 """What a studio knows, in one folder that outlives the server.
 
     PROJECT/project.json    actions, videos, what was taught and tried; replaced in one piece at every change
+    PROJECT/project.before.json    the same, before the last change
     PROJECT/videos/         the videos, under names that the server chose
     PROJECT/strips/         a strip of frames of each, made again where it is missing
     PROJECT/models/         the taught model
-    PROJECT/session         the token of the page, for this user's eyes only
     PROJECT/lock            held by the server that has the project open
 
 A video with a label is a clip that shows an action; one without was put in to be recognised.
@@ -14,24 +14,22 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import secrets
 import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from kshot import __version__, names
+from kshot import names
 from kshot.container import SUFFIXES
-from kshot.errors import DataError, OptionError
+from kshot.errors import DataError, KshotError, OptionError
 from kshot.files import disk, write_atomic
+from kshot.studio.state import Label, State, Video, read, written
 
-FORMAT = 1
-COLOURS = 8  # of actions, before they repeat
 NAME = 60  # characters of an action's name, at most
 ACTIONS, CLIPS, TRIED = 100, 5000, 8  # kept at most; older tried videos give way
 REMOVALS = 5  # that can be taken back
@@ -39,67 +37,8 @@ UNKNOWN = "unknown"
 Item = TypeVar("Item", "Label", "Video")
 
 
-@dataclass(frozen=True)
-class Label:
-    """An action. colour: number of its colour on the page. before: clips that the model begun with was taught."""
-
-    id: str
-    name: str
-    colour: int
-    before: int = 0
-
-
-@dataclass(frozen=True)
-class Video:
-    """A file that was put in.
-
-    Attributes:
-        id: names it on the page.
-        name: what the person called it.
-        file: its name in the project's folder.
-        seconds: how long it is.
-        source: "example", "file", "camera" or "correction".
-        group: what was filmed together; "" if nothing is known.
-        label: id of the action that it shows; None for one that was put in to be recognised.
-        answer: what the recogniser said of it; None if it was not asked yet.
-        error: why it could not be asked.
-        truth: what an example really shows, for the page to tell afterwards.
-    """
-
-    id: str
-    name: str
-    file: str
-    seconds: float
-    source: str = "file"
-    group: str = ""
-    label: str | None = None
-    answer: dict[str, Any] | None = None
-    error: str = ""
-    truth: str = ""
-
-
-@dataclass
-class State:
-    """All that `project.json` holds.
-
-    example: whether it is the drawn one. drawing: whether some of its clips are still to come.
-    taught: {"model": folder, "at": seconds since 1970, "clips": {id of a video, or of an action that came with the
-        model: name of the action}, "report": see `Recognizer`}.
-    teaching: {"status": "running", "done", "failed", "cancelled" or "interrupted", "error": why}.
-    base: folder of the model that the project began with; "" if with none.
-    removed: what can be taken back, the last first: {"what": words, "labels", "videos"} and, where all
-        was removed, "taught", "example" and "base".
-    """
-
-    example: bool = False
-    drawing: bool = False
-    settings: dict[str, Any] = field(default_factory=dict)
-    labels: list[Label] = field(default_factory=list)
-    videos: list[Video] = field(default_factory=list)
-    taught: dict[str, Any] | None = None
-    teaching: dict[str, Any] | None = None
-    base: str = ""
-    removed: list[dict[str, Any]] = field(default_factory=list)
+class Closed(KshotError):
+    """Nothing can be changed any more: the folder may be another server's by now."""
 
 
 class Project:
@@ -115,6 +54,9 @@ class Project:
         self.version = 0
         self.on_change: Callable[[], None] = lambda: None
         self._mutex = threading.RLock()
+        self._closed = False
+        self._generation = 0  # of the file, as this server knows it
+        self._mark: tuple[int, ...] | None = None  # of the same file, to see whether it is still that one
         _check(folder)
         with disk(folder):
             for part in ("videos", "strips", "models"):
@@ -123,6 +65,7 @@ class Project:
         try:
             self.fresh = not self._file.exists()
             self.state = State() if self.fresh else self._read()
+            (self.folder / "session").unlink(missing_ok=True)  # earlier versions kept a key for ever
             self.state.settings |= settings
             if (self.state.teaching or {}).get("status") == "running":
                 self.state.teaching = {"status": "interrupted"}
@@ -133,28 +76,23 @@ class Project:
             raise
 
     def close(self) -> None:
-        """Lets another server have the folder."""
-        os.close(self._held)
-
-    @property
-    def token(self) -> str:
-        """The token of the page: the same after a restart, so that a page left open goes on."""
-        path = self.folder / "session"
-        with contextlib.suppress(OSError):
-            if len(token := path.read_text("ascii").strip()) >= 32:
-                return token
-        token = secrets.token_urlsafe(32)
-        with disk(path):
-            path.unlink(missing_ok=True)
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                file.write(token)
-        return token
+        """Lets another server have the folder. A change under way is written first; later ones are refused."""
+        with self._mutex:
+            if not self._closed:
+                self._closed = True
+                os.close(self._held)
 
     @contextlib.contextmanager
     def change(self) -> Iterator[State]:
-        """The state, to be changed: written when the block ends, and left as it was if the block or the disk fails."""
+        """The state, to be changed: written when the block ends, and left as it was if the block or the disk fails.
+
+        Raises:
+            Closed: the folder was given up.
+            DataError: another server has written to it since.
+        """
         with self._mutex:
+            if self._closed:
+                raise Closed("the studio is closed: start it again with the same command")
             before = replace(self.state, labels=[*self.state.labels], videos=[*self.state.videos])
             before = replace(before, removed=[*self.state.removed])
             try:
@@ -348,25 +286,50 @@ class Project:
     def _file(self) -> Path:
         return self.folder / "project.json"
 
+    @property
+    def _before(self) -> Path:
+        return self.folder / "project.before.json"
+
     def _read(self) -> State:
+        self._mark = _mark(self._file)
         try:
-            saved = json.loads(self._file.read_text("utf-8"))
-            if saved["format"] > FORMAT:
-                raise DataError(
-                    f"{self._file} was written by kshot {saved['kshot']}, newer than this one ({__version__}): "
-                    f"upgrade kshot, or name another folder with --project"
-                )
-            return _state(saved["state"])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DataError(
-                f"{self._file} is damaged ({type(error).__name__}): its videos are in {self.folder / 'videos'}; "
-                f"name another folder with --project"
-            ) from None
+            state, self._generation = read(self._file)
+        except DataError as error:
+            if "newer than" in str(error):
+                raise
+            way = "name another folder with --project"
+            with contextlib.suppress(DataError):
+                read(self._before)
+                way = f"{self._before} is what it held before the last change, copy it over the damaged one"
+            raise DataError(f"{error}: its videos are in {self.folder / 'videos'}; {way}") from None
+        return state
 
     def _save(self) -> None:
-        saved = {"kshot": __version__, "format": FORMAT, "saved": time.time(), "state": asdict(self.state)}
+        self._refuse_older()
+        data = written(self.state, self._generation + 1)
         with disk(self._file):
-            write_atomic(self._file, json.dumps(saved, ensure_ascii=False, indent=1).encode())
+            with contextlib.suppress(OSError):  # a disk without links keeps none
+                self._before.unlink(missing_ok=True)
+                os.link(self._file, self._before)
+            write_atomic(self._file, data)
+        self._generation += 1
+        self._mark = _mark(self._file)
+
+    def _refuse_older(self) -> None:
+        """Raises DataError where the file is of a later generation than this server knows.
+
+        That cannot be while the lock holds, which not every network drive keeps.
+        """
+        if (found := _mark(self._file)) == self._mark or found is None:
+            return
+        generation = 0
+        with contextlib.suppress(DataError):  # what is damaged is better replaced
+            generation = read(self._file)[1]
+        if generation > self._generation:
+            raise DataError(
+                f"another `kshot serve` has changed the project {self.folder} since: nothing was written; close this "
+                f"one and start it again"
+            )
 
     def _sweep(self, models: bool = False) -> None:
         """Removes files that belong to nothing: of videos that gave way, and what a kill left.
@@ -419,14 +382,13 @@ def _hold(folder: Path) -> int:
     return held
 
 
-def _state(saved: dict[str, Any]) -> State:
-    made = State(**saved)
-    made.labels = [Label(**label) for label in saved["labels"]]
-    made.videos = [Video(**video) for video in saved["videos"]]
-    for removal in made.removed:
-        removal["labels"] = [Label(**label) for label in removal["labels"]]
-        removal["videos"] = [Video(**video) for video in removal["videos"]]
-    return made
+def _mark(file: Path) -> tuple[int, ...] | None:
+    """What tells one file from another that took its place; None if there is none."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _one(items: Sequence[Item], id: str, kind: str) -> Item:

@@ -4,36 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import io
-import ipaddress
 import json
-import os
-import signal
-import socket
-import sys
 import tempfile
-import webbrowser
 import zipfile
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Annotated, Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
-from kshot.errors import KshotError, OptionError
+from kshot.errors import KshotError
 from kshot.studio.engine import Busy, Engine
 from kshot.studio.guard import Guard
-from kshot.studio.project import Project
+from kshot.studio.keys import Keys
+from kshot.studio.live import WIDEST
 
-if TYPE_CHECKING:
-    from kshot.recognizer import Recognizer
-
-PORT = 8470
 FILE_BYTES = 500_000_000
 PROJECT_BYTES = 20_000_000_000
 FRAME_BYTES = 3 << 20
@@ -42,6 +35,8 @@ KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 PLAYABLE = {".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/mp4", ".webm": "video/webm", ".ogv": "video/ogg"}
 # Newer releases of FastAPI report to OpenTelemetry where the environment asks for it; this page reports to nobody.
 SILENT: dict[str, Any] = {"telemetry": {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}}
+LATEST = 1e9  # seconds that any time may be
+LONGEST = 1000  # characters of a name that is sent; what is kept of it is shorter
 HEARTBEAT = 10.0  # seconds after which a silent stream says that it is alive
 
 
@@ -49,18 +44,23 @@ class TooLarge(KshotError):
     """More bytes than are taken."""
 
 
+Text = Annotated[str, Field(max_length=LONGEST)]
+Seconds = Annotated[float, Field(ge=0, le=LATEST, allow_inf_nan=False)]
+Side = Annotated[int, Query(ge=1, le=WIDEST)]
+
+
 class Name(BaseModel):
     """The name of an action."""
 
-    name: str
+    name: Text
 
 
 class Move(BaseModel):
     """The action that a video shows; from `start` to `end` seconds, where these are given."""
 
-    label: str
-    start: float | None = None
-    end: float | None = None
+    label: Text
+    start: Seconds | None = None
+    end: Seconds | None = None
 
 
 class Draw(BaseModel):
@@ -94,9 +94,11 @@ def view(engine: Engine) -> dict[str, Any]:
     """All that the page shows but the progress of teaching."""
     project = engine.project
     state, lesson = project.state, project.lesson() | project.before()
+    changed, waiting = engine.taught.changed, engine.tries.waiting
     taught = state.taught and {
         **{key: state.taught[key] for key in ("model", "at", "classes", "report")},
-        "stale": state.taught["clips"] != lesson,
+        "stale": bool(changed) or state.taught["clips"] != lesson,
+        "changed": changed,
     }
     fields = ("id", "name", "seconds", "source", "label")
     return {
@@ -108,6 +110,7 @@ def view(engine: Engine) -> dict[str, Any]:
         "clips": [{name: getattr(video, name) for name in fields} for video in project.clips()],
         "tried": [
             {name: getattr(video, name) for name in (*fields, "answer", "error", "truth")}
+            | {"waiting": video.id in waiting}
             for video in reversed(project.tried())
         ],
         "taught": taught,
@@ -120,6 +123,7 @@ def create_app(
     engine: Engine,
     feed: Feed,
     hosts: list[str],
+    keys: Keys,
     file_bytes: int = FILE_BYTES,
     project_bytes: int = PROJECT_BYTES,
     ending: Callable[[], bool] = lambda: False,
@@ -130,12 +134,14 @@ def create_app(
         engine: does the work.
         feed: is told of changes.
         hosts: "name:port" under which the server may be addressed.
+        keys: what opens the page.
         file_bytes, project_bytes: how much is taken, of one file and in all.
         ending: whether the server is about to end, and streams should too.
     """
     project = engine.project
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, **SILENT)
-    app.add_middleware(Guard, token=project.token, hosts=hosts, large=("/api/videos", "/api/live/frame"))
+    large = ("/api/videos", "/api/live/frame")
+    app.add_middleware(Guard, keys=keys, hosts=hosts, large=large, ending=ending)
 
     @app.exception_handler(KshotError)
     async def refused(_: Request, error: KshotError) -> JSONResponse:
@@ -145,6 +151,14 @@ def create_app(
     @app.exception_handler(RequestValidationError)
     async def malformed(_: Request, error: RequestValidationError) -> JSONResponse:
         return JSONResponse({"error": f"the request cannot be read: {error.errors()[0]['msg']}"}, 422)
+
+    @app.exception_handler(HTTPException)
+    async def nothing(_: Request, error: HTTPException) -> JSONResponse:
+        return JSONResponse({"error": str(error.detail)}, error.status_code, error.headers)
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(_: Request, error: ClientDisconnect) -> Response:
+        return Response(status_code=400)  # nobody is there to read it
 
     def asset(path: str) -> Callable[[], Response]:
         def page() -> Response:
@@ -200,7 +214,7 @@ def create_app(
 
     @app.post("/api/videos")
     async def add_video(
-        request: Request, name: str = "video", label: str | None = None, source: str = "file", group: str = ""
+        request: Request, name: Text = "video", label: Text | None = None, source: Text = "file", group: Text = ""
     ) -> dict[str, Any]:
         if label is not None:
             project.label(label)
@@ -227,6 +241,10 @@ def create_app(
     def remove_video(id: str) -> None:
         project.remove_video(id)
 
+    @app.post("/api/videos/{id}/again")
+    def ask_again(id: str) -> None:
+        engine.tries.again(id)
+
     @app.get("/api/videos/{id}/strip")
     def strip(id: str, frames: int = 8) -> Response:
         try:
@@ -252,7 +270,7 @@ def create_app(
         return {"id": live.id, "side": live.side, "interval": live.settings.interval, "classes": live.classes}
 
     @app.post("/api/live/frame")
-    async def live_frame(request: Request, id: str, t: float, width: int, height: int) -> dict[str, Any]:
+    async def live_frame(request: Request, id: Text, t: Seconds, width: Side, height: Side) -> dict[str, Any]:
         pixels = bytearray()
         async for chunk in request.stream():
             pixels += chunk
@@ -327,112 +345,3 @@ async def _store(request: Request, path: Path, room: int, file_bytes: int) -> No
                 out.write(chunk)
     except OSError as error:
         raise KshotError(f"cannot write the video: {error.strerror or error}; make room, then try again") from None
-
-
-def serve(
-    model: str | Path | None = None,
-    project: str | Path | None = None,
-    host: str = "127.0.0.1",
-    port: int = PORT,
-    backbone: str | None = None,
-    adapted: str | Path | None = None,
-    device: str = "cpu",
-    file_bytes: int = FILE_BYTES,
-    example: bool = True,
-    browser: bool = True,
-    tell: Callable[[dict[str, str]], None] = print,
-) -> None:
-    """Serves the studio until Ctrl-C.
-
-    Args:
-        model: a model folder to begin with; it must be taught elsewhere, as by `kshot fit`.
-        project: folder of the project, made if it is missing; `kshot-studio`, or `MODEL-studio`, by default.
-        host: address to listen on; with another than this machine's own, whoever sees the token may use the studio.
-        port: where to listen; 0 for any free one.
-        backbone, adapted, device: as for `kshot.Recognizer`, for what is taught from now on.
-        file_bytes: bytes of one video, at most.
-        example: whether an empty project begins with drawn clips.
-        browser: whether to open the page.
-        tell: given {"address": to open in a browser, "project": folder} once the server is ready.
-
-    Raises:
-        KshotError: the port is in use, or the project, the model or the backbone cannot be used.
-    """
-    import uvicorn
-
-    from kshot import hub
-
-    folder = Path(project or (f"{Path(model).resolve().name}-studio" if model else "kshot-studio")).absolute()
-    settings: dict[str, Any] = {}
-    if backbone is not None:
-        hub.resolve(backbone)
-        settings["backbone"] = backbone
-    if adapted is not None:
-        settings["adapted"] = str(Path(adapted).absolute())
-    with closing(_listen(host, port)) as listening:
-        model = hub.local(model) if model is not None else None
-        begun = _load(model, device) if model is not None else None
-        feed = Feed()
-        with closing(Project(folder, settings)) as opened, closing(Engine(opened, feed.tell, device)) as engine:
-            opened.on_change = feed.tell
-            if begun is not None and model is not None:
-                engine.begin_with(Path(model), begun)
-            engine.begin(example and begun is None)
-            port = listening.getsockname()[1]
-            names = {host, "localhost", "127.0.0.1", "::1"} if _is_loopback(host) else {host}
-            server: Any = None
-            app = create_app(
-                engine, feed, [f"{_in_address(name)}:{port}" for name in names], file_bytes,
-                ending=lambda: server.should_exit,
-            )  # fmt: skip
-            server = uvicorn.Server(
-                uvicorn.Config(
-                    app, log_level="warning", access_log=False, lifespan="off", server_header=False,
-                    timeout_graceful_shutdown=3,
-                )
-            )  # fmt: skip
-            address = f"http://{_in_address(host)}:{port}/?token={opened.token}"
-            tell({"address": address, "project": str(folder)})
-            if browser and (sys.platform != "linux" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-                webbrowser.open(address)
-            with suppress(ValueError):  # not the main thread
-                signal.signal(signal.SIGTERM, signal.default_int_handler)
-            with suppress(KeyboardInterrupt):
-                server.run(sockets=[listening])
-
-
-def _load(model: str | Path, device: str) -> Recognizer:
-    from kshot.recognizer import Recognizer
-
-    return Recognizer.load(model, device=device)
-
-
-def _in_address(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
-
-
-def _is_loopback(host: str) -> bool:
-    with suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return host == "localhost"
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """A socket that listens there. Raises OptionError if that cannot be had."""
-    if host in ("", "0.0.0.0", "::", "*"):
-        raise OptionError(
-            f"host '{host}' would serve every network: name one address of this machine, or keep 127.0.0.1 and "
-            f"reach it from afar with ssh -L {port}:127.0.0.1:{port}"
-        )
-    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((host, port))
-        listening.listen()
-    except (OSError, OverflowError) as error:
-        listening.close()
-        raise OptionError(
-            f"cannot listen on {host}:{port} ({getattr(error, 'strerror', None) or error}): "
-            f"close what uses it, or choose another with --port"
-        ) from None
-    return listening

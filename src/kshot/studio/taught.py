@@ -1,0 +1,96 @@
+"""The taught model: loaded once, and looked at whether it is still what teaching would begin from."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kshot.errors import CheckpointError, KshotError, OptionError
+from kshot.hub import BUNDLED
+from kshot.studio.project import Project
+
+if TYPE_CHECKING:
+    from kshot.recognizer import Recognizer
+
+UNTAUGHT = "nothing has been taught yet: press Teach first"
+
+
+class Taught:
+    """The model that a project has been taught.
+
+    Attributes:
+        changed: why it is not what teaching the same clips would begin from now; "" if it is, as far as is known.
+    """
+
+    def __init__(self, project: Project, device: str) -> None:
+        self.project, self.device = project, device
+        self.changed = ""
+        self._mutex = threading.Lock()
+        self._loaded: tuple[str, Recognizer] | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Its folder. Raises OptionError if there is none."""
+        taught = self.project.state.taught
+        if taught is None:
+            raise OptionError(UNTAUGHT)
+        return self.project.folder / "models" / str(taught["model"])
+
+    def put(self, folder: Path, model: Recognizer) -> None:
+        """One that has just been taught, and saved there."""
+        self._loaded, self.changed = (folder.name, model), ""
+
+    def model(self) -> Recognizer:
+        """The model itself. Raises KshotError if there is none, or it is damaged."""
+        folder = self.folder
+        from kshot.recognizer import Recognizer
+
+        with self._mutex:
+            loaded = self._loaded
+            if loaded is None or loaded[0] != folder.name:
+                moved = self.project.state.settings.get("backbone")
+                try:
+                    made = Recognizer.load(folder, device=self.device)
+                except CheckpointError:
+                    if moved is None:
+                        raise
+                    made = Recognizer.load(folder, moved, self.device)
+                loaded = self._loaded = (folder.name, made)
+        return loaded[1]
+
+    def look(self) -> bool:
+        """Finds out what `changed` says; whether there is something to say."""
+        taught = self.project.state.taught
+        if taught is None:
+            return False
+        try:
+            changed = self._changed()
+        except (KshotError, OSError) as error:
+            changed = f"the taught model does not fit any more: {error}"
+        if self.project.state.taught is not taught:
+            return False
+        self.changed = changed
+        return bool(changed)
+
+    def _changed(self) -> str:
+        from kshot import backbone as backbones
+        from kshot.recognizer import artefact
+
+        settings, model = self.project.state.settings, self.model()
+        before = model.learner_.backbone
+        assert before is not None
+        if self.project.state.base:  # from which teaching begins, whatever the settings are
+            return ""
+        asked = settings.get("backbone", BUNDLED)
+        if asked != str(model.backbone):
+            now = backbones.load(asked, self.device)
+            if now.fingerprint != before.fingerprint:
+                return (
+                    f"it was taught on the backbone {before.name} ({before.fingerprint[:12]}), and teaching begins "
+                    f"from {now.name} ({now.fingerprint[:12]}) now"
+                )
+        runs = (model.adapted, settings.get("adapted"))
+        if len({run and artefact.run_name(artefact.run_files(run)) for run in runs}) > 1:
+            return "it was taught from another run of `kshot train` than teaching begins from now"
+        return ""
