@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import resource
 import signal
 import statistics
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -261,6 +263,31 @@ def test_ctrl_c_says_what_is_kept(clips_csv: Path, clip_folder: Path, warm_store
     assert err == "kshot: stopped; what was done is kept, the same command goes on (train: with --resume)\n"
     assert (tmp_path / "run" / "checkpoint.safetensors").exists()
     assert not list((tmp_path / "run").glob("*.tmp"))
+
+
+@pytest.mark.parametrize(("name", "seconds"), [("train", 2.0), ("evaluate", 2.0), ("evaluate", 0.1)])
+def test_three_quick_ctrl_c_are_one_line(
+    name: str, seconds: float, clips_csv: Path, warm_store: Path, tmp_path: Path
+) -> None:
+    """Whatever they hit: commands that are being loaded, the work, or the way out."""
+    endless = ["--steps", "1000000", "--out", str(tmp_path / "run")] if name == "train" else ["--episodes", "100000000"]
+    process = subprocess.Popen(
+        [str(KSHOT), name, str(clips_csv), "--way", "3", "--query", "2", "--store", str(warm_store), *endless],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    try:
+        time.sleep(seconds)
+        for _ in range(3):
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGINT)
+            time.sleep(0.01)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    # where it hit code that Python made from a text, as of dataclasses, Python ends by the signal: 130 to a shell, too
+    assert process.returncode in (130, -signal.SIGINT) and out == ""
+    if seconds > 1:  # before, Python itself may not have begun
+        assert err == "kshot: stopped; what was done is kept, the same command goes on (train: with --resume)\n"
 
 
 def test_a_closed_pipe_is_no_error(clips_csv: Path) -> None:

@@ -341,6 +341,48 @@ def test_refuses_a_checkpoint_that_is_damaged_or_of_other_weights(tmp_path: Path
         fit(weights, loss, PLAN, accuracy, tmp_path, resume=True)
 
 
+def test_a_checkpoint_whose_state_is_hostile_is_one_line(tmp_path: Path) -> None:
+    weights, extra, loss, accuracy = task()
+
+    def pressed(index: int) -> Tensor:
+        if index == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return loss(index)
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(weights, pressed, PLAN, accuracy, tmp_path, False, {"bias": 0.5}, extra=extra)
+    path = tmp_path / "checkpoint.safetensors"
+    held, about = load(path)
+    said = json.loads(about["fit"])
+    name = next(name for name in held if name.startswith("weight."))
+    state = next(name for name in held if name.startswith("optimizer.") and held[name].ndim)
+    kept = path.read_bytes()
+    for tensors, metadata in (
+        (held, {}),
+        (held, {"fit": "{"}),
+        (held, {"fit": "[" * 100_000}),
+        (held, {"fit": "[]"}),
+        (held, {"fit": "{}"}),
+        (held, {"fit": json.dumps(said | {"step": 10**9})}),
+        (held, {"fit": json.dumps(said | {"step": -1})}),
+        (held, {"fit": json.dumps(said | {"step": "x"})}),
+        (held, {"fit": json.dumps(said | {"history": 7})}),
+        (held | {name: held[name] * float("nan")}, about),
+        (held | {name: held[name].flatten()[:1].repeat(7)}, about),
+        (held | {state: held[state] * 0 + float("inf")}, about),
+        (held | {"optimizer.x.step": torch.tensor(1.0)}, about),
+    ):
+        save(path, tensors, metadata)
+        with pytest.raises(CheckpointError, match=r"checkpoint\.safetensors is damaged .*; start again") as caught:
+            trained(tmp_path, resume=True)
+        assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
+    path.write_bytes(kept)
+    with (tmp_path / "metrics.jsonl").open("ab") as file:
+        file.write(b"[" * 100_000 + b"\n\xff\xfe\n7\n{}\n")
+    trained(tmp_path, resume=True)
+    assert metrics(tmp_path)[-1]["step"] == PLAN.steps
+
+
 def test_refuses_a_loss_that_does_not_depend_on_the_weights() -> None:
     with pytest.raises(OptionError, match=r"the loss does not depend on what learns \(w, \.\.\.\)"):
         fit({"w": torch.zeros(1, requires_grad=True)}, lambda _: torch.ones(()), PLAN)

@@ -195,3 +195,29 @@ def test_folders_come_first_and_short_names_stand_for_ids(tmp_path: Path, monkey
     assert hub.resolve("someone/clip") == Path("someone/clip")
     assert hub.resolve("ViT-B/16") == hub.resolve("someone/else@refs/pr/1") == tmp_path
     assert asked == [("openai/clip-vit-base-patch16", "main"), ("someone/else", "refs/pr/1")]
+
+
+def test_a_copy_from_before_processor_config_was_fetched_is_completed(server: Hub, tmp_path: Path) -> None:
+    said = json.loads(server.files.pop("preprocessor_config.json"))
+    mean = "from kshot import backbone; print(backbone.load(sys.argv[1]).mean.flatten().tolist())"
+    client(server, tmp_path, "someone/clip")  # as an older kshot left it: without the file
+    server.files["processor_config.json"] = json.dumps({"image_processor": said | {"image_mean": [0.5] * 3}}).encode()
+    server.status = 500
+    out, error = client(server, tmp_path, "someone/clip", code=mean)
+    assert (error, out.startswith("[0.48")) == ("", True)  # no hub: what is there has to do
+    server.status = 0
+    assert client(server, tmp_path, "someone/clip", code=mean) == ("[0.5, 0.5, 0.5]", "")
+    server.requests.clear()
+    assert client(server, tmp_path, "someone/clip", code=mean) == ("[0.5, 0.5, 0.5]", "")
+    assert server.requests == []
+
+
+def test_the_address_of_a_hub_survives_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(hub, "_cached", lambda repository, *_: asked.append(repository) or tmp_path)
+    monkeypatch.setattr(hub, "_fetch", lambda *_: tmp_path)
+    monkeypatch.setattr(hub, "fetch", lambda repository: asked.append(repository) or tmp_path)
+    for name in ("hf://me/gym", Path("hf://me/gym")):
+        assert hub.resolve(name) == hub.local(name) == tmp_path
+    assert asked == ["me/gym"] * 4
+    assert hub.local("models/gym") == Path("models/gym")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from kshot import tuning
 from kshot.backbone import Backbone
 from kshot.datasets import Dataset, load
 from kshot.errors import CheckpointError, OptionError
@@ -106,3 +107,18 @@ def test_wrong_names_are_answered_with_the_known_ones(spine: Backbone) -> None:
         Learner.frozen(spine, "protoype")
     with pytest.raises(OptionError, match="unknown tuning method 'parital': did you mean 'partial'"):
         Learner.build(spine, "parital")
+
+
+@pytest.mark.parametrize("odd", [float("nan"), float("inf"), None])
+def test_weights_that_are_no_finite_numbers_are_refused(spine: Backbone, odd: float | None) -> None:
+    learner = Learner.build(spine, "partial")
+    before = {name: weight.detach().clone() for name, weight in learner.weights().items()}
+    held = {name: weight.clone() for name, weight in before.items()}
+    name = next(iter(held))
+    held[name] = held[name].to(torch.int64) if odd is None else held[name].fill_(odd)
+    with pytest.raises(CheckpointError, match=rf"run: {name} \((float32|int64)\) is not all finite numbers"):
+        learner.load(held, "run")
+    assert learner.backbone is not None
+    with pytest.raises(CheckpointError, match="is not all finite numbers"):
+        tuning.load_trained(learner.backbone, {n.removeprefix("backbone."): w for n, w in held.items()})
+    assert all(torch.equal(weight, before[name]) for name, weight in learner.weights().items())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ import torch
 
 from clips import write_table
 from forks import Forks
+from kshot import fit
 from kshot.backbone import Backbone, load
 from kshot.datasets import load as load_data
 from kshot.errors import CheckpointError, DataError, KshotError, NotEnoughClips, OptionError
@@ -223,6 +225,37 @@ def test_refuses_an_occupied_folder(quick: Quick, tmp_path: Path) -> None:
     (tmp_path / "torn" / "config.json").write_text('{"format"')
     with pytest.raises(CheckpointError, match=r"config\.json is no JSON"):
         quick(tmp_path / "torn", resume=True)
+
+
+def test_going_on_with_other_threads_is_said_and_recorded(
+    quick: Quick, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads, step = torch.get_num_threads(), fit._Loop._step
+
+    def pressed(loop: Any, number: int) -> float:
+        if number == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(loop, number)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(fit._Loop, "_step", pressed)
+        quick(tmp_path / "run")
+    [begun] = config(tmp_path / "run")["computed"]
+    assert begun["threads"] == str(threads) and {"device", "torch", "processor"} <= begun.keys()
+    shutil.copytree(tmp_path / "run", tmp_path / "same")
+    assert quick(tmp_path / "same", resume=True).notes == ()
+    assert config(tmp_path / "same")["computed"] == [begun]
+    try:
+        torch.set_num_threads(threads + 1)
+        done = quick(tmp_path / "run", resume=True)
+    finally:
+        torch.set_num_threads(threads)
+    [note] = done.notes
+    assert note.startswith(f"this run was begun with threads {threads} and now {threads + 1}: its weights differ in")
+    written = config(tmp_path / "run")
+    assert written["computed"] == [begun, begun | {"threads": str(threads + 1)}]
+    assert written["result"]["notes"] == [note] and written["result"]["machine"]["threads"] == str(threads + 1)
+    assert quick(tmp_path / "run", resume=True).notes == (note,)  # a finished one says what it said
 
 
 @pytest.mark.parametrize("select", ["test", "train", "all"])

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from kshot import gate
+from kshot import gate, preprocessing
 from kshot.errors import CheckpointError
 from kshot.paths import home
 
@@ -66,7 +66,14 @@ def resolve(name: str | Path, allow_bin: bool = False) -> Path:
     there = _cached(repository, revision, allow_bin)
     if there is None and revision == "main" and (note := _note(repository)).is_file():
         there = _cached(repository, note.read_text(errors="replace").strip(), False)
-    return there or _fetch(repository, revision, allow_bin)
+    if there is not None and any((there / file).exists() for file in preprocessing.FILES):
+        return there
+    try:
+        return _fetch(repository, revision, allow_bin)
+    except CheckpointError:
+        if there is None:
+            raise
+        return there  # a copy of old, from before transformers 5's file was fetched, or of one that has none
 
 
 def weight_files(folder: Path) -> list[Path]:

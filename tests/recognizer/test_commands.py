@@ -162,3 +162,34 @@ def test_a_fit_that_the_disk_refused_can_be_run_again(
     closed.chmod(0o755)
     assert done.returncode == 2 and done.stderr.startswith(f"kshot: cannot write to {closed / 'model'}: Permission")
     assert command(*arguments, closed / "model")[0] == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("predict", "hf://me/gym", "clip.mp4"),
+        ("watch", "hf://me/gym", "--file", "clip.mp4"),
+        ("export", "hf://me/gym", "--out", "OUT"),
+        ("serve", "hf://me/gym", "--no-browser", "--port", 0, "--project", "OUT"),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_every_command_with_a_model_takes_it_from_the_hub(
+    command, arguments: tuple[object, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    asked = []
+    monkeypatch.setattr("kshot.hub.fetch", lambda repository: asked.append(repository) or tmp_path / "fetched")
+    code, out, error = command(*(tmp_path / "out" if part == "OUT" else part for part in arguments))
+    assert asked == ["me/gym"]
+    assert (code, out, len(error.splitlines())) == (2, "", 1)
+    assert f"{tmp_path / 'fetched'} is not a model folder" in error
+
+
+def test_what_is_fetched_answers_and_exporting_it_asks_for_a_place(
+    command, model: Path, clips_csv: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("kshot.hub.fetch", lambda repository: model)
+    path = load(clips_csv).select("test").paths[0]
+    assert command("predict", "hf://me/gym", path)[:2] == command("predict", model, path)[:2]
+    code, _, error = command("export", "hf://me/gym")
+    assert code == 2 and "hf://me/gym lies on the hub: name a folder to write to with --out" in error
