@@ -41,6 +41,9 @@ _ONE_FRAME_A_PACKET = frozenset(
 _HELD_PACKETS = 64 << 20  # bytes of compressed packets kept between scan and decode; a larger file is read twice
 _HELD_FRAMES = 64 << 20  # bytes of decoded frames kept while the real count is not known yet
 
+ANY_TAGS: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
+"""Arguments of `av.open` that let tags be no UTF-8; PyAV 19 lets them by itself."""
+
 Pick = Callable[[int], np.ndarray]  # the number of frames -> the indices wanted
 
 
@@ -117,7 +120,7 @@ class File:
         guards = {"protocol_whitelist": "file", "format_whitelist": CONTAINERS}
         # "file:" keeps names with a colon, a leading dash or a scheme from being read as anything but a name;
         # some AVI tags are not UTF-8.
-        self.container = av.open(f"file:{self.path}", mode="r", options={**guards, **limits}, metadata_errors="replace")
+        self.container = av.open(f"file:{self.path}", mode="r", options={**guards, **limits}, **ANY_TAGS)
         stream = self.container.streams.best("video")
         if stream is None or stream.codec_context is None:
             self.container.close()

@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import fields, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from kshot import system
 
 if TYPE_CHECKING:
     import torch
@@ -129,10 +129,7 @@ class Peak:
     def __init__(self) -> None:
         import torch
 
-        self._known = False
-        with suppress(OSError):  # Linux; elsewhere the peak cannot be set back
-            Path("/proc/self/clear_refs").write_text("5")
-            self._known = True
+        self._known = system.forget_peak_memory()
         if torch.cuda.is_available():
             for number in range(torch.cuda.device_count()):
                 torch.cuda.reset_peak_memory_stats(number)
@@ -146,8 +143,7 @@ class Peak:
             return torch.cuda.max_memory_allocated(place)
         if place.type != "cpu" or not self._known:
             return None
-        lines = Path("/proc/self/status").read_text("utf-8").splitlines()
-        return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), None)
+        return system.peak_memory()
 
 
 # How tables write them

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import kshot
+from kshot import system
 from kshot.paths import home
 from kshot.progress import Progress, quiet
 
@@ -95,7 +96,7 @@ def _packages() -> tuple[str, ...]:
 def _threads() -> tuple[str, ...]:
     import torch
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = system.cores()
     threads, policy = torch.get_num_threads(), os.environ.get("OMP_WAIT_POLICY", "not set")
     found = f"{_count(threads, 'thread')} on {_count(cores, 'core')}, OMP_WAIT_POLICY {policy}"
     if threads > cores:

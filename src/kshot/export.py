@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 import kshot
 from kshot.errors import KshotError, OptionError, unknown
-from kshot.files import disk, write_atomic
+from kshot.files import disk, locked, write_atomic
 from kshot.progress import Progress, quiet
 
 if TYPE_CHECKING:
@@ -72,7 +72,8 @@ def export(
         raise OptionError("a Recognizer in memory has no folder of its own: pass out")
     if not hasattr(model, "decider_"):
         raise OptionError("this Recognizer has been taught nothing yet: call fit, or load a model folder")
-    return FORMATS[format](model, Path(out), progress)
+    with locked(Path(out)):
+        return FORMATS[format](model, Path(out), progress)
 
 
 class Whole(nn.Module):
@@ -121,7 +122,6 @@ def _onnx(model: Recognizer, folder: Path, progress: Progress) -> dict[str, Any]
         graph = file.read_bytes()
         note = _note(model, backbone) | {"model": file.name, "sha256": hashlib.sha256(graph).hexdigest()}
         with disk(folder):
-            folder.mkdir(parents=True, exist_ok=True)
             write_atomic(folder / file.name, graph)
             write_atomic(folder / "model.json", json.dumps(note, indent=1, ensure_ascii=False).encode())
         step(1, "")

@@ -23,7 +23,7 @@ from kshot.datasets import Dataset
 from kshot.datasets.features import checked, opened
 from kshot.errors import DataError, OptionError
 from kshot.extraction import extract
-from kshot.files import disk, write_atomic
+from kshot.files import disk, plain, whole, write_atomic
 from kshot.progress import Progress, quiet
 
 if TYPE_CHECKING:
@@ -151,6 +151,7 @@ def _target(out: str | Path) -> Path:
     path = Path(out)
     if path.suffix.lower() != ".npz" or path.is_dir():
         raise OptionError(f"--out names an .npz file, found '{out}'")
+    plain(path)
     return path
 
 
@@ -184,15 +185,10 @@ def _write(target: Path, data: Dataset) -> dict[str, Any]:
     lacking = [f"{split}\t{clip}" for split, clips in data.missing.items() for clip in clips]
     if lacking:
         columns["missing"] = np.array(lacking, np.str_)
-    part = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     with disk(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with part.open("wb") as file:
-                np.savez(file, features=data.features, **columns)
-            os.replace(part, target)
-        finally:
-            part.unlink(missing_ok=True)
+        with whole(target) as part, part.open("wb") as file:
+            np.savez(file, features=data.features, **columns)
     return {
         "features": str(target),
         "clips": len(data),

@@ -17,6 +17,7 @@ import json
 import math
 import shutil
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ from numpy.typing import NDArray
 from kshot import __version__, hub
 from kshot import backbone as backbones
 from kshot.errors import CheckpointError, OptionError, VideoError
-from kshot.files import disk, write_atomic
+from kshot.files import disk, holding, locked, occupied, write_atomic
 from kshot.recognizer import decider, videos
 from kshot.recognizer.card import card
 from kshot.recognizer.clips import Clip
@@ -59,7 +60,7 @@ def save(recognizer: Any, folder: Path, thumbnails: bool = True, bare: bool = Fa
 
     if folder.exists() and not folder.is_dir():
         raise OptionError(f"{folder} is a file; name a folder for the model")
-    if folder.is_dir() and any(folder.iterdir()) and not _is_model(folder):
+    if occupied(folder) and not _is_model(folder):
         raise OptionError(f"{folder} holds something else than a model; name another folder, or empty it first")
     backbone, clips = recognizer.learner_.backbone, recognizer.clips_
     data = pack(_tensors(recognizer))
@@ -89,8 +90,8 @@ def save(recognizer: Any, folder: Path, thumbnails: bool = True, bare: bool = Fa
     if bare:
         config = _bare(config)
     pictures = _thumbnails(recognizer) if thumbnails else {}
-    with disk(folder):
-        (folder / "thumbnails").mkdir(parents=True, exist_ok=True)
+    with nullcontext() if holding(folder) else locked(folder), disk(folder):
+        (folder / "thumbnails").mkdir(exist_ok=True)
         for name, content in (files | {f"thumbnails/{at}": picture for at, picture in pictures.items()}).items():
             (folder / name).parent.mkdir(exist_ok=True)
             write_atomic(folder / name, content)

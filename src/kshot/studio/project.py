@@ -13,7 +13,6 @@ A video with a label is a clip that shows an action; one without was put in to b
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import secrets
@@ -28,7 +27,7 @@ from typing import Any, TypeVar
 from kshot import __version__
 from kshot.container import SUFFIXES
 from kshot.errors import DataError, OptionError
-from kshot.files import disk, write_atomic
+from kshot.files import disk, locked, write_atomic
 
 FORMAT = 1
 COLOURS = 8  # of actions, before they repeat
@@ -36,6 +35,7 @@ NAME = 60  # characters of an action's name, at most
 ACTIONS, CLIPS, TRIED = 100, 5000, 8  # kept at most; older tried videos give way
 REMOVALS = 5  # that can be taken back
 UNKNOWN = "unknown"
+LOCK = "lock"  # kept by a version that is still serving, and by older ones
 Item = TypeVar("Item", "Label", "Video")
 
 
@@ -116,11 +116,12 @@ class Project:
         self.on_change: Callable[[], None] = lambda: None
         self._mutex = threading.RLock()
         _check(folder)
-        with disk(folder):
-            for part in ("videos", "strips", "models"):
-                (folder / part).mkdir(parents=True, exist_ok=True)
-            self._held = _hold(folder)
+        self._held = contextlib.ExitStack()
+        self._held.enter_context(_lock(folder))
         try:
+            with disk(folder):
+                for part in ("videos", "strips", "models"):
+                    (folder / part).mkdir(exist_ok=True)
             self.fresh = not self._file.exists()
             self.state = State() if self.fresh else self._read()
             self.state.settings |= settings
@@ -134,7 +135,7 @@ class Project:
 
     def close(self) -> None:
         """Lets another server have the folder."""
-        os.close(self._held)
+        self._held.close()
 
     @property
     def token(self) -> str:
@@ -400,22 +401,17 @@ def _check(folder: Path) -> None:
     """Refuses a folder that serves something else."""
     if folder.exists() and not folder.is_dir():
         raise DataError(f"{folder} is a file: name a folder for the project with --project")
-    if folder.is_dir() and not (folder / "lock").exists() and any(folder.iterdir()):
+    known = any((folder / name).exists() for name in ("project.json", LOCK))
+    if folder.is_dir() and not known and any(folder.iterdir()):
         raise DataError(f"{folder} holds other files and is no project: name a new folder with --project")
 
 
-def _hold(folder: Path) -> int:
-    """Locks the folder as long as the returned file is open, which ends with the process at the latest."""
-    held = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(held)
-        raise DataError(
-            f"the project {folder} is open in another `kshot serve`: close that one, or name another folder "
-            f"with --project"
-        ) from None
-    return held
+def _lock(folder: Path) -> contextlib.AbstractContextManager[None]:
+    """Keeps other servers from the folder, which ends with the process at the latest."""
+    busy = DataError(
+        f"the project {folder} is open in another `kshot serve`: close that one, or name another folder with --project"
+    )
+    return locked(folder, LOCK, busy)
 
 
 def _state(saved: dict[str, Any]) -> State:
