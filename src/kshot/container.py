@@ -392,7 +392,7 @@ def _upright(image: np.ndarray, frame: Any) -> np.ndarray:
 
     The matrix sends column p and row q to (a p + c q, b p + d q) (ISO/IEC 14496-12, track header, 16.16 fixed point).
     """
-    data = next((data for data in frame.side_data if data.type.name == "DISPLAYMATRIX"), None)
+    data = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
         return image
     a, b, _, c, d = struct.unpack("=5i", bytes(data)[:20])
