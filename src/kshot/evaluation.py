@@ -220,8 +220,6 @@ def evaluate(
             f"run {run.folder} was trained or selected on class '{min(seen)}' of split test: its test figure would be "
             f"worthless; use the data set it was trained on, or --split all if you know why"
         )
-    if out is not None and Path(out).is_dir():
-        raise OptionError(f"--out {out} is a folder; name a file for the result")
     if out is not None:
         plain(out)
     # Impossible episodes are refused here, before anything is decoded.

@@ -115,6 +115,8 @@ def export_features(
         raise DataError(f"{loaded.name} holds ready-made features already: use them as they are")
     if table is not None and not isinstance(data, Dataset) and os.path.abspath(table) == os.path.abspath(data):
         raise OptionError(f"--table {table} is the data set itself: name another file")
+    if table is not None:
+        plain(table)
     chosen = loaded.select(split)
     run = runs.read(adapted) if adapted is not None else None
     learner, strategy = runs.learner(run, backbone, None, None, device, precision)
@@ -149,7 +151,7 @@ def export_features(
 
 def _target(out: str | Path) -> Path:
     path = Path(out)
-    if path.suffix.lower() != ".npz" or path.is_dir():
+    if path.suffix.lower() != ".npz":
         raise OptionError(f"--out names an .npz file, found '{out}'")
     plain(path)
     return path
