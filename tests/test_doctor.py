@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tomllib
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,11 @@ from kshot.errors import VideoError
 
 if TYPE_CHECKING:
     from forks import Command
+
+
+DEPENDENCIES = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text("utf-8"))["project"][
+    "dependencies"
+]
 
 
 def state(report: dict[str, Any], name: str) -> dict[str, Any]:
@@ -70,8 +76,19 @@ def test_a_decoder_that_fails_or_gives_other_pictures_is_a_problem(
 def test_a_package_of_a_wrong_version_is_named_with_what_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     real = doctor._version
     monkeypatch.setattr(doctor, "_version", lambda name: {"torch": "1.13", "av": None}.get(name, real(name)))
-    kind, found, _ = doctor._packages()
-    assert kind == "problem" and "torch 1.13 (needs " in found and "av is missing (needs >=17)" in found
+    monkeypatch.setattr(doctor.metadata, "requires", lambda name: DEPENDENCIES)
+    kind, found, advice = doctor._packages()
+    assert kind == "problem" and "torch 1.13 (needs " in found and "av is missing (needs <20,>=17.1)" in found
+    assert advice == 'pip install "torch<2.14,>=2.10" "av<20,>=17.1"', "bounded: the newest may be what is wrong"
+
+
+def test_a_reinstallation_fetches_no_newer_version_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--force-reinstall av` brought the newest, which did not work, and numpy with it."""
+    monkeypatch.setattr(doctor.metadata, "requires", lambda name: DEPENDENCIES)
+    monkeypatch.setattr("kshot.workers.decode", lambda jobs, workers: iter([(0, VideoError("clip.mp4: broken"))]))
+    assert doctor._decoding()[2].endswith('pip install --force-reinstall --no-deps "av<20,>=17.1"')
+    monkeypatch.setattr(doctor, "TINY", "0" * 8)
+    assert doctor._weights()[2].endswith('pip install --force-reinstall --no-deps "kshot"')
 
 
 def test_a_cache_that_cannot_be_written_or_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,6 +64,8 @@ class Clock:
 
 
 Pick = Callable[[Clock], np.ndarray]  # when frames appear -> the indices wanted
+ANY_TAGS: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
+"""Arguments of `av.open` that let tags be no UTF-8; PyAV 19 lets them by itself."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,7 @@ class File:
         guards = {"protocol_whitelist": "file", "format_whitelist": CONTAINERS}
         # "file:" keeps names with a colon, a leading dash or a scheme from being read as anything but a name;
         # some AVI tags are not UTF-8.
-        self.container = av.open(f"file:{self.path}", mode="r", options={**guards, **limits}, metadata_errors="replace")
+        self.container = av.open(f"file:{self.path}", mode="r", options={**guards, **limits}, **ANY_TAGS)
         stream = self.container.streams.best("video")
         if stream is None or stream.codec_context is None:
             self.container.close()
@@ -451,7 +453,7 @@ def _upright(image: np.ndarray, frame: Any) -> np.ndarray:
 
     The matrix sends column p and row q to (a p + c q, b p + d q) (ISO/IEC 14496-12, track header, 16.16 fixed point).
     """
-    data = next((data for data in frame.side_data if data.type.name == "DISPLAYMATRIX"), None)
+    data = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
         return image
     a, b, _, c, d = struct.unpack("=5i", bytes(data)[:20])

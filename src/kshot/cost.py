@@ -12,12 +12,13 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import fields, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from kshot import system
 
 if TYPE_CHECKING:
     import torch
@@ -153,9 +154,7 @@ class Peak:
             places += [f"cuda:{number}" for number in range(torch.cuda.device_count())]
         self._set_back = False
         if _OWN.get():
-            with suppress(OSError):  # elsewhere than on Linux the peak stays what it is
-                Path("/proc/self/clear_refs").write_text("5")
-                self._set_back = True
+            self._set_back = system.forget_peak_memory()
             for place in places[1:]:
                 torch.cuda.reset_peak_memory_stats(place)
         self._before = {place: _peak(place) for place in places}
@@ -187,7 +186,7 @@ def _watch(seen: dict[str, int], done: threading.Event) -> None:
 def _peak(place: str) -> int | None:
     """Bytes that a device, or this process, has used at most; None where the system does not tell."""
     if place == "cpu":
-        return _status("VmHWM:")
+        return system.peak_memory()
     import torch
 
     return int(torch.cuda.max_memory_allocated(place)) if place.startswith("cuda") else None
@@ -196,18 +195,10 @@ def _peak(place: str) -> int | None:
 def _used(place: str) -> int | None:
     """Bytes that a device, or this process, uses now."""
     if place == "cpu":
-        return _status("VmRSS:")
+        return system.used_memory()
     import torch
 
     return int(torch.cuda.memory_allocated(place)) if place.startswith("cuda") else None
-
-
-def _status(name: str) -> int | None:
-    with suppress(OSError):  # Linux tells
-        for line in Path("/proc/self/status").read_text("utf-8").splitlines():
-            if line.startswith(name):
-                return 1024 * int(line.split()[1])
-    return None
 
 
 # How tables write them

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import kshot
+from kshot import system
 from kshot.paths import home
 from kshot.progress import Progress, quiet
 
@@ -78,24 +79,35 @@ def _python() -> tuple[str, ...]:
 
 def _packages() -> tuple[str, ...]:
     """Whether what kshot requires is installed in a version that it was made for."""
+    wrong = {}
+    for one in _needed().values():
+        found = _version(one.name)
+        if found is None or not one.specifier.contains(found, prereleases=True):
+            wrong[one.name] = f"{one.name} {found or 'is missing'} (needs {one.specifier})"
+    if wrong:
+        return "problem", ", ".join(wrong.values()), _install(*wrong)
+    return "ok", ", ".join(f"{name} {_version(name)}" for name in ("torch", "transformers", "av", "numpy"))
+
+
+def _needed() -> dict[str, Any]:
+    """Name -> what kshot requires of it."""
     from packaging.requirements import Requirement
 
     wanted = [Requirement(line) for line in metadata.requires("kshot") or ()]
-    needed = [one for one in wanted if one.marker is None or one.marker.evaluate({"extra": ""})]
-    wrong = []
-    for one in needed:
-        found = _version(one.name)
-        if found is None or not one.specifier.contains(found, prereleases=True):
-            wrong.append(f"{one.name} {found or 'is missing'} (needs {one.specifier})")
-    if wrong:
-        return "problem", ", ".join(wrong), "pip install --upgrade kshot"
-    return "ok", ", ".join(f"{name} {_version(name)}" for name in ("torch", "transformers", "av", "numpy"))
+    return {one.name: one for one in wanted if one.marker is None or one.marker.evaluate({"extra": ""})}
+
+
+def _install(*names: str, again: bool = False) -> str:
+    """The command that brings these packages in versions that kshot was made for, and no newer ones."""
+    needed = _needed()
+    bounded = " ".join(f'"{name}{needed[name].specifier if name in needed else ""}"' for name in names)
+    return f"pip install {'--force-reinstall --no-deps ' if again else ''}{bounded}"
 
 
 def _threads() -> tuple[str, ...]:
     import torch
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = system.cores()
     threads, policy = torch.get_num_threads(), os.environ.get("OMP_WAIT_POLICY", "not set")
     found = f"{_count(threads, 'thread')} on {_count(cores, 'core')}, OMP_WAIT_POLICY {policy}"
     if threads > cores:
@@ -166,7 +178,7 @@ def _decoding() -> tuple[str, ...]:
         clip = Path(folder) / "clip.mp4"
         codec = _draw(clip)
         _, taken = next(decode([Job(clip, 4, size=32)], workers=1))
-    advice = "reinstall PyAV: pip install --force-reinstall av"
+    advice = f"reinstall PyAV: {_install('av', again=True)}"
     if isinstance(taken, VideoError):
         return "problem", str(taken), advice
     frames = taken.frames
@@ -203,7 +215,7 @@ def _weights() -> tuple[str, ...]:
     tiny = backbone.load("kshot-tiny")
     if not tiny.fingerprint.startswith(TINY):
         found = f"kshot-tiny has fingerprint {tiny.fingerprint[:8]}, expected {TINY}"
-        return "problem", found, "its files were changed: pip install --force-reinstall kshot"
+        return "problem", found, f"its files were changed: {_install('kshot', again=True)}"
     with torch.inference_mode():
         picture = np.full((1, tiny.size, tiny.size, 3), 127, np.uint8)
         norm = float(tiny(tiny.pixels(picture)).norm())

@@ -8,7 +8,6 @@ import os
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
@@ -18,14 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 import kshot
-from kshot import cost, datasets, limits, runs
+from kshot import cost, datasets, limits, runs, system
 from kshot.backbone import PROMPTS
 from kshot.copies import kept_apart, told
 from kshot.datasets import SPLITS, Dataset
 from kshot.episodes import Episodes, Sampler
 from kshot.errors import DataError, OptionError
 from kshot.extraction import Activations, extract, from_features
-from kshot.files import disk, write_atomic
+from kshot.files import disk, plain, write_atomic
 from kshot.learner import Learner
 from kshot.progress import Progress, quiet
 from kshot.protocols import Followed, follows
@@ -142,25 +141,15 @@ def machine() -> dict[str, str]:
         "torch": torch.__version__,
         "transformers": metadata.version("transformers"),  # importing it would take seconds
         "system": f"{platform.system()} {platform.machine()}",
-        "processor": _processor(),
+        "processor": system.processor(),
         "cores": str(os.cpu_count() or 1),
         "threads": str(torch.get_num_threads()),
     }
-    with suppress(ValueError, OSError, AttributeError):  # not on every system
-        found["memory"] = f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 1e9:.1f} GB"
+    if (memory := system.memory()) is not None:
+        found["memory"] = f"{memory / 1e9:.1f} GB"
     if torch.cuda.is_available():
         found["gpu"] = ", ".join(torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count()))
     return found
-
-
-def _processor() -> str:
-    """The processor's model where Linux tells it, else what Python knows."""
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
-            name, _, value = line.partition(":")
-            if name.strip() == "model name" and value.strip():
-                return value.strip()
-    return platform.processor() or platform.machine()
 
 
 @follows("testing")
@@ -238,8 +227,8 @@ def evaluate(
             f"run {run.folder} was trained or selected on class '{min(seen)}' of split test: its test figure would be "
             f"worthless; use the data set it was trained on, or --split all if you know why"
         )
-    if out is not None and Path(out).is_dir():
-        raise OptionError(f"--out {out} is a folder; name a file for the result")
+    if out is not None:
+        plain(out)
     # Impossible episodes are refused here, before anything is decoded.
     Sampler(chosen.labels, chosen.classes, way, shot, query, seed, None if shared_group else chosen.groups)
     if out is not None:

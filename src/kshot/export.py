@@ -27,7 +27,7 @@ from torch import Tensor, nn
 import kshot
 from kshot import hub, seals
 from kshot.errors import KshotError, OptionError, unknown
-from kshot.files import disk, write_atomic
+from kshot.files import disk, locked, write_atomic
 from kshot.progress import Progress, quiet
 
 if TYPE_CHECKING:
@@ -75,7 +75,8 @@ def export(
         raise OptionError("a Recognizer in memory has no folder of its own: pass out")
     if not hasattr(model, "decider_"):
         raise OptionError("this Recognizer has been taught nothing yet: call fit, or load a model folder")
-    return FORMATS[format](model, Path(out), progress)
+    with locked(Path(out)):
+        return FORMATS[format](model, Path(out), progress)
 
 
 class Whole(nn.Module):
@@ -125,7 +126,6 @@ def _onnx(model: Recognizer, folder: Path, progress: Progress) -> dict[str, Any]
         sha256 = hashlib.sha256(graph).hexdigest()
         note = _note(model, backbone) | {"model": file.name, "sha256": sha256, "files": {file.name: sha256}}
         with disk(folder):
-            folder.mkdir(parents=True, exist_ok=True)
             write_atomic(folder / file.name, graph)
             write_atomic(folder / "model.json", json.dumps(seals.sealed(note), indent=1, ensure_ascii=False).encode())
         step(1, "")

@@ -23,7 +23,7 @@ from kshot.datasets import Dataset
 from kshot.datasets.features import checked, opened
 from kshot.errors import DataError, OptionError
 from kshot.extraction import extract
-from kshot.files import disk, write_atomic
+from kshot.files import disk, plain, whole, write_atomic
 from kshot.progress import Progress, quiet
 
 if TYPE_CHECKING:
@@ -115,6 +115,8 @@ def export_features(
         raise DataError(f"{loaded.name} holds ready-made features already: use them as they are")
     if table is not None and not isinstance(data, Dataset) and os.path.abspath(table) == os.path.abspath(data):
         raise OptionError(f"--table {table} is the data set itself: name another file")
+    if table is not None:
+        plain(table)
     chosen = loaded.select(split)
     run = runs.read(adapted) if adapted is not None else None
     learner, strategy = runs.learner(run, backbone, None, None, device, precision)
@@ -149,8 +151,9 @@ def export_features(
 
 def _target(out: str | Path) -> Path:
     path = Path(out)
-    if path.suffix.lower() != ".npz" or path.is_dir():
+    if path.suffix.lower() != ".npz":
         raise OptionError(f"--out names an .npz file, found '{out}'")
+    plain(path)
     return path
 
 
@@ -184,15 +187,10 @@ def _write(target: Path, data: Dataset) -> dict[str, Any]:
     lacking = [f"{split}\t{clip}" for split, clips in data.missing.items() for clip in clips]
     if lacking:
         columns["missing"] = np.array(lacking, np.str_)
-    part = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     with disk(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with part.open("wb") as file:
-                np.savez(file, features=data.features, **columns)
-            os.replace(part, target)
-        finally:
-            part.unlink(missing_ok=True)
+        with whole(target) as part, part.open("wb") as file:
+            np.savez(file, features=data.features, **columns)
     return {
         "features": str(target),
         "clips": len(data),

@@ -22,7 +22,7 @@ import torch
 from kshot import gate, interrupt, limits
 from kshot.episodes import key
 from kshot.errors import CheckpointError, KshotError, OptionError, unknown
-from kshot.files import write_atomic
+from kshot.files import ours, write_atomic
 from kshot.progress import Progress, quiet
 
 if TYPE_CHECKING:
@@ -279,6 +279,7 @@ class _Loop:
 
     def _log(self, line: dict[str, Any]) -> None:
         if self.folder is not None:
+            ours(self.folder)
             with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
 

@@ -21,7 +21,6 @@ mapped, since every page of a map that was touched counts as memory until the sy
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import io
 import json
@@ -36,9 +35,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kshot import gate
+from kshot import gate, system
 from kshot.errors import DataError, StoreError
-from kshot.files import disk, write_atomic
+from kshot.files import disk, locked, write_atomic
 
 Array = NDArray[Any]
 
@@ -345,17 +344,9 @@ class Store:
     @contextmanager
     def _lock(self) -> Iterator[None]:
         """Holds the folder for this process, made where absent and freed from what a killed writer left."""
-        with disk(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = (self.folder / "lock").open("a+")
-        with lock:
+        busy = StoreError(f"another kshot is writing to {self.folder}; wait for it to end or use another --store")
+        with locked(self.folder, "lock", busy):  # the name it always had: older versions are kept out, too
             with disk(self.folder):
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    raise StoreError(
-                        f"another kshot is writing to {self.folder}; wait for it to end or use another --store"
-                    ) from None
                 for path in (*self.folder.glob("*.tmp"), *self.folder.glob("shard-*.npy")):
                     if not path.with_suffix(".json").exists():  # data whose manifest was never written
                         path.unlink()
@@ -411,7 +402,7 @@ class _Shard:
         """Fills `out` with a row; False where the file has become too short since."""
         data, place = out.data.cast("B"), self._start + row * out.nbytes
         while data:
-            count = os.preadv(self._file.fileno(), [data], place)
+            count = system.read_at(self._file, data, place)
             if not count:
                 return False
             data, place = data[count:], place + count
@@ -479,7 +470,7 @@ class Writer:
         path = self._store.folder / f"{_name(manifest)}.npy"
         try:
             if not path.exists():  # it does where Ctrl-C came before the manifest
-                os.replace(self._part, path)
+                system.move_open(self._part, path)
             write_atomic(path.with_suffix(".json"), manifest)
         except OSError:
             path.unlink(missing_ok=True)  # data without a manifest would only take room
@@ -500,7 +491,7 @@ class Writer:
 def _write(file: io.FileIO, place: int, data: memoryview) -> None:
     """Writes all of the data at a place of the file."""
     while data:
-        count = os.pwrite(file.fileno(), data, place)
+        count = system.write_at(file, data, place)
         data, place = data[count:], place + count
 
 

@@ -30,7 +30,7 @@ from kshot.backbone import Backbone
 from kshot.datasets import Dataset
 from kshot.errors import DataError, KshotError, OptionError
 from kshot.evaluation import Result, evaluate, interval, machine
-from kshot.files import disk, write_atomic
+from kshot.files import alone, disk, occupied, write_atomic
 from kshot.names import folder_name, folder_names
 from kshot.progress import Progress, quiet
 from kshot.strategies import get_strategy
@@ -41,6 +41,7 @@ from kshot.training import train
 Named = TypeVar("Named", Dataset, Backbone)
 
 
+@alone("out")
 def run(
     study: str | Path | Study,
     out: str | Path,
@@ -85,7 +86,6 @@ def run(
         for name, spine in dict(cell[1] for cell in todo).items()
     }
     with disk(folder):
-        folder.mkdir(parents=True, exist_ok=True)
         write_atomic(folder / "settings.json", json.dumps(seals.sealed(settings), indent=1).encode())
     rows: list[dict[str, Any]] = []
     found: dict[tuple[str, str, str], dict[str, Any]] = {}  # what the first seed's search chose
@@ -392,7 +392,7 @@ def _refuse_other(folder: Path, settings: dict[str, Any]) -> None:
     path = folder / "settings.json"
     if folder.exists() and not folder.is_dir():
         raise OptionError(f"--out {folder} is a file; name a folder")
-    if folder.exists() and any(folder.iterdir()) and not path.exists():
+    if occupied(folder) and not path.exists():
         raise OptionError(f"--out {folder} is not empty and holds no study; name another folder")
     if path.exists():
         again = "remove it and run the same command again, if the study's settings are the same"

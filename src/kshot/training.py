@@ -19,7 +19,7 @@ from kshot.episodes import Sampler
 from kshot.errors import DataError, OptionError
 from kshot.evaluation import class_texts, machine, score, text_notes
 from kshot.extraction import Activations, extract, extract_views
-from kshot.files import disk, write_atomic
+from kshot.files import alone, disk, occupied, write_atomic
 from kshot.fit import Fitted, Schedule, fit, seeded
 from kshot.learner import Learner
 from kshot.progress import Progress, quiet
@@ -69,6 +69,7 @@ class Trained:
 
 
 @follows("training")
+@alone("out")
 def train(
     data: str | Path | Dataset,
     out: str | Path,
@@ -248,7 +249,6 @@ def train(
     extracting = time.monotonic() - begin
 
     with disk(folder):
-        folder.mkdir(parents=True, exist_ok=True)
         runs.write_config(folder, config)
         chosen: dict[str, Any] = {}
         objective: Objective | None = None
@@ -391,7 +391,7 @@ def _splits(data: Dataset, method: Strategy, select: str) -> tuple[Dataset | Non
 def _refuse_occupied(folder: Path, resume: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise OptionError(f"--out {folder} is a file; name a folder")
-    if folder.exists() and any(folder.iterdir()):
+    if occupied(folder):
         if not (folder / "config.json").exists():
             raise OptionError(f"--out {folder} is not empty and holds no run; name another folder")
         if not resume:

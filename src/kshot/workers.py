@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import selectors
 import signal
 import struct
 import subprocess
@@ -27,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from kshot import video
+from kshot import system, video
 from kshot.errors import ClipLost, KshotError, OptionError, VideoError, unknown
 
 AHEAD = 32  # clips decoded before they are asked for: as many as the encoder takes at once
@@ -341,15 +340,11 @@ def _read(pipe: Any, length: int, deadline: float) -> bytearray:
 
 def _fill(pipe: Any, view: memoryview, deadline: float) -> None:
     """Read until the buffer is full; TimeoutError at the deadline, EOFError where the pipe ends."""
-    with selectors.DefaultSelector() as selector:
-        selector.register(pipe, selectors.EVENT_READ)
-        while view:
-            if not selector.select(max(0.0, deadline - time.monotonic())):
-                raise TimeoutError
-            count = pipe.readinto(view)
-            if not count:
-                raise EOFError
-            view = view[count:]
+    while view:
+        count = system.read_some(pipe, view, deadline)
+        if not count:
+            raise EOFError
+        view = view[count:]
 
 
 def _cause(code: int) -> str:
@@ -368,8 +363,7 @@ def _write(pipe: Any, message: bytes) -> None:
 
 def _serve(timeout: float) -> None:
     """The child: decode what comes in on standard input until it ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    system.leave_ctrl_c_to_the_parent()
     jobs = os.fdopen(os.dup(0), "rb")
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # nothing that a library prints may get between the answers
@@ -378,9 +372,9 @@ def _serve(timeout: float) -> None:
     while header := jobs.read(_LENGTH.size):
         work = _work(*pickle.loads(jobs.read(_LENGTH.unpack(header)[0])))
         while True:
-            signal.alarm(int(min(timeout, 1e6)) + 2)  # the kernel ends a decoder that hangs after the parent is gone
+            system.end_after(timeout + 2)  # a decoder that hangs after the parent is gone
             done = next(work, None)
-            signal.alarm(0)  # not while the parent takes its time
+            system.end_after(0)  # not while the parent takes its time
             if done is None:
                 break
             message, pixels = done

@@ -62,10 +62,14 @@ def fit(
     Example: kshot fit clips --out models/gym
     """
     from kshot import Recognizer, datasets
+    from kshot.files import locked, occupied
     from kshot.recognizer.calibrate import Costs
 
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise OptionError(f"--out {out} exists already; name another folder, or remove it first")
+    def free() -> None:
+        if occupied(out) or (out.exists() and not out.is_dir()):
+            raise OptionError(f"--out {out} exists already; name another folder, or remove it first")
+
+    free()
     costs = {"cost": unknown_cost, "share": unknown_share, "most": unknown_most}
     weighed = reject if not reject or costs == Costs().told() else costs
     model = Recognizer(
@@ -76,9 +80,11 @@ def fit(
     if data.features is not None:
         raise OptionError(f"{clips} holds ready-made features; a recogniser is taught from videos")
     labels = [data.classes[number] for number in data.labels]
-    model.fit(list(data.paths), labels, data.groups.astype(str).tolist(), progress=chosen_progress(as_json))
-    model.report_["notes"] += [f"{note}." for note in data.notes]
-    model.save(out, thumbnails)
+    with locked(out):
+        free()  # another may just have ended
+        model.fit(list(data.paths), labels, data.groups.astype(str).tolist(), progress=chosen_progress(as_json))
+        model.report_["notes"] += [f"{note}." for note in data.notes]
+        model.save(out, thumbnails)
     show({"model": str(out), "clips": model.n_clips_, **model.report_}, as_json, _tell_fit)
 
 
@@ -100,6 +106,7 @@ def predict(
     Example: kshot predict models/gym squat.mp4 jump.mp4
     """
     from kshot import Recognizer
+    from kshot.files import plain
     from kshot.recognizer.timeline import check_format, check_picture
 
     if timeline and len(videos) != 1:
@@ -109,7 +116,7 @@ def predict(
     check_format(format)  # before the work, not after it
     check_picture(picture or Path("any.png"))
     for file in (out, picture):
-        if file is not None and not file.absolute().parent.is_dir():
+        if file is not None and not plain(file).parent.is_dir():
             raise OptionError(f"there is no folder for {file}: make it first, or name another")
     asked = Recognizer.load(model, backbone, device)
     if timeline:

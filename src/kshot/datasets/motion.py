@@ -41,6 +41,7 @@ from kshot.drawing import (
     shade,
 )
 from kshot.errors import DataError, OptionError, unknown
+from kshot.files import disk, locked, whole
 from kshot.paths import home
 
 VERSION = 3
@@ -407,23 +408,18 @@ def _draw_stool(picture: Image.Image, camera: Camera, colour: tuple[int, int, in
 
 def _write(path: Path, frames: Iterator[NDArray[np.uint8]]) -> None:
     """Encode the frames as H.264 in one thread, so that the file is the same each time; appears when complete."""
-    part = path.with_name(f".{path.stem}.{os.getpid()}.mp4")
-    try:
-        with av.open(str(part), "w") as file:
-            options = {"preset": "veryfast", "crf": "20", "g": "12"}
-            # PyAV 18.1's encoder looks ahead differently each time.
-            options["x264-params"] = "threads=1:sync-lookahead=0:rc-lookahead=0"
-            stream = file.add_stream("libx264", rate=RATE, options=options)
-            stream.width = stream.height = SIZE
-            stream.pix_fmt = "yuv420p"
-            stream.codec_context.thread_count = 1
-            stream.codec_context.time_base = Fraction(1, RATE)
-            for pixels in frames:
-                file.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
-            file.mux(stream.encode())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with whole(path) as part, av.open(str(part), "w", format="mp4") as file:
+        options = {"preset": "veryfast", "crf": "20", "g": "12"}
+        # PyAV 18.1's encoder looks ahead differently each time.
+        options["x264-params"] = "threads=1:sync-lookahead=0:rc-lookahead=0"
+        stream = file.add_stream("libx264", rate=RATE, options=options)
+        stream.width = stream.height = SIZE
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.thread_count = 1
+        stream.codec_context.time_base = Fraction(1, RATE)
+        for pixels in frames:
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        file.mux(stream.encode())
 
 
 def draw(path: Path, parts: Sequence[tuple[str, int]], seed: int = 0) -> Path:
@@ -431,15 +427,13 @@ def draw(path: Path, parts: Sequence[tuple[str, int]], seed: int = 0) -> Path:
 
     Raises:
         OptionError: no such action.
-        DataError: the file cannot be written.
+        StoreError: the file cannot be written.
     """
     for name, _ in parts:
         if name not in ACTIONS:
             raise unknown("action", name, ACTIONS)
-    try:
+    with disk(path):
         _write(path, (frame for name, clip in parts for frame in _frames(name, clip, seed)))
-    except OSError as error:
-        raise DataError(f"cannot write {path}: {error}; choose a folder with room") from error
     return path
 
 
@@ -477,7 +471,8 @@ def render(
 
     Raises:
         OptionError: `clips` is less than 1.
-        DataError: the clips cannot be written.
+        DataError: a process that draws failed.
+        StoreError: the clips cannot be written.
     """
     if clips < 1:
         raise OptionError(f"motion needs at least 1 clip a class, found {clips}: ask for 1 or more")
@@ -485,15 +480,11 @@ def render(
     table = folder / f"motion-{clips}.csv"
     if table.exists():
         return table
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _render_all(folder, clips, seed, rows, progress)
-        part = table.with_name(f".{table.stem}.{os.getpid()}.csv")
-        with part.open("w", newline="") as file:
-            csv.writer(file).writerows([("path", "label", "split", "group"), *rows])
-        os.replace(part, table)
-    except OSError as error:
-        raise DataError(f"cannot write the motion clips to {folder}: {error}; choose a folder with room") from error
+    with locked(folder, wait=True), disk(folder):  # another may be drawing the same clips: they are drawn once
+        if not table.exists():
+            _render_all(folder, clips, seed, rows, progress)
+            with whole(table) as part, part.open("w", newline="") as file:
+                csv.writer(file).writerows([("path", "label", "split", "group"), *rows])
     return table
 
 

@@ -12,7 +12,6 @@ command goes on; nothing else is left of a failure.
 from __future__ import annotations
 
 import csv
-import fcntl
 import json
 import os
 import shutil
@@ -27,7 +26,7 @@ from kshot.datasets import BENCHMARKS, lists
 from kshot.datasets.benchmark import SPLITS, Benchmark, benchmark
 from kshot.datasets.gather import FORMAT, JOURNAL, Gathered, Lacking, broken
 from kshot.errors import DataError, OptionError, unknown
-from kshot.files import disk, write_atomic
+from kshot.files import disk, locked, ours, write_atomic
 from kshot.paths import home
 from kshot.progress import Progress, quiet
 
@@ -142,6 +141,8 @@ def prepare(
         files = lists.fetch(bench, progress)
     listed = lists.read(bench, files) if files else None
     with _working(folder) as work:
+        if (folder / "prepared.json").exists():
+            raise DataError(f"another process has just prepared {folder}: run the same command again")
         gathered = Gathered(bench, listed, work, folder, progress)
         for path in sources:
             gathered.add(path)
@@ -151,13 +152,14 @@ def prepare(
         with disk(folder):
             report = seals.sealed(report, work, ("clips.csv", "clips-published.csv"))
             write_atomic(work / "prepared.json", json.dumps(report, indent=1).encode())
-            for scrap in (JOURNAL, "lock"):
+            for scrap in (JOURNAL, "lock"):  # an older version left a lock there
                 (work / scrap).unlink(missing_ok=True)
             shutil.rmtree(work / "unpacking", ignore_errors=True)
             if folder.is_symlink():
                 folder.unlink()
             elif folder.exists():
                 folder.rmdir()
+            ours(work)
             os.replace(work, folder)
     _link(name, folder)
     return report | {"folder": str(folder), "new": True}
@@ -216,14 +218,11 @@ def verify(name: str) -> dict[str, Any]:
 def _working(folder: Path) -> Iterator[Path]:
     """The folder `X.partial` while `X` is made; afterwards it is gone, unless it holds whole archives' clips."""
     work = folder.with_name(f"{folder.name}.partial")
-    with disk(work):
-        work.mkdir(parents=True, exist_ok=True)
-        lock = (work / "lock").open("w")
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise DataError(f"{work}: another process is preparing it; wait for that") from None
+    busy = DataError(f"{work}: another process is preparing it; wait for that")
+    # The lock lies beside the folder, which gets another name in the end.
+    with locked(work.parent, f".{work.name}.lock", busy):
+        with disk(work):
+            work.mkdir(exist_ok=True)
         shutil.rmtree(work / "unpacking", ignore_errors=True)  # what a kill left
         try:
             yield work

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+
+from kshot import submodule
 from kshot.recognizer.decider import UNKNOWN, Decider, Decision
 from kshot.recognizer.recognizer import Recognizer
 
 __all__ = ["UNKNOWN", "Decider", "Decision", "Recognizer"]
+
+
+def __getattr__(name: str) -> ModuleType:
+    return submodule(__name__, name)

@@ -15,11 +15,10 @@ import hashlib
 import io
 import json
 import math
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +28,7 @@ from numpy.typing import NDArray
 from kshot import __version__, gate, hub, limits, seals
 from kshot import backbone as backbones
 from kshot.errors import CheckpointError, KshotError, OptionError, VideoError
-from kshot.files import disk, write_atomic
+from kshot.files import disk, holding, locked, occupied, write_atomic
 from kshot.fit import expect_finite
 from kshot.recognizer import decider, videos
 from kshot.recognizer.card import card
@@ -65,7 +64,7 @@ def save(recognizer: Any, folder: Path, thumbnails: bool = True, bare: bool = Fa
 
     if folder.exists() and not folder.is_dir():
         raise OptionError(f"{folder} is a file; name a folder for the model")
-    if folder.is_dir() and any(folder.iterdir()) and not _is_model(folder):
+    if occupied(folder) and not _is_model(folder):
         raise OptionError(f"{folder} holds something else than a model; name another folder, or empty it first")
     backbone, clips = recognizer.learner_.backbone, recognizer.clips_
     data = pack(_tensors(recognizer))
@@ -95,36 +94,28 @@ def save(recognizer: Any, folder: Path, thumbnails: bool = True, bare: bool = Fa
     if bare:
         config = _bare(config)
     pictures = _thumbnails(recognizer) if thumbnails else {}
-    with disk(folder), _whole(folder) as place:
-        (place / "thumbnails").mkdir(parents=True, exist_ok=True)
+    with nullcontext() if holding(folder) else locked(folder), disk(folder), _nothing_new_on_failure(folder):
+        (folder / "thumbnails").mkdir(exist_ok=True)
         for name, content in (files | {f"thumbnails/{at}": picture for at, picture in pictures.items()}).items():
-            (place / name).parent.mkdir(exist_ok=True)
-            write_atomic(place / name, content)
-        write_atomic(place / "README.md", _utf8(card(config, sorted(pictures))))
-        write_atomic(place / "config.json", _utf8(json.dumps(seals.sealed(config), indent=1, ensure_ascii=False)))
-        _sweep(place / "thumbnails", set(pictures))
+            (folder / name).parent.mkdir(exist_ok=True)
+            write_atomic(folder / name, content)
+        write_atomic(folder / "README.md", _utf8(card(config, sorted(pictures))))
+        write_atomic(folder / "config.json", _utf8(json.dumps(seals.sealed(config), indent=1, ensure_ascii=False)))
+        _sweep(folder / "thumbnails", set(pictures))
         kept = {Path(name).parts[0] for name in files}
-        _sweep(place, kept, ("weights-*.safetensors", "adapted-*"))
+        _sweep(folder, kept, ("weights-*.safetensors", "adapted-*"))
     return folder
 
 
 @contextmanager
-def _whole(folder: Path) -> Iterator[Path]:
-    """Where to write: a folder that is there changes in place, a new one appears when it is complete. After a failure
-    nothing new stays, so that the same command can be run again."""
-    there = folder.is_dir()
-    place = folder if there else folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    before = set(folder.rglob("*")) if there else set()
+def _nothing_new_on_failure(folder: Path) -> Iterator[None]:
+    """After a failure nothing new stays in a folder, so that the same command can be run again."""
+    before = set(folder.rglob("*"))
     try:
-        yield place
-        if not there:
-            place.rename(folder)
+        yield
     except BaseException:
-        if there:
-            for path in sorted(set(folder.rglob("*")) - before, reverse=True):  # what is in a folder before it
-                path.rmdir() if path.is_dir() else path.unlink()
-        else:
-            shutil.rmtree(place, ignore_errors=True)
+        for path in sorted(set(folder.rglob("*")) - before, reverse=True):  # what is in a folder before it
+            path.rmdir() if path.is_dir() else path.unlink()
         raise
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from kshot.files import disk, write_atomic
+from kshot.files import disk, locked, write_atomic
 from kshot.progress import Progress, quiet
 from kshot.study import load
 
@@ -48,8 +48,8 @@ def report(folder: str | Path, out: str | Path | None = None, progress: Progress
     plots = {f"{p.name}.{kind}": data for p in drawn for kind, data in (("svg", p.svg), ("png", p.png))}
     html = page.compose(study, parts)
     place = Path(out or folder)
-    with disk(place):
-        (place / "plots").mkdir(parents=True, exist_ok=True)
+    with locked(place), disk(place):
+        (place / "plots").mkdir(exist_ok=True)
         for name, data in plots.items():
             write_atomic(place / "plots" / name, data)
         write_atomic(place / "report.html", html.encode("utf-8"))

@@ -13,7 +13,6 @@ A video with a label is a clip that shows an action; one without was put in to b
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import secrets
 import shutil
@@ -27,13 +26,14 @@ from typing import Any, TypeVar
 from kshot import names
 from kshot.container import SUFFIXES
 from kshot.errors import DataError, KshotError, OptionError
-from kshot.files import disk, write_atomic
+from kshot.files import disk, locked, write_atomic
 from kshot.studio.state import Label, State, Video, read, written
 
 NAME = 60  # characters of an action's name, at most
 ACTIONS, CLIPS, TRIED = 100, 5000, 8  # kept at most; older tried videos give way
 REMOVALS = 5  # that can be taken back
 UNKNOWN = "unknown"
+LOCK = "lock"  # kept by a version that is still serving, and by older ones
 Item = TypeVar("Item", "Label", "Video")
 
 
@@ -58,11 +58,12 @@ class Project:
         self._generation = 0  # of the file, as this server knows it
         self._mark: tuple[int, ...] | None = None  # of the same file, to see whether it is still that one
         _check(folder)
-        with disk(folder):
-            for part in ("videos", "strips", "models"):
-                (folder / part).mkdir(parents=True, exist_ok=True)
-            self._held = _hold(folder)
+        self._held = contextlib.ExitStack()
+        self._held.enter_context(_lock(folder))
         try:
+            with disk(folder):
+                for part in ("videos", "strips", "models"):
+                    (folder / part).mkdir(exist_ok=True)
             self.fresh = not self._file.exists()
             self.state = State() if self.fresh else self._read()
             (self.folder / "session").unlink(missing_ok=True)  # earlier versions kept a key for ever
@@ -80,7 +81,7 @@ class Project:
         with self._mutex:
             if not self._closed:
                 self._closed = True
-                os.close(self._held)
+                self._held.close()
 
     @contextlib.contextmanager
     def change(self) -> Iterator[State]:
@@ -364,22 +365,17 @@ def _check(folder: Path) -> None:
     """Refuses a folder that serves something else."""
     if folder.exists() and not folder.is_dir():
         raise DataError(f"{folder} is a file: name a folder for the project with --project")
-    if folder.is_dir() and not (folder / "lock").exists() and any(folder.iterdir()):
+    known = any((folder / name).exists() for name in ("project.json", LOCK))
+    if folder.is_dir() and not known and any(folder.iterdir()):
         raise DataError(f"{folder} holds other files and is no project: name a new folder with --project")
 
 
-def _hold(folder: Path) -> int:
-    """Locks the folder as long as the returned file is open, which ends with the process at the latest."""
-    held = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(held)
-        raise DataError(
-            f"the project {folder} is open in another `kshot serve`: close that one, or name another folder "
-            f"with --project"
-        ) from None
-    return held
+def _lock(folder: Path) -> contextlib.AbstractContextManager[None]:
+    """Keeps other servers from the folder, which ends with the process at the latest."""
+    busy = DataError(
+        f"the project {folder} is open in another `kshot serve`: close that one, or name another folder with --project"
+    )
+    return locked(folder, LOCK, busy)
 
 
 def _mark(file: Path) -> tuple[int, ...] | None:

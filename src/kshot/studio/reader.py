@@ -10,8 +10,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import selectors
-import signal
 import subprocess
 import sys
 import threading
@@ -25,9 +23,9 @@ import av
 import numpy as np
 from PIL import Image
 
-from kshot import video
+from kshot import system, video
 from kshot.errors import KshotError, VideoError
-from kshot.files import write_atomic
+from kshot.files import whole, write_atomic
 
 SIDE = 112  # pixels of a frame in a strip
 CUT_RATE = 25.0  # frames a second that a cut keeps, at most
@@ -102,6 +100,7 @@ class Reader:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            bufsize=0,
             env={**os.environ, **single, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
         )
         try:
@@ -123,15 +122,12 @@ def _line(child: subprocess.Popen[bytes], deadline: float) -> dict[str, Any]:
     """The next line of a child as JSON; TimeoutError at the deadline, EOFError where the child ends."""
     assert child.stdout is not None
     line = b""
-    with selectors.DefaultSelector() as selector:
-        selector.register(child.stdout, selectors.EVENT_READ)
-        while not line.endswith(b"\n"):
-            if not selector.select(max(0.0, deadline - time.monotonic())):
-                raise TimeoutError
-            part = os.read(child.stdout.fileno(), 1 << 16)
-            if not part:
-                raise EOFError
-            line += part
+    part = memoryview(bytearray(1 << 16))
+    while not line.endswith(b"\n"):
+        count = system.read_some(child.stdout, part, deadline)
+        if not count:
+            raise EOFError
+        line += part[:count]
     answer: dict[str, Any] = json.loads(line)
     return answer
 
@@ -145,20 +141,15 @@ def sheet(frames: np.ndarray) -> bytes:
 
 def write_video(path: Path, frames: Iterable[np.ndarray], rate: float) -> None:
     """Writes frames (H, W, 3) uint8, all of one size with even sides, as H.264; the file appears when complete."""
-    part = path.with_name(f".{path.stem}.{os.getpid()}.part.mp4")
-    try:
-        with av.open(str(part), "w") as file:
-            options = {"preset": "veryfast", "crf": "20", "g": "12"}
-            stream = file.add_stream("libx264", rate=Fraction(max(rate, 0.1)).limit_denominator(1000), options=options)
-            stream.pix_fmt = "yuv420p"
-            for number, frame in enumerate(frames):
-                if number == 0:
-                    stream.height, stream.width = frame.shape[:2]
-                file.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-            file.mux(stream.encode())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with whole(path) as part, av.open(str(part), "w", format="mp4") as file:
+        options = {"preset": "veryfast", "crf": "20", "g": "12"}
+        stream = file.add_stream("libx264", rate=Fraction(max(rate, 0.1)).limit_denominator(1000), options=options)
+        stream.pix_fmt = "yuv420p"
+        for number, frame in enumerate(frames):
+            if number == 0:
+                stream.height, stream.width = frame.shape[:2]
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        file.mux(stream.encode())
 
 
 def _look(task: dict[str, Any]) -> dict[str, Any]:
@@ -195,21 +186,20 @@ def even(image: np.ndarray) -> np.ndarray:
 
 def _serve(timeout: float) -> None:
     """The child: does what comes in on standard input until it ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    system.leave_ctrl_c_to_the_parent()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # nothing that a library prints may get between the answers
     print("{}", file=answers, flush=True)
     for line in sys.stdin:
         task = json.loads(line)
-        signal.alarm(int(min(timeout, 1e6)) + 2)  # the kernel ends a decoder that hangs after the parent is gone
+        system.end_after(timeout + 2)  # a decoder that hangs after the parent is gone
         try:
             answer = {"look": _look, "cut": _cut}[task["do"]](task)
         except VideoError as error:
             answer = {"error": str(error)}
         except Exception as error:  # a fault of ours must cost one video, too
             answer = {"error": f"{task['path']}: {type(error).__name__}: {error}"}
-        signal.alarm(0)
+        system.end_after(0)
         print(json.dumps(answer), file=answers, flush=True)
 
 
