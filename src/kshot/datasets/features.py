@@ -98,7 +98,7 @@ def opened(path: Path) -> Iterator[Any]:
         except ValueError as error:
             raise ValueError("it holds pickles" if "Python objects" in str(error) else str(error)) from None
         try:
-            if isinstance(file, np.lib.npyio.NpzFile):
+            if isinstance(file, np.lib.npyio.NpzFile) and file.zip is not None:
                 _weigh(path, file.zip)
             yield file
         finally:
@@ -127,9 +127,9 @@ def _weigh(path: Path, archive: zipfile.ZipFile) -> None:
             continue
         name = info.filename.removesuffix(".npy")
         with archive.open(info) as file:
-            version = np.lib.format.read_magic(file)  # type: ignore[no-untyped-call]
+            version = np.lib.format.read_magic(file)
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, _, dtype = read(file)  # type: ignore[no-untyped-call]
+            shape, _, dtype = read(file)
             size, there = math.prod(shape) * dtype.itemsize, info.file_size - file.tell()
         if size > ARRAY_BYTES:
             raise DataError(f"{path.name}: array '{name}' has {size:,} bytes: expected at most {ARRAY_BYTES:,}")
