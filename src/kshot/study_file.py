@@ -151,8 +151,9 @@ def _read(path: Path, protocol: str | None) -> Study:
 
 def impossible(study: Study) -> tuple[int | None, str, str] | None:
     """The first thing in a study that cannot work whatever the data: number of the row, if one's; key; problem."""
-    numbers: list[tuple[str, str, tuple[int, ...]]]
-    numbers = [(key, key, (getattr(study, key),)) for key in ("way", "query", "frames", "episodes")]
+    numbers: list[tuple[str, str, tuple[int, ...]]] = [
+        (key, key, (getattr(study, key),)) for key in ("way", "query", "frames", "episodes")
+    ]
     numbers += [("shots", "shot", study.shots), ("seeds", "seed", study.seeds)]
     for key, limit, values in numbers:
         if not values:

@@ -149,7 +149,7 @@ def test_clips_that_cannot_be_read_are_named_and_left_out(spine: Backbone, tmp_p
         (2, ["a", "unknown"], {}, "no action can be called that"),
         (2, ["a", ""], {}, "clip 1 has no label"),
         (2, ["a", "b"], {"method": "magic"}, "unknown method 'magic'"),
-        (2, ["a", "b"], {"frames": 0}, "at least 1 frame a clip, found 0"),
+        (2, ["a", "b"], {"frames": 0}, "frames must be at least 1, found 0"),
         (2, ["a", "b"], {"prompts": ["no place"]}, "needs {}"),
     ],
 )

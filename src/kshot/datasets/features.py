@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -101,8 +101,8 @@ def opened(path: Path) -> Iterator[Any]:
         except ValueError as error:
             raise ValueError("it holds pickles" if "Python objects" in str(error) else str(error)) from None
         try:
-            if isinstance(file, np.lib.npyio.NpzFile):
-                _weigh(path, cast(zipfile.ZipFile, file.zip))
+            if isinstance(file, np.lib.npyio.NpzFile) and file.zip is not None:
+                _weigh(path, file.zip)
             yield file
         finally:
             if isinstance(file, np.lib.npyio.NpzFile):
