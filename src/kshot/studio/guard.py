@@ -98,13 +98,18 @@ class Guard:
                     sent.append("set-cookie", f"{cookie}={self.keys.secret}; HttpOnly; SameSite=Strict; Path=/")
             await send(message)
 
+        whole = False  # whether all of the request has come
+
         async def listening() -> Message:
+            nonlocal whole
             coming = asyncio.ensure_future(receive())
             try:
-                while not (await asyncio.wait({coming}, timeout=0.5))[0]:
+                while not (await asyncio.wait({coming}, timeout=None if whole else 0.5))[0]:
                     if self.ending():
                         return {"type": "http.disconnect"}
-                return coming.result()
+                message = coming.result()
+                whole = not message.get("more_body", False)
+                return message
             finally:
                 coming.cancel()
 
