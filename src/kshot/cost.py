@@ -149,7 +149,7 @@ class Peak:
         import torch
 
         places = ["cpu"]
-        if torch.cuda.is_available() and torch.cuda.is_initialized():
+        if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             places += [f"cuda:{number}" for number in range(torch.cuda.device_count())]
         self._set_back = False
         if _OWN.get():
