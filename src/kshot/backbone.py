@@ -23,11 +23,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kshot import clip_folder, hub, last_block, texts
-from kshot.errors import CheckpointError, OptionError, unknown
+from kshot.devices import pick_device, pick_precision
+from kshot.errors import CheckpointError, OptionError
 from kshot.preprocessing import AS_CLIP, Pixels
 
 PROMPTS = ("a video of a person doing {}",)
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 TEXTS_PER_BATCH = 256
 
 
@@ -56,27 +56,6 @@ def load(
     backbone.fingerprint = parts.fingerprint
     backbone.set_precision(arithmetic)
     return backbone.to(target)
-
-
-def pick_device(name: str) -> torch.device:
-    """The device of that name, checked to be usable on this machine."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    kind, _, number = name.partition(":")
-    if kind not in ("cpu", "cuda") or (number and not number.isdigit()):
-        raise unknown("device", name, ["cpu", "cuda", "auto"])
-    if kind == "cuda":
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if int(number or 0) >= count:
-            raise OptionError(f"device '{name}' was asked for, but PyTorch sees {count} GPUs here: use cpu or auto")
-    return torch.device(kind if kind == "cpu" else name)
-
-
-def pick_precision(name: str) -> torch.dtype:
-    """The floating type of that name."""
-    if name not in PRECISIONS:
-        raise unknown("precision", name, PRECISIONS)
-    return PRECISIONS[name]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,30 @@
+"""Where and in which numbers a backbone computes, by name."""
+
+from __future__ import annotations
+
+import torch
+
+from kshot.errors import OptionError, unknown
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of that name, checked to be usable on this machine."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, _, number = name.partition(":")
+    if kind not in ("cpu", "cuda") or (number and not number.isdigit()):
+        raise unknown("device", name, ["cpu", "cuda", "auto"])
+    if kind == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if int(number or 0) >= count:
+            raise OptionError(f"device '{name}' was asked for, but PyTorch sees {count} GPUs here: use cpu or auto")
+    return torch.device(kind if kind == "cpu" else name)
+
+
+def pick_precision(name: str) -> torch.dtype:
+    """The floating type of that name."""
+    if name not in PRECISIONS:
+        raise unknown("precision", name, PRECISIONS)
+    return PRECISIONS[name]
