@@ -16,6 +16,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from blocks import make_block, tokens
 from kshot import cost, study, tuning
 from kshot.backbone import Backbone
 from kshot.evaluation import Result, evaluate, machine
@@ -23,7 +24,6 @@ from kshot.extraction import Activations
 from kshot.learner import Learner
 from kshot.strategies import get_strategy
 from kshot.training import train
-from test_last_block import make_block, tokens
 
 FRAMES, TOKENS, WIDTH, MLP, PATCH, P, DEPTH = 8, 17, 32, 64, 3 * 8 * 8, 16, 3  # of tests/tiny.py
 BLOCK = 4 * TOKENS * WIDTH**2 + 2 * TOKENS**2 * WIDTH + 2 * TOKENS * WIDTH * MLP  # qkv and out, attention, MLP

@@ -14,7 +14,8 @@ from PIL import Image
 from kshot import damage, video
 from kshot.damage import ENOUGH, Damage
 from kshot.errors import VideoError
-from test_video import COUNT, FILES, scene, write
+from scenes import COUNT, scene, write
+from test_video import FILES
 
 MUTATED = {
     "faststart.mp4": {"g": "12"},

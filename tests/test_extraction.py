@@ -25,7 +25,7 @@ from kshot.errors import ClipLost, DataError, OptionError, StoreError, VideoErro
 from kshot.extraction import Activations, cut_number, embed, estimate, extract, from_features, tail
 from kshot.progress import Step
 from kshot.store import verify
-from test_video import scene, write
+from scenes import scene, write
 from tiny import random_clip
 
 

@@ -10,9 +10,7 @@ import numpy as np
 import pytest
 
 from kshot import container, video
-from test_video import everything, scene, write
-
-STILL = [*range(30), *range(45, 121, 15)]  # a picture a tick, then one in 15: 36 frames, the last at tick 120
+from scenes import STILL, everything, scene, write
 
 
 def chosen(path: Path, frames: int = 8) -> list[int]:

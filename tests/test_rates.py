@@ -14,8 +14,7 @@ from kshot import rates, store, video
 from kshot.backbone import Backbone
 from kshot.errors import StoreError
 from kshot.extraction import Activations, extract
-from test_moments import STILL
-from test_video import scene, write
+from scenes import STILL, scene, write
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from kshot import video
 from kshot.errors import OptionError, VideoError
 from kshot.workers import Stream
-from test_video import scene, write
+from scenes import scene, write
 from test_workers import named, sabotage  # noqa: F401  (a fixture)
 
 
