@@ -6,6 +6,7 @@ A group of commands is one file and its line here.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 import typer
@@ -39,6 +40,7 @@ def main(arguments: list[str] | None = None) -> None:
     except OSError as error:
         code = _fail(f"{error.filename or 'the disk'}: {error.strerror or error}; check the path and its permissions")
     if code == 130:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # pressed again, it would only cut short what still closes
         print("kshot: stopped; what was done is kept, the same command goes on (train: with --resume)", file=sys.stderr)
     sys.exit(code if isinstance(code, int) else 0)
 
