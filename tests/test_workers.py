@@ -250,7 +250,8 @@ def test_ctrl_c_pressed_thrice_ends_the_command_without_a_traceback(
 ) -> None:
     folder = tmp_path / "data" / "a"
     folder.mkdir(parents=True)
-    named(clips[0], folder, "sleep", "sleep too")
+    named(clips[0], folder, "sleep")
+    named(clips[1], folder, "sleep too")
     parent = subprocess.Popen(
         [sys.executable, "-m", "kshot.cli", "extract", str(folder.parent), "--backbone", str(clip_folder),
          "--store", str(tmp_path / "store"), "--workers", "2"],
