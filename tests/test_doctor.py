@@ -16,6 +16,7 @@ import torch
 
 from kshot import backbone, doctor
 from kshot.errors import VideoError
+from kshot.video import Taken
 
 if TYPE_CHECKING:
     from forks import Command
@@ -62,11 +63,11 @@ def test_changed_weights_are_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     ("result", "words"),
     [
         (VideoError("clip.mp4: the decoder crashed"), "crashed"),
-        (np.zeros((4, 32, 32, 3), np.uint8), "shades of grey came out as [0.0, 0.0, 0.0, 0.0]"),
+        (Taken(np.zeros((4, 32, 32, 3), np.uint8)), "shades of grey came out as [0.0, 0.0, 0.0, 0.0]"),
     ],
 )
 def test_a_decoder_that_fails_or_gives_other_pictures_is_a_problem(
-    result: VideoError | np.ndarray, words: str, monkeypatch: pytest.MonkeyPatch
+    result: VideoError | Taken, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("kshot.workers.decode", lambda jobs, workers: iter([(0, result)]))
     kind, found, advice = doctor._decoding()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -438,7 +438,7 @@ def test_damaged_clips_are_left_out_unless_allowed_and_named_ever_after(
 def test_a_clip_lost_to_memory_is_reported_but_not_held_against_it(
     few: Dataset, spine: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def starved(jobs: Any, *_: Any) -> Iterator[tuple[int, Any]]:
+    def starved(jobs: Any, *_: Any) -> Generator[tuple[int, Any]]:
         for position, job in enumerate(jobs):
             lost = ClipLost(f"{job.path}: killed"), VideoError(f"{job.path}: bad")
             yield position, lost[position] if position < 2 else job.run()

@@ -245,6 +245,32 @@ def test_ctrl_c_ends_the_parent_and_its_workers(clips: list[Path], tmp_path: Pat
     assert not any(alive(pid) for pid in workers)
 
 
+def test_ctrl_c_pressed_thrice_ends_the_command_without_a_traceback(
+    clips: list[Path], tmp_path: Path, sabotage: None, clip_folder: Path
+) -> None:
+    folder = tmp_path / "data" / "a"
+    folder.mkdir(parents=True)
+    named(clips[0], folder, "sleep")
+    named(clips[1], folder, "sleep too")
+    parent = subprocess.Popen(
+        [sys.executable, "-m", "kshot.cli", "extract", str(folder.parent), "--backbone", str(clip_folder),
+         "--store", str(tmp_path / "store"), "--workers", "2"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([SOURCE, os.environ["PYTHONPATH"]])},
+    )  # fmt: skip
+    assert wait_for(lambda: len(children_of(parent.pid)) == 2, 60)
+    time.sleep(0.5)
+    for _ in range(3):
+        with suppress(ProcessLookupError):
+            parent.send_signal(signal.SIGINT)
+        time.sleep(0.02)
+    _, err = parent.communicate(timeout=30)
+    assert parent.returncode in (130, -signal.SIGINT)
+    assert "Traceback" not in err and "Exception ignored" not in err and err.startswith("kshot: stopped")
+
+
 def test_a_clip_lost_to_memory_is_tried_again_alone(clips: list[Path], tmp_path: Path, sabotage: None) -> None:
     """SIGKILL is how a system takes memory back; the second time nothing runs beside the clip."""
     once, killed, hungry = named(clips[0], tmp_path, "once", "killed", "hungry")

@@ -10,6 +10,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -219,9 +220,10 @@ def extract(
             _job(data.paths[i], frames, backbone.size, resize, view, augment, digests[i], allow_damaged) for i in todo
         )
         title = f"extracting {data.name}" + (f", view {view}" if view else "")
-        with target.writing() as writer, progress(title, len(todo), "clips") as step:
+        decoding = closing(decode(jobs, min(count, len(todo)), timeout))
+        with target.writing() as writer, progress(title, len(todo), "clips") as step, decoding as decoded:
             unreadable = _store(
-                decode(jobs, min(count, len(todo)), timeout), [(digests[i], str(data.paths[i])) for i in todo],
+                decoded, [(digests[i], str(data.paths[i])) for i in todo],
                 target, max(1, FRAMES_PER_BATCH // frames),
                 lambda batch: _encode(backbone, number, batch, dtype, condense, writer), step,
             )  # fmt: skip

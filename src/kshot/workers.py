@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +74,7 @@ class Job:
 
 def decode(
     jobs: Iterable[Job], workers: int, timeout: float = 60.0, ahead: int = AHEAD
-) -> Iterator[tuple[int, video.Taken | VideoError]]:
+) -> Generator[tuple[int, video.Taken | VideoError]]:
     """Decode clips, yielding (position, frames or the reason why not) in the order of the jobs.
 
     A clip that costs a worker its memory is tried once more, alone, before it is given up as `ClipLost`.
@@ -84,6 +84,8 @@ def decode(
         workers: child processes; 0 decodes in this one, without its protection and without the timeout.
         timeout: seconds for one clip; its worker is then replaced and the clip counts as unreadable.
         ahead: clips that may wait decoded, besides the one in each worker's hands.
+
+    Close it where it may be left early: the processes end then, however often Ctrl-C is pressed.
 
     Raises:
         OptionError: a negative number of workers.
@@ -98,7 +100,7 @@ def decode(
 
 def _decode_in_children(
     jobs: Iterable[Job], workers: int, timeout: float, ahead: int
-) -> Iterator[tuple[int, video.Taken | VideoError]]:
+) -> Generator[tuple[int, video.Taken | VideoError]]:
     children = [_Child(timeout) for _ in range(workers)]
     idle: SimpleQueue[_Child] = SimpleQueue()
     gathering = threading.Lock()
@@ -141,9 +143,22 @@ def _decode_in_children(
         pool.shutdown(wait=False, cancel_futures=True)
         for child in children:
             child.stop()
-        pool.shutdown()
+        _surely(pool.shutdown)
         for child in children:
-            child.end()
+            _surely(child.end)
+
+
+def _surely(work: Callable[[], Any]) -> None:
+    """Does what takes a moment to its end; a Ctrl-C meanwhile comes after it. It must be safe to do again."""
+    pressed = None
+    while True:
+        try:
+            work()
+            break
+        except KeyboardInterrupt as error:
+            pressed = error
+    if pressed:
+        raise pressed
 
 
 class Stream:

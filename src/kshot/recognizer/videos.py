@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +58,9 @@ def frames_of(
         workers.Job(item, frames, size=size, allow_damaged=allow_damaged) for item in videos if isinstance(item, Path)
     ]
     count = min(os.cpu_count() or 1, 8, -(-len(jobs) // CLIPS_A_PROCESS))
-    decoded = workers.decode(jobs, count, timeout)
-    for item in videos:
-        yield next(decoded)[1] if isinstance(item, Path) else Taken(prepare(item, frames, size))
+    with closing(workers.decode(jobs, count, timeout)) as decoded:
+        for item in videos:
+            yield next(decoded)[1] if isinstance(item, Path) else Taken(prepare(item, frames, size))
 
 
 def prepare(clip: Array, frames: int, size: int) -> Array:
