@@ -297,7 +297,8 @@ def promise(options: argparse.Namespace) -> dict[str, Any]:
             for name, column in zip(names, table.T, strict=True)
         },
     }
-    result |= _doubts(rows)
+    if any(row["unknown"] for row in rows):
+        result |= _doubts(rows)
     result["seconds"] = round(seconds, 1)
     if options.plot:
         picture(said, true, options.plot)
@@ -316,8 +317,6 @@ def _balanced(rows: list[dict[str, Any]]) -> dict[str, str]:
 def _doubts(rows: list[dict[str, Any]]) -> dict[str, str]:
     """How well what was never taught is told apart: what came true, and what was promised."""
     doubts = [row["unknown"] for row in rows if row["unknown"]]
-    if not doubts:
-        return {}
     true = np.array([[*doubt["true"], doubt["refused"], doubt["told"]] for doubt in doubts])
     promised = np.array([doubt["promised"] for doubt in doubts])
     names = ("AUROC", "FPR95", "of taught classes", "of other classes")

@@ -149,21 +149,23 @@ def copies(options: argparse.Namespace) -> Iterator[str]:
     one, other = upper
     usual = float(np.median(far[upper]))
     yield f"{len(picked)} clips; to oneself a frame later: {np.median(steps) / usual:.3f} of the usual distance of two"
-    yield f"distance / that of the clips' own successive frames; near-duplicates are below {suspects.NEAR}"
+    yield f"distance / that of the clips' own successive frames; {suspects.NEAR} at most for near-duplicates"
 
-    def told(name: str, ratio: Array, plain: Array) -> str:
+    def told(name: str, ratio: Array, plain: Array, called: Array) -> str:
         low, middle, high = np.quantile(ratio, [0.01, 0.5, 0.95])
         old = (plain < 0.1 * usual).sum()
         return (
             f"{name}: 1 % {low:.3f}, median {middle:.3f}, 95 % {high:.3f}; called a copy "
-            f"{(ratio <= suspects.NEAR).sum()} of {len(ratio)}, by a tenth of the usual distance {old}"
+            f"{called.sum()} of {len(ratio)}, by a tenth of the usual distance {old}"
         )
 
     for name, found in embedded.items():
         both, moves = suspects.distances(torch.cat([embeddings, found]))
         plain = np.diagonal(both[: len(picked), len(picked) :])
-        yield told(name, plain / moves.reshape(2, -1).mean(0), plain)
+        near = np.diagonal(suspects.alike(both, moves, usual)[: len(picked), len(picked) :])
+        yield told(name, plain / moves.reshape(2, -1).mean(0), plain, near)
     ratio = far[upper] / ((steps[one] + steps[other]) / 2)
+    near = suspects.alike(far, steps)[upper]
     same, together = labels[one] == labels[other], groups[one] == groups[other]
     for name, pairs in (
         ("same action, same group", same & together),
@@ -172,7 +174,7 @@ def copies(options: argparse.Namespace) -> Iterator[str]:
         ("other action, other group", ~same & ~together),
     ):
         if pairs.any():
-            yield told(name, ratio[pairs], far[upper][pairs])
+            yield told(name, ratio[pairs], far[upper][pairs], near[pairs])
 
 
 @functools.cache

@@ -16,6 +16,7 @@ from kshot import Recognizer, hub
 from kshot.backbone import Backbone
 from kshot.errors import CheckpointError, OptionError, StoreError
 from kshot.recognizer.artefact import FORMAT
+from kshot.recognizer.card import card
 
 
 @pytest.fixture(scope="module")
@@ -181,6 +182,30 @@ def test_the_card_tells_people_what_they_should_know(kept: Path, taught: Recogni
     assert len(list((kept / "thumbnails").glob("*.jpg"))) == 3
     assert not list(kept.rglob("*.pkl")) and not list(kept.rglob("*.pt"))
     assert str(kept.parent) not in card and str(Path(taught.clips_[0].name).parent) not in card
+
+
+def test_the_card_shows_the_trade_and_equal_classes_and_knows_older_reports(model: Path):
+    config = json.loads((model / "config.json").read_text())
+    told, trade = config["report"]["unknown"], config["report"]["unknown"]["trade"]
+    text = card(config, [])
+    assert text.count("\n| 0.") + text.count("\n| -0.") == len(trade) > 1
+    assert f"by {told['clips']} clips" in text and "Where all actions are equally frequent: " in text
+    assert "20 % of videos that show none" in text and "1 times as bad" in text
+    older = config["report"]
+    for name in ("caught", "costs", "clips", "trade"):
+        del older["unknown"][name]
+    for name in ("balanced", "left_out", "gained"):
+        del older["accuracy"][name]
+    text = card(config, [])
+    assert "What other thresholds" not in text and "equally frequent" not in text and "AUROC" in text
+
+
+def test_a_model_keeps_what_unknown_was_weighed_by(spine: Backbone, tmp_path: Path):
+    costs = {"cost": 3.0, "share": 0.4}
+    made = Recognizer(spine, method="prototype", reject=costs).fit(*films(each=3))
+    again = Recognizer.load(made.save(tmp_path / "model", thumbnails=False), spine)
+    assert again.reject == costs and again.report_["unknown"]["costs"] == costs | {"most": 0.1}
+    assert again.partial_fit(*films(each=1, first=9)).report_["unknown"]["costs"]["cost"] == 3
 
 
 def test_pushing_takes_no_folder_names_along(taught: Recognizer, spine: Backbone, tmp_path: Path, monkeypatch):

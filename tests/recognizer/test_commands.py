@@ -97,7 +97,7 @@ def test_fit_says_what_to_expect(command, clips_csv: Path, clip_folder: Path, ad
     assert (tmp_path / "m" / "README.md").exists() and not (tmp_path / "m" / "thumbnails").exists()
     assert list((tmp_path / "m").glob("adapted-*/weights.safetensors"))
     code, text, _ = command("fit", f"{clips_csv}?split=test", "--backbone", clip_folder, "--out", tmp_path / "n")
-    assert code == 0 and "expected: " in text and "method: " in text
+    assert code == 0 and "expected: " in text and "equally frequent" in text and "method: " in text
 
 
 def test_a_broken_clip_is_named_and_the_others_go_on(command, model: Path, clips_csv: Path, tmp_path: Path):
@@ -117,6 +117,8 @@ def test_options_are_checked_before_a_clip_is_read(command, clips_csv: Path, cli
     for arguments, message in (
         (("--method", "magic"), "unknown method 'magic'"),
         (("--background", "nothing"), "unknown background label 'nothing'"),
+        (("--unknown-share", "1.5"), "expected share of an unknown clip from 0 to 1, found 1.5"),
+        (("--unknown-cost", "-1"), "expected cost of an unknown clip from 0 to inf, found -1.0"),
         (("--adapted", tmp_path / "no-run"), "is not a run folder"),
         (("--frames", "0"), "frames must be at least 1"),
     ):

@@ -17,8 +17,10 @@ Indices = NDArray[np.int64]
 
 NEAR = 0.5
 """Two clips are near-duplicates if they differ by less than this share of what a clip differs from itself, one chosen
-frame later. That is the backbone's own scale, whatever else was taught; `benchmarks/simulate.py copies` has what copies
-and different clips lie at."""
+frame later. That is the backbone's own scale: tight classes far from one another are no copies."""
+FAR = 0.2
+"""And by less than this share of the usual distance of two clips: fast movements differ much from themselves. What
+copies and different clips lie at, `benchmarks/simulate.py copies` measures; both were found on base classes."""
 SAME = 1e-6  # squared rounding errors: the distance of the same frames
 
 
@@ -27,11 +29,19 @@ def twins(support: Support) -> list[tuple[int, int]]:
 
     With one frame a clip there is no scale, and only equal ones are found.
     """
-    far, steps = distances(support.embeddings)
-    upper = np.triu_indices(len(far), 1)
-    scale = (steps[upper[0]] + steps[upper[1]]) / 2
-    close = np.flatnonzero(far[upper] <= np.maximum(NEAR * scale, SAME))
-    return [(int(upper[0][k]), int(upper[1][k])) for k in close]
+    near = alike(*distances(support.embeddings))
+    return [(int(one), int(other)) for one, other in zip(*np.nonzero(np.triu(near, 1)), strict=True)]
+
+
+def alike(far: Array, steps: Array, usual: float | None = None) -> NDArray[np.bool_]:
+    """(n, n) which clips are near-duplicates, from what `distances` found.
+
+    usual: distance of two clips; that of these by default.
+    """
+    usual = float(np.median(far[np.triu_indices(len(far), 1)])) if usual is None else usual
+    most = np.minimum(NEAR * (steps[:, None] + steps) / 2, FAR * usual)
+    result: NDArray[np.bool_] = far <= np.maximum(most, SAME)
+    return result
 
 
 def distances(embeddings: Tensor) -> tuple[Array, Array]:
