@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from forks import Command
 
 
-DEPENDENCIES = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text("utf-8"))["project"]["dependencies"]
+DEPENDENCIES = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text("utf-8"))["project"][
+    "dependencies"
+]
 
 
 def state(report: dict[str, Any], name: str) -> dict[str, Any]:
