@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-lowest lint clean
 
 demo: .venv/installed
 	$(BIN)/kshot demo --out demo
@@ -11,6 +11,14 @@ demo: .venv/installed
 # Files side by side; tests of one file share what it sets up.
 test: .venv/installed
 	$(BIN)/pytest -n auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
+
+# Every dependency but PyTorch at its lowest allowed version: the tests that touch one, and take little.
+LOWEST = test_import test_cli test_containers test_video test_workers test_system test_files test_locks test_gate \
+	test_store test_backbone test_clip test_hub test_fit test_export heads/test_linear_probe heads/test_text \
+	tuning/test_lora tuning/test_bitfit report/test_plots studio/test_project studio/test_server recognizer/test_artefact
+
+test-lowest: .venv-lowest/installed
+	.venv-lowest/bin/pytest -n auto --maxprocesses=4 --dist=loadfile $(LOWEST:%=tests/%.py)
 
 lint: .venv/installed
 	$(BIN)/ruff check .
@@ -25,5 +33,12 @@ lint: .venv/installed
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
 	touch $@
 
+.venv-lowest/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet --upgrade pip
+	.venv-lowest/bin/python -m pip install --quiet "torch>=2.10,<2.14" $$($(PYTHON) scripts/lowest.py)
+	.venv-lowest/bin/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
 clean:
-	rm -rf .venv demo build
+	rm -rf .venv .venv-lowest demo build
