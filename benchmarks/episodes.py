@@ -16,8 +16,8 @@ import time
 import numpy as np
 import torch
 
-from kshot.episodes import Sampler
-from kshot.evaluation import head_scorer, run_episodes
+from kshot.fewshot.episodes import Sampler
+from kshot.fewshot.evaluation import head_scorer, run_episodes
 from kshot.heads import get_head
 
 

@@ -17,10 +17,11 @@ import time
 import numpy as np
 import torch
 
-from kshot import datasets, extraction, video
-from kshot.backbone import Backbone, load
+from kshot import datasets, video
+from kshot.activations import extraction
+from kshot.backbones.backbone import Backbone, load
 from kshot.errors import VideoError
-from kshot.workers import Job, decode
+from kshot.video.workers import Job, decode
 
 
 def random_b32() -> Backbone:

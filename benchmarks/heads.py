@@ -38,8 +38,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kshot.episodes import Sampler
-from kshot.evaluation import head_scorer
+from kshot.fewshot.episodes import Sampler
+from kshot.fewshot.evaluation import head_scorer
 from kshot.heads import Head, get_head
 from kshot.heads.trx import positions
 

@@ -25,7 +25,7 @@ from transformers.models.clip.configuration_clip import CLIPConfig
 from transformers.models.clip.modeling_clip import CLIPModel
 
 from kshot import tuning
-from kshot.backbone import Backbone
+from kshot.backbones.backbone import Backbone
 
 WAY, SHOT, QUERY, FRAMES = 5, 1, 5, 8
 TOTAL = WAY * (SHOT + QUERY) * FRAMES

@@ -88,12 +88,12 @@ def work(kind: str, root: Path, spine: Path) -> dict[str, Any]:
     """One measurement, in the process that is measured."""
     begin = time.monotonic()
     if kind == "extract":
-        from kshot.extraction import extract
+        from kshot.activations.extraction import extract
 
         with largest_child() as child:
             clips = extract(root / "clips.csv", spine, "last", root / "store").stored_now
     else:
-        from kshot.training import train
+        from kshot.fewshot.training import train
 
         arguments: dict[str, Any] = {"steps": STEPS, "val_every": STEPS // 2, "val_episodes": 100}
         with largest_child() as child:

@@ -42,10 +42,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kshot import Recognizer, load_data, runs
-from kshot.backbone import load
-from kshot.extraction import extract
-from kshot.learner import Learner
+from kshot import Recognizer, load_data
+from kshot.activations.extraction import extract
+from kshot.backbones.backbone import load
+from kshot.fewshot import runs
+from kshot.fewshot.learner import Learner
 from kshot.recognizer import calibrate
 from kshot.recognizer.choose import candidates
 from kshot.recognizer.decider import decide

@@ -36,7 +36,7 @@ import torch
 from numpy.typing import NDArray
 
 from kshot import load_data, video
-from kshot.backbone import Backbone, load
+from kshot.backbones.backbone import Backbone, load
 from kshot.recognizer import calibrate, suspects
 from kshot.recognizer.decider import decide
 from kshot.recognizer.methods import Support

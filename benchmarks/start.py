@@ -20,7 +20,7 @@ PREDICT = "from kshot.cli import main; main(['predict', {model!r}, {clip!r}])"
 SCRIPTS = {
     "python": "pass",
     "import torch": "import torch",
-    "load kshot-tiny": "from kshot import backbone; backbone.load('kshot-tiny')",
+    "load kshot-tiny": "from kshot.backbones import backbone; backbone.load('kshot-tiny')",
     "kshot predict MODEL CLIP": PREDICT,
     "import transformers' CLIPModel": "from transformers.models.clip.modeling_clip import CLIPModel",
 }

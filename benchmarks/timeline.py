@@ -38,10 +38,10 @@ import torch
 from extraction import random_b32
 
 from kshot import Recognizer, video
-from kshot.backbone import load
-from kshot.container import FOLDER_FPS
-from kshot.recognizer.timeline import FRAMES_AT_ONCE
-from kshot.recognizer.windows import Settings
+from kshot.backbones.backbone import load
+from kshot.recognizer.stream.timeline import FRAMES_AT_ONCE
+from kshot.recognizer.stream.windows import Settings
+from kshot.video.container import FOLDER_FPS
 
 WIDTH, HEIGHT, RATE = 320, 240, 30
 CLIP_SECONDS = 2.0  # of the clips that it is taught, and so of a window
@@ -154,7 +154,7 @@ def memory(path: Path, backbone: str) -> dict[str, Any]:
         nonlocal decoder
         while not done.wait(0.02):
             for child in [c for task in Path("/proc/self/task").iterdir() for c in read(task / "children").split()]:
-                if "kshot.workers" in read(Path(f"/proc/{child}/cmdline")):  # no longer a copy of this process
+                if "kshot.video.workers" in read(Path(f"/proc/{child}/cmdline")):  # no longer a copy of this process
                     decoder = max(decoder, peak(int(child)))
 
     observer = threading.Thread(target=look)

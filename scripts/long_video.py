@@ -23,7 +23,7 @@ from PIL import Image
 
 from kshot import Recognizer, datasets, video
 from kshot.recognizer import UNKNOWN
-from kshot.recognizer.windows import Segment
+from kshot.recognizer.stream.windows import Segment
 
 RATE = 24
 ACTIONS, SHOT, STRETCHES = 5, 5, 24

@@ -39,9 +39,8 @@ from tokenizers.pre_tokenizers import ByteLevel
 from torch import nn
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
-from kshot import drawing
-from kshot.datasets import motion
-from kshot.drawing import ANGLES, BODY, JOINTS, MIRROR_JOINTS
+from kshot.datasets import drawing, motion
+from kshot.datasets.drawing import ANGLES, BODY, JOINTS, MIRROR_JOINTS
 
 SIZE, PATCH, WIDTH, DEPTH, HEADS, EMBED = 64, 8, 96, 5, 6, 96
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)

@@ -12,8 +12,8 @@ import pytest
 
 if TYPE_CHECKING:
     from forks import Command, Forks
-    from kshot.backbone import Backbone
-    from kshot.extraction import Activations
+    from kshot.activations.extraction import Activations
+    from kshot.backbones.backbone import Backbone
 
 # Threads that wait without spinning: on a busy machine spinning ones slow small steps many times over. Before torch.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -75,7 +75,7 @@ def spine(clip_folder: Path) -> Iterator[Backbone]:
     """The tiny CLIP, loaded and frozen. Tests work on copies of it, or the last of them is told."""
     import torch
 
-    from kshot.backbone import load
+    from kshot.backbones.backbone import load
 
     made = load(clip_folder)
     before = {name: value.clone() for name, value in made.state_dict().items()}
@@ -87,8 +87,8 @@ def spine(clip_folder: Path) -> Iterator[Backbone]:
 @pytest.fixture(scope="session")
 def base(clips_csv: Path, warm_store: Path, spine: Backbone) -> Activations:
     """Tokens entering the last block, of the clips of the base classes."""
+    from kshot.activations.extraction import extract
     from kshot.datasets import load
-    from kshot.extraction import extract
 
     return extract(load(clips_csv).select("train"), spine, "last", warm_store)
 
@@ -110,7 +110,7 @@ def command(capsys: pytest.CaptureFixture[str]) -> Command:
 @pytest.fixture(scope="session")
 def adapted(tmp_path_factory: pytest.TempPathFactory, clips_csv: Path, warm_store: Path, clip_folder: Path) -> Path:
     """A finished run folder of meta-learning on the small clips. Tests that spoil it work on a copy."""
-    from kshot.training import train
+    from kshot.fewshot.training import train
 
     folder = tmp_path_factory.mktemp("adapted") / "run"
     train(

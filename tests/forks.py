@@ -21,7 +21,7 @@ OBEDIENT = "import ctypes; ctypes.CDLL(None).capset((ctypes.c_uint * 2)(0x200805
 
 SERVER = """
 import json, os, sys, traceback
-import kshot.training
+import kshot.fewshot.training
 for line in sys.stdin:
     script, arguments, out, err = json.loads(line)
     child = os.fork()

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 import kshot
-from kshot.evaluation import Result, interval, machine
-from kshot.study import summarise
-from kshot.study_file import Row, Study
+from kshot.fewshot.evaluation import Result, interval, machine
+from kshot.study.file import Row, Study
+from kshot.study.runner import summarise
 
 CLASSES = ("bow", "climb", "sit down", "stand up", "wave", "walk <slowly> & $stop$")
 

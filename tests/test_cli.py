@@ -21,8 +21,10 @@ import pytest
 import kshot
 from clips import write_table
 from forks import Command
-from kshot import evaluation, extraction, training, verify
+from kshot import verify
+from kshot.activations import extraction
 from kshot.cli import app, common, research
+from kshot.fewshot import evaluation, training
 
 SHAPE = ("--way", 3, "--shot", 1, "--query", 2)
 KSHOT = Path(sys.executable).with_name("kshot")

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from kshot import backbone, doctor
+from kshot import doctor
+from kshot.backbones import backbone
 from kshot.errors import VideoError
 from kshot.video import Taken
 
@@ -69,7 +70,7 @@ def test_changed_weights_are_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_decoder_that_fails_or_gives_other_pictures_is_a_problem(
     result: VideoError | Taken, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kshot.workers.decode", lambda jobs, workers: iter([(0, result)]))
+    monkeypatch.setattr("kshot.video.workers.decode", lambda jobs, workers: iter([(0, result)]))
     kind, found, advice = doctor._decoding()
     assert kind == "problem" and words in found and "av" in advice
 
@@ -86,7 +87,7 @@ def test_a_package_of_a_wrong_version_is_named_with_what_is_needed(monkeypatch: 
 def test_a_reinstallation_fetches_no_newer_version_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     """`--force-reinstall av` brought the newest, which did not work, and numpy with it."""
     monkeypatch.setattr(doctor.metadata, "requires", lambda name: DEPENDENCIES)
-    monkeypatch.setattr("kshot.workers.decode", lambda jobs, workers: iter([(0, VideoError("clip.mp4: broken"))]))
+    monkeypatch.setattr("kshot.video.workers.decode", lambda jobs, workers: iter([(0, VideoError("clip.mp4: broken"))]))
     assert doctor._decoding()[2].endswith('pip install --force-reinstall --no-deps "av<20,>=17.1"')
     monkeypatch.setattr(doctor, "TINY", "0" * 8)
     assert doctor._weights()[2].endswith('pip install --force-reinstall --no-deps "kshot"')

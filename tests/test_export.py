@@ -17,7 +17,7 @@ import torch
 import kshot
 from clips import SPLITS, draw, write_video
 from kshot import tuning, video
-from kshot.backbone import Backbone
+from kshot.backbones.backbone import Backbone
 from kshot.errors import KshotError, OptionError, StoreError
 from kshot.export import TOLERANCE, Whole, compare, export, trace, translate
 from kshot.recognizer import Recognizer

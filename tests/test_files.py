@@ -11,7 +11,7 @@ import pytest
 
 from forks import Command
 from kshot.errors import KshotError, OptionError
-from kshot.evaluation import evaluate
+from kshot.fewshot.evaluation import evaluate
 from kshot.files import plain, whole, write_atomic
 
 

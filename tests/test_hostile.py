@@ -20,14 +20,17 @@ import pytest
 import torch
 
 import studies
-from kshot import Recognizer, datasets, fit, gate, limits, runs, seals, study, study_file
-from kshot.backbone import Backbone
+from kshot import Recognizer, datasets, gate, limits, seals
+from kshot.activations.store import Digests, Store, _name, holders
+from kshot.activations.store import verify as verify_store
+from kshot.backbones.backbone import Backbone
 from kshot.datasets import prepare
 from kshot.errors import CheckpointError, DataError, KshotError, OptionError, StoreError
+from kshot.fewshot import fit, runs
 from kshot.report.comparison import compared
-from kshot.store import Digests, Store, _name, holders
-from kshot.store import verify as verify_store
-from kshot.study_file import Row, Study
+from kshot.study import file as study_file
+from kshot.study import runner as study
+from kshot.study.file import Row, Study
 from kshot.verify import verify
 
 NESTED: Any = []
@@ -348,8 +351,8 @@ def test_limits_of_studies_are_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seed", [-1, 2**63, 1.5, "7", None])
 def test_odd_seeds_are_refused_by_name(seed: Any, clips_csv: Path, spine: Backbone, tmp_path: Path) -> None:
-    from kshot.evaluation import evaluate
-    from kshot.training import train
+    from kshot.fewshot.evaluation import evaluate
+    from kshot.fewshot.training import train
 
     for act in (
         lambda: evaluate(clips_csv, spine, seed=seed, split="all"),

@@ -43,7 +43,7 @@ assert not any("kshot" in str(f) for f in warnings.filters)
 
 def test_video_and_workers_need_no_torch() -> None:
     """Decoding processes start quickly because of it."""
-    script = "import sys; import kshot.video, kshot.workers, kshot.store; assert 'torch' not in sys.modules"
+    script = "import sys, kshot.video.workers, kshot.activations.store; assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
@@ -53,6 +53,6 @@ def test_the_public_names_are_few_and_all_there() -> None:
     assert set(kshot.__all__) <= set(dir(kshot))
     for name in kshot.__all__:
         assert getattr(kshot, name) is not None
-    assert kshot.evaluate.__module__ == "kshot.evaluation"
+    assert kshot.evaluate.__module__ == "kshot.fewshot.evaluation"
     with pytest.raises(AttributeError, match="module 'kshot' has no attribute 'evalute'"):
         kshot.evalute  # noqa: B018

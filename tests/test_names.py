@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kshot import Recognizer, datasets, names, study_file
+from kshot import Recognizer, datasets, names
 from kshot.errors import DataError, KshotError, OptionError
+from kshot.study import file as study_file
 
 
 class NA:
@@ -110,7 +111,7 @@ def by_features(folder: Path, labels: list[str]) -> None:
 
 
 def by_import(folder: Path, labels: list[str]) -> None:
-    from kshot.features import import_features
+    from kshot.fewshot.features import import_features
 
     np.save(folder / "f.npy", np.random.default_rng(0).random((len(labels), 2, 3)))
     (folder / "c.csv").write_text("path,label\n" + "".join(f"{i}.mp4,{t}\n" for i, t in enumerate(labels)), "utf-8")

@@ -91,7 +91,7 @@ def test_python_of_other_pages_runs_in_a_fresh_interpreter(workplace: Path, page
 def test_names_on_the_pages_are_reached_from_kshot(workplace: Path):
     pages = [README, *(README.parent / "docs").glob("*.md")]
     named = {name for page in pages for name in re.findall(r"`(kshot\.[\w.]+)", page.read_text("utf-8"))}
-    assert {"kshot.export.export", "kshot.recognizer.watch.watch"} <= named
+    assert {"kshot.export.export", "kshot.recognizer.stream.watch.watch"} <= named
     for name in sorted(named):
         fresh(f"import kshot; {name}", workplace)
 

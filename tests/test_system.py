@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 
 from clips import write_video
-from kshot import cost, evaluation, system
-from kshot.store import Store
+from kshot import system
+from kshot.activations.store import Store
+from kshot.fewshot import cost, evaluation
 from kshot.studio.reader import Reader
-from kshot.workers import Job, decode
+from kshot.video.workers import Job, decode
 
 SOURCE = Path(system.__file__).parent
 LACKING = """

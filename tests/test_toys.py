@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import load_file
 
 from forks import Command
-from kshot import study
+from kshot.fewshot.strategies import STRATEGIES
 from kshot.heads import HEADS
-from kshot.strategies import STRATEGIES
+from kshot.study import runner as study
 from kshot.tuning import TUNING
 
 HEAD = """
@@ -52,8 +52,8 @@ STRATEGY = """
 from dataclasses import dataclass
 from typing import ClassVar
 import torch
-from kshot.episodes import generator
-from kshot.strategies.base import Objective, Strategy
+from kshot.draws import generator
+from kshot.fewshot.strategies.base import Objective, Strategy
 
 @dataclass(frozen=True)
 class Pairs(Strategy):

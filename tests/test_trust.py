@@ -17,9 +17,9 @@ import pytest
 import torch
 
 from forks import Command
-from kshot import store as store_module
-from kshot.evaluation import evaluate
-from kshot.extraction import extract
+from kshot.activations import store as store_module
+from kshot.activations.extraction import extract
+from kshot.fewshot.evaluation import evaluate
 
 SHAPE = ("--way", 3, "--shot", 1, "--query", 2, "--episodes", 5)
 

@@ -13,11 +13,11 @@ import pytest
 
 import studies
 from kshot import Recognizer, seals
-from kshot.backbone import Backbone
+from kshot.activations.store import Store
+from kshot.backbones.backbone import Backbone
 from kshot.datasets.features import load
 from kshot.errors import DataError, OptionError
-from kshot.store import Store
-from kshot.study_file import Row, Study
+from kshot.study.file import Row, Study
 from kshot.verify import recognise, verify
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from kshot import tuning
-from kshot.backbone import Backbone
-from kshot.fit import seeded
+from kshot.backbones.backbone import Backbone
+from kshot.fewshot.fit import seeded
 
 CPU = torch.device("cpu")
 CLIPS, FRAMES = 4, 4

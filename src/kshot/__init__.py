@@ -14,11 +14,11 @@ __version__ = "0.1.0"
 
 _PUBLIC: dict[str, str] = {
     "KshotError": "kshot.errors",
-    "load_backbone": "kshot.backbone:load",
+    "load_backbone": "kshot.backbones.backbone:load",
     "load_data": "kshot.datasets:load",
-    "extract": "kshot.extraction",
-    "train": "kshot.training",
-    "evaluate": "kshot.evaluation",
+    "extract": "kshot.activations.extraction",
+    "train": "kshot.fewshot.training",
+    "evaluate": "kshot.fewshot.evaluation",
     "Recognizer": "kshot.recognizer",
 }
 

@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from kshot import study
 from kshot.progress import Progress, quiet
 from kshot.report import report
+from kshot.study import runner as study
 
 NEXT_STEPS = """\
 Your own clips: put them into folders named after their actions, then

@@ -171,7 +171,7 @@ def _decoding() -> tuple[str, ...]:
     import numpy as np
 
     from kshot.errors import VideoError
-    from kshot.workers import Job, decode
+    from kshot.video.workers import Job, decode
 
     start = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="kshot-doctor-") as folder:
@@ -209,7 +209,7 @@ def _weights() -> tuple[str, ...]:
     import numpy as np
     import torch
 
-    from kshot import backbone
+    from kshot.backbones import backbone
 
     start = time.perf_counter()
     tiny = backbone.load("kshot-tiny")
@@ -271,7 +271,7 @@ def _hub(online: bool) -> tuple[str, ...]:
         return "ok", "not asked; --online asks"
     from huggingface_hub import HfApi
 
-    from kshot.hub import TIMEOUT
+    from kshot.backbones.hub import TIMEOUT
 
     start = time.perf_counter()
     try:

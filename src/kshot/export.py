@@ -25,13 +25,14 @@ import torch
 from torch import Tensor, nn
 
 import kshot
-from kshot import hub, seals
+from kshot import seals
+from kshot.backbones import hub
 from kshot.errors import KshotError, OptionError, unknown
 from kshot.files import disk, locked, write_atomic
 from kshot.progress import Progress, quiet
 
 if TYPE_CHECKING:
-    from kshot.backbone import Backbone
+    from kshot.backbones.backbone import Backbone
     from kshot.recognizer import Recognizer
 
 TOLERANCE = 1e-4  # largest difference to PyTorch, in probability or in `known`, that is written

@@ -117,7 +117,7 @@ class Model(Form):
 
 
 class Costs(Form):
-    """What a row, or a shot of it, cost: `kshot.cost.COLUMNS`, and with which means."""
+    """What a row, or a shot of it, cost: `kshot.fewshot.cost.COLUMNS`, and with which means."""
 
     trained_parameters: Finite | None = None
     stored_parameters: Finite | None = None

@@ -26,7 +26,7 @@ def verify(path: str | Path, heal: bool = False) -> dict[str, Any]:
 
     Returns:
         kind (in words), path, checked (files that were hashed or read whole), damaged (path -> what is wrong), unsealed
-        (path -> why it cannot be told), healed. Of a store also what `kshot.store.verify` tells.
+        (path -> why it cannot be told), healed. Of a store also what `kshot.activations.store.verify` tells.
 
     Raises:
         DataError: there is nothing that kshot knows. OptionError: `heal` for anything but a store.
@@ -35,7 +35,7 @@ def verify(path: str | Path, heal: bool = False) -> dict[str, Any]:
     place = Path(path)
     kind = recognise(place)
     if kind == "store":
-        from kshot import store
+        from kshot.activations import store
 
         report = store.verify(place, heal)
         return {"kind": kind, "path": str(place), "checked": report["shards"] + report["digests"], **report}
@@ -138,7 +138,7 @@ def _bare(error: KshotError, path: Path) -> str:
 
 
 def _run(folder: Path, found: Found) -> None:
-    from kshot import runs
+    from kshot.fewshot import runs
 
     config = found.sealed(folder / "config.json")
     if not config:
@@ -176,7 +176,7 @@ def _export(folder: Path, found: Found) -> None:
 
 
 def _study(folder: Path, found: Found) -> None:
-    from kshot import study
+    from kshot.study import runner as study
 
     for name in ("settings.json", "study.json"):
         if (folder / name).exists():
@@ -191,7 +191,7 @@ def _study(folder: Path, found: Found) -> None:
 
 
 def _backbone(folder: Path, found: Found) -> None:
-    from kshot import backbone, hub
+    from kshot.backbones import backbone, hub
 
     files = hub.weight_files(folder) if found.reads(folder, lambda: hub.weight_files(folder)) else []
     for path in [*files, *(folder / name for name in hub.SMALL if (folder / name).exists())]:

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from kshot.datasets import motion
+from kshot.datasets.drawing import joints
 from kshot.datasets.motion import ACTIONS
-from kshot.drawing import joints
 from kshot.errors import DataError, OptionError, StoreError
 
 PAIRS = [

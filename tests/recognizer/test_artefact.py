@@ -12,8 +12,9 @@ import pytest
 from films import films, write
 from test_recognizer import same
 
-from kshot import Recognizer, hub
-from kshot.backbone import Backbone
+from kshot import Recognizer
+from kshot.backbones import hub
+from kshot.backbones.backbone import Backbone
 from kshot.errors import CheckpointError, OptionError, StoreError
 from kshot.recognizer.artefact import FORMAT
 from kshot.recognizer.card import card

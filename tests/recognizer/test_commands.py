@@ -180,7 +180,8 @@ def test_every_command_with_a_model_takes_it_from_the_hub(
     command, arguments: tuple[object, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     asked = []
-    monkeypatch.setattr("kshot.hub.fetch", lambda repository: asked.append(repository) or tmp_path / "fetched")
+    fetched = tmp_path / "fetched"
+    monkeypatch.setattr("kshot.backbones.hub.fetch", lambda repository: asked.append(repository) or fetched)
     code, out, error = command(*(tmp_path / "out" if part == "OUT" else part for part in arguments))
     assert asked == ["me/gym"]
     assert (code, out, len(error.splitlines())) == (2, "", 1)
@@ -190,7 +191,7 @@ def test_every_command_with_a_model_takes_it_from_the_hub(
 def test_what_is_fetched_answers_and_exporting_it_asks_for_a_place(
     command, model: Path, clips_csv: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("kshot.hub.fetch", lambda repository: model)
+    monkeypatch.setattr("kshot.backbones.hub.fetch", lambda repository: model)
     path = load(clips_csv).select("test").paths[0]
     assert command("predict", "hf://me/gym", path)[:2] == command("predict", model, path)[:2]
     code, _, error = command("export", "hf://me/gym")

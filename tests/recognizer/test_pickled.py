@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from kshot import Recognizer
-from kshot.backbone import Backbone
+from kshot.backbones.backbone import Backbone
 from kshot.datasets import load
 from kshot.recognizer.methods import METHODS
 

@@ -15,7 +15,7 @@ from sklearn.model_selection import LeaveOneGroupOut, cross_val_score
 from sklearn.utils.validation import check_is_fitted
 
 from kshot import Recognizer
-from kshot.backbone import Backbone
+from kshot.backbones.backbone import Backbone
 from kshot.datasets import load
 from kshot.errors import DataError, NotEnoughClips, OptionError, VideoError
 
@@ -209,7 +209,7 @@ def test_scikit_learns_own_checks_that_need_no_table_of_numbers(check: str):
 def test_a_run_that_looks_across_frames_is_asked_window_by_window(
     spine: Backbone, clip_folder: Path, clips_csv: Path, warm_store: Path, tmp_path: Path
 ):
-    from kshot.training import train
+    from kshot.fewshot.training import train
 
     run = tmp_path / "run"
     train(

@@ -8,7 +8,7 @@ import pytest
 
 import studies
 from kshot.report.comparison import Comparison, compared
-from kshot.study_file import Row, Study
+from kshot.study.file import Row, Study
 
 ROWS = (Row("frozen"), Row("meta", "meta"), Row("direct", "direct", episodes=30), Row("lost", "meta"))
 

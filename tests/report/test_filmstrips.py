@@ -12,7 +12,7 @@ from PIL import Image
 import studies
 from kshot.report import filmstrips
 from kshot.report.comparison import Comparison, compared
-from kshot.study_file import Row, Study
+from kshot.study.file import Row, Study
 
 
 def comparison(folder: Path, data: str, way: int = 3, frames: int = 8) -> Comparison:

@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 
 import studies
-from kshot import study, study_file
 from kshot.report import page
 from kshot.report.comparison import compared
 from kshot.report.filmstrips import Reel, Single, Strip
-from kshot.study_file import Row, Study
+from kshot.study import file as study_file
+from kshot.study import runner as study
+from kshot.study.file import Row, Study
 
 
 def settings(plan: Study) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import pytest
 import studies
 from kshot.report import pictures
 from kshot.report.comparison import Comparison, compared
-from kshot.study_file import Row, Study
+from kshot.study.file import Row, Study
 
 
 def comparison(folder: Path, *rows: Row, shots: tuple[int, ...] = (1, 5), cost: float = 100) -> Comparison:

@@ -11,7 +11,7 @@ import pytest
 import studies
 from kshot.report import page, published
 from kshot.report.comparison import Comparison, compared
-from kshot.study_file import Row, Study
+from kshot.study.file import Row, Study
 
 
 def test_every_row_has_a_known_data_set_a_source_and_figures_that_rise_with_the_shots() -> None:

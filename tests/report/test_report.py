@@ -15,7 +15,7 @@ from PIL import Image
 import studies
 from kshot.errors import DataError, StoreError
 from kshot.report import report
-from kshot.study_file import Row, Study
+from kshot.study.file import Row, Study
 
 ROWS = (
     Row("zero-shot", "zero-shot"),

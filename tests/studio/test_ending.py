@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 
 from clips import draw, write_video
-from kshot.backbone import Backbone
+from kshot.backbones.backbone import Backbone
 from kshot.errors import DataError
 from kshot.recognizer import Recognizer
 from kshot.studio import engine as engines

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from kshot import backbone
-from kshot.backbone import Backbone
+from kshot.backbones import backbone
+from kshot.backbones.backbone import Backbone
 from tiny import random_clip
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from kshot import tuning
-from kshot.backbone import Backbone
+from kshot.backbones.backbone import Backbone
 from kshot.errors import OptionError
 from kshot.tuning.aim import PARTS
 from tuned import CLIPS, FRAMES, check, count_at_vit_b16, frames, tuned

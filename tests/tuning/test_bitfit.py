@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from kshot import tuning
-from kshot.backbone import Backbone
+from kshot.backbones.backbone import Backbone
 from kshot.errors import OptionError
 from tuned import check, count_at_vit_b16
 

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from kshot import backbone, tuning
-from kshot.backbone import Backbone
+from kshot import tuning
+from kshot.backbones import backbone
+from kshot.backbones.backbone import Backbone
 from kshot.errors import CheckpointError, OptionError
 from tiny import random_clip
 

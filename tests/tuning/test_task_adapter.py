@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from kshot import heads, tuning
-from kshot.backbone import Backbone
+from kshot.backbones.backbone import Backbone
 from kshot.errors import OptionError
-from kshot.learner import Learner
+from kshot.fewshot.learner import Learner
 from tuned import CLIPS, FRAMES, check, count_at_vit_b16, frames, train, tuned
 
 

@@ -13,11 +13,12 @@ from safetensors.torch import load_file
 
 import kshot.tuning
 from clips import write_clips
-from kshot import runs, tuning
-from kshot.backbone import Backbone
+from kshot import tuning
+from kshot.backbones.backbone import Backbone
 from kshot.errors import OptionError
-from kshot.evaluation import evaluate
-from kshot.training import train
+from kshot.fewshot import runs
+from kshot.fewshot.evaluation import evaluate
+from kshot.fewshot.training import train
 from tiny import random_clip
 from tuned import FRAMES, check, clips, frames, tuned, vit_b16
 from tuned import train as train_steps

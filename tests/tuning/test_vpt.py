@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from kshot import tuning
-from kshot.backbone import Backbone
+from kshot.backbones.backbone import Backbone
 from kshot.errors import OptionError
 from tuned import check, count_at_vit_b16, frames, tuned
 

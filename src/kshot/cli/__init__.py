@@ -13,10 +13,10 @@ from kshot import interrupt
 try:
     import typer
 
-    from kshot import cost
     from kshot.cli import data, recogniser, research, shipping, studio, watching  # noqa: F401  (importing registers them)
     from kshot.cli.app import app
     from kshot.errors import KshotError
+    from kshot.fewshot import cost
     from kshot.terminal import printing
 except KeyboardInterrupt:
     sys.exit(interrupt.stopped())

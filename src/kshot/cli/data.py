@@ -138,13 +138,13 @@ def protocols(
 
     Example: kshot data protocols clip-fsar
     """
-    from kshot.protocols import listing
+    from kshot.fewshot.protocols import listing
 
     show(listing(name), as_json, _tell_protocols)
 
 
 def _tell_protocols(values: dict[str, Any]) -> None:
-    from kshot.protocols import as_text
+    from kshot.fewshot.protocols import as_text
 
     typer.echo("\n\n".join(map(as_text, values["protocols"])))
 
@@ -168,7 +168,7 @@ def import_(
 
     Example: kshot data features import videomae.npy --clips clips.csv --out videomae.npz
     """
-    from kshot.features import import_features
+    from kshot.fewshot.features import import_features
 
     show(import_features(features, out, clips, array), as_json, _tell_features)
 
@@ -193,7 +193,7 @@ def export(
 
     Example: kshot data features export motion --out motion.npz
     """
-    from kshot.features import export_features
+    from kshot.fewshot.features import export_features
 
     report = export_features(
         data, out, backbone, adapted, split, frames, resize, table, store, stored_only, device, precision,

@@ -28,7 +28,7 @@ from kshot.errors import OptionError, VideoError
 from kshot.terminal import beneath
 
 if TYPE_CHECKING:
-    from kshot.recognizer.timeline import Timeline
+    from kshot.recognizer.stream.timeline import Timeline
 
 SUSPECTS = 6  # shown on a terminal
 
@@ -107,7 +107,7 @@ def predict(
     """
     from kshot import Recognizer
     from kshot.files import plain
-    from kshot.recognizer.timeline import check_format, check_picture
+    from kshot.recognizer.stream.timeline import check_format, check_picture
 
     if timeline and len(videos) != 1:
         raise OptionError(f"a timeline is of one video, found {len(videos)}")

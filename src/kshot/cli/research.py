@@ -69,7 +69,7 @@ def extract(
 
     Example: kshot extract clips.csv --backbone openai/clip-vit-base-patch16 --dry-run
     """
-    from kshot import extraction
+    from kshot.activations import extraction
 
     shared: dict[str, Any] = {"cut": cut, "store": store, "frames": frames, "dtype": dtype}
     shared |= {"device": device, "precision": precision, "workers": workers, "resize": resize}
@@ -136,7 +136,7 @@ def train(
 
     Example: kshot train motion --strategy meta --tuning partial --out runs/meta
     """
-    from kshot.training import train as run
+    from kshot.fewshot.training import train as run
 
     chosen: dict[str, Any] = {"prompts": prompt} if prompt else {}
     if no_flip:
@@ -191,7 +191,7 @@ def evaluate(
 
     Example: kshot evaluate motion --adapted runs/meta --shot 5 --json
     """
-    from kshot.evaluation import evaluate as run
+    from kshot.fewshot.evaluation import evaluate as run
 
     chosen: dict[str, Any] = {"prompts": prompt} if prompt else {}
     values = {
@@ -246,10 +246,10 @@ def study(
 
     Example: kshot study quick --out studies/quick
     """
-    from kshot.study import run
+    from kshot.study.runner import run
 
     if dry_run:
-        from kshot.forecast import forecast
+        from kshot.study.forecast import forecast
 
         told = forecast(
             study, data or (), backbone or (), seed or (), episodes, protocol, device, precision, speed,
@@ -362,8 +362,8 @@ def _tell_result(values: dict[str, Any]) -> None:
 def _tell_study(values: dict[str, Any]) -> None:
     from rich.table import Table
 
-    from kshot import cost
-    from kshot.study_tables import lacking, noted
+    from kshot.fewshot import cost
+    from kshot.study.tables import lacking, noted
 
     settings, screen = values["settings"], console(width=None if sys.stdout.isatty() else 140)
     for data, backbone in dict.fromkeys((line["data"], line["backbone"]) for line in values["summary"]):
@@ -412,7 +412,7 @@ def _tell_study(values: dict[str, Any]) -> None:
 def _tell_forecast(values: dict[str, Any]) -> None:
     from rich.table import Table
 
-    from kshot.cost import as_bytes, as_time
+    from kshot.fewshot.cost import as_bytes, as_time
 
     screen, settings = console(width=None if sys.stdout.isatty() else 140), values["settings"]
     told = f"seeds {', '.join(map(str, settings['seeds']))}, shots {', '.join(map(str, settings['shots']))}"

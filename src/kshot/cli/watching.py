@@ -21,7 +21,7 @@ from kshot.terminal import console, harmless
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from kshot.recognizer.watch import Sighting, Watch
+    from kshot.recognizer.stream.watch import Sighting, Watch
 
 LINES = "print one JSON object on stdout for each frame and segment, and a summary"
 REMEMBERED = 1000  # latencies that are summed up
@@ -46,7 +46,7 @@ def watch(
     Example: kshot watch models/gym --camera 0
     """
     from kshot.recognizer import Recognizer
-    from kshot.recognizer.watch import watch as run
+    from kshot.recognizer.stream.watch import watch as run
 
     watching = run(Recognizer.load(model, backbone, device), camera, file, window, shortest=shortest)
     teller = _Lines() if as_json else _Screen(watching.settings.window) if sys.stdout.isatty() else _Words()

@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from kshot.container import SUFFIXES, is_image, natural
 from kshot.datasets import SPLITS, Dataset, build
 from kshot.errors import DataError
+from kshot.video.container import SUFFIXES, is_image, natural
 
 SYSTEM = frozenset({"thumbs.db", "desktop.ini", "icon\r", "ehthumbs.db", "$recycle.bin", "system volume information"})
 SHOWN = 4  # kinds of files that are passed over and named

@@ -14,12 +14,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import kshot
-from kshot.container import SUFFIXES
 from kshot.datasets import archives, lists
 from kshot.datasets.benchmark import SPLITS, Benchmark, contradiction, digest
 from kshot.errors import DataError
 from kshot.files import disk, write_atomic
 from kshot.progress import Progress
+from kshot.video.container import SUFFIXES
 
 FORMAT = 1
 DEPTH = 3  # archives inside archives that are opened

@@ -14,13 +14,13 @@ from pathlib import Path, PurePosixPath
 from urllib.error import URLError
 from urllib.parse import urlsplit
 
-from kshot.container import SUFFIXES
 from kshot.datasets import BENCHMARKS
 from kshot.datasets.benchmark import SPLITS, Benchmark, benchmark, digest
 from kshot.errors import DataError, unknown
 from kshot.files import disk, write_atomic
 from kshot.paths import home
 from kshot.progress import Progress, quiet
+from kshot.video.container import SUFFIXES
 
 LARGEST = 64 << 20  # bytes that a list may have
 TIMEOUT = 30.0  # seconds that its place may be silent

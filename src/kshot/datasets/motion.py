@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from kshot.drawing import (
+from kshot.datasets.drawing import (
     ANGLES,
     Array,
     Camera,

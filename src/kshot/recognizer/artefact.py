@@ -25,11 +25,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kshot import __version__, gate, hub, limits, seals
-from kshot import backbone as backbones
+from kshot import __version__, gate, limits, seals
+from kshot.backbones import backbone as backbones
+from kshot.backbones import hub
 from kshot.errors import CheckpointError, KshotError, OptionError, VideoError
+from kshot.fewshot.fit import expect_finite
 from kshot.files import disk, holding, locked, occupied, write_atomic
-from kshot.fit import expect_finite
 from kshot.recognizer import decider, videos
 from kshot.recognizer.card import card
 from kshot.recognizer.clips import Clip
@@ -37,7 +38,7 @@ from kshot.recognizer.clips import Clip
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from kshot.backbone import Backbone
+    from kshot.backbones.backbone import Backbone
 
 Array = NDArray[Any]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from kshot.hub import ALIASES, BUNDLED
+from kshot.backbones.hub import ALIASES, BUNDLED
 from kshot.recognizer.methods import METHODS
 
 OPENAI = (

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from kshot import datasets
+from kshot.activations.extraction import Activations, encode, extract, tail
 from kshot.errors import DataError, VideoError
-from kshot.extraction import Activations, encode, extract, tail
 from kshot.progress import Progress, quiet
 from kshot.recognizer import videos as inputs
 
 if TYPE_CHECKING:
-    from kshot.learner import Learner
+    from kshot.fewshot.learner import Learner
 
 Array = NDArray[Any]
 
@@ -36,7 +36,7 @@ class Clip:
     cannot be told. embeddings: (T, P) float32 by the learner that methods start from. tokens: gives activations
     (T, ...) at that learner's cut; None once they are out of reach, as after loading a model. strip: small frames
     (T, side, side, 3) of an array; those of a file are read when they are needed. damaged: kept and reason, as
-    `kshot.extraction.Activations` has them, where something is lost of it.
+    `kshot.activations.extraction.Activations` has them, where something is lost of it.
     """
 
     name: str

@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from kshot.damage import Damage
 from kshot.heads.formulas import frame_distances, pool
 from kshot.heads.fusion import fuse
 from kshot.heads.otam import OTAM
+from kshot.video.damage import Damage
 
 Array = NDArray[Any]
 

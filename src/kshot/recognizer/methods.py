@@ -15,14 +15,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from kshot.fewshot.strategies.direct import Direct
 from kshot.heads.formulas import class_means, membership, pool, unit
 from kshot.heads.fusion import Fusion
 from kshot.heads.linear_probe import LinearProbe, solve
 from kshot.recognizer.decider import Aligned, Cosine, Fused, Linear
-from kshot.strategies.direct import Direct
 
 if TYPE_CHECKING:
-    from kshot.learner import Learner
+    from kshot.fewshot.learner import Learner
 
 Array = NDArray[Any]
 Indices = NDArray[np.int64]

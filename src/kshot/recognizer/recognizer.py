@@ -13,15 +13,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kshot import backbone as backbones
-from kshot import limits, names, runs
-from kshot.backbone import PROMPTS, Backbone
-from kshot.container import FOLDER_FPS
-from kshot.copies import expect_one_label
+from kshot import limits, names
+from kshot.activations.copies import expect_one_label
+from kshot.activations.extraction import encode
+from kshot.backbones import backbone as backbones
+from kshot.backbones.backbone import PROMPTS, Backbone
+from kshot.backbones.hub import BUNDLED
+from kshot.backbones.texts import expect_prompts
 from kshot.errors import CheckpointError, DataError, NotEnoughClips, OptionError, VideoError, unknown
-from kshot.extraction import encode
-from kshot.hub import BUNDLED
-from kshot.learner import Learner
+from kshot.fewshot import runs
+from kshot.fewshot.learner import Learner
 from kshot.progress import Progress, quiet
 from kshot.recognizer import artefact
 from kshot.recognizer import clips as taught
@@ -30,9 +31,9 @@ from kshot.recognizer.calibrate import Costs
 from kshot.recognizer.clips import Clip
 from kshot.recognizer.decider import UNKNOWN, Array, Decider, Decision, decide, restore
 from kshot.recognizer.methods import METHODS, TEXT_SCALE, Support
+from kshot.recognizer.stream.timeline import Timeline, timeline
 from kshot.recognizer.teach import AUTO, teach
-from kshot.recognizer.timeline import Timeline, timeline
-from kshot.texts import expect_prompts
+from kshot.video.container import FOLDER_FPS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

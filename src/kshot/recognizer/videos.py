@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kshot import video, workers
-from kshot.container import FOLDER_FPS
+from kshot import video
 from kshot.errors import OptionError, VideoError
-from kshot.video import Taken
+from kshot.video import Taken, workers
+from kshot.video.container import FOLDER_FPS
 
 Array = NDArray[Any]
 Video = str | os.PathLike[str] | Array  # or a torch tensor, which becomes an array first

@@ -14,7 +14,7 @@ from typing import Any
 
 from kshot.files import disk, locked, write_atomic
 from kshot.progress import Progress, quiet
-from kshot.study import load
+from kshot.study.runner import load
 
 
 def report(folder: str | Path, out: str | Path | None = None, progress: Progress = quiet) -> dict[str, Any]:

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kshot.errors import DataError, KshotError
-from kshot.evaluation import interval
-from kshot.strategies import get_strategy
-from kshot.study import result_of
+from kshot.fewshot.evaluation import interval
+from kshot.fewshot.strategies import get_strategy
+from kshot.study.runner import result_of
 
 
 @dataclass(frozen=True)

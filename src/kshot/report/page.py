@@ -15,7 +15,7 @@ from itertools import groupby
 from string import Template
 from typing import Any
 
-from kshot import cost
+from kshot.fewshot import cost
 from kshot.report import published
 from kshot.report.comparison import Comparison
 from kshot.report.filmstrips import Reel, Single, Strip
@@ -55,7 +55,7 @@ class Part:
 
 
 def compose(study: dict[str, Any], parts: Sequence[Part]) -> str:
-    """The whole page, from what `kshot.study.load` gives and what was drawn."""
+    """The whole page, from what `kshot.study.runner.load` gives and what was drawn."""
     comparisons, settings = [part.comparison for part in parts], study["settings"]
     about = settings.get("about", "").strip()
     return Template(resources.files("kshot.report").joinpath("page.html").read_text("utf-8")).substitute(

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kshot.errors import DataError, OptionError
-from kshot.recognizer.watch import Course
-from kshot.recognizer.windows import Array, Settings
+from kshot.recognizer.stream.watch import Course
+from kshot.recognizer.stream.windows import Array, Settings
 from kshot.video import Grid, preprocess
 
 if TYPE_CHECKING:

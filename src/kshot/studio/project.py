@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from kshot import names
-from kshot.container import SUFFIXES
 from kshot.errors import DataError, KshotError, OptionError
 from kshot.files import disk, locked, write_atomic
 from kshot.studio.state import Label, State, Video, read, written
+from kshot.video.container import SUFFIXES
 
 NAME = 60  # characters of an action's name, at most
 ACTIONS, CLIPS, TRIED = 100, 5000, 8  # kept at most; older tried videos give way

@@ -63,7 +63,7 @@ def serve(
     Raises:
         KshotError: the port is in use, or the project, the model or the backbone cannot be used.
     """
-    from kshot import hub
+    from kshot.backbones import hub
 
     folder = Path(project or (f"{Path(model).resolve().name}-studio" if model else "kshot-studio")).absolute()
     settings: dict[str, Any] = {}

@@ -6,8 +6,8 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kshot.backbones.hub import BUNDLED
 from kshot.errors import CheckpointError, KshotError, OptionError
-from kshot.hub import BUNDLED
 from kshot.studio.project import Project
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Taught:
         return bool(changed)
 
     def _changed(self) -> str:
-        from kshot import backbone as backbones
+        from kshot.backbones import backbone as backbones
         from kshot.recognizer import artefact
 
         settings, model = self.project.state.settings, self.model()

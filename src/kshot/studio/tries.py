@@ -18,7 +18,7 @@ from kshot.studio.meter import Cancelled
 from kshot.studio.project import UNKNOWN, Closed, Project
 from kshot.studio.taught import Taught
 from kshot.studio.work import Closing, Work
-from kshot.workers import Job, decode
+from kshot.video.workers import Job, decode
 
 if TYPE_CHECKING:
     from kshot.recognizer import Recognizer

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from kshot.backbone import Backbone, Tower
+from kshot.backbones.backbone import Backbone, Tower
 from kshot.errors import OptionError
 from kshot.tuning import towers
 

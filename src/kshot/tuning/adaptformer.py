@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from kshot.backbone import Backbone
+from kshot.backbones.backbone import Backbone
 from kshot.tuning import deepest_cut
 from kshot.tuning.adapters import Beside, Bottleneck, blocks_of, number, positive
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kshot.backbone import Backbone
+from kshot.backbones.backbone import Backbone
 from kshot.tuning import deepest_cut, unfreeze
 from kshot.tuning.adapters import ends_of
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from kshot.backbone import Backbone
+from kshot.backbones.backbone import Backbone
 from kshot.errors import OptionError
 from kshot.tuning import deepest_cut, towers
 from kshot.tuning.adapters import Bottleneck, alongside, number, positive

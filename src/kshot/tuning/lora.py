@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kshot.backbone import Backbone
+from kshot.backbones.backbone import Backbone
 from kshot.errors import unknown
 from kshot.tuning import deepest_cut
 from kshot.tuning.adapters import blocks_of, number, positive

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from kshot.backbone import Backbone, rows
+from kshot.backbones.backbone import Backbone, rows
 from kshot.errors import OptionError
 from kshot.tuning import deepest_cut
 from kshot.tuning.adapters import Bottleneck, alongside, last_blocks, positive, swap

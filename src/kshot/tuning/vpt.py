@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kshot.backbone import Backbone
+from kshot.backbones.backbone import Backbone
 from kshot.errors import OptionError
 from kshot.tuning import deepest_cut
 from kshot.tuning.adapters import alongside, last_blocks, positive, swap

@@ -1,0 +1,1 @@
+"""Activations: what enters the tail, computed once for each clip and stored."""

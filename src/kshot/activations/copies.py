@@ -1,0 +1,142 @@
+"""Clips that hold the same bytes: named, counted and kept apart, unless asked otherwise.
+
+A copy of a base clip among the novel ones was learned by heart, a copy of a support clip is no question, and of two
+labels for the same bytes one is wrong. Data without copies are not touched. Rows of ready-made features that are equal
+in every bit count as copies too: two different clips do not give them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kshot.activations.extraction import Activations, content
+from kshot.activations.store import Digests
+from kshot.datasets import Dataset
+from kshot.errors import DataError, NotEnoughClips
+
+SHOWN = 3  # pairs that a sentence names
+LEARNED = {"test": ("train", "val"), "val": ("train",)}
+"""Splits that were learned from, or chosen on, before a split is asked."""
+
+
+def kept_apart(part: Activations, whole: Dataset, split: str) -> tuple[Activations, list[str]]:
+    """The clips of a split that can be asked about, and sentences on the others.
+
+    Left out are copies of clips that are learned from, and clips whose bytes stand under two labels of the split.
+    Copies within a class stay: `kshot.fewshot.episodes.Sampler` lets no query be a copy of a support clip.
+
+    Args:
+        part: activations of the split. whole: the data set that it is a split of.
+
+    Raises:
+        DataError: nothing is left.
+    """
+    if part.keep_copies:
+        return part, []
+    marks, notes, data = content(part), [], part.data
+    learned = _learned(part, whole, LEARNED.get(split, ()))
+    known = np.isin(marks, list(learned))
+    if known.any():
+        pairs = [(data.paths[i], learned[marks[i]]) for i in np.flatnonzero(known)]
+        notes.append(f"{_clips(len(pairs))} of split {split} left out, copies of base or val clips: {_named(pairs)}")
+    twice = [clips for clips in _alike(marks) if len(set(data.labels[clips])) > 1 and not known[clips[0]]]
+    torn = np.zeros(len(marks), bool)
+    if twice:
+        torn[np.concatenate(twice)] = True
+        pairs = [(data.paths[clips[0]], data.paths[clips[-1]]) for clips in twice]
+        notes.append(
+            f"{_clips(int(torn.sum()))} of split {split} left out, the same bytes under two labels: {_named(pairs)}"
+        )
+    kept = np.flatnonzero(~known & ~torn)
+    if not len(kept):
+        raise DataError(f"{whole.name}: {'; '.join(notes)}; nothing is left: mend it, or keep them (--keep-copies)")
+    if len(kept) < len(marks):
+        part = part.subset(kept)
+    again = [(part.data.paths[c[0]], part.data.paths[other]) for c in _alike(marks[kept]) for other in c[1:]]
+    if again:
+        notes.append(
+            f"{_clips(len(again))} of split {split} copies of another of the class, never asked where that one is "
+            f"shown: {_named(again)}"
+        )
+    return part, notes
+
+
+@contextmanager
+def told(notes: Sequence[str]) -> Iterator[None]:
+    """Where too few clips are left for an episode, the error says which were left out."""
+    try:
+        yield
+    except NotEnoughClips as error:
+        raise NotEnoughClips(f"{error} ({'; '.join(notes)})" if notes else str(error)) from None
+
+
+def expect_one_label(marks: Sequence[str], labels: Sequence[str], names: Sequence[str | Path]) -> None:
+    """Refuses the same bytes under two labels.
+
+    Args:
+        marks: what each clip holds. labels: its label. names: what a message calls it.
+
+    Raises:
+        DataError: there are some; names them and says how many.
+    """
+    found = [clips for clips in _alike(np.asarray(marks)) if len({labels[i] for i in clips}) > 1]
+    if found:
+        told = []
+        for clips in found[:SHOWN]:
+            other = next(i for i in clips if labels[i] != labels[clips[0]])
+            told.append(f"{names[clips[0]]} ('{labels[clips[0]]}') and {names[other]} ('{labels[other]}')")
+        more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+        raise DataError(
+            f"{_clips(sum(map(len, found)))} hold the same bytes under two labels: {'; '.join(told)}{more}: remove the "
+            f"wrong ones, or keep all of them (--keep-copies)"
+        )
+
+
+def _learned(part: Activations, whole: Dataset, splits: Sequence[str]) -> dict[str, Path]:
+    """What clips of the splits that are learned from hold -> such a clip, as far as `part` may hold the same."""
+    clips = np.flatnonzero(np.isin(whole.splits, splits))
+    marks: list[str]
+    if part.store is None:
+        marks = content(Activations(whole.subset(clips), None)).tolist() if len(clips) else []
+    else:
+        paths = [whole.paths[i] for i in clips]
+        digests = Digests(part.store.root / "digests.jsonl")
+        marks = digests.of(paths, remembered=True)
+        sizes = {_size(path) for path in part.data.paths}
+        fresh = [i for i, mark in enumerate(marks) if not mark and _size(paths[i]) in sizes]
+        for i, mark in zip(fresh, digests.of([paths[i] for i in fresh]), strict=True):
+            marks[i] = mark
+    return {mark: whole.paths[i] for mark, i in zip(marks, clips, strict=True) if mark}
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file: others of that size may be copies. -1 for every frame folder."""
+    try:
+        return -1 if path.is_dir() else path.stat().st_size
+    except OSError:
+        return -2
+
+
+def _alike(marks: NDArray[np.str_]) -> list[NDArray[np.int64]]:
+    """Indices of the clips that hold the same, for each that several hold."""
+    _, first, numbers, counts = np.unique(marks, return_index=True, return_inverse=True, return_counts=True)
+    several = sorted(np.flatnonzero(counts > 1), key=lambda number: int(first[number]))
+    return [np.flatnonzero(numbers == number) for number in several]
+
+
+def _clips(count: int) -> str:
+    return "1 clip" if count == 1 else f"{count:,} clips"
+
+
+def _named(pairs: Sequence[tuple[Path, Path]]) -> str:
+    few = ", ".join(f"{_short(one)} = {_short(other)}" for one, other in pairs[:SHOWN])
+    return few + (f" and {len(pairs) - SHOWN:,} more" if len(pairs) > SHOWN else "")
+
+
+def _short(path: Path) -> str:
+    return "/".join(path.parts[-2:])

@@ -1,0 +1,65 @@
+"""Clips of variable rate in stores of an older kshot, which chose frames by their number; this one chooses by time.
+
+Both choose the same of a clip of constant rate, so what is stored of those stays valid.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from kshot.activations.store import Store
+from kshot.errors import VideoError
+from kshot.files import disk
+from kshot.progress import Progress, quiet
+from kshot.video import scan
+
+
+def check(paths: Sequence[Path], digests: Sequence[str], target: Store, look: bool, progress: Progress = quiet) -> None:
+    """Lets a store forget what an older kshot stored of clips of variable rate, whose frames it chose by number.
+
+    look: open clips that nobody has looked at yet, once; they were decoded before. Without it they are believed.
+    """
+    old = {value: path for value, path in zip(digests, paths, strict=True) if target.by_number(value)}
+    if not old:
+        return
+    known = Rates(target.root / "rates.jsonl")
+    fresh = [value for value in old if known.get(value) is None] if look else []
+    if fresh:
+        found: dict[str, bool] = {}
+        with progress("looking at the frame rates of stored clips", len(fresh), "clips") as step:
+            for value in fresh:
+                with suppress(VideoError):
+                    found[value] = scan(old[value]).clock.times is None
+                step()
+        known.add(found)
+    target.forget(value for value in old if known.get(value) is False)
+
+
+class Rates:
+    """Which clips, by digest, are of constant rate. Kept as JSON lines; torn ones are ignored."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._constant: dict[str, bool] = {}
+        if path.exists():
+            for line in path.read_text("utf-8", errors="replace").splitlines():
+                try:
+                    row = json.loads(line)
+                    self._constant[row["sha256"]] = bool(row["constant"])
+                except (ValueError, KeyError, TypeError):
+                    continue
+
+    def get(self, clip: str) -> bool | None:
+        """Whether a clip is of constant rate; None if nobody looked yet."""
+        return self._constant.get(clip)
+
+    def add(self, found: dict[str, bool]) -> None:
+        """Remembers digests."""
+        self._constant |= found
+        if found:
+            lines = [json.dumps({"sha256": clip, "constant": constant}) + "\n" for clip, constant in found.items()]
+            with disk(self._path), self._path.open("a", encoding="utf-8") as file:
+                file.writelines(["\n", *lines])  # an empty line closes what a kill tore

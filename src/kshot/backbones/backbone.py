@@ -1,0 +1,447 @@
+"""CLIP seen as numbered blocks: `enter` gives what a block receives, `leave` runs the rest.
+
+A cut is a number: 0 stands before the tower (the frames or token ids themselves), k = 1..L before block k, L + 1 behind
+the projection. `leave(enter(x, k), k)` is the whole tower for every k, so whatever lies before the first block that a
+tuning method touches can be computed once and stored. Modules and weights are named as in transformers' CLIPModel.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kshot.backbones import checkpoint as clip_folder
+from kshot.backbones import hub, last_block, texts
+from kshot.backbones.devices import pick_device, pick_precision
+from kshot.backbones.preprocessing import AS_CLIP, Pixels
+from kshot.errors import CheckpointError, OptionError
+
+PROMPTS = ("a video of a person doing {}",)
+TEXTS_PER_BATCH = 256
+
+
+def load(
+    name: str | Path = hub.BUNDLED, device: str = "cpu", precision: str = "float32", allow_bin: bool = False
+) -> Backbone:
+    """Loads a CLIP, frozen: every parameter waits for a tuning method to ask for it.
+
+    Args:
+        name: a folder in transformers format, `kshot-tiny` (bundled), `ViT-B/32`, `ViT-B/16`, `ViT-L/14`, or a hub id
+            `owner/name[@revision]`, fetched once and then read from the hub's cache.
+        device: "cpu", "cuda", "cuda:1", or "auto" (a GPU if there is one).
+        precision: of the blocks' arithmetic: "float32", "bfloat16" or "float16". Weights stay float32, embeddings
+            come back float32. Half precision pays on GPUs; few CPUs gain from it.
+        allow_bin: also read weights that exist only as `pytorch_model.bin` (tensors only, no code is run). The
+            environment variable KSHOT_ALLOW_BIN=1 does the same for all commands.
+
+    Raises:
+        CheckpointError: weights that cannot be found, fetched or trusted to be complete.
+        OptionError: a device or precision that does not exist here.
+    """
+    target, arithmetic = pick_device(device), pick_precision(precision)
+    allow_bin = allow_bin or os.environ.get("KSHOT_ALLOW_BIN") == "1"
+    parts = clip_folder.read(hub.resolve(name, allow_bin), allow_bin)
+    backbone = Backbone(parts.model, name=str(name), tokenizer=parts.tokenizer, pixels=parts.pixels)
+    backbone.fingerprint = parts.fingerprint
+    backbone.set_precision(arithmetic)
+    return backbone.to(target)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """How the rows on their way through the image tower belong together; only some tuning methods look across rows.
+
+    frames: successive rows that are one clip. support: the first clips, which every clip may look at (the support of
+    an episode); 0 if each clip stands alone.
+    """
+
+    frames: int = 1
+    support: int = 0
+
+
+_ALONE = Rows()
+_ROWS: ContextVar[Rows] = ContextVar("rows", default=_ALONE)
+
+
+def rows() -> Rows:
+    """What `Backbone.leave` was told of the rows that it works on."""
+    return _ROWS.get()
+
+
+@contextmanager
+def _arranged(count: int, told: Rows) -> Iterator[None]:
+    if told.frames < 1 or count % told.frames or not 0 <= told.support * told.frames <= count:
+        raise OptionError(f"{count} rows are no whole clips of {told.frames} frames with {told.support} support clips")
+    token = _ROWS.set(told)
+    try:
+        yield
+    finally:
+        _ROWS.reset(token)
+
+
+class Tower(nn.Module):
+    """A transformer tower of CLIP: embeddings, L blocks, final norm and projection; one token is read out.
+
+    depth: L. width: D. tokens: T, most tokens a row can have. precision: type of the blocks' arithmetic. feature: what
+    `leave` does to the projected embedding; nothing, unless a tuning method puts a module there. plain: run the last
+    block whole, by operations that other runtimes know, instead of on its read-out token alone.
+    """
+
+    causal = False
+    norm: nn.LayerNorm
+    projection: nn.Linear
+
+    def __init__(self, embeddings: nn.Module, encoder: Any, norm: nn.LayerNorm, projection: nn.Linear, tokens: int):
+        super().__init__()
+        self.embeddings = embeddings
+        self.blocks: nn.ModuleList = encoder.layers
+        self.norm = norm
+        self.projection = projection
+        self.feature: nn.Module = nn.Identity()
+        self.depth = len(self.blocks)
+        self.width = int(projection.in_features)
+        self.tokens = tokens
+        self.precision = torch.float32
+        self.plain = False
+
+    @property
+    def exact(self) -> bool:
+        """Whether the last block still may run on its read-out token alone, so that condensed tokens suffice."""
+        return not self.plain and last_block.exact(self.blocks[-1])
+
+    def read(self, x: Tensor) -> Tensor | None:
+        """Positions (N,) that are read out of inputs x; None for the first."""
+        return None
+
+    def enter(self, x: Tensor, cut: int) -> Tensor:
+        """What block `cut` receives.
+
+        Args:
+            x: the tower's input: frames (N, 3, H, W) from `Backbone.pixels`, or token ids (N, T).
+            cut: 0 gives x back, 1..L tokens (N, T, D), L + 1 the projected embedding (N, P), not normalised.
+        """
+        self._check(cut)
+        if cut == 0:
+            return x
+        if cut == self.depth + 1:
+            return self._project(x, 0, None, None)
+        with last_block.arithmetic(x.device, self.precision):
+            tokens = self._embed(x)
+            for block in self.blocks[: cut - 1]:
+                tokens = self._run(block, tokens)
+        return _widen(tokens)
+
+    def leave(self, x: Tensor, cut: int, read: Tensor | None = None, condensed: bool | None = None) -> Tensor:
+        """The projected embedding (N, P), not normalised, from what block `cut` receives.
+
+        Args:
+            x: as `enter(..., cut)` gave it, in any floating type; before the last block also as `condense` gave it.
+            cut: 0..L + 1.
+            read: (N,) positions to read out; the text tower needs them at cuts 1..L.
+            condensed: whether x is condensed; None tells by the number of rows (full-length rows only).
+        """
+        self._check(cut)
+        embedding = _widen(x) if cut == self.depth + 1 else self._project(x, cut, read, condensed)
+        with last_block.arithmetic(embedding.device):
+            out: Tensor = self.feature(embedding)
+            return out
+
+    def _project(self, x: Tensor, cut: int, read: Tensor | None, condensed: bool | None) -> Tensor:
+        """The projected embedding from what block `cut` (0..L) receives, before `feature`."""
+        if cut == 0:
+            read = self.read(x)
+        elif self.causal and read is None:
+            raise OptionError(f"leaving the text tower at cut {cut} needs `read`: take it from read(ids)")
+        if condensed is None:
+            condensed = cut == self.depth and x.shape[1] == self.tokens + 1
+        with last_block.arithmetic(x.device, self.precision):
+            x = self._embed(x) if cut == 0 else x
+            if condensed:
+                token = self._last_condensed(x, cut, read)
+            else:
+                x = _widen(x)
+                for block in self.blocks[max(cut, 1) - 1 : -1]:
+                    x = self._run(block, x)
+                token = self._last(x, read)
+        with last_block.arithmetic(token.device):
+            out: Tensor = self.projection(self.norm(_widen(token)))
+            return out
+
+    def condense(self, tokens: Tensor, read: Tensor | None = None) -> Tensor:
+        """All that the exact last block needs of the tokens (N, T, D) that enter it: (N, T + 1, D).
+
+        Rows 0..T-1 are the tokens after LayerNorm without its affine part, row T is the raw token that is read out.
+        """
+        tokens = _widen(tokens)
+        return torch.cat([self._normalise(tokens), _pick(tokens, read)[:, None]], dim=1)
+
+    def _last(self, x: Tensor, read: Tensor | None) -> Tensor:
+        block = self.blocks[-1]
+        if self.exact:
+            return last_block.forward(block, self._normalise(_widen(x)), _pick(x, read), read, self.causal)
+        return _pick(self._run(block, x), read)
+
+    def _last_condensed(self, x: Tensor, cut: int, read: Tensor | None) -> Tensor:
+        if cut != self.depth or not self.exact:
+            raise OptionError(
+                f"condensed tokens serve only an unaltered last block ({self.depth}), but cut {cut} was asked for"
+                + ("" if self.exact else " and that block is altered")
+                + ": pass the tokens themselves"
+            )
+        return last_block.forward(self.blocks[-1], x[:, :-1], x[:, -1], read, self.causal)
+
+    def _normalise(self, tokens: Tensor) -> Tensor:
+        return last_block.normalise(tokens, self.blocks[-1].layer_norm1.eps)  # type: ignore[union-attr, arg-type]
+
+    def _embed(self, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _run(self, block: nn.Module, tokens: Tensor) -> Tensor:
+        out: Tensor = block(tokens, None, is_causal=self.causal)
+        return out
+
+    def _check(self, cut: int) -> None:
+        if not 0 <= cut <= self.depth + 1:
+            raise OptionError(f"cut {cut} does not exist: this tower has cuts 0 to {self.depth + 1}")
+
+
+class ImageTower(Tower):
+    """The image tower; reads out the class token. size: image side in pixels."""
+
+    def __init__(self, vision: Any, projection: nn.Linear):
+        tokens = int(vision.embeddings.num_positions)
+        super().__init__(vision.embeddings, vision.encoder, vision.post_layernorm, projection, tokens)
+        self.pre = vision.pre_layrnorm
+        self.size = int(vision.embeddings.image_size)
+
+    def _embed(self, x: Tensor) -> Tensor:
+        if x.ndim != 4 or tuple(x.shape[1:]) != (3, self.size, self.size):
+            raise OptionError(f"expected frames of shape (N, 3, {self.size}, {self.size}), got {tuple(x.shape)}")
+        out: Tensor = self.pre(self.embeddings(x))
+        return out
+
+
+class TextTower(Tower):
+    """The text tower; reads out the end-of-text token, before which tokens see only earlier ones."""
+
+    causal = True
+
+    def __init__(self, text: Any, projection: nn.Linear):
+        tokens = int(text.embeddings.position_embedding.num_embeddings)
+        super().__init__(text.embeddings, text.encoder, text.final_layer_norm, projection, tokens)
+        self.end = int(text.eos_token_id)
+        self.words = int(text.embeddings.token_embedding.num_embeddings)
+
+    def read(self, x: Tensor) -> Tensor:
+        """First end-of-text position (N,) of token ids x (N, T); `eos_token_id` 2 marks early checkpoints, whose
+        configuration is wrong and whose end-of-text token is the one with the highest id."""
+        ids = x.int()
+        return (ids if self.end == 2 else (ids == self.end).int()).argmax(-1)
+
+    def _embed(self, x: Tensor) -> Tensor:
+        if x.ndim != 2 or x.shape[1] > self.tokens or x.is_floating_point():
+            raise OptionError(f"expected token ids of shape (N, at most {self.tokens}), got {tuple(x.shape)}")
+        out: Tensor = self.embeddings(x)
+        return out
+
+
+class Backbone(nn.Module):
+    """Both towers of a CLIP, with the preprocessing and the words that belong to them.
+
+    image, text: the towers. name: as loaded. fingerprint: sha256 that names the loaded weights, configuration and
+    preprocessing, whatever the path, device or precision; "" for a model built in memory. logit_scale: the factor that
+    CLIP puts before its cosines (about 100). size: image side. depth: blocks of the image tower. embed_dim: P.
+    prompt: the one template of class texts, if a tuning method has put one in place of those asked for, else "".
+    episodic: whether an embedding depends on the other clips of its episode; only a tuning method makes it so.
+    across: whether a frame's embedding depends on the other frames of its clip; again only by a tuning method.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        clip: Any,
+        name: str = "memory",
+        tokenizer: Any = None,
+        pixels: Pixels = AS_CLIP,
+    ):
+        super().__init__()
+        self.image = ImageTower(clip.vision_model, clip.visual_projection)
+        self.text = TextTower(clip.text_model, clip.text_projection)
+        self.name = name
+        self.fingerprint = ""
+        self.prompt = ""
+        self.episodic = self.across = False
+        self.logit_scale = 100.0 if clip.logit_scale.is_meta else float(clip.logit_scale.detach().exp())
+        self.size = self.image.size
+        self.depth = self.image.depth
+        self.embed_dim = int(clip.visual_projection.out_features)
+        self._tokenizer = tokenizer
+        self.register_buffer("mean", torch.tensor(pixels.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(pixels.std).view(1, 3, 1, 1), persistent=False)
+        self.requires_grad_(False)
+        self.eval()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return self.image.projection.weight.device
+
+    @property
+    def precision(self) -> str:
+        """Name of the type of the blocks' arithmetic."""
+        return str(self.image.precision).removeprefix("torch.")
+
+    def set_precision(self, precision: torch.dtype) -> None:
+        """Sets the type of both towers' arithmetic; weights and results stay float32."""
+        self.image.precision = self.text.precision = precision
+
+    def pixels(self, frames: Tensor | NDArray[np.uint8]) -> Tensor:
+        """Frames (N, size, size, 3) uint8 -> (N, 3, size, size) float32 on the device, as the checkpoint asks for."""
+        x = torch.as_tensor(frames)
+        if x.dtype != torch.uint8 or x.ndim != 4 or tuple(x.shape[1:]) != (self.size, self.size, 3):
+            found = f"{str(x.dtype).removeprefix('torch.')} of shape {tuple(x.shape)}"
+            raise OptionError(f"expected uint8 frames of shape (N, {self.size}, {self.size}, 3), got {found}")
+        x = x.to(self.device).permute(0, 3, 1, 2)
+        return x.float().mul_(1 / (255 * self.std)).sub_(self.mean / self.std)
+
+    def enter(self, frames: Tensor, cut: int) -> Tensor:
+        """What block `cut` of the image tower receives for frames (N, 3, H, W); see `Tower.enter`."""
+        return self.image.enter(frames, cut)
+
+    def leave(self, x: Tensor, cut: int, frames: int = 1, support: int = 0) -> Tensor:
+        """The embedding (N, P), not normalised, from what image block `cut` receives; see `Tower.leave`.
+
+        frames, support: how the rows of x belong together, see `Rows`; it matters to few tuning methods.
+        """
+        with _arranged(x.shape[0], Rows(frames, support)):  # len(x) would fix the number of an export
+            return self.image.leave(x, cut)
+
+    def condense(self, tokens: Tensor) -> Tensor:
+        """(N, T, D) tokens entering the last image block -> (N, T + 1, D), all it needs; see `Tower.condense`."""
+        return self.image.condense(tokens)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Frames (N, 3, H, W) -> embeddings (N, P), not normalised."""
+        return self.image.leave(frames, 0)
+
+    def tokenize(self, texts: Sequence[str]) -> Tensor:
+        """Token ids (N, T), T the longest text's, on the device; a text too long is cut and still ends properly.
+
+        Raises:
+            CheckpointError: the folder had no tokenizer, it does not end texts as the tower expects, or it gives tokens
+                that the tower has no vector for.
+        """
+        return self._padded([encoding.ids for encoding in self._encode(texts)])
+
+    def _encode(self, texts: Sequence[str]) -> list[Any]:
+        """Encodings of the tokenizers library."""
+        if self._tokenizer is None:
+            raise CheckpointError(f"'{self.name}' came without a tokenizer: put tokenizer.json into its folder")
+        encodings: list[Any] = self._tokenizer.encode_batch(list(texts))
+        rows = [encoding.ids for encoding in encodings]
+        if any(not row or max(row) != row[-1] if self.text.end == 2 else self.text.end not in row for row in rows):
+            raise CheckpointError(f"the tokenizer of '{self.name}' does not end texts with the end-of-text token")
+        most = max((max(row) for row in rows), default=0)
+        if most >= self.text.words:
+            raise CheckpointError(
+                f"the tokenizer of '{self.name}' gives token {most:,}, but its table has {self.text.words:,}: they do "
+                "not belong together; fetch it again"
+            )
+        return encodings
+
+    def _padded(self, rows: Sequence[list[int]]) -> Tensor:
+        longest = max(map(len, rows), default=0)
+        padded = [row + [row[-1]] * (longest - len(row)) for row in rows]
+        return torch.tensor(padded, dtype=torch.long, device=self.device).view(len(rows), longest)
+
+    def _class_texts(self, names: Sequence[str], prompts: Sequence[str] | str) -> tuple[list[list[int]], list[str]]:
+        """Token ids of every name in every template, all templates of the first name first, and notes; see `texts`."""
+        templates = texts.expect_prompts(self.prompt or prompts)
+        if not len(names):
+            raise OptionError("no class names to embed: give at least one")
+        made = texts.written(names, templates)
+        encodings = self._encode([text.words for text in made])
+        rows = [encoding.ids for encoding in encodings]
+        ends = [row.index(max(row) if self.text.end == 2 else self.text.end) for row in rows]
+        return rows, texts.examine(made, encodings, ends)
+
+    def text_notes(self, names: Sequence[str], prompts: Sequence[str] | str = PROMPTS) -> list[str]:
+        """What the text tower does not see of the class texts that `embed_text` makes, in words; [] if it sees all.
+
+        Raises:
+            KshotError: as `embed_text`.
+        """
+        return self._class_texts(names, prompts)[1]
+
+    def embed_text(self, names: Sequence[str], prompts: Sequence[str] | str = PROMPTS) -> Tensor:
+        """Unit vectors (C, P) of class names, each the normalised mean of its unit vectors under all prompts.
+
+        Args:
+            names: C class names; underscores are read as spaces.
+            prompts: templates with `{}` where the name goes.
+
+        Raises:
+            OptionError: no names, an impossible prompt, or one so long that names are cut off where they still matter.
+            DataError: two names that are the same text to this backbone, or one of which nothing is left.
+            CheckpointError: see `tokenize`.
+        """
+        rows, _ = self._class_texts(names, prompts)
+        batches = (rows[i : i + TEXTS_PER_BATCH] for i in range(0, len(rows), TEXTS_PER_BATCH))
+        embedded = torch.cat([self.text.leave(self._padded(batch), 0) for batch in batches])
+        unit = F.normalize(embedded, dim=-1).view(len(names), -1, embedded.shape[1])
+        return F.normalize(unit.mean(1), dim=-1)
+
+    def copy(self) -> Backbone:
+        """An independent copy for another way of tuning. Frozen weights share their memory with this one; whatever
+        learns is copied, and `kshot.tuning` gives a weight memory of its own before it lets it learn."""
+        memo: dict[int, Any] = {id(self._tokenizer): self._tokenizer}
+        for value in self.parameters():
+            if not value.requires_grad:
+                memo[id(value)] = nn.Parameter(value.data, requires_grad=False)
+        return copy.deepcopy(self, memo)
+
+    def describe(self) -> dict[str, Any]:
+        """Name, fingerprint, device, precision, sizes and parameter counts, ready for JSON."""
+
+        def count(module: nn.Module) -> int:
+            return sum(value.numel() for value in module.parameters())
+
+        def tower(part: Tower) -> dict[str, int]:
+            return {"depth": part.depth, "width": part.width, "tokens": part.tokens, "parameters": count(part)}
+
+        return {
+            "name": self.name,
+            "fingerprint": self.fingerprint,
+            "device": str(self.device),
+            "precision": self.precision,
+            "size": self.size,
+            "embed_dim": self.embed_dim,
+            "image": tower(self.image),
+            "text": tower(self.text),
+            "parameters": count(self),
+            "trained": sum(value.numel() for value in self.parameters() if value.requires_grad),
+        }
+
+
+def _widen(x: Tensor) -> Tensor:
+    """Half precision as float32, everything else as it is."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def _pick(x: Tensor, read: Tensor | None) -> Tensor:
+    """One token (N, D) of each row (N, T, D)."""
+    return x[:, 0] if read is None else x[torch.arange(len(x), device=x.device), read]

@@ -1,0 +1,1 @@
+"""Few-shot learning and its evaluation: episodes, strategies, training, runs."""

@@ -1,0 +1,406 @@
+"""The one training loop: batches in, trained weights out.
+
+A batch is a pure function of its index, so the loop keeps no sampler state: a run that was killed and resumed
+equals one that ran through, bit for bit on one machine.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from kshot import gate, interrupt, limits
+from kshot.draws import key
+from kshot.errors import CheckpointError, KshotError, OptionError, unknown
+from kshot.files import ours, write_atomic
+from kshot.progress import Progress, quiet
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+OPTIMIZERS = ("adam", "adamw", "sgd")
+SCHEDULES = ("constant", "cosine")
+CHECKPOINT_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How to descend.
+
+    steps: optimiser steps. lr: learning rate. accumulate: batches a step (the field's "tasks per update").
+    warmup: steps of linear warm-up. clip: largest gradient norm, 0 for none. val_every: steps between looks at
+    the val classes. patience: looks without a gain after which training ends, 0 for never.
+    """
+
+    steps: int = 400
+    lr: float = 1e-3
+    optimizer: str = "adam"
+    weight_decay: float = 0.0
+    momentum: float = 0.9
+    schedule: str = "cosine"
+    warmup: int = 0
+    accumulate: int = 1
+    clip: float = 0.0
+    val_every: int = 50
+    patience: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        limits.expect(seed=self.seed)
+        if self.optimizer not in OPTIMIZERS:
+            raise unknown("optimizer", self.optimizer, OPTIMIZERS)
+        if self.schedule not in SCHEDULES:
+            raise unknown("schedule", self.schedule, SCHEDULES)
+        if self.steps < 1 or self.accumulate < 1 or self.val_every < 1 or not 0 < self.lr < math.inf:
+            raise OptionError(
+                f"training needs steps, accumulate and val_every of at least 1 and a positive lr, found "
+                f"steps={self.steps}, accumulate={self.accumulate}, val_every={self.val_every}, lr={self.lr}"
+            )
+        for name in ("weight_decay", "momentum", "warmup", "clip", "patience"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise OptionError(f"{name} must be 0 or more, found {getattr(self, name)}")
+
+    def factor(self, step: int) -> float:
+        """Learning rate at a step, relative to `lr`."""
+        if step < self.warmup:
+            return (step + 1) / self.warmup
+        if self.schedule == "constant":
+            return 1.0
+        done = (step - self.warmup) / max(1, self.steps - self.warmup)
+        return 0.5 * (1 + math.cos(math.pi * done))
+
+
+@dataclass
+class Fitted:
+    """What a fit came to: the step and val accuracy (percent, None without val classes) of the weights kept.
+
+    seconds: in total, looks at the val classes included. step_seconds: median of the steps alone, None without any.
+    """
+
+    best_step: int = 0
+    best_val: float | None = None
+    steps: int = 0
+    seconds: float = 0.0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    step_seconds: float | None = None
+
+
+def fit(
+    weights: Mapping[str, Tensor],
+    loss: Callable[[int], Tensor],
+    schedule: Schedule,
+    validate: Callable[[], float] | None = None,
+    folder: Path | None = None,
+    resume: bool = False,
+    rates: Mapping[str, float] | None = None,
+    progress: Progress = quiet,
+    extra: Mapping[str, Tensor] | None = None,
+) -> Fitted:
+    """Trains `weights` in place on `loss(0), loss(1), ...` and leaves the best of them there.
+
+    Args:
+        weights: name -> parameter that learns.
+        loss: scalar loss of batch number i, a pure function of i and the weights.
+        schedule: steps, rates, seeds.
+        validate: accuracy on the val classes in percent; the weights with the highest are kept (the first of
+            equals, the untrained ones included). Without it the last weights are kept.
+        folder: where `weights.safetensors`, `metrics.jsonl` and `checkpoint.safetensors` go; the last is the
+            caller's to remove. Nothing is written without a folder.
+        resume: go on from the checkpoint in `folder`, or begin where there is none.
+        rates: name -> factor on the learning rate.
+        progress: how to show progress.
+        extra: name -> parameter that learns too but is of no use afterwards (a classifier of the base classes).
+
+    Raises:
+        KshotError: the loss or a weight is no longer finite.
+        CheckpointError: a checkpoint that is damaged or of other weights.
+    """
+    with seeded(schedule.seed, next(iter(weights.values())).device):
+        return _Loop(weights, extra or {}, loss, schedule, validate, folder, rates or {}).run(resume, progress)
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Inside, torch draws from `seed` on the CPU and `device`; the caller's random state is left as it was."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def held_back() -> Iterator[Callable[[], bool]]:
+    """Holds the first Ctrl-C back and tells of it when asked; a second one interrupts at once.
+
+    So a loop can stop between two steps, where its state is whole. Does nothing where Ctrl-C has another meaning
+    already, or in a thread that never sees it.
+    """
+    asked: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if asked and callable(before):
+            before(number, frame)
+        asked.append(number)
+
+    if not interrupt.usual():
+        yield lambda: False
+        return
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: bool(asked)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class _Loop:
+    def __init__(
+        self,
+        weights: Mapping[str, Tensor],
+        extra: Mapping[str, Tensor],
+        loss: Callable[[int], Tensor],
+        schedule: Schedule,
+        validate: Callable[[], float] | None,
+        folder: Path | None,
+        rates: Mapping[str, float],
+    ) -> None:
+        self.weights, self.loss, self.schedule = weights, loss, schedule
+        self.learning = {**weights, **extra}
+        self.validate, self.folder = validate, folder
+        groups = [{"params": [w], "lr": schedule.lr * rates.get(n, 1.0)} for n, w in self.learning.items()]
+        self.base_lrs = [float(str(group["lr"])) for group in groups]
+        self.optimizer: torch.optim.Optimizer
+        if schedule.optimizer == "sgd":
+            self.optimizer = torch.optim.SGD(groups, momentum=schedule.momentum, weight_decay=schedule.weight_decay)
+        else:
+            kind = torch.optim.Adam if schedule.optimizer == "adam" else torch.optim.AdamW
+            self.optimizer = kind(groups, foreach=True, weight_decay=schedule.weight_decay)
+        self.fitted = Fitted()
+        self.best: dict[str, Tensor] = {}
+        self.stale = 0
+
+    def run(self, resume: bool, progress: Progress) -> Fitted:
+        step = self._resume() if resume else 0
+        schedule, begin, saved = self.schedule, time.monotonic() - self.fitted.seconds, time.monotonic()
+        smooth, durations = 0.0, []
+        with progress("training", schedule.steps, "steps") as show, held_back() as stopped:
+            show(step)
+            if step == 0:
+                self._look(0)
+            while step < schedule.steps and not (schedule.patience and self.stale >= schedule.patience):
+                start = time.perf_counter()
+                value = self._step(step)
+                durations.append(time.perf_counter() - start)
+                step += 1
+                smooth = value if smooth == 0.0 else 0.95 * smooth + 0.05 * value
+                line: dict[str, Any] = {"step": step, "loss": value}
+                due = step % schedule.val_every == 0 or step == schedule.steps
+                if due:
+                    line |= self._look(step)
+                self.fitted.seconds = time.monotonic() - begin
+                self._log(line | {"seconds": round(self.fitted.seconds, 3)})
+                if due or stopped() or time.monotonic() - saved > CHECKPOINT_SECONDS:
+                    self.fitted.step_seconds = statistics.median(durations)
+                    self._checkpoint(step)
+                    saved = time.monotonic()
+                best = self.fitted.best_val
+                show(note=f"loss {smooth:.3f}" + (f", val {best:.1f} %" if best is not None else ""))
+                if stopped():
+                    raise KeyboardInterrupt
+        self.fitted.steps = step
+        if self.validate is None:
+            self._keep(step)
+        with torch.no_grad():
+            for name, weight in self.weights.items():
+                weight.copy_(self.best[name])
+        return self.fitted
+
+    def _step(self, step: int) -> float:
+        """One optimiser step over `accumulate` batches; returns their mean loss."""
+        schedule, total = self.schedule, 0.0
+        for group, lr in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
+            group["lr"] = lr * schedule.factor(step)
+        self.optimizer.zero_grad(set_to_none=True)
+        for micro in range(schedule.accumulate):
+            index = step * schedule.accumulate + micro
+            torch.manual_seed(int(key(schedule.seed, 7, index)) >> 1)  # dropout is a function of the batch too
+            loss = self.loss(index) / schedule.accumulate
+            total += float(loss.detach())
+            if not math.isfinite(total):
+                raise KshotError(
+                    f"the loss became {total} at step {step + 1}; nothing after step {self.fitted.best_step} was kept: "
+                    f"lower the learning rate (now {schedule.lr:g}) or set clip"
+                )
+            if not loss.requires_grad:
+                raise OptionError(
+                    f"the loss does not depend on what learns ({', '.join(list(self.learning)[:2])}, ...): tune the "
+                    f"image tower too, or choose a loss or head that looks at class texts"
+                )
+            loss.backward()  # type: ignore[no-untyped-call]
+        if schedule.clip:
+            torch.nn.utils.clip_grad_norm_(list(self.learning.values()), schedule.clip)
+        self.optimizer.step()
+        return total
+
+    def _look(self, step: int) -> dict[str, Any]:
+        """Validates and keeps the weights if they are the best so far."""
+        if self.validate is None:
+            return {}
+        accuracy = self.validate()
+        if self.fitted.best_val is None or accuracy > self.fitted.best_val:
+            self.fitted.best_val, self.stale = accuracy, 0
+            self._keep(step)
+        else:
+            self.stale += 1
+        entry = {"val_accuracy": accuracy}
+        self.fitted.history.append({"step": step, **entry})
+        if step == 0:
+            self._log({"step": 0, **entry})
+        return entry
+
+    def _keep(self, step: int) -> None:
+        if not all(bool(torch.isfinite(weight).all()) for weight in self.weights.values()):
+            raise KshotError(
+                f"weights are no longer finite at step {step}: lower the learning rate (now {self.schedule.lr:g}) or "
+                f"set clip"
+            )
+        self.fitted.best_step = step
+        self.best = {name: weight.detach().clone() for name, weight in self.weights.items()}
+        if self.folder is not None:
+            save(self.folder / "weights.safetensors", self.best)
+
+    def _log(self, line: dict[str, Any]) -> None:
+        if self.folder is not None:
+            ours(self.folder)
+            with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+
+    def _checkpoint(self, step: int) -> None:
+        if self.folder is None:
+            return
+        tensors = {f"weight.{name}": weight.detach() for name, weight in self.learning.items()}
+        for number, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{number}.{name}": value for name, value in state.items() if value is not None}
+        about = {
+            "step": step,
+            "best_step": self.fitted.best_step,
+            "best_val": self.fitted.best_val,
+            "seconds": self.fitted.seconds,
+            "stale": self.stale,
+            "history": self.fitted.history,
+            "step_seconds": self.fitted.step_seconds,
+        }
+        save(self.folder / "checkpoint.safetensors", tensors, {"fit": json.dumps(about)})
+
+    def _resume(self) -> int:
+        if self.folder is None:
+            return 0
+        path = self.folder / "checkpoint.safetensors"
+        if not path.exists():
+            self._forget_after(-1)
+            return 0
+        tensors, metadata = load(path)
+        about = _about(path, metadata)
+        if {n.removeprefix("weight.") for n in tensors if n.startswith("weight.")} != set(self.learning):
+            raise CheckpointError(f"{path} is of a run with other trained weights; start again in another --out")
+        try:
+            step = self._put_back(tensors, about)
+        except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, RecursionError) as error:
+            reason = " ".join(str(error).split())[:160]
+            raise CheckpointError(f"{path} is damaged ({reason}); start again in another --out") from None
+        self._forget_after(step)
+        return step
+
+    def _put_back(self, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> int:
+        """State as `_checkpoint` wrote it; returns the step."""
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in tensors.items():
+            if not value.isfinite().all():
+                raise ValueError(f"{name} is not finite")
+            kind, _, rest = name.partition(".")
+            number, _, field_name = rest.partition(".")
+            if kind == "optimizer" and number.isdecimal():
+                state.setdefault(int(number), {})[field_name] = value
+        with torch.no_grad():
+            for name, weight in self.learning.items():
+                weight.copy_(tensors[f"weight.{name}"])
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
+        self.fitted = Fitted(
+            int(about["best_step"]), about["best_val"], 0, float(about["seconds"]), list(about["history"]),
+            about.get("step_seconds"),
+        )  # fmt: skip
+        self.stale = int(about["stale"])
+        if about["best_val"] is not None:
+            best, _ = load((self.folder or Path()) / "weights.safetensors")
+            self.best = {name: best[name].to(weight.device) for name, weight in self.weights.items()}
+        step = int(about["step"])
+        if not 0 <= step <= self.schedule.steps:
+            raise ValueError(f"step {step} of {self.schedule.steps}")
+        return step
+
+    def _forget_after(self, step: int) -> None:
+        """Drops the metrics of steps that will be run again."""
+        path = (self.folder or Path()) / "metrics.jsonl"
+        kept = []
+        for line in path.read_text("utf-8", "replace").splitlines() if path.exists() else []:
+            try:
+                if json.loads(line)["step"] <= step:
+                    kept.append(line + "\n")
+            except (ValueError, KeyError, TypeError, RecursionError):  # no line of ours
+                continue
+        write_atomic(path, "".join(kept).encode())
+
+
+def save(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Writes tensors as safetensors, whole or not at all."""
+    from safetensors.torch import save as to_bytes
+
+    write_atomic(path, to_bytes({n: t.detach().contiguous().cpu() for n, t in tensors.items()}, metadata))
+
+
+def load(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file.
+
+    Raises:
+        CheckpointError: missing, truncated or not safetensors.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    gate.regular(path, error=CheckpointError)
+    try:
+        with safe_open(path, "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    except (OSError, SafetensorError, RuntimeError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read as safetensors ({error}); copy or train it again") from None
+
+
+def expect_finite(source: object, tensors: Mapping[str, Tensor]) -> None:
+    """Refuses weights that no training of kshot's would have kept.
+
+    Raises:
+        CheckpointError: names the tensor that is not finite.
+    """
+    for name, value in tensors.items():
+        if not bool(torch.isfinite(value).all()):
+            raise CheckpointError(f"{source}: {name} holds numbers that are not finite; copy it again or train again")
+
+
+def _about(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
+    """What a checkpoint says beside its tensors."""
+    from kshot import forms
+
+    try:
+        about = json.loads(metadata.get("fit", "{}"))
+    except (ValueError, RecursionError):
+        about = None
+    found: dict[str, Any] = gate.typed(about, forms.Checkpoint, path, CheckpointError)
+    return found

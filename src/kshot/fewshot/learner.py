@@ -1,0 +1,112 @@
+"""What is being adapted: a backbone with one tuning method applied, and a head."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kshot import heads, tuning
+from kshot.activations.extraction import Activations, embed, tail
+from kshot.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from kshot.activations.extraction import Array
+    from kshot.backbones.backbone import Backbone
+    from kshot.heads.base import Head
+
+
+@dataclass
+class Learner:
+    """A backbone (None for ready-made features), the cut where its activations enter, and a head.
+
+    `cut` is the deepest one that the tuning method allows: embeddings for a frozen backbone.
+    """
+
+    backbone: Backbone | None
+    cut: int | None
+    head: Head
+    head_options: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def frozen(
+        cls, backbone: Backbone | None, head: str = "prototype", head_options: Mapping[str, Any] | None = None
+    ) -> Learner:
+        """A head on a backbone as it came, or on ready-made features (None)."""
+        chosen = dict(head_options or {})
+        if backbone is None:
+            return cls(None, None, heads.get_head(head, **chosen), chosen)
+        chosen = _fitting(head, chosen, backbone)
+        return cls(backbone, backbone.depth + 1, heads.get_head(head, **chosen).to(backbone.device), chosen)
+
+    @classmethod
+    def build(
+        cls,
+        backbone: Backbone,
+        method: str,
+        options: Mapping[str, Any] | None = None,
+        head: str = "prototype",
+        head_options: Mapping[str, Any] | None = None,
+    ) -> Learner:
+        """A learner on a copy of `backbone` with a tuning method applied."""
+        chosen, own = _fitting(head, dict(head_options or {}), backbone), backbone.copy()
+        cut = tuning.apply(method, own, **(options or {}))
+        return cls(own, cut, heads.get_head(head, **chosen).to(own.device), chosen)
+
+    def embed(self, values: Array, support: int = 0) -> Tensor:
+        """(n, frames, P) embeddings of activations (n, frames, ...), with gradients.
+
+        support: how many of the first clips are the support of the episode that all of them belong to; it matters
+        only if the backbone is episodic. 0 if each clip stands alone.
+        """
+        return tail(self.backbone, values, self.cut, support)
+
+    def embed_query(self, query: Array, support: Array) -> Tensor:
+        """(Q, frames, P) embeddings of an episode's queries, which look at its support if the backbone is episodic."""
+        if self.backbone is None or not self.backbone.episodic:
+            return self.embed(query)
+        return self.embed(np.concatenate([support, query]), len(support))[len(support) :]
+
+    def embed_all(self, activations: Activations, indices: Sequence[int] | None = None) -> Tensor:
+        """(n, frames, P) embeddings of every clip, or of those with these indices, without gradients."""
+        if self.backbone is None:
+            return tail(None, activations.gather(range(len(activations.data)) if indices is None else indices), None)
+        return embed(self.backbone, activations, indices)
+
+    def weights(self) -> dict[str, Tensor]:
+        """Name -> parameter that learns."""
+        named: dict[str, Tensor] = {f"head.{n}": p for n, p in self.head.named_parameters() if p.requires_grad}
+        if self.backbone is not None:
+            named |= {f"backbone.{n}": p for n, p in self.backbone.named_parameters() if p.requires_grad}
+        return named
+
+    def load(self, weights: Mapping[str, Tensor], source: str, whole: bool = True) -> None:
+        """Puts trained weights in place; `whole`: those of the head too.
+
+        Raises:
+            CheckpointError: names or shapes differ from what this learner trains, or a weight is no finite number.
+        """
+        import torch
+
+        own = {n: w for n, w in self.weights().items() if whole or n.startswith("backbone.")}
+        odd = sorted(set(own) ^ set(weights)) or [n for n in own if own[n].shape != weights[n].shape]
+        if odd:
+            raise CheckpointError(f"{source} holds other weights than this tuning and head train: {', '.join(odd[:3])}")
+        for name in own:
+            if not (weights[name].is_floating_point() and weights[name].isfinite().all()):
+                kind = str(weights[name].dtype).removeprefix("torch.")
+                raise CheckpointError(f"{source}: {name} ({kind}) is not all finite numbers; copy it or train it again")
+        with torch.no_grad():
+            for name, weight in own.items():
+                weight.copy_(weights[name])
+        if whole:
+            self.head.trained = True
+
+
+def _fitting(head: str, chosen: dict[str, Any], backbone: Backbone) -> dict[str, Any]:
+    """A head's options, its number of channels set to the backbone's where it has one."""
+    return {"dim": backbone.embed_dim, **chosen} if "dim" in heads.options(head) else chosen

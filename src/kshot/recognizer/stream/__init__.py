@@ -1,0 +1,1 @@
+"""Long videos and cameras: windows over time, the timeline, watching."""

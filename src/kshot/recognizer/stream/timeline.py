@@ -1,0 +1,358 @@
+"""What happens when in a long video: segments with a label, and the scores they come from."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, field
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import kshot
+from kshot import video as videos
+from kshot.errors import OptionError, VideoError, unknown
+from kshot.files import disk, write_atomic
+from kshot.progress import Progress, clock, quiet
+from kshot.recognizer import videos as inputs
+from kshot.recognizer.decider import UNKNOWN
+from kshot.recognizer.stream.windows import Answer, Array, Engine, Scores, Segment, Settings
+from kshot.video.container import FOLDER_FPS
+from kshot.video.workers import Stream
+
+if TYPE_CHECKING:
+    from kshot.recognizer.recognizer import Recognizer
+
+FRAMES_AT_ONCE = 32
+STILLS = 32  # pictures kept for the filmstrip, at most
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """What a recogniser sees in a long video.
+
+    Attributes:
+        video: its path, or "" for an array.
+        duration: seconds that were read.
+        fps: frames a second of the video, not those looked at.
+        frames: how many were decoded, each once.
+        looked_at: how many of them were encoded, each once.
+        classes: (C,) the taught labels, the columns of `proba`.
+        times: (n,) seconds, the middle of each window.
+        proba: (n, C) probabilities, smoothed over time.
+        known: (n,) how much each window looks like a taught class, smoothed.
+        labels: (n,) the label of each window; "unknown" below the threshold.
+        segments: from 0 to `duration` without gaps, "unknown" where no label is believed.
+        settings: how it was looked at, see `kshot.recognizer.stream.windows.Settings`.
+        notes: what one should know, such as where a broken file ended.
+        complete: whether all of the video could be read.
+        stills: a few (seconds, picture (S, S, 3) uint8) for the filmstrip.
+    """
+
+    video: str
+    duration: float
+    fps: float
+    frames: int
+    looked_at: int
+    classes: Array
+    times: Array
+    proba: Array
+    known: Array
+    labels: Array
+    segments: list[Segment]
+    settings: Settings
+    notes: list[str] = field(default_factory=list)
+    complete: bool = True
+    stills: list[tuple[float, Array]] = field(default_factory=list, repr=False, compare=False)
+
+    def as_table(self) -> str:
+        """Lines of text for people: start, end, label, score."""
+        rows = [("start", "end", "label", "score")]
+        rows += [(clock(s.start), clock(s.end), s.label, _score(s)) for s in self.segments]
+        widths = [max(len(row[column]) for row in rows) for column in range(4)]
+        lines = (
+            f"{start:>{widths[0]}}  {end:>{widths[1]}}  {label:<{widths[2]}}  {score:>{widths[3]}}".rstrip()
+            for start, end, label, score in rows
+        )
+        return "\n".join(lines) + "\n"
+
+    def as_json(self) -> str:
+        """Everything but the stills, as one JSON object: segments in seconds, scores of every window."""
+        threshold = self.settings.threshold if math.isfinite(self.settings.threshold) else None
+        values = {
+            "video": self.video,
+            "duration": round(self.duration, 3),
+            "fps": round(self.fps, 3),
+            "frames": self.frames,
+            "looked_at": self.looked_at,
+            "complete": self.complete,
+            "notes": self.notes,
+            "segments": [segment.plain() for segment in self.segments],
+            "classes": [str(name) for name in self.classes],
+            "times": _rounded(self.times),
+            "labels": [str(label) for label in self.labels],
+            "proba": [_rounded(row) for row in self.proba],
+            "known": _rounded(self.known),
+            "settings": asdict(self.settings) | {"threshold": threshold},
+        }
+        return json.dumps(values, ensure_ascii=False) + "\n"
+
+    def as_csv(self) -> str:
+        """Rows start, end, label, score; seconds with a point, the score empty where the label is "unknown"."""
+        file = io.StringIO()
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("start", "end", "label", "score"))
+        for s in self.segments:
+            writer.writerow((f"{s.start:.3f}", f"{s.end:.3f}", s.label, "" if s.score is None else f"{s.score:.4f}"))
+        return file.getvalue()
+
+    def as_webvtt(self) -> str:
+        """Subtitles that players and browsers show over the video; "unknown" stays without one."""
+        cues = ["WEBVTT\n"]
+        for s in self.segments:
+            if s.label != UNKNOWN:
+                text = " ".join(s.label.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+                cues.append(f"{_stamp(s.start)} --> {_stamp(s.end)}\n{text} ({s.score:.0%})\n")
+        return "\n".join(cues)
+
+    def as_label_studio(self) -> str:
+        """A task with predictions to import into Label Studio: regions of its tag TimelineLabels, in frames from 1.
+
+        The tags are called `video` (with `value="$video"` and this timeline's `fps` as frameRate) and `videoLabels`.
+        """
+        last = max(1, round(self.duration * self.fps))
+        regions = []
+        for number, s in enumerate(self.segments):
+            if s.label != UNKNOWN:
+                start = min(last, int(s.start * self.fps + 0.5) + 1)
+                span = {"start": start, "end": min(last, max(start, int(s.end * self.fps + 0.5)))}
+                regions.append(
+                    {
+                        "id": f"kshot-{number}",
+                        "from_name": "videoLabels",
+                        "to_name": "video",
+                        "type": "timelinelabels",
+                        "score": round(s.score or 0.0, 4),
+                        "value": {"ranges": [span], "timelinelabels": [s.label]},
+                    }
+                )
+        predictions = [{"model_version": f"kshot {kshot.__version__}", "result": regions}]
+        tasks = [{"data": {"video": self.video}, "predictions": predictions}]
+        return json.dumps(tasks, ensure_ascii=False, indent=1) + "\n"
+
+    def written(self, format: str = "table") -> str:
+        """The timeline as one of `FORMATS`."""
+        check_format(format)
+        text: str = getattr(self, FORMATS[format])()
+        return text
+
+    def picture(self, path: str | os.PathLike[str]) -> Path:
+        """Draws filmstrip, segments and score curves into a PNG, SVG or PDF file, as its name says.
+
+        Raises:
+            OptionError: another kind of file.
+            StoreError: it cannot be written.
+        """
+        from kshot.recognizer.stream import picture
+
+        target = Path(path)
+        data = picture.draw(self, check_picture(target))
+        with disk(target):
+            write_atomic(target, data)
+        return target
+
+
+FORMATS = {
+    "table": "as_table",
+    "json": "as_json",
+    "csv": "as_csv",
+    "vtt": "as_webvtt",
+    "label-studio": "as_label_studio",
+}
+PICTURES = ("png", "svg", "pdf")
+
+
+def check_format(name: str) -> None:
+    """Raises OptionError for a format that does not exist."""
+    if name not in FORMATS:
+        raise unknown("format", name, FORMATS)
+
+
+def check_picture(path: Path) -> str:
+    """The kind of picture that a file name asks for; raises OptionError if there is none."""
+    kind = path.suffix.lower().removeprefix(".")
+    if kind not in PICTURES:
+        raise OptionError(f"a picture is a .png, .svg or .pdf file, found '{path.name}': give it such a name")
+    return kind
+
+
+def timeline(
+    recognizer: Recognizer,
+    video: Any,
+    window: float | None = None,
+    stride: int = 1,
+    smooth: float | None = None,
+    shortest: float | None = None,
+    fps: float = FOLDER_FPS,
+    timeout: float = 60.0,
+    progress: Progress = quiet,
+) -> Timeline:
+    """What happens when in a video; see `Recognizer.timeline`."""
+    item = _one(video)
+    settings = Settings.of(recognizer, window, stride, smooth, shortest)
+    size = recognizer.learner_.backbone.size  # type: ignore[union-attr]
+    source: Stream | _Pictures
+    if isinstance(item, Path):
+        source = Stream(item, settings.interval, size, timeout)
+    else:
+        source = _Pictures(item, settings.interval, size, fps)
+    engine, stills = Engine(recognizer, settings), _Stills(settings.interval)
+    answers, looked_at = [], 0
+    with _ahead(source) as batches:
+        first = next(batches, None)  # by then the length that the header announces is known
+        with progress("watching the video", source.announced, "seconds") as step:
+            for intervals, frames in chain([first] if first else [], batches):
+                before = engine.intervals
+                answers.append(engine.add(intervals, frames))
+                stills.add(intervals, frames)
+                looked_at += len(frames)
+                step((engine.intervals - before) * settings.interval)
+    answers.append(engine.end(source.seconds))
+    notes = [f"read up to {clock(source.seconds)} only: {source.failure}"] if source.failure else []
+    if engine.intervals < recognizer.frames:
+        answers = [_whole(recognizer, item, size, source.seconds)]
+        notes.append(
+            f"{source.seconds:.2f} seconds are less than a window of {settings.window:.2f}: answered as one clip, "
+            "with frames from all of it"
+        )
+    scores = Scores.joined([answer.scores for answer in answers])
+    return Timeline(
+        video=str(item) if isinstance(item, Path) else "",
+        duration=source.seconds,
+        fps=source.fps,
+        frames=source.frames,
+        looked_at=looked_at,
+        classes=recognizer.classes_,
+        times=scores.times,
+        proba=scores.proba,
+        known=scores.known,
+        labels=np.array([label for answer in answers for label in answer.labels]),
+        segments=[segment for answer in answers for segment in answer.segments],
+        settings=settings,
+        notes=notes,
+        complete=not source.failure,
+        stills=stills.kept,
+    )
+
+
+def _one(video: Any) -> Path | Array:
+    found = inputs.listed(video)
+    if len(found) != 1:
+        raise OptionError(f"expected one video, found {len(found)}: ask for the timeline of each")
+    return found[0]
+
+
+def _whole(recognizer: Recognizer, item: Path | Array, size: int, seconds: float) -> Answer:
+    """The answer for a video that is shorter than a window, the same as that of `predict`."""
+    taken = next(inputs.frames_of([item], recognizer.frames, size, allow_damaged=True))  # its notes say what is lost
+    if isinstance(taken, VideoError):
+        raise taken
+    decision = recognizer.decide(recognizer.states(taken.frames)[None])
+    label = str(decision.labels[0])
+    score = None if label == UNKNOWN else float(decision.proba[0].max())
+    scores = Scores(np.array([seconds / 2]), decision.proba.astype(np.float64), decision.known.astype(np.float64))
+    return Answer(scores, [label], [Segment(0.0, seconds, label, score)])
+
+
+class _Pictures:
+    """An array of frames (T, H, W, 3) as a source like `kshot.video.workers.Stream`."""
+
+    failure = ""
+
+    def __init__(self, frames: Array, interval: float, size: int, fps: float) -> None:
+        if not 0 < fps < math.inf:
+            raise OptionError(f"expected more than 0 frames a second, found {fps:g}")
+        self.pictures, self.frames, self.size, self.fps = frames, len(frames), size, fps
+        self.grid = videos.Grid(interval)
+        self.seconds = self.announced = len(frames) / fps
+
+    def samples(self) -> Generator[tuple[int, Array]]:
+        for index in range(self.frames):
+            yield from self._due(self.grid.add(index / self.fps, index))
+        yield from self._due(self.grid.end(self.seconds))
+
+    def _due(self, due: tuple[int, int] | None) -> Iterator[tuple[int, Array]]:
+        if due:
+            yield due[0], videos.preprocess(self.pictures[due[1]][None], self.size)[0]
+
+    def stop(self) -> None:
+        """Nothing runs."""
+
+
+class _Stills:
+    """A few frames at even distances of a video of any length: when there are too many, every other one goes."""
+
+    def __init__(self, interval: float) -> None:
+        self.interval, self.every = interval, 1  # one still each so many intervals
+        self._found: dict[int, tuple[int, Array]] = {}
+
+    def add(self, intervals: Sequence[int], frames: Array) -> None:
+        for interval, frame in zip(intervals, frames, strict=True):
+            if interval // self.every not in self._found:
+                self._found[interval // self.every] = interval, frame.copy()  # not the whole batch
+            if len(self._found) > STILLS:
+                self.every *= 2
+                later = {number // self.every: (number, still) for number, still in reversed(self._found.values())}
+                self._found = dict(reversed(later.items()))
+
+    @property
+    def kept(self) -> list[tuple[float, Array]]:
+        return [((number + 0.5) * self.interval, frame) for number, frame in self._found.values()]
+
+
+@contextmanager
+def _ahead(source: Stream | _Pictures) -> Iterator[Iterator[tuple[list[int], Array]]]:
+    """Batches of samples; the next one is read while the encoder has this one. Stops the source in the end."""
+    samples = source.samples()
+
+    def read() -> list[tuple[int, Array]]:
+        return list(islice(samples, FRAMES_AT_ONCE))
+
+    def batches() -> Iterator[tuple[list[int], Array]]:
+        coming = pool.submit(read)
+        while batch := coming.result():
+            coming = pool.submit(read)
+            yield [interval for interval, _ in batch], np.stack([frame for _, frame in batch])
+
+    with closing(samples), ThreadPoolExecutor(1, thread_name_prefix="kshot-timeline") as pool:
+        try:
+            yield batches()
+        finally:
+            source.stop()
+
+
+def _rounded(values: Array) -> list[float]:
+    rounded: list[float] = np.round(values.astype(np.float64), 4).tolist()
+    return rounded
+
+
+def _score(segment: Segment) -> str:
+    return "" if segment.score is None else f"{segment.score:.0%}"
+
+
+def _stamp(seconds: float) -> str:
+    """WebVTT's way to write a time.
+
+    >>> _stamp(3661.5)
+    '01:01:01.500'
+    """
+    minutes, rest = divmod(round(seconds * 1000), 60_000)
+    return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest // 1000:02d}.{rest % 1000:03d}"

@@ -1,0 +1,1 @@
+"""Studies: grids of data, backbones, strategies and seeds, run, foretold and summarised."""

@@ -1,0 +1,457 @@
+"""What a study will take: disk, hours and memory of every row, before anything is stored or trained.
+
+Work is counted, not guessed: clips by running each strategy's own batches on stand-ins for embeddings, multiply-adds by
+tracing each row's tail without computing it. Time is that work at the rate of this machine, measured on a few decoded
+clips and on a few clips' worth of random activations, or at a rate that is given. It is counted from nothing and to the
+end: what is stored already, and a row that stops early, take less.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import math
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kshot import datasets, heads
+from kshot.activations.extraction import Activations, Array, decoders, spread, timed_decoding
+from kshot.backbones import backbone as backbones
+from kshot.backbones.backbone import Backbone
+from kshot.datasets import BENCHMARKS, SPLITS, Dataset
+from kshot.errors import DataError, KshotError, OptionError, VideoError
+from kshot.fewshot import cost, protocols
+from kshot.fewshot.episodes import Sampler
+from kshot.fewshot.evaluation import head_scorer, machine, run_episodes
+from kshot.fewshot.learner import Learner
+from kshot.fewshot.strategies import get_strategy
+from kshot.fewshot.strategies.base import Strategy
+from kshot.fewshot.training import DIRECT_STEPS, method_of, options_for, train
+from kshot.progress import Progress, quiet
+from kshot.study.file import Row, Study
+from kshot.study.runner import by_name, planned, training_arguments
+
+if TYPE_CHECKING:
+    import torch
+
+SLOW = 1.0  # seconds for a clip above which timing one has to do
+MOST = 64  # clips that are timed at once where they are quick, as many as are embedded at a time
+ROOM = 1 << 30  # bytes that a timed batch may hold
+EPISODES = 50  # that are scored to time a head
+STATES = 4  # float32 numbers for each weight that learns: itself, its gradient, Adam's two moments
+DEFAULTS = {name: value.default for name, value in inspect.signature(train).parameters.items()}
+
+
+@dataclass(frozen=True)
+class Work:
+    """Clips that go through a tail, without and with gradients, and seconds of scoring episodes."""
+
+    forward: float = 0
+    learning: float = 0
+    scoring: float = 0
+
+    def __add__(self, other: Work) -> Work:
+        return Work(self.forward + other.forward, self.learning + other.learning, self.scoring + other.scoring)
+
+    def __mul__(self, times: float) -> Work:
+        return Work(self.forward * times, self.learning * times, self.scoring * times)
+
+
+@dataclass(frozen=True)
+class Tail:
+    """What a clip costs from a row's cut on.
+
+    forward, learning: seconds of a pass without gradients, and of one there and back. *_work: their multiply-adds.
+    held: bytes that are kept for the way back. weights: bytes of what learns.
+    """
+
+    forward: float
+    learning: float
+    forward_work: int
+    learning_work: int
+    held: int
+    weights: int
+
+    def seconds(self, work: Work) -> float:
+        return work.forward * self.forward + work.learning * self.learning + work.scoring
+
+    def multiply_adds(self, work: Work) -> float:
+        return work.forward * self.forward_work + work.learning * self.learning_work
+
+
+@dataclass
+class Stored:
+    """Activations that rows share. each: bytes a clip. before: multiply-adds a clip up to the cut."""
+
+    cut: int
+    condensed: bool
+    each: int
+    before: int
+    splits: set[str] = field(default_factory=set)
+    views: int = 1
+
+
+def forecast(
+    study: str | Path | Study,
+    data: Sequence[str | Dataset] = (),
+    backbone: Sequence[str | Backbone] = (),
+    seeds: Sequence[int] = (),
+    episodes: int | None = None,
+    protocol: str | None = None,
+    device: str = "cpu",
+    precision: str = "float32",
+    speed: float | None = None,
+    progress: Progress = quiet,
+) -> dict[str, Any]:
+    """Disk, time and memory of a study, whose arguments are those of `kshot.study.runner.run`. Nothing is written.
+
+    Args:
+        study, data, backbone, seeds, episodes, protocol, device, precision: as in `kshot.study.run`. A benchmark that
+            was not prepared is taken as published, and its decoding is not timed.
+        speed: reckon with a device of so many million million (1e12) multiply-adds a second in place of this one.
+            Decoding and the scoring of episodes are timed here all the same.
+        progress: how to show progress.
+
+    Returns:
+        title, settings (seeds, shots, episodes), machine, speed, bytes, seconds, and `parts`, one for each data set and
+        backbone: data, backbone, clips (split -> number), device, precision, decoding (seconds a clip, in one process;
+        None if not timed), bytes, seconds, stores (cut, condensed, clips, bytes, seconds) and rows: name, trainings,
+        training, looks and testing (seconds), seconds (their sum), multiply_adds, memory (bytes that a training step
+        holds at a time beside the backbone); or name and error.
+
+    Raises:
+        KshotError: the study cannot be run as asked.
+    """
+    if speed is not None and not 0 < speed < math.inf:
+        raise OptionError(f"speed must be above 0, found {speed:g}")
+    plan = planned(study, protocol, seeds, episodes)
+    sets, spines = by_name(data or plan.data, "data set"), by_name(backbone or plan.backbone, "backbone")
+    parts = []
+    with progress(f"reckoning {plan.title}", len(sets) * len(spines) * len(plan.rows), "rows") as step:
+        for (name, source), spine in itertools.product(sets.items(), spines.values()):
+            made = spine if isinstance(spine, Backbone) else backbones.load(spine, device, precision)
+            parts.append(_Part(plan, name, source, made, speed).tell(step))
+    return {
+        "title": plan.title,
+        "settings": {"seeds": list(plan.seeds), "shots": list(plan.shots), "episodes": plan.episodes},
+        "machine": machine(),
+        "speed": speed,
+        "parts": parts,
+        "bytes": sum(part["bytes"] for part in parts),
+        "seconds": round(sum(part["seconds"] for part in parts), 1),
+    }
+
+
+def clips_of(source: str | Dataset) -> tuple[Dataset, bool]:
+    """The clips of a data set, and whether they are on this machine: a benchmark need not be."""
+    from kshot.datasets import prepare
+    from kshot.datasets.benchmark import benchmark
+
+    name = re.split("[:?]", source)[0] if isinstance(source, str) else ""
+    if name not in BENCHMARKS or (prepare.place(name) / "prepared.json").exists():
+        return datasets.load(source), True
+    sizes = benchmark(name).sizes()
+    rows = [(label, split) for split, labels in sizes.items() for label, count in labels.items() for _ in range(count)]
+    labels, splits = zip(*rows, strict=True)
+    return datasets.build(name, [Path(str(i)) for i in range(len(rows))], labels, splits, [""] * len(rows)), False
+
+
+class _Part:
+    """A study's rows on one data set and backbone."""
+
+    def __init__(self, plan: Study, name: str, source: str | Dataset, spine: Backbone, speed: float | None) -> None:
+        self.plan, self.name, self.spine, self.speed = plan, name, spine, speed
+        self.data, self.there = clips_of(source)
+        self.split = SPLITS.get(plan.split, plan.split)
+        self.test = self.data.select(self.split)
+        self.clips = {part: int((self.data.splits == part).sum()) for part in ("train", "val", "test")}
+        self.stores: dict[tuple[int, bool], Stored] = {}
+        self.tails: dict[str, Tail] = {}
+        self.scored: dict[tuple[Any, ...], float] = {}
+
+    def tell(self, step: Callable[[], None]) -> dict[str, Any]:
+        decoding, encoding = self._decoding() if self.there else None, self._encoding()
+        rows, stores = [], []
+        for row in self.plan.rows:
+            try:
+                rows.append({"name": row.name, **self._row(row)})
+            except KshotError as error:
+                rows.append({"name": row.name, "error": str(error)})
+            step()
+        for store in self.stores.values():
+            clips = len(self.data) if "all" in store.splits else sum(self.clips[part] for part in store.splits)
+            clips += (store.views - 1) * self.clips["train"]
+            seconds = clips * (store.before * encoding + (decoding or 0.0) / decoders())
+            about = {"cut": store.cut, "condensed": store.condensed, "clips": clips, "bytes": clips * store.each}
+            stores.append(about | {"seconds": round(seconds, 1)})
+        return {
+            "data": self.name,
+            "backbone": self.spine.name,
+            "clips": {part: count for part, count in self.clips.items() if count} or {"all": len(self.data)},
+            "device": str(self.spine.device),
+            "precision": self.spine.precision,
+            "decoding": decoding,
+            "stores": sorted(stores, key=lambda one: -one["cut"]),
+            "rows": rows,
+            "bytes": sum(store["bytes"] for store in stores),
+            "seconds": round(sum(one.get("seconds", 0.0) for one in (*stores, *rows)), 1),
+        }
+
+    def _row(self, row: Row) -> dict[str, Any]:
+        plan, seeds = self.plan, len(self.plan.seeds)
+        tested = min(plan.episodes, row.episodes or plan.episodes)
+        method = get_strategy(row.strategy, **row.strategy_options)
+        training, looks, most, times = Work(), Work(), 0, [0]
+        if method.learns_from == "nothing":
+            learner = Learner.frozen(self.spine, row.head or method.default_head, row.head_options)
+            tail = self._tail("frozen", learner, {self.split})
+        else:
+            values = DEFAULTS | (protocols.preset(plan.protocol, "training", self.name) if plan.protocol else {})
+            values |= training_arguments(plan, row, plan.shots[0])
+            tuned = options_for(row.tuning, row.layers, row.tuning_options, values["frames"])
+            learner = Learner.build(self.spine, row.tuning, tuned, row.head or method.default_head, row.head_options)
+            learnt = [part for part in ("train", "val") if self.clips[part]][method.learns_from == "support" :]
+            tail = self._tail(f"{row.tuning} {tuned}", learner, {*learnt, self.split}, values["views"])
+            # With the first seed each combination is trained once, and with the others the one that was chosen; a
+            # row that trains for every shot searches with the first one.
+            search = plan.search if row.search is None else row.search
+            times = [math.prod(map(len, search.values())) + seeds - 1, *([seeds] * (len(plan.shots) - 1))]
+            times = times[: 1 if row.train_shot else None]
+            for shot, count in zip(plan.shots, times, strict=False):
+                shape = {"way": values["way"], "shot": row.train_shot or shot, "query": values["query"]}
+                own = method_of(row.strategy, row.strategy_options, shape, values["steps"] * values["accumulate"], 1.0)
+                one, look, clips = self._training(own, learner, values, shape)
+                training, looks, most = training + one * count, looks + look * count, max(most, clips)
+        testing = Work()
+        for shot in plan.shots:
+            testing += self._testing(method, learner, shot, tested) * seeds
+        parts = [tail.seconds(work) for work in (training, looks, testing)]
+        return {
+            "trainings": sum(times),
+            **{key: round(value, 1) for key, value in zip(("training", "looks", "testing"), parts, strict=True)},
+            "seconds": round(sum(parts), 1),
+            "multiply_adds": round(tail.multiply_adds(training + looks + testing)),
+            "memory": most * tail.held + tail.weights if most else 0,
+        }
+
+    def _training(
+        self, method: Strategy, learner: Learner, values: dict[str, Any], shape: dict[str, int]
+    ) -> tuple[Work, Work, int]:
+        """One training: its steps, its looks at the val classes, and the most clips in a batch."""
+        val = self.data.select("val") if self.clips["val"] and values["select"] == "val" else None
+        support, asked = shape["way"] * shape["shot"], shape["way"] * shape["query"]
+        if method.learns_from == "support":  # it only chooses its number of steps
+            episodes = values["val_episodes"] if val is not None else 0
+            course = Work(support, max(DIRECT_STEPS) * support)
+            return course * episodes, Work(len(DIRECT_STEPS) * asked) * episodes, support
+        batches = values["steps"] * values["accumulate"]
+        first, learning, most = _batches(method, learner, self.data.select("train"), batches, self.plan.frames)
+        looks = Work()
+        if val is not None:
+            way = min(shape["way"], len(val.classes))
+            scoring = self._scoring(learner, val, way, shape["shot"], shape["query"], True) * values["val_episodes"]
+            looks = Work(len(val), 0, scoring) * (1 + math.ceil(values["steps"] / values["val_every"]))
+        return Work(first, learning), looks, most
+
+    def _testing(self, method: Strategy, learner: Learner, shot: int, episodes: int) -> Work:
+        """One evaluation."""
+        plan = self.plan
+        support, asked = plan.way * shot, plan.way * plan.query
+        if method.learns_from == "support":  # as many steps as it may have chosen
+            return Work(support + asked, max(DIRECT_STEPS) * support) * episodes
+        if learner.backbone is not None and learner.backbone.episodic:
+            return Work(2 * support + asked) * episodes
+        trained = method.learns_from != "nothing"
+        scoring = self._scoring(learner, self.test, plan.way, shot, plan.query, trained)
+        return Work(len(self.test), 0, scoring * episodes)
+
+    def _tail(self, key: str, learner: Learner, splits: set[str], views: int = 1) -> Tail:
+        """What a clip costs a learner from its cut on; takes down what has to be stored for it."""
+        if key not in self.tails:
+            self.tails[key], made = self._traced(learner)
+            self.stores.setdefault((made.cut, made.condensed), made)
+        assert learner.backbone is not None and learner.cut is not None
+        exact = learner.cut == learner.backbone.depth and learner.backbone.image.exact
+        store = self.stores[learner.cut, exact]
+        store.splits |= splits
+        store.views = max(store.views, views)
+        return self.tails[key]
+
+    def _traced(self, learner: Learner) -> tuple[Tail, Stored]:
+        """The tail of a learner, traced and timed, and what is stored before it."""
+        import torch
+
+        spine, cut = learner.backbone, learner.cut
+        assert spine is not None and cut is not None
+        frames, condensed = self.plan.frames, cut == spine.depth and spine.image.exact
+        twin = spine.copy().to("meta")  # traced there, not computed
+        with torch.no_grad():
+            pixels, found = torch.empty(frames, 3, spine.size, spine.size, device="meta"), []
+            before = cost.multiply_adds(lambda: found.append(twin.enter(pixels, cut)))
+            x = twin.condense(found[0]) if condensed else found[0]
+        weights = sum(weight.numel() for weight in learner.weights().values())
+        work = [cost.multiply_adds(_pass(twin, x, cut, frames, back)) for back in (False, True)[: 1 + bool(weights)]]
+        draw = torch.Generator().manual_seed(0)
+        real = torch.rand(MOST * frames, *x.shape[1:], generator=draw).to(x.dtype if cut == 0 else torch.float16)
+        real = real.to(spine.device)
+        held = _held(spine, real[:frames].clone(), cut, frames) if weights else 0
+        most = (MOST, max(1, min(MOST, ROOM // max(held, 1))))
+
+        def timed(back: bool) -> float:
+            return self._timed(lambda n: _pass(spine, real[: n * frames], cut, frames, back)(), work[back], most[back])
+
+        forward = timed(False)
+        learning = timed(True) if weights else 0.0
+        each = frames * spine.size**2 * 3 if cut == 0 else 2 * x.numel()  # bytes of frames, else float16
+        tail = Tail(forward, learning, work[0], work[-1] if weights else 0, held, STATES * 4 * weights)
+        return tail, Stored(cut, condensed, each, before)
+
+    def _timed(self, run: Callable[[int], None], multiply_adds: int, most: int) -> float:
+        """Seconds a clip of `run`, which takes a number of clips."""
+        if self.speed is not None:
+            return multiply_adds / (self.speed * 1e12)
+
+        def seconds(clips: int) -> float:
+            self._wait()
+            begin = time.perf_counter()
+            run(clips)
+            self._wait()
+            return (time.perf_counter() - begin) / clips
+
+        first = seconds(1)
+        many = max(1, min(most, int(SLOW / max(first, 1e-6))))
+        return first if first > SLOW else min(seconds(many) for _ in range(3))
+
+    def _wait(self) -> None:
+        import torch
+
+        if self.spine.device.type == "cuda":
+            torch.cuda.synchronize(self.spine.device)
+
+    def _encoding(self) -> float:
+        """Seconds a multiply-add of the image tower."""
+        import torch
+
+        whole = cost.of_clip(self.spine, self.plan.frames)
+        pixels = torch.rand(4 * self.plan.frames, 3, self.spine.size, self.spine.size).to(self.spine.device)
+        if self.speed is None:
+            _pass(self.spine, pixels[: self.plan.frames], 0, self.plan.frames)()  # warms the device up
+        return (
+            self._timed(lambda n: _pass(self.spine, pixels[: n * self.plan.frames], 0, self.plan.frames)(), whole, 4)
+            / whole
+        )
+
+    def _decoding(self) -> float:
+        """Seconds a clip, in one process."""
+        paths = [self.data.paths[i] for i in spread(range(len(self.data)))]
+        seconds, results = timed_decoding(paths, self.plan.frames, self.spine.size, self.plan.resize)
+        faults = [str(result) for result in results if isinstance(result, VideoError)]
+        if len(faults) == len(results):
+            raise DataError(f"no clip of {self.name} could be read; the first reason: {faults[0]}")
+        return seconds
+
+    def _scoring(self, learner: Learner, data: Dataset, way: int, shot: int, query: int, trained: bool) -> float:
+        """Seconds that scoring an episode takes the head, a new one in place of what training will make of it."""
+        import torch
+
+        dim = self.spine.embed_dim
+        key = (learner.head.name, str(learner.head_options), len(data), way, shot, query, trained)
+        if key not in self.scored:
+            groups = None if self.plan.shared_group else data.groups
+            sampler = Sampler(data.labels, data.classes, way, shot, query, 0, groups)
+            head = _anew(learner, trained).to(self.spine.device).eval()
+            draw = torch.Generator().manual_seed(0)
+            clips = torch.randn(len(data), self.plan.frames, dim, generator=draw).to(self.spine.device)
+            text = torch.randn(len(data.classes), dim, generator=draw).to(self.spine.device)
+            scorer, chunk = head_scorer(
+                head, clips, data.labels, text if head.needs_text else None, (way * shot, way * query)
+            )
+            seconds = []
+            for _ in range(2):
+                begin = time.perf_counter()
+                run_episodes(scorer, sampler, EPISODES, min(chunk, EPISODES))
+                seconds.append(time.perf_counter() - begin)
+            self.scored[key] = min(seconds) / EPISODES
+        return self.scored[key]
+
+
+def _pass(backbone: Backbone, x: torch.Tensor, cut: int, frames: int, learning: bool = False) -> Callable[[], None]:
+    """A way through a tail, and back where something learns there."""
+    import torch
+
+    def run() -> None:
+        with torch.set_grad_enabled(learning):
+            out = backbone.leave(x, cut, frames)
+        if out.requires_grad:
+            out.sum().backward()  # type: ignore[no-untyped-call]
+            for weight in backbone.parameters():
+                weight.grad = None
+
+    return run
+
+
+def _held(backbone: Backbone, x: torch.Tensor, cut: int, frames: int) -> int:
+    """Bytes that the way there leaves for the way back."""
+    import torch
+
+    own = {weight.untyped_storage().data_ptr() for weight in backbone.parameters()}
+    found: dict[int, int] = {}
+
+    def keep(value: torch.Tensor) -> torch.Tensor:
+        storage = value.untyped_storage()
+        if storage.data_ptr() not in own:
+            found[storage.data_ptr()] = storage.nbytes()
+        return value
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
+        out = backbone.leave(x, cut, frames)
+    return sum(found.values()) if out.requires_grad else 0
+
+
+@dataclass(frozen=True)
+class _Asked(Activations):
+    """Stand-ins for activations that count how many clips they were asked for."""
+
+    counted: list[int] = field(default_factory=list)
+    keep_copies: bool = True  # all of them are one and the same
+
+    def gather(self, indices: Sequence[int] | NDArray[np.int64], visit: tuple[int, int] | None = None) -> Array:
+        self.counted.append(len(indices))
+        return super().gather(indices, visit)
+
+
+def _batches(method: Strategy, learner: Learner, base: Dataset, batches: int, frames: int) -> tuple[int, int, int]:
+    """Clips that a strategy embeds before its first batch, in all of its batches, and in one of them at most."""
+    import torch
+
+    assert learner.backbone is not None
+    dim, generator = learner.backbone.embed_dim, np.random.default_rng(0)
+    one = generator.standard_normal((1, frames, dim)).astype(np.float32)
+    stand_ins = _Asked(replace(base, features=np.broadcast_to(one, (len(base), frames, dim))), None)
+    text = torch.from_numpy(generator.standard_normal((len(base.classes), dim)).astype(np.float32))
+    objective = method.objective(Learner(None, None, _anew(learner, True)), stand_ins, lambda: text, 0)
+    first = sum(stand_ins.counted)
+    starts = [start for start in objective.starts if start < batches] or [0]
+    total = most = 0
+    for start, end in zip(starts, [*starts[1:], batches], strict=True):
+        stand_ins.counted.clear()
+        with torch.no_grad():
+            objective.loss(start)
+        clips = sum(stand_ins.counted)
+        total += clips * (end - start + 1)  # the multiply-adds of a stage are counted by a batch more
+        most = max(most, clips)
+    return first, total, most
+
+
+def _anew(learner: Learner, trained: bool) -> heads.Head:
+    """A learner's head once more. trained: let it score although it has learned nothing."""
+    head = heads.get_head(learner.head.name, **learner.head_options)
+    head.trained = trained
+    return head

@@ -1,0 +1,358 @@
+"""Which frames of a clip, then only those: packet scan, choice, decoding, preprocessing.
+
+A clip is a video file or a folder of JPEG/PNG frames. Index i always means the i-th frame in the order of
+presentation; frames are chosen by the time at which they are on show. The packets of a file are read once without
+decoding (their count is the truth, a header's count often is not), indices are chosen, and then only the stretches
+between a keyframe and a wanted frame are decoded. Timestamps that cannot be trusted, or frames that do not come out as
+the packets promised, lead to a straight decode of the file and a new choice on the frames that really exist.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from kshot.errors import OptionError, VideoError, unknown
+from kshot.video import container
+from kshot.video.container import MAX_PIXELS, Clock, File, Pick, Scan, opened, told, too_long
+from kshot.video.damage import Damage
+
+if TYPE_CHECKING:
+    from kshot.video.frame_folder import Folder
+
+
+@dataclass(frozen=True)
+class Framing:
+    """How a frame becomes the square that a backbone sees; the same for every frame of a clip.
+
+    Attributes:
+        squash: resize both sides to one length, whatever the frame's shape; otherwise the short side alone.
+        margin: that length over the side of the square that is cut out.
+        place: (x, y) in [0, 1) of the square among the places it could take; None for the centre.
+        flip: mirror left and right.
+    """
+
+    squash: bool = False
+    margin: float = 1.0
+    place: tuple[float, float] | None = None
+    flip: bool = False
+
+
+INSTANT = 1e-6
+"""Seconds that count as no time at all: a frame that appears at a moment is on show at it."""
+
+FRAMINGS = {  # the field resizes to 256 and crops 224; other backbones keep that ratio
+    "short": Framing(),
+    "short-256": Framing(margin=256 / 224),
+    "squash-256": Framing(squash=True, margin=256 / 224),
+}
+
+
+def scan(path: str | os.PathLike[str]) -> Scan:
+    """Count and time the frames of a clip without decoding any of them.
+
+    Raises:
+        VideoError: the file is missing, no known video, empty, or beyond a limit.
+    """
+    with told(path), closing(opened(path)) as clip:
+        return clip.scan()
+
+
+def choose(count: int, frames: int, mode: str = "middle", rng: np.random.Generator | None = None) -> np.ndarray:
+    """Indices (frames,) int64, ascending: one from each of `frames` equal segments of 0..count-1.
+
+    "middle" takes the middle of each segment (testing), "random" a uniform place in it drawn from `rng`
+    (training): the sampling of Wang et al., Temporal Segment Networks, ECCV 2016. A clip with fewer frames than
+    segments gives some of its frames more than once.
+
+    >>> choose(300, 8).tolist()
+    [18, 56, 93, 131, 168, 206, 243, 281]
+    >>> choose(3, 8).tolist()
+    [0, 0, 0, 1, 1, 2, 2, 2]
+    """
+    return _segments(count, _places(frames, mode, rng))
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Frames of a clip, uint8 RGB (frames, height, width, 3), and what is lost of the clip; None for nothing."""
+
+    frames: np.ndarray
+    damage: Damage | None = None
+
+
+def take(
+    path: str | os.PathLike[str],
+    frames: int = 8,
+    mode: str = "middle",
+    rng: np.random.Generator | None = None,
+    size: int | None = None,
+    framing: Framing = FRAMINGS["short"],
+    allow_damaged: bool = False,
+) -> Taken:
+    """Choose and decode `frames` frames of a clip, upright: one from each of as many equal stretches of its time.
+
+    Args:
+        path: a video file or a folder of frames.
+        frames: how many.
+        mode: "middle" or "random", see `choose`.
+        rng: what "random" draws from.
+        size: side of the preprocessed frames, see `preprocess`; None for frames as they are.
+        framing: how they are made square.
+        allow_damaged: whether a clip counts of which a decoder error or more than a tenth is lost; see `damage`.
+
+    Raises:
+        VideoError: the clip cannot be read, with the reason.
+    """
+    places = _places(frames, mode, rng)
+    return _collect(path, lambda clock: _moments(clock, places), size, framing, allow_damaged)
+
+
+def read(
+    path: str | os.PathLike[str],
+    frames: int = 8,
+    mode: str = "middle",
+    rng: np.random.Generator | None = None,
+    size: int | None = None,
+    framing: Framing = FRAMINGS["short"],
+    allow_damaged: bool = False,
+) -> np.ndarray:
+    """The frames alone that `take` gives: uint8 RGB (frames, height, width, 3)."""
+    return take(path, frames, mode, rng, size, framing, allow_damaged).frames
+
+
+def frames_at(path: str | os.PathLike[str], indices: Sequence[int] | np.ndarray, size: int | None = None) -> np.ndarray:
+    """The frames with the given indices, in the given order; see `read`.
+
+    Raises:
+        VideoError: the clip cannot be read or has no frame of that index.
+    """
+    wanted = np.asarray(indices, dtype=np.int64)
+    if wanted.ndim != 1 or wanted.size == 0:
+        raise OptionError(f"expected a list of frame indices, found an array of shape {wanted.shape}")
+
+    def pick(clock: Clock) -> np.ndarray:
+        count = clock.count
+        if wanted.min() < 0 or wanted.max() >= count:
+            raise VideoError(f"expected frame indices from 0 to {count - 1}, found {_outside(wanted, count)}")
+        return wanted
+
+    return _collect(path, pick, size, allow_damaged=True).frames
+
+
+def iterate(path: str | os.PathLike[str], step: int = 1, size: int | None = None) -> Iterator[tuple[float, np.ndarray]]:
+    """Every `step`-th frame as (seconds from the first frame, uint8 RGB (height, width, 3)).
+
+    Each frame is decoded once and none is kept, so a file of any length needs the memory of a few frames.
+    A damaged tail ends the iteration; a file without a single frame raises VideoError.
+    """
+    if step < 1:
+        raise OptionError(f"expected a step of at least 1 frame, found {step}")
+    with told(path), closing(opened(path)) as clip:
+        index = -1
+        for index, (seconds, frame) in enumerate(clip.stream()):
+            if index >= container.MAX_FRAMES:
+                raise VideoError(too_long())
+            if index % step == 0:
+                image = clip.image(frame)
+                yield seconds, image if size is None else preprocess(image[None], size)[0]
+        if index < 0:
+            raise VideoError(clip.failure or "no frame could be decoded")
+
+
+class Grid:
+    """Which frames of a stream are on show in the middle of each interval of time: the choice of "middle", without end.
+
+    Interval k lasts from k to k + 1 times `interval` seconds. A clip that is exactly `frames` intervals long gives the
+    frames that `choose` takes from it.
+    """
+
+    def __init__(self, interval: float) -> None:
+        if not 0 < interval < math.inf:
+            raise OptionError(f"expected an interval above 0 seconds, found {interval:g}")
+        self.interval = interval
+        self.next = 0  # interval whose frame is looked for
+        self._held: Any = None
+
+    def add(self, seconds: float, frame: Any) -> tuple[int, Any] | None:
+        """Takes the next frame and when it appears, in ascending order. What it replaces comes back as (interval,
+        frame) if it was on show in the middle of an interval: the first of them, where there are several."""
+        due = self.end(seconds)
+        self._held = frame
+        return due
+
+    def end(self, seconds: float) -> tuple[int, Any] | None:
+        """As `add`, where the stream ends."""
+        due = None
+        if self._held is not None and (self.next + 0.5) * self.interval < seconds - INSTANT:
+            due = self.next, self._held
+            self.next = self.count(seconds)
+        return due
+
+    def count(self, seconds: float) -> int:
+        """How many intervals have their middle before that time."""
+        return math.ceil(seconds / self.interval - 0.5 - INSTANT / self.interval)
+
+
+class Samples:
+    """The frames of a clip at a steady rate, see `Grid`: iterating gives (number of the interval, frame).
+
+    Every frame is decoded once and none is kept; only those that come out are turned into pictures. Damage ends the
+    iteration and is told in `failure`, unless not a single frame was there before it.
+
+    Attributes:
+        announced: seconds, as the header says before anything is decoded; 0 if it does not.
+        fps: frames a second, as the header says.
+        seconds: from the start of the first frame to the end of the last one decoded.
+        frames: number of frames decoded.
+        failure: why not all of the file came out; "" if all did.
+
+    Raises:
+        VideoError: while iterating, if not even one frame can be read.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        interval: float,
+        size: int | None = None,
+        framing: Framing = FRAMINGS["short"],
+    ) -> None:
+        self.path, self.size, self.framing = path, size, framing
+        self.grid = Grid(interval)
+        self.announced = self.fps = self.seconds = 0.0
+        self.frames = 0
+        self.failure = ""
+
+    def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
+        try:
+            yield from self._frames()
+        except VideoError as error:
+            if not self.frames:
+                raise
+            self.failure = str(error)
+
+    def _frames(self) -> Iterator[tuple[int, np.ndarray]]:
+        with told(self.path), closing(opened(self.path)) as clip:
+            self.announced, self.fps = clip.announced()
+            for seconds, frame in clip.stream():
+                if self.frames >= container.MAX_FRAMES or self.grid.count(seconds) > container.MAX_FRAMES:
+                    raise VideoError(too_long())
+                due = self.grid.add(seconds, frame)
+                self.frames += 1
+                self.seconds = seconds + 1 / self.fps
+                if due:
+                    yield due[0], self._image(clip, due[1])
+            if not self.frames:
+                raise VideoError(clip.failure or "no frame could be decoded")
+            due = self.grid.end(self.seconds)
+            if due:
+                yield due[0], self._image(clip, due[1])
+            if clip.failure:
+                raise VideoError(clip.failure)
+            if cut := clip.cut():
+                raise VideoError(cut.reason)
+            if self.seconds < 0.9 * self.announced - 1:
+                raise VideoError(f"the file ends early, its header announces {self.announced:.1f} seconds")
+
+    def _image(self, clip: File | Folder, frame: Any) -> np.ndarray:
+        image = clip.image(frame)
+        return image if self.size is None else preprocess(image[None], self.size, self.framing)[0]
+
+
+def preprocess(frames: np.ndarray, size: int, framing: Framing = FRAMINGS["short"]) -> np.ndarray:
+    """A square of each frame, (T, H, W, 3) -> (T, size, size, 3), uint8 in and out, resized by PIL's bicubic filter.
+
+    By default CLIP's own: short side to `size`, centre crop, bit for bit what the PIL image processor of CLIP in
+    transformers does before it rescales and normalises. PIL resizes a wide image along x, rounds to 8 bits, then along
+    y: the columns outside the crop can be dropped between the two passes without changing a bit.
+    """
+    height, width = frames.shape[1:3]
+    side = round(size * framing.margin)
+    long = side if framing.squash else int(side * max(height, width) / min(height, width))
+    if side * long > MAX_PIXELS:
+        raise VideoError(f"a frame of {width}x{height} is too narrow to be cropped to a square")
+    new_width, new_height = (side, long) if width <= height else (long, side)
+    left, top = _corner(new_width - size, new_height - size, framing.place)
+    out = np.empty((len(frames), size, size, 3), dtype=np.uint8)
+    for row, frame in zip(out, frames, strict=True):
+        image = Image.fromarray(frame)
+        if width > height:
+            image = image.resize((new_width, height), Image.Resampling.BICUBIC)
+            image = image.crop((left, 0, left + size, height)).resize((size, new_height), Image.Resampling.BICUBIC)
+        else:
+            image = image.resize((new_width, new_height), Image.Resampling.BICUBIC)
+            image = image.crop((left, 0, left + size, new_height))
+        square = np.asarray(image)[top : top + size]
+        row[:] = square[:, ::-1] if framing.flip else square
+    return out
+
+
+def _corner(right: int, down: int, place: tuple[float, float] | None) -> tuple[int, int]:
+    """Left and top of a square that may lie anywhere from (0, 0) to (right, down)."""
+    if place is None:
+        return right // 2, down // 2
+    return int(place[0] * (right + 1)), int(place[1] * (down + 1))
+
+
+def _places(frames: int, mode: str, rng: np.random.Generator | None) -> np.ndarray:
+    """Where in its segment each frame is taken, in [0, 1): drawn once, so that a recount needs no new draw."""
+    if frames < 1:
+        raise OptionError(f"expected at least 1 frame a clip, found {frames}")
+    if mode == "middle":
+        return np.full(frames, 0.5)
+    if mode != "random":
+        raise unknown("frame choice", mode, ["middle", "random"])
+    if rng is None:
+        raise OptionError("random frames need a generator: pass rng=numpy.random.default_rng(seed)")
+    return rng.random(frames)
+
+
+def _segments(count: int, places: np.ndarray) -> np.ndarray:
+    """Turn places in equal segments into indices 0..count-1."""
+    if count < 1:
+        raise VideoError("no frame could be decoded")
+    indices: np.ndarray = ((np.arange(len(places)) + places) * count / len(places)).astype(np.int64)
+    return indices.clip(max=count - 1)
+
+
+def _moments(clock: Clock, places: np.ndarray) -> np.ndarray:
+    """Indices of the frames on show at places in equal stretches of time; at a constant rate those of `_segments`."""
+    if clock.times is None:
+        return _segments(clock.count, places)
+    moments = (np.arange(len(places)) + places) * (float(clock.times[-1]) / len(places))
+    shown = np.searchsorted(clock.times[:-1], moments + INSTANT / clock.base, side="right") - 1
+    return np.asarray(shown, dtype=np.int64)
+
+
+def _collect(
+    path: str | os.PathLike[str],
+    pick: Pick,
+    size: int | None,
+    framing: Framing = FRAMINGS["short"],
+    allow_damaged: bool = False,
+) -> Taken:
+    """Decode the picked frames of a clip, as it is or preprocessed."""
+    with told(path), closing(opened(path)) as clip:
+        indices, found = clip.frames(pick)
+        damage = clip.damage()
+        if damage and damage.unreadable and not allow_damaged:
+            raise VideoError(
+                f"damaged, {damage.kept:.0%} of it is there: {damage.reason} (allow_damaged takes what is left)"
+            )
+        images: dict[int, np.ndarray] = {}
+        for index in sorted(found):
+            image = clip.image(found.pop(index))
+            images[index] = image if size is None else preprocess(image[None], size, framing)[0]
+        return Taken(np.stack([images[index] for index in indices.tolist()]), damage)
+
+
+def _outside(wanted: np.ndarray, count: int) -> str:
+    return ", ".join(str(index) for index in wanted[(wanted < 0) | (wanted >= count)][:5])

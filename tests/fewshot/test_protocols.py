@@ -1,0 +1,194 @@
+"""Protocols: what they set, that an explicit option beats them, and that results say so."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from forks import Command
+from kshot.backbones.backbone import PROMPTS, Backbone
+from kshot.datasets import load as load_data
+from kshot.errors import OptionError
+from kshot.fewshot import evaluation, protocols, training
+from kshot.fewshot.evaluation import evaluate
+from kshot.fewshot.fit import Schedule
+from kshot.fewshot.protocols import OURS, PROTOCOLS, SETS, Followed, as_markdown, follows, listing, preset
+from kshot.fewshot.training import train
+from kshot.study.file import read
+from kshot.study.runner import run as study
+from kshot.video.views import framing, parse
+
+PAGE = Path(__file__).parents[2] / "docs" / "protocols.md"
+QUICK: dict[str, Any] = {"way": 3, "shot": 1, "query": 2, "steps": 2, "val_every": 2, "val_episodes": 5, "views": 1}
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_every_setting_is_an_argument_with_a_source(name: str) -> None:
+    made = PROTOCOLS[name]
+    for part, function in (("training", training.train), ("testing", evaluation.evaluate)):
+        settings = getattr(made, part)
+        arguments = inspect.signature(function).parameters
+        assert set(settings) <= set(arguments) - {"protocol", "data", "out"}
+        assert {"way", "query", "frames", "resize", "prompts"} <= set(settings)
+        for setting in settings.values():
+            assert len(setting.source) > 8 and set(setting.by_data) <= set(SETS)
+            assert all(type(value) is type(setting.value) for value in setting.by_data.values())
+    assert {"steps", "lr", "select"} <= set(made.training)
+    assert {"episodes", "shared_group"} <= set(made.testing)
+    sight = ("way", "frames", "resize", "prompts", "shared_group")
+    assert all(made.training[key].value == made.testing[key].value for key in sight)
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+@pytest.mark.parametrize("data", ["", *SETS])
+def test_every_value_can_be_used(name: str, data: str) -> None:
+    values = preset(name, "training", data)
+    Schedule(**{key: values[key] for key in values if key in Schedule.__dataclass_fields__})
+    framing(values["resize"])
+    parse(values.get("augment", "time"))
+    assert values["select"] == "val" and all("{}" in prompt for prompt in values["prompts"])
+
+
+def test_the_values_that_were_read() -> None:
+    """Tasks of the published configs are episodes: steps x accumulate."""
+    tasks = {"hmdb51": 5_000, "ucf101": 3_000, "kinetics100": 5_000, "ssv2-full": 30_000, "ssv2-small": 30_000}
+    rates = {"hmdb51": 1e-5, "ucf101": 2e-6, "kinetics100": 1e-5, "ssv2-full": 5e-5, "ssv2-small": 5e-5}
+    for data in SETS:
+        values = preset("clip-fsar", "training", data)
+        assert (values["steps"] * values["accumulate"], values["lr"]) == (tasks[data], rates[data])
+        assert (values["query"], preset("clip-fsar", "testing", data)["query"]) == (5, 1)
+        trx = preset("trx", "training", data)
+        assert trx["steps"] * trx["accumulate"] == (75_008 if "ssv2" in data else 10_000)
+    assert preset("clip-fsar", "training", "kinetics100-clipfsar")["weight_decay"] == 5e-4
+    assert preset("clip-fsar", "training", "clips")["lr"] == preset("clip-fsar:hmdb51", "training", "clips")["lr"]
+    assert preset("clip-fsar:ucf101", "training", "hmdb51")["lr"] == 2e-6
+
+
+def test_kshot_is_val_based_deterministic_and_source_disjoint() -> None:
+    train_values, test_values = preset("kshot", "training"), preset("kshot", "testing")
+    assert train_values["select"] == "val"
+    assert train_values["shared_group"] is test_values["shared_group"] is False
+    assert test_values["prompts"] == list(PROMPTS)
+    assert all(setting.source.startswith(OURS) for setting in PROTOCOLS["kshot"].testing.values())
+
+
+def test_wrong_names() -> None:
+    with pytest.raises(OptionError, match="unknown protocol 'clip_fsar': did you mean 'clip-fsar'"):
+        preset("clip_fsar", "training")
+    with pytest.raises(OptionError, match="unknown data set of a protocol 'hmdb': did you mean 'hmdb51'"):
+        preset("clip-fsar:hmdb", "training")
+    with pytest.raises(OptionError, match="unknown protocol 'fsar'"):
+        train("nowhere", "run", protocol="fsar")
+
+
+def test_what_is_given_beats_the_protocol_even_if_it_is_the_default() -> None:
+    @follows("testing")
+    def call(data: str, query: int = 7, episodes: int = 3, shared_group: bool = True, protocol: Any = None) -> Any:
+        return query, episodes, shared_group, protocol
+
+    assert call("x") == (7, 3, True, None)
+    query, episodes, shared, followed = call("x", protocol="kshot")
+    assert (query, episodes, shared) == (5, 10_000, False) and followed.record() == {"name": "kshot", "changed": {}}
+    query, episodes, shared, followed = call("x", 7, protocol="kshot", shared_group=True)
+    assert (query, episodes, shared) == (7, 10_000, True)
+    assert followed.record() == {"name": "kshot", "changed": {"query": 7, "shared_group": True}}
+    assert followed.record(frames=4)["changed"]["frames"] == 4
+    assert Followed("p", {"prompts": ["a"]}, {"prompts": ("a",)}).record()["changed"] == {}
+
+
+def test_a_run_and_a_result_name_their_protocol(
+    clips_csv: Path, spine: Backbone, warm_store: Path, tmp_path: Path
+) -> None:
+    common: dict[str, Any] = {"backbone": spine, "store": warm_store}
+    train(clips_csv, tmp_path / "run", protocol="clip-fsar", resize="short", **common, **QUICK)
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["protocol"] == {
+        "name": "clip-fsar",
+        "changed": {"way": 3, "query": 2, "steps": 2, "val_every": 2, "val_episodes": 5, "views": 1, "resize": "short"},
+    }
+    assert config["schedule"]["lr"] == 1e-5 and config["schedule"]["accumulate"] == 4
+    assert config["prompts"] == ["a photo of {}"]
+    with pytest.raises(OptionError, match="other settings: schedule was"):
+        train(clips_csv, tmp_path / "run", resume=True, **common, **QUICK)
+    shape: dict[str, Any] = {"way": 3, "store": warm_store, "episodes": 10}
+    result = evaluate(clips_csv, adapted=tmp_path / "run", protocol="clip-fsar", backbone=spine, **shape)
+    assert result.query == 1 and result.options["resize"] == "short", "a run sees clips as it was trained"
+    assert result.options["protocol"]["changed"] == {"way": 3, "episodes": 10, "resize": "short"}
+    plain = evaluate(clips_csv, spine, protocol="kshot", query=2, **shape)
+    assert plain.options["shared_group"] is False
+    assert plain.options["protocol"] == {"name": "kshot", "changed": {"way": 3, "query": 2, "episodes": 10}}
+    assert "protocol" not in evaluate(clips_csv, spine, query=2, **shape).options
+
+
+def test_the_command_line_tells_given_from_default(
+    command: Command, clips_csv: Path, clip_folder: Path, warm_store: Path, tmp_path: Path
+) -> None:
+    place = ("--backbone", clip_folder, "--store", warm_store)
+    quick = ("--way", 3, "--episodes", 10, "--json")
+    crowded = ("evaluate", clips_csv, *place, *quick, "--protocol", "kshot", "--shot", 3)
+    code, out, err = command(*crowded)
+    assert code == 2 and "but 5 queries are asked for" in err and not out, "sources are kept apart"
+    assert command(*crowded, "--shared-group")[0] == 0
+    found = json.loads(command("evaluate", clips_csv, *place, *quick, "--protocol", "paper")[1])
+    assert (found["query"], found["options"]["shared_group"]) == (1, True)
+    assert found["options"]["protocol"] == {"name": "paper", "changed": {"way": 3, "episodes": 10}}
+    told = command("evaluate", clips_csv, *place, *quick[:-1], "--protocol", "paper", "--query", 2)[1]
+    assert "protocol paper, but way 3, query 2, episodes 10\n" in told
+    arguments = ("--way", 3, "--query", 2, "--steps", 1, "--val-episodes", 5, "--views", 1, "--resize", "short")
+    code, _, err = command(
+        "train", clips_csv, "--out", tmp_path / "run", *place, *arguments, "--protocol", "trx", "--lr", "1e-4"
+    )
+    assert code == 0, err
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["schedule"]["optimizer"] == "sgd" and config["schedule"]["accumulate"] == 16
+    assert config["protocol"]["changed"]["lr"] == 1e-4, "the default value, but given"
+    assert command("evaluate", clips_csv, *place, "--protocol", "trex")[0] == 2
+
+
+def test_a_study_follows_where_its_file_is_silent(
+    clips_csv: Path, spine: Backbone, warm_store: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.toml"
+    head = 'protocol = "clip-fsar"\nway = 3\nshots = [1]\nepisodes = 10\nresize = "short"\n'
+    rest = '[train]\nsteps = 2\nval_every = 2\nval_episodes = 5\nviews = 1\n[[row]]\nname = "m"\nstrategy = "meta"\n'
+    file.write_text(head + rest)
+    plan = read(file)
+    assert (plan.query, plan.way, plan.prompts, plan.resize) == (1, 3, ("a photo of {}",), "short")
+    assert read(file, "kshot").query == 5 and read(file, "kshot").protocol == "kshot"
+    file.write_text("query = 2\n" + head + rest)
+    assert (read(file).query, read(file).train["query"]) == (2, 2)
+    done = study(file, tmp_path / "study", [load_data(clips_csv)], [spine], store=warm_store)
+    (row,) = done["rows"]
+    assert "error" not in row, row
+    run = json.loads((tmp_path / "study" / row["folder"] / "run" / "config.json").read_text())
+    assert run["schedule"]["lr"] == 1e-5 and run["strategy"]["options"]["query"] == 2
+    assert run["protocol"]["name"] == "clip-fsar" and run["protocol"]["changed"]["steps"] == 2
+    result = json.loads((tmp_path / "study" / row["folder"] / "1-shot.json").read_text())
+    assert result["options"]["protocol"]["changed"] == {"way": 3, "query": 2, "episodes": 10, "resize": "short"}
+    assert done["settings"]["protocol"] == "clip-fsar"
+    with pytest.raises(OptionError, match="unknown protocol 'x'"):
+        read(file, "x")
+
+
+def test_the_listing(command: Command) -> None:
+    code, out, _ = command("data", "protocols", "--json")
+    found = json.loads(out)["protocols"]
+    assert code == 0 and set(found) == set(PROTOCOLS) and found == json.loads(json.dumps(listing()))["protocols"]
+    assert found["clip-fsar"]["training"]["lr"]["by_data"]["ucf101"] == 2e-6
+    text = command("data", "protocols", "trx")[1]
+    assert text.startswith("trx: ") and "--lr" in text and "clip-fsar" not in text
+    assert command("data", "protocols", "tex")[0] == 2
+
+
+def test_the_page_holds_the_tables() -> None:
+    text = PAGE.read_text("utf-8")
+    for name in PROTOCOLS:
+        assert as_markdown(name).strip() in text, f"put the output of protocols.as_markdown('{name}') into {PAGE.name}"
+
+
+def test_imports_nothing_heavy() -> None:
+    assert "torch" not in inspect.getsource(protocols)

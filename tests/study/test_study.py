@@ -1,0 +1,344 @@
+"""Studies: read with good errors, run once, resumed, paired on the same episodes."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clips import write_clips
+from kshot import datasets
+from kshot.errors import DataError, KshotError, OptionError
+from kshot.fewshot.evaluation import interval
+from kshot.study import file as study_file
+from kshot.study import runner as study
+from tiny import random_clip
+
+SMALL = """
+title = "small"
+data = "{data}"
+backbone = "{backbone}"
+shots = [1, 2]
+seeds = [0, 1]
+way = 2
+query = 2
+episodes = 40
+frames = 3
+baseline = "frozen"
+
+[train]
+steps = 3
+val_every = 3
+val_episodes = 5
+way = 2
+query = 1
+
+[[row]]
+name = "frozen"
+
+[[row]]
+name = "meta"
+strategy = "meta"
+tuning = "partial"
+layers = ["proj", "block"]
+
+[[row]]
+name = "direct"
+strategy = "direct"
+episodes = 6
+
+[[row]]
+name = "broken"
+strategy = "frozen"
+head = "trx"
+"""
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("study")
+    data = write_clips(folder / "clips")
+    backbone = random_clip(folder / "clip")
+    path = folder / "small.toml"
+    path.write_text(SMALL.format(data=data, backbone=backbone))
+    return path
+
+
+@pytest.fixture(scope="module")
+def done(source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
+    folder = tmp_path_factory.mktemp("out") / "small"
+    return folder, study.run(source, folder, store=source.parent / "store")
+
+
+def test_lists_are_crossed_into_rows(source: Path):
+    names = [row.name for row in study_file.read(source).rows]
+    assert names == ["frozen", "meta, proj", "meta, block", "direct", "broken"]
+
+
+def test_every_cell_ran_and_failures_are_recorded(done: tuple[Path, dict]):
+    _, report = done
+    failed = [row for row in report["rows"] if "error" in row]
+    assert {row["name"] for row in failed} == {"broken"}
+    assert "was never trained" in failed[0]["error"]
+    assert len(report["rows"]) == 10
+    for row in report["rows"]:
+        if "error" not in row:
+            assert set(row["results"]) == {"1", "2"}
+            assert (row["trained_parameters"] > 0) == (row["strategy"] != "frozen")
+
+
+def test_differences_are_paired_and_pooled_over_seeds(done: tuple[Path, dict]):
+    folder, report = done
+
+    def episodes(name: str, seed: int) -> np.ndarray:
+        row = next(r for r in report["rows"] if r["name"] == name and r["seed"] == seed)
+        return np.array(json.loads((folder / row["folder"] / "1-shot.json").read_text())["episode_accuracy"])
+
+    line = next(s for s in report["summary"] if s["name"] == "direct" and s["shot"] == 1)
+    parts = [episodes("direct", seed) - episodes("frozen", seed)[:6] for seed in (0, 1)]
+    joined = np.concatenate(parts)
+    assert line["difference"] == pytest.approx(joined.mean())
+    assert line["difference_ci95"] == pytest.approx(interval(joined))
+    assert line["agree"] == sum(np.sign(p.mean()) == np.sign(joined.mean()) for p in parts)
+    assert line["episodes"] == 6
+
+
+def test_finished_rows_are_not_run_again(source: Path, done: tuple[Path, dict]):
+    folder, before = done
+    stamps = {p: p.stat().st_mtime_ns for p in folder.rglob("*-shot.json")}
+    gone = next(p for p in stamps if "meta-proj" in str(p)).parent
+    (gone / "row.json").unlink()
+    again = study.run(source, folder, store=source.parent / "store")
+    changed = {p.parent for p, stamp in stamps.items() if p.stat().st_mtime_ns != stamp}
+    assert changed == {gone}
+    assert [line.get("accuracy") for line in again["summary"]] == [line.get("accuracy") for line in before["summary"]]
+
+
+COLLIDING = """
+title = "colliding"
+data = "{data}"
+backbone = "{backbone}"
+shots = [1]
+way = 2
+query = 2
+episodes = 20
+frames = 3
+baseline = "基线"
+[[row]]
+name = "基线"
+[[row]]
+name = "零样本"
+strategy = "zero-shot"
+[[row]]
+name = "Tip (a=1)"
+head = "nearest"
+[[row]]
+name = "tip a 1"
+head = "otam"
+"""
+
+
+def test_rows_whose_names_share_their_letters_keep_results_of_their_own(source: Path, tmp_path: Path):
+    path = tmp_path / "colliding.toml"
+    path.write_text(COLLIDING.format(data=source.parent / "clips" / "clips.csv", backbone=source.parent / "clip"))
+    names = ["基线", "零样本", "Tip (a=1)", "tip a 1"]
+    report = study.run(path, tmp_path / "out", store=source.parent / "store")
+    assert [(line["name"], line["seeds"], line["episodes"]) for line in report["summary"]] == [
+        (n, 1, 20) for n in names
+    ]
+    assert [row["head"] for row in report["rows"]] == ["prototype", "text", "nearest", "otam"]
+    assert len({row["folder"].casefold() for row in report["rows"]}) == 4
+    for line, row in zip(report["summary"], report["rows"], strict=True):
+        every = json.loads((tmp_path / "out" / row["folder"] / "1-shot.json").read_text())["episode_accuracy"]
+        assert line["ci95"] == pytest.approx(interval(np.array(every)))
+    stamps = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("row.json")}
+    study.run(path, tmp_path / "out", store=source.parent / "store")
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("row.json")} == stamps
+
+
+def test_a_row_of_an_older_version_is_taken_only_by_the_row_that_it_is(source: Path, tmp_path: Path):
+    path = tmp_path / "colliding.toml"
+    path.write_text(COLLIDING.format(data=source.parent / "clips" / "clips.csv", backbone=source.parent / "clip"))
+    out, store = tmp_path / "out", source.parent / "store"
+    row = study.run(path, out, store=store)["rows"][2]
+    parts = (row["data"], row["backbone"], "tip a 1", "seed0")  # what it was called before, with `tip a 1` inside
+    old = out / "rows" / "-".join(re.sub(r"[^a-z0-9]+", "-", part.lower()).strip("-") for part in parts)
+    (out / row["folder"]).rename(old)
+    stamp = (old / "row.json").stat().st_mtime_ns
+    again = study.run(path, out, store=store)
+    assert again["rows"][2]["folder"] == str(old.relative_to(out)) and again["rows"][2]["head"] == "nearest"
+    assert again["rows"][3]["head"] == "otam" and (old / "row.json").stat().st_mtime_ns == stamp
+
+
+def test_what_would_count_twice_is_refused(source: Path, tmp_path: Path):
+    plan = study_file.read(source)
+    data = plan.data[0]
+    loaded = datasets.load(data)
+    for change, text in (
+        ({"seeds": [0, 0]}, r"seeds must differ.*found \[0, 0\]"),
+        ({"data": [data, data]}, "two of the data sets"),
+        ({"data": [data, f"{Path(data).parent}/../clips/clips.csv"]}, "two of the data sets"),
+        ({"data": [loaded, loaded.select("test")]}, "two of the data sets 'clips' and 'clips'"),
+        ({"backbone": [plan.backbone[0], plan.backbone[0]]}, "two of the backbones"),
+    ):
+        with pytest.raises(OptionError, match=text):
+            study.run(plan, tmp_path / "out", **change)
+    for rows, text in (
+        ([study_file.Row("a"), study_file.Row("a")], "two rows are called 'a'"),
+        ([study_file.Row("Wave"), study_file.Row("wave")], "row names 'Wave' and 'wave' look alike"),
+        ([study_file.Row("")], "row 1 has no name"),
+        ([study_file.Row(" a")], "blanks around it"),
+        ([study_file.Row("a\x1b[31m")], r"U\+001B"),
+    ):
+        with pytest.raises(OptionError, match=text):
+            study.run(study_file.Study("s", tuple(rows)), tmp_path / "out")
+    with pytest.raises(OptionError, match="unknown baseline 'b'"):
+        study.run(study_file.Study("s", (study_file.Row("a"),), baseline="b"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_tables(done: tuple[Path, dict]):
+    folder, report = done[0], study.load(done[0])
+    assert (folder / "table.md").read_text() == study.as_markdown(report)
+    assert "(first 6 episodes)" in study.as_markdown(report)
+    assert (folder / "table.csv").read_text().count("\n") == len(report["summary"]) + 1
+    assert [line["name"] for line in report["summary"]] == [line["name"] for line in done[1]["summary"]]
+
+
+def test_other_settings_are_refused(source: Path, done: tuple[Path, dict]):
+    with pytest.raises(OptionError, match="other settings \\(episodes differ\\)"):
+        study.run(source, done[0], episodes=41)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "text"),
+    [
+        ("episodes = 40", "epsiodes = 40", r"line 9: unknown key of a study 'epsiodes': did you mean 'episodes'"),
+        ('strategy = "direct"', 'stratgy = "direct"', r"unknown key of a row 'stratgy': did you mean 'strategy'"),
+        ("way = 2\n", 'way = "two"\n', "way: input should be a valid integer"),
+        ('baseline = "frozen"', 'baseline = "frosen"', "unknown baseline 'frosen': did you mean 'frozen'"),
+        ('name = "direct"', 'name = "frozen"', "two rows are called 'frozen'"),
+        ("[[row]]", "[[row", "is no TOML"),
+        ("shots = [1, 2]", "shots = []", r"line 5: shots must be a list of numbers, found none"),
+        ("way = 2\n", "way = 1\n", "line 7: way must be at least 2, found 1"),
+        ("frames = 3", 'split = "tset"', "line 10: unknown split 'tset': did you mean 'test'"),
+        ('strategy = "meta"', 'strategy = "mata"', r"line 25: row 'meta, proj': unknown strategy 'mata'.*'meta'"),
+        ('tuning = "partial"', 'tuning = "partal"', "line 26: row 'meta, proj': unknown tuning method 'partal'"),
+        ('tuning = "partial"', "tuning_options = { rank = 2 }", "line 26: row 'meta, proj': tuning 'partial' has no"),
+        ('head = "trx"', 'head = "trxx"', "line 37: row 'broken': unknown head 'trxx': did you mean 'trx'"),
+        ('head = "trx"', "head_options = { scale = 'x' }", "line 37: row 'broken': head 'prototype': option 'scale'"),
+        ("episodes = 6", 'train = { steps = "ten" }', "line 32: row 'direct': train: option 'steps': it should be"),
+        ("episodes = 6", 'train = { optimizer = "adm" }', "line 32: row 'direct': unknown optimizer 'adm'.*'adam'"),
+        ("episodes = 6", "search = { lr = [1e-3, 'x'] }", "line 32: row 'direct': train: option 'lr': it should be"),
+        ("steps = 3\n", "steps = 0\n", "line 13: row 'frozen': training needs steps"),
+    ],
+)
+def test_typos_name_the_key(source: Path, tmp_path: Path, before: str, after: str, text: str):
+    path = tmp_path / "typo.toml"
+    path.write_text(source.read_text().replace(before, after, 1))
+    with pytest.raises(OptionError, match=text):
+        study_file.read(path)
+
+
+def test_unknown_study_and_foreign_folders(tmp_path: Path):
+    with pytest.raises(OptionError, match="unknown study 'quik': did you mean 'quick'"):
+        study_file.read("quik")
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(OptionError, match="holds no study"):
+        study.run("quick", tmp_path)
+    with pytest.raises(DataError, match="no finished study"):
+        study.load(tmp_path)
+
+
+def test_what_cannot_start_leaves_nothing_behind(source: Path, tmp_path: Path):
+    plan = study_file.read(source)
+    for change, text in (
+        ({"data": ["motn"]}, "no data at 'motn'.*did you mean 'motion'"),
+        ({"backbone": [str(tmp_path / "none")]}, "no backbone folder at"),
+        ({"episodes": 0}, "episodes must be at least 1, found 0"),
+    ):
+        with pytest.raises(KshotError, match=text):
+            study.run(plan, tmp_path / "out", **change)
+        assert not (tmp_path / "out").exists()
+    row = study_file.Row("odd", "meta", head_options={"scael": 2})
+    with pytest.raises(OptionError, match="row 'odd': head 'prototype' has no option 'scael'"):
+        study.run(study_file.Study("s", (row,)), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_wrong_line_is_found_among_rows_whose_names_begin_alike(tmp_path: Path):
+    path = tmp_path / "alike.toml"
+    path.write_text(
+        'title = "s"\n[[row]]\nname = "meta"\nstrategy = "meta"\n# [[row]] is no row\n'
+        '[[row]]\nname = "meta, again"\nstrategy = "meta"\n[row.train]\nlr = "x"\n'
+    )
+    with pytest.raises(OptionError, match=r"alike\.toml, line 9: row 'meta, again': train: option 'lr'"):
+        study_file.read(path)
+
+
+def test_shipped_studies_are_valid():
+    for path in study_file.SHIPPED.glob("*.toml"):
+        assert study_file.read(path.stem).rows
+
+
+SEARCHED = """
+title = "searched"
+data = "{data}"
+backbone = "{backbone}"
+shots = [1, 2]
+seeds = [0, 1]
+way = 2
+query = 2
+episodes = 20
+frames = 3
+train = {{ steps = 2, val_every = 2, val_episodes = 5, way = 2, query = 1 }}
+search = {{ lr = [1e-5, 1e-1] }}
+
+[[row]]
+name = "meta"
+strategy = "meta"
+
+[[row]]
+name = "as it is"
+strategy = "finetune-meta"
+search = {{ }}
+"""
+
+
+def test_search_keeps_the_best_on_val_and_hands_it_to_the_other_seeds(source: Path, tmp_path: Path):
+    path = tmp_path / "searched.toml"
+    path.write_text(SEARCHED.format(data=write_clips(tmp_path / "clips"), backbone=source.parent / "clip"))
+    report = study.run(path, tmp_path / "out", store=source.parent / "store")
+    first, second = (next(r for r in report["rows"] if r["name"] == "meta" and r["seed"] == s) for s in (0, 1))
+    tried = first["searched"]["tried"]
+    assert [one["arguments"] for one in tried] == [{"lr": 1e-5}, {"lr": 0.1}]
+    best = max(tried, key=lambda one: one["val_accuracy"])
+    assert first["chosen"] == second["chosen"] == first["searched"]["chosen"] == best["arguments"]
+    assert first["val_accuracy"] == best["val_accuracy"] and "searched" not in second
+    for row in (first, second):
+        (used,) = (tmp_path / "out" / row["folder"]).glob(
+            f"run-*{'1e-05' if best['arguments']['lr'] < 0.01 else '0-1-*'}"
+        )
+        assert json.loads((used / "config.json").read_text())["schedule"]["lr"] == best["arguments"]["lr"]
+        assert len(list((tmp_path / "out" / row["folder"]).glob("run*"))) == (2 if row is first else 1)
+    assert all("chosen" not in row for row in report["rows"] if row["name"] == "as it is")
+    assert f"lr {best['arguments']['lr']}" in study.as_markdown(report)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("search = { lr = 0.1 }", "search.lr must be a list of values to try, found 0.1"),
+        ("search = { rate = [1, 2] }", "line 2: unknown key of search 'rate'"),
+        ("train = { stepps = 3 }", "line 2: unknown key of train 'stepps': did you mean 'steps'"),
+        ("train = 3", "train must be a table"),
+    ],
+)
+def test_training_settings_are_checked_when_read(tmp_path: Path, line: str, message: str):
+    path = tmp_path / "odd.toml"
+    path.write_text(f'title = "odd"\n{line}\n[[row]]\nname = "a"\nstrategy = "meta"\n')
+    with pytest.raises(OptionError, match=re.escape(message)):
+        study_file.read(path)
