@@ -145,12 +145,12 @@ def _full(path: Path, data: bytes, write_atomic) -> None:
 
 def test_an_adapted_model_takes_its_run_along(adapted: Path, spine: Backbone, tmp_path: Path):
     run = Path(shutil.copytree(adapted, tmp_path / "run"))
-    made = Recognizer(spine, adapted=run).fit(*films(each=2))
+    made = Recognizer(spine, adapted=run, method="prototype").fit(*films(each=2))
     made.save(tmp_path / "model")
     shutil.rmtree(run)
     again = Recognizer.load(tmp_path / "model", spine)
     same(again, made)
-    same(again.forget("jump"), Recognizer(spine, adapted=adapted).fit(*films("clap wave", each=2)))
+    same(again.forget("jump"), Recognizer(spine, adapted=adapted, method="prototype").fit(*films("clap wave", each=2)))
     (weights,) = (tmp_path / "model").glob("adapted-*/weights.safetensors")
     weights.write_bytes(weights.read_bytes()[:-1] + b"\0")
     with pytest.raises(CheckpointError, match=r"weights.safetensors is damaged"):
