@@ -176,7 +176,7 @@ def test_the_card_shows_the_trade_and_equal_classes_and_knows_older_reports(mode
     text = card(config, [])
     assert text.count("\n| 0.") + text.count("\n| -0.") == len(trade) > 1
     assert f"by {told['clips']} clips" in text and "Where all actions are equally frequent: " in text
-    assert "20 % of videos that show none" in text and "1 times as bad" in text
+    assert "20 % of videos that show none" in text and "one of those as bad as refusing" in text
     older = config["report"]
     for name in ("caught", "costs", "clips", "trade"):
         del older["unknown"][name]
