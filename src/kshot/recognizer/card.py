@@ -151,7 +151,7 @@ def _trade(told: dict[str, Any]) -> str:
     costs = told["costs"]
     weighed = (
         f" Its own is set for {_percent(costs['share'])} of videos that show none of the actions, and a wrong name for "
-        f"one of those {costs['cost']:g} times as bad as refusing a right one; at most {_percent(costs['most'])} of "
+        f"one of those {_times(costs['cost'])}as bad as refusing a right one; at most {_percent(costs['most'])} of "
         "taught clips are refused."
         if costs
         else ""
@@ -160,6 +160,10 @@ def _trade(told: dict[str, Any]) -> str:
         f"\nWhat other thresholds would give, by {told['clips']} clips.{weighed}\n\n"
         "| threshold | taught refused | others caught |\n|---:|---:|---:|\n" + "\n".join(rows) + "\n"
     )
+
+
+def _times(cost: float) -> str:
+    return "" if cost == 1 else f"{cost:g} times "
 
 
 def _suspects(report: dict[str, Any]) -> str:

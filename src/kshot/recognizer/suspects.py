@@ -20,7 +20,7 @@ NEAR = 0.5
 frame later. That is the backbone's own scale: tight classes far from one another are no copies."""
 FAR = 0.2
 """And by less than this share of the usual distance of two clips: fast movements differ much from themselves. What
-copies and different clips lie at, `benchmarks/simulate.py copies` measures; both were found on base classes."""
+copies and different clips lie at, `benchmarks/simulate.py copies` measures."""
 SAME = 1e-6  # squared rounding errors: the distance of the same frames
 
 
