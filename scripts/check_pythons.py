@@ -24,7 +24,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = {"torch", "transformers", "safetensors", "huggingface_hub", "peft", "matplotlib"}
 ALSO = ("packaging", "pytest")
-TESTS = ("tests/test_containers.py", "tests/test_video.py", "tests/test_workers.py", "tests/test_gate.py")
+TESTS = (
+    "tests/video/test_containers.py",
+    "tests/video/test_video.py",
+    "tests/video/test_workers.py",
+    "tests/test_gate.py",
+)
 
 PAGE = """
 import sys, urllib.request
