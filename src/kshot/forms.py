@@ -79,7 +79,7 @@ class Arguments(Form):
     method: str
     frames: Frames
     prompts: Names
-    reject: bool
+    reject: bool | dict[str, Finite]
     background: str | None
     seed: Seed
     precision: str

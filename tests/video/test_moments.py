@@ -11,11 +11,12 @@ import pytest
 
 from kshot import video
 from kshot.video import container
+from kshot.video.opening import opened
 from scenes import STILL, everything, scene, write
 
 
 def chosen(path: Path, frames: int = 8) -> list[int]:
-    clip = container.opened(path)
+    clip = opened(path)
     try:
         return clip.frames(lambda clock: video._moments(clock, np.full(frames, 0.5)))[0].tolist()
     finally:
@@ -51,7 +52,7 @@ def test_one_show_at_a_variable_and_at_a_constant_rate(tmp_path: Path) -> None:
 def test_clips_and_timelines_keep_the_same_time(tmp_path: Path, name: str, frames: int) -> None:
     codec = "libvpx" if name.endswith("webm") else "libx264"
     path = write(tmp_path / name, scene(36), codec, times=STILL)
-    clip = container.opened(path)
+    clip = opened(path)
     assert isinstance(clip, container.File)
     clock = []
     clip.frames(lambda told: clock.append(told) or np.zeros(1, np.int64))  # type: ignore[func-returns-value]

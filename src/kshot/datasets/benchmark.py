@@ -14,7 +14,7 @@ from functools import cached_property
 from importlib import import_module
 from pathlib import PurePosixPath
 
-from kshot.datasets import BENCHMARKS
+from kshot.datasets.registry import BENCHMARKS
 from kshot.errors import DataError, unknown
 
 SPLITS = ("train", "val", "test")

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from kshot import gate, limits
-from kshot.datasets import Dataset, build
+from kshot.datasets.dataset import Dataset, build
 from kshot.datasets.table import unused_columns
 from kshot.errors import DataError, OptionError
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from kshot.datasets import SPLITS, Dataset, build
+from kshot.datasets.dataset import SPLITS, Dataset, build
 from kshot.errors import DataError
 from kshot.video.container import SUFFIXES, is_image, natural
 

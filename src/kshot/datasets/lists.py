@@ -14,8 +14,8 @@ from pathlib import Path, PurePosixPath
 from urllib.error import URLError
 from urllib.parse import urlsplit
 
-from kshot.datasets import BENCHMARKS
 from kshot.datasets.benchmark import SPLITS, Benchmark, benchmark, digest
+from kshot.datasets.registry import BENCHMARKS
 from kshot.errors import DataError, unknown
 from kshot.files import disk, write_atomic
 from kshot.paths import home

@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from kshot import gate, seals
-from kshot.datasets import BENCHMARKS, lists
+from kshot.datasets import lists
 from kshot.datasets.benchmark import SPLITS, Benchmark, benchmark
 from kshot.datasets.gather import FORMAT, JOURNAL, Gathered, Lacking, broken
+from kshot.datasets.registry import BENCHMARKS
 from kshot.errors import DataError, OptionError, unknown
 from kshot.files import disk, locked, ours, write_atomic
 from kshot.paths import home

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from kshot.datasets import Dataset, build
+from kshot.datasets.dataset import Dataset, build
 from kshot.errors import DataError, OptionError
 
 NEEDED = ("path", "label")

@@ -187,6 +187,13 @@ class Recognizer:
         wanted = np.array([UNKNOWN if text == self._nothing else text for text in texts])
         return float((np.array([*map(names.tidy, self.predict(items).tolist())]) == wanted).mean())
 
+    @property
+    def size(self) -> int:
+        """Side in pixels of the square that the backbone sees."""
+        self._check_fitted()
+        assert self.learner_.backbone is not None
+        return self.learner_.backbone.size
+
     def timeline(
         self,
         video: Any,

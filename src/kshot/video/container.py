@@ -7,27 +7,21 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 import struct
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from kshot import gate
 from kshot.errors import VideoError
 from kshot.video import damage
 from kshot.video.damage import Damage
-
-if TYPE_CHECKING:
-    from kshot.video.frame_folder import Folder
 
 MAX_PIXELS = 7680 * 4320  # one 8K frame: more is a bomb, not an action clip
 MAX_FRAMES = 500_000  # over four hours at 30 frames a second
@@ -125,29 +119,6 @@ def clock(pts: np.ndarray, length: int, base: Fraction) -> Clock:
     if count < 2 or (drift < mean and steps.max() <= 2 * steps.min() + 1):
         return Clock(count)
     return Clock(count, np.append(places, places[-1] + max(1, length)), float(base))
-
-
-def opened(path: str | os.PathLike[str]) -> File | Folder:
-    where = Path(os.path.abspath(path))
-    mode = os.stat(where).st_mode
-    if stat.S_ISDIR(mode):
-        from kshot.video.frame_folder import Folder
-
-        return Folder(where)
-    if not stat.S_ISREG(mode):  # a pipe would block for ever, a device is not data
-        raise VideoError(f"expected a video file or a folder of frames, found {gate.kind(mode)}")
-    return File(where)
-
-
-@contextmanager
-def told(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Turn every failure into one VideoError line with the file's name and the reason."""
-    try:
-        yield
-    except (VideoError, av.error.FFmpegError, OSError, ValueError, MemoryError) as error:
-        name = os.fspath(path)
-        name = name if name.isprintable() else ascii(name)
-        raise VideoError(f"{name}: {_reason(error)}") from error
 
 
 class File:
@@ -397,7 +368,7 @@ class File:
         """Note the end of what can be read; want of memory is no fault of the file."""
         if isinstance(error, MemoryError):
             raise error
-        self.failure = _reason(error)
+        self.failure = reason(error)
 
     def _marked(self, packet: Any) -> Iterator[Any]:
         """What the decoder makes of a packet; frames that it calls corrupt are counted."""
@@ -467,7 +438,7 @@ def _upright(image: np.ndarray, frame: Any) -> np.ndarray:
     return image
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
     """Why, in words; FFmpeg's numbers and the path, which the message has already, are left out."""
     if isinstance(error, VideoError):
         return str(error)

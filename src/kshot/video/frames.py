@@ -21,8 +21,9 @@ from PIL import Image
 
 from kshot.errors import OptionError, VideoError, unknown
 from kshot.video import container
-from kshot.video.container import MAX_PIXELS, Clock, File, Pick, Scan, opened, told, too_long
+from kshot.video.container import MAX_PIXELS, Clock, File, Pick, Scan, too_long
 from kshot.video.damage import Damage
+from kshot.video.opening import opened, told
 
 if TYPE_CHECKING:
     from kshot.video.frame_folder import Folder

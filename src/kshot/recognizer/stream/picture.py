@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import matplotlib
 import numpy as np
@@ -15,9 +15,7 @@ from matplotlib.font_manager import get_font_names
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from kshot.recognizer.decider import UNKNOWN
-
-if TYPE_CHECKING:
-    from kshot.recognizer.stream.timeline import Timeline
+from kshot.recognizer.stream.windows import Array, Segment
 
 WIDTH = 10.0  # inches
 FRAMES = 12
@@ -29,7 +27,24 @@ INK, SOFT, FAINT = "#1f2328", "#6b7280", "#e5e7eb"
 _FONTS = ("DejaVu Sans", "Verdana", "Noto Sans CJK SC", "Noto Sans CJK JP", "Arial Unicode MS")
 
 
-def draw(timeline: Timeline, kind: str) -> bytes:
+class Shown(Protocol):
+    """What of a `Timeline` is drawn."""
+
+    @property
+    def duration(self) -> float: ...
+    @property
+    def classes(self) -> Array: ...
+    @property
+    def times(self) -> Array: ...
+    @property
+    def proba(self) -> Array: ...
+    @property
+    def segments(self) -> list[Segment]: ...
+    @property
+    def stills(self) -> list[tuple[float, Array]]: ...
+
+
+def draw(timeline: Shown, kind: str) -> bytes:
     """The picture as a file of that kind: png, svg or pdf."""
     known = set(get_font_names())
     with matplotlib.rc_context(), warnings.catch_warnings():
@@ -42,7 +57,7 @@ def draw(timeline: Timeline, kind: str) -> bytes:
     return file.getvalue()
 
 
-def _figure(timeline: Timeline) -> Figure:
+def _figure(timeline: Shown) -> Figure:
     lanes = _lanes(timeline)
     colours = {label: COLOURS[place % len(COLOURS)] for place, label in enumerate(lanes)}
     left, right, top, bottom = 1.55, 0.75, 0.1, 0.5  # inches
@@ -80,7 +95,7 @@ def _figure(timeline: Timeline) -> Figure:
     return figure
 
 
-def _lanes(timeline: Timeline) -> list[str]:
+def _lanes(timeline: Shown) -> list[str]:
     """The labels that last longest, in the order in which they first occur."""
     lasts: dict[str, float] = {}
     for segment in timeline.segments:
@@ -90,7 +105,7 @@ def _lanes(timeline: Timeline) -> list[str]:
     return [label for label in lasts if label in longest]
 
 
-def _filmstrip(axes: Axes, timeline: Timeline) -> None:
+def _filmstrip(axes: Axes, timeline: Shown) -> None:
     """Frames side by side, each the one nearest to the middle of its place."""
     if not timeline.stills:
         return
@@ -104,7 +119,7 @@ def _filmstrip(axes: Axes, timeline: Timeline) -> None:
     axes.set_ylim(0, 1)
 
 
-def _bar(axes: Axes, timeline: Timeline, colours: dict[str, str], inches: float) -> None:
+def _bar(axes: Axes, timeline: Shown, colours: dict[str, str], inches: float) -> None:
     """All segments in one row, named where there is room."""
     axes.set_ylim(0, 1)
     for segment in timeline.segments:
@@ -120,7 +135,7 @@ def _bar(axes: Axes, timeline: Timeline, colours: dict[str, str], inches: float)
     _name(axes, "segments", SOFT)
 
 
-def _lane(axes: Axes, timeline: Timeline, label: str, colour: str) -> None:
+def _lane(axes: Axes, timeline: Shown, label: str, colour: str) -> None:
     """The probability of one label over time, and where it was believed."""
     column = [str(name) for name in timeline.classes].index(label)
     mine = [segment for segment in timeline.segments if segment.label == label]

@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -24,12 +24,9 @@ from kshot.files import disk, write_atomic
 from kshot.progress import Progress, clock, quiet
 from kshot.recognizer import videos as inputs
 from kshot.recognizer.decider import UNKNOWN
-from kshot.recognizer.stream.windows import Answer, Array, Engine, Scores, Segment, Settings
+from kshot.recognizer.stream.windows import Answer, Array, Engine, Judge, Scores, Segment, Settings
 from kshot.video.container import FOLDER_FPS
 from kshot.video.workers import Stream
-
-if TYPE_CHECKING:
-    from kshot.recognizer.recognizer import Recognizer
 
 FRAMES_AT_ONCE = 32
 STILLS = 32  # pictures kept for the filmstrip, at most
@@ -195,7 +192,7 @@ def check_picture(path: Path) -> str:
 
 
 def timeline(
-    recognizer: Recognizer,
+    recognizer: Judge,
     video: Any,
     window: float | None = None,
     stride: int = 1,
@@ -208,7 +205,7 @@ def timeline(
     """What happens when in a video; see `Recognizer.timeline`."""
     item = _one(video)
     settings = Settings.of(recognizer, window, stride, smooth, shortest)
-    size = recognizer.learner_.backbone.size  # type: ignore[union-attr]
+    size = recognizer.size
     source: Stream | _Pictures
     if isinstance(item, Path):
         source = Stream(item, settings.interval, size, timeout)
@@ -260,7 +257,7 @@ def _one(video: Any) -> Path | Array:
     return found[0]
 
 
-def _whole(recognizer: Recognizer, item: Path | Array, size: int, seconds: float) -> Answer:
+def _whole(recognizer: Judge, item: Path | Array, size: int, seconds: float) -> Answer:
     """The answer for a video that is shorter than a window, the same as that of `predict`."""
     taken = next(inputs.frames_of([item], recognizer.frames, size, allow_damaged=True))  # its notes say what is lost
     if isinstance(taken, VideoError):

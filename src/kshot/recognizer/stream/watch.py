@@ -16,7 +16,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import av
 
@@ -24,9 +24,6 @@ from kshot.errors import OptionError, VideoError
 from kshot.recognizer.stream.windows import Answer, Array, Engine, Judge, Scores, Settings
 from kshot.video import Grid, preprocess
 from kshot.video.workers import Stream
-
-if TYPE_CHECKING:
-    from kshot.recognizer.recognizer import Recognizer
 
 GAP = 30.0  # seconds without a frame that are filled by the one before
 PATIENCE = 10.0  # seconds without a frame until a camera counts as gone
@@ -288,7 +285,7 @@ def _found() -> str:
 
 
 def watch(
-    recognizer: Recognizer,
+    recognizer: Judge,
     camera: str | int = "0",
     file: str | os.PathLike[str] | None = None,
     window: float | None = None,
@@ -309,7 +306,7 @@ def watch(
         OptionError: an impossible value.
     """
     settings = Settings.of(recognizer, window, stride, smooth, shortest)
-    size = recognizer.learner_.backbone.size  # type: ignore[union-attr]
+    size = recognizer.size
     if file is not None:
         return Watch(recognizer, settings, Playback(file, settings.interval, size))
     return Watch(recognizer, settings, Camera(open_camera(str(camera)), settings.interval, size))

@@ -37,6 +37,9 @@ class Judge(Protocol):
     clip_seconds_: float
     threshold_: float
 
+    @property
+    def size(self) -> int: ...
+
     def states(self, frames: Array, /) -> Array: ...
 
     def decide(self, states: Array, /) -> Decision: ...

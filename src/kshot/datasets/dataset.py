@@ -1,0 +1,172 @@
+"""What a data set is: path, label, split and source group of each clip, or ready-made features."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kshot import names
+from kshot.errors import DataError, unknown
+
+SPLITS = {"train": "train", "base": "train", "val": "val", "test": "test", "novel": "test"}
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Labelled clips. Arrays run over the N clips, in the order of the source.
+
+    Attributes:
+        name: for messages and results.
+        paths: the clips: video files or folders of frames.
+        labels: int64 (N,), indices into `classes`.
+        classes: label texts as the user wrote them, sorted.
+        splits: text (N,): "train", "val", "test", or "" where the source names none.
+        groups: text (N,): clips of one group show the same source; a clip without a group is one by itself.
+        features: floating (N, T, D), ready-made features of T frames a clip; None where there are only videos.
+        missing: split -> names of clips that a benchmark's published list has and this copy has not.
+        notes: sentences on what of the source was passed over, with counts; results keep them.
+    """
+
+    name: str
+    paths: tuple[Path, ...]
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    splits: np.ndarray
+    groups: np.ndarray
+    features: np.ndarray | None = None
+    missing: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of clips of each class."""
+        numbers = np.bincount(self.labels, minlength=len(self.classes))
+        return dict(zip(self.classes, numbers.tolist(), strict=True))
+
+    def indices(self, split: str) -> np.ndarray:
+        """Indices int64 of the clips of a split: "train", "val", "test" (or "base", "novel"), "all" for every clip.
+
+        Raises:
+            OptionError: no such name of a split.
+            DataError: the data set has no clips in it.
+        """
+        if split == "all":
+            return np.arange(len(self))
+        if split not in SPLITS:
+            raise unknown("split", split, [*SPLITS, "all"])
+        found: np.ndarray = np.flatnonzero(self.splits == SPLITS[split])
+        if not len(found):
+            there = ", ".join(sorted(set(self.splits.tolist()) - {""}))
+            raise DataError(
+                f"{self.name} has no clips in split '{SPLITS[split]}': "
+                + (f"it has {there} and all" if there else "its clips name no split, use 'all' or add a column 'split'")
+            )
+        return found
+
+    def select(self, split: str) -> Dataset:
+        """The clips of a split, see `indices`, with only their classes."""
+        return self if split == "all" else self.subset(self.indices(split))
+
+    def only(self, classes: Iterable[str]) -> Dataset:
+        """The clips of the named classes.
+
+        Raises:
+            DataError: an unknown class, with the nearest name.
+        """
+        known = {name: label for label, name in enumerate(self.classes)}
+        wanted = []
+        for name in map(names.tidy, classes):
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"did you mean '{near[0]}'?" if near else f"it has {_few(self.classes)}"
+                raise DataError(f"{self.name} has no class '{name}': {hint}")
+            wanted.append(known[name])
+        return self.subset(np.flatnonzero(np.isin(self.labels, wanted)))
+
+    def subset(self, indices: Sequence[int] | np.ndarray) -> Dataset:
+        """The clips with these indices, in this order; classes are those that remain, their order is kept."""
+        chosen = np.asarray(indices, dtype=np.int64)
+        kept, labels = np.unique(self.labels[chosen], return_inverse=True)
+        if np.array_equal(chosen, np.arange(len(self))) and len(kept) == len(self.classes):
+            return self  # features may fill the memory: no second copy of all of them
+        return Dataset(
+            name=self.name,
+            paths=tuple(self.paths[index] for index in chosen),
+            labels=labels.astype(np.int64),
+            classes=tuple(self.classes[label] for label in kept),
+            splits=self.splits[chosen],
+            groups=self.groups[chosen],
+            features=None if self.features is None else self.features[chosen],
+            missing=self.missing,
+            notes=self.notes,
+        )
+
+    def missing_from(self, split: str) -> list[str]:
+        """Names of the clips that a benchmark's split ("all" for every one) lacks in this copy."""
+        wanted = SPLITS.get(split, split)
+        return [clip for part, clips in self.missing.items() if wanted in ("all", part) for clip in clips]
+
+
+def build(
+    name: str,
+    paths: Sequence[Path],
+    labels: Sequence[Any],
+    splits: Sequence[str],
+    groups: Sequence[Any],
+    features: np.ndarray | None = None,
+    place: Callable[[int], str] = lambda index: f"clip {index}",
+    notes: Sequence[str] = (),
+) -> Dataset:
+    """A Dataset from one text per clip and column; checks what every source must obey.
+
+    Args:
+        splits: names as in `SPLITS`, in any case, or "".
+        groups: "" or a missing value for a clip that is a group by itself.
+        place: where clip i stands in the source, for messages ("line 7").
+        notes: what of the source was passed over.
+
+    Raises:
+        DataError: no clips, a clip without a label, labels that look alike, an unknown split, a label in two splits.
+    """
+    if not len(labels):
+        raise DataError(f"{name} holds no clips")
+    texts = names.labels(labels, lambda index: f"{name}: {place(index)}")
+    together = names.groups(groups, lambda index: f"{name}: {place(index)}")
+    split_of: dict[str, tuple[str, int]] = {}
+    canonical = []
+    for index, (label, split) in enumerate(zip(texts, splits, strict=True)):
+        if split and split.lower() not in SPLITS:
+            raise DataError(f"{name}: {place(index)}: {unknown('split', split, SPLITS)}")
+        canonical.append(SPLITS[split.lower()] if split else "")
+        first, at = split_of.setdefault(label, (canonical[-1], index))
+        if first != canonical[-1]:
+            raise DataError(
+                f"{name}: label '{label}' is in two splits, '{first}' ({place(at)}) and '{canonical[-1]}' "
+                f"({place(index)}): splits are by class, so give all its clips the same one"
+            )
+    classes, numbers = np.unique(np.array(texts, dtype=np.str_), return_inverse=True)
+    alone = (f"{index}:{path}" for index, path in enumerate(paths))
+    return Dataset(
+        name=name,
+        paths=tuple(paths),
+        labels=numbers.astype(np.int64),
+        classes=tuple(classes.tolist()),
+        splits=np.array(canonical, dtype=np.str_),
+        groups=np.array([group or own for group, own in zip(together, alone, strict=True)], dtype=np.str_),
+        features=features,
+        notes=(*notes, *names.lone(together)),
+    )
+
+
+def _few(texts: Sequence[str], most: int = 8) -> str:
+    """The first few, and how many more there are."""
+    rest = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return ", ".join(texts[:most]) + rest
