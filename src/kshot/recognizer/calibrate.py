@@ -23,7 +23,7 @@ GROWTH = 0.25
 """How the log-odds of a right answer, over those of a guess, grow with what teaches: as its amount to this power.
 By simulation (`benchmarks/simulate.py groups`) it is 0.2 to 0.45: the lower part, as a promise is better too low."""
 USUAL = 0.2
-"""Share of a class that may be left out uncorrected: with five groups a class, lessons of `motion` lack nothing."""
+"""Share of a class that may be left out uncorrected: with five groups a class, lessons of `motion` lacked nothing."""
 TRADE = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)  # shares of taught clips refused at which the trade is shown
 
 
