@@ -14,9 +14,10 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from kshot import container, gate
-from kshot.container import FOLDER_FPS, Clock, Pick, Scan, is_image, natural
+from kshot.container import FOLDER_FPS, Pick, is_image, natural
 from kshot.damage import Damage
 from kshot.errors import VideoError
+from kshot.scan import Clock, Scan
 
 FRAME_BYTES = 1 << 29  # of one picture file: a PNG of 8K with 16 bits a colour, not compressed at all, has half of it
 COLOURS = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV"})

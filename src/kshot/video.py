@@ -20,9 +20,10 @@ import numpy as np
 from PIL import Image
 
 from kshot import container
-from kshot.container import MAX_PIXELS, Clock, File, Pick, Scan, opened, told, too_long
+from kshot.container import MAX_PIXELS, File, Pick, opened, told, too_long
 from kshot.damage import Damage
 from kshot.errors import OptionError, VideoError, unknown
+from kshot.scan import Clock, Scan
 
 if TYPE_CHECKING:
     from kshot.frame_folder import Folder
