@@ -96,6 +96,19 @@ def test_headers_of_avi_that_count_too_many_are_no_damage(shared: Path) -> None:
         assert video.take(shared / "clips" / row["path"], 8, size=16).damage is None, row["path"]
 
 
+def test_of_a_cut_avi_the_bytes_tell_the_share_and_not_its_header(tmp_path: Path, shared: Path) -> None:
+    """The header of this clip counts 48 frames, of which there are 40; without its index 39 can be read."""
+    whole = shared / "clips" / "jhmdb" / "brush_hair" / "long_hair_Christa__brush_hair_u_nm_np1_le_goo_0.avi"
+    data = whole.read_bytes()
+    path = tmp_path / "cut.avi"
+    path.write_bytes(data[: len(data) * 98 // 100])
+    found = video.take(path).damage
+    assert found is not None and 0.93 < found.kept < 0.99 and not found.fatal
+    path.write_bytes(data[: len(data) // 2])
+    with pytest.raises(VideoError, match="damaged, 50% of it is there"):
+        video.take(path)
+
+
 def test_damage_adds_up_and_says_what() -> None:
     one, other = Damage(0.97, "a packet"), Damage(0.5, "the end", fatal=True)
     assert Damage.worst([]) is None and Damage.worst([None, one]) == one

@@ -11,6 +11,7 @@ import pytest
 
 from kshot import video
 from kshot.video import container
+from kshot.video.clock import Clock, clock
 from kshot.video.opening import opened
 from scenes import STILL, everything, scene, write
 
@@ -54,10 +55,10 @@ def test_clips_and_timelines_keep_the_same_time(tmp_path: Path, name: str, frame
     path = write(tmp_path / name, scene(36), codec, times=STILL)
     clip = opened(path)
     assert isinstance(clip, container.File)
-    clock = []
-    clip.frames(lambda told: clock.append(told) or np.zeros(1, np.int64))  # type: ignore[func-returns-value]
-    assert clock[0].times is not None
-    seconds = float(clock[0].times[-1]) * clock[0].base
+    clocks: list[Clock] = []
+    clip.frames(lambda told: clocks.append(told) or np.zeros(1, np.int64))  # type: ignore[func-returns-value]
+    assert clocks[0].times is not None
+    seconds = float(clocks[0].times[-1]) * clocks[0].base
     samples = video.Samples(path, seconds / frames)
     found = dict(samples)
     assert samples.seconds == pytest.approx(seconds, abs=0.01)
@@ -80,7 +81,7 @@ def test_rounded_times_and_a_dropped_frame_are_of_constant_rate(tmp_path: Path) 
     """Milliseconds of Matroska at 30 a second, and one frame that a camera dropped."""
     for times in (np.rint(np.arange(90) * 1000 / 30), np.delete(np.arange(90), 40)):
         pts = times.astype(np.int64)
-        assert container.clock(pts, 1, Fraction(1, 1000)).times is None
-    assert container.clock(np.array(STILL), 1, Fraction(1, 30)).times is not None
-    assert container.clock(np.array([5]), 1, Fraction(1, 30)) == container.Clock(1)
-    assert container.clock(np.array([0, 1, 5]), 1, Fraction(1, 30)).times is not None
+        assert clock(pts, 1, Fraction(1, 1000)).times is None
+    assert clock(np.array(STILL), 1, Fraction(1, 30)).times is not None
+    assert clock(np.array([5]), 1, Fraction(1, 30)) == Clock(1)
+    assert clock(np.array([0, 1, 5]), 1, Fraction(1, 30)).times is not None

@@ -341,6 +341,7 @@ def estimate(
     precision: str = "float32",
     workers: int | None = None,
     resize: str = "short",
+    allow_damaged: bool = False,
 ) -> dict[str, Any]:
     """What `extract` would cost, measured on a few clips; writes nothing but the digests of the clips.
 
@@ -354,7 +355,7 @@ def estimate(
     target, digests = _target(data, backbone, number, store, frames, dtype, False, False, True, resize)
     todo = _todo(digests, target)
     sample = spread(todo) or [0]
-    decoding, results = timed_decoding([data.paths[i] for i in sample], frames, backbone.size, resize)
+    decoding, results = timed_decoding([data.paths[i] for i in sample], frames, backbone.size, resize, allow_damaged)
     clips = [r.frames for r in results if not isinstance(r, VideoError)]
     encoding, bytes_a_clip = 0.0, 0
     if clips:
@@ -387,10 +388,10 @@ def spread(clips: Sequence[int]) -> list[int]:
 
 
 def timed_decoding(
-    paths: Sequence[Path], frames: int, size: int, resize: str
+    paths: Sequence[Path], frames: int, size: int, resize: str, allow_damaged: bool = False
 ) -> tuple[float, list[Taken | VideoError]]:
     """Seconds that decoding a clip takes one process, and what came of each clip."""
-    jobs = [_job(path, frames, size, resize) for path in (paths[0], *paths)]
+    jobs = [_job(path, frames, size, resize, allow_damaged=allow_damaged) for path in (paths[0], *paths)]
     decoded = decode(jobs, workers=1)
     next(decoded)  # the first one also starts the process
     begin = time.monotonic()

@@ -73,11 +73,11 @@ def extract(
 
     shared: dict[str, Any] = {"cut": cut, "store": store, "frames": frames, "dtype": dtype}
     shared |= {"device": device, "precision": precision, "workers": workers, "resize": resize}
+    shared["allow_damaged"] = allow_damaged
     if dry_run:
         show(extraction.estimate(data, backbone, **shared), as_json, _tell_estimate)
         return
-    shared |= {"timeout": timeout, "check": True, "allow_damaged": allow_damaged}
-    done = extraction.extract(data, backbone, **shared, progress=chosen_progress(as_json))
+    done = extraction.extract(data, backbone, **shared, timeout=timeout, check=True, progress=chosen_progress(as_json))
     report = done.report()
     show(report, as_json, _tell_extraction)
     if strict and report["unreadable"]:

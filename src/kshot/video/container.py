@@ -10,7 +10,6 @@ import re
 import struct
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from av.video.reformatter import VideoReformatter
 
 from kshot.errors import VideoError
 from kshot.video import damage
+from kshot.video.clock import Clock, Scan, clock
 from kshot.video.damage import Damage
 
 MAX_PIXELS = 7680 * 4320  # one 8K frame: more is a bomb, not an action clip
@@ -45,80 +45,9 @@ _HELD_PACKETS = 64 << 20  # bytes of compressed packets kept between scan and de
 _HELD_FRAMES = 64 << 20  # bytes of decoded frames kept while the real count is not known yet
 
 
-@dataclass(frozen=True)
-class Clock:
-    """When the frames of a clip appear.
-
-    count: how many there are. times: (count + 1,) ascending numbers, when each appears and when the last one ends (it
-    lasts as long as a frame on average), in units of `base` seconds; None for a constant rate: a frame's number tells.
-    """
-
-    count: int
-    times: np.ndarray | None = None
-    base: float = 1.0
-
-
 Pick = Callable[[Clock], np.ndarray]  # when frames appear -> the indices wanted
 ANY_TAGS: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
 """Arguments of `av.open` that let tags be no UTF-8; PyAV 19 lets them by itself."""
-
-
-@dataclass(frozen=True)
-class Scan:
-    """What is known of a clip before any frame is decoded.
-
-    Attributes:
-        frames: number of frames, counted in packets (or image files).
-        exact: one frame per packet with timestamps that order them; otherwise the true count may differ a little.
-        pts: int64 (frames,), presentation times in ascending order, in units of `time_base`.
-        keyframes: int64, presentation indices of the frames where decoding can start.
-        time_base: seconds per unit of `pts`.
-        width: as coded, before a rotation tag is applied.
-        height: as coded, before a rotation tag is applied.
-        seconds: from the start of the first frame to the end of the last.
-        length: of a frame at the file's mean rate, in units of `time_base`.
-    """
-
-    frames: int
-    exact: bool
-    pts: np.ndarray
-    keyframes: np.ndarray
-    time_base: Fraction
-    width: int
-    height: int
-    seconds: float
-    length: int = 1
-
-    @property
-    def fps(self) -> float:
-        """Mean frames per second."""
-        return self.frames / self.seconds
-
-    @property
-    def times(self) -> np.ndarray:
-        """Seconds (frames,) of each frame from the first one."""
-        seconds: np.ndarray = (self.pts - self.pts[:1]) * float(self.time_base)
-        return seconds
-
-    @property
-    def clock(self) -> Clock:
-        """When each frame appears, for the choice of some of them."""
-        return clock(self.pts, self.length, self.time_base)
-
-
-def clock(pts: np.ndarray, length: int, base: Fraction) -> Clock:
-    """The clock of frames that appear at ascending times.
-
-    A constant rate is one where no frame stands a whole interval from its place among equal ones, and no interval is
-    longer than two: containers round times, cameras drop a frame, and every sixth time of a J-HMDB clip has none.
-    """
-    count, steps = len(pts), np.diff(pts)
-    places = pts - pts[0]
-    mean = float(places[-1]) / max(1, count - 1)
-    drift = np.abs(places - mean * np.arange(count)).max()
-    if count < 2 or (drift < mean and steps.max() <= 2 * steps.min() + 1):
-        return Clock(count)
-    return Clock(count, np.append(places, places[-1] + max(1, length)), float(base))
 
 
 class File:
@@ -222,10 +151,12 @@ class File:
 
     def _listed(self) -> tuple[int, int]:
         """Frames that the file lists one by one, and what its header says; asked before any packet is read, since
-        reading adds to FFmpeg's list. Headers of AVI count too many, those of GIF what is there."""
+        reading adds to FFmpeg's list. Headers of AVI count too many, so of a file that was cut, and has no list for it,
+        its bytes tell more; those of GIF count what is there."""
         name, counted = self.container.format.name, self.track.frames
         if name == "avi":
-            return (len(self.track.index_entries) if damage.indexed(self.path) else 0), counted
+            listed = len(self.track.index_entries) if damage.indexed(self.path) else 0
+            return listed, 0 if self.cut() else counted
         return (0, counted) if "mp4" in name else (0, 0)
 
     def _scanned(self, times: list[int | None], shown: np.ndarray, keys: np.ndarray, length: int) -> Scan:

@@ -92,7 +92,7 @@ class Packets:
     def _early(self) -> Damage | None:
         """Where reading stopped long before the end of the file, or of the time announced. Beside other streams both
         are needed: sound may last longer, and may lie behind the pictures."""
-        if not self.end or self.promised:
+        if not self.end or self.promised or self.format == "avi":
             return None
         block = 4096 if self.format in ("asf", "mpeg") else 0  # whose packets are placed by the block they begin in
         read = min(1.0, (self.end + block) / self.size)
@@ -105,7 +105,7 @@ class Packets:
     def _hole(self) -> Damage | None:
         """Gaps in a series of otherwise equal intervals, in containers that do not list their frames."""
         steps = np.diff(self.pts)
-        if self.promised or len(steps) < 9 or self.format == "gif":
+        if self.promised or len(steps) < 9 or self.format in ("gif", "avi"):
             return None
         usual = float(np.median(steps))
         gaps = steps > 1.5 * usual + 1

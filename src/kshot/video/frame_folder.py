@@ -16,7 +16,8 @@ from PIL import Image, ImageOps
 from kshot import gate
 from kshot.errors import VideoError
 from kshot.video import container
-from kshot.video.container import FOLDER_FPS, Clock, Pick, Scan, is_image, natural
+from kshot.video.clock import Clock, Scan
+from kshot.video.container import FOLDER_FPS, Pick, is_image, natural
 from kshot.video.damage import Damage
 
 FRAME_BYTES = 1 << 29  # of one picture file: a PNG of 8K with 16 bits a colour, not compressed at all, has half of it

@@ -21,7 +21,8 @@ from PIL import Image
 
 from kshot.errors import OptionError, VideoError, unknown
 from kshot.video import container
-from kshot.video.container import MAX_PIXELS, Clock, File, Pick, Scan, too_long
+from kshot.video.clock import Clock, Scan
+from kshot.video.container import MAX_PIXELS, File, Pick, too_long
 from kshot.video.damage import Damage
 from kshot.video.opening import opened, told
 
