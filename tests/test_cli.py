@@ -207,7 +207,8 @@ def test_commands_have_the_arguments_and_defaults_of_their_functions(name: str, 
 def test_wrong_usage_is_one_line_and_exit_code_2(command: Command, arguments: list[str], text: str) -> None:
     code, out, err = command(*arguments)
     assert (code, out) == (2, "")
-    assert err.startswith("kshot: ") and err.count("\n") == 1 and text in err
+    assert err.startswith("kshot: ") and err.count("\n") == 1
+    assert text.lower() in err.lower()  # older releases of typer name an argument in capitals
 
 
 def test_options_are_read_as_numbers_where_they_are() -> None:

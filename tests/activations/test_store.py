@@ -375,17 +375,22 @@ for line in sys.stdin:
 
 
 def test_killed_at_any_moment_it_opens_and_every_shard_is_whole(tmp_path: Path) -> None:
-    """One process forks the writers, so that each of the 20 starts at once and dies at another moment of its work."""
+    """One process forks the writers, so that each starts at once and dies at another moment of its work.
+
+    There are 20 of them, and more on a machine so busy that few of those got to write anything.
+    """
     moments = random.Random(0)
     shards = 0
     with subprocess.Popen(
         [sys.executable, "-c", WRITER, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as parent:
         assert parent.stdin is not None and parent.stdout is not None
-        for turn in range(20):
+        for turn in range(400):
+            if turn >= 20 and shards > 20:
+                break
             print(turn, file=parent.stdin, flush=True)
             child = int(parent.stdout.readline())
-            time.sleep(moments.uniform(0.0, 0.12))
+            time.sleep(moments.uniform(0.0, 0.06))
             os.kill(child, signal.SIGKILL)
             assert parent.stdout.readline() == "gone\n"
             store = Store(tmp_path, {"cut": 3})

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import studies
-from kshot.errors import DataError, StoreError
+from kshot.errors import DataError, OptionError, StoreError
 from kshot.report import report
 from kshot.study.file import Row, Study
 
@@ -209,6 +209,8 @@ def test_a_folder_without_a_study_is_refused_and_nothing_written(
 def test_a_place_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
     studies.write(tmp_path, Study("s", (Row("frozen"),), ("gone.csv",), shots=(1,), episodes=5), lambda *_: 0.5)
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match="cannot write to"):
+    with pytest.raises(OptionError, match="is a file; name a folder"):
         report(tmp_path, tmp_path / "file")
+    with pytest.raises(StoreError, match="cannot write to"):
+        report(tmp_path, tmp_path / "file" / "below")
     assert json.loads((tmp_path / "study.json").read_text())["title"] == "s"

@@ -30,6 +30,7 @@ def report(folder: str | Path, out: str | Path | None = None, progress: Progress
 
     Raises:
         DataError: no finished study in `folder`.
+        OptionError: `out` is a file.
         StoreError: the page cannot be written.
     """
     from kshot.report import filmstrips, page, pictures
