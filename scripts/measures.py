@@ -1,7 +1,9 @@
-"""Measures of the code, and the limits that they are held to: what a change may not make worse.
+"""Measures of the code: what a change may not make worse, and where it is to get.
 
-    python scripts/measures.py            print every figure beside its limit; exit with 1 where one is worse
-    python scripts/measures.py --path     also name the files that `kshot evaluate --head otam` runs through
+    python scripts/measures.py            every figure with its limit and its goal; exits with 1 where a limit is passed
+    python scripts/measures.py --path     also names the files that `kshot evaluate --head otam` runs through
+
+A limit is what the code has reached: whoever makes a figure better lowers its limit, too.
 
 A room is a folder or a file directly in src/kshot. A room stands one floor above the highest room that it imports.
 """
@@ -24,7 +26,7 @@ SOURCE = ROOT / "src" / "kshot"
 FRONTS = {"train", "evaluate"}
 """Public functions whose keyword arguments are the settings themselves."""
 
-LIMITS = {
+GOALS = {
     "largest file, lines": 450,
     "longest function, lines of statements": 60,
     "most parameters of a function": 12,
@@ -36,6 +38,17 @@ LIMITS = {
     "arrows up": 0,
     "typed arguments, share": 1.0,
 }
+LIMITS = GOALS | {
+    "largest file, lines": 593,
+    "longest function, lines of statements": 185,
+    "most parameters of a function": 18,
+    "evaluate --head otam runs through, files": 44,
+    "evaluate --head otam runs through, lines": 8300,
+    "tests / source, lines": 0.84,
+    "floors": 12,
+}
+"""What is reached where the goal is not."""
+
 AT_LEAST = {"tests / source, lines", "typed arguments, share"}
 
 LEVELS: tuple[tuple[str, ...], ...] = (
@@ -213,8 +226,8 @@ def lines(path: Path) -> int:
     return len(path.read_text("utf-8").splitlines())
 
 
-def measure(path: bool = False) -> dict[str, tuple[float, str]]:
-    """Figure -> value, and where it stands."""
+def read() -> dict[str, tuple[float, str]]:
+    """Figure -> value, and where it stands: all that can be read without running anything."""
     files = {name: lines(file) for name, file in modules().items()}
     largest = max(files, key=lambda name: files[name])
     every = list(functions())
@@ -227,18 +240,11 @@ def measure(path: bool = False) -> dict[str, tuple[float, str]]:
     found = arrows()
     pairs = between_rooms(found)
     knots = [*circles(pairs), *circles({(a.source, a.target) for a in found if a.source})]
-    with tempfile.TemporaryDirectory() as folder:
-        road = evaluation_path(Path(folder))
     tests = sum(map(lines, (ROOT / "tests").rglob("*.py")))
-    if path:
-        for file in road:
-            print(f"{lines(file):5}  {file.relative_to(SOURCE)}")
     return {
         "largest file, lines": (files[largest], largest),
         "longest function, lines of statements": (statement_lines(node), longest),
         "most parameters of a function": (len(parameters(wide)), widest),
-        "evaluate --head otam runs through, files": (len(road), ""),
-        "evaluate --head otam runs through, lines": (sum(map(lines, road)), ""),
         "tests / source, lines": (round(tests / sum(files.values()), 3), ""),
         "floors": (0 if circles(pairs) else floors(pairs), ""),
         "circles": (len(knots), "; ".join(", ".join(knot) for knot in knots)),
@@ -247,18 +253,29 @@ def measure(path: bool = False) -> dict[str, tuple[float, str]]:
     }
 
 
+def worse(name: str, value: float) -> bool:
+    """Whether a figure passes its limit."""
+    return value < LIMITS[name] if name in AT_LEAST else value > LIMITS[name]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--path", action="store_true", help="name the files that an evaluation runs through")
-    worse = []
-    for name, (value, place) in measure(parser.parse_args().path).items():
-        limit = LIMITS[name]
-        if value < limit if name in AT_LEAST else value > limit:
-            worse.append(name)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        road = evaluation_path(Path(folder))
+    if asked.path:
+        for file in road:
+            print(f"{lines(file):5}  {file.relative_to(SOURCE)}")
+    found = read()
+    found["evaluate --head otam runs through, files"] = (len(road), "")
+    found["evaluate --head otam runs through, lines"] = (sum(map(lines, road)), "")
+    print(f"{'':42} {'now':>8}    {'limit':>8} {'goal':>8}")
+    for name, (value, place) in found.items():
         sign = ">=" if name in AT_LEAST else "<="
-        print(f"{name:42} {value:>8,} {sign} {limit:<6,} {place}")
-    if worse:
-        sys.exit("worse than allowed: " + "; ".join(worse))
+        print(f"{name:42} {value:>8,} {sign} {LIMITS[name]:>8,} {GOALS[name]:>8,}  {place}")
+    if past := [name for name, (value, _) in found.items() if worse(name, value)]:
+        sys.exit("worse than allowed: " + "; ".join(past))
 
 
 if __name__ == "__main__":
