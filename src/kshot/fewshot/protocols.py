@@ -240,7 +240,7 @@ PROTOCOLS: dict[str, Protocol] = {
         },
     ),
     "paper": Protocol(
-        title="the seed paper, as far as it is known",
+        title="Cao et al. (2024), as far as it is known",
         about="Cao et al., *Exploring the Adaptation Strategy of CLIP for Few-Shot Action Recognition*, 2024, "
         "doi:10.1145/3688863.3689571. Only its abstract could be read, which names the strategies, the tuning of the "
         "last layer alone, and HMDB51, UCF101 and Kinetics, but no setting. Where the same group's later code has one "

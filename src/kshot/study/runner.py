@@ -399,7 +399,8 @@ def _refuse_other(folder: Path, settings: dict[str, Any]) -> None:
         again = "remove it and run the same command again, if the study's settings are the same"
         formerly = {"resize": "short", "keep_copies": False}  # once there was no other
         before = formerly | seals.read(path, OptionError, again)
-        changed = [name for name in settings if before.get(name) != settings[name]]
+        words = ("title", "about")  # which change no number
+        changed = [name for name in settings if name not in words and before.get(name) != settings[name]]
         if changed:
             raise OptionError(
                 f"{folder} holds a study with other settings ({', '.join(changed)} differ); name another --out"

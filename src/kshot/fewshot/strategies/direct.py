@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Direct(Strategy):
-    """Fine-tuning on the novel support from scratch in each episode (the seed paper's direct adaptation).
+    """Fine-tuning on the novel support from scratch in each episode (direct adaptation in Cao et al., 2024).
 
     The tuned weights and a cosine classifier, started at the support's class means, descend together for
     `steps` full-batch steps of Adam.

@@ -24,7 +24,7 @@ CLASSIFIERS = ("linear", "text")
 
 @dataclass(frozen=True)
 class Finetune(Strategy):
-    """Supervised training on all base classes at once (the seed paper's Finetuning).
+    """Supervised training on all base classes at once (Finetuning in Cao et al., 2024).
 
     batch: clips a batch, drawn class-balanced. classifier: "linear" (a new cosine layer over the base classes,
     Chen et al., ICLR 2019, Baseline++) or "text" (their class texts). scale: factor on the cosines.

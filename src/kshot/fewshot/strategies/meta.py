@@ -22,7 +22,7 @@ LOSSES = ("episode", "text", "both")
 
 @dataclass(frozen=True)
 class Meta(Strategy):
-    """Episodic training (Vinyals et al., NeurIPS 2016; the seed paper's Meta-learning).
+    """Episodic training (Vinyals et al., NeurIPS 2016; Meta-learning in Cao et al., 2024).
 
     way, shot, query: shape of a training episode. loss: "episode" (cross-entropy of the head's scores), "text"
     (every clip against the texts of all base classes) or "both", the latter weighted by text_weight.
