@@ -18,6 +18,7 @@ class Colours:
     classes_ = np.array(["red", "green", "blue"])
     clip_seconds_ = 2.0
     threshold_ = 0.3
+    size = SIZE
 
     def __init__(self) -> None:
         self.learner_ = SimpleNamespace(backbone=SimpleNamespace(size=SIZE))

@@ -76,7 +76,7 @@ def test_every_out_is_refused_before_the_work(
 ) -> None:  # fmt: skip
     """All commands that write one file of the user's naming."""
     for module in ("evaluation", "features"):
-        monkeypatch.setattr(f"kshot.{module}.extract", lambda *_, **__: pytest.fail("the work was begun"))
+        monkeypatch.setattr(f"kshot.fewshot.{module}.extract", lambda *_, **__: pytest.fail("the work was begun"))
     np.save(tmp_path / "raw.npy", np.ones((112, 2, 4), np.float32))
     names = {kind: tmp_path / f"out{kind}" for kind in (".json", ".npz", ".csv", ".png")}
     for path in names.values():

@@ -216,11 +216,11 @@ def test_a_store(tmp_path: Path) -> None:
     clip.write_bytes(b"video")
     Digests(tmp_path / "digests.jsonl").of([clip])
     with store.writing():
-        store.note({"clip-9": "no video"})
+        store.note("unreadable", {"clip-9": "no video"})
 
     def use() -> None:
         store = Store(tmp_path, key)
-        store.unreadable()
+        store.noted("unreadable")
         store.gather([name for name in ("clip-0", "clip-1") if name in store] or ["clip-0"])
 
     def look() -> None:
@@ -294,7 +294,7 @@ def test_a_study(tmp_path: Path) -> None:
     attack(where, lambda: study.result_of(tmp_path, report["rows"][0], 1), skip=("machine", "cost", "confusion"))
     row = {**report["rows"][0]}
     (where.parent / "row.json").write_text(json.dumps(seals.sealed(row, where.parent, ["1-shot.json"])))
-    attack(where.parent / "row.json", lambda: study._finished(where.parent / "row.json"), skip=("results",))
+    attack(where.parent / "row.json", lambda: study._finished(where.parent / "row.json", row), skip=("results",))
 
 
 def _toml(value: Any) -> str:

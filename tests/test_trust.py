@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from forks import Command
+from kshot import seals
 from kshot.activations import store as store_module
 from kshot.activations.extraction import extract
 from kshot.fewshot.evaluation import evaluate
@@ -101,7 +102,7 @@ def test_a_malicious_run_runs_no_code(
     (run / "weights.safetensors").write_bytes(weights)
     config = json.loads((run / "config.json").read_text())
     config["result"]["weights_sha256"] = hashlib.sha256(weights).hexdigest()
-    (run / "config.json").write_text(json.dumps(config))
+    (run / "config.json").write_text(json.dumps(seals.sealed(config, run, config["files"])))
     err = refused(command, trace, "evaluate", clips_csv, "--adapted", run, "--store", tmp_path / "store", *SHAPE)
     assert "weights.safetensors cannot be read as safetensors" in err
 

@@ -149,7 +149,7 @@ def locked(folder: Path, name: str = LOCK, busy: KshotError | None = None, wait:
             if _stands(path):
                 with suppress(OSError):  # Windows removes no open file; filelock does, thereafter
                     os.unlink(path)
-            del _held[path]
+            _held.pop(path, None)
             lock.release()
     finally:
         with suppress(OSError):  # what is not empty stays

@@ -12,11 +12,16 @@ import av
 import numpy as np
 import pytest
 
-from kshot.video import container
+from kshot.video import Taken, container
 from kshot.video.workers import Job, decode
 
 FORMATS = {"m2ts": "mpegts", "ts": "mpegts", "m4v": "mp4", "ogv": "ogg", "wmv": "asf", "mkv": "matroska"}
+FORMATS |= dict.fromkeys(("mts", "m2t", "tod", "trp", "tp"), "mpegts") | dict.fromkeys(("divx", "xvid"), "avi")
+FORMATS |= dict.fromkeys(("qt", "3gpp", "3gp2", "mj2", "f4v", "insv"), "mov") | {"mk3d": "matroska", "wm": "asf"}
+FORMATS |= dict.fromkeys(("mpe", "m2p", "vob", "mod", "evo", "vro"), "vob") | dict.fromkeys(("ogm", "ogx"), "ogg")
 CODECS = {"webm": "libvpx", "ogv": "libvpx", "ogg": "libvpx", "gif": "gif", "wmv": "msmpeg4v3", "asf": "msmpeg4v3"}
+CODECS |= dict.fromkeys(("ogm", "ogx"), "libvpx") | {"wm": "msmpeg4v3", "divx": "mpeg4", "xvid": "mpeg4"}
+CODECS |= dict.fromkeys(("mpe", "m2p", "vob", "mod", "evo", "vro"), "mpeg2video")
 CODECS |= {"flv": "flv1", "avi": "mpeg4", "mpg": "mpeg2video", "mpeg": "mpeg2video"}
 NO_UTF8 = b"\xe9\xff\xfe!"
 
@@ -47,9 +52,9 @@ def test_a_clip_of_each_container_is_decoded(clips: dict[str, Path]) -> None:
     """In a process of its own, as a crash of FFmpeg would end this one."""
     results = decode([Job(path, 4, size=32) for path in clips.values()], workers=1)
     for suffix, (_, found) in zip(clips, sorted(results, key=lambda result: result[0]), strict=True):
-        assert isinstance(found, np.ndarray), f"{suffix}: {found}"
-        levels = found.mean((1, 2, 3))
-        assert found.shape == (4, 32, 32, 3) and (np.diff(levels) > 20).all(), (suffix, levels)
+        assert isinstance(found, Taken), f"{suffix}: {found}"
+        levels = found.frames.mean((1, 2, 3))
+        assert found.frames.shape == (4, 32, 32, 3) and (np.diff(levels) > 20).all(), (suffix, levels)
 
 
 def test_tags_need_not_be_utf8(clips: dict[str, Path]) -> None:
@@ -63,4 +68,4 @@ def test_a_clip_that_crashed_an_older_pyav(shared: Path) -> None:
     if not path.exists():
         pytest.skip("the case is not there")
     ((_, found),) = decode([Job(path, 4, size=32)], workers=1)
-    assert isinstance(found, np.ndarray), found
+    assert isinstance(found, Taken), found

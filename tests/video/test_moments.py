@@ -11,6 +11,7 @@ import pytest
 
 from kshot import video
 from kshot.video import container
+from kshot.video import frames as frames_module
 from kshot.video.clock import Clock, clock
 from kshot.video.opening import opened
 from scenes import STILL, everything, scene, write
@@ -19,7 +20,7 @@ from scenes import STILL, everything, scene, write
 def chosen(path: Path, frames: int = 8) -> list[int]:
     clip = opened(path)
     try:
-        return clip.frames(lambda clock: video._moments(clock, np.full(frames, 0.5)))[0].tolist()
+        return clip.frames(lambda clock: frames_module._moments(clock, np.full(frames, 0.5)))[0].tolist()
     finally:
         clip.close()
 
@@ -34,7 +35,7 @@ def test_constant_rates_give_the_frames_that_the_old_formula_gave(shared: Path) 
         assert scan.clock.times is None and scan.clock.count == scan.frames, path
         for frames in (4, 8, 16):
             old = [int((2 * i + 1) * scan.frames / (2 * frames)) for i in range(frames)]
-            assert video._moments(scan.clock, np.full(frames, 0.5)).tolist() == old, path
+            assert frames_module._moments(scan.clock, np.full(frames, 0.5)).tolist() == old, path
 
 
 def test_one_show_at_a_variable_and_at_a_constant_rate(tmp_path: Path) -> None:

@@ -412,9 +412,9 @@ def test_a_pixel_bomb_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
     (tmp_path / "frames").mkdir()
     Image.new("1", (8192, 8192)).save(tmp_path / "frames" / "bomb.png")
     program = (
-        "import sys\nfrom kshot import video\n"
+        "import sys\nfrom kshot import video\nfrom kshot.errors import VideoError\n"
         "for path in sys.argv[1:]:\n"
-        "    try: video.read(path)\n    except video.VideoError as error: print(error)\n"
+        "    try: video.read(path)\n    except VideoError as error: print(error)\n"
         "print(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')).split()[1])"
     )
     paths = [str(tmp_path / name) for name in ("bomb.mp4", "bomb.gif", "frames")]
@@ -424,7 +424,7 @@ def test_a_pixel_bomb_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
         text=True,
         check=True,
         timeout=30,
-        env={**os.environ, "PYTHONPATH": str(Path(video.__file__).parents[1])},
+        env={**os.environ, "PYTHONPATH": str(Path(video.__file__).parents[2])},
     )
     in_mp4, in_gif, in_frames, peak = done.stdout.splitlines()
     limit = r"33,177,600 pixels \(MAX_PIXELS\)"

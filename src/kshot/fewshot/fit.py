@@ -309,11 +309,12 @@ class _Loop:
             self._forget_after(-1)
             return 0
         tensors, metadata = load(path)
-        about = _about(path, metadata)
         if {n.removeprefix("weight.") for n in tensors if n.startswith("weight.")} != set(self.learning):
             raise CheckpointError(f"{path} is of a run with other trained weights; start again in another --out")
         try:
-            step = self._put_back(tensors, about)
+            step = self._put_back(tensors, _about(path, metadata))
+        except CheckpointError as error:
+            raise CheckpointError(f"{error}; start again in another --out") from None
         except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, RecursionError) as error:
             reason = " ".join(str(error).split())[:160]
             raise CheckpointError(f"{path} is damaged ({reason}); start again in another --out") from None
@@ -328,7 +329,7 @@ class _Loop:
                 raise ValueError(f"{name} is not finite")
             kind, _, rest = name.partition(".")
             number, _, field_name = rest.partition(".")
-            if kind == "optimizer" and number.isdecimal():
+            if kind == "optimizer":
                 state.setdefault(int(number), {})[field_name] = value
         with torch.no_grad():
             for name, weight in self.learning.items():

@@ -94,7 +94,10 @@ class Packets:
         are needed: sound may last longer, and may lie behind the pictures."""
         if not self.end or self.promised or self.format == "avi":
             return None
-        block = 4096 if self.format in ("asf", "mpeg") else 0  # whose packets are placed by the block they begin in
+        # Packets are placed by the block or page that they begin in; Blu-ray's streams are padded to whole units.
+        block = {"asf": 4096, "mpeg": 4096, "ogg": 65_307}.get(self.format, 0)
+        if self.format == "mpegts" and self.size % (32 * 192) == 0:
+            block = 32 * 192
         read = min(1.0, (self.end + block) / self.size)
         shown = float(self.pts[-1] - self.pts[0] + self.length) * self.base / self.seconds if self.seconds else read
         kept = min(read, shown) if self.alone else max(read, shown)
