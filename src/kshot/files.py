@@ -93,7 +93,7 @@ def disk(path: Path) -> Iterator[None]:
     except OSError as error:
         raise StoreError(
             f"cannot write to {path}: {error.strerror or error} ({_free(path)}); what was written before stays valid: "
-            f"make room or name another place, then run the same command again"
+            f"make room or name another place, then run the same command again (train: with --resume)"
         ) from None
 
 

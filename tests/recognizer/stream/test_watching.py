@@ -17,7 +17,9 @@ import pytest
 
 from clips import draw, write_video
 from kshot import Recognizer
+from kshot.cli.watching import _summary
 from kshot.datasets import load
+from kshot.recognizer.stream.watch import Sighting
 
 
 @pytest.fixture(scope="module")
@@ -137,3 +139,10 @@ def test_what_was_wrong_with_a_file_is_told_on_stderr(command, model: Path, tmp_
 def test_what_cannot_be_written_is_told_before_the_work(command, arguments: tuple[str, ...], told: str) -> None:
     code, out, err = command("predict", "no-model", "no-film.mp4", "--timeline", *arguments)
     assert (code, out) == (2, "") and told in err and err.count("\n") == 1
+
+
+def test_the_summary_tells_the_median_and_where_95_percent_end() -> None:
+    last = Sighting(2.0, None, "clap", 0.9, None, None, 3, 1)  # type: ignore[arg-type]
+    found = _summary(last, [float(n) for n in range(100)])
+    assert (found["latency_ms"], found["latency_ms_95"]) == (50.0, 95.0)
+    assert _summary(last, [])["latency_ms_95"] == 0.0
