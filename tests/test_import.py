@@ -48,6 +48,13 @@ def test_video_and_workers_need_no_torch() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+def test_the_studios_server_starts_without_torch() -> None:
+    """Its page is there before the model is, and on Pythons where PyTorch is not installed."""
+    script = "import sys, kshot.studio.serve; assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 def test_the_public_names_are_few_and_all_there() -> None:
     assert 5 <= len(kshot.__all__) <= 12
     assert set(kshot.__all__) <= set(dir(kshot))

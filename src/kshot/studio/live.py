@@ -12,13 +12,13 @@ import numpy as np
 from kshot.errors import DataError, OptionError
 from kshot.recognizer.stream.watch import Course
 from kshot.recognizer.stream.windows import Array, Settings
+from kshot.studio.state import WIDEST
 from kshot.video import Grid, preprocess
 
 if TYPE_CHECKING:
     from kshot.recognizer import Recognizer
 
 SIDES = (112, 336)  # pixels of the shorter side that the page sends, at least and at most
-WIDEST = 1024  # pixels of a side
 KEPT = 64  # frames of the last window that are kept, at most
 
 

@@ -25,7 +25,7 @@ from kshot.errors import KshotError
 from kshot.studio.engine import Busy, Engine
 from kshot.studio.guard import Guard
 from kshot.studio.keys import Keys
-from kshot.studio.live import WIDEST
+from kshot.studio.state import WIDEST
 
 FILE_BYTES = 500_000_000
 PROJECT_BYTES = 20_000_000_000

@@ -19,6 +19,7 @@ from pydantic import AfterValidator, BaseModel, Field, FiniteFloat, TypeAdapter,
 from kshot import __version__, gate
 from kshot.errors import DataError
 
+WIDEST = 1024  # pixels of a side of a camera's frame
 FORMAT = 1
 
 Plain = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}$")]
