@@ -60,7 +60,7 @@ def main() -> None:
         with torch.inference_mode():
             for start in range(0, len(clips), per_batch):
                 pixels = torch.from_numpy(np.stack(clips[start : start + per_batch])).flatten(0, 1)
-                backbone.enter(backbone.pixels(pixels), cut)
+                backbone.encode_to(backbone.pixels(pixels), cut)
         forward = time.perf_counter() - begin
         with tempfile.TemporaryDirectory() as store:
             begin = time.perf_counter()

@@ -63,14 +63,14 @@ def build() -> dict[str, Callable[[], None]]:
         return image.projection(image.norm(image.blocks[-1](x.float(), None)[:, 0]))
 
     def exact() -> Tensor:
-        return partial.leave(condensed, last)
+        return partial.encode_from(condensed, last)
 
     def whole() -> Tensor:
         return whole_tail(tokens[: counts[1]])
 
     def storeless() -> Tensor:
         with torch.no_grad():
-            x = partial.enter(frames[: counts[2]], last)
+            x = partial.encode_to(frames[: counts[2]], last)
         return whole_tail(x)
 
     def from_frames() -> Tensor:

@@ -84,20 +84,20 @@ def backbone(folder: Path) -> None:
     (folder / "preprocessor_config.json").write_text(json.dumps(about))
 
 
-def work(kind: str, root: Path, spine: Path) -> dict[str, Any]:
+def work(kind: str, root: Path, backbone: Path) -> dict[str, Any]:
     """One measurement, in the process that is measured."""
     begin = time.monotonic()
     if kind == "extract":
         from kshot.activations.extraction import extract
 
         with largest_child() as child:
-            clips = extract(root / "clips.csv", spine, "last", root / "store").stored_now
+            clips = extract(root / "clips.csv", backbone, "last", root / "store").stored_now
     else:
         from kshot.fewshot.training import train
 
         arguments: dict[str, Any] = {"steps": STEPS, "val_every": STEPS // 2, "val_episodes": 100}
         with largest_child() as child:
-            train(root / "clips.csv", root / kind, kind, backbone=spine, store=root / "store", **arguments)
+            train(root / "clips.csv", root / kind, kind, backbone=backbone, store=root / "store", **arguments)
         clips = sum(1 for _ in (root / "clips.csv").open()) - 1
     # Not getrusage: its peak outlives exec, so that a small process would tell the size of the one that started it.
     status = Path("/proc/self/status").read_text().splitlines()
@@ -128,9 +128,9 @@ def largest_child() -> Iterator[list[float]]:
         thread.join()
 
 
-def measure(kind: str, root: Path, spine: Path) -> dict[str, Any]:
+def measure(kind: str, root: Path, backbone: Path) -> dict[str, Any]:
     """`work` in a process of its own."""
-    command = [sys.executable, __file__, "--work", kind, str(root), str(spine)]
+    command = [sys.executable, __file__, "--work", kind, str(root), str(backbone)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(done.stderr)
@@ -147,8 +147,8 @@ def main() -> None:
     parser.add_argument("--work", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.work:
-        kind, root, spine = options.work
-        print(json.dumps(work(kind, Path(root), Path(spine))))
+        kind, root, backbone = options.work
+        print(json.dumps(work(kind, Path(root), Path(backbone))))
         return
     with tempfile.TemporaryDirectory() as folder:
         place = options.keep or Path(folder)

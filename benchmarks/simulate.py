@@ -1,4 +1,4 @@
-"""What the constants behind a recogniser's report rest on: simulations whose truth is known.
+"""What the constants behind a recognizer's report rest on: simulations whose truth is known.
 
     python benchmarks/simulate.py unknown [--clips 25] [--lessons 400]
     python benchmarks/simulate.py copies [--data motion:80] [--split train] [--clips 60]

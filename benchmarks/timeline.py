@@ -80,7 +80,7 @@ def make(path: Path, minutes: int) -> Path:
 
 
 def taught(backbone: str) -> Recognizer:
-    """A recogniser of two actions that never occur."""
+    """A recognizer of two actions that never occur."""
     loaded = random_b32() if backbone == "random-b32" else load(backbone)
     rng = np.random.default_rng(0)
     count = round(CLIP_SECONDS * FOLDER_FPS)

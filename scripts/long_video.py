@@ -2,7 +2,7 @@
 
     python scripts/long_video.py [--seeds 5] [--picture docs/img/timeline.png]
 
-A recogniser is taught 5 clips each of 5 of the novel actions of `motion`. The video is made of clips that it has not
+A recognizer is taught 5 clips each of 5 of the novel actions of `motion`. The video is made of clips that it has not
 seen, by other performers in other rooms: stretches of one to three clips of one action, hard cuts between them, every
 fourth stretch an action that was not taught. Each seed draws other actions, other clips and another order.
 

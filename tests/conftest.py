@@ -71,7 +71,7 @@ def warm_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def spine(clip_folder: Path) -> Iterator[Backbone]:
+def backbone(clip_folder: Path) -> Iterator[Backbone]:
     """The tiny CLIP, loaded and frozen. Tests work on copies of it, or the last of them is told."""
     import torch
 
@@ -85,12 +85,12 @@ def spine(clip_folder: Path) -> Iterator[Backbone]:
 
 
 @pytest.fixture(scope="session")
-def base(clips_csv: Path, warm_store: Path, spine: Backbone) -> Activations:
+def base(clips_csv: Path, warm_store: Path, backbone: Backbone) -> Activations:
     """Tokens entering the last block, of the clips of the base classes."""
     from kshot.activations.extraction import extract
     from kshot.datasets import load
 
-    return extract(load(clips_csv).select("train"), spine, "last", warm_store)
+    return extract(load(clips_csv).select("train"), backbone, "last", warm_store)
 
 
 @pytest.fixture

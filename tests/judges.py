@@ -1,4 +1,4 @@
-"""A recogniser that needs no network: the colour of a frame is its state, and its label."""
+"""A recognizer that needs no network: the colour of a frame is its state, and its label."""
 
 from __future__ import annotations
 

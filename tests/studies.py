@@ -36,11 +36,11 @@ def write(
     """
     rows: list[dict[str, Any]] = []
     for d, data in enumerate(study.data):
-        for b, spine in enumerate(study.backbone):
+        for b, backbone in enumerate(study.backbone):
             for seed in study.seeds:
                 for r, row in enumerate(study.rows):
                     where = f"rows/{d}-{b}-{r}-{seed}"
-                    record: dict[str, Any] = {"data": data, "backbone": spine, "seed": seed, **asdict(row)}
+                    record: dict[str, Any] = {"data": data, "backbone": backbone, "seed": seed, **asdict(row)}
                     if reason := failed(row, seed):
                         record["error"] = reason
                     else:
@@ -48,7 +48,9 @@ def write(
                         record |= {"results": {}, "training_seconds": seconds, "trained_parameters": weights}
                         for shot in study.shots:
                             luck = np.random.default_rng([seed, shot, d, b])
-                            result = _result(study, row, data, spine, seed, shot, skill(row, data, shot), luck, classes)
+                            result = _result(
+                                study, row, data, backbone, seed, shot, skill(row, data, shot), luck, classes
+                            )
                             result.unreadable = unreadable or {}
                             (folder / where).mkdir(parents=True, exist_ok=True)
                             result.save(folder / where / f"{shot}-shot.json")
@@ -78,7 +80,7 @@ def _result(
     study: Study,
     row: Row,
     data: str,
-    spine: str,
+    backbone: str,
     seed: int,
     shot: int,
     skill: float,
@@ -100,6 +102,6 @@ def _result(
     return Result(
         accuracy=float(accuracy.mean()), ci95=interval(accuracy), episodes=count, way=study.way, shot=shot,
         query=study.query, seed=seed, split=study.split, head=row.head or "prototype", strategy=row.strategy,
-        backbone=spine, data=data, clips=20 * len(classes), per_class=per_class, confusion=confusion,
+        backbone=backbone, data=data, clips=20 * len(classes), per_class=per_class, confusion=confusion,
         fingerprint="f" * 64, seconds=1.0, version=kshot.__version__, episode_accuracy=accuracy,
     )  # fmt: skip

@@ -145,7 +145,7 @@ def test_the_head_of_every_method_can_be_translated(
     frames = np.concatenate([video.read(path, FRAMES, size=backbone.size) for path in clips])
     pixels = backbone.pixels(frames).unflatten(0, (len(clips), FRAMES))
     with torch.no_grad():
-        embeddings = whole.backbone.leave(pixels.flatten(0, 1), 0, FRAMES).view(len(clips), FRAMES, -1)
+        embeddings = whole.backbone.encode_from(pixels.flatten(0, 1), 0, FRAMES).view(len(clips), FRAMES, -1)
         traced = trace(whole, pixels).module()(pixels[:1])
         np.testing.assert_allclose(traced[0], made.predict_proba(clips[:1]), atol=1e-5)
     program = translate(whole.decider, embeddings, ("embeddings",), ("proba", "known"))
@@ -159,8 +159,8 @@ class Means(torch.nn.Module):
 
 
 @pytest.mark.parametrize("method", ["partial", "lora", "vpt", "st-adapter", "aim", "clip-adapter"])
-def test_a_backbone_of_any_tuning_can_be_traced(method: str, spine: Backbone) -> None:
-    tuned = spine.copy()
+def test_a_backbone_of_any_tuning_can_be_traced(method: str, backbone: Backbone) -> None:
+    tuned = backbone.copy()
     torch.manual_seed(0)
     tuning.apply(method, tuned, **({"frames": FRAMES} if method == "aim" else {}))
     with torch.no_grad():  # most start at zero, which would hide them
@@ -168,9 +168,9 @@ def test_a_backbone_of_any_tuning_can_be_traced(method: str, spine: Backbone) ->
             if value.requires_grad:
                 value.add_(0.05 * torch.randn_like(value))
     whole = Whole(tuned, Means())
-    pixels = torch.randn(3, FRAMES, 3, spine.size, spine.size)
+    pixels = torch.randn(3, FRAMES, 3, backbone.size, backbone.size)
     traced = trace(whole, pixels).module()
-    short = tuned.leave(pixels.flatten(0, 1), 0, FRAMES).view(3, FRAMES, -1).mean(1)  # by the short last block
+    short = tuned.encode_from(pixels.flatten(0, 1), 0, FRAMES).view(3, FRAMES, -1).mean(1)  # by the short last block
     with torch.no_grad():
         for count in (3, 1):
             found, _ = traced(pixels[:count])

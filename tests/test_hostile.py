@@ -128,14 +128,14 @@ def attack(path: Path, act: Callable[[], object], named: str = "", skip: tuple[s
     act()
 
 
-def test_a_run(adapted: Path, spine: Backbone, tmp_path: Path) -> None:
+def test_a_run(adapted: Path, backbone: Backbone, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(adapted, tmp_path / "run"))
 
     def use() -> None:
         run = runs.read(folder)
         assert run.frames and run.resize and run.seen
         if run.config["tuning"] != whole["tuning"] or run.config["head"] != whole["head"]:
-            runs.learner(run, spine, None, None, "cpu", "float32")
+            runs.learner(run, backbone, None, None, "cpu", "float32")
         runs.read_config(folder)
 
     whole = json.loads((folder / "config.json").read_text())
@@ -145,22 +145,22 @@ def test_a_run(adapted: Path, spine: Backbone, tmp_path: Path) -> None:
     )
 
 
-def test_a_model(spine: Backbone, tmp_path: Path) -> None:
+def test_a_model(backbone: Backbone, tmp_path: Path) -> None:
     clips, labels = films(each=2)
     folder = (
-        Recognizer(spine, method="prototype", frames=2).fit(clips, labels).save(tmp_path / "model", thumbnails=False)
+        Recognizer(backbone, method="prototype", frames=2).fit(clips, labels).save(tmp_path / "model", thumbnails=False)
     )
     path = folder / "config.json"
 
     def use() -> None:
-        model = Recognizer.load(folder, spine)
+        model = Recognizer.load(folder, backbone)
         assert model.answer([clips[0]]).proba.shape == (1, len(model.classes_))
 
     attack(path, use, "model", skip=("report", "arguments"), thin=3)
     before = json.loads(path.read_text())
     for what, changed in mutants(before["arguments"], thin=2):
         path.write_text(json.dumps(seals.sealed(before | {"arguments": changed})))
-        survives(what, "", lambda: Recognizer.load(folder, spine))
+        survives(what, "", lambda: Recognizer.load(folder, backbone))
     path.write_text(json.dumps(before))
     weights, _ = fit.load(next(folder.glob("weights-*")))
     for name in weights:
@@ -177,16 +177,16 @@ def _seal_weights(folder: Path, config: dict[str, Any], tensors: dict[str, torch
 
 
 @pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "C:\\secret", "..\\secret", "a/../../secret", "link"])
-def test_names_of_a_folder_stay_in_it(name: str, spine: Backbone, adapted: Path, tmp_path: Path) -> None:
+def test_names_of_a_folder_stay_in_it(name: str, backbone: Backbone, adapted: Path, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("a secret")
-    model = Recognizer(spine, method="prototype").fit(*films(each=2)).save(tmp_path / "model", thumbnails=False)
+    model = Recognizer(backbone, method="prototype").fit(*films(each=2)).save(tmp_path / "model", thumbnails=False)
     (model / "link").symlink_to(tmp_path / "secret")
     config = json.loads((model / "config.json").read_text())
     mark = seals.sha256(tmp_path / "secret")
     for change in ({"files": config["files"] | {name: mark}}, {"adapted": name}):
         (model / "config.json").write_text(json.dumps(seals.sealed(config | change)))
         with pytest.raises(CheckpointError, match=r"outside of it|a link out of its folder"):
-            Recognizer.load(model, spine)
+            Recognizer.load(model, backbone)
     run = Path(shutil.copytree(adapted, tmp_path / "run"))
     (run / "link").symlink_to(tmp_path / "secret")
     about = json.loads((run / "config.json").read_text())
@@ -350,14 +350,14 @@ def test_limits_of_studies_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("seed", [-1, 2**63, 1.5, "7", None])
-def test_odd_seeds_are_refused_by_name(seed: Any, clips_csv: Path, spine: Backbone, tmp_path: Path) -> None:
+def test_odd_seeds_are_refused_by_name(seed: Any, clips_csv: Path, backbone: Backbone, tmp_path: Path) -> None:
     from kshot.fewshot.evaluation import evaluate
     from kshot.fewshot.training import train
 
     for act in (
-        lambda: evaluate(clips_csv, spine, seed=seed, split="all"),
-        lambda: train(clips_csv, tmp_path / "run", backbone=spine, seed=seed),
-        lambda: Recognizer(spine, seed=seed).fit(*films(each=2)),
+        lambda: evaluate(clips_csv, backbone, seed=seed, split="all"),
+        lambda: train(clips_csv, tmp_path / "run", backbone=backbone, seed=seed),
+        lambda: Recognizer(backbone, seed=seed).fit(*films(each=2)),
         lambda: study.planned("quick", seeds=(seed,)),
     ):
         with pytest.raises(OptionError, match="seed"):

@@ -202,7 +202,7 @@ def test_missing_groups_are_groups_of_their_own_and_counted():
 
 @pytest.mark.parametrize("label", ["unknown", "Unknown", " UNKNOWN "])
 def test_unknown_is_no_action_however_it_is_written(label: str, tmp_path: Path):
-    with pytest.raises(DataError, match="is what a recogniser answers when it knows no better"):
+    with pytest.raises(DataError, match="is what a recognizer answers when it knows no better"):
         by_fit(tmp_path, ["bow", label])
 
 

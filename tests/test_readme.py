@@ -44,7 +44,7 @@ def test_commands_run(workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
 
 
 FIRST_LINES = {
-    "recogniser.md": """
+    "recognizer.md": """
 import shutil, kshot
 moves = kshot.datasets.load("motion:5?split=val")
 words = {moves.classes[0]: "squat", moves.classes[1]: "jump"}

@@ -69,9 +69,9 @@ def test_a_run_of_an_older_version_is_said_to_have_no_seal(adapted: Path, comman
     assert "weights.safetensors is damaged" in "".join(verify(folder)["damaged"].values())
 
 
-def test_a_model_with_an_export_in_it(spine: Backbone, tmp_path: Path) -> None:
+def test_a_model_with_an_export_in_it(backbone: Backbone, tmp_path: Path) -> None:
     clips = [np.full((4, 32, 32, 3), 60 * i, np.uint8) for i in range(4)]
-    folder = Recognizer(spine, method="prototype").fit(clips, ["a", "a", "b", "b"]).save(tmp_path / "model")
+    folder = Recognizer(backbone, method="prototype").fit(clips, ["a", "a", "b", "b"]).save(tmp_path / "model")
     (folder / "onnx").mkdir()
     (folder / "onnx" / "model.onnx").write_bytes(b"a graph of nodes")
     about = seals.sealed({"kind": "kshot export", "labels": ["a", "b"]}, folder / "onnx", ["model.onnx"])
@@ -96,10 +96,10 @@ def test_a_study(tmp_path: Path) -> None:
     every_byte_counts(tmp_path, "study", names)
 
 
-def test_a_backbone_has_no_seal_but_must_be_whole(clip_folder: Path, spine: Backbone, tmp_path: Path) -> None:
+def test_a_backbone_has_no_seal_but_must_be_whole(clip_folder: Path, backbone: Backbone, tmp_path: Path) -> None:
     report = verify(clip_folder)
     assert (report["kind"], report["damaged"]) == ("backbone", {})
-    assert spine.fingerprint in report["unsealed"][str(clip_folder)]
+    assert backbone.fingerprint in report["unsealed"][str(clip_folder)]
     folder = Path(shutil.copytree(clip_folder, tmp_path / "clip"))
     (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-4])
     assert verify(folder)["damaged"]

@@ -31,7 +31,7 @@ def tuned(loaded: Backbone, method: str, seed: int = 0, **options: Any) -> tuple
 
 def clips(ours: Backbone, stored: Tensor, cut: int) -> Tensor:
     """(clips, P) embeddings of clips from what the cut receives."""
-    return ours.leave(stored, cut, frames=FRAMES).view(CLIPS, FRAMES, -1).mean(1)
+    return ours.encode_from(stored, cut, frames=FRAMES).view(CLIPS, FRAMES, -1).mean(1)
 
 
 def loss(ours: Backbone, stored: Tensor, cut: int) -> Tensor:
@@ -44,7 +44,7 @@ def loss(ours: Backbone, stored: Tensor, cut: int) -> Tensor:
 
 def train(ours: Backbone, cut: int, steps: int = 6, lr: float = 1e-2) -> list[float]:
     """Losses of real steps from activations at the cut, as training does them."""
-    stored = ours.enter(frames(), cut)
+    stored = ours.encode_to(frames(), cut)
     optimiser = torch.optim.Adam([value for value in ours.parameters() if value.requires_grad], lr=lr)
     losses = []
     for _ in range(steps):
@@ -73,8 +73,8 @@ def check(loaded: Backbone, method: str, cut: int, names: set[str], same: bool =
     assert all(torch.equal(value, first[name]) for name, value in tuning.trained_state(again).items())
 
     x = frames()
-    stored = ours.enter(x, cut)
-    assert torch.equal(stored, loaded.enter(x, cut))  # nothing is touched before the cut
+    stored = ours.encode_to(x, cut)
+    assert torch.equal(stored, loaded.encode_to(x, cut))  # nothing is touched before the cut
     if same:
         torch.testing.assert_close(clips(ours, stored, cut), clips(loaded, stored, cut), rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(ours.embed_text(NAMES), loaded.embed_text(NAMES), rtol=1e-4, atol=1e-5)
@@ -96,7 +96,7 @@ def check(loaded: Backbone, method: str, cut: int, names: set[str], same: bool =
     assert torch.equal(clips(restored, x, 0), whole)
     assert torch.equal(restored.embed_text(NAMES), ours.embed_text(NAMES))
     for earlier in range(1, cut + 1):
-        torch.testing.assert_close(clips(ours, ours.enter(x, earlier), earlier), whole, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(clips(ours, ours.encode_to(x, earlier), earlier), whole, rtol=1e-4, atol=1e-4)
     if cut == ours.depth and ours.image.exact:
         torch.testing.assert_close(clips(ours, ours.condense(stored), cut), whole, rtol=1e-4, atol=1e-4)
     return ours

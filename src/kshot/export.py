@@ -93,7 +93,7 @@ class Whole(nn.Module):
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         frames = pixels.shape[1]
-        embeddings = self.backbone.leave(pixels.flatten(0, 1), 0, frames)
+        embeddings = self.backbone.encode_from(pixels.flatten(0, 1), 0, frames)
         proba, known = self.decider(embeddings.view(-1, frames, embeddings.shape[-1]))
         return proba, known
 

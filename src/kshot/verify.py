@@ -73,7 +73,7 @@ def recognise(place: Path) -> str:
         return "exported model"
     if (place / "config.json").exists():
         about = _glimpse(place / "config.json")
-        if about.get("kind") == "kshot recogniser":
+        if about.get("kind") == "kshot recognizer":
             return "model"
         if "strategy" in about and "tuning" in about:
             return "run"

@@ -48,45 +48,47 @@ def aged(done: Activations, spoil: Path) -> None:
         name.write_bytes(text)
 
 
-def test_old_rows_of_variable_clips_are_made_anew_and_no_others(table: Path, spine: Backbone, tmp_path: Path) -> None:
+def test_old_rows_of_variable_clips_are_made_anew_and_no_others(
+    table: Path, backbone: Backbone, tmp_path: Path
+) -> None:
     where = tmp_path / "store"
-    fresh = extract(table, spine, "frames", where, workers=0)
+    fresh = extract(table, backbone, "frames", where, workers=0)
     truth = fresh.gather(range(3))
-    np.testing.assert_array_equal(truth[1], video.read(tmp_path / "variable.mp4", 8, size=spine.size))
+    np.testing.assert_array_equal(truth[1], video.read(tmp_path / "variable.mp4", 8, size=backbone.size))
     aged(fresh, tmp_path / "variable.mp4")
     assert store.verify(where)["damaged"] == {}
-    again = extract(table, spine, "frames", where, workers=0, check=True)
+    again = extract(table, backbone, "frames", where, workers=0, check=True)
     assert again.stored_now == 1 and again.store is not None and fresh.store is not None
     assert again.store.folder == fresh.store.folder, "the key has not changed"
     np.testing.assert_array_equal(again.gather(range(3)), truth)
     noted = rates.Rates(where / "rates.jsonl")
     assert [noted.get(digest) for digest in again.digests] == [True, False, True]
-    assert extract(table, spine, "frames", where, workers=0).stored_now == 0
+    assert extract(table, backbone, "frames", where, workers=0).stored_now == 0
 
 
 def test_a_look_is_taken_once_and_never_without_the_videos(
-    table: Path, spine: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    table: Path, backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     where = tmp_path / "store"
-    aged(extract(table, spine, "frames", where, workers=0), tmp_path / "variable.mp4")
+    aged(extract(table, backbone, "frames", where, workers=0), tmp_path / "variable.mp4")
     looked: list[str] = []
     monkeypatch.setattr(rates, "scan", lambda path: looked.append(Path(path).name) or video.scan(path))
-    believed = extract(table, spine, "frames", where, workers=0, stored_only=True)
+    believed = extract(table, backbone, "frames", where, workers=0, stored_only=True)
     assert len(believed.data) == 3 and looked == []
-    extract(table, spine, "frames", where, workers=0)
-    extract(table, spine, "frames", where, workers=0)
+    extract(table, backbone, "frames", where, workers=0)
+    extract(table, backbone, "frames", where, workers=0)
     assert sorted(looked) == ["constant.mp4", "frames", "variable.mp4"]
 
 
 def test_a_store_known_to_be_stale_is_not_believed_without_the_videos(
-    table: Path, spine: Backbone, tmp_path: Path
+    table: Path, backbone: Backbone, tmp_path: Path
 ) -> None:
     where = tmp_path / "store"
-    done = extract(table, spine, "frames", where, workers=0)
+    done = extract(table, backbone, "frames", where, workers=0)
     aged(done, tmp_path / "variable.mp4")
     rates.Rates(where / "rates.jsonl").add({done.digests[1]: False})
     with pytest.raises(StoreError, match="lacks 1 of 3 clips"):
-        extract(table, spine, "frames", where, workers=0, stored_only=True)
+        extract(table, backbone, "frames", where, workers=0, stored_only=True)
 
 
 def test_torn_notes_of_rates_are_ignored(tmp_path: Path) -> None:

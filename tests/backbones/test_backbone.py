@@ -73,15 +73,15 @@ def test_image_tower_equals_transformers_at_every_cut(
     expected = clip.visual_projection(clip.vision_model(x).pooler_output)
     hidden = clip.vision_model(x, output_hidden_states=True).hidden_states
     for cut in range(depth + 2):
-        assert distance(ours.leave(ours.enter(x, cut), cut), expected) <= 1e-5
+        assert distance(ours.encode_from(ours.encode_to(x, cut), cut), expected) <= 1e-5
         if 1 <= cut <= depth:
-            assert distance(ours.enter(x, cut), hidden[cut - 1]) <= 1e-5
-    assert torch.equal(ours.enter(x, 0), x)
-    assert torch.equal(ours(x), ours.enter(x, depth + 1))
-    condensed = ours.condense(ours.enter(x, depth))
+            assert distance(ours.encode_to(x, cut), hidden[cut - 1]) <= 1e-5
+    assert torch.equal(ours.encode_to(x, 0), x)
+    assert torch.equal(ours(x), ours.encode_to(x, depth + 1))
+    condensed = ours.condense(ours.encode_to(x, depth))
     assert condensed.shape == (len(x), ours.image.tokens + 1, width)
-    assert distance(ours.leave(condensed, depth), expected) <= 1e-5
-    assert distance(ours.leave(condensed.half(), depth), expected) <= 5e-3
+    assert distance(ours.encode_from(condensed, depth), expected) <= 1e-5
+    assert distance(ours.encode_from(condensed.half(), depth), expected) <= 5e-3
 
 
 @pytest.mark.parametrize("eos", [None, 2], ids=["end by its id", "end by the highest id"])
@@ -95,24 +95,24 @@ def test_text_tower_equals_transformers_at_every_cut(tmp_path: Path, eos: int | 
     read = ours.text.read(ids)
     assert read.tolist() == [2, 8, 6]
     for cut in range(ours.text.depth + 2):
-        assert distance(ours.text.leave(ours.text.enter(ids, cut), cut, read), expected) <= 1e-5
+        assert distance(ours.text.encode_from(ours.text.encode_to(ids, cut), cut, read), expected) <= 1e-5
     last = ours.text.depth
-    condensed = ours.text.condense(ours.text.enter(ids, last), read)
-    assert distance(ours.text.leave(condensed, last, read, condensed=True), expected) <= 1e-5
+    condensed = ours.text.condense(ours.text.encode_to(ids, last), read)
+    assert distance(ours.text.encode_from(condensed, last, read, condensed=True), expected) <= 1e-5
 
 
 def test_full_length_texts_are_known_to_be_condensed_by_their_rows(loaded: Backbone) -> None:
     ids = loaded.tokenize(["person " * 40, "clap"])
     assert ids.shape == (2, loaded.text.tokens)
     read, last = loaded.text.read(ids), loaded.text.depth
-    condensed = loaded.text.condense(loaded.text.enter(ids, last), read)
-    assert distance(loaded.text.leave(condensed, last, read), loaded.text.enter(ids, last + 1)) <= 1e-5
+    condensed = loaded.text.condense(loaded.text.encode_to(ids, last), read)
+    assert distance(loaded.text.encode_from(condensed, last, read), loaded.text.encode_to(ids, last + 1)) <= 1e-5
 
 
 def test_gradients_of_the_whole_tower_equal_those_of_transformers(folder: Path) -> None:
     clip, ours, x = transformers_clip(folder), backbone.load(folder).image, frames()
     ours.requires_grad_(True)
-    ours.leave(x, 0).square().sum().backward()
+    ours.encode_from(x, 0).square().sum().backward()
     clip.visual_projection(clip.vision_model(x).pooler_output).square().sum().backward()
     pairs = zip(ours.blocks.parameters(), clip.vision_model.encoder.layers.parameters(), strict=True)
     pairs = [*pairs, *zip(ours.embeddings.parameters(), clip.vision_model.embeddings.parameters(), strict=True)]
@@ -131,26 +131,26 @@ def test_an_altered_last_block_runs_whole(folder: Path) -> None:
     clip.vision_model.encoder.layers[-1].self_attn.v_proj.register_forward_hook(shift)
     assert not ours.image.exact
     expected = clip.visual_projection(clip.vision_model(x).pooler_output)
-    tokens = ours.enter(x, ours.depth)
-    assert distance(ours.leave(tokens, ours.depth), expected) <= 1e-5
+    tokens = ours.encode_to(x, ours.depth)
+    assert distance(ours.encode_from(tokens, ours.depth), expected) <= 1e-5
     assert distance(ours(x), expected) <= 1e-5
     with pytest.raises(OptionError, match="that block is altered: pass the tokens themselves"):
-        ours.leave(ours.condense(tokens), ours.depth)
+        ours.encode_from(ours.condense(tokens), ours.depth)
 
 
 def test_inputs_that_do_not_fit_are_refused(loaded: Backbone) -> None:
     with pytest.raises(OptionError, match="cut 5 does not exist: this tower has cuts 0 to 4"):
-        loaded.enter(frames(), 5)
+        loaded.encode_to(frames(), 5)
     with pytest.raises(OptionError, match="cut -1 does not exist"):
-        loaded.leave(frames(), -1)
+        loaded.encode_from(frames(), -1)
     with pytest.raises(OptionError, match=r"expected frames of shape \(N, 3, 32, 32\), got \(5, 3, 24, 24\)"):
         loaded(frames(size=24))
     with pytest.raises(OptionError, match="expected token ids"):
-        loaded.text.enter(torch.zeros(1, 99, dtype=torch.long), 1)
+        loaded.text.encode_to(torch.zeros(1, 99, dtype=torch.long), 1)
     with pytest.raises(OptionError, match="needs `read`"):
-        loaded.text.leave(torch.zeros(1, 4, 24), 1)
+        loaded.text.encode_from(torch.zeros(1, 4, 24), 1)
     with pytest.raises(OptionError, match="condensed tokens serve only"):
-        loaded.image.leave(torch.zeros(1, 18, 32), 1, condensed=True)
+        loaded.image.encode_from(torch.zeros(1, 18, 32), 1, condensed=True)
 
 
 # preprocessing and words
@@ -422,11 +422,11 @@ def test_half_precision_gives_float32_embeddings_nearby(folder: Path, loaded: Ba
     half = backbone.load(folder, precision=precision)
     assert half.precision == precision
     assert all(value.dtype == torch.float32 for value in half.parameters())
-    tokens = half.enter(frames(), 2)
+    tokens = half.encode_to(frames(), 2)
     assert tokens.dtype == torch.float32
-    assert not torch.equal(tokens, loaded.enter(frames(), 2))
+    assert not torch.equal(tokens, loaded.encode_to(frames(), 2))
     for found, expected in [
-        (half.leave(tokens, 2), loaded(frames())),
+        (half.encode_from(tokens, 2), loaded(frames())),
         (half.embed_text(NAMES), loaded.embed_text(NAMES)),
     ]:
         assert found.dtype == torch.float32
@@ -440,7 +440,7 @@ def test_a_gpu_agrees_with_the_cpu(folder: Path, loaded: Backbone, precision: st
     assert gpu.fingerprint == loaded.fingerprint
     pixels = gpu.pixels(np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8))
     expected = loaded(pixels.cpu())
-    for found in (gpu(pixels), gpu.leave(gpu.condense(gpu.enter(pixels, gpu.depth)).half(), gpu.depth)):
+    for found in (gpu(pixels), gpu.encode_from(gpu.condense(gpu.encode_to(pixels, gpu.depth)).half(), gpu.depth)):
         assert torch.nn.functional.cosine_similarity(found.cpu(), expected).min() > 0.999
     torch.testing.assert_close(gpu.embed_text(NAMES).cpu(), loaded.embed_text(NAMES), atol=2e-2, rtol=0)
 

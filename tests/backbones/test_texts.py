@@ -29,45 +29,45 @@ def test_a_text_is_the_template_with_the_name() -> None:
     assert [text.words[text.begin : text.end] for text in made] == ["open arms", "open arms", "{}", "{}"]
 
 
-def test_whole_texts_need_no_note(spine: Backbone) -> None:
-    assert spine.text_notes(NAMES) == []
+def test_whole_texts_need_no_note(backbone: Backbone) -> None:
+    assert backbone.text_notes(NAMES) == []
 
 
-def test_a_prompt_that_leaves_no_room_is_refused(spine: Backbone) -> None:
-    for act in (spine.embed_text, spine.text_notes):
+def test_a_prompt_that_leaves_no_room_is_refused(backbone: Backbone) -> None:
+    for act in (backbone.embed_text, backbone.text_notes):
         with pytest.raises(OptionError, match=r"'word word .*\.\.\.' leaves no room for 'clap': .* 22 tokens"):
             act(NAMES, LONG)
     with pytest.raises(OptionError, match="leaves no room"):  # one of several is enough
-        spine.embed_text(NAMES, ["a photo of {}", LONG])
+        backbone.embed_text(NAMES, ["a photo of {}", LONG])
 
 
-def test_what_is_cut_off_behind_the_name_is_said(spine: Backbone) -> None:
-    [note] = spine.text_notes(["clap", "wave"], ["a photo of {} " + "jump " * 30])
+def test_what_is_cut_off_behind_the_name_is_said(backbone: Backbone) -> None:
+    [note] = backbone.text_notes(["clap", "wave"], ["a photo of {} " + "jump " * 30])
     assert "2 of 2 class texts are longer than the 22 tokens that this text tower reads" in note
     assert "of 'clap' it does not see 'jump jump" in note
-    [note] = spine.text_notes(["clap", "jump " * 40], ["{}"])
+    [note] = backbone.text_notes(["clap", "jump " * 40], ["{}"])
     assert note.startswith("prompt '{}': 1 of 2 class texts")
-    assert spine.embed_text(["clap", "jump " * 40], ["{}"]).shape == (2, 16)
+    assert backbone.embed_text(["clap", "jump " * 40], ["{}"]).shape == (2, 16)
 
 
-def test_names_cut_off_before_they_differ_are_refused(spine: Backbone) -> None:
+def test_names_cut_off_before_they_differ_are_refused(backbone: Backbone) -> None:
     same = "jump " * 30
     with pytest.raises(OptionError, match=r"classes 'jump .*' and 'jump .*' are cut off before they differ"):
-        spine.embed_text([same + "clap", same + "wave"], ["{}"])
+        backbone.embed_text([same + "clap", same + "wave"], ["{}"])
 
 
 @pytest.mark.parametrize(
     ("one", "other"), [("Wave", "wave"), ("open_arms", "open arms"), ("open  arms", "open arms"), ("e\u0301", "\u00e9")]
 )
-def test_names_that_are_one_text_are_refused_naming_both(spine: Backbone, one: str, other: str) -> None:
+def test_names_that_are_one_text_are_refused_naming_both(backbone: Backbone, one: str, other: str) -> None:
     with pytest.raises(DataError, match=f"classes '{one}' and '{other}' are one text to this backbone"):
-        spine.embed_text([one, "clap", other])
+        backbone.embed_text([one, "clap", other])
 
 
-def test_a_name_of_which_nothing_is_left_is_refused(spine: Backbone) -> None:
+def test_a_name_of_which_nothing_is_left_is_refused(backbone: Backbone) -> None:
     for name in ("___", " ", ""):
         with pytest.raises(DataError, match="nothing is left of the class name"):
-            spine.embed_text(["clap", name])
+            backbone.embed_text(["clap", name])
 
 
 @pytest.mark.parametrize("eos", [None, 2], ids=["end by its id", "end by the highest id"])
@@ -89,8 +89,8 @@ def test_a_token_that_is_taken_for_the_end_ends_the_text(clip_folder: Path, tmp_
         made.embed_text(["q clap", "q wave"])
 
 
-def test_coop_is_looked_at_with_its_own_context(spine: Backbone) -> None:
-    own = spine.copy()
+def test_coop_is_looked_at_with_its_own_context(backbone: Backbone) -> None:
+    own = backbone.copy()
     tuning.apply("coop", own, context=21)
     assert own.embed_text(NAMES).shape == (2, 16)  # 21 vectors, a token of name
     with pytest.raises(OptionError, match=r"leaves no room|cut off before they differ"):
@@ -99,21 +99,21 @@ def test_coop_is_looked_at_with_its_own_context(spine: Backbone) -> None:
     assert "1 of 2 class texts" in note
 
 
-def test_evaluation_refuses_or_says_it(spine: Backbone, clips_csv: Path, warm_store: Path, command: Any) -> None:
+def test_evaluation_refuses_or_says_it(backbone: Backbone, clips_csv: Path, warm_store: Path, command: Any) -> None:
     shared: dict[str, Any] = {"way": 3, "query": 2, "episodes": 5, "store": warm_store}
     with pytest.raises(OptionError, match="leaves no room"):
-        evaluate(clips_csv, spine, head="text", prompts=[LONG], **shared)
-    assert evaluate(clips_csv, spine, prompts=[LONG], **shared).notes == []  # no class texts are looked at
-    result = evaluate(clips_csv, spine, head="text", prompts=["a {} " + "jump " * 30], **shared)
+        evaluate(clips_csv, backbone, head="text", prompts=[LONG], **shared)
+    assert evaluate(clips_csv, backbone, prompts=[LONG], **shared).notes == []  # no class texts are looked at
+    result = evaluate(clips_csv, backbone, head="text", prompts=["a {} " + "jump " * 30], **shared)
     assert len(result.notes) == 1 and "class texts are longer" in result.notes[0]
     assert result.summary()["notes"] == result.notes
 
 
 def test_training_refuses_or_says_it_before_anything_is_decoded(
-    spine: Backbone, clips_csv: Path, warm_store: Path, tmp_path: Path
+    backbone: Backbone, clips_csv: Path, warm_store: Path, tmp_path: Path
 ) -> None:
     shared: dict[str, Any] = {
-        "backbone": spine, "store": warm_store, "way": 3, "query": 2, "steps": 1, "val_episodes": 2,
+        "backbone": backbone, "store": warm_store, "way": 3, "query": 2, "steps": 1, "val_episodes": 2,
     }  # fmt: skip
     refused: tuple[dict[str, Any], ...] = (
         {"prompts": [LONG], "strategy_options": {"loss": "text"}},
@@ -133,18 +133,18 @@ def test_training_refuses_or_says_it_before_anything_is_decoded(
     assert train(clips_csv, tmp_path / "quiet", prompts=[LONG], **shared).notes == ()
 
 
-def test_a_recogniser_does_without_names_that_it_cannot_tell_apart(spine: Backbone) -> None:
+def test_a_recognizer_does_without_names_that_it_cannot_tell_apart(backbone: Backbone) -> None:
     draw = np.random.default_rng(0)
     clips = [draw.integers(0, 255, (8, 32, 32, 3), dtype=np.uint8) for _ in range(6)]
     labels = ["open arms"] * 3 + ["open_arms"] * 3
     with pytest.raises(DataError, match="classes 'open arms' and 'open_arms' are one text"):
-        Recognizer(spine, method="text").fit(clips, labels)
-    taught = Recognizer(spine).fit(clips, labels)
+        Recognizer(backbone, method="text").fit(clips, labels)
+    taught = Recognizer(backbone).fit(clips, labels)
     assert taught.method_ not in ("text", "fusion")
     [note] = [note for note in taught.report_["notes"] if "one text" in note]
     assert note.startswith("Class names play no part: classes 'open arms' and 'open_arms' are one text")
-    plain = Recognizer(spine, method="prototype").fit(clips, labels)
+    plain = Recognizer(backbone, method="prototype").fit(clips, labels)
     assert not any("one text" in note for note in plain.report_["notes"])
-    long = Recognizer(spine, method="text", prompts=["a {} " + "jump " * 30]).fit(clips, ["clap"] * 3 + ["wave"] * 3)
+    long = Recognizer(backbone, method="text", prompts=["a {} " + "jump " * 30]).fit(clips, ["clap"] * 3 + ["wave"] * 3)
     assert any("class texts are longer" in note for note in long.report_["notes"])
     assert torch.is_tensor(long.decider_.means)

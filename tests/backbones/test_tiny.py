@@ -36,7 +36,7 @@ def script() -> ModuleType:
 def embed(tiny: backbone.Backbone, pictures: np.ndarray) -> torch.Tensor:
     """Normalised embeddings (N, P) of pictures (N, 64, 64, 3)."""
     frames = tiny.pixels(torch.from_numpy(pictures))
-    return F.normalize(tiny.enter(frames, tiny.depth + 1), dim=-1)
+    return F.normalize(tiny.encode_to(frames, tiny.depth + 1), dim=-1)
 
 
 def test_is_small() -> None:
@@ -52,7 +52,7 @@ def test_loads_in_transformers_and_gives_the_same_numbers(tiny: backbone.Backbon
     frames = tiny.pixels(torch.from_numpy(pictures))
     with torch.no_grad():
         theirs = model.get_image_features(pixel_values=frames).pooler_output
-        torch.testing.assert_close(tiny.enter(frames, tiny.depth + 1), theirs, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(tiny.encode_to(frames, tiny.depth + 1), theirs, rtol=1e-4, atol=1e-5)
         names, prompt = ["wave", "sit down"], "a video of a person doing {}"
         tokens = AutoTokenizer.from_pretrained(FOLDER)(
             [prompt.format(n) for n in names], padding=True, return_tensors="pt"

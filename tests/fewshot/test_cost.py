@@ -35,25 +35,25 @@ EXACT = 2 * WIDTH**2 + 2 * WIDTH**2 + 2 * HEADS * TOKENS * WIDTH + 2 * WIDTH * M
 V_BIAS = WIDTH**2  # the values of the norm's bias, once for all rows
 
 
-def test_a_clip_is_counted_as_by_hand(spine: Backbone) -> None:
+def test_a_clip_is_counted_as_by_hand(backbone: Backbone) -> None:
     frame = (TOKENS - 1) * PATCH * WIDTH + (DEPTH - 1) * BLOCK + EXACT + WIDTH * P
-    assert cost.of_clip(spine, FRAMES) == FRAMES * frame + V_BIAS
+    assert cost.of_clip(backbone, FRAMES) == FRAMES * frame + V_BIAS
 
 
 @pytest.mark.parametrize("name", tuning.TUNING)
-def test_a_clip_is_counted_without_computing_as_if_it_were_computed(name: str, spine: Backbone) -> None:
-    own = spine.copy()
+def test_a_clip_is_counted_without_computing_as_if_it_were_computed(name: str, backbone: Backbone) -> None:
+    own = backbone.copy()
     tuning.apply(name, own)
     pixels = torch.zeros(FRAMES, 3, 32, 32)
     with torch.no_grad():
-        counted = cost.multiply_adds(lambda: own.leave(pixels, 0, FRAMES))
-    assert cost.of_clip(own, FRAMES) == counted >= cost.of_clip(spine, FRAMES)
+        counted = cost.multiply_adds(lambda: own.encode_from(pixels, 0, FRAMES))
+    assert cost.of_clip(own, FRAMES) == counted >= cost.of_clip(backbone, FRAMES)
 
 
-def test_pytorchs_own_counter_agrees_where_it_knows_the_attention(spine: Backbone) -> None:
+def test_pytorchs_own_counter_agrees_where_it_knows_the_attention(backbone: Backbone) -> None:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        spine.copy().to("meta").leave(torch.empty(FRAMES, 3, 32, 32, device="meta"), 0, FRAMES)
-    assert counter.get_total_flops() == 2 * cost.of_clip(spine, FRAMES)
+        backbone.copy().to("meta").encode_from(torch.empty(FRAMES, 3, 32, 32, device="meta"), 0, FRAMES)
+    assert counter.get_total_flops() == 2 * cost.of_clip(backbone, FRAMES)
 
 
 def test_attention_on_a_cpu_is_counted_forward_and_backward() -> None:
@@ -86,10 +86,10 @@ def test_the_exact_last_block_is_counted_forward_and_backward() -> None:
 
 
 def test_a_training_step_counts_what_is_computed_from_its_cut(
-    tmp_path: Path, clips_csv: Path, warm_store: Path, spine: Backbone
+    tmp_path: Path, clips_csv: Path, warm_store: Path, backbone: Backbone
 ) -> None:
     """Projection alone, finetuned on 6 clips: two products of the projection and of the classifier's cosines."""
-    shared: dict[str, Any] = {"backbone": spine, "store": warm_store, "steps": 2, "select": "none"}
+    shared: dict[str, Any] = {"backbone": backbone, "store": warm_store, "steps": 2, "select": "none"}
     train(clips_csv, tmp_path / "run", "finetune", layers="proj", strategy_options={"batch": 6}, **shared, accumulate=2)
     found = json.loads((tmp_path / "run" / "config.json").read_text())["result"]
     rows, classes = 6 * FRAMES, 6
@@ -102,8 +102,8 @@ def test_a_training_step_counts_what_is_computed_from_its_cut(
     assert found["stored_bytes"] == 48 * FRAMES * (TOKENS + 1) * WIDTH * 2  # 6 classes of 8 clips, float16
 
 
-def test_counting_a_step_leaves_no_gradients(base: Activations, spine: Backbone) -> None:
-    learner = Learner.build(spine, "partial")
+def test_counting_a_step_leaves_no_gradients(base: Activations, backbone: Backbone) -> None:
+    learner = Learner.build(backbone, "partial")
     weights = learner.weights()
     before = {name: weight.detach().clone() for name, weight in weights.items()}
     objective = get_strategy("meta", way=3, query=2).objective(learner, base, lambda: torch.zeros(0), 0)
@@ -114,8 +114,8 @@ def test_counting_a_step_leaves_no_gradients(base: Activations, spine: Backbone)
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
-def test_stages_count_by_their_length(base: Activations, spine: Backbone) -> None:
-    learner = Learner.build(spine, "partial")
+def test_stages_count_by_their_length(base: Activations, backbone: Backbone) -> None:
+    learner = Learner.build(backbone, "partial")
 
     def step(name: str, batches: int = 1, **options: Any) -> int:
         objective = get_strategy(name, **options).objective(learner, base, lambda: torch.zeros(0), 0)
@@ -128,8 +128,8 @@ def test_stages_count_by_their_length(base: Activations, spine: Backbone) -> Non
     assert step("finetune-meta", batches=3, **two) == finetune  # stopped before the episodes began
 
 
-def test_direct_is_counted_by_the_step_inside_an_episode(base: Activations, spine: Backbone) -> None:
-    learner = Learner.build(spine, "partial", {"layers": "proj"})
+def test_direct_is_counted_by_the_step_inside_an_episode(base: Activations, backbone: Backbone) -> None:
+    learner = Learner.build(backbone, "partial", {"layers": "proj"})
     labels = np.arange(3)
     support, query = base.gather([0, 8, 16]), base.gather([1, 9])
     found = cost.of_episode(get_strategy("direct"), learner, support, labels, query, 3)
@@ -170,7 +170,7 @@ def test_in_a_commands_own_process_the_peak_is_of_what_came_after() -> None:
 
 
 @LINUX
-def test_a_callers_own_peak_is_left_alone_and_that_of_the_call_is_told(clips_csv: Path, spine: Backbone) -> None:
+def test_a_callers_own_peak_is_left_alone_and_that_of_the_call_is_told(clips_csv: Path, backbone: Backbone) -> None:
     big = np.ones(60_000_000)  # 480 MB, the caller's own
     own = high()
     del big
@@ -180,7 +180,7 @@ def test_a_callers_own_peak_is_left_alone_and_that_of_the_call_is_told(clips_csv
     del mine
     told = peak.read()
     assert told is not None and own - 420e6 < told < own - 250e6
-    result = evaluate(clips_csv, spine, way=3, query=2, episodes=5)
+    result = evaluate(clips_csv, backbone, way=3, query=2, episodes=5)
     assert high() >= own - 1e6  # the system's own count is exact to some pages
     assert result.cost["peak_memory"] < own - 300e6
     more = np.ones(90_000_000)  # 720 MB, more than it ever had: then the system's own figure is exact
@@ -212,14 +212,14 @@ def test_where_the_peak_cannot_be_set_back_it_is_looked_at(monkeypatch: pytest.M
     assert told is None or told > 1e7
 
 
-def test_evaluation_tells_its_cost_apart_from_extraction(clips_csv: Path, spine: Backbone, tmp_path: Path) -> None:
+def test_evaluation_tells_its_cost_apart_from_extraction(clips_csv: Path, backbone: Backbone, tmp_path: Path) -> None:
     def run() -> Result:
-        return evaluate(clips_csv, spine, way=3, query=2, episodes=5, store=tmp_path)
+        return evaluate(clips_csv, backbone, way=3, query=2, episodes=5, store=tmp_path)
 
     first, second = run(), run()
     assert first.cost["extraction_seconds"] > 5 * second.cost["extraction_seconds"]
     assert first.cost["evaluation_seconds"] + first.cost["extraction_seconds"] <= first.seconds + 0.01
-    assert first.cost["multiply_adds_per_clip"] == cost.of_clip(spine, FRAMES)
+    assert first.cost["multiply_adds_per_clip"] == cost.of_clip(backbone, FRAMES)
     assert first.cost["stored_bytes"] == 32 * FRAMES * P * 2  # embeddings of 4 classes of 8 clips, float16
     assert (first.cost["device"], first.cost["precision"]) == ("cpu", "float32")
     first.save(tmp_path / "result.json")

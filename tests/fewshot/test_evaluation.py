@@ -81,15 +81,15 @@ def test_equals_a_plain_loop_in_every_episode(way: int, shot: int, query: int, o
 
 
 def test_on_stored_clips_equals_a_plain_loop_in_every_episode(
-    clips_csv: Path, warm_store: Path, spine: Backbone
+    clips_csv: Path, warm_store: Path, backbone: Backbone
 ) -> None:
     """The road through decoding, store and tail comes to the same episodes as ready-made features."""
     data = load_data(clips_csv).select("test")
     with torch.no_grad():
-        pixels = extract(data, spine, "frames", warm_store).gather(range(len(data)))
-        embeddings = spine(spine.pixels(pixels.reshape(-1, 32, 32, 3))).view(len(data), 8, -1).numpy()
+        pixels = extract(data, backbone, "frames", warm_store).gather(range(len(data)))
+        embeddings = backbone(backbone.pixels(pixels.reshape(-1, 32, 32, 3))).view(len(data), 8, -1).numpy()
     made = Dataset(data.name, data.paths, data.labels, data.classes, data.splits, data.groups, embeddings)
-    result = evaluate(clips_csv, spine, episodes=200, store=warm_store, **SHAPE)
+    result = evaluate(clips_csv, backbone, episodes=200, store=warm_store, **SHAPE)
     expected = by_hand(made, 200, 3, 2, 2, 0)
     differing = (np.abs(result.episode_accuracy - expected) > 1e-9).mean()
     assert differing <= 0.01, "half precision in the store may turn a query that is all but undecided"
@@ -120,14 +120,14 @@ def test_center_takes_one_mean_over_clips_and_frames() -> None:
     np.testing.assert_array_equal(centred.episode_accuracy, expected.episode_accuracy)
 
 
-def test_the_same_seed_gives_the_same_table_bit_for_bit(tmp_path: Path, clips_csv: Path, spine: Backbone) -> None:
+def test_the_same_seed_gives_the_same_table_bit_for_bit(tmp_path: Path, clips_csv: Path, backbone: Backbone) -> None:
     """Once decoded by child processes, once from the store, once from another store."""
     tables = []
     for store in ("a", "a", "b"):
-        result = evaluate(clips_csv, spine, head="fusion", episodes=60, seed=7, store=tmp_path / store, **SHAPE)
+        result = evaluate(clips_csv, backbone, head="fusion", episodes=60, seed=7, store=tmp_path / store, **SHAPE)
         tables.append(result.summary() | {"seconds": 0, "each": result.episode_accuracy.tolist()})
     assert tables[0] == tables[1] == tables[2]
-    other = evaluate(clips_csv, spine, head="fusion", episodes=60, seed=8, store=tmp_path / "a", **SHAPE)
+    other = evaluate(clips_csv, backbone, head="fusion", episodes=60, seed=8, store=tmp_path / "a", **SHAPE)
     assert other.episode_accuracy.tolist() != tables[0]["each"]
 
 
@@ -191,14 +191,14 @@ def test_each_clip_counts_how_often_it_was_asked_and_what_it_was_taken_for(tmp_p
     assert "per_clip" not in result.summary()
 
 
-def test_text_heads_get_the_texts_of_their_classes(clips_csv: Path, warm_store: Path, spine: Backbone) -> None:
+def test_text_heads_get_the_texts_of_their_classes(clips_csv: Path, warm_store: Path, backbone: Backbone) -> None:
     """Zero-shot, written out: the class name whose embedding is nearest to the clip's mean frame."""
     prompts = ("a video of {}", "{}")
-    result = evaluate(clips_csv, spine, head="text", episodes=50, store=warm_store, prompts=prompts, **SHAPE)
+    result = evaluate(clips_csv, backbone, head="text", episodes=50, store=warm_store, prompts=prompts, **SHAPE)
     data = load_data(clips_csv).select("test")
     with torch.no_grad():
-        clips = Learner.frozen(spine).embed_all(extract(data, spine, "embedding", warm_store)).mean(1)
-        cosines = torch.nn.functional.normalize(clips, dim=1) @ spine.embed_text(data.classes, prompts).T
+        clips = Learner.frozen(backbone).embed_all(extract(data, backbone, "embedding", warm_store)).mean(1)
+        cosines = torch.nn.functional.normalize(clips, dim=1) @ backbone.embed_text(data.classes, prompts).T
     sampler = Sampler(data.labels, data.classes, **SHAPE)
     for index in range(50):
         episode = sampler.draw([index])
@@ -209,14 +209,14 @@ def test_text_heads_get_the_texts_of_their_classes(clips_csv: Path, warm_store: 
 
 
 def test_heads_that_mix_texts_into_support_are_prepared_as_whole(
-    spine: Backbone, clips_csv: Path, warm_store: Path
+    backbone: Backbone, clips_csv: Path, warm_store: Path
 ) -> None:
     """Preparing every clip once gives the scores of preparing it anew in each episode."""
     data = load_data(clips_csv).select("test")
-    learner = Learner.frozen(spine, "clip-fsar")
+    learner = Learner.frozen(backbone, "clip-fsar")
     learner.head.trained = True
     learner.head.eval()
-    embeddings = learner.embed_all(extract(data, spine, "embedding", warm_store))
+    embeddings = learner.embed_all(extract(data, backbone, "embedding", warm_store))
     text = class_texts(learner, data.classes, ("{}",))()
     scorer, _ = head_scorer(learner.head, embeddings, data.labels, text, (6, 6))
     batch = Sampler(data.labels, data.classes, **SHAPE).draw(range(4))
@@ -231,12 +231,12 @@ def test_heads_that_mix_texts_into_support_are_prepared_as_whole(
 
 
 def test_features_and_store_take_the_same_road(
-    tmp_path: Path, clips_csv: Path, warm_store: Path, spine: Backbone
+    tmp_path: Path, clips_csv: Path, warm_store: Path, backbone: Backbone
 ) -> None:
     """The embeddings saved as ready-made features give the result of the clips themselves, episode by episode."""
-    stored = evaluate(clips_csv, spine, split="all", episodes=80, store=warm_store, shared_group=False, **SHAPE)
+    stored = evaluate(clips_csv, backbone, split="all", episodes=80, store=warm_store, shared_group=False, **SHAPE)
     data = load_data(clips_csv)
-    values = extract(data, spine, "embedding", warm_store).gather(range(len(data)))
+    values = extract(data, backbone, "embedding", warm_store).gather(range(len(data)))
     names = np.array(data.classes)[data.labels]
     np.savez(tmp_path / "f.npz", features=values, label=names, group=data.groups, split=data.splits)
     ready = evaluate(features=tmp_path / "f.npz", split="all", episodes=80, shared_group=False, **SHAPE)
@@ -251,8 +251,8 @@ def test_features_and_store_take_the_same_road(
     )
 
 
-def test_the_summary_has_every_key_that_is_promised(clips_csv: Path, warm_store: Path, spine: Backbone) -> None:
-    result = evaluate(clips_csv, spine, episodes=20, seed=3, split="novel", store=warm_store, **SHAPE)
+def test_the_summary_has_every_key_that_is_promised(clips_csv: Path, warm_store: Path, backbone: Backbone) -> None:
+    result = evaluate(clips_csv, backbone, episodes=20, seed=3, split="novel", store=warm_store, **SHAPE)
     summary = json.loads(json.dumps(result.summary(), allow_nan=False))
     promised = {
         "accuracy", "ci95", "episodes", "way", "shot", "query", "seed", "split", "head", "backbone", "clips",
@@ -262,7 +262,7 @@ def test_the_summary_has_every_key_that_is_promised(clips_csv: Path, warm_store:
     assert {name: summary[name] for name in ("episodes", "way", "shot", "query", "seed", "split", "head", "clips")} == {
         "episodes": 20, "way": 3, "shot": 2, "query": 2, "seed": 3, "split": "test", "head": "prototype", "clips": 32,
     }  # fmt: skip
-    assert summary["fingerprint"] == spine.fingerprint and summary["backbone"] == spine.name
+    assert summary["fingerprint"] == backbone.fingerprint and summary["backbone"] == backbone.name
     assert summary["per_class"].keys() == set(load_data(clips_csv).select("test").classes)
 
 
@@ -302,17 +302,17 @@ def test_paired_difference_by_hand() -> None:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, clips_csv: Path, warm_store: Path, spine: Backbone) -> Path:
+def run(tmp_path_factory: pytest.TempPathFactory, clips_csv: Path, warm_store: Path, backbone: Backbone) -> Path:
     folder = tmp_path_factory.mktemp("run") / "run"
     train(
-        clips_csv, folder, backbone=spine, way=3, query=2, steps=20, lr=3e-3, val_every=20, select="none",
+        clips_csv, folder, backbone=backbone, way=3, query=2, steps=20, lr=3e-3, val_every=20, select="none",
         store=warm_store,
     )  # fmt: skip
     return folder
 
 
 def test_an_adapted_run_has_its_own_weights(
-    run: Path, clips_csv: Path, warm_store: Path, spine: Backbone, clip_folder: Path
+    run: Path, clips_csv: Path, warm_store: Path, backbone: Backbone, clip_folder: Path
 ) -> None:
     """By hand: the saved weights put into the backbone, run from the stored frames."""
     adapted = evaluate(clips_csv, adapted=run, episodes=100, store=warm_store, **SHAPE)
@@ -321,27 +321,31 @@ def test_an_adapted_run_has_its_own_weights(
     own.load_state_dict({n.removeprefix("backbone."): w for n, w in saved.items()}, strict=False)
     data = load_data(clips_csv).select("test")
     with torch.no_grad():
-        pixels = extract(data, spine, "frames", warm_store).gather(range(len(data)))
+        pixels = extract(data, backbone, "frames", warm_store).gather(range(len(data)))
         embeddings = own(own.pixels(pixels.reshape(-1, 32, 32, 3))).view(len(data), 8, -1).numpy()
     made = Dataset(data.name, data.paths, data.labels, data.classes, data.splits, data.groups, embeddings)
     assert (np.abs(adapted.episode_accuracy - by_hand(made, 100, 3, 2, 2, 0)) > 1e-9).mean() <= 0.02
-    frozen = evaluate(clips_csv, spine, episodes=100, store=warm_store, **SHAPE)
+    frozen = evaluate(clips_csv, backbone, episodes=100, store=warm_store, **SHAPE)
     assert adapted.minus(frozen)[0] != 0
-    assert (adapted.strategy, adapted.options["adapted"]) == ("meta", str(run)) and adapted.backbone == spine.name
+    assert (adapted.strategy, adapted.options["adapted"]) == ("meta", str(run)) and adapted.backbone == backbone.name
 
 
 def test_direct_is_evaluated_by_learning_in_every_episode(
-    tmp_path: Path, clips_csv: Path, warm_store: Path, spine: Backbone
+    tmp_path: Path, clips_csv: Path, warm_store: Path, backbone: Backbone
 ) -> None:
-    train(clips_csv, tmp_path / "run", "direct", backbone=spine, select="none", store=warm_store, lr=3e-3)
-    one, two = (evaluate(clips_csv, spine, tmp_path / "run", episodes=6, store=warm_store, **SHAPE) for _ in range(2))
+    train(clips_csv, tmp_path / "run", "direct", backbone=backbone, select="none", store=warm_store, lr=3e-3)
+    one, two = (
+        evaluate(clips_csv, backbone, tmp_path / "run", episodes=6, store=warm_store, **SHAPE) for _ in range(2)
+    )
     np.testing.assert_array_equal(one.episode_accuracy, two.episode_accuracy)
     assert one.strategy == "direct"
     with pytest.raises(OptionError, match="center has no meaning"):
-        evaluate(clips_csv, spine, tmp_path / "run", episodes=2, store=warm_store, center=True, **SHAPE)
+        evaluate(clips_csv, backbone, tmp_path / "run", episodes=2, store=warm_store, center=True, **SHAPE)
 
 
-def test_refuses_test_classes_that_were_trained_on(run: Path, tmp_path: Path, clips_csv: Path, spine: Backbone) -> None:
+def test_refuses_test_classes_that_were_trained_on(
+    run: Path, tmp_path: Path, clips_csv: Path, backbone: Backbone
+) -> None:
     data = load_data(clips_csv)
     swap = {"train": "test", "test": "train", "val": "val"}
     names = [data.classes[label] for label in data.labels]
@@ -381,7 +385,7 @@ def test_refuses_the_run_of_another_backbone(run: Path, tmp_path: Path, clips_cs
 def test_refuses_what_cannot_be_evaluated(
     tmp_path: Path,
     clips_csv: Path,
-    spine: Backbone,
+    backbone: Backbone,
     warm_store: Path,
     arguments: dict[str, Any],
     error: type[KshotError],
@@ -389,12 +393,14 @@ def test_refuses_what_cannot_be_evaluated(
 ) -> None:
     fresh = tmp_path / "store" if arguments.get("head") != "trx" else warm_store  # that one is found by scoring
     with pytest.raises(error, match=text):
-        evaluate(clips_csv, spine, store=fresh, out=tmp_path / "result.json", **{"episodes": 5, **SHAPE, **arguments})
+        evaluate(
+            clips_csv, backbone, store=fresh, out=tmp_path / "result.json", **{"episodes": 5, **SHAPE, **arguments}
+        )
     assert list(tmp_path.iterdir()) == []
 
 
 def test_refuses_arguments_that_contradict_each_other(
-    tmp_path: Path, clips_csv: Path, run: Path, spine: Backbone
+    tmp_path: Path, clips_csv: Path, run: Path, backbone: Backbone
 ) -> None:
     data = features()
     np.savez(tmp_path / "f.npz", features=data.features, label=np.array(data.classes)[data.labels])
@@ -403,7 +409,7 @@ def test_refuses_arguments_that_contradict_each_other(
     with pytest.raises(OptionError, match="expected either data or features, found both"):
         evaluate(clips_csv, features=tmp_path / "f.npz")
     for arguments in ({"features": tmp_path / "f.npz"}, {"data": tmp_path / "f.npz"}):
-        for extra in ({"backbone": spine}, {"adapted": run}):
+        for extra in ({"backbone": backbone}, {"adapted": run}):
             with pytest.raises(OptionError, match="ready-made features need no backbone and no adapted run"):
                 evaluate(**arguments, **extra, split="all")
     with pytest.raises(DataError, match="holds no features; pass it as data"):

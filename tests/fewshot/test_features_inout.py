@@ -65,12 +65,12 @@ def test_one_vector_a_clip_double_precision_and_other_names(table: Path, tmp_pat
     assert import_features(tmp_path / "sole.npz", tmp_path / "sole-out.npz", table)["clips"] == 3
 
 
-def test_a_round_trip_changes_nothing(clips_csv: Path, spine: Backbone, warm_store: Path, tmp_path: Path) -> None:
+def test_a_round_trip_changes_nothing(clips_csv: Path, backbone: Backbone, warm_store: Path, tmp_path: Path) -> None:
     """Out as .npz and CSV, in again from both, and once more from the .npz alone."""
     report = export_features(
-        clips_csv, tmp_path / "one.npz", spine, table=tmp_path / "one.csv", store=warm_store, frames=4
+        clips_csv, tmp_path / "one.npz", backbone, table=tmp_path / "one.csv", store=warm_store, frames=4
     )
-    assert (report["clips"], report["frames"], report["channels"]) == (112, 4, spine.embed_dim)
+    assert (report["clips"], report["frames"], report["channels"]) == (112, 4, backbone.embed_dim)
     assert report["unreadable"] == {} and report["splits"] == {"train": 48, "val": 32, "test": 32}
     import_features(tmp_path / "one.npz", tmp_path / "two.npz", tmp_path / "one.csv")
     import_features(tmp_path / "two.npz", tmp_path / "three.npz")
@@ -83,7 +83,7 @@ def test_a_round_trip_changes_nothing(clips_csv: Path, spine: Backbone, warm_sto
         again = datasets.load(tmp_path / f"{name}.npz")
         assert [path.resolve() for path in again.paths] == [path.resolve() for path in data.paths]
         assert again.groups.tolist() == data.groups.tolist() and again.classes == data.classes
-    assert len(first) > 112 * 4 * spine.embed_dim * 4
+    assert len(first) > 112 * 4 * backbone.embed_dim * 4
     with (tmp_path / "one.csv").open() as file:
         assert datasets.load(tmp_path / "one.csv").groups.tolist() == data.groups.tolist()
         assert len(list(csv.DictReader(file))) == 112
@@ -92,31 +92,31 @@ def test_a_round_trip_changes_nothing(clips_csv: Path, spine: Backbone, warm_sto
 @pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize("head", ["prototype", "otam"])
 def test_exported_embeddings_score_as_the_store_does(
-    clips_csv: Path, spine: Backbone, warm_store: Path, tmp_path: Path, head: str, shared: bool
+    clips_csv: Path, backbone: Backbone, warm_store: Path, tmp_path: Path, head: str, shared: bool
 ) -> None:
     shape: dict[str, Any] = {"way": 3, "query": 2, "episodes": 200, "head": head, "shared_group": shared}
-    export_features(clips_csv, tmp_path / "f.npz", spine, store=warm_store)
-    own = evaluate(clips_csv, spine, store=warm_store, **shape)
+    export_features(clips_csv, tmp_path / "f.npz", backbone, store=warm_store)
+    own = evaluate(clips_csv, backbone, store=warm_store, **shape)
     theirs = evaluate(features=tmp_path / "f.npz", **shape)
     np.testing.assert_array_equal(own.episode_accuracy, theirs.episode_accuracy)
     assert own.confusion == theirs.confusion and own.clips == theirs.clips
 
 
 def test_so_do_those_of_an_adapted_run(
-    clips_csv: Path, adapted: Path, spine: Backbone, warm_store: Path, tmp_path: Path
+    clips_csv: Path, adapted: Path, backbone: Backbone, warm_store: Path, tmp_path: Path
 ) -> None:
     shape: dict[str, Any] = {"way": 3, "query": 2, "episodes": 200, "head": "prototype"}
-    export_features(clips_csv, tmp_path / "f.npz", spine, adapted, split="novel", store=warm_store)
-    own = evaluate(clips_csv, spine, adapted, store=warm_store, **shape)
+    export_features(clips_csv, tmp_path / "f.npz", backbone, adapted, split="novel", store=warm_store)
+    own = evaluate(clips_csv, backbone, adapted, store=warm_store, **shape)
     theirs = evaluate(features=tmp_path / "f.npz", **shape)
     np.testing.assert_array_equal(own.episode_accuracy, theirs.episode_accuracy)
-    assert own.accuracy != evaluate(clips_csv, spine, store=warm_store, **shape).accuracy
+    assert own.accuracy != evaluate(clips_csv, backbone, store=warm_store, **shape).accuracy
 
 
-def test_clips_without_a_group_stay_without_one(spine: Backbone, clips_csv: Path, warm_store: Path, tmp_path: Path):
+def test_clips_without_a_group_stay_without_one(backbone: Backbone, clips_csv: Path, warm_store: Path, tmp_path: Path):
     rows = [(str(path), "x", "", "") for path in datasets.load(clips_csv).paths[:3]]
     own = write_table(tmp_path / "own.csv", rows)
-    export_features(own, tmp_path / "f.npz", spine, table=tmp_path / "f.csv", store=warm_store)
+    export_features(own, tmp_path / "f.npz", backbone, table=tmp_path / "f.csv", store=warm_store)
     with np.load(tmp_path / "f.npz") as file:
         assert file["group"].tolist() == ["", "", ""] and file["split"].tolist() == ["", "", ""]
     assert len(set(datasets.load(tmp_path / "f.npz").groups)) == 3
@@ -181,14 +181,14 @@ def test_files_that_cannot_be_used(table: Path, tmp_path: Path) -> None:
 
 
 def test_what_has_no_features_of_its_own_is_not_exported(
-    clips_csv: Path, spine: Backbone, warm_store: Path, tmp_path: Path
+    clips_csv: Path, backbone: Backbone, warm_store: Path, tmp_path: Path
 ) -> None:
     common: dict[str, Any] = {"way": 3, "query": 2, "steps": 1, "val_every": 1, "val_episodes": 2, "store": warm_store}
-    train(clips_csv, tmp_path / "direct", "direct", backbone=spine, **common)
+    train(clips_csv, tmp_path / "direct", "direct", backbone=backbone, **common)
     with pytest.raises(OptionError, match="embeds a clip anew in every episode"):
-        export_features(clips_csv, tmp_path / "f.npz", spine, tmp_path / "direct", store=warm_store)
+        export_features(clips_csv, tmp_path / "f.npz", backbone, tmp_path / "direct", store=warm_store)
     with pytest.raises(OptionError, match=r"--table .*clips\.csv is the data set itself"):
-        export_features(clips_csv, tmp_path / "f.npz", spine, table=clips_csv, store=warm_store)
+        export_features(clips_csv, tmp_path / "f.npz", backbone, table=clips_csv, store=warm_store)
     save(tmp_path / "ready.npz", values(3, 4, 5), label=np.array(["a", "a", "b"]))
     with pytest.raises(DataError, match="holds ready-made features already"):
         export_features(tmp_path / "ready.npz", tmp_path / "f.npz")

@@ -101,9 +101,9 @@ def test_what_is_given_beats_the_protocol_even_if_it_is_the_default() -> None:
 
 
 def test_a_run_and_a_result_name_their_protocol(
-    clips_csv: Path, spine: Backbone, warm_store: Path, tmp_path: Path
+    clips_csv: Path, backbone: Backbone, warm_store: Path, tmp_path: Path
 ) -> None:
-    common: dict[str, Any] = {"backbone": spine, "store": warm_store}
+    common: dict[str, Any] = {"backbone": backbone, "store": warm_store}
     train(clips_csv, tmp_path / "run", protocol="clip-fsar", resize="short", **common, **QUICK)
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["protocol"] == {
@@ -115,13 +115,13 @@ def test_a_run_and_a_result_name_their_protocol(
     with pytest.raises(OptionError, match="other settings: schedule was"):
         train(clips_csv, tmp_path / "run", resume=True, **common, **QUICK)
     shape: dict[str, Any] = {"way": 3, "store": warm_store, "episodes": 10}
-    result = evaluate(clips_csv, adapted=tmp_path / "run", protocol="clip-fsar", backbone=spine, **shape)
+    result = evaluate(clips_csv, adapted=tmp_path / "run", protocol="clip-fsar", backbone=backbone, **shape)
     assert result.query == 1 and result.options["resize"] == "short", "a run sees clips as it was trained"
     assert result.options["protocol"]["changed"] == {"way": 3, "episodes": 10, "resize": "short"}
-    plain = evaluate(clips_csv, spine, protocol="kshot", query=2, **shape)
+    plain = evaluate(clips_csv, backbone, protocol="kshot", query=2, **shape)
     assert plain.options["shared_group"] is False
     assert plain.options["protocol"] == {"name": "kshot", "changed": {"way": 3, "query": 2, "episodes": 10}}
-    assert "protocol" not in evaluate(clips_csv, spine, query=2, **shape).options
+    assert "protocol" not in evaluate(clips_csv, backbone, query=2, **shape).options
 
 
 def test_the_command_line_tells_given_from_default(
@@ -150,7 +150,7 @@ def test_the_command_line_tells_given_from_default(
 
 
 def test_a_study_follows_where_its_file_is_silent(
-    clips_csv: Path, spine: Backbone, warm_store: Path, tmp_path: Path
+    clips_csv: Path, backbone: Backbone, warm_store: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "mine.toml"
     head = 'protocol = "clip-fsar"\nway = 3\nshots = [1]\nepisodes = 10\nresize = "short"\n'
@@ -161,7 +161,7 @@ def test_a_study_follows_where_its_file_is_silent(
     assert read(file, "kshot").query == 5 and read(file, "kshot").protocol == "kshot"
     file.write_text("query = 2\n" + head + rest)
     assert (read(file).query, read(file).train["query"]) == (2, 2)
-    done = study(file, tmp_path / "study", [load_data(clips_csv)], [spine], store=warm_store)
+    done = study(file, tmp_path / "study", [load_data(clips_csv)], [backbone], store=warm_store)
     (row,) = done["rows"]
     assert "error" not in row, row
     run = json.loads((tmp_path / "study" / row["folder"] / "run" / "config.json").read_text())

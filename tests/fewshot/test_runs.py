@@ -21,10 +21,10 @@ from tiny import random_clip
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, clips_csv: Path, warm_store: Path, spine: Backbone) -> Path:
+def finished(tmp_path_factory: pytest.TempPathFactory, clips_csv: Path, warm_store: Path, backbone: Backbone) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "meta"
     train(
-        clips_csv, folder, backbone=spine, way=3, query=2, steps=6, lr=1e-2, val_every=3, val_episodes=20,
+        clips_csv, folder, backbone=backbone, way=3, query=2, steps=6, lr=1e-2, val_every=3, val_episodes=20,
         store=warm_store,
     )  # fmt: skip
     return folder
@@ -43,14 +43,14 @@ def spoil(folder: Path, **changes: object) -> None:
     path.write_text(json.dumps(seals.sealed(changed)))
 
 
-def test_weights_come_back_bit_for_bit(finished: Path, spine: Backbone) -> None:
+def test_weights_come_back_bit_for_bit(finished: Path, backbone: Backbone) -> None:
     run = runs.read(finished)
-    built, strategy = runs.learner(run, spine, None, None, "cpu", "float32")
+    built, strategy = runs.learner(run, backbone, None, None, "cpu", "float32")
     saved, _ = tensors(finished / "weights.safetensors")
     own = built.weights()
     assert own.keys() == saved.keys()
     assert all(torch.equal(own[name], saved[name]) for name in saved)
-    frozen = dict(spine.named_parameters())
+    frozen = dict(backbone.named_parameters())
     assert any(not torch.equal(own[name], frozen[name.removeprefix("backbone.")]) for name in own)
     assert strategy is not None and strategy.name == "meta"
     assert run.frames == 8 and run.seen == set(run.config["base_classes"]) | set(run.config["val_classes"])
@@ -61,29 +61,29 @@ def test_the_backbone_of_the_run_is_the_default(finished: Path, clip_folder: Pat
     assert built.backbone is not None and built.backbone.name == str(clip_folder)
 
 
-def test_another_head_takes_the_tuned_backbone(finished: Path, spine: Backbone) -> None:
+def test_another_head_takes_the_tuned_backbone(finished: Path, backbone: Backbone) -> None:
     run = runs.read(finished)
-    built, _ = runs.learner(run, spine, "nearest", {}, "cpu", "float32")
-    same, _ = runs.learner(run, spine, "prototype", {"scale": 5.0}, "cpu", "float32")
+    built, _ = runs.learner(run, backbone, "nearest", {}, "cpu", "float32")
+    same, _ = runs.learner(run, backbone, "prototype", {"scale": 5.0}, "cpu", "float32")
     assert (built.head.name, same.head.name, same.head_options) == ("nearest", "prototype", {"scale": 5.0})
     assert all(torch.equal(built.weights()[name], weight) for name, weight in same.weights().items())
 
 
-def test_without_a_run_the_backbone_is_frozen(spine: Backbone) -> None:
-    built, strategy = runs.learner(None, spine, None, None, "cpu", "float32")
+def test_without_a_run_the_backbone_is_frozen(backbone: Backbone) -> None:
+    built, strategy = runs.learner(None, backbone, None, None, "cpu", "float32")
     assert strategy is None and built.weights() == {} and built.head.name == "prototype"
 
 
 def test_direct_has_no_weights_and_the_steps_that_were_chosen(
-    tmp_path: Path, clips_csv: Path, warm_store: Path, spine: Backbone
+    tmp_path: Path, clips_csv: Path, warm_store: Path, backbone: Backbone
 ) -> None:
-    train(clips_csv, tmp_path / "run", "direct", backbone=spine, way=3, query=2, val_episodes=3, store=warm_store)
+    train(clips_csv, tmp_path / "run", "direct", backbone=backbone, way=3, query=2, val_episodes=3, store=warm_store)
     run = runs.read(tmp_path / "run")
-    built, strategy = runs.learner(run, spine, None, None, "cpu", "float32")
+    built, strategy = runs.learner(run, backbone, None, None, "cpu", "float32")
     assert run.digest == "" and isinstance(strategy, Direct)
     assert strategy.steps == run.config["result"]["best_step"]
     assert all(
-        torch.equal(weight, spine.get_parameter(name.removeprefix("backbone.")))
+        torch.equal(weight, backbone.get_parameter(name.removeprefix("backbone.")))
         for name, weight in built.weights().items()
     )
 
@@ -155,7 +155,7 @@ def test_a_config_of_wrong_kinds_is_one_line_with_the_field(folder: Path) -> Non
         runs.read(folder)
 
 
-def test_weights_that_are_not_finite_are_refused(folder: Path, spine: Backbone) -> None:
+def test_weights_that_are_not_finite_are_refused(folder: Path, backbone: Backbone) -> None:
     weights, _ = tensors(folder / "weights.safetensors")
     name = min(weights)
     weights[name].view(-1)[0] = float("nan")
@@ -164,10 +164,10 @@ def test_weights_that_are_not_finite_are_refused(folder: Path, spine: Backbone) 
     config["result"]["weights_sha256"] = seals.sha256(folder / "weights.safetensors")
     spoil(folder, **config)
     with pytest.raises(CheckpointError, match=f"{name} holds numbers that are not finite"):
-        runs.learner(runs.read(folder), spine, None, None, "cpu", "float32")
+        runs.learner(runs.read(folder), backbone, None, None, "cpu", "float32")
 
 
-def test_refuses_weights_of_another_tuning(folder: Path, spine: Backbone) -> None:
+def test_refuses_weights_of_another_tuning(folder: Path, backbone: Backbone) -> None:
     spoil(folder, tuning={"name": "partial", "options": {"layers": "proj"}})
     with pytest.raises(CheckpointError, match="holds other weights than this tuning and head train"):
-        runs.learner(runs.read(folder), spine, None, None, "cpu", "float32")
+        runs.learner(runs.read(folder), backbone, None, None, "cpu", "float32")

@@ -33,11 +33,11 @@ QUICK: dict[str, Any] = {"way": 3, "query": 2, "steps": 6, "val_every": 3, "val_
 
 
 @pytest.fixture
-def quick(clips_csv: Path, warm_store: Path, spine: Backbone) -> Quick:
+def quick(clips_csv: Path, warm_store: Path, backbone: Backbone) -> Quick:
     """`train` on the small clips, in a moment."""
 
     def run(out: Path, strategy: str = "meta", **arguments: Any) -> Trained:
-        return train(clips_csv, out, strategy, backbone=spine, store=warm_store, **{**QUICK, **arguments})
+        return train(clips_csv, out, strategy, backbone=backbone, store=warm_store, **{**QUICK, **arguments})
 
     return run
 
@@ -69,7 +69,7 @@ def test_training_raises_accuracy_on_classes_it_never_saw(
     assert np.mean(losses[-15:]) < 0.9 * np.mean(losses[:15])
 
 
-def test_the_run_folder_tells_everything(quick: Quick, tmp_path: Path, spine: Backbone, clips_csv: Path) -> None:
+def test_the_run_folder_tells_everything(quick: Quick, tmp_path: Path, backbone: Backbone, clips_csv: Path) -> None:
     trained = quick(tmp_path / "run", tuning="partial", layers="proj", seed=5)
     assert {path.name for path in (tmp_path / "run").iterdir()} == {
         "config.json", "metrics.jsonl", "weights.safetensors",
@@ -78,7 +78,7 @@ def test_the_run_folder_tells_everything(quick: Quick, tmp_path: Path, spine: Ba
     assert list(weights) == ["backbone.image.projection.weight"], "only what was trained is saved"
     written = config(tmp_path / "run")
     data = load_data(clips_csv)
-    assert written["backbone"] == {"name": spine.name, "fingerprint": spine.fingerprint, "precision": "float32"}
+    assert written["backbone"] == {"name": backbone.name, "fingerprint": backbone.fingerprint, "precision": "float32"}
     assert written["strategy"]["name"] == "meta" and written["strategy"]["options"]["way"] == 3
     assert written["tuning"] == {"name": "partial", "options": {"layers": "proj"}}
     assert written["schedule"]["seed"] == 5 and written["schedule"]["steps"] == 6
@@ -87,7 +87,7 @@ def test_the_run_folder_tells_everything(quick: Quick, tmp_path: Path, spine: Ba
     result = written["result"]
     digest = hashlib.sha256((tmp_path / "run" / "weights.safetensors").read_bytes()).hexdigest()
     assert result["weights_sha256"] == digest
-    assert result["trained_parameters"] == trained.weights == spine.embed_dim * 32
+    assert result["trained_parameters"] == trained.weights == backbone.embed_dim * 32
     assert (result["best_step"], result["steps"]) == (trained.best_step, 6)
     assert [row["step"] for row in lines(tmp_path / "run")] == list(range(7))
 
@@ -266,7 +266,9 @@ def test_refuses_to_select_on_anything_but_val(quick: Quick, tmp_path: Path, sel
     assert not (tmp_path / "run").exists()
 
 
-def test_the_test_classes_are_never_looked_at(quick: Quick, tmp_path: Path, clips_csv: Path, spine: Backbone) -> None:
+def test_the_test_classes_are_never_looked_at(
+    quick: Quick, tmp_path: Path, clips_csv: Path, backbone: Backbone
+) -> None:
     """The same run comes out when the files of the test classes hold no video at all."""
     rows = []
     data = load_data(clips_csv)
@@ -277,7 +279,7 @@ def test_the_test_classes_are_never_looked_at(quick: Quick, tmp_path: Path, clip
         rows.append((str(path), data.classes[label], str(split), str(group)))
     table = write_table(tmp_path / "clips.csv", rows)
     quick(tmp_path / "one")
-    train(table, tmp_path / "two", backbone=spine, store=tmp_path / "store", **QUICK)
+    train(table, tmp_path / "two", backbone=backbone, store=tmp_path / "store", **QUICK)
     one, two = (tensors(tmp_path / name / "weights.safetensors")[0] for name in ("one", "two"))
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert lines(tmp_path / "one") == lines(tmp_path / "two")
@@ -297,11 +299,19 @@ def test_few_val_classes_make_narrower_val_episodes(quick: Quick, tmp_path: Path
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_val_episodes_keep_sources_apart_where_asked_to(
-    quick: Quick, tmp_path: Path, clips_csv: Path, warm_store: Path, spine: Backbone, shared: bool
+    quick: Quick, tmp_path: Path, clips_csv: Path, warm_store: Path, backbone: Backbone, shared: bool
 ) -> None:
     quick(tmp_path / "run", shared_group=shared, steps=1, val_every=1, val_episodes=60)
     frozen = evaluate(
-        clips_csv, spine, way=3, query=2, episodes=60, seed=VAL_SEED, split="val", shared_group=shared, store=warm_store
+        clips_csv,
+        backbone,
+        way=3,
+        query=2,
+        episodes=60,
+        seed=VAL_SEED,
+        split="val",
+        shared_group=shared,
+        store=warm_store,
     )
     assert lines(tmp_path / "run")[0] == {"step": 0, "val_accuracy": frozen.accuracy}
     assert config(tmp_path / "run")["val_episodes"].get("shared_group", True) is shared
@@ -327,9 +337,9 @@ def test_direct_chooses_its_steps_on_val(quick: Quick, tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "run").iterdir()} == {"config.json", "metrics.jsonl"}
 
 
-def test_full_tuning_trains_every_weight_from_frames(quick: Quick, tmp_path: Path, spine: Backbone) -> None:
+def test_full_tuning_trains_every_weight_from_frames(quick: Quick, tmp_path: Path, backbone: Backbone) -> None:
     trained = quick(tmp_path / "run", tuning="full", steps=2, val_every=2, val_episodes=5)
-    assert trained.weights == sum(w.numel() for w in spine.image.parameters())
+    assert trained.weights == sum(w.numel() for w in backbone.image.parameters())
 
 
 def test_a_loss_out_of_bounds_is_an_error_and_leaves_no_finished_run(quick: Quick, tmp_path: Path) -> None:
@@ -355,20 +365,20 @@ def test_a_loss_out_of_bounds_is_an_error_and_leaves_no_finished_run(quick: Quic
     ],
 )
 def test_refuses_before_anything_is_decoded_or_written(
-    tmp_path: Path, clips_csv: Path, spine: Backbone, arguments: dict[str, Any], error: type[KshotError], text: str
+    tmp_path: Path, clips_csv: Path, backbone: Backbone, arguments: dict[str, Any], error: type[KshotError], text: str
 ) -> None:
     with pytest.raises(error, match=text):
-        train(clips_csv, tmp_path / "run", backbone=spine, store=tmp_path / "store", **{**QUICK, **arguments})
+        train(clips_csv, tmp_path / "run", backbone=backbone, store=tmp_path / "store", **{**QUICK, **arguments})
     assert list(tmp_path.iterdir()) == []
 
 
-def test_refuses_data_that_has_nothing_to_train_on(tmp_path: Path, clips_csv: Path, spine: Backbone) -> None:
+def test_refuses_data_that_has_nothing_to_train_on(tmp_path: Path, clips_csv: Path, backbone: Backbone) -> None:
     np.savez(tmp_path / "f.npz", features=np.ones((4, 2, 3), np.float32), label=np.array(["a", "a", "b", "b"]))
     with pytest.raises(DataError, match="holds ready-made features: there is no backbone to train; give videos"):
-        train(tmp_path / "f.npz", tmp_path / "run", backbone=spine)
+        train(tmp_path / "f.npz", tmp_path / "run", backbone=backbone)
     rows = [(str(p), "one", "test", "") for p in load_data(clips_csv).paths[:3]]
     with pytest.raises(DataError, match="has no clips in split 'train'"):
-        train(write_table(tmp_path / "t.csv", rows), tmp_path / "run", backbone=spine)
+        train(write_table(tmp_path / "t.csv", rows), tmp_path / "run", backbone=backbone)
 
 
 def test_another_backbone_of_the_same_shape_cannot_resume(

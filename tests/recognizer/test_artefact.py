@@ -22,10 +22,10 @@ from kshot.recognizer.card import card
 
 
 @pytest.fixture(scope="module")
-def taught(spine: Backbone, tmp_path_factory: pytest.TempPathFactory) -> Recognizer:
+def taught(backbone: Backbone, tmp_path_factory: pytest.TempPathFactory) -> Recognizer:
     clips, labels = films()
     paths = write(tmp_path_factory.mktemp("films"), clips)
-    return Recognizer(spine).fit(paths, labels, [f"group of {path}" for path in paths])
+    return Recognizer(backbone).fit(paths, labels, [f"group of {path}" for path in paths])
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +40,9 @@ def model(kept: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("method", ["text", "prototype", "fusion", "linear-probe", "otam", "partial"])
-def test_every_method_answers_bit_for_bit_the_same(method: str, spine: Backbone, tmp_path: Path):
-    made = Recognizer(spine, method=method).fit(*films(each=3))
-    again = Recognizer.load(made.save(tmp_path / "model"), spine)
+def test_every_method_answers_bit_for_bit_the_same(method: str, backbone: Backbone, tmp_path: Path):
+    made = Recognizer(backbone, method=method).fit(*films(each=3))
+    again = Recognizer.load(made.save(tmp_path / "model"), backbone)
     same(again, made)
     assert again.report_ == json.loads(json.dumps(made.report_)) and again.tuned_ == (method == "partial")
 
@@ -59,19 +59,19 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_a_loaded_model_goes_on_learning(taught: Recognizer, kept: Path, spine: Backbone):
+def test_a_loaded_model_goes_on_learning(taught: Recognizer, kept: Path, backbone: Backbone):
     clips, labels = films(each=2, first=20)
     grown = copy.copy(taught).partial_fit(clips, labels)
-    same(Recognizer.load(kept, spine).partial_fit(clips, labels), grown)
-    same(Recognizer.load(kept, spine).forget("jump"), copy.copy(taught).forget("jump"))
+    same(Recognizer.load(kept, backbone).partial_fit(clips, labels), grown)
+    same(Recognizer.load(kept, backbone).forget("jump"), copy.copy(taught).forget("jump"))
 
 
-def test_clips_whose_files_are_gone_still_count(spine: Backbone, tmp_path: Path):
+def test_clips_whose_files_are_gone_still_count(backbone: Backbone, tmp_path: Path):
     clips, labels = films()
-    made = Recognizer(spine, method="prototype").fit(write(tmp_path / "films", clips), labels)
+    made = Recognizer(backbone, method="prototype").fit(write(tmp_path / "films", clips), labels)
     made.save(tmp_path / "model")
     shutil.rmtree(tmp_path / "films")
-    again = Recognizer.load(tmp_path / "model", spine).forget("jump")
+    again = Recognizer.load(tmp_path / "model", backbone).forget("jump")
     same(again, made.forget("jump"))
     again.set_params(method="auto").partial_fit(*films(each=1, first=30))
     assert "partial" not in [row["name"] for row in again.report_["methods"]]
@@ -79,7 +79,7 @@ def test_clips_whose_files_are_gone_still_count(spine: Backbone, tmp_path: Path)
 
 
 @pytest.mark.parametrize("name", ["config.json", "weights"])
-def test_a_flipped_bit_is_seen(name: str, model: Path, spine: Backbone):
+def test_a_flipped_bit_is_seen(name: str, model: Path, backbone: Backbone):
     (file,) = model.glob(f"{name}*")
     whole = file.read_bytes()
     for place in np.linspace(0, len(whole) - 1, 25).astype(int):
@@ -87,16 +87,16 @@ def test_a_flipped_bit_is_seen(name: str, model: Path, spine: Backbone):
         spoiled[place] ^= 1
         file.write_bytes(spoiled)
         with pytest.raises(CheckpointError) as told:
-            Recognizer.load(model, spine)
+            Recognizer.load(model, backbone)
         assert "\n" not in str(told.value) and str(model) in str(told.value)
     file.write_bytes(whole)
-    Recognizer.load(model, spine)
+    Recognizer.load(model, backbone)
 
 
-def test_what_is_no_whole_model_is_refused(model: Path, spine: Backbone, tmp_path: Path):
+def test_what_is_no_whole_model_is_refused(model: Path, backbone: Backbone, tmp_path: Path):
     def refused(message: str) -> None:
         with pytest.raises(CheckpointError, match=message):
-            Recognizer.load(model, spine)
+            Recognizer.load(model, backbone)
 
     text = (model / "config.json").read_text()
     (model / "config.json").write_text(text.replace(f'"format": {FORMAT}', '"format": 99'))
@@ -124,11 +124,11 @@ def test_another_backbone_is_refused(model: Path, tmp_path: Path):
 
 
 def test_saving_over_a_model_replaces_it_and_over_anything_else_is_refused(
-    taught: Recognizer, model: Path, spine: Backbone, tmp_path: Path
+    taught: Recognizer, model: Path, backbone: Backbone, tmp_path: Path
 ):
-    other = Recognizer(spine, method="prototype").fit(*films("clap bow", each=2))
+    other = Recognizer(backbone, method="prototype").fit(*films("clap bow", each=2))
     other.save(model, thumbnails=False)
-    assert Recognizer.load(model, spine).classes_.tolist() == ["bow", "clap"]
+    assert Recognizer.load(model, backbone).classes_.tolist() == ["bow", "clap"]
     assert sorted(path.name.split("-")[0] for path in model.iterdir()) == ["README.md", "config.json", "weights"]
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
@@ -142,7 +142,7 @@ def test_saving_over_a_model_replaces_it_and_over_anything_else_is_refused(
 @pytest.mark.parametrize("there", ["a model", "an empty folder", "nothing"])
 @pytest.mark.parametrize("last", ["weights", "README.md", "config.json"])
 def test_a_save_that_fails_leaves_what_was_there(
-    taught: Recognizer, kept: Path, spine: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: str,
+    taught: Recognizer, kept: Path, backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: str,
     last: str,
 ) -> None:  # fmt: skip
     """The disk is full at that file: the old model answers as before, and nothing is in the way of another try."""
@@ -167,29 +167,31 @@ def test_a_save_that_fails_leaves_what_was_there(
     monkeypatch.undo()
     assert {str(path) for path in tmp_path.rglob("*")} - {str(model.parent)} == before - {str(model.parent)}
     if there == "a model":
-        same(Recognizer.load(model, spine), taught)
-    same(Recognizer.load(other.save(model), spine), other)
+        same(Recognizer.load(model, backbone), taught)
+    same(Recognizer.load(other.save(model), backbone), other)
 
 
-def test_an_adapted_model_takes_its_run_along(adapted: Path, spine: Backbone, tmp_path: Path):
+def test_an_adapted_model_takes_its_run_along(adapted: Path, backbone: Backbone, tmp_path: Path):
     run = Path(shutil.copytree(adapted, tmp_path / "run"))
-    made = Recognizer(spine, adapted=run, method="prototype").fit(*films(each=2))
+    made = Recognizer(backbone, adapted=run, method="prototype").fit(*films(each=2))
     made.save(tmp_path / "model")
     shutil.rmtree(run)
-    again = Recognizer.load(tmp_path / "model", spine)
+    again = Recognizer.load(tmp_path / "model", backbone)
     same(again, made)
-    same(again.forget("jump"), Recognizer(spine, adapted=adapted, method="prototype").fit(*films("clap wave", each=2)))
+    same(
+        again.forget("jump"), Recognizer(backbone, adapted=adapted, method="prototype").fit(*films("clap wave", each=2))
+    )
     (weights,) = (tmp_path / "model").glob("adapted-*/weights.safetensors")
     weights.write_bytes(weights.read_bytes()[:-1] + b"\0")
     with pytest.raises(CheckpointError, match=r"weights.safetensors is damaged"):
-        Recognizer.load(tmp_path / "model", spine)
+        Recognizer.load(tmp_path / "model", backbone)
 
 
 def test_the_card_tells_people_what_they_should_know(kept: Path, taught: Recognizer):
     card = (kept / "README.md").read_text()
     told = taught.report_["accuracy"]
     for part in (
-        "# A recogniser of 3 actions", "12 clips", f"**{100 * told['value']:.0f} %**", "| clap | 4 |",
+        "# A recognizer of 3 actions", "12 clips", f"**{100 * told['value']:.0f} %**", "| clap | 4 |",
         "thumbnails/000.jpg", "must not be used for", "Recognizer.load(", "Fingerprint", "licence",
     ):  # fmt: skip
         assert part in card, part
@@ -214,15 +216,15 @@ def test_the_card_shows_the_trade_and_equal_classes_and_knows_older_reports(mode
     assert "What other thresholds" not in text and "equally frequent" not in text and "AUROC" in text
 
 
-def test_a_model_keeps_what_unknown_was_weighed_by(spine: Backbone, tmp_path: Path):
+def test_a_model_keeps_what_unknown_was_weighed_by(backbone: Backbone, tmp_path: Path):
     costs = {"cost": 3.0, "share": 0.4}
-    made = Recognizer(spine, method="prototype", reject=costs).fit(*films(each=3))
-    again = Recognizer.load(made.save(tmp_path / "model", thumbnails=False), spine)
+    made = Recognizer(backbone, method="prototype", reject=costs).fit(*films(each=3))
+    again = Recognizer.load(made.save(tmp_path / "model", thumbnails=False), backbone)
     assert again.reject == costs and again.report_["unknown"]["costs"] == costs | {"most": 0.1}
     assert again.partial_fit(*films(each=1, first=9)).report_["unknown"]["costs"]["cost"] == 3
 
 
-def test_pushing_takes_no_folder_names_along(taught: Recognizer, spine: Backbone, tmp_path: Path, monkeypatch):
+def test_pushing_takes_no_folder_names_along(taught: Recognizer, backbone: Backbone, tmp_path: Path, monkeypatch):
     import huggingface_hub
 
     class Hub:
@@ -241,7 +243,7 @@ def test_pushing_takes_no_folder_names_along(taught: Recognizer, spine: Backbone
     monkeypatch.setattr(
         huggingface_hub, "snapshot_download", lambda name, revision, etag_timeout: str(tmp_path / "hub")
     )
-    same(Recognizer.load("hf://me/gym", spine), taught)
+    same(Recognizer.load("hf://me/gym", backbone), taught)
     with pytest.raises(CheckpointError, match="expected a repository as owner/name, found 'gym'"):
         taught.push_to_hub("gym")
 

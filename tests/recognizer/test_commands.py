@@ -30,7 +30,7 @@ def model(command, clips_csv: Path, clip_folder: Path, place: Path) -> Path:
     return out
 
 
-def test_predict_answers_as_the_recogniser_does(command, model: Path, clips_csv: Path):
+def test_predict_answers_as_the_recognizer_does(command, model: Path, clips_csv: Path):
     paths = load(clips_csv).select("test").paths[:3]
     code, text, error = command("predict", model, *paths, "--json")
     assert code == 0, error
@@ -75,14 +75,14 @@ def test_one_action_is_not_enough(command, clips_csv: Path, clip_folder: Path, t
     assert code == 2 and "at least two actions" in error and not (tmp_path / "m").exists()
 
 
-def test_an_adapted_recogniser_is_saved_with_its_weights(adapted: Path, spine, clips_csv: Path, tmp_path: Path):
+def test_an_adapted_recognizer_is_saved_with_its_weights(adapted: Path, backbone, clips_csv: Path, tmp_path: Path):
     data = load(clips_csv).only(["clap", "wave"])
     labels = [data.classes[number] for number in data.labels]
-    taught = Recognizer(spine, adapted=adapted, method="prototype").fit(data.paths, labels)
-    again = Recognizer.load(taught.save(tmp_path / "model"), spine)
+    taught = Recognizer(backbone, adapted=adapted, method="prototype").fit(data.paths, labels)
+    again = Recognizer.load(taught.save(tmp_path / "model"), backbone)
     some = data.paths[::5]
     assert np.array_equal(again.predict_proba(some), taught.predict_proba(some))
-    plain = Recognizer(spine, method="prototype").fit(data.paths, labels)
+    plain = Recognizer(backbone, method="prototype").fit(data.paths, labels)
     assert not np.allclose(plain.predict_proba(some), taught.predict_proba(some), atol=1e-6)
 
 

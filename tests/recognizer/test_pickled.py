@@ -1,4 +1,4 @@
-"""Copies of a taught recogniser: pickled, dumped or copied, it answers and learns as the first one does."""
+"""Copies of a taught recognizer: pickled, dumped or copied, it answers and learns as the first one does."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ def shown(clips_csv: Path) -> tuple[list[Path], list[str]]:
 
 @pytest.mark.parametrize("method", ["auto", *METHODS])
 def test_a_copy_answers_to_the_bit(
-    method: str, shown: tuple[list[Path], list[str]], spine: Backbone, warm_store: Path
+    method: str, shown: tuple[list[Path], list[str]], backbone: Backbone, warm_store: Path
 ) -> None:
     paths, labels = shown
-    model = Recognizer(spine, method=method, store=warm_store).fit(paths, labels)
+    model = Recognizer(backbone, method=method, store=warm_store).fit(paths, labels)
     answers, again = model.predict_proba(paths[:5]), None
     for name, way in WAYS.items():
         made = way(model)
@@ -59,10 +59,10 @@ def test_a_copy_answers_to_the_bit(
     assert np.array_equal(model.predict_proba(paths[:5]), answers)
 
 
-def test_arrays_are_taken_along(spine: Backbone) -> None:
+def test_arrays_are_taken_along(backbone: Backbone) -> None:
     draw = np.random.default_rng(0)
     clips = [draw.integers(0, 255, (8, 32, 32, 3), dtype=np.uint8) for _ in range(8)]
-    model = Recognizer(spine, method="partial").fit(clips[:6], ["a"] * 3 + ["b"] * 3)
+    model = Recognizer(backbone, method="partial").fit(clips[:6], ["a"] * 3 + ["b"] * 3)
     made = pickle.loads(pickle.dumps(model))
     more = [m.partial_fit(clips[6:], ["a", "b"]).predict_proba(clips) for m in (model, made)]
     assert np.array_equal(*more)

@@ -1,4 +1,4 @@
-"""The recogniser: teach, ask, add, forget; the same whatever way the clips come."""
+"""The recognizer: teach, ask, add, forget; the same whatever way the clips come."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ PLAIN = {"method": "prototype"}
 
 
 @pytest.fixture(scope="module")
-def taught(spine: Backbone) -> Recognizer:
+def taught(backbone: Backbone) -> Recognizer:
     """Three actions of four clips each. Tests that change it work on a copy."""
-    return Recognizer(spine).fit(*films())
+    return Recognizer(backbone).fit(*films())
 
 
 def same(one: Recognizer, other: Recognizer) -> None:
@@ -76,36 +76,36 @@ def test_asking_changes_nothing_and_order_does_not_matter(taught: Recognizer):
     assert taught.predict_proba([]).shape == (0, 3) and taught.predict([]).shape == (0,)
 
 
-def test_clips_in_another_order_teach_the_same(taught: Recognizer, spine: Backbone):
+def test_clips_in_another_order_teach_the_same(taught: Recognizer, backbone: Backbone):
     clips, labels = films()
     order = np.random.default_rng(0).permutation(len(clips))
-    same(Recognizer(spine).fit([clips[i] for i in order], [labels[i] for i in order]), taught)
+    same(Recognizer(backbone).fit([clips[i] for i in order], [labels[i] for i in order]), taught)
 
 
-def test_files_arrays_and_tensors_are_one(spine: Backbone, tmp_path: Path):
+def test_files_arrays_and_tensors_are_one(backbone: Backbone, tmp_path: Path):
     clips, labels = films(each=2)
     paths = write(tmp_path, clips)
-    files = Recognizer(spine, **PLAIN).fit(paths, labels)
+    files = Recognizer(backbone, **PLAIN).fit(paths, labels)
     for others in (clips, [*paths[:3], *clips[3:]], write(tmp_path / "again", clips)):
-        made = Recognizer(spine, **PLAIN).fit(others, labels)
+        made = Recognizer(backbone, **PLAIN).fit(others, labels)
         assert torch.allclose(made.decider_.means, files.decider_.means, atol=1e-6)
         assert made.predict(clips).tolist() == files.predict(clips).tolist()
     tensors = [torch.from_numpy(clip).permute(0, 3, 1, 2) for clip in clips]
     assert np.array_equal(files.predict_proba(tensors), files.predict_proba(paths))
 
 
-def test_clips_that_come_later_are_as_if_they_had_been_there(taught: Recognizer, spine: Backbone):
+def test_clips_that_come_later_are_as_if_they_had_been_there(taught: Recognizer, backbone: Backbone):
     clips, labels = films()
     some = [i for i in range(12) if i % 4 < 2 and labels[i] != "wave"]
     rest = [i for i in range(12) if i not in some]
-    grown = Recognizer(spine).partial_fit([clips[i] for i in some], [labels[i] for i in some])
+    grown = Recognizer(backbone).partial_fit([clips[i] for i in some], [labels[i] for i in some])
     assert grown.classes_.tolist() == ["clap", "jump"]
     same(grown.partial_fit([clips[i] for i in rest], [labels[i] for i in rest]), taught)
 
 
-def test_forgetting_is_as_if_it_had_never_been_there(taught: Recognizer, spine: Backbone):
+def test_forgetting_is_as_if_it_had_never_been_there(taught: Recognizer, backbone: Backbone):
     shrunk = copy.copy(taught).forget("jump")
-    same(shrunk, Recognizer(spine).fit(*films("clap wave")))
+    same(shrunk, Recognizer(backbone).fit(*films("clap wave")))
     assert taught.classes_.tolist() == ["clap", "jump", "wave"]
     with pytest.raises(OptionError, match="unknown action 'jmp': did you mean 'jump'"):
         taught.forget("jmp")
@@ -114,25 +114,25 @@ def test_forgetting_is_as_if_it_had_never_been_there(taught: Recognizer, spine: 
     assert shrunk.classes_.tolist() == ["clap", "wave"], "what fails leaves the model as it was"
 
 
-def test_a_background_is_answered_unknown(spine: Backbone):
+def test_a_background_is_answered_unknown(backbone: Backbone):
     clips, labels = films("clap jump bow")
-    made = Recognizer(spine, background="bow", **PLAIN).fit(clips, labels)
+    made = Recognizer(backbone, background="bow", **PLAIN).fit(clips, labels)
     assert made.classes_.tolist() == ["clap", "jump"]
     far, wanted = films("clap jump bow", each=4, first=60)
     assert made.score(far, wanted) > 0.7 and (made.predict(far[8:]) == "unknown").mean() > 0.7
     with pytest.raises(OptionError, match="unknown background label 'bw': did you mean 'bow'"):
-        Recognizer(spine, background="bw").fit(clips, labels)
+        Recognizer(backbone, background="bw").fit(clips, labels)
 
 
-def test_clips_that_cannot_be_read_are_named_and_left_out(spine: Backbone, tmp_path: Path):
+def test_clips_that_cannot_be_read_are_named_and_left_out(backbone: Backbone, tmp_path: Path):
     clips, labels = films(each=2)
     paths = write(tmp_path, clips)
     (tmp_path / "broken.mp4").write_bytes(b"no video")
-    made = Recognizer(spine, **PLAIN).fit([*paths, tmp_path / "broken.mp4"], [*labels, "wave"])
+    made = Recognizer(backbone, **PLAIN).fit([*paths, tmp_path / "broken.mp4"], [*labels, "wave"])
     assert made.n_clips_ == 6 and list(made.report_["unreadable"]) == [str(tmp_path / "broken.mp4")]
     assert made.report_["notes"][0].startswith("1 clip could not be read: left out")
     with pytest.raises(DataError, match=r"no clip of 'bow' can be read; the first reason: .*broken.mp4"):
-        Recognizer(spine, **PLAIN).fit([*paths, tmp_path / "broken.mp4"], [*labels, "bow"])
+        Recognizer(backbone, **PLAIN).fit([*paths, tmp_path / "broken.mp4"], [*labels, "bow"])
     with pytest.raises(VideoError, match="broken"):
         made.predict([paths[0], tmp_path / "broken.mp4"])
     first, second = made.answers([paths[0], tmp_path / "broken.mp4"])
@@ -153,20 +153,20 @@ def test_clips_that_cannot_be_read_are_named_and_left_out(spine: Backbone, tmp_p
         (2, ["a", "b"], {"prompts": ["no place"]}, "needs {}"),
     ],
 )
-def test_what_cannot_be_learned_from_is_one_clear_line(clips, labels, options, message, spine: Backbone):
+def test_what_cannot_be_learned_from_is_one_clear_line(clips, labels, options, message, backbone: Backbone):
     from kshot.errors import KshotError
 
     with pytest.raises(KshotError) as told:
-        Recognizer(spine, **options).fit([film("clap", n) for n in range(clips)], labels)
+        Recognizer(backbone, **options).fit([film("clap", n) for n in range(clips)], labels)
     assert message in str(told.value) and "\n" not in str(told.value)
 
 
-def test_groups_are_one_a_clip(spine: Backbone):
+def test_groups_are_one_a_clip(backbone: Backbone):
     with pytest.raises(DataError, match="one group a clip, found 12 clips and 2 groups"):
-        Recognizer(spine).fit(*films(), groups=["a", "b"])
+        Recognizer(backbone).fit(*films(), groups=["a", "b"])
 
 
-def test_an_untaught_recogniser_says_so(spine: Backbone):
+def test_an_untaught_recognizer_says_so(backbone: Backbone):
     for ask in (
         lambda r: r.predict([]),
         lambda r: r.save("nowhere"),
@@ -174,11 +174,11 @@ def test_an_untaught_recogniser_says_so(spine: Backbone):
         lambda r: r.timeline("x"),
     ):
         with pytest.raises(OptionError, match="has been taught nothing yet"):
-            ask(Recognizer(spine))
+            ask(Recognizer(backbone))
 
 
-def test_scikit_learn_takes_it_for_a_classifier(spine: Backbone, taught: Recognizer):
-    made = Recognizer(spine, frames=4, **PLAIN)
+def test_scikit_learn_takes_it_for_a_classifier(backbone: Backbone, taught: Recognizer):
+    made = Recognizer(backbone, frames=4, **PLAIN)
     twin = clone(made, safe=False)
     assert twin is not made and twin.get_params()["frames"] == 4 and is_classifier(made)
     assert made.set_params(frames=6).frames == 6 and twin.frames == 4
@@ -207,7 +207,7 @@ def test_scikit_learns_own_checks_that_need_no_table_of_numbers(check: str):
 
 
 def test_a_run_that_looks_across_frames_is_asked_window_by_window(
-    spine: Backbone, clip_folder: Path, clips_csv: Path, warm_store: Path, tmp_path: Path
+    backbone: Backbone, clip_folder: Path, clips_csv: Path, warm_store: Path, tmp_path: Path
 ):
     from kshot.fewshot.training import train
 
@@ -216,20 +216,20 @@ def test_a_run_that_looks_across_frames_is_asked_window_by_window(
         clips_csv, run, backbone=clip_folder, way=3, query=2, steps=3, lr=3e-2, val_every=3, val_episodes=10,
         tuning="st-adapter", tuning_options={"blocks": 1}, store=warm_store,
     )  # fmt: skip
-    made = Recognizer(spine, adapted=run, **PLAIN).fit(*films(each=2))
+    made = Recognizer(backbone, adapted=run, **PLAIN).fit(*films(each=2))
     clip = film("wave", 60)
     learner = made.learner_
     from kshot.recognizer.videos import prepare
 
     with torch.no_grad():
-        whole = learner.backbone.leave(learner.backbone.pixels(prepare(clip, 8, 32)), 0, 8)[None]
+        whole = learner.backbone.encode_from(learner.backbone.pixels(prepare(clip, 8, 32)), 0, 8)[None]
         wanted, _ = made.decider_(whole)
     np.testing.assert_allclose(made.predict_proba([clip]), wanted, atol=1e-5)
     assert made.timeline(np.concatenate([clip, clip])).proba.shape[1] == 3
 
 
-def test_real_clips(spine: Backbone, clips_csv: Path):
+def test_real_clips(backbone: Backbone, clips_csv: Path):
     data = load(clips_csv).only(["clap", "wave", "jump"])
-    made = Recognizer(spine).fit(data.paths, [data.classes[n] for n in data.labels], data.groups.tolist())
+    made = Recognizer(backbone).fit(data.paths, [data.classes[n] for n in data.labels], data.groups.tolist())
     assert made.n_clips_ == 24 and made.report_["accuracy"]["clips"] == 24
     assert made.predict_proba(data.paths[:5]).shape == (5, 3)

@@ -171,7 +171,7 @@ def test_unknown_is_no_answer_where_it_tells_nothing():
     found = teach(clips(ways=3, each=8, spread=30), "prototype")
     assert found.threshold == -np.inf and found.report["unknown"]["threshold"] is None
     assert found.report["unknown"]["refused"] == 0 and found.report["unknown"]["trade"]
-    assert any("is no answer of this recogniser" in note for note in found.report["notes"])
+    assert any("is no answer of this recognizer" in note for note in found.report["notes"])
 
 
 def test_classes_count_alike_in_a_second_figure():

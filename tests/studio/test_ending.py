@@ -67,7 +67,7 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def taught(spine: Backbone, clip_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def taught(backbone: Backbone, clip_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with a model; tests work on copies."""
     folder, rng = tmp_path_factory.mktemp("taught"), np.random.default_rng(0)
     settings = {"backbone": str(clip_folder), "method": "prototype"}

@@ -1,4 +1,4 @@
-"""Teaching from a project: what the recogniser is given, what is kept of its report, and how it may end."""
+"""Teaching from a project: what the recognizer is given, what is kept of its report, and how it may end."""
 
 from __future__ import annotations
 

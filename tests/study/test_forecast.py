@@ -150,7 +150,7 @@ def test_twice_the_speed_is_half_the_time_of_computing(source: Path, monkeypatch
         forecast.forecast(source, speed=-1.0)
 
 
-def test_what_a_step_holds_is_what_the_graph_keeps(spine) -> None:  # type: ignore[no-untyped-def]
+def test_what_a_step_holds_is_what_the_graph_keeps(backbone) -> None:  # type: ignore[no-untyped-def]
     """Of one linear layer: its input, once."""
     layer = torch.nn.Linear(8, 4)
 
@@ -159,7 +159,7 @@ def test_what_a_step_holds_is_what_the_graph_keeps(spine) -> None:  # type: igno
             super().__init__()
             self.layer = layer
 
-        def leave(self, x: torch.Tensor, cut: int, frames: int) -> torch.Tensor:
+        def encode_from(self, x: torch.Tensor, cut: int, frames: int) -> torch.Tensor:
             return self.layer(x)
 
     assert forecast._held(Tail(), torch.ones(16, 8), 1, 1) == 16 * 8 * 4  # type: ignore[arg-type]

@@ -54,7 +54,7 @@ def test_the_exact_last_block_has_the_gradients_of_the_whole_one(loaded: Backbon
             ours.image.blocks[-1].register_forward_hook(lambda *_: None)
         assert ours.image.exact != whole
         ours.zero_grad()
-        ours.leave(x, cut).square().sum().backward()
+        ours.encode_from(x, cut).square().sum().backward()
         gradients.append({name: value.grad for name, value in ours.named_parameters() if value.requires_grad})
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-4, atol=1e-4)
 

@@ -32,10 +32,10 @@ def test_aim(loaded: Backbone, options: dict[str, Any], cut: int, expected: set[
     assert not ours.image.exact
 
     x = frames()
-    whole = ours.leave(x, 0, frames=FRAMES).view(CLIPS, FRAMES, -1)
+    whole = ours.encode_from(x, 0, frames=FRAMES).view(CLIPS, FRAMES, -1)
     other = x.clone()
     other[:FRAMES] = x[:FRAMES].flip(0)  # the first clip backwards
-    backwards = ours.leave(other, 0, frames=FRAMES).view(CLIPS, FRAMES, -1)
+    backwards = ours.encode_from(other, 0, frames=FRAMES).view(CLIPS, FRAMES, -1)
     torch.testing.assert_close(backwards[1:], whole[1:], rtol=1e-5, atol=1e-5)  # the other clips do not notice
     order_tells = not torch.allclose(backwards[0].flip(0), whole[0], atol=1e-3)
     assert order_tells == any("temporal" in name for name in expected)
@@ -64,15 +64,15 @@ def test_each_part_as_a_plain_loop(loaded: Backbone) -> None:
     n = plain.layer_norm2(y)
     y = y + plain.mlp(n) + 0.25 * block.joint(n)
     expected = loaded.image.projection(loaded.image.norm(y[:, 0]))
-    torch.testing.assert_close(ours.leave(x, cut, frames=2), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(ours.encode_from(x, cut, frames=2), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_another_number_of_frames_is_refused(loaded: Backbone) -> None:
     ours, _ = tuned(loaded, "aim", frames=8)
     with pytest.raises(OptionError, match="AIM was set up for clips of 8 frames, found 4: give both the same frames"):
-        ours.leave(frames(), 0, frames=4)
+        ours.encode_from(frames(), 0, frames=4)
     ours, _ = tuned(loaded, "aim", parts="spatial,joint")
-    torch.testing.assert_close(ours.leave(frames(), 0, frames=4), loaded(frames()), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(ours.encode_from(frames(), 0, frames=4), loaded(frames()), rtol=1e-4, atol=1e-5)
 
 
 def test_counts_at_the_size_of_vit_b16() -> None:

@@ -42,10 +42,10 @@ def test_blend_by_hand(loaded: Backbone) -> None:
         adapter.up.weight.copy_(2 * torch.eye(16, 1))
     x = torch.zeros(2, 16)
     x[0, 0], x[1, 0], x[1, 3] = 4.0, -4.0, 1.0
-    out = ours.leave(x, 4)
+    out = ours.encode_from(x, 4)
     assert out[0].tolist() == [0.75 * 4 + 0.25 * 8, *[0.0] * 15]
     assert out[1].tolist() == [0.75 * -4, 0, 0, 0.75, *[0.0] * 12]
-    assert torch.equal(ours.enter(frames(), 4), loaded.enter(frames(), 4))  # what is stored is never adapted
+    assert torch.equal(ours.encode_to(frames(), 4), loaded.encode_to(frames(), 4))  # what is stored is never adapted
 
 
 def test_count_at_the_size_of_vit_b16() -> None:

@@ -38,7 +38,7 @@ def test_vectors_stand_before_the_name(loaded: Backbone) -> None:
     rows = torch.cat([table(ids[:1]), vectors, table(ids[1:])])[None]
     places: Any = loaded.text.embeddings.position_embedding
     tokens = rows + places.weight[: rows.shape[1]]
-    expected = torch.nn.functional.normalize(loaded.text.leave(tokens, 1, read=torch.tensor([5])), dim=-1)
+    expected = torch.nn.functional.normalize(loaded.text.encode_from(tokens, 1, read=torch.tensor([5])), dim=-1)
     torch.testing.assert_close(ours.embed_text(["clap"]), expected, rtol=1e-4, atol=1e-5)
 
 

@@ -60,7 +60,7 @@ def test_the_exact_last_block_has_the_gradients_of_the_whole_one(loaded: Backbon
             ours.image.blocks[-1].register_forward_hook(lambda *_: None)
         assert ours.image.exact != whole
         ours.zero_grad()
-        outputs.append(ours.leave(x, cut))
+        outputs.append(ours.encode_from(x, cut))
         outputs[-1].square().sum().backward()
         gradients.append({name: value.grad for name, value in ours.named_parameters() if value.requires_grad})
     torch.testing.assert_close(outputs[0], outputs[1], rtol=1e-4, atol=1e-5)

@@ -41,13 +41,13 @@ def frames() -> Tensor:
 
 def train(ours: Backbone, cut: int, steps: int = 1) -> None:
     """Real steps from stored activations, as training does them."""
-    stored = ours.enter(frames(), cut)
+    stored = ours.encode_to(frames(), cut)
     weights = [value for value in ours.parameters() if value.requires_grad]
     optimiser = torch.optim.AdamW(weights, lr=1e-2)
     for _ in range(steps):
         optimiser.zero_grad()
         words = ours.embed_text(["clap", "wave", "jump", "run"])
-        torch.nn.functional.cross_entropy(ours.leave(stored, cut) @ words.T, torch.arange(4)).backward()
+        torch.nn.functional.cross_entropy(ours.encode_from(stored, cut) @ words.T, torch.arange(4)).backward()
         optimiser.step()
 
 
@@ -101,8 +101,8 @@ def test_condensed_tokens_train_the_block_as_frames_do(loaded: Backbone) -> None
     for cut in (0, 3):
         ours = loaded.copy()
         tuning.apply("partial", ours)
-        x = ours.enter(frames(), cut)
-        ours.leave(ours.condense(x) if cut else x, cut).square().sum().backward()
+        x = ours.encode_to(frames(), cut)
+        ours.encode_from(ours.condense(x) if cut else x, cut).square().sum().backward()
         gradients.append({name: value.grad for name, value in ours.named_parameters() if value.requires_grad})
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-4, atol=1e-4)
 

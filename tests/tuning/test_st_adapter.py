@@ -31,14 +31,14 @@ def test_st_adapter(loaded: Backbone, options: dict[str, Any], cut: int, expecte
     assert not ours.image.exact
 
     x = frames()
-    whole = ours.leave(x, 0, frames=FRAMES).view(CLIPS, FRAMES, -1)
+    whole = ours.encode_from(x, 0, frames=FRAMES).view(CLIPS, FRAMES, -1)
     other = x.clone()
     other[:FRAMES] = x[:FRAMES].flip(0)  # the first clip backwards
-    backwards = ours.leave(other, 0, frames=FRAMES).view(CLIPS, FRAMES, -1)
+    backwards = ours.encode_from(other, 0, frames=FRAMES).view(CLIPS, FRAMES, -1)
     torch.testing.assert_close(backwards[1:], whole[1:], rtol=1e-5, atol=1e-5)  # the other clips do not notice
     assert not torch.allclose(backwards[0].flip(0), whole[0], atol=1e-3)  # order tells
     for fewer in (1, 2):
-        assert not torch.allclose(ours.leave(x, 0, frames=fewer).view_as(whole), whole, atol=1e-3)
+        assert not torch.allclose(ours.encode_from(x, 0, frames=fewer).view_as(whole), whole, atol=1e-3)
 
 
 def test_convolution_over_frames_by_hand(loaded: Backbone) -> None:
@@ -59,15 +59,15 @@ def test_convolution_over_frames_by_hand(loaded: Backbone) -> None:
         expected[clip + 1, 1:, 0] += a + 10 * b + 100 * c
         expected[clip + 2, 1:, 0] += b + 10 * c
     assert cut == 3
-    torch.testing.assert_close(ours.leave(x, 3, frames=3), loaded.leave(expected, 3), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(ours.encode_from(x, 3, frames=3), loaded.encode_from(expected, 3), rtol=1e-4, atol=1e-4)
 
 
 def test_rows_that_are_no_whole_clips_are_refused(loaded: Backbone) -> None:
     ours, _ = tuned(loaded, "st-adapter", width=4)
     with pytest.raises(OptionError, match="16 rows are no whole clips of 3 frames"):
-        ours.leave(frames(), 0, frames=3)
+        ours.encode_from(frames(), 0, frames=3)
     with pytest.raises(OptionError, match="16 rows are no whole clips of 4 frames with 5 support clips"):
-        ours.leave(frames(), 0, frames=4, support=5)
+        ours.encode_from(frames(), 0, frames=4, support=5)
 
 
 def test_counts_at_the_size_of_vit_b16() -> None:

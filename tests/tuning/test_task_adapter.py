@@ -33,7 +33,7 @@ def test_task_adapter(loaded: Backbone, options: dict[str, Any], cut: int, expec
 
 
 def episode(ours: Backbone, x: torch.Tensor, support: int = 2) -> torch.Tensor:
-    return ours.leave(x, 0, frames=FRAMES, support=support).view(CLIPS, FRAMES, -1)
+    return ours.encode_from(x, 0, frames=FRAMES, support=support).view(CLIPS, FRAMES, -1)
 
 
 @pytest.mark.parametrize("transductive", [False, True])
@@ -71,8 +71,8 @@ def test_attention_across_clips_as_a_plain_loop(loaded: Backbone) -> None:
                 tokens = torch.stack([x[2 * other + frame, place] for other in visible])
                 out = plain.self_attn(plain.layer_norm1(tokens)[None], None)[0][0]
                 seen[2 * clip + frame, place] = out[visible.index(clip)]
-    expected = loaded.leave(x + adapter(seen), cut)
-    torch.testing.assert_close(ours.leave(x, cut, frames=2, support=2), expected, rtol=1e-4, atol=1e-4)
+    expected = loaded.encode_from(x + adapter(seen), cut)
+    torch.testing.assert_close(ours.encode_from(x, cut, frames=2, support=2), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_queries_of_a_learner_look_at_the_support(loaded: Backbone) -> None:
@@ -80,13 +80,13 @@ def test_queries_of_a_learner_look_at_the_support(loaded: Backbone) -> None:
     train(ours, cut)
     learner = Learner(ours, cut, heads.get_head("prototype"))
     with torch.no_grad():
-        stored = ours.enter(frames(), cut).view(CLIPS, FRAMES, 17, 32).numpy()
+        stored = ours.encode_to(frames(), cut).view(CLIPS, FRAMES, 17, 32).numpy()
         together = learner.embed(stored, support=2)
         torch.testing.assert_close(learner.embed_query(stored[2:], stored[:2]), together[2:], rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(learner.embed_query(stored[3:], stored[:2]), together[3:], rtol=1e-5, atol=1e-6)
         assert not torch.allclose(learner.embed(stored[2:]), together[2:], atol=1e-4)
         frozen = Learner.build(loaded, "partial")
-        tokens = loaded.enter(frames(), 3).view(CLIPS, FRAMES, 17, 32).numpy()
+        tokens = loaded.encode_to(frames(), 3).view(CLIPS, FRAMES, 17, 32).numpy()
         assert torch.equal(frozen.embed_query(tokens[2:], tokens[:2]), frozen.embed(tokens[2:]))
 
 

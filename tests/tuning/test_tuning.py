@@ -137,8 +137,8 @@ def test_half_precision_keeps_the_frozen_model_and_trains(loaded: Backbone, meth
     options = {name: value for name, value in ROADS[method].items() if name != "cut"}
     ours, cut = tuned(loaded, method, **options | ({"frames": FRAMES} if method == "aim" else {}))
     plain = loaded.copy()
-    for spine in (ours, plain):
-        spine.set_precision(torch.bfloat16)
+    for backbone in (ours, plain):
+        backbone.set_precision(torch.bfloat16)
     if method not in ("vpt", "clip-adapter"):
         torch.testing.assert_close(clips(ours, frames(), 0), clips(plain, frames(), 0), rtol=0.1, atol=0.1)
     losses = train_steps(ours, cut)

@@ -40,7 +40,7 @@ def test_prompts_are_drawn_as_the_patch_embedding_would_be(loaded: Backbone) -> 
 @pytest.mark.parametrize("deep", [True, False])
 def test_blocks_see_the_prompts_as_the_paper_says(loaded: Backbone, deep: bool) -> None:
     ours, _ = tuned(loaded, "vpt", tokens=2, deep=deep)
-    tokens = loaded.enter(frames(), 1)
+    tokens = loaded.encode_to(frames(), 1)
     for number, block in enumerate(loaded.image.blocks):  # a plain loop: insert, run, and (deep) drop what came out
         if deep or number == 0:
             patches = tokens[:, 1:] if number == 0 else tokens[:, 3:]

@@ -16,7 +16,7 @@ import kshot
 from clips import write_clips, write_table, write_video
 from kshot import datasets, video
 from kshot.activations.extraction import Activations, extract, extract_views
-from kshot.backbones import backbone
+from kshot.backbones import backbone as backbones
 from kshot.errors import DataError, OptionError
 from kshot.fewshot.fit import load
 from kshot.fewshot.training import train
@@ -36,8 +36,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def spine(place: Path) -> backbone.Backbone:
-    return backbone.load(place / "clip")
+def backbone(place: Path) -> backbones.Backbone:
+    return backbones.load(place / "clip")
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +45,8 @@ def data(place: Path) -> datasets.Dataset:
     return datasets.load(place / "clips/clips.csv").select("val")
 
 
-def quick(data: datasets.Dataset, spine: backbone.Backbone, store: Path, cut: str = "frames", **how: object):
-    return extract(data, spine, cut, store, frames=FRAMES, workers=0, **how)
+def quick(data: datasets.Dataset, backbone: backbones.Backbone, store: Path, cut: str = "frames", **how: object):
+    return extract(data, backbone, cut, store, frames=FRAMES, workers=0, **how)
 
 
 # ---- framing ----------------------------------------------------------------------------------------------------
@@ -128,45 +128,45 @@ def test_classes_with_a_side_in_their_name_are_never_mirrored():
 # ---- the store --------------------------------------------------------------------------------------------------
 
 
-def test_view_0_holds_the_middle_frames_and_others_what_they_drew(place: Path, spine, data):
-    parts = [quick(data, spine, place / "store", view=view) for view in (0, 1, 2)]
+def test_view_0_holds_the_middle_frames_and_others_what_they_drew(place: Path, backbone, data):
+    parts = [quick(data, backbone, place / "store", view=view) for view in (0, 1, 2)]
     clip = 3
-    middle = video.read(data.paths[clip], FRAMES, size=spine.size)
+    middle = video.read(data.paths[clip], FRAMES, size=backbone.size)
     assert (parts[0].gather([clip])[0] == middle).all()
     shots = [part.gather([clip])[0] for part in parts]
     assert (shots[1] != shots[0]).any() and (shots[1] != shots[2]).any()
-    again = quick(data, spine, place / "other", view=2)
+    again = quick(data, backbone, place / "other", view=2)
     assert (again.gather([clip])[0] == shots[2]).all()
 
 
-def test_every_frame_of_a_clip_gets_the_same_crop_and_flip(place: Path, spine, data):
+def test_every_frame_of_a_clip_gets_the_same_crop_and_flip(place: Path, backbone, data):
     """A crop or flip of view 1 is one of those of the middle frames, the same for all of them."""
-    made = quick(data, spine, place / "store", view=1, augment="crop,flip").gather(range(len(data)))
+    made = quick(data, backbone, place / "store", view=1, augment="crop,flip").gather(range(len(data)))
     flips = set()
     for clip, path in enumerate(data.paths):
-        digest = quick(data, spine, place / "store").digests[clip]
+        digest = quick(data, backbone, place / "store").digests[clip]
         drawn = framing("short", ("crop", "flip"), 1, int(digest[:15], 16))
         frames = video.read(path, FRAMES)
-        assert np.array_equal(made[clip], preprocess(frames, spine.size, drawn))
+        assert np.array_equal(made[clip], preprocess(frames, backbone.size, drawn))
         flips.add(drawn.flip)
     assert flips == {True, False}
 
 
-def test_equal_bytes_under_another_name_get_the_same_view(place: Path, spine, data, tmp_path: Path):
+def test_equal_bytes_under_another_name_get_the_same_view(place: Path, backbone, data, tmp_path: Path):
     shutil.copytree(data.paths[0], tmp_path / "elsewhere")
     table = write_table(tmp_path / "clips.csv", [("elsewhere", "a", "", "")])
-    one = quick(datasets.load(table), spine, tmp_path / "store", view=1, augment="time,crop,flip")
-    two = quick(data, spine, place / "store", view=1, augment="time,crop,flip")
+    one = quick(datasets.load(table), backbone, tmp_path / "store", view=1, augment="time,crop,flip")
+    two = quick(data, backbone, place / "store", view=1, augment="time,crop,flip")
     assert np.array_equal(one.gather([0]), two.gather([0]))
 
 
-def test_each_choice_has_a_key_of_its_own(spine, data, tmp_path: Path):
+def test_each_choice_has_a_key_of_its_own(backbone, data, tmp_path: Path):
     few = data.subset([1, 2])
     folders = {}
     for resize in FRAMINGS:
         for view, augment in [(0, AUGMENT), (1, "time"), (2, "time"), (1, "crop"), (1, "time,crop"), (1, "flip"),
                               (1, "time,crop,flip")]:  # fmt: skip
-            made = quick(few, spine, tmp_path, resize=resize, view=view, augment=augment)
+            made = quick(few, backbone, tmp_path, resize=resize, view=view, augment=augment)
             folders.setdefault(made.store.folder, []).append((resize, view, augment, made.stored_now))
     shared = [cases for cases in folders.values() if len(cases) > 1]
     # a random crop is taken from the wider picture in any case, so there is nothing to tell apart
@@ -174,16 +174,16 @@ def test_each_choice_has_a_key_of_its_own(spine, data, tmp_path: Path):
         (("short", 1, a), ("short-256", 1, a)) for a in ("crop", "time,crop", "time,crop,flip")
     }
     assert len(folders) == 3 * 7 - 3
-    again = quick(few, spine, tmp_path, augment="flip")
+    again = quick(few, backbone, tmp_path, augment="flip")
     assert again.stored_now == 0, "view 0 is the same whatever views change"
 
 
-def test_stores_of_before_are_still_found(spine, data, tmp_path: Path):
+def test_stores_of_before_are_still_found(backbone, data, tmp_path: Path):
     """The keys of what could be stored before there were crops and flips."""
     short = "short side to size (PIL bicubic), centre crop"
     for view, sampling in ((0, "middle"), (1, "random")):
-        key = quick(data.subset([1]), spine, tmp_path, view=view).store.key
-        assert key == {"cut": 0, "frames": FRAMES, "sampling": sampling, "size": spine.size, "view": view,
+        key = quick(data.subset([1]), backbone, tmp_path, view=view).store.key
+        assert key == {"cut": 0, "frames": FRAMES, "sampling": sampling, "size": backbone.size, "view": view,
                        "format": 1, "preprocessing": short}  # fmt: skip
 
 
@@ -191,13 +191,13 @@ def test_stores_of_before_are_still_found(spine, data, tmp_path: Path):
 
 
 @pytest.fixture(scope="module")
-def joined(place: Path, spine, data) -> Activations:
-    first = quick(data, spine, place / "store")
-    return extract_views(first, spine, 3, "time,crop", store=place / "store", frames=FRAMES, workers=0)
+def joined(place: Path, backbone, data) -> Activations:
+    first = quick(data, backbone, place / "store")
+    return extract_views(first, backbone, 3, "time,crop", store=place / "store", frames=FRAMES, workers=0)
 
 
-def test_a_visit_draws_views_by_seed_number_and_clip_alone(joined: Activations, place: Path, spine, data):
-    parts = [quick(data, spine, place / "store", view=view, augment="time,crop") for view in (0, 1, 2)]
+def test_a_visit_draws_views_by_seed_number_and_clip_alone(joined: Activations, place: Path, backbone, data):
+    parts = [quick(data, backbone, place / "store", view=view, augment="time,crop") for view in (0, 1, 2)]
     clips = list(range(len(data)))
     assert (joined.gather(clips) == parts[0].gather(clips)).all()
     drawn = joined.gather(clips, visit=(0, 5))
@@ -215,10 +215,10 @@ def test_a_visit_draws_views_by_seed_number_and_clip_alone(joined: Activations, 
     }
 
 
-def test_classes_that_must_not_be_mirrored_are_not(spine, data, tmp_path: Path):
+def test_classes_that_must_not_be_mirrored_are_not(backbone, data, tmp_path: Path):
     still = data.classes[1]
-    first = quick(data, spine, tmp_path)
-    made = extract_views(first, spine, 6, "flip", [still], store=tmp_path, frames=FRAMES, workers=0)
+    first = quick(data, backbone, tmp_path)
+    made = extract_views(first, backbone, 6, "flip", [still], store=tmp_path, frames=FRAMES, workers=0)
     plain = first.gather(range(len(data)))
     kinds = {}
     for clip, label in enumerate(data.labels):
@@ -227,21 +227,21 @@ def test_classes_that_must_not_be_mirrored_are_not(spine, data, tmp_path: Path):
         kinds.setdefault(data.classes[label], []).append(len(seen))
     assert set(kinds.pop(still)) == {1}
     assert all(2 in each for each in kinds.values())
-    both = extract_views(first, spine, 2, "crop,flip", [still], store=tmp_path, frames=FRAMES, workers=0)
-    crops = quick(data, spine, tmp_path, view=1, augment="crop")
+    both = extract_views(first, backbone, 2, "crop,flip", [still], store=tmp_path, frames=FRAMES, workers=0)
+    crops = quick(data, backbone, tmp_path, view=1, augment="crop")
     mine = np.flatnonzero(data.labels == 1)
     wanted = {bytes(crops.gather([mine[0]])), bytes(plain[mine[0]])}
     assert {bytes(both.gather([mine[0]], (0, visit))) for visit in range(20)} == wanted
 
 
-def test_a_clip_that_only_view_0_can_read_is_named(spine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_clip_that_only_view_0_can_read_is_named(backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     rng = np.random.default_rng(0)
     rows = []
     for name in ("good.mp4", "bad.mp4"):
         write_video(tmp_path / name, rng.integers(0, 255, (9, 32, 32, 3), dtype=np.uint8))
         rows.append((name, "a", "", ""))
     data = datasets.load(write_table(tmp_path / "clips.csv", rows))
-    first = quick(data, spine, tmp_path / "store")
+    first = quick(data, backbone, tmp_path / "store")
     real = views.framing
 
     def lost(resize: str, augment=(), view: int = 0, clip: int = 0) -> Framing:
@@ -250,7 +250,7 @@ def test_a_clip_that_only_view_0_can_read_is_named(spine, tmp_path: Path, monkey
 
     monkeypatch.setattr(views, "framing", lost)
     with pytest.raises(DataError, match=r"bad\.mp4: .* it could be read in view 0, but not in view 1"):
-        extract_views(first, spine, 2, store=tmp_path / "store", frames=FRAMES, workers=0)
+        extract_views(first, backbone, 2, store=tmp_path / "store", frames=FRAMES, workers=0)
 
 
 # ---- training ---------------------------------------------------------------------------------------------------
@@ -319,5 +319,5 @@ def test_a_run_is_evaluated_as_it_was_trained(place: Path, tmp_path: Path):
     assert (own.options["frames"], own.options["resize"]) == (FRAMES, "squash-256")
     other = evaluate(table, adapted=tmp_path / "run", episodes=20, resize="short", **common)
     assert other.options["resize"] == "short"
-    with pytest.raises(OptionError, match="with resize squash-256, but a recogniser sees frames with resize short"):
+    with pytest.raises(OptionError, match="with resize squash-256, but a recognizer sees frames with resize short"):
         kshot.Recognizer(place / "clip", adapted=tmp_path / "run").fit([place / "clips" / "clap-1.mp4"] * 2, ["a", "b"])

@@ -435,7 +435,7 @@ def tail(backbone: Backbone | None, values: Array, cut: int | None, support: int
     flat = stored.flatten(0, 1).to(backbone.device, non_blocking=True)
     if cut == 0:
         flat = backbone.pixels(flat)
-    embeddings = backbone.leave(flat, cut, stored.shape[1], support)
+    embeddings = backbone.encode_from(flat, cut, stored.shape[1], support)
     return embeddings.view(stored.shape[0], stored.shape[1], -1)
 
 
@@ -549,7 +549,7 @@ def encode(backbone: Backbone, cut: int, clips: Array, dtype: str, condense: boo
         return clips
     with torch.inference_mode():
         pixels = torch.from_numpy(clips).flatten(0, 1).to(backbone.device, non_blocking=True)
-        values = backbone.enter(backbone.pixels(pixels), cut)
+        values = backbone.encode_to(backbone.pixels(pixels), cut)
         if condense and cut == backbone.depth:
             values = backbone.condense(values)
         stored = values.to(getattr(torch, dtype)).view(*clips.shape[:2], *values.shape[1:])

@@ -1,8 +1,9 @@
-"""CLIP seen as numbered blocks: `enter` gives what a block receives, `leave` runs the rest.
+"""CLIP seen as numbered blocks: `encode_to` gives what a block receives, `encode_from` runs the rest.
 
 A cut is a number: 0 stands before the tower (the frames or token ids themselves), k = 1..L before block k, L + 1 behind
-the projection. `leave(enter(x, k), k)` is the whole tower for every k, so whatever lies before the first block that a
-tuning method touches can be computed once and stored. Modules and weights are named as in transformers' CLIPModel.
+the projection. `encode_from(encode_to(x, k), k)` is the whole tower for every k, so whatever lies before the first
+block that a tuning method touches can be computed once and stored. Modules and weights are named as in transformers'
+CLIPModel.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ _ROWS: ContextVar[Rows] = ContextVar("rows", default=_ALONE)
 
 
 def rows() -> Rows:
-    """What `Backbone.leave` was told of the rows that it works on."""
+    """What `Backbone.encode_from` was told of the rows that it works on."""
     return _ROWS.get()
 
 
@@ -95,8 +96,8 @@ class Tower(nn.Module):
     """A transformer tower of CLIP: embeddings, L blocks, final norm and projection; one token is read out.
 
     depth: L. width: D. tokens: T, most tokens a row can have. precision: type of the blocks' arithmetic. feature: what
-    `leave` does to the projected embedding; nothing, unless a tuning method puts a module there. plain: run the last
-    block whole, by operations that other runtimes know, instead of on its read-out token alone.
+    `encode_from` does to the projected embedding; nothing, unless a tuning method puts a module there. plain: run the
+    last block whole, by operations that other runtimes know, instead of on its read-out token alone.
     """
 
     causal = False
@@ -125,7 +126,7 @@ class Tower(nn.Module):
         """Positions (N,) that are read out of inputs x; None for the first."""
         return None
 
-    def enter(self, x: Tensor, cut: int) -> Tensor:
+    def encode_to(self, x: Tensor, cut: int) -> Tensor:
         """What block `cut` receives.
 
         Args:
@@ -143,11 +144,11 @@ class Tower(nn.Module):
                 tokens = self._run(block, tokens)
         return _widen(tokens)
 
-    def leave(self, x: Tensor, cut: int, read: Tensor | None = None, condensed: bool | None = None) -> Tensor:
+    def encode_from(self, x: Tensor, cut: int, read: Tensor | None = None, condensed: bool | None = None) -> Tensor:
         """The projected embedding (N, P), not normalised, from what block `cut` receives.
 
         Args:
-            x: as `enter(..., cut)` gave it, in any floating type; before the last block also as `condense` gave it.
+            x: as `encode_to(..., cut)` gave it, in any floating type; before the last block also as `condense` gave it.
             cut: 0..L + 1.
             read: (N,) positions to read out; the text tower needs them at cuts 1..L.
             condensed: whether x is condensed; None tells by the number of rows (full-length rows only).
@@ -318,17 +319,17 @@ class Backbone(nn.Module):
         x = x.to(self.device).permute(0, 3, 1, 2)
         return x.float().mul_(1 / (255 * self.std)).sub_(self.mean / self.std)
 
-    def enter(self, frames: Tensor, cut: int) -> Tensor:
-        """What block `cut` of the image tower receives for frames (N, 3, H, W); see `Tower.enter`."""
-        return self.image.enter(frames, cut)
+    def encode_to(self, frames: Tensor, cut: int) -> Tensor:
+        """What block `cut` of the image tower receives for frames (N, 3, H, W); see `Tower.encode_to`."""
+        return self.image.encode_to(frames, cut)
 
-    def leave(self, x: Tensor, cut: int, frames: int = 1, support: int = 0) -> Tensor:
-        """The embedding (N, P), not normalised, from what image block `cut` receives; see `Tower.leave`.
+    def encode_from(self, x: Tensor, cut: int, frames: int = 1, support: int = 0) -> Tensor:
+        """The embedding (N, P), not normalised, from what image block `cut` receives; see `Tower.encode_from`.
 
         frames, support: how the rows of x belong together, see `Rows`; it matters to few tuning methods.
         """
         with _arranged(x.shape[0], Rows(frames, support)):  # len(x) would fix the number of an export
-            return self.image.leave(x, cut)
+            return self.image.encode_from(x, cut)
 
     def condense(self, tokens: Tensor) -> Tensor:
         """(N, T, D) tokens entering the last image block -> (N, T + 1, D), all it needs; see `Tower.condense`."""
@@ -336,7 +337,7 @@ class Backbone(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """Frames (N, 3, H, W) -> embeddings (N, P), not normalised."""
-        return self.image.leave(frames, 0)
+        return self.image.encode_from(frames, 0)
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
         """Token ids (N, T), T the longest text's, on the device; a text too long is cut and still ends properly.
@@ -401,7 +402,7 @@ class Backbone(nn.Module):
         """
         rows, _ = self._class_texts(names, prompts)
         batches = (rows[i : i + TEXTS_PER_BATCH] for i in range(0, len(rows), TEXTS_PER_BATCH))
-        embedded = torch.cat([self.text.leave(self._padded(batch), 0) for batch in batches])
+        embedded = torch.cat([self.text.encode_from(self._padded(batch), 0) for batch in batches])
         unit = F.normalize(embedded, dim=-1).view(len(names), -1, embedded.shape[1])
         return F.normalize(unit.mean(1), dim=-1)
 

@@ -33,7 +33,7 @@ START, END = "<|startoftext|>", "<|endoftext|>"
 
 
 @dataclass(frozen=True)
-class ClipFolder:
+class Checkpoint:
     """What a folder holds: the filled CLIP, its tokenizer (None without one) and what becomes of pixels."""
 
     model: CLIP
@@ -42,7 +42,7 @@ class ClipFolder:
     fingerprint: str
 
 
-def read(folder: Path, allow_bin: bool = False) -> ClipFolder:
+def read(folder: Path, allow_bin: bool = False) -> Checkpoint:
     """Reads configuration, weights (as float32), tokenizer and preprocessing of a CLIP.
 
     Raises:
@@ -54,7 +54,7 @@ def read(folder: Path, allow_bin: bool = False) -> ClipFolder:
     weights = _weights(folder, allow_bin)
     model = _fill(config, weights, folder)
     tokenizer, words = _tokenizer(folder, int(config.text_config.max_position_embeddings))
-    return ClipFolder(model, tokenizer, pixels, _fingerprint(weights, config, pixels, words))
+    return Checkpoint(model, tokenizer, pixels, _fingerprint(weights, config, pixels, words))
 
 
 def _json(path: Path) -> dict[str, Any]:

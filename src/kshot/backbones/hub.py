@@ -148,7 +148,7 @@ def push(folder: Path, repository: str, private: bool) -> str:
         try:
             api = HfApi()
             url = api.create_repo(repository, private=private, exist_ok=True)
-            api.upload_folder(repo_id=repository, folder_path=folder, commit_message="A kshot recogniser")
+            api.upload_folder(repo_id=repository, folder_path=folder, commit_message="A kshot recognizer")
         except Exception as error:
             raise CheckpointError(
                 f"cannot upload to '{repository}' ({_reason(error)}): connect to the hub, log in with `hf auth login`, "

@@ -13,7 +13,7 @@ from kshot import interrupt
 try:
     import typer
 
-    from kshot.cli import data, recogniser, research, shipping, studio, watching  # noqa: F401  (importing registers them)
+    from kshot.cli import data, recognizer, research, shipping, studio, watching  # noqa: F401  (importing registers them)
     from kshot.cli.app import app
     from kshot.errors import KshotError
     from kshot.fewshot import cost

@@ -62,7 +62,7 @@ def of_clip(backbone: Backbone, frames: int) -> int:
     twin = backbone.copy().to("meta")
     pixels = torch.empty(frames, 3, backbone.size, backbone.size, device="meta")
     with torch.no_grad():
-        return multiply_adds(lambda: twin.leave(pixels, 0, frames))
+        return multiply_adds(lambda: twin.encode_from(pixels, 0, frames))
 
 
 def of_step(objective: Objective, weights: Mapping[str, Tensor], batches: int = 1, accumulate: int = 1) -> int:

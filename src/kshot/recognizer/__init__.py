@@ -1,4 +1,4 @@
-"""The recogniser: from a few labelled clips to what names actions, says what to expect, and can be shipped."""
+"""The recognizer: from a few labelled clips to what names actions, says what to expect, and can be shipped."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
-KIND, FORMAT = "kshot recogniser", 2
+KIND, FORMAT = "kshot recognizer", 2
 RUN_FILES = ("config.json", "weights.safetensors")
 ARGUMENTS = ("method", "frames", "reject", "background", "seed", "precision")
 KINDS = {"classes": list, "clips": list, "report": dict, "method": str, "clip_seconds": float | int,
@@ -150,7 +150,7 @@ def explain(folder: Path, config: dict[str, Any]) -> None:
 
 
 def _made(cls: Any, folder: Path, config: dict[str, Any], backbone: str | Path | Backbone | None, device: str) -> Any:
-    """The recogniser of a folder whose config is sealed."""
+    """The recognizer of a folder whose config is sealed."""
     import torch
     from safetensors.torch import load as unpack
 

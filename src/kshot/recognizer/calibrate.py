@@ -52,7 +52,7 @@ class Costs:
 
     @classmethod
     def of(cls, reject: bool | Mapping[str, float]) -> Self | None:
-        """What the argument `reject` of a recogniser says; None where "unknown" is no answer.
+        """What the argument `reject` of a recognizer says; None where "unknown" is no answer.
 
         Raises:
             OptionError: a name or value that there cannot be.

@@ -56,7 +56,7 @@ def card(config: dict[str, Any], pictures: list[str]) -> str:
     name = config["backbone"]["name"]
     parts = [
         HEADER,
-        f"# A recogniser of {len(classes)} actions\n",
+        f"# A recognizer of {len(classes)} actions\n",
         f"Taught by {len(config['clips'])} clips with kshot {config['kshot']}, it names what a short video shows: "
         f"{', '.join(classes)}" + (', or "unknown".' if config["threshold"] is not None else ".") + "\n",
         _expected(report),

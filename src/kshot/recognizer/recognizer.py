@@ -1,4 +1,4 @@
-"""The recogniser itself: teach, ask, keep."""
+"""The recognizer itself: teach, ask, keep."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FRAMES_AT_ONCE = 64
-FINE_TUNED = "partial"  # the tuning method, and the recogniser's method that uses it
+FINE_TUNED = "partial"  # the tuning method, and the recognizer's method that uses it
 
 
 class Recognizer:
@@ -289,7 +289,7 @@ class Recognizer:
         return decide(self.decider_, embeddings, self.classes_, self.threshold_)
 
     def save(self, folder: str | Path, thumbnails: bool = True) -> Path:
-        """Writes the model folder: config.json, safetensors and a card to read; see docs/recogniser.md.
+        """Writes the model folder: config.json, safetensors and a card to read; see docs/recognizer.md.
 
         A model that is there already is replaced, at once or not at all.
 
@@ -385,7 +385,7 @@ class Recognizer:
         reserved = next((t for t in texts if names.plain(t) == UNKNOWN and t != self._nothing), None)
         if reserved is not None:
             raise DataError(
-                f"'{UNKNOWN}' is what a recogniser answers when it knows no better, so no action can be called that: "
+                f"'{UNKNOWN}' is what a recognizer answers when it knows no better, so no action can be called that: "
                 f"rename it, or say background='{reserved}' if these clips show none of the actions"
             )
         return items, texts, together
@@ -404,7 +404,7 @@ class Recognizer:
         run = runs.read(self.adapted)
         if run.resize != "short":
             raise OptionError(
-                f"run {self.adapted} was trained with resize {run.resize}, but a recogniser sees frames with resize "
+                f"run {self.adapted} was trained with resize {run.resize}, but a recognizer sees frames with resize "
                 f"short: train it so"
             )
         backbone = None if self.backbone == BUNDLED else self.backbone
@@ -413,7 +413,7 @@ class Recognizer:
         if own.episodic:
             raise OptionError(
                 f"run {self.adapted} tuned {run.config['tuning']['name']}, which looks at the support clips whenever "
-                f"it answers; a recogniser answers for one clip alone: train with another tuning method"
+                f"it answers; a recognizer answers for one clip alone: train with another tuning method"
             )
         if own.across and run.frames != self.frames:
             raise OptionError(
@@ -446,7 +446,7 @@ class Recognizer:
         progress: Progress,
         grouped: bool = False,
     ) -> Self:
-        """Teaches from clips, and only then changes this recogniser. grouped: groups were given."""
+        """Teaches from clips, and only then changes this recognizer. grouped: groups were given."""
         if texts and not self.keep_copies:
             expect_one_label([c.digest for c in clips], [c.label for c in clips], [c.name for c in clips])
         clips = taught.in_order(clips)

@@ -54,7 +54,7 @@ def distances(embeddings: Tensor) -> tuple[Array, Array]:
 
 
 def joined(groups: Array, pairs: Sequence[tuple[int, int]]) -> Array:
-    """Groups (n,), with those of near-duplicates made one: else a clip would be asked of a recogniser that knows it."""
+    """Groups (n,), with those of near-duplicates made one: else a clip would be asked of a recognizer that knows it."""
     result = groups.astype(object)
     for one, other in pairs:
         result[result == result[other]] = result[one]

@@ -195,7 +195,7 @@ def _doubt(
         told["threshold"] = place if math.isfinite(place) else None
         if told["threshold"] is None and not support.background:
             notes.append(
-                f'"{UNKNOWN}" is no answer of this recogniser: its clips and those of an action left out look too much '
+                f'"{UNKNOWN}" is no answer of this recognizer: its clips and those of an action left out look too much '
                 f"alike (AUROC {told['auroc']:.2f} on {len(clips)} clips) for it to be worth what it would cost."
             )
     return told

@@ -76,7 +76,7 @@ class Video:
         source: "example", "file", "camera" or "correction".
         group: what was filmed together; "" if nothing is known.
         label: id of the action that it shows; None for one that was put in to be recognised.
-        answer: what the recogniser said of it; None if it was not asked yet.
+        answer: what the recognizer said of it; None if it was not asked yet.
         error: why it could not be asked.
         truth: what an example really shows, for the page to tell afterwards.
     """

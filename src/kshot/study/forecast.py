@@ -294,7 +294,7 @@ class _Part:
         twin = spine.copy().to("meta")  # traced there, not computed
         with torch.no_grad():
             pixels, found = torch.empty(frames, 3, spine.size, spine.size, device="meta"), []
-            before = cost.multiply_adds(lambda: found.append(twin.enter(pixels, cut)))
+            before = cost.multiply_adds(lambda: found.append(twin.encode_to(pixels, cut)))
             x = twin.condense(found[0]) if condensed else found[0]
         weights = sum(weight.numel() for weight in learner.weights().values())
         work = [cost.multiply_adds(_pass(twin, x, cut, frames, back)) for back in (False, True)[: 1 + bool(weights)]]
@@ -388,7 +388,7 @@ def _pass(backbone: Backbone, x: torch.Tensor, cut: int, frames: int, learning: 
 
     def run() -> None:
         with torch.set_grad_enabled(learning):
-            out = backbone.leave(x, cut, frames)
+            out = backbone.encode_from(x, cut, frames)
         if out.requires_grad:
             out.sum().backward()  # type: ignore[no-untyped-call]
             for weight in backbone.parameters():
@@ -411,7 +411,7 @@ def _held(backbone: Backbone, x: torch.Tensor, cut: int, frames: int) -> int:
         return value
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
-        out = backbone.leave(x, cut, frames)
+        out = backbone.encode_from(x, cut, frames)
     return sum(found.values()) if out.requires_grad else 0
 
 

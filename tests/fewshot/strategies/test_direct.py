@@ -18,8 +18,8 @@ LABELS = np.repeat(np.arange(WAY), SHOT)
 
 
 @pytest.fixture
-def learner(spine: Backbone) -> Learner:
-    return Learner.build(spine, "partial")
+def learner(backbone: Backbone) -> Learner:
+    return Learner.build(backbone, "partial")
 
 
 @pytest.fixture
@@ -36,10 +36,10 @@ def state(learner: Learner) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in learner.backbone.state_dict().items()}
 
 
-def test_scores_equal_a_plain_loop(learner: Learner, spine: Backbone, episode: tuple[Array, Array]) -> None:
+def test_scores_equal_a_plain_loop(learner: Learner, backbone: Backbone, episode: tuple[Array, Array]) -> None:
     support, query = episode
     scores = Direct(steps=4, lr=2e-3).scores(learner, support, LABELS, query, WAY)
-    other = Learner.build(spine, "partial")
+    other = Learner.build(backbone, "partial")
     target = torch.from_numpy(LABELS)
     pooled = F.normalize(other.embed(support).mean(1), dim=1).detach()
     classes = torch.stack([pooled[target == c].mean(0) for c in range(WAY)]).requires_grad_()

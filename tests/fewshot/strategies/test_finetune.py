@@ -40,8 +40,8 @@ def objective(learner: Learner, base: Activations, **options: object) -> Objecti
     return Finetune(**options).objective(learner, base, text, 3)  # type: ignore[arg-type]
 
 
-def test_batches_are_balanced_over_classes(spine: Backbone, base: Activations) -> None:
-    learner, clips = Learner.build(spine, "partial"), recorded(base)
+def test_batches_are_balanced_over_classes(backbone: Backbone, base: Activations) -> None:
+    learner, clips = Learner.build(backbone, "partial"), recorded(base)
     made = objective(learner, clips, batch=15)
     clips.asked.clear()
     with torch.no_grad():
@@ -55,8 +55,8 @@ def test_batches_are_balanced_over_classes(spine: Backbone, base: Activations) -
     assert {clip for batch in clips.asked for clip in batch} == set(range(len(base.data)))
 
 
-def test_batches_are_functions_of_index_and_seed(spine: Backbone, base: Activations) -> None:
-    learner, clips = Learner.build(spine, "partial"), recorded(base)
+def test_batches_are_functions_of_index_and_seed(backbone: Backbone, base: Activations) -> None:
+    learner, clips = Learner.build(backbone, "partial"), recorded(base)
     loss = objective(learner, clips).loss
     clips.asked.clear()
     with torch.no_grad():
@@ -65,8 +65,8 @@ def test_batches_are_functions_of_index_and_seed(spine: Backbone, base: Activati
     assert values[0] == values[2] != values[1]
 
 
-def test_linear_classifier_starts_at_the_class_means(spine: Backbone, base: Activations) -> None:
-    learner, clips = Learner.build(spine, "partial"), recorded(base)
+def test_linear_classifier_starts_at_the_class_means(backbone: Backbone, base: Activations) -> None:
+    learner, clips = Learner.build(backbone, "partial"), recorded(base)
     made = objective(learner, clips)
     with torch.no_grad():
         pooled = F.normalize(learner.embed_all(base).mean(1), dim=1)
@@ -81,8 +81,8 @@ def test_linear_classifier_starts_at_the_class_means(spine: Backbone, base: Acti
     assert made.extra["classifier"].requires_grad and made.rates == {"classifier": 10.0}
 
 
-def test_text_classifier_is_the_class_texts(spine: Backbone, base: Activations) -> None:
-    learner, clips = Learner.build(spine, "partial"), recorded(base)
+def test_text_classifier_is_the_class_texts(backbone: Backbone, base: Activations) -> None:
+    learner, clips = Learner.build(backbone, "partial"), recorded(base)
     made = objective(learner, clips, classifier="text", scale=10.0)
     assert not made.extra
     with torch.no_grad():
@@ -94,8 +94,8 @@ def test_text_classifier_is_the_class_texts(spine: Backbone, base: Activations) 
 
 
 @pytest.mark.parametrize("classifier", ["linear", "text"])
-def test_loss_falls(spine: Backbone, base: Activations, classifier: str) -> None:
-    learner = Learner.build(spine, "partial")
+def test_loss_falls(backbone: Backbone, base: Activations, classifier: str) -> None:
+    learner = Learner.build(backbone, "partial")
     made = objective(learner, base, classifier=classifier)
 
     def mean() -> float:
@@ -107,10 +107,10 @@ def test_loss_falls(spine: Backbone, base: Activations, classifier: str) -> None
     assert mean() < 0.8 * before
 
 
-def test_a_tuned_text_tower_learns_from_class_texts(spine: Backbone, base: Activations) -> None:
-    learner = Learner.build(spine, "partial", {"tower": "text", "layers": "proj"})
-    assert learner.cut == spine.depth + 1, "the image tower stays as it is: its embeddings can be stored"
-    held = Activations(replace(base.data, features=embed(spine, base).numpy()), learner.cut)
+def test_a_tuned_text_tower_learns_from_class_texts(backbone: Backbone, base: Activations) -> None:
+    learner = Learner.build(backbone, "partial", {"tower": "text", "layers": "proj"})
+    assert learner.cut == backbone.depth + 1, "the image tower stays as it is: its embeddings can be stored"
+    held = Activations(replace(base.data, features=embed(backbone, base).numpy()), learner.cut)
     objective(learner, held, classifier="text").loss(0).backward()  # type: ignore[no-untyped-call]
     (weight,) = learner.weights().values()
     assert weight.grad is not None and bool(weight.grad.abs().max() > 0)

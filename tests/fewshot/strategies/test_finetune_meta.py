@@ -24,8 +24,8 @@ def objective(strategy: object, learner: Learner, base: Activations) -> Objectiv
     return strategy.objective(learner, base, text, 3)  # type: ignore[attr-defined, no-any-return]
 
 
-def test_batches_are_those_of_finetuning_and_then_those_of_meta_learning(spine: Backbone, base: Activations) -> None:
-    learner = Learner.build(spine, "partial")
+def test_batches_are_those_of_finetuning_and_then_those_of_meta_learning(backbone: Backbone, base: Activations) -> None:
+    learner = Learner.build(backbone, "partial")
     both = objective(get_strategy("finetune-meta", first=4, batch=12, classifier_scale=10.0, **EPISODE), learner, base)
     first = objective(Finetune(batch=12, scale=10.0), learner, base)
     then = objective(Meta(**EPISODE), learner, base)
@@ -35,8 +35,8 @@ def test_batches_are_those_of_finetuning_and_then_those_of_meta_learning(spine: 
         ]
 
 
-def test_the_classifier_rests_during_the_episodes(spine: Backbone, base: Activations) -> None:
-    learner = Learner.build(spine, "partial")
+def test_the_classifier_rests_during_the_episodes(backbone: Backbone, base: Activations) -> None:
+    learner = Learner.build(backbone, "partial")
     made = objective(get_strategy("finetune-meta", first=2, batch=12, **EPISODE), learner, base)
     seen = []
 

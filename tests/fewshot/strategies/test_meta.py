@@ -36,16 +36,16 @@ def by_hand(learner: Learner, base: Activations, index: int, seed: int = 3) -> T
     return F.cross_entropy(scores, torch.arange(4).repeat_interleave(3))
 
 
-def test_loss_of_an_episode_by_hand(spine: Backbone, base: Activations) -> None:
-    learner = Learner.build(spine, "partial")
+def test_loss_of_an_episode_by_hand(backbone: Backbone, base: Activations) -> None:
+    learner = Learner.build(backbone, "partial")
     loss = loss_of(learner, base)
     with torch.no_grad():
         for index in (0, 7, 123):
             torch.testing.assert_close(loss(index), by_hand(learner, base, index))
 
 
-def test_loss_is_a_function_of_index_and_seed_alone(spine: Backbone, base: Activations) -> None:
-    learner = Learner.build(spine, "partial")
+def test_loss_is_a_function_of_index_and_seed_alone(backbone: Backbone, base: Activations) -> None:
+    learner = Learner.build(backbone, "partial")
     with torch.no_grad():
         first = [float(loss_of(learner, base)(i)) for i in (5, 2, 5)]
         again = [float(loss_of(learner, base)(i)) for i in (2, 5)]
@@ -54,8 +54,8 @@ def test_loss_is_a_function_of_index_and_seed_alone(spine: Backbone, base: Activ
     assert other != first[0]
 
 
-def test_text_loss_compares_every_clip_with_all_base_classes(spine: Backbone, base: Activations) -> None:
-    learner = Learner.build(spine, "partial")
+def test_text_loss_compares_every_clip_with_all_base_classes(backbone: Backbone, base: Activations) -> None:
+    learner = Learner.build(backbone, "partial")
     data = base.data
     with torch.no_grad():
         episode = Sampler(data.labels, data.classes, 4, 2, 3, 3).draw([9])
@@ -70,8 +70,8 @@ def test_text_loss_compares_every_clip_with_all_base_classes(spine: Backbone, ba
 
 
 @pytest.mark.parametrize("loss", ["episode", "text", "both"])
-def test_loss_falls(spine: Backbone, base: Activations, loss: str) -> None:
-    learner = Learner.build(spine, "partial")
+def test_loss_falls(backbone: Backbone, base: Activations, loss: str) -> None:
+    learner = Learner.build(backbone, "partial")
     objective = loss_of(learner, base, loss=loss)
 
     def mean() -> float:
@@ -83,9 +83,9 @@ def test_loss_falls(spine: Backbone, base: Activations, loss: str) -> None:
     assert mean() < 0.9 * before
 
 
-def test_a_tuned_text_tower_gets_gradients_where_texts_are_looked_at(spine: Backbone, base: Activations) -> None:
+def test_a_tuned_text_tower_gets_gradients_where_texts_are_looked_at(backbone: Backbone, base: Activations) -> None:
     for loss, reached in (("both", True), ("text", True), ("episode", False)):
-        learner = Learner.build(spine, "partial", {"tower": "both"})
+        learner = Learner.build(backbone, "partial", {"tower": "both"})
         loss_of(learner, base, loss=loss)(0).backward()  # type: ignore[no-untyped-call]
         text = {n: w for n, w in learner.weights().items() if n.startswith("backbone.text.")}
         image = {n: w for n, w in learner.weights().items() if n.startswith("backbone.image.")}
@@ -95,9 +95,9 @@ def test_a_tuned_text_tower_gets_gradients_where_texts_are_looked_at(spine: Back
 
 
 @pytest.mark.parametrize("head", sorted(HEADS))
-def test_every_head_trains_in_episodes(spine: Backbone, base: Activations, head: str) -> None:
+def test_every_head_trains_in_episodes(backbone: Backbone, base: Activations, head: str) -> None:
     """One step for each head of the family: a finite loss and a gradient at the backbone."""
-    learner = Learner.build(spine, "partial", {"layers": "proj"}, head)
+    learner = Learner.build(backbone, "partial", {"layers": "proj"}, head)
     learner.head.train()
     learner.head.trained = True
     strategy = Meta(way=3, shot=2, query=2)
@@ -109,8 +109,8 @@ def test_every_head_trains_in_episodes(spine: Backbone, base: Activations, head:
     assert get_head(head).name == head
 
 
-def test_refuses_unknown_losses_and_impossible_episodes(spine: Backbone, base: Activations) -> None:
+def test_refuses_unknown_losses_and_impossible_episodes(backbone: Backbone, base: Activations) -> None:
     with pytest.raises(OptionError, match="unknown loss 'triplet': Known: episode, text, both"):
         Meta(loss="triplet")
     with pytest.raises(NotEnoughClips, match="9-way episodes need 9 classes, found 6"):
-        Meta(way=9).objective(Learner.build(spine, "partial"), base, lambda: torch.empty(0), 0)
+        Meta(way=9).objective(Learner.build(backbone, "partial"), base, lambda: torch.empty(0), 0)

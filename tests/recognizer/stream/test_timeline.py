@@ -82,10 +82,10 @@ def test_a_film_slower_than_the_model_shows_its_frames_for_longer() -> None:
 
 
 @pytest.fixture(scope="module")
-def taught(spine, clips_csv: Path) -> Recognizer:
+def taught(backbone, clips_csv: Path) -> Recognizer:
     data = load(clips_csv).only(["clap", "wave"])
     chosen = [0, 1, 8, 9]
-    return Recognizer(spine, method="prototype", reject=False).fit(
+    return Recognizer(backbone, method="prototype", reject=False).fit(
         [data.paths[i] for i in chosen], [data.classes[data.labels[i]] for i in chosen]
     )
 

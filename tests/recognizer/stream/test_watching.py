@@ -23,12 +23,12 @@ from kshot.recognizer.stream.watch import Sighting
 
 
 @pytest.fixture(scope="module")
-def model(spine, clips_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model(backbone, clips_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Taught on clips of 0.4 seconds."""
     data = load(clips_csv).only(["clap", "wave"])
     chosen = [0, 1, 8, 9]
     labels = [data.classes[data.labels[i]] for i in chosen]
-    taught = Recognizer(spine, method="prototype", reject=False).fit([data.paths[i] for i in chosen], labels)
+    taught = Recognizer(backbone, method="prototype", reject=False).fit([data.paths[i] for i in chosen], labels)
     return taught.save(tmp_path_factory.mktemp("model") / "model")
 
 

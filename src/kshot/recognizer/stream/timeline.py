@@ -34,7 +34,7 @@ STILLS = 32  # pictures kept for the filmstrip, at most
 
 @dataclass(frozen=True)
 class Timeline:
-    """What a recogniser sees in a long video.
+    """What a recognizer sees in a long video.
 
     Attributes:
         video: its path, or "" for an array.

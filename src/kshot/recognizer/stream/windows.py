@@ -30,7 +30,7 @@ MARGIN = 0.1  # of probability that another label must lead by, to take over fro
 
 
 class Judge(Protocol):
-    """What the engine asks of a recogniser."""
+    """What the engine asks of a recognizer."""
 
     frames: int
     classes_: Array
@@ -70,7 +70,7 @@ class Settings:
         smooth: float | None = None,
         shortest: float | None = None,
     ) -> Settings:
-        """Settings for a recogniser; what is None follows from the length of its clips.
+        """Settings for a recognizer; what is None follows from the length of its clips.
 
         window, smooth and shortest in seconds, stride in frames.
 

@@ -1,4 +1,4 @@
-"""Commands of the recogniser: teach it from a folder of clips, ask it about others."""
+"""Commands of the recognizer: teach it from a folder of clips, ask it about others."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def fit(
     device: DEVICE = "cpu",
     as_json: JSON = False,
 ) -> None:
-    """Teach a recogniser your own actions from a few clips of each, and tell what to expect of it.
+    """Teach a recognizer your own actions from a few clips of each, and tell what to expect of it.
 
     Example: kshot fit clips --out models/gym
     """
@@ -78,7 +78,7 @@ def fit(
     )  # fmt: skip
     data = datasets.load(clips)
     if data.features is not None:
-        raise OptionError(f"{clips} holds ready-made features; a recogniser is taught from videos")
+        raise OptionError(f"{clips} holds ready-made features; a recognizer is taught from videos")
     labels = [data.classes[number] for number in data.labels]
     with locked(out):
         free()  # another may just have ended

@@ -1,8 +1,8 @@
-"""Whether a recogniser keeps its promise: what `fit` says to expect, against what then comes true.
+"""Whether a recognizer keeps its promise: what `fit` says to expect, against what then comes true.
 
-    python benchmarks/recogniser.py speed
-    python benchmarks/recogniser.py promise [--data DATA] [--split test] [--shot 5] [--way 5] [--draws 50] [--plot P]
-    python benchmarks/recogniser.py adapted --run RUN [--shot 1 3 5] [--draws 50]
+    python benchmarks/recognizer.py speed
+    python benchmarks/recognizer.py promise [--data DATA] [--split test] [--shot 5] [--way 5] [--draws 50] [--plot P]
+    python benchmarks/recognizer.py adapted --run RUN [--shot 1 3 5] [--draws 50]
 
 speed: `fit` on 5 clips each of 5 novel classes of `motion`, and 25 predictions, from files, nothing stored before.
 
@@ -104,7 +104,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Draw:
-    """Indices of clips. taught: of `classes`, in a recogniser's order. own, strange: those asked about afterwards.
+    """Indices of clips. taught: of `classes`, in a recognizer's order. own, strange: those asked about afterwards.
 
     first: (own,) whether a clip is one of those that lessons are drawn from.
     """
