@@ -97,7 +97,7 @@ def work(kind: str, root: Path, backbone: Path) -> dict[str, Any]:
 
         arguments: dict[str, Any] = {"steps": STEPS, "val_every": STEPS // 2, "val_episodes": 100}
         with largest_child() as child:
-            train(root / "clips.csv", root / kind, kind, backbone=backbone, store=root / "store", **arguments)
+            train(root / "clips.csv", root / kind, strategy=kind, backbone=backbone, store=root / "store", **arguments)
         clips = sum(1 for _ in (root / "clips.csv").open()) - 1
     # Not getrusage: its peak outlives exec, so that a small process would tell the size of the one that started it.
     status = Path("/proc/self/status").read_text().splitlines()

@@ -44,7 +44,7 @@ LIMITS = GOALS | {
     "most parameters of a function": 18,
     "evaluate --head otam runs through, files": 47,
     "evaluate --head otam runs through, lines": 8300,
-    "tests / source, lines": 0.84,
+    "tests / source, lines": 0.835,
     "floors": 12,
 }
 """What is reached where the goal is not."""
@@ -53,7 +53,7 @@ AT_LEAST = {"tests / source, lines", "typed arguments, share"}
 
 LEVELS: tuple[tuple[str, ...], ...] = (
     ("errors", "paths", "progress", "draws", "system", "interrupt", "terminal", "names"),
-    ("gate", "options", "files", "limits", "seals", "forms", "settings"),
+    ("gate", "options", "files", "settings", "settings_types", "seals", "forms"),
     ("backbones", "video"),
     ("tuning", "heads", "datasets"),
     ("activations",),

@@ -21,7 +21,7 @@ import pytest
 import kshot
 from clips import write_table
 from forks import Command
-from kshot import verify
+from kshot import settings, verify
 from kshot.activations import extraction
 from kshot.cli import app, common, research
 from kshot.fewshot import evaluation, training
@@ -179,16 +179,17 @@ def app_commands() -> list[str]:
 def test_commands_have_the_arguments_and_defaults_of_their_functions(name: str, function: Any) -> None:
     """Each option exists in the function it stands for, under the same name and with the same default."""
     own = inspect.signature(getattr(research, name)).parameters
-    theirs = inspect.signature(function).parameters
+    theirs = {name: one.default for name, one in inspect.signature(function).parameters.items()}
+    front = {training.train: settings.Training, evaluation.evaluate: settings.Evaluating}.get(function)
+    if front is not None:
+        theirs |= front.defaults() | dict.fromkeys(front.undecided)
+        assert set(front.fields()) <= set(own), "every setting is an option"
     aside = {"context", "as_json", "dry_run", "strict"} | ({"timeout"} if function is extraction.estimate else set())
-    renamed = {"prompt": "prompts", "head_option": "head_options", "tuning_option": "tuning_options"}
-    renamed |= {"strategy_option": "strategy_options"}
     for option, parameter in own.items():
         if option in aside:
             continue
-        assert renamed.get(option, option) in theirs
-        if option not in renamed and parameter.default is not inspect.Parameter.empty:
-            other = theirs[option].default
+        other = theirs[option]
+        if parameter.default is not inspect.Parameter.empty and option != "prompts":  # a list has no default to show
             assert parameter.default == other or (parameter.default is None and other is inspect.Parameter.empty)
 
 
@@ -200,7 +201,7 @@ def test_commands_have_the_arguments_and_defaults_of_their_functions(name: str, 
         (["train", "x.csv"], "Missing option '--out'"),
         (["extract", "x", "--farmes", "3"], "No such option: --farmes"),
         (["extract", "x", "--frames", "many"], "Invalid value for '--frames'"),
-        (["evaluate", "x", "--seed", "-1"], "Invalid value for '--seed'"),
+        (["evaluate", "x", "--seed", "-1"], "seed must be at least 0, found -1"),
         (["evaluate", "x", "--head-option", "scale"], "an option reads NAME=VALUE, found 'scale'"),
     ],
 )

@@ -20,7 +20,7 @@ import pytest
 import torch
 
 import studies
-from kshot import Recognizer, datasets, gate, limits, seals
+from kshot import Recognizer, datasets, gate, seals, settings
 from kshot.activations.store import Digests, Store, _name, holders
 from kshot.activations.store import verify as verify_store
 from kshot.backbones.backbone import Backbone
@@ -273,7 +273,9 @@ def test_an_odd_shard(array: np.ndarray, tmp_path: Path) -> None:
 
 
 def test_a_study(tmp_path: Path) -> None:
-    plan = Study("t", (Row("a"), Row("b", "meta")), data=("d",), backbone=("s",), episodes=20, seeds=(0,), baseline="a")
+    plan = Study(
+        "t", (Row("a"), Row("b", strategy="meta")), data=("d",), backbone=("s",), episodes=20, seeds=(0,), baseline="a"
+    )
     studies.write(tmp_path, plan, lambda row, data, shot: 0.5)
     report = json.loads((tmp_path / "study.json").read_text())
     (tmp_path / "study.json").write_text(json.dumps(seals.sealed(report)))
@@ -469,9 +471,12 @@ def test_a_checkpoint(adapted: Path, tmp_path: Path) -> None:
 
 
 def test_every_limit_is_kept() -> None:
-    for name, (least, most) in limits.LIMITS.items():
-        limits.expect(**{name: least})
-        limits.expect(**{name: most})
+    whole = {name for front in settings.FRONTS for name, one in front.fields().items() if one.type == "int"}
+    assert {"seed", "frames", "steps", "episodes", "val_episodes"} <= whole
+    for name in (*whole, *settings.COUNTS):
+        least, most = settings.bounds(name)
+        settings.expect(**{name: least})
+        settings.expect(**{name: most})
         for odd in (least - 1, most + 1, 2.0, True, "1", None, 10**5000):
             with pytest.raises(OptionError, match=f"^{name} must be "):
-                limits.expect(**{name: odd})  # type: ignore[arg-type]
+                settings.expect(**{name: odd})  # type: ignore[arg-type]

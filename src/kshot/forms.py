@@ -9,11 +9,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from kshot.limits import LIMITS
+from kshot.settings import bounds
 
 Count = Annotated[int, Field(ge=0, lt=2**63)]
-Seed = Annotated[int, Field(ge=0, le=LIMITS["seed"][1])]
-Frames = Annotated[int, Field(ge=1, le=LIMITS["frames"][1])]
+Seed = Annotated[int, Field(ge=0, le=bounds("seed")[1])]
+Frames = Annotated[int, Field(ge=1, le=bounds("frames")[1])]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Names = list[str]
 
@@ -56,6 +56,7 @@ class Run(Form):
     head: Named
     frames: Frames
     resize: Literal["short", "short-256", "squash-256"] = "short"
+    schedule: dict[str, Any]
     base_classes: Names
     val_classes: Names
     result: RunResult | None = None

@@ -32,14 +32,12 @@ def expect(
             near = difflib.get_close_matches(option, known, n=1)
             hint = f"; did you mean '{near[0]}'?" if near else ""
             raise OptionError(f"{owner} has no option '{option}'; its options: {listed}{hint}")
-        if target is not None and (problem := _problem(target, option, value)):
-            raise OptionError(f"{owner}: option '{option}': {problem}, found {value!r}")
+        if target is not None and (wrong := _problem(target, option, value)):
+            raise OptionError(f"{owner}: option '{option}': {wrong}, found {value!r}")
 
 
 def _problem(target: Callable[..., Any], option: str, value: Any) -> str:
     """What is wrong with the kind of a value, in words; "" if nothing is."""
-    from pydantic import TypeAdapter, ValidationError
-
     if isinstance(value, float) and not math.isfinite(value):
         return "expected a finite number"
     parameter = inspect.signature(target).parameters.get(option)
@@ -51,6 +49,13 @@ def _problem(target: Callable[..., Any], option: str, value: Any) -> str:
             return ""
     if annotation is inspect.Parameter.empty:
         return ""
+    return problem(annotation, value)
+
+
+def problem(annotation: Any, value: Any) -> str:
+    """What is wrong with the kind of a value for an annotation, in words; "" if nothing is."""
+    from pydantic import TypeAdapter, ValidationError
+
     try:
         TypeAdapter(annotation).validate_python(value, strict=True)
     except ValidationError as error:

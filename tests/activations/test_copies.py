@@ -180,7 +180,8 @@ def test_a_study_says_what_it_left_out(place: Path):
     novel = first(rows, "test")["label"]
     data = table(place, "studied", [*rows, copied(place, first(rows, "train", 2), label=novel, split="test")])
     plan = study_file.Study(
-        "s", (study_file.Row("frozen"), study_file.Row("meta", "meta")), (str(data),), (str(place / "clip"),), (1,),
+        "s", (study_file.Row("frozen"), study_file.Row("meta", strategy="meta")), (str(data),), (str(place / "clip"),),
+        (1,),
         way=2, query=2, episodes=20, frames=3, train={"steps": 2, "val_every": 2, "val_episodes": 5, "query": 1},
     )  # fmt: skip
     report = study.run(plan, place / "out", store=place / "store")

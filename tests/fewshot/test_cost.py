@@ -90,7 +90,15 @@ def test_a_training_step_counts_what_is_computed_from_its_cut(
 ) -> None:
     """Projection alone, finetuned on 6 clips: two products of the projection and of the classifier's cosines."""
     shared: dict[str, Any] = {"backbone": backbone, "store": warm_store, "steps": 2, "select": "none"}
-    train(clips_csv, tmp_path / "run", "finetune", layers="proj", strategy_options={"batch": 6}, **shared, accumulate=2)
+    train(
+        clips_csv,
+        tmp_path / "run",
+        strategy="finetune",
+        layers="proj",
+        strategy_options={"batch": 6},
+        **shared,
+        accumulate=2,
+    )
     found = json.loads((tmp_path / "run" / "config.json").read_text())["result"]
     rows, classes = 6 * FRAMES, 6
     block = rows * EXACT + V_BIAS

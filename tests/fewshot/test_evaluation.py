@@ -333,7 +333,7 @@ def test_an_adapted_run_has_its_own_weights(
 def test_direct_is_evaluated_by_learning_in_every_episode(
     tmp_path: Path, clips_csv: Path, warm_store: Path, backbone: Backbone
 ) -> None:
-    train(clips_csv, tmp_path / "run", "direct", backbone=backbone, select="none", store=warm_store, lr=3e-3)
+    train(clips_csv, tmp_path / "run", strategy="direct", backbone=backbone, select="none", store=warm_store, lr=3e-3)
     one, two = (
         evaluate(clips_csv, backbone, tmp_path / "run", episodes=6, store=warm_store, **SHAPE) for _ in range(2)
     )
@@ -373,7 +373,7 @@ def test_refuses_the_run_of_another_backbone(run: Path, tmp_path: Path, clips_cs
         ({"way": 5}, NotEnoughClips, "5-way episodes need 5 classes, found 4: "),
         ({"shot": 7}, NotEnoughClips, "has 8 clips, but 7-shot episodes with 2 queries need 9"),
         ({"shot": 4, "query": 6, "shared_group": False}, NotEnoughClips, "class .* has 8 clips"),
-        ({"way": 1}, OptionError, "an episode needs way >= 2"),
+        ({"way": 1}, OptionError, "way must be at least 2, found 1"),
         ({"episodes": 0}, OptionError, "episodes must be at least 1, found 0"),
         ({"split": "tets"}, OptionError, "unknown split 'tets': did you mean 'test'"),
         ({"head": "prototpye"}, OptionError, "unknown head 'prototpye': did you mean 'prototype'"),

@@ -184,7 +184,7 @@ def test_what_has_no_features_of_its_own_is_not_exported(
     clips_csv: Path, backbone: Backbone, warm_store: Path, tmp_path: Path
 ) -> None:
     common: dict[str, Any] = {"way": 3, "query": 2, "steps": 1, "val_every": 1, "val_episodes": 2, "store": warm_store}
-    train(clips_csv, tmp_path / "direct", "direct", backbone=backbone, **common)
+    train(clips_csv, tmp_path / "direct", strategy="direct", backbone=backbone, **common)
     with pytest.raises(OptionError, match="embeds a clip anew in every episode"):
         export_features(clips_csv, tmp_path / "f.npz", backbone, tmp_path / "direct", store=warm_store)
     with pytest.raises(OptionError, match=r"--table .*clips\.csv is the data set itself"):

@@ -13,11 +13,11 @@ from forks import Command
 from kshot.backbones.backbone import PROMPTS, Backbone
 from kshot.datasets import load as load_data
 from kshot.errors import OptionError
-from kshot.fewshot import evaluation, protocols, training
+from kshot.fewshot import protocols
 from kshot.fewshot.evaluation import evaluate
-from kshot.fewshot.fit import Schedule
-from kshot.fewshot.protocols import OURS, PROTOCOLS, SETS, Followed, as_markdown, follows, listing, preset
+from kshot.fewshot.protocols import OURS, PROTOCOLS, SETS, as_markdown, listing, preset
 from kshot.fewshot.training import train
+from kshot.settings import Evaluating, Training
 from kshot.study.file import read
 from kshot.study.runner import run as study
 from kshot.video.views import framing, parse
@@ -29,10 +29,9 @@ QUICK: dict[str, Any] = {"way": 3, "shot": 1, "query": 2, "steps": 2, "val_every
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_every_setting_is_an_argument_with_a_source(name: str) -> None:
     made = PROTOCOLS[name]
-    for part, function in (("training", training.train), ("testing", evaluation.evaluate)):
+    for part, front in (("training", Training), ("testing", Evaluating)):
         settings = getattr(made, part)
-        arguments = inspect.signature(function).parameters
-        assert set(settings) <= set(arguments) - {"protocol", "data", "out"}
+        assert set(settings) <= set(front.fields())
         assert {"way", "query", "frames", "resize", "prompts"} <= set(settings)
         for setting in settings.values():
             assert len(setting.source) > 8 and set(setting.by_data) <= set(SETS)
@@ -47,7 +46,8 @@ def test_every_setting_is_an_argument_with_a_source(name: str) -> None:
 @pytest.mark.parametrize("data", ["", *SETS])
 def test_every_value_can_be_used(name: str, data: str) -> None:
     values = preset(name, "training", data)
-    Schedule(**{key: values[key] for key in values if key in Schedule.__dataclass_fields__})
+    plan = Training.of(values)  # which checks them
+    assert {name: plan.values()[name] for name in values} == values
     framing(values["resize"])
     parse(values.get("augment", "time"))
     assert values["select"] == "val" and all("{}" in prompt for prompt in values["prompts"])
@@ -85,19 +85,11 @@ def test_wrong_names() -> None:
         train("nowhere", "run", protocol="fsar")
 
 
-def test_what_is_given_beats_the_protocol_even_if_it_is_the_default() -> None:
-    @follows("testing")
-    def call(data: str, query: int = 7, episodes: int = 3, shared_group: bool = True, protocol: Any = None) -> Any:
-        return query, episodes, shared_group, protocol
-
-    assert call("x") == (7, 3, True, None)
-    query, episodes, shared, followed = call("x", protocol="kshot")
-    assert (query, episodes, shared) == (5, 10_000, False) and followed.record() == {"name": "kshot", "changed": {}}
-    query, episodes, shared, followed = call("x", 7, protocol="kshot", shared_group=True)
-    assert (query, episodes, shared) == (7, 10_000, True)
-    assert followed.record() == {"name": "kshot", "changed": {"query": 7, "shared_group": True}}
-    assert followed.record(frames=4)["changed"]["frames"] == 4
-    assert Followed("p", {"prompts": ["a"]}, {"prompts": ("a",)}).record()["changed"] == {}
+def test_a_record_names_what_was_otherwise() -> None:
+    preset = {"query": 5, "prompts": ["a"], "frames": 8}
+    final = {"query": 7, "prompts": ("a",), "frames": 8, "way": 3}
+    assert protocols.record("p", preset, final) == {"name": "p", "changed": {"query": 7}}
+    assert protocols.record("p", preset, preset) == {"name": "p", "changed": {}}
 
 
 def test_a_run_and_a_result_name_their_protocol(
@@ -118,6 +110,9 @@ def test_a_run_and_a_result_name_their_protocol(
     result = evaluate(clips_csv, adapted=tmp_path / "run", protocol="clip-fsar", backbone=backbone, **shape)
     assert result.query == 1 and result.options["resize"] == "short", "a run sees clips as it was trained"
     assert result.options["protocol"]["changed"] == {"way": 3, "episodes": 10, "resize": "short"}
+    given = evaluate(clips_csv, backbone, protocol="kshot", query=2, shared_group=True, **shape)
+    assert given.options["shared_group"] is True, "what is given beats the protocol, even if it is the default"
+    assert given.options["protocol"]["changed"]["shared_group"] is True
     plain = evaluate(clips_csv, backbone, protocol="kshot", query=2, **shape)
     assert plain.options["shared_group"] is False
     assert plain.options["protocol"] == {"name": "kshot", "changed": {"way": 3, "query": 2, "episodes": 10}}

@@ -77,7 +77,16 @@ def test_without_a_run_the_backbone_is_frozen(backbone: Backbone) -> None:
 def test_direct_has_no_weights_and_the_steps_that_were_chosen(
     tmp_path: Path, clips_csv: Path, warm_store: Path, backbone: Backbone
 ) -> None:
-    train(clips_csv, tmp_path / "run", "direct", backbone=backbone, way=3, query=2, val_episodes=3, store=warm_store)
+    train(
+        clips_csv,
+        tmp_path / "run",
+        strategy="direct",
+        backbone=backbone,
+        way=3,
+        query=2,
+        val_episodes=3,
+        store=warm_store,
+    )
     run = runs.read(tmp_path / "run")
     built, strategy = runs.learner(run, backbone, None, None, "cpu", "float32")
     assert run.digest == "" and isinstance(strategy, Direct)

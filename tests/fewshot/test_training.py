@@ -24,7 +24,8 @@ from kshot.errors import CheckpointError, DataError, KshotError, NotEnoughClips,
 from kshot.fewshot import fit
 from kshot.fewshot.evaluation import evaluate
 from kshot.fewshot.fit import load as tensors
-from kshot.fewshot.training import DIRECT_STEPS, VAL_SEED, Trained, train
+from kshot.fewshot.strategies.direct import Direct
+from kshot.fewshot.training import VAL_SEED, Trained, train
 from kshot.progress import Step
 from tiny import random_clip
 
@@ -37,7 +38,7 @@ def quick(clips_csv: Path, warm_store: Path, backbone: Backbone) -> Quick:
     """`train` on the small clips, in a moment."""
 
     def run(out: Path, strategy: str = "meta", **arguments: Any) -> Trained:
-        return train(clips_csv, out, strategy, backbone=backbone, store=warm_store, **{**QUICK, **arguments})
+        return train(clips_csv, out, strategy=strategy, backbone=backbone, store=warm_store, **{**QUICK, **arguments})
 
     return run
 
@@ -157,7 +158,7 @@ def deadly(title, total, unit):
     yield lambda done=1, note="": None
     if title == "training":
         os.kill(os.getpid(), signal.SIGKILL)
-train(sys.argv[1], sys.argv[2], "finetune", backbone=sys.argv[3], store=sys.argv[4], way=3, query=2, steps=6,
+train(sys.argv[1], sys.argv[2], strategy="finetune", backbone=sys.argv[3], store=sys.argv[4], way=3, query=2, steps=6,
       val_every=3, val_episodes=20, progress=deadly)
 """
     arguments = (clips_csv, tmp_path / "killed", clip_folder, warm_store)
@@ -331,7 +332,7 @@ def test_direct_chooses_its_steps_on_val(quick: Quick, tmp_path: Path) -> None:
     trained = quick(tmp_path / "run", "direct", val_episodes=8, lr=3e-3)
     rows = lines(tmp_path / "run")
     accuracy = {row["step"]: row["val_accuracy"] for row in rows}
-    assert tuple(accuracy) == DIRECT_STEPS
+    assert tuple(accuracy) == Direct.tried
     assert trained.val_accuracy == max(accuracy.values()) == accuracy[trained.best_step]
     assert config(tmp_path / "run")["result"]["chosen"] == {"steps": trained.best_step}
     assert {path.name for path in (tmp_path / "run").iterdir()} == {"config.json", "metrics.jsonl"}
@@ -360,7 +361,7 @@ def test_a_loss_out_of_bounds_is_an_error_and_leaves_no_finished_run(quick: Quic
         ({"way": 7}, NotEnoughClips, "7-way episodes need 7 classes, found 6"),
         ({"shot": 7}, NotEnoughClips, "has 8 clips, but 7-shot episodes with 2 queries need 9"),
         ({"val_episodes": 0}, OptionError, "val_episodes must be at least 1, found 0"),
-        ({"steps": 0}, OptionError, "steps=0"),
+        ({"steps": 0}, OptionError, "steps must be at least 1, found 0"),
         ({"frames": 0}, OptionError, "frames must be at least 1, found 0"),
     ],
 )

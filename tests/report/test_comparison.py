@@ -10,7 +10,12 @@ import studies
 from kshot.report.comparison import Comparison, compared
 from kshot.study.file import Row, Study
 
-ROWS = (Row("frozen"), Row("meta", "meta"), Row("direct", "direct", episodes=30), Row("lost", "meta"))
+ROWS = (
+    Row("frozen"),
+    Row("meta", strategy="meta"),
+    Row("direct", strategy="direct", episodes=30),
+    Row("lost", strategy="meta"),
+)
 
 
 @pytest.fixture

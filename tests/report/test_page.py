@@ -113,7 +113,7 @@ def costs(row: Row, shot: int) -> dict[str, Any]:
 
 
 def test_costs_have_a_table_of_their_own(tmp_path: Path) -> None:
-    plan = Study("s", (Row("base"), Row("<new>", "meta")), ("d",), ("b",), (1, 5), episodes=9, baseline="base")
+    plan = Study("s", (Row("base"), Row("<new>", strategy="meta")), ("d",), ("b",), (1, 5), episodes=9, baseline="base")
     studies.write(tmp_path, plan, lambda *_: 0.5, lambda row: (7 * (row.name != "base"), 0.0), costs=costs)
     html = page._costs(compared(study.load(tmp_path), tmp_path)[0])
     table = [re.sub(r"<[^>]+>", "|", row).strip("|") for row in re.findall(r"<tr.*?</tr>", html)]

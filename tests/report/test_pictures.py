@@ -23,8 +23,8 @@ def comparison(folder: Path, *rows: Row, shots: tuple[int, ...] = (1, 5), cost: 
     return compared(studies.write(folder, plan, lambda row, data, shot: skill[row.name], costs), folder)[0]
 
 
-META = [Row(f"Meta, {layers}, trx", "meta", layers=layers, head="trx") for layers in (2, "proj", 1)]
-FULL = Row("Meta, whole, trx", "meta", "full", head="trx")
+META = [Row(f"Meta, {layers}, trx", strategy="meta", layers=layers, head="trx") for layers in (2, "proj", 1)]
+FULL = Row("Meta, whole, trx", strategy="meta", tuning="full", head="trx")
 
 
 def test_choices_of_layers_are_ordered_by_weights_and_end_with_full(tmp_path: Path) -> None:
@@ -38,8 +38,8 @@ def test_choices_of_layers_are_ordered_by_weights_and_end_with_full(tmp_path: Pa
     "rows",
     [
         [META[0]],  # one choice is no series
-        [META[1], Row("block", "meta", layers="block", head="trx")],  # no number of blocks
-        [META[0], Row("other head", "meta", layers=1, head="otam")],  # differs in more than layers
+        [META[1], Row("block", strategy="meta", layers="block", head="trx")],  # no number of blocks
+        [META[0], Row("other head", strategy="meta", layers=1, head="otam")],  # differs in more than layers
     ],
 )
 def test_no_figure_of_layers_without_a_series(tmp_path: Path, rows: list[Row]) -> None:
@@ -47,7 +47,7 @@ def test_no_figure_of_layers_without_a_series(tmp_path: Path, rows: list[Row]) -
 
 
 def test_figures_follow_from_what_there_is(tmp_path: Path) -> None:
-    drawn = pictures.draw(comparison(tmp_path, Row("frozen"), *META, Row("direct", "direct")), "1-")
+    drawn = pictures.draw(comparison(tmp_path, Row("frozen"), *META, Row("direct", strategy="direct")), "1-")
     assert [p.name for p in drawn] == [
         "1-accuracy", "1-shots", "1-weights-1-shot", "1-seconds-1-shot", "1-weights-5-shot", "1-seconds-5-shot",
         "1-layers", "1-classes", "1-confusion",
@@ -59,12 +59,12 @@ def test_figures_follow_from_what_there_is(tmp_path: Path) -> None:
 
 
 def test_without_cost_or_further_shots_these_figures_are_left_out(tmp_path: Path) -> None:
-    drawn = pictures.draw(comparison(tmp_path, Row("frozen"), Row("text", "zero-shot"), shots=(1,), cost=0))
+    drawn = pictures.draw(comparison(tmp_path, Row("frozen"), Row("text", strategy="zero-shot"), shots=(1,), cost=0))
     assert [p.name for p in drawn] == ["accuracy", "classes", "confusion"]
 
 
 def test_work_is_drawn_once_and_not_for_what_trains_in_episodes(tmp_path: Path) -> None:
-    rows = (Row("frozen"), META[0], Row("direct", "direct"))
+    rows = (Row("frozen"), META[0], Row("direct", strategy="direct"))
     plan = Study("s", rows, ("d",), ("b",), (1, 5), episodes=20, baseline="frozen")
 
     def costs(row: Row, shot: int) -> dict[str, int]:

@@ -18,12 +18,12 @@ from kshot.report import report
 from kshot.study.file import Row, Study
 
 ROWS = (
-    Row("zero-shot", "zero-shot"),
-    Row("frozen <base> & co", "frozen"),
-    Row("direct", "direct", episodes=40),
-    Row("meta", "meta", layers=2),
-    Row("meta, all", "meta", "full"),
-    Row("broken", "meta", head="trx"),
+    Row("zero-shot", strategy="zero-shot"),
+    Row("frozen <base> & co", strategy="frozen"),
+    Row("direct", strategy="direct", episodes=40),
+    Row("meta", strategy="meta", layers=2),
+    Row("meta, all", strategy="meta", tuning="full"),
+    Row("broken", strategy="meta", head="trx"),
 )
 SKILL = {"zero-shot": 0.25, "frozen <base> & co": 0.5, "direct": 0.55, "meta": 0.7, "meta, all": 0.7}
 
@@ -180,7 +180,9 @@ def test_several_comparisons_each_get_a_section_and_their_own_files(tmp_path: Pa
 
 
 def test_a_study_in_which_all_failed_still_gives_a_page(tmp_path: Path) -> None:
-    plan = Study("all lost", (Row("frozen"), Row("meta", "meta")), ("gone.csv",), ("tiny",), (1,), baseline="frozen")
+    plan = Study(
+        "all lost", (Row("frozen"), Row("meta", strategy="meta")), ("gone.csv",), ("tiny",), (1,), baseline="frozen"
+    )
     studies.write(tmp_path, plan, lambda row, data, shot: 0.5, failed=lambda row, seed: "no clip could be read")
     files = report(tmp_path)
     assert files["plots"] == [] and Reader(Path(files["page"]).read_text()).faults == []

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kshot import datasets, limits
+from kshot import datasets, settings
 from kshot.activations import rates
 from kshot.activations.store import Digests, Store, Writer, holders
 from kshot.datasets import Dataset
@@ -492,7 +492,7 @@ def _target(
 ) -> tuple[Store, list[str]]:
     if dtype not in DTYPES:
         raise OptionError(f"dtype '{dtype}' is not known: expected one of {', '.join(DTYPES)}")
-    limits.expect(frames=frames)
+    settings.expect(frames=frames)
     root = Path(store) if store is not None else home() / "store"
     sampling = "random" if "time" in augment else "middle"
     name: dict[str, Any] = {"cut": cut, "frames": frames, "sampling": sampling, "size": backbone.size, "view": view}

@@ -28,8 +28,8 @@ from kshot.backbones import hub, last_block, texts
 from kshot.backbones.devices import pick_device, pick_precision
 from kshot.backbones.preprocessing import AS_CLIP, Pixels
 from kshot.errors import CheckpointError, OptionError
+from kshot.settings import PROMPTS
 
-PROMPTS = ("a video of a person doing {}",)
 TEXTS_PER_BATCH = 256
 
 

@@ -13,27 +13,12 @@ from kshot.cli.common import (
     ALLOW_DAMAGED,
     BACKBONE,
     DATA,
-    DEVICE,
-    FRAMES,
-    HEAD_OPTION,
     JSON,
     KEEP_COPIES,
-    PRECISION,
-    PROMPT,
     PROTOCOL,
-    QUERY,
-    RESIZE,
     SEED,
     SEEDS,
-    SHOT,
-    STORE,
-    STORED_ONLY,
-    STRATEGY_OPTION,
-    TUNING_OPTION,
-    WAY,
     chosen_progress,
-    given,
-    pairs,
     show,
     tell_damaged,
     tell_missing,
@@ -41,29 +26,29 @@ from kshot.cli.common import (
     tell_passed_over,
     tell_unreadable,
 )
+from kshot.cli.settings import takes
 from kshot.errors import OptionError
+from kshot.settings import Compute, Evaluating, Training, View
 from kshot.terminal import console
 
 SHOWN = 20  # paths without a seal that are printed
 
 
 @app.command()
+@takes(View, Compute, without=("prompts", "stored_only"))
 def extract(
+    context: typer.Context,
     data: DATA,
     backbone: BACKBONE = "kshot-tiny",
     cut: Annotated[str, typer.Option(help="last, frames, embedding or a block's number")] = "last",
-    store: STORE = None,
-    frames: FRAMES = 8,
-    resize: RESIZE = "short",
     dtype: Annotated[str, typer.Option(help="float16 or float32, as stored")] = "float16",
-    device: DEVICE = "cpu",
-    precision: PRECISION = "float32",
     workers: Annotated[int | None, typer.Option(help="decoding processes; one a core by default")] = None,
     timeout: Annotated[float, typer.Option(help="seconds until a clip counts as unreadable")] = 60.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print clips, bytes and time; store nothing")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="exit with 1 if a clip could not be read")] = False,
     allow_damaged: ALLOW_DAMAGED = False,
     as_json: JSON = False,
+    **settings: Any,
 ) -> None:
     """Store the activations of every clip, once. A stopped run goes on where it was.
 
@@ -71,9 +56,7 @@ def extract(
     """
     from kshot.activations import extraction
 
-    shared: dict[str, Any] = {"cut": cut, "store": store, "frames": frames, "dtype": dtype}
-    shared |= {"device": device, "precision": precision, "workers": workers, "resize": resize}
-    shared["allow_damaged"] = allow_damaged
+    shared = settings | {"cut": cut, "dtype": dtype, "workers": workers, "allow_damaged": allow_damaged}
     if dry_run:
         show(extraction.estimate(data, backbone, **shared), as_json, _tell_estimate)
         return
@@ -85,52 +68,16 @@ def extract(
 
 
 @app.command()
+@takes(*Training.groups().values())
 def train(
     context: typer.Context,
     data: DATA,
     out: Annotated[Path, typer.Option(help="the run folder to write")],
-    strategy: Annotated[str, typer.Option(help="meta, finetune, finetune-meta or direct")] = "meta",
-    tuning: Annotated[str, typer.Option(help="partial, full, lora, ...; see docs/tuning.md")] = "partial",
-    layers: Annotated[str | None, typer.Option(help="partial: proj, block, block+ln_post+proj, or last k")] = None,
     backbone: BACKBONE = "kshot-tiny",
-    head: Annotated[str | None, typer.Option(help="the head that scores episodes")] = None,
-    way: WAY = 5,
-    shot: SHOT = 1,
-    query: QUERY = 5,
-    strategy_option: STRATEGY_OPTION = None,
-    tuning_option: TUNING_OPTION = None,
-    head_option: HEAD_OPTION = None,
-    steps: Annotated[int, typer.Option(help="optimiser steps")] = 400,
-    lr: Annotated[float, typer.Option(help="learning rate")] = 1e-4,
-    optimizer: Annotated[str, typer.Option(help="adam, adamw or sgd")] = "adam",
-    schedule: Annotated[str, typer.Option(help="cosine or constant")] = "cosine",
-    weight_decay: Annotated[float, typer.Option(help="weight decay")] = 0.0,
-    warmup: Annotated[int, typer.Option(help="steps of linear warm-up")] = 0,
-    accumulate: Annotated[int, typer.Option(help="batches or episodes a step")] = 1,
-    clip: Annotated[float, typer.Option(help="largest gradient norm, 0 for none")] = 0.0,
-    val_every: Annotated[int, typer.Option(help="steps between looks at the val classes")] = 50,
-    val_episodes: Annotated[int, typer.Option(help="episodes of a look")] = 500,
-    patience: Annotated[int, typer.Option(help="looks without a gain until the end, 0 for never")] = 0,
-    select: Annotated[str, typer.Option(help="classes that choose the best weights: val, or none")] = "val",
-    shared_group: Annotated[bool, typer.Option(help="a val query may share its source with a support clip")] = True,
-    seed: SEED = 0,
-    frames: FRAMES = 8,
-    resize: RESIZE = "short",
-    views: Annotated[int, typer.Option(help="stored views of a base clip, one drawn a visit")] = 1,
-    augment: Annotated[str, typer.Option(help="what views change: some of time,crop,flip")] = "time",
-    no_flip: Annotated[
-        list[str] | None,
-        typer.Option(help="a class never mirrored, or none; else those with left, right or clockwise in their name"),
-    ] = None,
-    prompt: PROMPT = None,
-    store: STORE = None,
-    stored_only: STORED_ONLY = False,
-    device: DEVICE = "cpu",
-    precision: PRECISION = "float32",
     resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --out")] = False,
     protocol: PROTOCOL = None,
-    keep_copies: KEEP_COPIES = False,
     as_json: JSON = False,
+    **settings: Any,
 ) -> None:
     """Adapt a backbone to the base classes of a data set. Ctrl-C is safe: --resume goes on.
 
@@ -138,54 +85,24 @@ def train(
     """
     from kshot.fewshot.training import train as run
 
-    chosen: dict[str, Any] = {"prompts": prompt} if prompt else {}
-    if no_flip:
-        chosen["no_flip"] = [] if no_flip == ["none"] else no_flip
-    values = {
-        "strategy": strategy, "tuning": tuning, "layers": layers, "backbone": backbone, "head": head, "way": way,
-        "shot": shot, "query": query, "steps": steps, "lr": lr, "optimizer": optimizer, "schedule": schedule,
-        "weight_decay": weight_decay, "warmup": warmup, "accumulate": accumulate, "clip": clip, "val_every": val_every,
-        "val_episodes": val_episodes, "patience": patience, "select": select,
-        "shared_group": shared_group, "seed": seed, "frames": frames,
-        "resize": resize, "views": views, "augment": augment, "store": store, "stored_only": stored_only,
-        "device": device, "precision": precision, "resume": resume,
-    }  # fmt: skip
     trained = run(
-        data, out, strategy_options=pairs(strategy_option), tuning_options=pairs(tuning_option),
-        head_options=pairs(head_option), protocol=protocol, keep_copies=keep_copies, progress=chosen_progress(as_json),
-        **(given(context, values) if protocol else values), **chosen,
-    )  # fmt: skip
+        data, out, backbone=backbone, resume=resume, protocol=protocol, progress=chosen_progress(as_json), **settings
+    )
     show(trained.report(), as_json, _tell_training)
 
 
 @app.command()
+@takes(*Evaluating.groups().values(), undecided=Evaluating.undecided)
 def evaluate(
     context: typer.Context,
     data: Annotated[str | None, typer.Argument(help="as in extract; leave out with --features")] = None,
     backbone: Annotated[str | None, typer.Option(help="as in extract; the adapted run's by default")] = None,
-    adapted: Annotated[Path | None, typer.Option(help="a run folder of kshot train")] = None,
+    adapted: Annotated[Path | None, typer.Option(help="a run folder of kshot train; it sees clips as trained")] = None,
     features: Annotated[Path | None, typer.Option(help="ready-made features, .npz")] = None,
-    head: Annotated[str | None, typer.Option(help="prototype by default, or the adapted run's")] = None,
-    head_option: HEAD_OPTION = None,
-    way: WAY = 5,
-    shot: SHOT = 1,
-    query: QUERY = 5,
-    episodes: Annotated[int, typer.Option(help="random episodes")] = 10_000,
-    seed: SEED = 0,
-    split: Annotated[str, typer.Option(help="test (novel), val, train (base) or all")] = "test",
-    shared_group: Annotated[bool, typer.Option(help="a query may share its source with a support clip")] = True,
-    center: Annotated[bool, typer.Option("--center", help="subtract the mean of the clips evaluated")] = False,
-    prompt: PROMPT = None,
-    frames: Annotated[int | None, typer.Option(help="frames a clip; 8, or as the run was trained")] = None,
-    resize: Annotated[str | None, typer.Option(help="as in extract; as the run was trained by default")] = None,
-    store: STORE = None,
-    stored_only: STORED_ONLY = False,
-    device: DEVICE = "cpu",
-    precision: PRECISION = "float32",
     out: Annotated[Path | None, typer.Option(help="also write the whole result, every episode, as JSON")] = None,
     protocol: PROTOCOL = None,
-    keep_copies: KEEP_COPIES = False,
     as_json: JSON = False,
+    **settings: Any,
 ) -> None:
     """Few-shot accuracy over random episodes, with its 95 % interval.
 
@@ -193,17 +110,9 @@ def evaluate(
     """
     from kshot.fewshot.evaluation import evaluate as run
 
-    chosen: dict[str, Any] = {"prompts": prompt} if prompt else {}
-    values = {
-        "backbone": backbone, "adapted": adapted, "features": features, "head": head, "way": way, "shot": shot,
-        "query": query, "episodes": episodes, "seed": seed, "split": split, "shared_group": shared_group,
-        "center": center, "frames": frames, "resize": resize, "store": store, "stored_only": stored_only,
-        "device": device, "precision": precision, "out": out,
-    }  # fmt: skip
     result = run(
-        data, head_options=pairs(head_option), protocol=protocol, keep_copies=keep_copies,
-        progress=chosen_progress(as_json),
-        **(given(context, values) if protocol else values), **chosen,
+        data, backbone, adapted=adapted, features=features, out=out, protocol=protocol,
+        progress=chosen_progress(as_json), **settings,
     )  # fmt: skip
     show(result.summary(), as_json, _tell_result)
 
@@ -222,7 +131,9 @@ def demo(
 
 
 @app.command()
+@takes(Compute, without=("stored_only",))
 def study(
+    context: typer.Context,
     study: Annotated[str, typer.Argument(help="quick, or a TOML file")],
     out: Annotated[Path, typer.Option(help="the study's folder")],
     data: Annotated[list[str] | None, typer.Option(help="data sets in place of the study's own")] = None,
@@ -230,9 +141,6 @@ def study(
     seed: SEEDS = None,
     episodes: Annotated[int | None, typer.Option(help="test episodes in place of the study's own")] = None,
     protocol: PROTOCOL = None,
-    store: STORE = None,
-    device: DEVICE = "cpu",
-    precision: PRECISION = "float32",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="print disk, hours and memory of each row; store nothing")
     ] = False,
@@ -241,6 +149,7 @@ def study(
     ] = None,
     keep_copies: KEEP_COPIES = False,
     as_json: JSON = False,
+    **settings: Any,
 ) -> None:
     """Compare strategies, tuning methods and heads on the same episodes. Run again to go on after a stop.
 
@@ -251,18 +160,19 @@ def study(
     if dry_run:
         from kshot.study.forecast import forecast
 
-        told = forecast(
-            study, data or (), backbone or (), seed or (), episodes, protocol, device, precision, speed,
-            progress=chosen_progress(as_json),
+        settings.pop("store", None)
+        work = forecast(
+            study, data or (), backbone or (), seed or (), episodes, protocol, speed=speed,
+            progress=chosen_progress(as_json), **settings,
         )  # fmt: skip
-        show(told, as_json, _tell_forecast)
+        show(work, as_json, _tell_forecast)
         return
     if speed is not None:
         raise OptionError("--speed belongs to --dry-run")
 
     done = run(
-        study, out, data or (), backbone or (), seed or (), episodes, protocol, store, device, precision,
-        progress=chosen_progress(as_json), keep_copies=keep_copies,
+        study, out, data or (), backbone or (), seed or (), episodes, protocol,
+        progress=chosen_progress(as_json), keep_copies=keep_copies, **settings,
     )  # fmt: skip
     show(done, as_json, _tell_study)
     if any("error" in row for row in done["rows"]):
@@ -429,13 +339,13 @@ def _tell_forecast(values: dict[str, Any]) -> None:
             stores.add_row(str(one["cut"]), f"{one['clips']:,}", as_bytes(one["bytes"]), as_time(one["seconds"]))
         screen.print(stores)
         rows = Table("method", title="rows", title_justify="left")
-        for name in ("trainings", "training", "looks at val", "testing", "together", "memory of a step"):
+        for name in ("trainings", "training", "validation", "testing", "together", "memory of a step"):
             rows.add_column(name, justify="right")
         for one in part["rows"]:
             if "error" in one:
                 rows.add_row(one["name"], "cannot run")
                 continue
-            times = [as_time(one[key]) for key in ("training", "looks", "testing", "seconds")]
+            times = [as_time(one[key]) for key in ("training", "validation", "testing", "seconds")]
             rows.add_row(one["name"], str(one["trainings"] or "–"), *times, as_bytes(one["memory"] or None))
         screen.print(rows)
         for one in part["rows"]:

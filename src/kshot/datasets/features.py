@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from kshot import gate, limits
+from kshot import gate, settings
 from kshot.datasets.dataset import Dataset, build
 from kshot.datasets.table import unused_columns
 from kshot.errors import DataError, OptionError
@@ -157,7 +157,7 @@ def checked(path: Path, features: np.ndarray, clip: Callable[[int], str] = lambd
         raise DataError(f"{path.name}: expected floating point features, found {features.dtype}")
     if features.dtype.itemsize > 8:
         raise DataError(f"{path.name}: expected features of 16, 32 or 64 bits, found {features.dtype}: convert them")
-    if features.shape[1] > (most := limits.LIMITS["frames"][1]):
+    if features.shape[1] > (most := settings.bounds("frames")[1]):
         raise DataError(f"{path.name}: expected at most {most:,} frames a clip, found {features.shape[1]:,}")
     parts = [features[start : start + CHUNK] for start in range(0, len(features), CHUNK)]  # no copy of all of them
     bad = np.flatnonzero(np.concatenate([~np.isfinite(part).all(axis=(1, 2)) for part in parts] or [np.zeros(0)]))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kshot import limits
+from kshot import settings
 from kshot.draws import key
 from kshot.errors import NotEnoughClips, OptionError
 
@@ -83,7 +83,7 @@ class Sampler:
             raise OptionError(
                 f"an episode needs way >= 2, shot >= 1 and query >= 1, found way={way}, shot={shot}, query={query}"
             )
-        limits.expect(way=way, shot=shot, query=query, seed=seed)
+        settings.expect(way=way, shot=shot, query=query, seed=seed)
         if len(classes) < way:
             raise NotEnoughClips(
                 f"{way}-way episodes need {way} classes, found {len(classes)}: {', '.join(classes)}; "

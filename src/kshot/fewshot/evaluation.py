@@ -7,29 +7,29 @@ import math
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 import kshot
-from kshot import datasets, limits, system
+from kshot import datasets, system
 from kshot.activations.copies import kept_apart, told
 from kshot.activations.extraction import Activations, extract, from_features
-from kshot.backbones.backbone import PROMPTS
 from kshot.backbones.texts import expect_prompts
 from kshot.datasets import SPLITS, Dataset
 from kshot.errors import DataError, OptionError
-from kshot.fewshot import cost, runs
+from kshot.fewshot import cost, protocols, runs
 from kshot.fewshot.episodes import Episodes, Sampler
 from kshot.fewshot.learner import Learner
-from kshot.fewshot.protocols import Followed, follows
 from kshot.files import disk, plain, write_atomic
 from kshot.progress import Progress, quiet
+from kshot.settings import Evaluating, Settings
+from kshot.settings_types import EvaluatingKeywords
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -153,58 +153,29 @@ def machine() -> dict[str, str]:
     return found
 
 
-@follows("testing")
 def evaluate(
     data: str | Path | Dataset | None = None,
     backbone: str | Path | Backbone | None = None,
     adapted: str | Path | None = None,
+    *given: Settings,
     features: str | Path | None = None,
-    head: str | None = None,
-    head_options: Mapping[str, Any] | None = None,
-    way: int = 5,
-    shot: int = 1,
-    query: int = 5,
-    episodes: int = 10_000,
-    seed: int = 0,
-    split: str = "test",
-    shared_group: bool = True,
-    center: bool = False,
-    prompts: Sequence[str] = PROMPTS,
-    frames: int | None = None,
-    resize: str | None = None,
-    store: str | Path | None = None,
-    stored_only: bool = False,
-    device: str = "cpu",
-    precision: str = "float32",
     out: str | Path | None = None,
-    protocol: str | Followed | None = None,
-    keep_copies: bool = False,
+    protocol: str | None = None,
     progress: Progress = quiet,
+    **settings: Unpack[EvaluatingKeywords],
 ) -> Result:
     """Few-shot accuracy over random episodes.
 
     Args:
         data: whatever `kshot.datasets.load` takes; leave out with `features`.
         backbone: name, folder or loaded Backbone; the adapted run's own by default, else "kshot-tiny".
-        adapted: folder written by `kshot train`.
+        adapted: folder written by `kshot train`. It sees clips as it was trained, unless frames or resize are given.
+        given: settings as objects, such as `EpisodeShape(shot=5)`; all of an object's values count as given.
         features: ready-made features (.npz) instead of data and backbone.
-        head: name of a head; the adapted run's own by default, else "prototype".
-        head_options: options of the head.
-        way, shot, query: classes an episode, support and query clips a class.
-        episodes: number of episodes. seed: names their sequence.
-        split: "test" (novel classes), "val", "train" (base) or "all".
-        shared_group: whether a query may share its source with a support clip.
-        center: subtract the mean embedding of the clips that are evaluated, as the field's reference does.
-        prompts: templates of class texts with one {} each.
-        frames, resize: frames a clip and what is done to them before the crop, as in `extract`; what the adapted run
-            was trained with by default, else 8 and "short".
-        store, stored_only, device, precision: as in `extract`.
         out: also write the whole result, episodes included, to this file.
-        protocol: name of a protocol (see `protocols`) that gives every argument which is not given here; an adapted
-            run sees clips as it was trained, all the same.
-        keep_copies: whether clips stay that hold the bytes of a clip that is learned from, of one under another label
-            or of the support; by default they are left out or kept apart, see `kshot.activations.copies`.
+        protocol: name of a protocol (see `kshot.fewshot.protocols`) for every setting that is not given here.
         progress: how to show progress.
+        settings: the fields of `kshot.settings.Evaluating`, as `shot=5` or `head="otam"`; what is None has its default.
 
     Raises:
         KshotError: whatever cannot be done as asked; nothing is written then.
@@ -212,81 +183,41 @@ def evaluate(
     started, peak = time.monotonic(), cost.Peak()
     if (data is None) == (features is None):
         raise OptionError("expected either data or features, found " + ("neither" if data is None else "both"))
-    limits.expect(episodes=episodes, seed=seed)
-    expect_prompts(prompts)
+    chosen = Evaluating.chosen(given, settings)
+    preset = protocols.preset(protocol, "testing") if protocol is not None else {}
+    plan = Evaluating.of(preset | chosen)
+    expect_prompts(plan.view.prompts)
     run = runs.read(adapted) if adapted is not None else None
+    if run is not None:
+        plan = Evaluating.of(preset | {"frames": run.frames, "resize": run.resize} | chosen)
     loaded = datasets.load(data if data is not None else features)  # type: ignore[arg-type]
-    ready = loaded.features is not None
-    if ready and (run or backbone is not None):
+    if loaded.features is not None and (run or backbone is not None):
         raise OptionError("ready-made features need no backbone and no adapted run: leave both out")
-    if features is not None and not ready:
+    if features is not None and loaded.features is None:
         raise DataError(f"{features} holds no features; pass it as data, with a backbone")
-    chosen = loaded.select(split)
-    split = SPLITS.get(split, split)
-    if run is not None and split == "test" and (seen := run.seen & set(chosen.classes)):
-        raise DataError(
-            f"run {run.folder} was trained or selected on class '{min(seen)}' of split test: its test figure would be "
-            f"worthless; use the data set it was trained on, or --split all if you know why"
-        )
+    clips = _novel(loaded, plan.evaluation.split, run)
+    # Impossible episodes are refused here, before anything is decoded.
+    sampler_of(clips, plan)
     if out is not None:
         plain(out)
-    # Impossible episodes are refused here, before anything is decoded.
-    Sampler(chosen.labels, chosen.classes, way, shot, query, seed, None if shared_group else chosen.groups)
-    if out is not None:
         with disk(Path(out)):
             Path(out).parent.mkdir(parents=True, exist_ok=True)
-    strategy: Strategy | None = None
-    sight: dict[str, Any] = {}
-    if ready:
-        name, mark = "features", runs.features_fingerprint(loaded)
-        learner = Learner.frozen(None, head or "prototype", head_options)
-        learner.head.eval().expect_trained()
-        activations = from_features(chosen)
-    else:
-        learner, strategy = runs.learner(run, backbone, head, head_options, device, precision)
-        assert learner.backbone is not None and learner.cut is not None
-        if strategy is None or strategy.learns_from != "support":
-            learner.head.eval().expect_trained()  # before anything is decoded
-            text_notes(learner, chosen.classes, prompts)
-        name, mark = learner.backbone.name, learner.backbone.fingerprint
-        sight = {
-            "frames": frames if frames is not None else run.frames if run else 8,
-            "resize": resize if resize is not None else run.resize if run else "short",
-        }
-        activations = extract(
-            chosen,
-            learner.backbone,
-            learner.cut,
-            store=store,
-            **sight,
-            stored_only=stored_only,
-            condense=learner.backbone.image.exact,
-            progress=progress,
-        )
-    activations, left_out = kept_apart(replace(activations, keep_copies=keep_copies), loaded, split)
+    learner, strategy, activations = _activations(clips, backbone, run, plan, progress)
+    split = SPLITS.get(plan.evaluation.split, plan.evaluation.split)
+    activations, left_out = kept_apart(replace(activations, keep_copies=plan.shape.keep_copies), loaded, split)
     with told(left_out):
-        result = score(
-            learner,
-            activations,
-            strategy,
-            way=way,
-            shot=shot,
-            query=query,
-            episodes=episodes,
-            seed=seed,
-            shared_group=shared_group,
-            center=center,
-            prompts=prompts,
-            progress=progress,
-        )
-    result.split, result.backbone, result.fingerprint, result.data = split, name, mark, loaded.name
+        result = score(learner, activations, strategy, plan, progress)
+    result.split, result.data = split, loaded.name
+    if learner.backbone is None:
+        result.fingerprint = runs.features_fingerprint(loaded)
     lacking = loaded.missing_from(split) + (run.config["result"].get("missing", []) if run is not None else [])
     result.missing = list(dict.fromkeys(lacking))
     result.notes = [*loaded.notes, *left_out, *result.notes]
-    result.options |= {"keep_copies": True} if keep_copies else {}
-    result.options |= sight
-    if isinstance(protocol, Followed):
-        result.options["protocol"] = protocol.record(**sight)
+    result.options |= {"keep_copies": True} if plan.shape.keep_copies else {}
+    if learner.backbone is not None:
+        result.options |= {"frames": plan.view.frames, "resize": plan.view.resize}
+    if protocol is not None:
+        result.options["protocol"] = protocols.record(protocol, preset, plan.values())
     if run is not None:
         result.options |= {"adapted": str(adapted), "tuning": run.config["tuning"], "weights": run.digest}
     result.cost = _cost(learner, activations, strategy, result, peak)
@@ -294,6 +225,54 @@ def evaluate(
     if out is not None:
         result.save(out)
     return result
+
+
+def _novel(loaded: Dataset, split: str, run: runs.Run | None) -> Dataset:
+    """The clips of a split; refuses those of the test split that a run was trained or selected on."""
+    clips = loaded.select(split)
+    if run is not None and SPLITS.get(split, split) == "test" and (seen := run.seen & set(clips.classes)):
+        raise DataError(
+            f"run {run.folder} was trained or selected on class '{min(seen)}' of split test: its test figure would be "
+            f"worthless; use the data set it was trained on, or --split all if you know why"
+        )
+    return clips
+
+
+def sampler_of(clips: Dataset, plan: Evaluating, copies: NDArray[np.str_] | None = None) -> Sampler:
+    """The sampler of an evaluation's episodes; refuses what cannot be drawn from these clips."""
+    shape, groups = plan.shape, None if plan.shape.shared_group else clips.groups
+    seed = plan.evaluation.seed
+    return Sampler(clips.labels, clips.classes, shape.way, shape.shot, shape.query, seed, groups, copies)
+
+
+def _activations(
+    clips: Dataset, backbone: str | Path | Backbone | None, run: runs.Run | None, plan: Evaluating, progress: Progress
+) -> tuple[Learner, Strategy | None, Activations]:
+    """What is evaluated, the strategy of its run, and the activations of the clips at its cut."""
+    scoring, compute = plan.scoring, plan.compute
+    if clips.features is not None:
+        learner = Learner.frozen(None, scoring.head or "prototype", scoring.head_options)
+        learner.head.eval().expect_trained()
+        return learner, None, from_features(clips)
+    learner, strategy = runs.learner(
+        run, backbone, scoring.head, scoring.head_options, compute.device, compute.precision
+    )
+    assert learner.backbone is not None and learner.cut is not None
+    if strategy is None or strategy.learns_from != "support":
+        learner.head.eval().expect_trained()  # before anything is decoded
+        text_notes(learner, clips.classes, plan.view.prompts)
+    activations = extract(
+        clips,
+        learner.backbone,
+        learner.cut,
+        store=compute.store,
+        frames=plan.view.frames,
+        resize=plan.view.resize,
+        stored_only=compute.stored_only,
+        condense=learner.backbone.image.exact,
+        progress=progress,
+    )
+    return learner, strategy, activations
 
 
 def _cost(
@@ -323,75 +302,61 @@ def score(
     learner: Learner,
     activations: Activations,
     strategy: Strategy | None = None,
-    *,
-    way: int = 5,
-    shot: int = 1,
-    query: int = 5,
-    episodes: int = 10_000,
-    seed: int = 0,
-    shared_group: bool = True,
-    center: bool = False,
-    prompts: Sequence[str] = PROMPTS,
+    plan: Evaluating | None = None,
     progress: Progress = quiet,
+    **settings: Unpack[EvaluatingKeywords],
 ) -> Result:
-    """Accuracy of a learner on episodes of clips whose activations are stored at its cut; see `evaluate`."""
-    import torch
+    """Accuracy of a learner on episodes of clips whose activations are stored at its cut.
 
+    Args:
+        learner: what is evaluated.
+        activations: of the clips.
+        strategy: of the run it comes from, if any.
+        plan: the settings; made of keyword arguments by default, as in `evaluate`.
+        progress: how to show progress.
+        settings: see `plan`.
+    """
     started = time.monotonic()
-    data = activations.data
-    groups = None if shared_group else data.groups
-    sampler = Sampler(data.labels, data.classes, way, shot, query, seed, groups, activations.copies)
+    plan = plan or Evaluating.of(Evaluating.chosen((), settings))
+    data, shape = activations.data, plan.shape
+    sampler = sampler_of(data, plan, activations.copies)
     learner.head.eval()
     notes: list[str] = []
     if strategy is not None and strategy.learns_from == "support":
-        if center:
+        if plan.evaluation.center:
             raise OptionError("center has no meaning for a strategy that learns inside every episode")
-        scorer, chunk = _trained_scorer(strategy, learner, activations, way), 1
+        scorer, chunk = _trained_scorer(strategy, learner, activations, shape.way), 1
     else:
-        notes = text_notes(learner, data.classes, prompts)
-        with torch.no_grad():
-            text = class_texts(learner, data.classes, prompts)() if learner.head.needs_text else None
-        if learner.backbone is not None and learner.backbone.episodic:
-            if center:
-                raise OptionError("center has no meaning for a tuning that embeds every episode by itself")
-            scorer, chunk = _episodic_scorer(learner, activations, text), 1
-        else:
-            embeddings = learner.embed_all(activations)
-            if center:
-                embeddings = embeddings - embeddings.mean(dim=(0, 1))
-            scorer, chunk = head_scorer(learner.head, embeddings, data.labels, text, (way * shot, way * query))
-    right, answers = run_episodes(scorer, sampler, episodes, chunk, progress)
+        notes = text_notes(learner, data.classes, plan.view.prompts)
+        scorer, chunk = _scorer(learner, activations, plan)
+    right, answers = run_episodes(scorer, sampler, plan.evaluation.episodes, chunk, progress)
     accuracy = right.mean(1) * 100
-    confusion = np.stack([answers[data.labels == c].sum(0) for c in range(len(data.classes))])
-    drawn = [c for c in range(len(data.classes)) if confusion[c].any()]
-    shares = confusion / np.maximum(confusion.sum(1, keepdims=True), 1) * 100
+    per_class, confusion = _shares(data, answers)
+    backbone = learner.backbone
     return Result(
         accuracy=float(accuracy.mean()),
         ci95=interval(accuracy),
-        episodes=episodes,
-        way=way,
-        shot=shot,
-        query=query,
-        seed=seed,
+        episodes=plan.evaluation.episodes,
+        way=shape.way,
+        shot=shape.shot,
+        query=shape.query,
+        seed=plan.evaluation.seed,
         split="all",
         head=learner.head.name,
         strategy=strategy.name if strategy is not None else "frozen",
-        backbone=learner.backbone.name if learner.backbone is not None else "features",
+        backbone=backbone.name if backbone is not None else "features",
         data=data.name,
         clips=len(data),
-        per_class={data.classes[c]: float(shares[c, c]) for c in drawn},
-        confusion={
-            data.classes[c]: {other: float(shares[c, d]) for d, other in enumerate(data.classes) if shares[c, d] > 0}
-            for c in drawn
-        },
-        fingerprint=learner.backbone.fingerprint if learner.backbone is not None else "",
+        per_class=per_class,
+        confusion=confusion,
+        fingerprint=backbone.fingerprint if backbone is not None else "",
         seconds=round(time.monotonic() - started, 3),
         version=kshot.__version__,
         options={
-            "shared_group": shared_group,
-            "center": f"mean of the {len(data)} clips evaluated" if center else None,
+            "shared_group": shape.shared_group,
+            "center": f"mean of the {len(data)} clips evaluated" if plan.evaluation.center else None,
             "head_options": learner.head_options,
-            "prompts": list(prompts) if learner.head.needs_text else None,
+            "prompts": expect_prompts(plan.view.prompts) if learner.head.needs_text else None,
         },
         unreadable=activations.unreadable,
         notes=notes,
@@ -399,6 +364,36 @@ def score(
         per_clip=_per_clip(data, answers),
         episode_accuracy=accuracy,
     )
+
+
+def _scorer(learner: Learner, activations: Activations, plan: Evaluating) -> tuple[Scorer, int]:
+    """A scorer by the learner's head, and how many episodes it takes at a time."""
+    import torch
+
+    data, center = activations.data, plan.evaluation.center
+    with torch.no_grad():
+        text = class_texts(learner, data.classes, plan.view.prompts)() if learner.head.needs_text else None
+    if learner.backbone is not None and learner.backbone.episodic:
+        if center:
+            raise OptionError("center has no meaning for a tuning that embeds every episode by itself")
+        return _episodic_scorer(learner, activations, text), 1
+    embeddings = learner.embed_all(activations)
+    if center:
+        embeddings = embeddings - embeddings.mean(dim=(0, 1))
+    clips = (plan.shape.way * plan.shape.shot, plan.shape.way * plan.shape.query)
+    return head_scorer(learner.head, embeddings, data.labels, text, clips)
+
+
+def _shares(data: Dataset, answers: NDArray[np.int64]) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    """What `Result.per_class` and `Result.confusion` hold, from how often each clip was given each class."""
+    confusion = np.stack([answers[data.labels == c].sum(0) for c in range(len(data.classes))])
+    drawn = [c for c in range(len(data.classes)) if confusion[c].any()]
+    shares = confusion / np.maximum(confusion.sum(1, keepdims=True), 1) * 100
+    taken = {
+        data.classes[c]: {other: float(shares[c, d]) for d, other in enumerate(data.classes) if shares[c, d] > 0}
+        for c in drawn
+    }
+    return {data.classes[c]: float(shares[c, c]) for c in drawn}, taken
 
 
 def _per_clip(data: Dataset, answers: NDArray[np.int64]) -> list[dict[str, Any]]:

@@ -20,72 +20,30 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from kshot import gate, interrupt, limits
+from kshot import gate, interrupt
 from kshot.draws import key
-from kshot.errors import CheckpointError, KshotError, OptionError, unknown
+from kshot.errors import CheckpointError, KshotError, OptionError
 from kshot.files import ours, write_atomic
 from kshot.progress import Progress, quiet
+from kshot.settings import Schedule, Selection
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-OPTIMIZERS = ("adam", "adamw", "sgd")
-SCHEDULES = ("constant", "cosine")
 CHECKPOINT_SECONDS = 30.0
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How to descend.
-
-    steps: optimiser steps. lr: learning rate. accumulate: batches a step (the field's "tasks per update").
-    warmup: steps of linear warm-up. clip: largest gradient norm, 0 for none. val_every: steps between looks at
-    the val classes. patience: looks without a gain after which training ends, 0 for never.
-    """
-
-    steps: int = 400
-    lr: float = 1e-3
-    optimizer: str = "adam"
-    weight_decay: float = 0.0
-    momentum: float = 0.9
-    schedule: str = "cosine"
-    warmup: int = 0
-    accumulate: int = 1
-    clip: float = 0.0
-    val_every: int = 50
-    patience: int = 0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        limits.expect(seed=self.seed)
-        if self.optimizer not in OPTIMIZERS:
-            raise unknown("optimizer", self.optimizer, OPTIMIZERS)
-        if self.schedule not in SCHEDULES:
-            raise unknown("schedule", self.schedule, SCHEDULES)
-        if self.steps < 1 or self.accumulate < 1 or self.val_every < 1 or not 0 < self.lr < math.inf:
-            raise OptionError(
-                f"training needs steps, accumulate and val_every of at least 1 and a positive lr, found "
-                f"steps={self.steps}, accumulate={self.accumulate}, val_every={self.val_every}, lr={self.lr}"
-            )
-        for name in ("weight_decay", "momentum", "warmup", "clip", "patience"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise OptionError(f"{name} must be 0 or more, found {getattr(self, name)}")
-
-    def factor(self, step: int) -> float:
-        """Learning rate at a step, relative to `lr`."""
-        if step < self.warmup:
-            return (step + 1) / self.warmup
-        if self.schedule == "constant":
-            return 1.0
-        done = (step - self.warmup) / max(1, self.steps - self.warmup)
-        return 0.5 * (1 + math.cos(math.pi * done))
 
 
 @dataclass
 class Fitted:
-    """What a fit came to: the step and val accuracy (percent, None without val classes) of the weights kept.
+    """What a fit came to.
 
-    seconds: in total, looks at the val classes included. step_seconds: median of the steps alone, None without any.
+    Attributes:
+        best_step: the step of the weights kept.
+        best_val: their val accuracy in percent, None without val classes.
+        steps: steps taken.
+        seconds: in total, validations included.
+        history: step and val_accuracy of each validation.
+        step_seconds: median seconds of the steps alone, None without any.
     """
 
     best_step: int = 0
@@ -106,13 +64,14 @@ def fit(
     rates: Mapping[str, float] | None = None,
     progress: Progress = quiet,
     extra: Mapping[str, Tensor] | None = None,
+    selection: Selection | None = None,
 ) -> Fitted:
     """Trains `weights` in place on `loss(0), loss(1), ...` and leaves the best of them there.
 
     Args:
         weights: name -> parameter that learns.
         loss: scalar loss of batch number i, a pure function of i and the weights.
-        schedule: steps, rates, seeds.
+        schedule: how to descend.
         validate: accuracy on the val classes in percent; the weights with the highest are kept (the first of
             equals, the untrained ones included). Without it the last weights are kept.
         folder: where `weights.safetensors`, `metrics.jsonl` and `checkpoint.safetensors` go; the last is the
@@ -121,13 +80,15 @@ def fit(
         rates: name -> factor on the learning rate.
         progress: how to show progress.
         extra: name -> parameter that learns too but is of no use afterwards (a classifier of the base classes).
+        selection: how often to validate, and when to stop for want of a gain.
 
     Raises:
         KshotError: the loss or a weight is no longer finite.
         CheckpointError: a checkpoint that is damaged or of other weights.
     """
     with seeded(schedule.seed, next(iter(weights.values())).device):
-        return _Loop(weights, extra or {}, loss, schedule, validate, folder, rates or {}).run(resume, progress)
+        loop = _Loop(weights, extra or {}, loss, schedule, selection or Selection(), validate, folder, rates or {})
+        return loop.run(resume, progress)
 
 
 @contextmanager
@@ -169,11 +130,12 @@ class _Loop:
         extra: Mapping[str, Tensor],
         loss: Callable[[int], Tensor],
         schedule: Schedule,
+        selection: Selection,
         validate: Callable[[], float] | None,
         folder: Path | None,
         rates: Mapping[str, float],
     ) -> None:
-        self.weights, self.loss, self.schedule = weights, loss, schedule
+        self.weights, self.loss, self.schedule, self.selection = weights, loss, schedule, selection
         self.learning = {**weights, **extra}
         self.validate, self.folder = validate, folder
         groups = [{"params": [w], "lr": schedule.lr * rates.get(n, 1.0)} for n, w in self.learning.items()]
@@ -195,17 +157,17 @@ class _Loop:
         with progress("training", schedule.steps, "steps") as show, held_back() as stopped:
             show(step)
             if step == 0:
-                self._look(0)
-            while step < schedule.steps and not (schedule.patience and self.stale >= schedule.patience):
+                self._validate(0)
+            while step < schedule.steps and not (self.selection.patience and self.stale >= self.selection.patience):
                 start = time.perf_counter()
                 value = self._step(step)
                 durations.append(time.perf_counter() - start)
                 step += 1
                 smooth = value if smooth == 0.0 else 0.95 * smooth + 0.05 * value
                 line: dict[str, Any] = {"step": step, "loss": value}
-                due = step % schedule.val_every == 0 or step == schedule.steps
+                due = step % self.selection.val_every == 0 or step == schedule.steps
                 if due:
-                    line |= self._look(step)
+                    line |= self._validate(step)
                 self.fitted.seconds = time.monotonic() - begin
                 self._log(line | {"seconds": round(self.fitted.seconds, 3)})
                 if due or stopped() or time.monotonic() - saved > CHECKPOINT_SECONDS:
@@ -238,7 +200,7 @@ class _Loop:
             if not math.isfinite(total):
                 raise KshotError(
                     f"the loss became {total} at step {step + 1}; nothing after step {self.fitted.best_step} was kept: "
-                    f"lower the learning rate (now {schedule.lr:g}) or set clip"
+                    f"lower the learning rate (now {schedule.lr:g}) or set max_grad_norm"
                 )
             if not loss.requires_grad:
                 raise OptionError(
@@ -246,12 +208,12 @@ class _Loop:
                     f"image tower too, or choose a loss or head that looks at class texts"
                 )
             loss.backward()  # type: ignore[no-untyped-call]
-        if schedule.clip:
-            torch.nn.utils.clip_grad_norm_(list(self.learning.values()), schedule.clip)
+        if schedule.max_grad_norm:
+            torch.nn.utils.clip_grad_norm_(list(self.learning.values()), schedule.max_grad_norm)
         self.optimizer.step()
         return total
 
-    def _look(self, step: int) -> dict[str, Any]:
+    def _validate(self, step: int) -> dict[str, Any]:
         """Validates and keeps the weights if they are the best so far."""
         if self.validate is None:
             return {}
@@ -271,7 +233,7 @@ class _Loop:
         if not all(bool(torch.isfinite(weight).all()) for weight in self.weights.values()):
             raise KshotError(
                 f"weights are no longer finite at step {step}: lower the learning rate (now {self.schedule.lr:g}) or "
-                f"set clip"
+                f"set max_grad_norm"
             )
         self.fitted.best_step = step
         self.best = {name: weight.detach().clone() for name, weight in self.weights.items()}

@@ -1,31 +1,34 @@
 """Protocols: named settings of training and evaluation, each value with the place it was read in.
 
-A protocol says how clips are seen and how episodes, steps and looks are counted. It says nothing of the method:
+A protocol says how clips are seen and how episodes, steps and validations are counted. It says nothing of the method:
 strategy, tuning, head and backbone stay the caller's. What is given explicitly beats the protocol, and both are
 recorded.
 """
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 from kshot.errors import unknown
-
-P = ParamSpec("P")
-R = TypeVar("R")
+from kshot.settings import Evaluating, Training
 
 OURS = "our choice"
 SETS = ("hmdb51", "ucf101", "kinetics100", "ssv2-full", "ssv2-small")
-SIGHT = ("frames", "resize")  # how a trained run sees clips
+SIGHT = ("frames", "resize")
+"""Settings of a trained run that its evaluation keeps: how it sees clips."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A value, where it was read, and the data sets for which it is another."""
+    """A value of a protocol.
+
+    Attributes:
+        value: the value.
+        source: where it was read, or "our choice".
+        by_data: data set -> its own value.
+    """
 
     value: Any
     source: str = OURS
@@ -41,8 +44,12 @@ class Setting:
 class Protocol:
     """A named set of settings.
 
-    title: whose it is. about: what it is for, or what of its source could be read. training, testing: arguments of
-    `kshot.train` and of `kshot.evaluate`. differs: what kshot does otherwise than the source, whatever is set.
+    Attributes:
+        title: whose it is.
+        about: what it is for, or what of its source could be read.
+        training: settings of `kshot.train`.
+        testing: settings of `kshot.evaluate`.
+        differs: what kshot does otherwise than the source, whatever is set.
     """
 
     title: str
@@ -50,22 +57,6 @@ class Protocol:
     training: Mapping[str, Setting]
     testing: Mapping[str, Setting]
     differs: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Followed:
-    """A protocol as one call followed it. name: as it was asked for. preset: its values. final: those of the call."""
-
-    name: str
-    preset: Mapping[str, Any]
-    final: Mapping[str, Any]
-
-    def record(self, **found: Any) -> dict[str, Any]:
-        """What a result keeps: the name, and what was otherwise. found: values that the call found out itself."""
-        final = {**self.final, **found}
-        plain = {name: list(v) if isinstance(v, tuple) else v for name, v in final.items() if name in self.preset}
-        changed = {name: value for name, value in plain.items() if value != self.preset[name]}
-        return {"name": self.name, "changed": changed}
 
 
 def preset(protocol: str, part: str, data: str = "") -> dict[str, Any]:
@@ -85,36 +76,16 @@ def preset(protocol: str, part: str, data: str = "") -> dict[str, Any]:
     return {name: setting.on(asked or data) for name, setting in settings.items()}
 
 
-def follows(part: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Lets a function with an argument `protocol` take what it is not given from that protocol's `part`.
+def record(protocol: str, preset: Mapping[str, Any], final: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run or result keeps of the protocol that it followed: its name, and what was otherwise.
 
-    The function gets a `Followed` in place of the name. An adapted run has its own way to see clips, which stays.
+    Args:
+        protocol: its name, as it was asked for.
+        preset: its values.
+        final: those that were used.
     """
-
-    def wrap(function: Callable[P, R]) -> Callable[P, R]:
-        signature = inspect.signature(function)
-
-        @functools.wraps(function)
-        def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            bound = signature.bind(*args, **kwargs)
-            given = bound.arguments
-            name = given.get("protocol")
-            if name is None:
-                return function(*args, **kwargs)
-            preset(str(name), part)  # refuses an unknown one before anything is read
-            if part == "training":  # the one part that differs between data sets
-                from kshot import datasets
-
-                given["data"] = datasets.load(given["data"])
-            values = preset(str(name), part, getattr(given.get("data"), "name", ""))
-            kept = SIGHT if given.get("adapted") is not None else ()
-            final = {**{key: value for key, value in values.items() if key not in kept}, **given}
-            bound.arguments = {**final, "protocol": Followed(str(name), values, final)}
-            return function(*bound.args, **bound.kwargs)
-
-        return call
-
-    return wrap
+    plain = {name: list(v) if isinstance(v, tuple) else v for name, v in final.items() if name in preset}
+    return {"name": protocol, "changed": {name: value for name, value in plain.items() if value != preset[name]}}
 
 
 def listing(name: str | None = None) -> dict[str, Any]:
@@ -184,8 +155,9 @@ def _text(value: Any) -> str:
 
 
 def _option(argument: str) -> str:
-    """How the command line calls an argument."""
-    return {"prompts": "prompt"}.get(argument, argument).replace("_", "-")
+    """How the command line calls a setting."""
+    fields = Training.fields() | Evaluating.fields()
+    return (fields[argument].metadata["option"] or argument).replace("_", "-")
 
 
 _CODE = "CLIP-FSAR's code"

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kshot import __version__, gate, limits, seals
+from kshot import __version__, gate, seals, settings
 from kshot.backbones import backbone as backbones
 from kshot.backbones import hub
 from kshot.errors import CheckpointError, KshotError, OptionError, VideoError
@@ -154,7 +154,7 @@ def _made(cls: Any, folder: Path, config: dict[str, Any], backbone: str | Path |
     import torch
     from safetensors.torch import load as unpack
 
-    limits.expect(frames=config["arguments"]["frames"], seed=config["arguments"]["seed"])
+    settings.expect(frames=config["arguments"]["frames"], seed=config["arguments"]["seed"])
     if odd := [name for name, kind in KINDS.items() if not isinstance(config[name], kind)]:
         raise TypeError(f"{odd[0]} is a {type(config[odd[0]]).__name__}")
     contents = {name: _content(folder, name, mark) for name, mark in config["files"].items()}

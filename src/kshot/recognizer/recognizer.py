@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kshot import limits, names
+from kshot import names, settings
 from kshot.activations.copies import expect_one_label
 from kshot.activations.extraction import encode
 from kshot.backbones import backbone as backbones
-from kshot.backbones.backbone import PROMPTS, Backbone
+from kshot.backbones.backbone import Backbone
 from kshot.backbones.hub import BUNDLED
 from kshot.backbones.texts import expect_prompts
 from kshot.errors import CheckpointError, DataError, NotEnoughClips, OptionError, VideoError, unknown
@@ -33,6 +33,7 @@ from kshot.recognizer.decider import UNKNOWN, Array, Decider, Decision, decide, 
 from kshot.recognizer.methods import METHODS, TEXT_SCALE, Support
 from kshot.recognizer.stream.timeline import Timeline, timeline
 from kshot.recognizer.teach import AUTO, teach
+from kshot.settings import PROMPTS
 from kshot.video.container import FOLDER_FPS
 
 if TYPE_CHECKING:
@@ -372,7 +373,7 @@ class Recognizer:
         """Videos, labels and groups, one of each a clip."""
         if self.method != AUTO and self.method not in METHODS:
             raise unknown("method", self.method, [AUTO, *METHODS])
-        limits.expect(frames=self.frames, seed=self.seed)
+        settings.expect(frames=self.frames, seed=self.seed)
         Costs.of(self.reject)
         items, told = inputs.listed(videos), list(labels)
         if len(items) != len(told):

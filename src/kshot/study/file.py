@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import itertools
 import math
 import re
@@ -12,45 +11,44 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from kshot import gate, heads, limits, names, options, tuning
-from kshot.backbones.backbone import PROMPTS
+from kshot import gate, heads, names, settings, tuning
 from kshot.datasets import SPLITS
 from kshot.errors import OptionError, unknown
 from kshot.fewshot import protocols
-from kshot.fewshot.fit import Schedule
 from kshot.fewshot.strategies import get_strategy
-from kshot.fewshot.training import train
+from kshot.settings import EpisodeRules, Method, Testing, Training, View, renamed
 
 Made = TypeVar("Made")
 
-OWN = {
-    "data", "out", "strategy", "tuning", "layers", "backbone", "head", "shot", "strategy_options", "tuning_options",
-    "head_options", "frames", "resize", "prompts", "protocol", "seed", "shared_group", "keep_copies", "store", "device",
-    "precision", "resume", "progress",
-}  # fmt: skip
-"""Arguments of `kshot.train` that a study sets from its own keys."""
+TRAIN_KEYS = tuple(
+    name
+    for name in Training.fields()
+    if name not in {*Method.names(), *View.names(), "shot", "seed", "shared_group", "keep_copies"}
+    and name not in {"store", "device", "precision"}
+)
+"""Settings of `kshot.train` that a study does not set from its own keys."""
 
 SHIPPED = Path(__file__).parents[1] / "studies"
 
 
 @dataclass(frozen=True)
-class Row:
+class Row(Method):
     """One method of a study. In a file, lists in `tuning`, `layers` and `head` are crossed into several rows.
 
-    name: what tables call it. strategy, tuning, layers, head: as in `kshot.train`. *_options: of each by name.
-    train: further arguments of `kshot.train`. search: arguments with several values each, of which the best on val is
-    kept; the study's own by default. episodes: test episodes where they differ from the study's, for strategies that
-    learn inside each. train_shot: shot of training episodes, 0 for the same as at test.
+    Attributes:
+        name: what tables call it.
+        strategy: as in `kshot.train`; also "frozen" and "zero-shot", which train nothing.
+        train: further settings of `kshot.train`.
+        search: settings with several values each, of which the best on val is kept; the study's own by default.
+        episodes: test episodes where they differ from the study's, for strategies that learn inside each.
+        train_shot: shot of training episodes, 0 for the same as at test.
     """
 
     name: str
-    strategy: str = "frozen"
-    tuning: str = "partial"
-    layers: str | int | None = None
-    head: str | None = None
-    strategy_options: dict[str, Any] = field(default_factory=dict)
-    tuning_options: dict[str, Any] = field(default_factory=dict)
-    head_options: dict[str, Any] = field(default_factory=dict)
+    strategy: str = field(default="frozen", kw_only=True)
+    strategy_options: dict[str, Any] = field(default_factory=dict, kw_only=True)
+    tuning_options: dict[str, Any] = field(default_factory=dict, kw_only=True)
+    head_options: dict[str, Any] = field(default_factory=dict, kw_only=True)
     train: dict[str, Any] = field(default_factory=dict)
     search: dict[str, list[Any]] | None = None
     episodes: int | None = None
@@ -58,15 +56,24 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Study:
+class Study(View, EpisodeRules, Testing):
     """The settings of a study; see `read` for its file.
 
-    search: values to try of arguments of `kshot.train`, in every row that trains, so that no row is better cared for
-    than another: with the first seed each combination is trained, the one with the best val accuracy is used with
-    every seed. Novel classes have no part in it.
-
-    protocol: gives the arguments of training that neither `train` nor a row does; in a file also what the file leaves
-    out of way, query, episodes, frames, resize, prompts, shared_group and center.
+    Attributes:
+        title: what its report is called.
+        rows: its methods.
+        data: data sets, by name, path or query.
+        backbone: backbones, by name or folder.
+        shots: support clips a class, each a column.
+        seeds: of training and of episodes, each a run.
+        protocol: gives the settings of training that neither `train` nor a row does; in a file also what the file
+            leaves out of way, query, episodes, frames, resize, prompts, shared_group and center.
+        baseline: the row to which the others are compared.
+        train: further settings of `kshot.train`, of all rows.
+        search: values to try of settings of `kshot.train`, in every row that trains, so that no row is better cared for
+            than another: with the first seed each combination is trained, the one with the best val accuracy is used
+            with every seed. Novel classes have no part in it.
+        about: a sentence on what it is for.
     """
 
     title: str
@@ -75,18 +82,8 @@ class Study:
     backbone: tuple[str, ...] = ("kshot-tiny",)
     shots: tuple[int, ...] = (1, 5)
     seeds: tuple[int, ...] = (0,)
-    way: int = 5
-    query: int = 5
-    episodes: int = 10_000
-    frames: int = 8
-    resize: str = "short"
     protocol: str | None = None
-    split: str = "test"
     baseline: str = ""
-    shared_group: bool = True
-    center: bool = False
-    keep_copies: bool = False
-    prompts: tuple[str, ...] = PROMPTS
     train: dict[str, Any] = field(default_factory=dict)
     search: dict[str, list[Any]] = field(default_factory=dict)
     about: str = ""
@@ -120,6 +117,7 @@ def _read(path: Path, protocol: str | None) -> Study:
     rows = table.pop("row", [])
     _check(path, text, table, {f.name for f in fields(Study)} - {"rows"}, "a study")
     _check_training(path, text, table)
+    _check_values(path, text, table)
     if not isinstance(table.get("protocol", ""), str):
         raise OptionError(f"{path}: protocol must be a text, found {gate.shortened(table['protocol'])}")
     if protocol or table.get("protocol"):
@@ -134,7 +132,7 @@ def _read(path: Path, protocol: str | None) -> Study:
         _check(path, text, row, {f.name for f in fields(Row)}, "a row")
         _check_training(path, text, row)
         made += _crossed(path, row)
-        limits.expect(rows=len(made))
+        settings.expect(rows=len(made))
         source_of += [number] * (len(made) - len(source_of))
     if isinstance(table.get("baseline"), str):
         table["baseline"] = names.tidy(table["baseline"])
@@ -152,18 +150,13 @@ def _read(path: Path, protocol: str | None) -> Study:
 
 def impossible(study: Study) -> tuple[int | None, str, str] | None:
     """The first thing in a study that cannot work whatever the data: number of the row, if one's; key; problem."""
-    numbers: list[tuple[str, str, tuple[int, ...]]] = [
-        (key, key, (getattr(study, key),)) for key in ("way", "query", "frames", "episodes")
-    ]
-    numbers += [("shots", "shot", study.shots), ("seeds", "seed", study.seeds)]
-    for key, limit, values in numbers:
+    for key, limit, values in (("shots", "shot", study.shots), ("seeds", "seed", study.seeds)):
         if not values:
             return None, key, f"{key} must be a list of numbers, found none"
         try:
             for value in values:
-                limits.expect(**{limit: value})
-            if key in ("shots", "seeds"):
-                limits.expect(**{key: len(values)})
+                settings.expect(**{limit: value})
+            settings.expect(**{key: len(values)})
         except OptionError as error:
             return None, key, str(error)
         if len(set(values)) < len(values):
@@ -200,13 +193,15 @@ def impossible(study: Study) -> tuple[int | None, str, str] | None:
 
 
 def _training(asked: dict[str, Any]) -> None:
-    """Refuses arguments of `kshot.train` that have impossible values; their names are known."""
-    options.expect("train", asked, asked, train)
-    Schedule(**{f.name: asked[f.name] for f in fields(Schedule) if f.name in asked})
+    """Refuses settings of `kshot.train` that have impossible values; their names are known."""
+    try:
+        Training.of(renamed(asked))
+    except OptionError as error:
+        raise OptionError(f"train: {error}") from None
 
 
 def _searching(search: Mapping[str, Sequence[Any]]) -> None:
-    limits.expect(searched=math.prod(map(len, search.values())))
+    settings.expect(searched=math.prod(map(len, search.values())))
     for name, values in search.items():
         for value in values:
             _training({name: value})
@@ -236,7 +231,7 @@ def _crossed(path: Path, row: dict[str, Any]) -> list[Row]:
         raise OptionError(f"{path}: every [[row]] needs a name")
     named = names.label(row["name"], f"{path}: a row", "name", OptionError)
     lists = {k: row[k] for k in ("tuning", "layers", "head") if isinstance(row.get(k), list)}
-    limits.expect(rows=math.prod(map(len, lists.values())))
+    settings.expect(rows=math.prod(map(len, lists.values())))
     made = []
     for values in itertools.product(*lists.values()):
         chosen = dict(zip(lists, values, strict=True))
@@ -273,13 +268,24 @@ def _followed(table: dict[str, Any], protocol: str) -> dict[str, Any]:
     return {**protocols.preset(protocol, "testing"), **table, "train": training, "protocol": protocol}
 
 
+def _check_values(path: Path, text: str, table: dict[str, Any]) -> None:
+    """Refuses values of settings that a study cannot have, with their line."""
+    for name in (*View.names(), *EpisodeRules.names(), *Testing.names()):
+        if name in table:
+            try:
+                Study.expect(name, table[name])
+            except OptionError as error:
+                raise OptionError(f"{path}{_line(text, None, name)}: {error}") from None
+
+
 def _check_training(path: Path, text: str, table: dict[str, Any]) -> None:
-    """`train` and `search` of a study or row name arguments of `kshot.train` that the study does not set itself."""
-    known = set(inspect.signature(train).parameters) - OWN
+    """`train` and `search` of a study or row name settings of `kshot.train` that the study does not set itself."""
     for key in ("train", "search"):
         if not isinstance(inner := table.get(key, {}), dict):
             raise OptionError(f"{path}: {key} must be a table such as {{ lr = ... }}, found {gate.shortened(inner)}")
-        _check(path, text, inner, known, key)
+        if inner:
+            table[key] = inner = renamed(inner)
+        _check(path, text, inner, set(TRAIN_KEYS), key)
     for name, values in table.get("search", {}).items():
         if not isinstance(values, list) or not values:
             raise OptionError(f"{path}: search.{name} must be a list of values to try, found {gate.shortened(values)}")

@@ -8,7 +8,6 @@ end: what is stored already, and a row that stops early, take less.
 
 from __future__ import annotations
 
-import inspect
 import itertools
 import math
 import re
@@ -33,10 +32,11 @@ from kshot.fewshot.evaluation import head_scorer, machine, run_episodes
 from kshot.fewshot.learner import Learner
 from kshot.fewshot.strategies import get_strategy
 from kshot.fewshot.strategies.base import Strategy
-from kshot.fewshot.training import DIRECT_STEPS, method_of, options_for, train
+from kshot.fewshot.training import strategy_of, tuning_options_of
 from kshot.progress import Progress, quiet
+from kshot.settings import Training
 from kshot.study.file import Row, Study
-from kshot.study.runner import by_name, planned, training_arguments
+from kshot.study.runner import by_name, planned, training_settings
 
 if TYPE_CHECKING:
     import torch
@@ -46,7 +46,6 @@ MOST = 64  # clips that are timed at once where they are quick, as many as are e
 ROOM = 1 << 30  # bytes that a timed batch may hold
 EPISODES = 50  # that are scored to time a head
 STATES = 4  # float32 numbers for each weight that learns: itself, its gradient, Adam's two moments
-DEFAULTS = {name: value.default for name, value in inspect.signature(train).parameters.items()}
 
 
 @dataclass(frozen=True)
@@ -123,8 +122,8 @@ def forecast(
         title, settings (seeds, shots, episodes), machine, speed, bytes, seconds, and `parts`, one for each data set and
         backbone: data, backbone, clips (split -> number), device, precision, decoding (seconds a clip, in one process;
         None if not timed), bytes, seconds, stores (cut, condensed, clips, bytes, seconds) and rows: name, trainings,
-        training, looks and testing (seconds), seconds (their sum), multiply_adds, memory (bytes that a training step
-        holds at a time beside the backbone); or name and error.
+        training, validation and testing (seconds), seconds (their sum), multiply_adds, memory (bytes that a training
+        step holds at a time beside the backbone); or name and error.
 
     Raises:
         KshotError: the study cannot be run as asked.
@@ -208,66 +207,68 @@ class _Part:
         plan, seeds = self.plan, len(self.plan.seeds)
         tested = min(plan.episodes, row.episodes or plan.episodes)
         method = get_strategy(row.strategy, **row.strategy_options)
-        training, looks, most, times = Work(), Work(), 0, [0]
+        training, validations, most, times = Work(), Work(), 0, [0]
         if method.learns_from == "nothing":
             learner = Learner.frozen(self.spine, row.head or method.default_head, row.head_options)
             tail = self._tail("frozen", learner, {self.split})
         else:
-            values = DEFAULTS | (protocols.preset(plan.protocol, "training", self.name) if plan.protocol else {})
-            values |= training_arguments(plan, row, plan.shots[0])
-            tuned = options_for(row.tuning, row.layers, row.tuning_options, values["frames"])
+            preset = protocols.preset(plan.protocol, "training", self.name) if plan.protocol else {}
+            training_of = Training.of(preset | training_settings(plan, row, plan.shots[0]))
+            schedule, shape = training_of.schedule, training_of.shape
+            tuned = tuning_options_of(training_of.method, plan.frames)
             learner = Learner.build(self.spine, row.tuning, tuned, row.head or method.default_head, row.head_options)
             learnt = [part for part in ("train", "val") if self.clips[part]][method.learns_from == "support" :]
-            tail = self._tail(f"{row.tuning} {tuned}", learner, {*learnt, self.split}, values["views"])
+            tail = self._tail(f"{row.tuning} {tuned}", learner, {*learnt, self.split}, training_of.augmentation.views)
             # With the first seed each combination is trained once, and with the others the one that was chosen; a
             # row that trains for every shot searches with the first one.
             search = plan.search if row.search is None else row.search
             times = [math.prod(map(len, search.values())) + seeds - 1, *([seeds] * (len(plan.shots) - 1))]
             times = times[: 1 if row.train_shot else None]
             for shot, count in zip(plan.shots, times, strict=False):
-                shape = {"way": values["way"], "shot": row.train_shot or shot, "query": values["query"]}
-                own = method_of(row.strategy, row.strategy_options, shape, values["steps"] * values["accumulate"], 1.0)
-                one, look, clips = self._training(own, learner, values, shape)
-                training, looks, most = training + one * count, looks + look * count, max(most, clips)
+                shape = replace(shape, shot=row.train_shot or shot)
+                own = strategy_of(training_of.method, shape, schedule.steps * schedule.accumulate, schedule.lr)
+                one, validation, clips = self._training(own, learner, replace(training_of, shape=shape))
+                training, validations = training + one * count, validations + validation * count
+                most = max(most, clips)
         testing = Work()
         for shot in plan.shots:
             testing += self._testing(method, learner, shot, tested) * seeds
-        parts = [tail.seconds(work) for work in (training, looks, testing)]
+        parts = [tail.seconds(work) for work in (training, validations, testing)]
         return {
             "trainings": sum(times),
-            **{key: round(value, 1) for key, value in zip(("training", "looks", "testing"), parts, strict=True)},
+            **{key: round(value, 1) for key, value in zip(("training", "validation", "testing"), parts, strict=True)},
             "seconds": round(sum(parts), 1),
-            "multiply_adds": round(tail.multiply_adds(training + looks + testing)),
+            "multiply_adds": round(tail.multiply_adds(training + validations + testing)),
             "memory": most * tail.held + tail.weights if most else 0,
         }
 
-    def _training(
-        self, method: Strategy, learner: Learner, values: dict[str, Any], shape: dict[str, int]
-    ) -> tuple[Work, Work, int]:
-        """One training: its steps, its looks at the val classes, and the most clips in a batch."""
-        val = self.data.select("val") if self.clips["val"] and values["select"] == "val" else None
-        support, asked = shape["way"] * shape["shot"], shape["way"] * shape["query"]
+    def _training(self, method: Strategy, learner: Learner, plan: Training) -> tuple[Work, Work, int]:
+        """One training: its steps, its validations, and the most clips in a batch."""
+        shape, episodes = plan.shape, plan.selection.val_episodes
+        val = self.data.select("val") if self.clips["val"] and plan.selection.select == "val" else None
+        support, queries = shape.way * shape.shot, shape.way * shape.query
         if method.learns_from == "support":  # it only chooses its number of steps
-            episodes = values["val_episodes"] if val is not None else 0
-            course = Work(support, max(DIRECT_STEPS) * support)
-            return course * episodes, Work(len(DIRECT_STEPS) * asked) * episodes, support
-        batches = values["steps"] * values["accumulate"]
+            count = episodes if val is not None else 0
+            course = Work(support, max(method.tried) * support)
+            return course * count, Work(len(method.tried) * queries) * count, support
+        batches = plan.schedule.steps * plan.schedule.accumulate
         first, learning, most = _batches(method, learner, self.data.select("train"), batches, self.plan.frames)
-        looks = Work()
+        validations = Work()
         if val is not None:
-            way = min(shape["way"], len(val.classes))
-            scoring = self._scoring(learner, val, way, shape["shot"], shape["query"], True) * values["val_episodes"]
-            looks = Work(len(val), 0, scoring) * (1 + math.ceil(values["steps"] / values["val_every"]))
-        return Work(first, learning), looks, most
+            way = min(shape.way, len(val.classes))
+            scoring = self._scoring(learner, val, way, shape.shot, shape.query, True) * episodes
+            times = 1 + math.ceil(plan.schedule.steps / plan.selection.val_every)
+            validations = Work(len(val), 0, scoring) * times
+        return Work(first, learning), validations, most
 
     def _testing(self, method: Strategy, learner: Learner, shot: int, episodes: int) -> Work:
         """One evaluation."""
         plan = self.plan
-        support, asked = plan.way * shot, plan.way * plan.query
+        support, queries = plan.way * shot, plan.way * plan.query
         if method.learns_from == "support":  # as many steps as it may have chosen
-            return Work(support + asked, max(DIRECT_STEPS) * support) * episodes
+            return Work(support + queries, max(method.tried) * support) * episodes
         if learner.backbone is not None and learner.backbone.episodic:
-            return Work(2 * support + asked) * episodes
+            return Work(2 * support + queries) * episodes
         trained = method.learns_from != "nothing"
         scoring = self._scoring(learner, self.test, plan.way, shot, plan.query, trained)
         return Work(len(self.test), 0, scoring * episodes)

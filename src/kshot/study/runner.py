@@ -36,6 +36,7 @@ from kshot.fewshot.training import train
 from kshot.files import alone, disk, occupied, write_atomic
 from kshot.names import folder_name, folder_names
 from kshot.progress import Progress, quiet
+from kshot.settings import EpisodeRules, Method, Testing, View
 from kshot.study.file import Row, Study, impossible, of_row, read
 from kshot.study.tables import as_csv, as_markdown
 
@@ -285,13 +286,12 @@ def _run_row(
             record["trained_parameters"] = adapted.config["result"]["trained_parameters"]
             record["val_accuracy"] = adapted.config["result"]["val_accuracy"]
             record["best_step"] = adapted.config["result"]["best_step"]
+        asked: Any = {name: getattr(plan, name) for name in (*View.names(), *EpisodeRules.names(), *Testing.names())}
+        asked |= {"episodes": min(plan.episodes, row.episodes or plan.episodes), "shot": shot, "seed": seed}
+        asked |= {"head": row.head or (None if learns else strategy.default_head), "head_options": row.head_options}
         result: Result = evaluate(
-            data, spine, adapted.folder if adapted else None,
-            head=row.head or (None if learns else strategy.default_head), head_options=row.head_options, way=plan.way,
-            shot=shot, query=plan.query, episodes=min(plan.episodes, row.episodes or plan.episodes), seed=seed,
-            split=plan.split, shared_group=plan.shared_group, center=plan.center, prompts=plan.prompts,
-            frames=plan.frames, resize=plan.resize, keep_copies=plan.keep_copies, store=store,
-            protocol=plan.protocol, progress=progress,
+            data, spine, adapted=adapted.folder if adapted else None, protocol=plan.protocol, progress=progress,
+            store=store, **asked,
         )  # fmt: skip
         result.strategy = row.strategy
         with disk(where):
@@ -325,24 +325,18 @@ def _train(
     """A row's run for a shot, trained unless it is there already. chosen: arguments in place of the study's."""
     parts = ["run", *([] if row.train_shot else [f"{shot}-shot"]), *(f"{k}-{v}" for k, v in chosen.items())]
     folder = where / folder_name(*parts)
-    train(
-        data, folder, row.strategy, row.tuning, row.layers, spine, row.head,
-        strategy_options=row.strategy_options, tuning_options=row.tuning_options,
-        head_options=row.head_options, resume=folder.exists(), progress=progress,
-        seed=seed, store=store, **{**training_arguments(plan, row, shot), **chosen},
-    )  # fmt: skip
+    settings: Any = {**training_settings(plan, row, shot), **chosen, "seed": seed, "store": store}
+    train(data, folder, backbone=spine, protocol=plan.protocol, resume=folder.exists(), progress=progress, **settings)
     return runs.read(folder)
 
 
-def training_arguments(plan: Study, row: Row, shot: int) -> dict[str, Any]:
-    """Arguments of `kshot.train` that a row's training for a shot is given, by the study and by the row."""
-    own = {} if plan.protocol else {"query": plan.query}  # a protocol may train with another number than it tests with
-    return {
-        "way": plan.way, "shot": row.train_shot or shot, "frames": plan.frames, "resize": plan.resize,
-        "prompts": plan.prompts, "shared_group": plan.shared_group, "protocol": plan.protocol,
-        "keep_copies": plan.keep_copies,
-        **own, **plan.train, **row.train,
-    }  # fmt: skip
+def training_settings(plan: Study, row: Row, shot: int) -> dict[str, Any]:
+    """Settings of `kshot.train` that a row's training for a shot is given, by the study and by the row."""
+    shared = {name: getattr(plan, name) for name in (*View.names(), *EpisodeRules.names())}
+    if plan.protocol:  # it may train with another number of queries than it tests with
+        del shared["query"]
+    method = {name: getattr(row, name) for name in Method.names()}
+    return {**method, **shared, "shot": row.train_shot or shot, **plan.train, **row.train}
 
 
 def _search(

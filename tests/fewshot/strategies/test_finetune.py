@@ -14,10 +14,11 @@ from kshot.activations.extraction import Activations, Array, embed
 from kshot.backbones.backbone import Backbone
 from kshot.errors import OptionError
 from kshot.fewshot.evaluation import class_texts
-from kshot.fewshot.fit import Schedule, fit
+from kshot.fewshot.fit import fit
 from kshot.fewshot.learner import Learner
 from kshot.fewshot.strategies.base import Objective
 from kshot.fewshot.strategies.finetune import Finetune
+from kshot.settings import Schedule
 
 
 @dataclass(frozen=True)

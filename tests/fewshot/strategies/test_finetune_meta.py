@@ -9,12 +9,13 @@ from kshot.activations.extraction import Activations
 from kshot.backbones.backbone import Backbone
 from kshot.errors import OptionError
 from kshot.fewshot.evaluation import class_texts
-from kshot.fewshot.fit import Schedule, fit
+from kshot.fewshot.fit import fit
 from kshot.fewshot.learner import Learner
 from kshot.fewshot.strategies import get_strategy
 from kshot.fewshot.strategies.base import Objective
 from kshot.fewshot.strategies.finetune import Finetune
 from kshot.fewshot.strategies.meta import Meta
+from kshot.settings import Schedule
 
 EPISODE = {"way": 3, "shot": 1, "query": 2}
 

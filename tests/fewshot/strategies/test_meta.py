@@ -15,10 +15,11 @@ from kshot.backbones.backbone import Backbone
 from kshot.errors import NotEnoughClips, OptionError
 from kshot.fewshot.episodes import Sampler
 from kshot.fewshot.evaluation import class_texts
-from kshot.fewshot.fit import Schedule, fit
+from kshot.fewshot.fit import fit
 from kshot.fewshot.learner import Learner
 from kshot.fewshot.strategies.meta import Meta
 from kshot.heads import HEADS, get_head
+from kshot.settings import Schedule
 
 
 def loss_of(learner: Learner, base: Activations, seed: int = 3, **options: object) -> Callable[[int], Tensor]:

@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from kshot.errors import OptionError
-from kshot.fewshot.strategies.base import Strategy, class_logits
+from kshot.fewshot.strategies.base import Choice, Strategy, class_logits
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from kshot.activations.extraction import Array
+    from kshot.activations.extraction import Activations, Array
+    from kshot.fewshot.episodes import Sampler
     from kshot.fewshot.learner import Learner
+    from kshot.progress import Progress
+    from kshot.settings import EpisodeShape
 
 
 @dataclass(frozen=True)
 class Direct(Strategy):
     """Fine-tuning on the novel support from scratch in each episode (direct adaptation in Cao et al., 2024).
 
-    The tuned weights and a cosine classifier, started at the support's class means, descend together for
-    `steps` full-batch steps of Adam.
+    The tuned weights and a cosine classifier, started at the support's class means, descend together by full-batch
+    steps of Adam.
+
+    Attributes:
+        steps: steps in each episode; `train` chooses them on the val classes.
+        lr: learning rate of the tuned weights.
+        scale: factor on the cosines.
+        classifier_rate: factor on the learning rate of the classifier.
     """
 
     learns_from: ClassVar[Literal["nothing", "base", "support"]] = "support"
+    about: ClassVar[str] = "Uses no base classes: in every episode, weights are tuned anew on its few support clips."
+    tried: ClassVar[tuple[int, ...]] = (5, 10, 20, 40)
 
     steps: int = 10
     lr: float = 1e-3
@@ -34,6 +45,31 @@ class Direct(Strategy):
     def __post_init__(self) -> None:
         if self.steps < 1 or self.lr <= 0:
             raise OptionError(f"direct needs at least 1 step and a positive lr, found {self.steps} and {self.lr}")
+
+    @classmethod
+    def implied(cls, shape: EpisodeShape, batches: int, lr: float) -> Mapping[str, Any]:
+        """The run's learning rate is that of each episode."""
+        return {"lr": lr}
+
+    def choose(
+        self, learner: Learner, val: Activations | None, sampler: Sampler | None, episodes: int, progress: Progress
+    ) -> Choice:
+        """The number of steps with the highest accuracy on the val episodes, the fewest of equals."""
+        if val is None or sampler is None:
+            return Choice({"steps": self.steps}, steps=self.steps)
+        right, queries = dict.fromkeys(self.tried, 0), 0
+        with progress("choosing steps on val", episodes, "episodes") as step:
+            for index in range(episodes):
+                episode = sampler.draw([index])
+                support, query = val.gather(episode.support[0]), val.gather(episode.query[0])
+                truth, labels, at = episode.query_labels[0], episode.support_labels[0], list(self.tried)
+                for steps, scores in self.course(learner, support, labels, query, sampler.way, at).items():
+                    right[steps] += int((scores.argmax(-1).cpu().numpy() == truth).sum())
+                queries += len(truth)
+                step()
+        accuracy = {steps: 100 * hits / queries for steps, hits in right.items()}
+        best = max(self.tried, key=lambda steps: accuracy[steps])
+        return Choice({"steps": best}, accuracy, best)
 
     def scores(self, learner: Learner, support: Array, labels: Array, query: Array, way: int) -> Tensor:
         """(Q, way) scaled cosines to the classifier after the last step."""

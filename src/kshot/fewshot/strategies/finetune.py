@@ -26,12 +26,16 @@ CLASSIFIERS = ("linear", "text")
 class Finetune(Strategy):
     """Supervised training on all base classes at once (Finetuning in Cao et al., 2024).
 
-    batch: clips a batch, drawn class-balanced. classifier: "linear" (a new cosine layer over the base classes,
-    Chen et al., ICLR 2019, Baseline++) or "text" (their class texts). scale: factor on the cosines.
-    classifier_rate: factor on the learning rate of the new layer.
+    Attributes:
+        batch: clips a batch, drawn class-balanced.
+        classifier: "linear" (a new cosine layer over the base classes, Chen et al., ICLR 2019, Baseline++) or "text"
+            (their class texts).
+        scale: factor on the cosines.
+        classifier_rate: factor on the learning rate of the new layer.
     """
 
     learns_from: ClassVar[Literal["nothing", "base", "support"]] = "base"
+    about: ClassVar[str] = "Finetuning: trained on the base classes by ordinary classification."
 
     batch: int = 30
     classifier: str = "linear"

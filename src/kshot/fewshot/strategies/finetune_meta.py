@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from kshot.errors import OptionError
 from kshot.fewshot.strategies.base import Objective
@@ -11,22 +11,31 @@ from kshot.fewshot.strategies.finetune import Finetune
 from kshot.fewshot.strategies.meta import Meta
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from torch import Tensor
 
     from kshot.activations.extraction import Activations
     from kshot.fewshot.learner import Learner
+    from kshot.settings import EpisodeShape
 
 
 @dataclass(frozen=True)
 class FinetuneMeta(Meta):
     """Two stages in one run (Chen et al., ICCV 2021, Meta-Baseline: a classifier, then episodes).
 
-    first: batches of Finetuning before the episodes begin; `train` sets half of all. The schedule runs through, and
-    the best weights on val may come from either stage. The other options are those of Finetuning and Meta-learning;
-    classifier_scale is the factor on Finetuning's cosines.
+    The schedule runs through, and the best weights on val may come from either stage. Options of Meta-learning come on
+    top of these.
+
+    Attributes:
+        first: batches of Finetuning before the episodes begin; `train` sets half of all.
+        batch: of Finetuning, clips a batch.
+        classifier: of Finetuning, "linear" or "text".
+        classifier_scale: factor on Finetuning's cosines.
+        classifier_rate: factor on the learning rate of Finetuning's new layer.
     """
+
+    about: ClassVar[str] = "Finetuning first, then Meta-learning from there, in one run."
 
     first: int = 200
     batch: int = 30
@@ -39,6 +48,11 @@ class FinetuneMeta(Meta):
         if self.first < 1:
             raise OptionError(f"finetune-meta needs at least 1 batch of Finetuning first, found {self.first}")
         self._finetuning()
+
+    @classmethod
+    def implied(cls, shape: EpisodeShape, batches: int, lr: float) -> Mapping[str, Any]:
+        """As Meta-learning, after Finetuning on the first half of all batches."""
+        return {**super().implied(shape, batches, lr), "first": max(1, batches // 2)}
 
     def _finetuning(self) -> Finetune:
         return Finetune(self.batch, self.classifier, self.classifier_scale, self.classifier_rate)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from kshot.errors import unknown
 from kshot.fewshot.episodes import Sampler
 from kshot.fewshot.strategies.base import Objective, Strategy, class_logits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from kshot.activations.extraction import Activations
+    from kshot.datasets import Dataset
     from kshot.fewshot.learner import Learner
+    from kshot.settings import EpisodeShape
 
 LOSSES = ("episode", "text", "both")
 
@@ -24,11 +28,18 @@ LOSSES = ("episode", "text", "both")
 class Meta(Strategy):
     """Episodic training (Vinyals et al., NeurIPS 2016; Meta-learning in Cao et al., 2024).
 
-    way, shot, query: shape of a training episode. loss: "episode" (cross-entropy of the head's scores), "text"
-    (every clip against the texts of all base classes) or "both", the latter weighted by text_weight.
+    Attributes:
+        way: classes of a training episode.
+        shot: support clips a class.
+        query: query clips a class.
+        loss: "episode" (cross-entropy of the head's scores), "text" (every clip against the texts of all base classes)
+            or "both".
+        text_weight: weight of the text loss in "both".
+        text_scale: factor on the cosines to class texts.
     """
 
     learns_from: ClassVar[Literal["nothing", "base", "support"]] = "base"
+    about: ClassVar[str] = "Meta-learning: trained on episodes of base classes, the very task it is tested on."
 
     way: int = 5
     shot: int = 1
@@ -41,6 +52,17 @@ class Meta(Strategy):
         if self.loss not in LOSSES:
             raise unknown("loss", self.loss, LOSSES)
 
+    @classmethod
+    def implied(cls, shape: EpisodeShape, batches: int, lr: float) -> Mapping[str, Any]:
+        """Training episodes have the run's shape."""
+        return {"way": shape.way, "shot": shape.shot, "query": shape.query}
+
+    def expect(self, base: Dataset, copies: NDArray[np.str_] | None = None) -> None:
+        self._sampler(base, copies)
+
+    def _sampler(self, base: Dataset, copies: NDArray[np.str_] | None, seed: int = 0) -> Sampler:
+        return Sampler(base.labels, base.classes, self.way, self.shot, self.query, seed, copies=copies)
+
     def needs_text(self, learner: Learner) -> bool:
         return learner.head.needs_text or self.loss != "episode"
 
@@ -50,7 +72,7 @@ class Meta(Strategy):
         from torch.nn.functional import cross_entropy
 
         data = base.data
-        sampler = Sampler(data.labels, data.classes, self.way, self.shot, self.query, seed, copies=base.copies)
+        sampler = self._sampler(data, base.copies, seed)
         labels = torch.from_numpy(data.labels)
         head = learner.head
         needs_text = Meta.needs_text(self, learner)

@@ -1,0 +1,180 @@
+"""Keyword arguments of public functions, for editors and type checkers.
+
+Written by `python scripts/settings_types.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypedDict
+
+
+class TrainingKeywords(TypedDict, total=False):
+    """Settings of `kshot.train`; what is left out has its default."""
+
+    head: str | None
+    """the head that scores episodes; prototype, or the adapted run's, by default"""
+
+    head_options: Mapping[str, Any] | None
+    """NAME=VALUE of the head; may be repeated"""
+
+    strategy: str
+    """meta, finetune, finetune-meta or direct"""
+
+    tuning: str
+    """partial, full, lora, ...; see docs/tuning.md"""
+
+    layers: str | int | None
+    """partial: proj, block, block+ln_post+proj, or last k"""
+
+    strategy_options: Mapping[str, Any] | None
+    """NAME=VALUE of the strategy; may be repeated"""
+
+    tuning_options: Mapping[str, Any] | None
+    """NAME=VALUE of the tuning; may be repeated"""
+
+    way: int
+    """classes an episode"""
+
+    query: int
+    """query clips a class"""
+
+    shared_group: bool
+    """a query may share its source with a support clip"""
+
+    keep_copies: bool
+    """let clips stay that hold the same bytes as another"""
+
+    shot: int
+    """support clips a class"""
+
+    steps: int
+    """optimiser steps"""
+
+    lr: float
+    """learning rate"""
+
+    optimizer: str
+    """adam, adamw or sgd"""
+
+    schedule: str
+    """cosine or constant"""
+
+    weight_decay: float
+    """weight decay"""
+
+    momentum: float
+    """momentum of sgd"""
+
+    warmup: int
+    """steps of linear warm-up"""
+
+    accumulate: int
+    """batches or episodes a step"""
+
+    max_grad_norm: float
+    """largest gradient norm, 0 for none"""
+
+    seed: int
+    """names the draws; the same seed, the same table"""
+
+    select: str
+    """classes that choose the best weights: val, or none"""
+
+    val_every: int
+    """steps between validations on the val classes"""
+
+    val_episodes: int
+    """episodes of a validation"""
+
+    patience: int
+    """validations without a gain until the end, 0 for never"""
+
+    frames: int
+    """frames a clip"""
+
+    resize: str
+    """before the crop: short, short-256 or squash-256; see docs/data.md"""
+
+    prompts: str | Sequence[str]
+    """template of class texts with one {}; may be repeated"""
+
+    views: int
+    """stored views of a base clip, one drawn a visit"""
+
+    augment: str | Sequence[str]
+    """what views change: some of time,crop,flip"""
+
+    no_flip: Sequence[str] | None
+    """a class never mirrored, or none; else those with left, right or clockwise in their name"""
+
+    store: str | Path | None
+    """folder of stored activations; $KSHOT_HOME/store by default"""
+
+    stored_only: bool
+    """never open a video"""
+
+    device: str
+    """cpu, cuda, cuda:N or auto"""
+
+    precision: str
+    """float32, bfloat16 or float16"""
+
+
+class EvaluatingKeywords(TypedDict, total=False):
+    """Settings of `kshot.evaluate`; what is left out has its default."""
+
+    head: str | None
+    """the head that scores episodes; prototype, or the adapted run's, by default"""
+
+    head_options: Mapping[str, Any] | None
+    """NAME=VALUE of the head; may be repeated"""
+
+    way: int
+    """classes an episode"""
+
+    query: int
+    """query clips a class"""
+
+    shared_group: bool
+    """a query may share its source with a support clip"""
+
+    keep_copies: bool
+    """let clips stay that hold the same bytes as another"""
+
+    shot: int
+    """support clips a class"""
+
+    episodes: int
+    """random episodes"""
+
+    split: str
+    """test (novel), val, train (base) or all"""
+
+    center: bool
+    """subtract the mean of the clips evaluated"""
+
+    seed: int
+    """names the draws; the same seed, the same table"""
+
+    frames: int | None
+    """frames a clip"""
+
+    resize: str | None
+    """before the crop: short, short-256 or squash-256; see docs/data.md"""
+
+    prompts: str | Sequence[str]
+    """template of class texts with one {}; may be repeated"""
+
+    store: str | Path | None
+    """folder of stored activations; $KSHOT_HOME/store by default"""
+
+    stored_only: bool
+    """never open a video"""
+
+    device: str
+    """cpu, cuda, cuda:N or auto"""
+
+    precision: str
+    """float32, bfloat16 or float16"""
