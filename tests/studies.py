@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 import kshot
-from kshot.fewshot.evaluation import Result, interval, machine
+from kshot.fewshot.result import Result, interval, machine
 from kshot.study.file import Row, Study
-from kshot.study.runner import summarise
+from kshot.study.results import RowResult
+from kshot.study.summary import summarise
 
 CLASSES = ("bow", "climb", "sit down", "stand up", "wave", "walk <slowly> & $stop$")
 
@@ -69,7 +70,10 @@ def write(
         "settings": json.loads(json.dumps(asdict(study))),
         "machine": machine(),
         "rows": rows,
-        "summary": summarise(folder, rows, study.baseline),
+        "summary": [
+            line.model_dump(exclude_unset=True)
+            for line in summarise(folder, [RowResult.parse(row, "row.json") for row in rows], study.baseline)
+        ],
     }
     (folder / "study.json").write_text(json.dumps(report))
     loaded: dict[str, Any] = json.loads((folder / "study.json").read_text())

@@ -31,6 +31,8 @@ from kshot.report.comparison import compared
 from kshot.study import file as study_file
 from kshot.study import runner as study
 from kshot.study.file import Row, Study
+from kshot.study.summary import load_study
+from kshot.study.tables import as_csv, as_markdown
 from kshot.verify import verify
 
 NESTED: Any = []
@@ -281,10 +283,10 @@ def test_a_study(tmp_path: Path) -> None:
     (tmp_path / "study.json").write_text(json.dumps(seals.sealed(report)))
 
     def use() -> None:
-        told = study.load(tmp_path)
-        study.as_markdown(told)
-        study.as_csv(told)
-        for one in compared(told, tmp_path):
+        found = load_study(tmp_path)
+        as_markdown(found)
+        as_csv(found)
+        for one in compared(found, tmp_path):
             if shots := one.shots:
                 one.ranked(shots[-1])
             assert one.versions is not None and one.unreadable is not None and one.missing is not None
@@ -293,7 +295,7 @@ def test_a_study(tmp_path: Path) -> None:
 
     attack(tmp_path / "study.json", use, skip=("machine", "confusion"), thin=8)
     where = tmp_path / report["rows"][0]["folder"] / "1-shot.json"
-    attack(where, lambda: study.result_of(tmp_path, report["rows"][0], 1), skip=("machine", "cost", "confusion"))
+    attack(where, lambda: load_study(tmp_path).rows[0].result(tmp_path, 1), skip=("machine", "cost", "confusion"))
     row = {**report["rows"][0]}
     (where.parent / "row.json").write_text(json.dumps(seals.sealed(row, where.parent, ["1-shot.json"])))
     attack(where.parent / "row.json", lambda: study._finished(where.parent / "row.json", row), skip=("results",))

@@ -147,8 +147,8 @@ def test_all_of_them_are_rows_of_a_study(clips_csv: Path, clip_folder: Path, war
         '[[row]]\nname = "inside"\nstrategy = "toy-inside"\n'
     )
     done = study.run(tmp_path / "toys.toml", tmp_path / "out", store=warm_store)
-    assert not [row for row in done["rows"] if "error" in row]
-    names = [line["name"] for line in done["summary"]]
+    assert not [row for row in done.rows if row.error]
+    names = [line.name for line in done.summary]
     assert names == [
         "frozen", "meta, toy, toy", "meta, toy, prototype", "meta, partial, toy", "meta, partial, prototype", "pairs",
         "inside",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kshot.progress import Progress, quiet
 from kshot.report import report
-from kshot.study import runner as study
+from kshot.study.results import StudyResult
+from kshot.study.runner import run
 
 NEXT_STEPS = """\
 Your own clips: put them into folders named after their actions, then
@@ -16,7 +18,29 @@ Your own clips: put them into folders named after their actions, then
   kshot train DATA.csv --out runs/mine               adapt it to classes with split 'train' in a CSV; see README.md"""
 
 
-def demo(out: str | Path = "demo", seed: int = 0, progress: Progress = quiet) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Demo:
+    """What a demo came to.
+
+    Attributes:
+        study: its results.
+        report: the page to look at.
+        seconds: in all.
+        next_steps: what to do with one's own clips.
+    """
+
+    study: StudyResult
+    report: str
+    seconds: float
+    next_steps: str = NEXT_STEPS
+
+    def plain(self) -> dict[str, Any]:
+        """What `kshot demo --json` prints: the study, with the page, seconds and next steps."""
+        about = {"report": self.report, "seconds": self.seconds, "next_steps": self.next_steps}
+        return self.study.plain({"format"}) | about
+
+
+def demo(out: str | Path = "demo", seed: int = 0, progress: Progress = quiet) -> Demo:
     """Runs the study "quick" on `motion` with `kshot-tiny` and renders its report.
 
     Args:
@@ -24,17 +48,10 @@ def demo(out: str | Path = "demo", seed: int = 0, progress: Progress = quiet) ->
         seed: of training and episodes.
         progress: how to show progress.
 
-    Returns:
-        What `DIR/study.json` holds, with `report` (path of the page), `seconds` and `next_steps`.
-
     Raises:
         KshotError: the folder holds something else, or the disk refuses.
     """
     started = time.monotonic()
-    done = study.run("quick", out, seeds=(seed,), progress=progress)
+    done = run("quick", out, seeds=(seed,), progress=progress)
     page = report(out, progress=progress)
-    return done | {
-        "report": page["page"],
-        "seconds": round(time.monotonic() - started, 1),
-        "next_steps": NEXT_STEPS,
-    }
+    return Demo(done, page["page"], round(time.monotonic() - started, 1))

@@ -5,10 +5,12 @@ Only what is read again is here; further keys are let through. Importing this ta
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from kshot import gate
+from kshot.errors import DataError, KshotError
 from kshot.settings import bounds
 
 Count = Annotated[int, Field(ge=0, lt=2**63)]
@@ -20,6 +22,44 @@ Names = list[str]
 
 class Form(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore")
+
+
+class Saved(Form):
+    """What kshot saves as a JSON object with a version of its format, and reads back.
+
+    Attributes:
+        FORMAT: the version that this kshot writes.
+        format: the version of a file; those before there were versions count as the first.
+    """
+
+    FORMAT: ClassVar[int] = 1
+
+    format: int = 1
+
+    def plain(self, exclude: set[str] | None = None) -> dict[str, Any]:
+        """Name -> value of all that was set, ready for JSON."""
+        self.format = self.FORMAT
+        return self.model_dump(exclude_unset=True, exclude=exclude)
+
+    @classmethod
+    def parse(cls, value: Any, source: object, error: type[KshotError] = DataError) -> Self:
+        """From what a file says.
+
+        Args:
+            value: as JSON gave it.
+            source: how a message begins: the file.
+            error: which error to raise.
+
+        Raises:
+            KshotError: (as `error`) it is damaged, or of a later version.
+        """
+        found = value.get("format", 1) if isinstance(value, dict) else 1
+        if isinstance(found, int) and found > cls.FORMAT:
+            raise error(
+                f"{source} is of a later kshot (format {gate.shortened(found)}, this one reads up to {cls.FORMAT}): "
+                f"update kshot to read it"
+            )
+        return gate.parsed(value, cls, source, error)
 
 
 class Named(Form):
@@ -115,125 +155,6 @@ class Model(Form):
     report: dict[str, Any]
     files: dict[str, str]
     adapted: str | None
-
-
-class Costs(Form):
-    """What a row, or a shot of it, cost: `kshot.fewshot.cost.COLUMNS`, and with which means."""
-
-    trained_parameters: Finite | None = None
-    stored_parameters: Finite | None = None
-    multiply_adds_per_clip: Finite | None = None
-    multiply_adds_per_step: Finite | None = None
-    stored_bytes: Finite | None = None
-    peak_memory: Finite | None = None
-    seconds_per_step: Finite | None = None
-    training_seconds: Finite | None = None
-    evaluation_seconds: Finite | None = None
-    extraction_seconds: Finite | None = None
-    device: str | None = None
-    precision: str | None = None
-
-
-class Shot(Form):
-    """What a row of a study found at a shot."""
-
-    accuracy: Finite
-    episodes: Count
-    per_class: dict[str, Finite]
-    confusion: dict[str, dict[str, Finite]]
-
-
-class Row(Costs):
-    """`row.json` of a study: a finished row, or a failed one with its error."""
-
-    data: str
-    backbone: str
-    seed: Seed
-    name: str
-    strategy: str
-    tuning: str
-    layers: str | int | None
-    head: str | None
-    results: dict[Annotated[str, Field(pattern=r"^\d{1,9}$")], Shot] = {}
-    costs: dict[str, Costs] = {}
-    chosen: dict[str, Any] | None = None
-    clips: Count = 0
-    fingerprint: str = ""
-    missing: Names = []
-    error: str = ""
-    files: dict[str, str] = {}
-
-
-class Placed(Row):
-    """A row as `study.json` has it, with its folder."""
-
-    folder: str
-
-
-class Line(Costs):
-    """A line of a study's summary; one without a shot is of a row that failed."""
-
-    data: str
-    backbone: str
-    name: str
-    shot: Count | None = None
-    seeds: Count = 0
-    accuracy: Finite = 0.0
-    ci95: float = 0.0
-    episodes: Count = 0
-    difference: Finite = 0.0
-    difference_ci95: float = 0.0
-    agree: Count = 0
-    error: str = ""
-    chosen: str = ""
-
-
-class Settings(Form):
-    way: Count
-    query: Count
-    frames: Count
-    episodes: Count
-    split: str
-    shots: list[Count]
-    seeds: list[Seed]
-    baseline: str
-    shared_group: bool
-    center: bool
-    rows: list[dict[str, Any]]
-    search: dict[str, list[Any]] = {}
-    about: str = ""
-
-
-class Study(Form):
-    """`study.json`."""
-
-    title: str
-    version: str
-    date: str
-    settings: Settings
-    machine: dict[str, Any]
-    rows: list[Placed]
-    summary: list[Line]
-
-
-class Asked(Form):
-    """How often a clip was a query, and what came of it."""
-
-    clip: str
-    label: str
-    asked: Count
-    right: Count
-    taken_for: dict[str, Count]
-
-
-class Result(Form):
-    """What `kshot evaluate --out` writes."""
-
-    version: str
-    episode_accuracy: list[Finite]
-    unreadable: dict[str, str] = {}
-    missing: Names = []
-    per_clip: list[Asked] = []
 
 
 class Expected(Form):

@@ -12,12 +12,14 @@ import os
 import stat
 import tomllib
 from pathlib import Path, PureWindowsPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from kshot.errors import DataError, KshotError
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
+
+M = TypeVar("M", bound="BaseModel")
 
 TEXT_BYTES = 256 << 20
 """A list of ten million clips is smaller; what is larger is no list, configuration or manifest."""
@@ -118,7 +120,13 @@ def read_toml(path: str | os.PathLike[str], most: int = TEXT_BYTES, error: type[
 
 
 def typed(value: Any, form: type[BaseModel], source: object, error: type[KshotError] = DataError) -> Any:
-    """What a file holds, checked against one of `kshot.forms`, and handed on as it is.
+    """What a file holds, checked against one of `kshot.forms`, and handed on as it is; see `parsed`."""
+    parsed(value, form, source, error)
+    return value
+
+
+def parsed(value: Any, form: type[M], source: object, error: type[KshotError] = DataError) -> M:
+    """What a file holds, as one of `kshot.forms`.
 
     Args:
         value: as JSON gave it.
@@ -132,7 +140,7 @@ def typed(value: Any, form: type[BaseModel], source: object, error: type[KshotEr
     from pydantic import ValidationError
 
     try:
-        form.model_validate(value)
+        return form.model_validate(value)
     except ValidationError as reason:
         first = reason.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"]))
@@ -142,7 +150,6 @@ def typed(value: Any, form: type[BaseModel], source: object, error: type[KshotEr
         wanted = f"it should {wanted}" if wanted != first["msg"].lower() else wanted
         place = f"{place}: " if place else ""
         raise error(f"{source} is damaged: {place}{wanted}, found {shortened(first['input'])}") from None
-    return value
 
 
 def shortened(value: object, most: int = 60) -> str:

@@ -176,13 +176,13 @@ def _export(folder: Path, found: Found) -> None:
 
 
 def _study(folder: Path, found: Found) -> None:
-    from kshot.study import runner as study
+    from kshot.study.summary import load_study
 
     for name in ("settings.json", "study.json"):
         if (folder / name).exists():
             found.sealed(folder / name)
     if (folder / "study.json").exists():
-        found.reads(folder / "study.json", lambda: study.load(folder))
+        found.reads(folder / "study.json", lambda: load_study(folder))
     for row in sorted(folder.glob("rows/*")):
         if (row / "row.json").exists():
             found.sealed(row / "row.json")

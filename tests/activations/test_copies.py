@@ -113,9 +113,9 @@ def test_novel_copies_of_base_and_val_clips_are_left_out(place: Path):
     (note,) = result.notes
     assert note.startswith("2 clips of split test left out, copies of base or val clips: ")
     assert f"again-{novel.replace(' ', '-')}" in note
-    assert result.summary()["notes"] == [note] and "keep_copies" not in result.options
+    assert result.summary()["notes"] == [note] and not result.options.keep_copies
     kept = evaluate(data, keep_copies=True, **options)
-    assert kept.clips == clean.clips + 2 and kept.notes == [] and kept.options["keep_copies"] is True
+    assert kept.clips == clean.clips + 2 and kept.notes == [] and kept.options.keep_copies is True
     again = evaluate(data, stored_only=True, **options)
     assert again.notes == result.notes
     every = [copied(place, row, label=f"{row['label']} again", split="test") for row in rows if row["split"] == "train"]
@@ -185,11 +185,11 @@ def test_a_study_says_what_it_left_out(place: Path):
         way=2, query=2, episodes=20, frames=3, train={"steps": 2, "val_every": 2, "val_episodes": 5, "query": 1},
     )  # fmt: skip
     report = study.run(plan, place / "out", store=place / "store")
-    notes = [row["notes"] for row in report["rows"]]
+    notes = [row.notes for row in report.rows]
     assert notes[0] == notes[1] and notes[0][0].startswith("1 clip of split test left out, copies of base")
     assert notes[0][0] in study.as_markdown(report)
     kept = study.run(plan, place / "kept", store=place / "store", keep_copies=True)
-    assert kept["settings"]["keep_copies"] is True and [row["notes"] for row in kept["rows"]] == [[], []]
+    assert kept.settings.keep_copies is True and [row.notes for row in kept.rows] == [[], []]
 
 
 def test_equal_rows_of_ready_made_features_are_copies(tmp_path: Path):

@@ -23,6 +23,7 @@ from kshot.backbones.backbone import Backbone
 from kshot.fewshot import cost
 from kshot.fewshot.evaluation import Result, evaluate, machine
 from kshot.fewshot.learner import Learner
+from kshot.fewshot.result import Costs
 from kshot.fewshot.strategies import get_strategy
 from kshot.fewshot.training import train
 from kshot.study import runner as study
@@ -142,9 +143,9 @@ def test_direct_is_counted_by_the_step_inside_an_episode(base: Activations, back
     support, query = base.gather([0, 8, 16]), base.gather([1, 9])
     found = cost.of_episode(get_strategy("direct"), learner, support, labels, query, 3)
     rows = 3 * FRAMES
-    assert found["multiply_adds_per_step"] == rows * EXACT + V_BIAS + 2 * rows * WIDTH * P + 3 * 3 * 3 * P
-    assert found["seconds_per_step"] >= 0
-    assert cost.of_episode(get_strategy("frozen"), learner, support, labels, query, 3) == {}
+    assert found is not None and found[0] == rows * EXACT + V_BIAS + 2 * rows * WIDTH * P + 3 * 3 * 3 * P
+    assert found[1] >= 0
+    assert cost.of_episode(get_strategy("frozen"), learner, support, labels, query, 3) is None
 
 
 def test_bytes_stored_are_those_on_disk(base: Activations) -> None:
@@ -190,7 +191,7 @@ def test_a_callers_own_peak_is_left_alone_and_that_of_the_call_is_told(clips_csv
     assert told is not None and own - 420e6 < told < own - 250e6
     result = evaluate(clips_csv, backbone, way=3, query=2, episodes=5)
     assert high() >= own - 1e6  # the system's own count is exact to some pages
-    assert result.cost["peak_memory"] < own - 300e6
+    assert result.cost.peak_memory < own - 300e6
     more = np.ones(90_000_000)  # 720 MB, more than it ever had: then the system's own figure is exact
     del more
     told = peak.read()
@@ -225,20 +226,20 @@ def test_evaluation_tells_its_cost_apart_from_extraction(clips_csv: Path, backbo
         return evaluate(clips_csv, backbone, way=3, query=2, episodes=5, store=tmp_path)
 
     first, second = run(), run()
-    assert first.cost["extraction_seconds"] > 5 * second.cost["extraction_seconds"]
-    assert first.cost["evaluation_seconds"] + first.cost["extraction_seconds"] <= first.seconds + 0.01
-    assert first.cost["multiply_adds_per_clip"] == cost.of_clip(backbone, FRAMES)
-    assert first.cost["stored_bytes"] == 32 * FRAMES * P * 2  # embeddings of 4 classes of 8 clips, float16
-    assert (first.cost["device"], first.cost["precision"]) == ("cpu", "float32")
+    assert first.cost.extraction_seconds > 5 * second.cost.extraction_seconds
+    assert first.cost.evaluation_seconds + first.cost.extraction_seconds <= first.seconds + 0.01
+    assert first.cost.multiply_adds_per_clip == cost.of_clip(backbone, FRAMES)
+    assert first.cost.stored_bytes == 32 * FRAMES * P * 2  # embeddings of 4 classes of 8 clips, float16
+    assert (first.cost.device, first.cost.precision) == ("cpu", "float32")
     first.save(tmp_path / "result.json")
-    assert json.loads((tmp_path / "result.json").read_text())["cost"] == first.cost
+    assert json.loads((tmp_path / "result.json").read_text())["cost"] == first.cost.model_dump(exclude_unset=True)
 
 
 def test_features_cost_no_multiply_adds(tmp_path: Path) -> None:
     values = np.random.default_rng(0).normal(size=(8, 2, 3)).astype(np.float32)
     np.savez(tmp_path / "f.npz", features=values, label=np.array(list("aaaabbbb")))
     found = evaluate(features=tmp_path / "f.npz", way=2, query=1, episodes=3, split="all").cost
-    assert found["stored_bytes"] == values.nbytes and "multiply_adds_per_clip" not in found
+    assert found.stored_bytes == values.nbytes and found.multiply_adds_per_clip is None
 
 
 def test_the_machine_is_told() -> None:
@@ -266,16 +267,16 @@ def test_the_machine_is_told() -> None:
     ],
 )
 def test_values_are_written_short(key: str, value: float | None, text: str) -> None:
-    assert cost.written({key: value}, key) == text
+    assert cost.written(Costs(**{key: value}), key) == text
 
 
 def test_rows_join_training_and_evaluation() -> None:
     result: Any = SimpleNamespace(split="test")
-    result.cost = {"stored_bytes": 5, "peak_memory": 7, "extraction_seconds": 1.0}
+    result.cost = Costs(stored_bytes=5, peak_memory=7, extraction_seconds=1.0)
     trained = {"trained_parameters": 3, "stored_bytes": 20, "peak_memory": 4, "extraction_seconds": 2.0}
     found = study._costs(trained, result)
-    assert (found["stored_bytes"], found["peak_memory"], found["extraction_seconds"]) == (25, 7, 3.0)
-    assert found["multiply_adds_per_step"] is None  # a run of an older version does not tell
+    assert (found.stored_bytes, found.peak_memory, found.extraction_seconds) == (25, 7, 3.0)
+    assert found.multiply_adds_per_step is None  # a run of an older version does not tell
     result.split = "all"
-    assert study._costs(trained, result)["stored_bytes"] == 20
-    assert study._costs({}, result)["trained_parameters"] == 0
+    assert study._costs(trained, result).stored_bytes == 20
+    assert study._costs({}, result).trained_parameters == 0

@@ -153,7 +153,7 @@ def test_per_class_and_confusion_add_up() -> None:
 def test_a_class_that_was_never_drawn_has_no_accuracy() -> None:
     result = score(Learner.frozen(None), from_features(features(classes=6)), way=2, episodes=1)
     assert len(result.per_class) == 2 and result.per_class.keys() == result.confusion.keys()
-    assert math.isnan(result.ci95) and result.summary()["ci95"] is None
+    assert result.ci95 is None and result.summary()["ci95"] is None
     json.dumps(result.summary(), allow_nan=False)
 
 
@@ -178,16 +178,18 @@ def test_each_clip_counts_how_often_it_was_asked_and_what_it_was_taken_for(tmp_p
         for clip, answer in zip(episode.query[0].tolist(), scores[0].argmax(1).tolist(), strict=True):
             asked[clip] += 1
             answered[clip, int(episode.classes[0, answer])] += 1
-    assert [row["clip"] for row in result.per_clip] == [str(data.paths[clip]) for clip in sorted(asked)]
+    assert [row.clip for row in result.per_clip] == [str(data.paths[clip]) for clip in sorted(asked)]
     for clip, row in zip(sorted(asked), result.per_clip, strict=True):
         own = int(data.labels[clip])
-        assert (row["label"], row["asked"]) == (data.classes[own], asked[clip])
-        assert row["right"] == answered[clip, own]
+        assert (row.label, row.asked) == (data.classes[own], asked[clip])
+        assert row.right == answered[clip, own]
         wrong = {data.classes[c]: n for (k, c), n in answered.items() if k == clip and c != own}
-        assert row["taken_for"] == wrong and list(row["taken_for"].values()) == sorted(wrong.values(), reverse=True)
-    assert sum(row["right"] for row in result.per_clip) / sum(asked.values()) == pytest.approx(result.accuracy / 100)
+        assert row.taken_for == wrong and list(row.taken_for.values()) == sorted(wrong.values(), reverse=True)
+    assert sum(row.right for row in result.per_clip) / sum(asked.values()) == pytest.approx(result.accuracy / 100)
     result.save(tmp_path / "result.json")
-    assert json.loads((tmp_path / "result.json").read_text())["per_clip"] == result.per_clip
+    assert json.loads((tmp_path / "result.json").read_text())["per_clip"] == [
+        row.model_dump() for row in result.per_clip
+    ]
     assert "per_clip" not in result.summary()
 
 
@@ -205,7 +207,7 @@ def test_text_heads_get_the_texts_of_their_classes(clips_csv: Path, warm_store: 
         among = cosines[torch.from_numpy(episode.query[0])][:, torch.from_numpy(episode.classes[0])]
         right = (among.argmax(1).numpy() == episode.query_labels[0]).mean() * 100
         assert result.episode_accuracy[index] == pytest.approx(right)
-    assert result.options["prompts"] == list(prompts)
+    assert result.options.prompts == list(prompts)
 
 
 def test_heads_that_mix_texts_into_support_are_prepared_as_whole(
@@ -327,7 +329,7 @@ def test_an_adapted_run_has_its_own_weights(
     assert (np.abs(adapted.episode_accuracy - by_hand(made, 100, 3, 2, 2, 0)) > 1e-9).mean() <= 0.02
     frozen = evaluate(clips_csv, backbone, episodes=100, store=warm_store, **SHAPE)
     assert adapted.minus(frozen)[0] != 0
-    assert (adapted.strategy, adapted.options["adapted"]) == ("meta", str(run)) and adapted.backbone == backbone.name
+    assert (adapted.strategy, adapted.options.adapted) == ("meta", str(run)) and adapted.backbone == backbone.name
 
 
 def test_direct_is_evaluated_by_learning_in_every_episode(

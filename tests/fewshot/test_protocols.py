@@ -16,6 +16,7 @@ from kshot.errors import OptionError
 from kshot.fewshot import protocols
 from kshot.fewshot.evaluation import evaluate
 from kshot.fewshot.protocols import OURS, PROTOCOLS, SETS, as_markdown, listing, preset
+from kshot.fewshot.result import Followed
 from kshot.fewshot.training import train
 from kshot.settings import Evaluating, Training
 from kshot.study.file import read
@@ -88,8 +89,8 @@ def test_wrong_names() -> None:
 def test_a_record_names_what_was_otherwise() -> None:
     preset = {"query": 5, "prompts": ["a"], "frames": 8}
     final = {"query": 7, "prompts": ("a",), "frames": 8, "way": 3}
-    assert protocols.record("p", preset, final) == {"name": "p", "changed": {"query": 7}}
-    assert protocols.record("p", preset, preset) == {"name": "p", "changed": {}}
+    assert protocols.followed("p", preset, final) == Followed(name="p", changed={"query": 7})
+    assert protocols.followed("p", preset, preset).changed == {}
 
 
 def test_a_run_and_a_result_name_their_protocol(
@@ -108,15 +109,15 @@ def test_a_run_and_a_result_name_their_protocol(
         train(clips_csv, tmp_path / "run", resume=True, **common, **QUICK)
     shape: dict[str, Any] = {"way": 3, "store": warm_store, "episodes": 10}
     result = evaluate(clips_csv, adapted=tmp_path / "run", protocol="clip-fsar", backbone=backbone, **shape)
-    assert result.query == 1 and result.options["resize"] == "short", "a run sees clips as it was trained"
-    assert result.options["protocol"]["changed"] == {"way": 3, "episodes": 10, "resize": "short"}
+    assert result.query == 1 and result.options.resize == "short", "a run sees clips as it was trained"
+    assert result.options.protocol.changed == {"way": 3, "episodes": 10, "resize": "short"}
     given = evaluate(clips_csv, backbone, protocol="kshot", query=2, shared_group=True, **shape)
-    assert given.options["shared_group"] is True, "what is given beats the protocol, even if it is the default"
-    assert given.options["protocol"]["changed"]["shared_group"] is True
+    assert given.options.shared_group is True, "what is given beats the protocol, even if it is the default"
+    assert given.options.protocol.changed["shared_group"] is True
     plain = evaluate(clips_csv, backbone, protocol="kshot", query=2, **shape)
-    assert plain.options["shared_group"] is False
-    assert plain.options["protocol"] == {"name": "kshot", "changed": {"way": 3, "query": 2, "episodes": 10}}
-    assert "protocol" not in evaluate(clips_csv, backbone, query=2, **shape).options
+    assert plain.options.shared_group is False
+    assert plain.options.protocol == Followed(name="kshot", changed={"way": 3, "query": 2, "episodes": 10})
+    assert evaluate(clips_csv, backbone, query=2, **shape).options.protocol is None
 
 
 def test_the_command_line_tells_given_from_default(
@@ -157,14 +158,14 @@ def test_a_study_follows_where_its_file_is_silent(
     file.write_text("query = 2\n" + head + rest)
     assert (read(file).query, read(file).train["query"]) == (2, 2)
     done = study(file, tmp_path / "study", [load_data(clips_csv)], [backbone], store=warm_store)
-    (row,) = done["rows"]
-    assert "error" not in row, row
-    run = json.loads((tmp_path / "study" / row["folder"] / "run" / "config.json").read_text())
+    (row,) = done.rows
+    assert not row.error, row
+    run = json.loads((tmp_path / "study" / row.folder / "run" / "config.json").read_text())
     assert run["schedule"]["lr"] == 1e-5 and run["strategy"]["options"]["query"] == 2
     assert run["protocol"]["name"] == "clip-fsar" and run["protocol"]["changed"]["steps"] == 2
-    result = json.loads((tmp_path / "study" / row["folder"] / "1-shot.json").read_text())
+    result = json.loads((tmp_path / "study" / row.folder / "1-shot.json").read_text())
     assert result["options"]["protocol"]["changed"] == {"way": 3, "query": 2, "episodes": 10, "resize": "short"}
-    assert done["settings"]["protocol"] == "clip-fsar"
+    assert done.settings.protocol == "clip-fsar"
     with pytest.raises(OptionError, match="unknown protocol 'x'"):
         read(file, "x")
 

@@ -101,9 +101,9 @@ def test_what_is_counted_is_what_is_done(source: Path, tmp_path: Path, monkeypat
 
     run_row = study._run_row
 
-    def noted(plan, made, *rest):  # type: ignore[no-untyped-def]
-        row[0] = made.name
-        return run_row(plan, made, *rest)
+    def noted(cell, *rest):  # type: ignore[no-untyped-def]
+        row[0] = cell.row.name
+        return run_row(cell, *rest)
 
     monkeypatch.setattr(cost, "multiply_adds", lambda work: (work(), 0)[1])  # done, but not counted, which takes longer
     monkeypatch.setattr(extraction, "_processes", lambda *_: 0)  # decode here: a process takes longer to start
@@ -120,7 +120,7 @@ def test_what_is_counted_is_what_is_done(source: Path, tmp_path: Path, monkeypat
     for name in ("frozen", "meta", "both, a run for each shot", "adapters", "views"):
         assert counts[name] == tuple(done[name]), name
     assert counts["direct"][1] >= done["direct"][1] > 0  # reckoned with the most steps that it may choose
-    failed = {r["name"]: r["error"] for r in report["rows"] if "error" in r}
+    failed = {r.name: r.error for r in report.rows if r.error}
     assert {r["name"]: r["error"] for r in part["rows"] if "error" in r}.keys() == failed.keys() == {"broken"}
 
     on_disk = sum(path.stat().st_size for path in (tmp_path / "store").rglob("*") if path.is_file())

@@ -6,7 +6,6 @@ weights, fetched from a hub that runs here. What is put in place of what a reade
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -24,6 +23,7 @@ from kshot.datasets.hmdb51 import COUNTS
 from kshot.fewshot import cost
 from kshot.study import file as study_file
 from kshot.study import forecast
+from kshot.study.summary import load_study
 from rars import write_tool
 from tiny import random_clip
 
@@ -128,10 +128,10 @@ def test_every_command_runs(place: Path, command: Command) -> None:
     assert "at 10e12 multiply-adds a second" in printed("--speed 10")
     assert "text" in printed("evaluate hmdb51:published")
     for name, rows in (("laptop", 6), ("gpu", 10), ("paper-protocol", 6)):
-        report = json.loads((place / "studies" / name / "study.json").read_text("utf-8"))
-        assert [len(report["rows"]), *(row.get("error") for row in report["rows"])] == [rows, *([None] * rows)]
+        report = load_study(place / "studies" / name)
+        assert [len(report.rows), *(row.error for row in report.rows)] == [rows, *([""] * rows)]
         protocol = "paper" if name == "paper-protocol" else None
-        assert (report["settings"]["protocol"], report["settings"]["query"]) == (protocol, 1 if protocol else 5)
+        assert (report.settings.protocol, report.settings.query) == (protocol, 1 if protocol else 5)
     page = (place / "studies" / "gpu" / "report.html").read_text("utf-8")
     assert "hmdb51" in page
     assert "lacks" in page  # the clips that the miniature has not

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from clips import write_clips
-from kshot import datasets
+from kshot import datasets, seals
 from kshot.errors import DataError, KshotError, OptionError
-from kshot.fewshot.evaluation import interval
+from kshot.fewshot.result import interval, read_result
 from kshot.study import file as study_file
 from kshot.study import runner as study
+from kshot.study.results import StudyResult
+from kshot.study.summary import load_study
+from kshot.study.tables import as_markdown
 from tiny import random_clip
 
 SMALL = """
@@ -68,7 +72,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def done(source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
+def done(source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, StudyResult]:
     folder = tmp_path_factory.mktemp("out") / "small"
     return folder, study.run(source, folder, store=source.parent / "store")
 
@@ -78,35 +82,35 @@ def test_lists_are_crossed_into_rows(source: Path):
     assert names == ["frozen", "meta, proj", "meta, block", "direct", "broken"]
 
 
-def test_every_cell_ran_and_failures_are_recorded(done: tuple[Path, dict]):
+def test_every_cell_ran_and_failures_are_recorded(done: tuple[Path, StudyResult]):
     _, report = done
-    failed = [row for row in report["rows"] if "error" in row]
-    assert {row["name"] for row in failed} == {"broken"}
-    assert "was never trained" in failed[0]["error"]
-    assert len(report["rows"]) == 10
-    for row in report["rows"]:
-        if "error" not in row:
-            assert set(row["results"]) == {"1", "2"}
-            assert (row["trained_parameters"] > 0) == (row["strategy"] != "frozen")
+    failed = [row for row in report.rows if row.error]
+    assert {row.name for row in failed} == {"broken"}
+    assert "was never trained" in failed[0].error
+    assert len(report.rows) == 10
+    for row in report.rows:
+        if not row.error:
+            assert set(row.results) == {"1", "2"}
+            assert (row.trained_parameters > 0) == (row.strategy != "frozen")
 
 
-def test_differences_are_paired_and_pooled_over_seeds(done: tuple[Path, dict]):
+def test_differences_are_paired_and_pooled_over_seeds(done: tuple[Path, StudyResult]):
     folder, report = done
 
     def episodes(name: str, seed: int) -> np.ndarray:
-        row = next(r for r in report["rows"] if r["name"] == name and r["seed"] == seed)
-        return np.array(json.loads((folder / row["folder"] / "1-shot.json").read_text())["episode_accuracy"])
+        row = next(r for r in report.rows if r.name == name and r.seed == seed)
+        return np.array(json.loads((folder / row.folder / "1-shot.json").read_text())["episode_accuracy"])
 
-    line = next(s for s in report["summary"] if s["name"] == "direct" and s["shot"] == 1)
+    line = next(s for s in report.summary if s.name == "direct" and s.shot == 1)
     parts = [episodes("direct", seed) - episodes("frozen", seed)[:6] for seed in (0, 1)]
     joined = np.concatenate(parts)
-    assert line["difference"] == pytest.approx(joined.mean())
-    assert line["difference_ci95"] == pytest.approx(interval(joined))
-    assert line["agree"] == sum(np.sign(p.mean()) == np.sign(joined.mean()) for p in parts)
-    assert line["episodes"] == 6
+    assert line.difference == pytest.approx(joined.mean())
+    assert line.difference_ci95 == pytest.approx(interval(joined))
+    assert line.agree == sum(np.sign(p.mean()) == np.sign(joined.mean()) for p in parts)
+    assert line.episodes == 6
 
 
-def test_finished_rows_are_not_run_again(source: Path, done: tuple[Path, dict]):
+def test_finished_rows_are_not_run_again(source: Path, done: tuple[Path, StudyResult]):
     folder, before = done
     stamps = {p: p.stat().st_mtime_ns for p in folder.rglob("*-shot.json")}
     gone = next(p for p in stamps if "meta-proj" in str(p)).parent
@@ -114,7 +118,7 @@ def test_finished_rows_are_not_run_again(source: Path, done: tuple[Path, dict]):
     again = study.run(source, folder, store=source.parent / "store")
     changed = {p.parent for p, stamp in stamps.items() if p.stat().st_mtime_ns != stamp}
     assert changed == {gone}
-    assert [line.get("accuracy") for line in again["summary"]] == [line.get("accuracy") for line in before["summary"]]
+    assert [line.accuracy for line in again.summary] == [line.accuracy for line in before.summary]
 
 
 COLLIDING = """
@@ -146,14 +150,12 @@ def test_rows_whose_names_share_their_letters_keep_results_of_their_own(source: 
     path.write_text(COLLIDING.format(data=source.parent / "clips" / "clips.csv", backbone=source.parent / "clip"))
     names = ["基线", "零样本", "Tip (a=1)", "tip a 1"]
     report = study.run(path, tmp_path / "out", store=source.parent / "store")
-    assert [(line["name"], line["seeds"], line["episodes"]) for line in report["summary"]] == [
-        (n, 1, 20) for n in names
-    ]
-    assert [row["head"] for row in report["rows"]] == ["prototype", "text", "nearest", "otam"]
-    assert len({row["folder"].casefold() for row in report["rows"]}) == 4
-    for line, row in zip(report["summary"], report["rows"], strict=True):
-        every = json.loads((tmp_path / "out" / row["folder"] / "1-shot.json").read_text())["episode_accuracy"]
-        assert line["ci95"] == pytest.approx(interval(np.array(every)))
+    assert [(line.name, line.seeds, line.episodes) for line in report.summary] == [(n, 1, 20) for n in names]
+    assert [row.head for row in report.rows] == ["prototype", "text", "nearest", "otam"]
+    assert len({row.folder.casefold() for row in report.rows}) == 4
+    for line, row in zip(report.summary, report.rows, strict=True):
+        every = json.loads((tmp_path / "out" / row.folder / "1-shot.json").read_text())["episode_accuracy"]
+        assert line.ci95 == pytest.approx(interval(np.array(every)))
     stamps = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("row.json")}
     study.run(path, tmp_path / "out", store=source.parent / "store")
     assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("row.json")} == stamps
@@ -163,14 +165,14 @@ def test_a_row_of_an_older_version_is_taken_only_by_the_row_that_it_is(source: P
     path = tmp_path / "colliding.toml"
     path.write_text(COLLIDING.format(data=source.parent / "clips" / "clips.csv", backbone=source.parent / "clip"))
     out, store = tmp_path / "out", source.parent / "store"
-    row = study.run(path, out, store=store)["rows"][2]
-    parts = (row["data"], row["backbone"], "tip a 1", "seed0")  # what it was called before, with `tip a 1` inside
+    row = study.run(path, out, store=store).rows[2]
+    parts = (row.data, row.backbone, "tip a 1", "seed0")  # what it was called before, with `tip a 1` inside
     old = out / "rows" / "-".join(re.sub(r"[^a-z0-9]+", "-", part.lower()).strip("-") for part in parts)
-    (out / row["folder"]).rename(old)
+    (out / row.folder).rename(old)
     stamp = (old / "row.json").stat().st_mtime_ns
     again = study.run(path, out, store=store)
-    assert again["rows"][2]["folder"] == str(old.relative_to(out)) and again["rows"][2]["head"] == "nearest"
-    assert again["rows"][3]["head"] == "otam" and (old / "row.json").stat().st_mtime_ns == stamp
+    assert again.rows[2].folder == str(old.relative_to(out)) and again.rows[2].head == "nearest"
+    assert again.rows[3].head == "otam" and (old / "row.json").stat().st_mtime_ns == stamp
 
 
 def test_what_would_count_twice_is_refused(source: Path, tmp_path: Path):
@@ -200,15 +202,43 @@ def test_what_would_count_twice_is_refused(source: Path, tmp_path: Path):
     assert not (tmp_path / "out").exists()
 
 
-def test_tables(done: tuple[Path, dict]):
-    folder, report = done[0], study.load(done[0])
-    assert (folder / "table.md").read_text() == study.as_markdown(report)
-    assert "(first 6 episodes)" in study.as_markdown(report)
-    assert (folder / "table.csv").read_text().count("\n") == len(report["summary"]) + 1
-    assert [line["name"] for line in report["summary"]] == [line["name"] for line in done[1]["summary"]]
+def test_tables(done: tuple[Path, StudyResult]):
+    folder, report = done[0], load_study(done[0])
+    assert (folder / "table.md").read_text() == as_markdown(report)
+    assert "(first 6 episodes)" in as_markdown(report)
+    assert (folder / "table.csv").read_text().count("\n") == len(report.summary) + 1
+    assert [line.name for line in report.summary] == [line.name for line in done[1].summary]
 
 
-def test_other_settings_are_refused(source: Path, done: tuple[Path, dict]):
+def test_what_is_saved_is_read_back_whole(done: tuple[Path, StudyResult]):
+    folder, report = done
+    again = load_study(folder)
+    assert again.plain() == report.plain() and again.settings == report.settings
+    row = next(row for row in again.rows if not row.error)
+    result = row.result(folder, 1)
+    assert (
+        result.accuracy == row.results["1"].accuracy
+        and result.plain() == read_result(folder / row.folder / "1-shot.json").plain()
+    )
+
+
+def test_files_of_a_later_version_are_refused_in_one_line(done: tuple[Path, StudyResult], tmp_path: Path):
+    folder = Path(shutil.copytree(done[0], tmp_path / "study"))
+    row = next(row for row in done[1].rows if not row.error)
+    for name, read in (
+        ("study.json", lambda: load_study(folder)),
+        (f"{row.folder}/1-shot.json", lambda: row.result(folder, 1)),
+        (f"{row.folder}/1-shot.json", lambda: read_result(folder / row.folder / "1-shot.json")),
+    ):
+        values = json.loads((folder / name).read_text())
+        values["format"] += 1
+        (folder / name).write_text(json.dumps(seals.sealed({k: v for k, v in values.items() if k != "seal"})))
+        with pytest.raises(DataError, match=r"is of a later kshot \(format 2, this one reads up to 1\): update"):
+            read()
+        (folder / name).write_text((done[0] / name).read_text())
+
+
+def test_other_settings_are_refused(source: Path, done: tuple[Path, StudyResult]):
     with pytest.raises(OptionError, match="other settings \\(episodes differ\\)"):
         study.run(source, done[0], episodes=41)
 
@@ -262,7 +292,7 @@ def test_unknown_study_and_foreign_folders(tmp_path: Path):
     with pytest.raises(OptionError, match="holds no study"):
         study.run("quick", tmp_path)
     with pytest.raises(DataError, match="no finished study"):
-        study.load(tmp_path)
+        load_study(tmp_path)
 
 
 def test_what_cannot_start_leaves_nothing_behind(source: Path, tmp_path: Path):
@@ -324,20 +354,18 @@ def test_search_keeps_the_best_on_val_and_hands_it_to_the_other_seeds(source: Pa
     path = tmp_path / "searched.toml"
     path.write_text(SEARCHED.format(data=write_clips(tmp_path / "clips"), backbone=source.parent / "clip"))
     report = study.run(path, tmp_path / "out", store=source.parent / "store")
-    first, second = (next(r for r in report["rows"] if r["name"] == "meta" and r["seed"] == s) for s in (0, 1))
-    tried = first["searched"]["tried"]
-    assert [one["arguments"] for one in tried] == [{"lr": 1e-5}, {"lr": 0.1}]
-    best = max(tried, key=lambda one: one["val_accuracy"])
-    assert first["chosen"] == second["chosen"] == first["searched"]["chosen"] == best["arguments"]
-    assert first["val_accuracy"] == best["val_accuracy"] and "searched" not in second
+    first, second = (next(r for r in report.rows if r.name == "meta" and r.seed == s) for s in (0, 1))
+    tried = first.searched.tried
+    assert [one.arguments for one in tried] == [{"lr": 1e-5}, {"lr": 0.1}]
+    best = max(tried, key=lambda one: one.val_accuracy)
+    assert first.chosen == second.chosen == first.searched.chosen == best.arguments
+    assert first.val_accuracy == best.val_accuracy and second.searched is None
     for row in (first, second):
-        (used,) = (tmp_path / "out" / row["folder"]).glob(
-            f"run-*{'1e-05' if best['arguments']['lr'] < 0.01 else '0-1-*'}"
-        )
-        assert json.loads((used / "config.json").read_text())["schedule"]["lr"] == best["arguments"]["lr"]
-        assert len(list((tmp_path / "out" / row["folder"]).glob("run*"))) == (2 if row is first else 1)
-    assert all("chosen" not in row for row in report["rows"] if row["name"] == "as it is")
-    assert f"lr {best['arguments']['lr']}" in study.as_markdown(report)
+        (used,) = (tmp_path / "out" / row.folder).glob(f"run-*{'1e-05' if best.arguments['lr'] < 0.01 else '0-1-*'}")
+        assert json.loads((used / "config.json").read_text())["schedule"]["lr"] == best.arguments["lr"]
+        assert len(list((tmp_path / "out" / row.folder).glob("run*"))) == (2 if row is first else 1)
+    assert all(row.chosen is None for row in report.rows if row.name == "as it is")
+    assert f"lr {best.arguments['lr']}" in as_markdown(report)
 
 
 @pytest.mark.parametrize(

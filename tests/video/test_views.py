@@ -316,8 +316,8 @@ def test_a_run_is_evaluated_as_it_was_trained(place: Path, tmp_path: Path):
     train(table, tmp_path / "run", backbone=place / "clip", frames=FRAMES, steps=1, val_episodes=5,
           resize="squash-256", **common)  # fmt: skip
     own = evaluate(table, adapted=tmp_path / "run", episodes=20, **common)
-    assert (own.options["frames"], own.options["resize"]) == (FRAMES, "squash-256")
+    assert (own.options.frames, own.options.resize) == (FRAMES, "squash-256")
     other = evaluate(table, adapted=tmp_path / "run", episodes=20, resize="short", **common)
-    assert other.options["resize"] == "short"
+    assert other.options.resize == "short"
     with pytest.raises(OptionError, match="with resize squash-256, but a recognizer sees frames with resize short"):
         kshot.Recognizer(place / "clip", adapted=tmp_path / "run").fit([place / "clips" / "clap-1.mp4"] * 2, ["a", "b"])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -30,6 +31,12 @@ from kshot.cli.settings import takes
 from kshot.errors import OptionError
 from kshot.settings import Compute, Evaluating, Training, View
 from kshot.terminal import console
+
+if TYPE_CHECKING:
+    from kshot.demo import Demo
+    from kshot.fewshot.result import Result
+    from kshot.study.file import Study
+    from kshot.study.results import Line, StudyResult
 
 SHOWN = 20  # paths without a seal that are printed
 
@@ -114,7 +121,7 @@ def evaluate(
         data, backbone, adapted=adapted, features=features, out=out, protocol=protocol,
         progress=chosen_progress(as_json), **settings,
     )  # fmt: skip
-    show(result.summary(), as_json, _tell_result)
+    show(result.summary(), as_json, lambda _: _tell_result(result))
 
 
 @app.command()
@@ -126,8 +133,8 @@ def demo(
     """Everything, offline, in minutes: drawn clips, every strategy, one table and a report."""
     from kshot.demo import demo as run
 
-    report = run(out, seed, progress=chosen_progress(as_json))
-    show(report, as_json, _tell_demo)
+    done = run(out, seed, progress=chosen_progress(as_json))
+    show(done.plain(), as_json, lambda _: _tell_demo(done))
 
 
 @app.command()
@@ -174,8 +181,8 @@ def study(
         study, out, data or (), backbone or (), seed or (), episodes, protocol,
         progress=chosen_progress(as_json), keep_copies=keep_copies, **settings,
     )  # fmt: skip
-    show(done, as_json, _tell_study)
-    if any("error" in row for row in done["rows"]):
+    show(done.plain({"format"}), as_json, lambda _: _tell_study(done))
+    if any(row.error for row in done.rows):
         raise typer.Exit(1)
 
 
@@ -250,73 +257,91 @@ def _tell_training(values: dict[str, Any]) -> None:
     tell_damaged(values["damaged"])
 
 
-def _tell_result(values: dict[str, Any]) -> None:
-    interval = f" +- {values['ci95']:.2f}" if values["ci95"] is not None else ""
+def _tell_result(result: Result) -> None:
+    interval = f" +- {result.ci95:.2f}" if result.ci95 is not None else ""
     typer.echo(
-        f"{values['accuracy']:.2f} %{interval}  ({values['way']}-way {values['shot']}-shot, "
-        f"{values['query']} queries, {values['episodes']:,} episodes, seed {values['seed']}, split {values['split']}, "
-        f"{values['clips']} clips, head {values['head']}, {values['backbone']}, {values['seconds']:.1f} s)"
+        f"{result.accuracy:.2f} %{interval}  ({result.way}-way {result.shot}-shot, {result.query} queries, "
+        f"{result.episodes:,} episodes, seed {result.seed}, split {result.split}, {result.clips} clips, "
+        f"head {result.head}, {result.backbone}, {result.seconds:.1f} s)"
     )
-    if followed := values["options"].get("protocol"):
-        changed = ", ".join(f"{name} {value}" for name, value in followed["changed"].items())
-        typer.echo(f"protocol {followed['name']}" + (f", but {changed}" if changed else ""))
-    width = max(map(len, values["per_class"]))
-    for name, accuracy in sorted(values["per_class"].items(), key=lambda item: -item[1]):
+    if followed := result.options.protocol:
+        changed = ", ".join(f"{name} {value}" for name, value in followed.changed.items())
+        typer.echo(f"protocol {followed.name}" + (f", but {changed}" if changed else ""))
+    width = max(map(len, result.per_class))
+    for name, accuracy in sorted(result.per_class.items(), key=lambda item: -item[1]):
         typer.echo(f"  {name:<{width}}  {accuracy:5.1f} %")
-    tell_missing(values["data"], values["missing"])
-    tell_notes(values["notes"])
-    tell_unreadable(values["unreadable"])
-    tell_damaged(values["damaged"])
+    tell_missing(result.data, result.missing)
+    tell_notes(result.notes)
+    tell_unreadable(result.unreadable)
+    tell_damaged([one.model_dump() for one in result.damaged])
 
 
-def _tell_study(values: dict[str, Any]) -> None:
+def _tell_study(report: StudyResult) -> None:
+    from kshot.study.tables import lacking, noted
+
+    settings = report.settings
+    for data, backbone in report.parts():
+        lines = report.lines(data, backbone)
+        title = f"{data}, {backbone}: {settings.way}-way accuracy in %, {settings.episodes:,} episodes a seed"
+        finished = _tell_accuracies(title, lines, settings)
+        if gaps := lacking(report.rows, data):
+            typer.echo(gaps)
+        tell_notes(noted(report.rows, data))
+        fewer = {one.name: one.episodes for one in lines if one.shot is not None and one.episodes != settings.episodes}
+        for name, count in sorted(fewer.items()):
+            typer.echo(f"* {name}: first {count:,} episodes")
+        for line in lines:
+            if line.shot is None:
+                typer.echo(f"{line.name} failed: {line.error}")
+        _tell_costs(finished)
+
+
+def _tell_accuracies(title: str, lines: Sequence[Line], settings: Study) -> list[Line]:
+    """Prints the table of accuracies; returns the line of each method that finished, at the most shots."""
+    from rich.table import Table
+
+    shots = sorted({line.shot for line in lines if line.shot is not None})
+    table = Table("method", title=title, title_justify="left")
+    for shot in shots:
+        table.add_column(f"{shot}-shot", justify="right")
+        table.add_column(f"to {settings.baseline or '-'}", justify="right")
+    finished = []
+    for name in dict.fromkeys(line.name for line in lines):
+        own = {line.shot: line for line in lines if line.name == name}
+        if None in own:
+            table.add_row(name, "failed")
+            continue
+        cells = []
+        for shot in shots:
+            line = own[shot]
+            fewer = "" if line.episodes == settings.episodes else "*"
+            cells.append(f"{line.accuracy:.1f} ± {line.ci95:.1f}{fewer}")
+            paired = "" if line.difference is None else f"{line.difference:+.1f} ± {line.difference_ci95:.1f}"
+            cells.append(paired)
+        finished.append(own[shots[-1]])
+        table.add_row(name, *cells)
+    _screen().print(table)
+    return finished
+
+
+def _tell_costs(lines: Sequence[Line]) -> None:
     from rich.table import Table
 
     from kshot.fewshot import cost
-    from kshot.study.tables import lacking, noted
 
-    settings, screen = values["settings"], console(width=None if sys.stdout.isatty() else 140)
-    for data, backbone in dict.fromkeys((line["data"], line["backbone"]) for line in values["summary"]):
-        lines = [line for line in values["summary"] if (line["data"], line["backbone"]) == (data, backbone)]
-        shots = sorted({line["shot"] for line in lines if "shot" in line})
-        title = f"{data}, {backbone}: {settings['way']}-way accuracy in %, {settings['episodes']:,} episodes a seed"
-        table = Table("method", title=title, title_justify="left")
-        for shot in shots:
-            table.add_column(f"{shot}-shot", justify="right")
-            table.add_column(f"to {settings['baseline'] or '-'}", justify="right")
-        finished: list[dict[str, Any]] = []
-        failed: list[str] = []
-        for name in dict.fromkeys(line["name"] for line in lines):
-            own = {line.get("shot"): line for line in lines if line["name"] == name}
-            if None in own:
-                table.add_row(name, "failed")
-                failed.append(f"{name} failed: {own[None]['error']}")
-                continue
-            cells = []
-            for shot in shots:
-                line = own[shot]
-                fewer = "" if line["episodes"] == settings["episodes"] else "*"
-                cells.append(f"{line['accuracy']:.1f} ± {line['ci95']:.1f}{fewer}")
-                paired = f"{line['difference']:+.1f} ± {line['difference_ci95']:.1f}" if "difference" in line else ""
-                cells.append(paired)
-            finished.append(own[shots[-1]])
-            table.add_row(name, *cells)
-        screen.print(table)
-        if told := lacking(values["rows"], data):
-            typer.echo(told)
-        tell_notes(noted(values["rows"], data))
-        fewer_rows = {f"{line['name']}: first {line['episodes']:,} episodes" for line in lines if "episodes" in line
-                      and line["episodes"] != settings["episodes"]}  # fmt: skip
-        for note in [*(f"* {fewer}" for fewer in sorted(fewer_rows)), *failed]:
-            typer.echo(note)
-        if keys := cost.present(finished):
-            costs = Table(title=f"cost, at {shots[-1]}-shot where it depends on the shots", title_justify="left")
-            costs.add_column("method")
-            for key in keys:  # one word a line, so that ten columns stand side by side
-                costs.add_column(cost.COLUMNS[key][0].replace(" ", "\n").replace("-", "-\n"), justify="right")
-            for line in finished:
-                costs.add_row(line["name"], *(cost.written(line, key) for key in keys))
-            screen.print(costs)
+    if keys := cost.present(lines):
+        shot = lines[0].shot
+        costs = Table(title=f"cost, at {shot}-shot where it depends on the shots", title_justify="left")
+        costs.add_column("method")
+        for key in keys:  # one word a line, so that ten columns stand side by side
+            costs.add_column(cost.COLUMNS[key][0].replace(" ", "\n").replace("-", "-\n"), justify="right")
+        for line in lines:
+            costs.add_row(line.name, *(cost.written(line, key) for key in keys))
+        _screen().print(costs)
+
+
+def _screen() -> Any:
+    return console(width=None if sys.stdout.isatty() else 140)
 
 
 def _tell_forecast(values: dict[str, Any]) -> None:
@@ -324,7 +349,7 @@ def _tell_forecast(values: dict[str, Any]) -> None:
 
     from kshot.fewshot.cost import as_bytes, as_time
 
-    screen, settings = console(width=None if sys.stdout.isatty() else 140), values["settings"]
+    screen, settings = _screen(), values["settings"]
     told = f"seeds {', '.join(map(str, settings['seeds']))}, shots {', '.join(map(str, settings['shots']))}"
     typer.echo(f"{values['title']}: {told}, {settings['episodes']:,} episodes each; counted from nothing to the end\n")
     for part in values["parts"]:
@@ -354,9 +379,9 @@ def _tell_forecast(values: dict[str, Any]) -> None:
     typer.echo(f"in all: {as_bytes(values['bytes'])} on disk, {as_time(values['seconds'])}")
 
 
-def _tell_demo(values: dict[str, Any]) -> None:
-    _tell_study(values)
-    typer.echo(f"\nreport: {values['report']}  ({values['seconds']:.0f} s)\n\n{values['next_steps']}")
+def _tell_demo(done: Demo) -> None:
+    _tell_study(done.study)
+    typer.echo(f"\nreport: {done.report}  ({done.seconds:.0f} s)\n\n{done.next_steps}")
 
 
 def _tell_verification(values: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ import math
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import fields, replace
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from kshot.activations.extraction import Activations, Array
     from kshot.backbones.backbone import Backbone
     from kshot.fewshot.learner import Learner
+    from kshot.fewshot.result import Costs
     from kshot.fewshot.strategies.base import Objective, Strategy
 
 TIMED_STEPS = 5
@@ -87,13 +88,13 @@ def of_step(objective: Objective, weights: Mapping[str, Tensor], batches: int = 
 
 def of_episode(
     strategy: Strategy, learner: Learner, support: Array, labels: Array, query: Array, way: int
-) -> dict[str, Any]:
-    """multiply_adds_per_step and seconds_per_step of a strategy that learns inside an episode, on this one.
+) -> tuple[int, float] | None:
+    """Multiply-adds and seconds of a step of a strategy that learns inside an episode, on this one.
 
-    Both are differences between runs of one step and of more; empty for a strategy without an option `steps`.
+    Both are differences between runs of one step and of more; None for a strategy without an option `steps`.
     """
     if "steps" not in {field.name for field in fields(strategy)}:
-        return {}
+        return None
     chosen: Any = strategy
 
     def run(steps: int) -> Callable[[], object]:
@@ -106,10 +107,7 @@ def of_episode(
         begin = time.perf_counter()
         run(steps)()
         seconds.append(time.perf_counter() - begin)
-    return {
-        "multiply_adds_per_step": counted,
-        "seconds_per_step": max(0.0, (seconds[1] - seconds[0]) / TIMED_STEPS),
-    }
+    return counted, max(0.0, (seconds[1] - seconds[0]) / TIMED_STEPS)
 
 
 def stored_bytes(activations: Activations) -> int:
@@ -267,12 +265,12 @@ TRAINING = ("trained_parameters", "stored_parameters", "multiply_adds_per_step",
 """Those that are zero, and shown as none, where nothing is trained."""
 
 
-def written(line: Mapping[str, Any], key: str) -> str:
+def written(line: Costs, key: str) -> str:
     """A cost of a summary line as a table shows it; a dash where there is none or it is not known."""
-    value = line.get(key)
+    value = getattr(line, key)
     return "–" if value is None or (key in TRAINING and not value) else COLUMNS[key][1](value)
 
 
-def present(lines: list[dict[str, Any]]) -> list[str]:
+def present(lines: Sequence[Costs]) -> list[str]:
     """The columns of which a summary knows anything."""
-    return [key for key in COLUMNS if any(line.get(key) for line in lines)]
+    return [key for key in COLUMNS if any(getattr(line, key) for line in lines)]

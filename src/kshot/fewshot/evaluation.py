@@ -1,23 +1,18 @@
-"""The one episode loop, and the result it writes down."""
+"""The one episode loop, and the result that it writes down."""
 
 from __future__ import annotations
 
-import json
-import math
-import os
-import platform
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from importlib import metadata
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 import kshot
-from kshot import datasets, system
+from kshot import datasets
 from kshot.activations.copies import kept_apart, told
 from kshot.activations.extraction import Activations, extract, from_features
 from kshot.backbones.texts import expect_prompts
@@ -26,7 +21,8 @@ from kshot.errors import DataError, OptionError
 from kshot.fewshot import cost, protocols, runs
 from kshot.fewshot.episodes import Episodes, Sampler
 from kshot.fewshot.learner import Learner
-from kshot.files import disk, plain, write_atomic
+from kshot.fewshot.result import ClipScore, Conditions, Costs, Damaged, Named, Result, interval, machine
+from kshot.files import disk, plain
 from kshot.progress import Progress, quiet
 from kshot.settings import Evaluating, Settings
 from kshot.settings_types import EvaluatingKeywords
@@ -38,119 +34,12 @@ if TYPE_CHECKING:
     from kshot.fewshot.strategies.base import Strategy
     from kshot.heads.base import Head
 
-CHUNK_BYTES = 32 << 20  # embeddings gathered at a time: what stays in the cache is quicker
+__all__ = ["Result", "evaluate", "interval", "machine", "score"]
 
-LONG = ("cost", "per_clip", "episode_accuracy")  # of a result: for its file only
+CHUNK_BYTES = 32 << 20  # embeddings gathered at a time: what stays in the cache is quicker
 
 Scorer = Callable[[Episodes], "Tensor"]
 """Scores (E, Q, way) of the queries of a batch of episodes."""
-
-
-@dataclass
-class Result:
-    """Accuracy over episodes and how it was made.
-
-    accuracy: mean over episodes, percent. ci95: half-width of its 95 % interval, 1.96 * std / sqrt(episodes);
-    it covers the draw of episodes only, and is NaN for a single one. per_class: class -> percent of its queries that
-    were right, for the classes that were drawn. confusion: class -> class answered -> percent.
-    seconds: in all. cost: what it took (see `kshot.fewshot.cost`): multiply_adds_per_clip, stored_bytes, peak_memory,
-    extraction_seconds, evaluation_seconds, device, precision, and for a strategy that learns inside episodes
-    multiply_adds_per_step and seconds_per_step.
-    unreadable: clip -> why it was left out. damaged: clip, kept (share) and reason of each that counts all the same.
-    missing: clips of a benchmark's split that this copy of it lacks, and those that the run was trained without.
-    notes: sentences on what was passed over, left out or kept apart, with counts.
-    per_clip: of each clip that was a query: clip (its path), label, asked and right (how often), taken_for (other class
-    -> how often, the most frequent first). episode_accuracy: (episodes,) percent of each, for comparisons in pairs.
-    cost, per_clip and episode_accuracy are written to files, not to stdout.
-    """
-
-    accuracy: float
-    ci95: float
-    episodes: int
-    way: int
-    shot: int
-    query: int
-    seed: int
-    split: str
-    head: str
-    strategy: str
-    backbone: str
-    data: str
-    clips: int
-    per_class: dict[str, float]
-    confusion: dict[str, dict[str, float]]
-    fingerprint: str
-    seconds: float
-    version: str
-    options: dict[str, Any] = field(default_factory=dict)
-    unreadable: dict[str, str] = field(default_factory=dict)
-    damaged: list[dict[str, Any]] = field(default_factory=list)
-    cost: dict[str, Any] = field(default_factory=dict)
-    per_clip: list[dict[str, Any]] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    episode_accuracy: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
-
-    def summary(self) -> dict[str, Any]:
-        """All but costs, clips and episodes, ready for JSON: the same seed gives the same, but for seconds."""
-        values = {name: value for name, value in vars(self).items() if name not in LONG}
-        return values | {"ci95": None if math.isnan(self.ci95) else self.ci95}
-
-    def save(self, path: str | Path) -> None:
-        """Writes the whole result as JSON, episodes included."""
-        values = self.summary() | {
-            "cost": self.cost,
-            "per_clip": self.per_clip,
-            "episode_accuracy": np.round(self.episode_accuracy, 4).tolist(),
-            "machine": machine(),
-        }
-        with disk(Path(path)):
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(Path(path), json.dumps(values, indent=1).encode())
-
-    def minus(self, other: Result) -> tuple[float, float]:
-        """Difference of two results on the same episodes and the half-width of its paired 95 % interval, percent.
-
-        Where one took fewer episodes, the first of the other are compared.
-
-        Raises:
-            OptionError: the two did not draw the same episodes.
-        """
-        mine, others = vars(self) | self.options, vars(other) | other.options
-        for name in ("data", "split", "way", "shot", "query", "seed", "clips", "shared_group"):
-            if mine.get(name) != others.get(name):
-                raise OptionError(
-                    f"results can be compared in pairs on the same episodes only; their {name} differs: "
-                    f"{mine.get(name)} and {others.get(name)}"
-                )
-        count = min(self.episodes, other.episodes)
-        difference = self.episode_accuracy[:count] - other.episode_accuracy[:count]
-        return float(difference.mean()), interval(difference)
-
-
-def interval(values: NDArray[np.float64]) -> float:
-    """Half-width of the 95 % interval of a mean: 1.96 * std / sqrt(n)."""
-    return float(1.96 * values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.nan
-
-
-def machine() -> dict[str, str]:
-    """What a number may depend on beside the code."""
-    import torch
-
-    found = {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": metadata.version("transformers"),  # importing it would take seconds
-        "system": f"{platform.system()} {platform.machine()}",
-        "processor": system.processor(),
-        "cores": str(os.cpu_count() or 1),
-        "threads": str(torch.get_num_threads()),
-    }
-    if (memory := system.memory()) is not None:
-        found["memory"] = f"{memory / 1e9:.1f} GB"
-    if torch.cuda.is_available():
-        found["gpu"] = ", ".join(torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count()))
-    return found
 
 
 def evaluate(
@@ -213,13 +102,15 @@ def evaluate(
     lacking = loaded.missing_from(split) + (run.config["result"].get("missing", []) if run is not None else [])
     result.missing = list(dict.fromkeys(lacking))
     result.notes = [*loaded.notes, *left_out, *result.notes]
-    result.options |= {"keep_copies": True} if plan.shape.keep_copies else {}
+    how = result.options
+    if plan.shape.keep_copies:
+        how.keep_copies = True
     if learner.backbone is not None:
-        result.options |= {"frames": plan.view.frames, "resize": plan.view.resize}
+        how.frames, how.resize = plan.view.frames, plan.view.resize
     if protocol is not None:
-        result.options["protocol"] = protocols.record(protocol, preset, plan.values())
+        how.protocol = protocols.followed(protocol, preset, plan.values())
     if run is not None:
-        result.options |= {"adapted": str(adapted), "tuning": run.config["tuning"], "weights": run.digest}
+        how.adapted, how.tuning, how.weights = str(adapted), Named(**run.config["tuning"]), run.digest
     result.cost = _cost(learner, activations, strategy, result, peak)
     result.seconds = round(time.monotonic() - started, 3)
     if out is not None:
@@ -277,24 +168,26 @@ def _activations(
 
 def _cost(
     learner: Learner, activations: Activations, strategy: Strategy | None, result: Result, peak: cost.Peak
-) -> dict[str, Any]:
+) -> Costs:
     """What `Result.cost` holds; to be asked for at the end, since counting takes memory and time too."""
     backbone = learner.backbone
-    found: dict[str, Any] = {
-        "stored_bytes": cost.stored_bytes(activations),
-        "peak_memory": peak.read(backbone.device if backbone is not None else "cpu"),
-        "extraction_seconds": round(activations.seconds, 3),
-        "evaluation_seconds": result.seconds,
-        "device": str(backbone.device) if backbone is not None else "cpu",
-        "precision": backbone.precision if backbone is not None else "float32",
-    }
+    found = Costs(
+        stored_bytes=cost.stored_bytes(activations),
+        peak_memory=peak.read(backbone.device if backbone is not None else "cpu"),
+        extraction_seconds=round(activations.seconds, 3),
+        evaluation_seconds=result.seconds,
+        device=str(backbone.device) if backbone is not None else "cpu",
+        precision=backbone.precision if backbone is not None else "float32",
+    )
     if backbone is not None:
-        found["multiply_adds_per_clip"] = cost.of_clip(backbone, activations.gather([0]).shape[1])
+        found.multiply_adds_per_clip = cost.of_clip(backbone, activations.gather([0]).shape[1])
     if strategy is not None and strategy.learns_from == "support":
         data, shape = activations.data, (result.way, result.shot, result.query, result.seed)
         episode = Sampler(data.labels, data.classes, *shape).draw([0])
         support, query = activations.gather(episode.support[0]), activations.gather(episode.query[0])
-        found |= cost.of_episode(strategy, learner, support, episode.support_labels[0], query, result.way)
+        step = cost.of_episode(strategy, learner, support, episode.support_labels[0], query, result.way)
+        if step is not None:
+            found.multiply_adds_per_step, found.seconds_per_step = step
     return found
 
 
@@ -335,7 +228,7 @@ def score(
     backbone = learner.backbone
     return Result(
         accuracy=float(accuracy.mean()),
-        ci95=interval(accuracy),
+        ci95=interval(accuracy) if len(accuracy) > 1 else None,
         episodes=plan.evaluation.episodes,
         way=shape.way,
         shot=shape.shot,
@@ -352,15 +245,15 @@ def score(
         fingerprint=backbone.fingerprint if backbone is not None else "",
         seconds=round(time.monotonic() - started, 3),
         version=kshot.__version__,
-        options={
-            "shared_group": shape.shared_group,
-            "center": f"mean of the {len(data)} clips evaluated" if plan.evaluation.center else None,
-            "head_options": learner.head_options,
-            "prompts": expect_prompts(plan.view.prompts) if learner.head.needs_text else None,
-        },
+        options=Conditions(
+            shared_group=shape.shared_group,
+            center=f"mean of the {len(data)} clips evaluated" if plan.evaluation.center else None,
+            head_options=learner.head_options,
+            prompts=expect_prompts(plan.view.prompts) if learner.head.needs_text else None,
+        ),
         unreadable=activations.unreadable,
         notes=notes,
-        damaged=activations.losses(),
+        damaged=[Damaged(**one) for one in activations.losses()],
         per_clip=_per_clip(data, answers),
         episode_accuracy=accuracy,
     )
@@ -396,19 +289,21 @@ def _shares(data: Dataset, answers: NDArray[np.int64]) -> tuple[dict[str, float]
     return {data.classes[c]: float(shares[c, c]) for c in drawn}, taken
 
 
-def _per_clip(data: Dataset, answers: NDArray[np.int64]) -> list[dict[str, Any]]:
+def _per_clip(data: Dataset, answers: NDArray[np.int64]) -> list[ClipScore]:
     """What `Result.per_clip` holds, from how often each clip was given each class."""
     found = []
     for clip in np.flatnonzero(answers.any(1)).tolist():
         counts, own = answers[clip], int(data.labels[clip])
         wrong = [c for c in np.argsort(-counts, kind="stable").tolist() if counts[c] and c != own]
-        found.append({
-            "clip": str(data.paths[clip]),
-            "label": data.classes[own],
-            "asked": int(counts.sum()),
-            "right": int(counts[own]),
-            "taken_for": {data.classes[c]: int(counts[c]) for c in wrong},
-        })  # fmt: skip
+        found.append(
+            ClipScore(
+                clip=str(data.paths[clip]),
+                label=data.classes[own],
+                asked=int(counts.sum()),
+                right=int(counts[own]),
+                taken_for={data.classes[c]: int(counts[c]) for c in wrong},
+            )
+        )
     return found
 
 

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kshot.errors import unknown
 from kshot.settings import Evaluating, Training
+
+if TYPE_CHECKING:
+    from kshot.fewshot.result import Followed
 
 OURS = "our choice"
 SETS = ("hmdb51", "ucf101", "kinetics100", "ssv2-full", "ssv2-small")
@@ -76,7 +79,7 @@ def preset(protocol: str, part: str, data: str = "") -> dict[str, Any]:
     return {name: setting.on(asked or data) for name, setting in settings.items()}
 
 
-def record(protocol: str, preset: Mapping[str, Any], final: Mapping[str, Any]) -> dict[str, Any]:
+def followed(protocol: str, preset: Mapping[str, Any], final: Mapping[str, Any]) -> Followed:
     """What a run or result keeps of the protocol that it followed: its name, and what was otherwise.
 
     Args:
@@ -84,8 +87,10 @@ def record(protocol: str, preset: Mapping[str, Any], final: Mapping[str, Any]) -
         preset: its values.
         final: those that were used.
     """
+    from kshot.fewshot.result import Followed
+
     plain = {name: list(v) if isinstance(v, tuple) else v for name, v in final.items() if name in preset}
-    return {"name": protocol, "changed": {name: value for name, value in plain.items() if value != preset[name]}}
+    return Followed(name=protocol, changed={name: value for name, value in plain.items() if value != preset[name]})
 
 
 def listing(name: str | None = None) -> dict[str, Any]:

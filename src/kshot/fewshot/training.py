@@ -19,9 +19,10 @@ from kshot.datasets import Dataset
 from kshot.errors import DataError, OptionError
 from kshot.fewshot import cost, protocols, runs
 from kshot.fewshot.episodes import Sampler
-from kshot.fewshot.evaluation import class_texts, machine, score, text_notes
+from kshot.fewshot.evaluation import class_texts, score, text_notes
 from kshot.fewshot.fit import Fitted, fit, seeded
 from kshot.fewshot.learner import Learner
+from kshot.fewshot.result import Damaged, Followed, machine
 from kshot.fewshot.strategies import get_strategy
 from kshot.fewshot.strategies.base import Objective, Strategy
 from kshot.files import alone, disk, occupied, write_atomic
@@ -66,7 +67,7 @@ class Trained:
         missing: clips of a benchmark's base and val classes that this copy of it lacks.
         notes: what was passed over or left out, in sentences.
         unreadable: clip -> why it was left out.
-        damaged: clip, kept (share) and reason of each that counts all the same.
+        damaged: clips that count although something of them is lost.
     """
 
     run: Path
@@ -78,11 +79,12 @@ class Trained:
     missing: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     unreadable: dict[str, str] = field(default_factory=dict)
-    damaged: tuple[dict[str, Any], ...] = ()
+    damaged: tuple[Damaged, ...] = ()
 
     def report(self) -> dict[str, Any]:
         """What `kshot train --json` prints."""
-        return asdict(self) | {"run": str(self.run), "seconds": round(self.seconds, 3)}
+        damaged = [one.model_dump() for one in self.damaged]
+        return asdict(self) | {"run": str(self.run), "seconds": round(self.seconds, 3), "damaged": damaged}
 
 
 @alone("out")
@@ -120,7 +122,7 @@ def train(
         data = datasets.load(data)
         preset = protocols.preset(protocol, "training", data.name)
     plan = Training.of(preset | chosen)
-    followed = protocols.record(protocol, preset, plan.values()) if protocol is not None else None
+    followed = protocols.followed(protocol, preset, plan.values()) if protocol is not None else None
     setup = _prepare(plan, data, Path(out), backbone, resume)
     config = _config(plan, setup, followed)
     if resume and (done := _finished(setup.folder, config)):
@@ -202,7 +204,7 @@ def _prepare(plan: Training, data: str | Path | Dataset, folder: Path, source: A
     )  # fmt: skip
 
 
-def _config(plan: Training, setup: _Setup, followed: dict[str, Any] | None) -> dict[str, Any]:
+def _config(plan: Training, setup: _Setup, followed: Followed | None) -> dict[str, Any]:
     """What the run folder says of how it is made. Resuming compares it, so it holds what the weights depend on."""
     shape, selection = setup.val_shape, plan.selection.record()
     return {
@@ -232,7 +234,7 @@ def _config(plan: Training, setup: _Setup, followed: dict[str, Any] | None) -> d
             **({} if shape.shared_group else {"shared_group": False}),
         },
         "select": plan.selection.select if setup.val is not None else "none",
-        "protocol": followed,
+        "protocol": followed.model_dump() if followed is not None else None,
         "data": setup.data.name,
         "base_classes": list(setup.base.classes) if setup.base is not None else [],
         "val_classes": list(setup.val.classes) if setup.val is not None else [],
@@ -419,7 +421,7 @@ def _trained(folder: Path, config: dict[str, Any]) -> Trained:
         tuple(result.get("missing", ())),
         tuple(result.get("notes", ())),
         result["unreadable"],
-        tuple(result.get("damaged", ())),
+        tuple(Damaged(**one) for one in result.get("damaged", ())),
     )
 
 

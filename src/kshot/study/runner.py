@@ -17,20 +17,19 @@ import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-
 import kshot
-from kshot import datasets, gate, seals
+from kshot import datasets, seals
 from kshot.backbones import backbone as backbones
 from kshot.backbones.backbone import Backbone
 from kshot.datasets import Dataset
 from kshot.errors import DataError, KshotError, OptionError
 from kshot.fewshot import cost, runs
-from kshot.fewshot.evaluation import Result, evaluate, interval, machine
+from kshot.fewshot.evaluation import evaluate
+from kshot.fewshot.result import Costs, Result, machine
 from kshot.fewshot.strategies import get_strategy
 from kshot.fewshot.training import train
 from kshot.files import alone, disk, occupied, write_atomic
@@ -38,6 +37,8 @@ from kshot.names import folder_name, folder_names
 from kshot.progress import Progress, quiet
 from kshot.settings import EpisodeRules, Method, Testing, View
 from kshot.study.file import Row, Study, impossible, of_row, read
+from kshot.study.results import Outcome, RowResult, Search, StudyResult, Tried
+from kshot.study.summary import summarise
 from kshot.study.tables import as_csv, as_markdown
 
 Named = TypeVar("Named", Dataset, Backbone)
@@ -57,7 +58,7 @@ def run(
     precision: str = "float32",
     progress: Progress = quiet,
     keep_copies: bool = False,
-) -> dict[str, Any]:
+) -> StudyResult:
     """Runs what is not finished of a study and returns what `DIR/study.json` holds.
 
     Args:
@@ -74,61 +75,79 @@ def run(
     plan = planned(study, protocol, seeds, episodes)
     plan = replace(plan, keep_copies=plan.keep_copies or keep_copies)
     folder = Path(out)
-    sets, spines = by_name(data or plan.data, "data set"), by_name(backbone or plan.backbone, "backbone")
-    settings = json.loads(json.dumps(asdict(plan) | {"data": list(sets), "backbone": list(spines)}))
-    _refuse_other(folder, settings)
-    grid = list(itertools.product(sets.items(), spines.items(), plan.seeds, plan.rows))
-    whose = [{"data": d, "backbone": b, "seed": seed, "name": row.name} for (d, _), (b, _), seed, row in grid]
+    sets, backbones_named = by_name(data or plan.data, "data set"), by_name(backbone or plan.backbone, "backbone")
+    settings = replace(plan, data=tuple(sets), backbone=tuple(backbones_named))
+    said = json.loads(json.dumps(asdict(settings)))
+    _refuse_other(folder, said)
+    grid = list(itertools.product(sets.items(), backbones_named.items(), plan.seeds, plan.rows))
+    whose: list[dict[str, Any]] = [
+        {"data": d, "backbone": b, "seed": seed, "name": row.name} for (d, _), (b, _), seed, row in grid
+    ]
     places = _places(folder, whose)
     todo = [c for c, at, own in zip(grid, places, whose, strict=True) if _finished(at / "row.json", own) is None]
     # All that is still needed is loaded before anything is written or run: a wrong name is told now, not in hours.
     datas = {name: datasets.load(source) for name, source in dict(cell[0] for cell in todo).items()}
-    towers = {
-        name: spine if isinstance(spine, Backbone) else backbones.load(spine, device, precision)
-        for name, spine in dict(cell[1] for cell in todo).items()
+    backbones_of = {
+        name: source if isinstance(source, Backbone) else backbones.load(source, device, precision)
+        for name, source in dict(cell[1] for cell in todo).items()
     }
     with disk(folder):
-        write_atomic(folder / "settings.json", json.dumps(seals.sealed(settings), indent=1).encode())
-    rows: list[dict[str, Any]] = []
+        write_atomic(folder / "settings.json", json.dumps(seals.sealed(said), indent=1).encode())
+    rows: list[RowResult] = []
     found: dict[tuple[str, str, str], dict[str, Any]] = {}  # what the first seed's search chose
     with progress(plan.title, len(grid), "rows") as step:
-        for ((data_name, _), (spine_name, _), seed, row), where, own in zip(grid, places, whose, strict=True):
+        for ((data_name, _), (backbone_name, _), seed, row), where, own in zip(grid, places, whose, strict=True):
             record = _finished(where / "row.json", own)
             if record is None:
                 step(0, row.name)
-                record = {**own, **asdict(row)}
+                cell = _Cell(plan, row, seed, where, store, progress)
+                record = RowResult(**asdict(row) | own)
+                searched = found.get((data_name, backbone_name, row.name))
                 try:
-                    record |= _run_row(
-                        plan, row, datas[data_name], towers[spine_name], seed, where, store, progress,
-                        found.get((data_name, spine_name, row.name)),
-                    )  # fmt: skip
+                    _run_row(cell, record, datas[data_name], backbones_of[backbone_name], searched)
                 except KshotError as error:
-                    record["error"] = str(error)
-                with disk(where):
-                    where.mkdir(parents=True, exist_ok=True)
-                    files = [f"{shot}-shot.json" for shot in record.get("results", {})]
-                    record = seals.sealed(record, where, files)
-                    write_atomic(where / "row.json", json.dumps(record, indent=1).encode())
-            if "searched" in record:
-                found.setdefault((data_name, spine_name, row.name), record["searched"]["chosen"])
-            record.pop("seal", None)
-            rows.append(record | {"folder": where.relative_to(folder).as_posix()})
+                    record = RowResult(**asdict(row) | own, error=str(error))
+                _save(where, record)
+            if record.searched is not None:
+                found.setdefault((data_name, backbone_name, row.name), record.searched.chosen)
+            record.folder = where.relative_to(folder).as_posix()
+            rows.append(record)
             step()
-    report = {
-        "title": plan.title,
-        "version": kshot.__version__,
-        "date": datetime.date.today().isoformat(),
-        "settings": settings,
-        "machine": machine(),
-        "rows": rows,
-        "summary": summarise(folder, rows, plan.baseline),
-    }
+    report = StudyResult(
+        title=plan.title,
+        version=kshot.__version__,
+        date=datetime.date.today().isoformat(),
+        settings=settings,
+        machine=machine(),
+        rows=rows,
+        summary=summarise(folder, rows, plan.baseline),
+    )
     with disk(folder):
         write_atomic(folder / "table.md", as_markdown(report).encode())
         write_atomic(folder / "table.csv", as_csv(report).encode())
-        about = seals.sealed(report, folder, ("table.md", "table.csv"))
+        about = seals.sealed(report.plain(), folder, ("table.md", "table.csv"))
         write_atomic(folder / "study.json", json.dumps(about, indent=1).encode())
     return report
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """A row of a study with one seed, and the folder that it writes."""
+
+    plan: Study
+    row: Row
+    seed: int
+    where: Path
+    store: str | Path | None
+    progress: Progress
+
+
+def _save(where: Path, record: RowResult) -> None:
+    with disk(where):
+        where.mkdir(parents=True, exist_ok=True)
+        about = seals.sealed(record.plain(), where, [f"{shot}-shot.json" for shot in record.results])
+        write_atomic(where / "row.json", json.dumps(about, indent=1).encode())
+    record.files = about["files"]
 
 
 def planned(
@@ -180,153 +199,74 @@ def _places(folder: Path, whose: Sequence[Mapping[str, Any]]) -> list[Path]:
     return places
 
 
-def summarise(folder: Path, rows: list[dict[str, Any]], baseline: str) -> list[dict[str, Any]]:
-    """One line for each data, backbone, row and shot, over its seeds.
+def _run_row(cell: _Cell, record: RowResult, data: Dataset, backbone: Backbone, chosen: dict[str, Any] | None) -> None:
+    """Trains and evaluates a row, and takes down in `record` what came of it.
 
-    accuracy, ci95: mean of the seeds and its interval over all their episodes. difference, difference_ci95: to the
-    baseline on the same episodes. agree: seeds whose difference has the sign of the mean. Costs (`cost.COLUMNS`,
-    extraction_seconds) are means, None where a row of an older version does not tell; device and precision are there.
-    missing: how many entries the rows' `missing` have, clips of a benchmark that this copy of it lacks.
+    Args:
+        cell: the row, its seed and folder.
+        record: with the row's settings.
+        data: the data set.
+        backbone: the backbone.
+        chosen: what a search with another seed found; None to search, if the study asks for it.
     """
-    lines = []
-    keys = dict.fromkeys((r["data"], r["backbone"], r["name"]) for r in rows)
-    for data, spine, name in keys:
-        mine = [r for r in rows if (r["data"], r["backbone"], r["name"]) == (data, spine, name)]
-        good = [r for r in mine if "error" not in r]
-        for shot in dict.fromkeys(shot for r in good for shot in r["results"]):
-            base = [r for r in rows if (r["data"], r["backbone"], r["name"]) == (data, spine, baseline)]
-            line = {"data": data, "backbone": spine, "name": name, "shot": int(shot), "seeds": len(good)}
-            line |= _over_seeds(folder, good, base, shot)
-            line |= _mean_costs(good, shot)
-            line |= {k: good[0][k] for k in ("strategy", "tuning", "layers", "head")}
-            line["missing"] = len({clip for row in good for clip in row.get("missing", ())})
-            lines.append(line | {"chosen": ", ".join(f"{k} {v}" for k, v in (good[0].get("chosen") or {}).items())})
-        if not good:
-            lines.append({"data": data, "backbone": spine, "name": name, "error": mine[0]["error"]})
-    return lines
-
-
-def _mean_costs(rows: list[dict[str, Any]], shot: str) -> dict[str, Any]:
-    """The costs of a row at a shot, over its seeds."""
-    every = [row | row.get("costs", {}).get(shot, {}) for row in rows]
-    line: dict[str, Any] = {}
-    for key in (*cost.COLUMNS, "extraction_seconds"):
-        values = [one.get(key) for one in every]
-        line[key] = None if None in values else float(np.mean(values))
-    return line | {key: every[0].get(key) for key in ("device", "precision")}
-
-
-def _over_seeds(folder: Path, rows: list[dict[str, Any]], base: list[dict[str, Any]], shot: str) -> dict[str, Any]:
-    against = {r["seed"]: r for r in base if "error" not in r}
-    values, differences, agree = [], [], []
-    for row in rows:
-        mine = _episodes(folder, row, shot)
-        values.append(mine)
-        if row["seed"] in against and row["name"] != against[row["seed"]]["name"]:
-            other = _episodes(folder, against[row["seed"]], shot)
-            count = min(len(mine), len(other))
-            differences.append(mine[:count] - other[:count])
-            agree.append(float(differences[-1].mean()))
-    every = np.concatenate(values)
-    line: dict[str, Any] = {"accuracy": float(every.mean()), "ci95": interval(every), "episodes": len(values[0])}
-    if differences:
-        joined = np.concatenate(differences)
-        mean = float(joined.mean())
-        line |= {"difference": mean, "difference_ci95": interval(joined)}
-        line |= {"agree": sum(np.sign(d) == np.sign(mean) for d in agree).item()}
-    return line
-
-
-def _episodes(folder: Path, row: dict[str, Any], shot: str) -> Any:
-    return np.array(result_of(folder, row, shot)["episode_accuracy"])
-
-
-def result_of(folder: Path, row: Mapping[str, Any], shot: str | int) -> dict[str, Any]:
-    """What the result file of a study's row says.
-
-    Raises:
-        DataError: it is gone, damaged, no longer the sealed one, or outside of the study's folder.
-    """
-    from kshot import forms
-
-    where, name = gate.inside(folder, row["folder"]), f"{shot}-shot.json"
-    path = gate.inside(where, name)
-    result: dict[str, Any] = gate.typed(gate.read_json(path), forms.Result, path)
-    if row.get("files") and seals.sha256(path) != row["files"].get(name):
-        raise DataError(f"{path} is damaged: its sha256 is not the one that its row sealed; remove that folder's "
-                        f"row.json and run the study again")  # fmt: skip
-    return result
-
-
-def _run_row(
-    plan: Study,
-    row: Row,
-    data: Any,
-    spine: Any,
-    seed: int,
-    where: Path,
-    store: str | Path | None,
-    progress: Progress,
-    chosen: dict[str, Any] | None,
-) -> dict[str, Any]:
-    """chosen: what a search with another seed found; None to search, if the study asks for it."""
+    plan, row = cell.plan, cell.row
     strategy = get_strategy(row.strategy, **row.strategy_options)
     learns = strategy.learns_from != "nothing"
-    record: dict[str, Any] = {"results": {}, "costs": {}, "training_seconds": 0.0, "trained_parameters": 0}
+    record.results, record.costs, record.training_seconds, record.trained_parameters = {}, {}, 0.0, 0
     for shot in plan.shots:
-        adapted = None
+        adapted, trained = None, {}
         if learns:
             if chosen is None and (values := plan.search if row.search is None else row.search):
-                record["searched"] = _search(plan, row, data, spine, seed, shot, where, store, progress, values)
-                chosen = record["searched"]["chosen"]
+                record.searched = _search(cell, data, backbone, shot, values)
+                chosen = record.searched.chosen
             if chosen:
-                record["chosen"] = chosen
-            adapted = _train(plan, row, data, spine, seed, shot, where, store, progress, chosen or {})
-            record["training_seconds"] = adapted.config["result"]["training_seconds"]
-            record["trained_parameters"] = adapted.config["result"]["trained_parameters"]
-            record["val_accuracy"] = adapted.config["result"]["val_accuracy"]
-            record["best_step"] = adapted.config["result"]["best_step"]
+                record.chosen = chosen
+            adapted = _train(cell, data, backbone, shot, chosen or {})
+            trained = adapted.config["result"]
+            for name in ("training_seconds", "trained_parameters", "val_accuracy", "best_step"):
+                setattr(record, name, trained[name])
         asked: Any = {name: getattr(plan, name) for name in (*View.names(), *EpisodeRules.names(), *Testing.names())}
-        asked |= {"episodes": min(plan.episodes, row.episodes or plan.episodes), "shot": shot, "seed": seed}
+        asked |= {"episodes": min(plan.episodes, row.episodes or plan.episodes), "shot": shot, "seed": cell.seed}
         asked |= {"head": row.head or (None if learns else strategy.default_head), "head_options": row.head_options}
-        result: Result = evaluate(
-            data, spine, adapted=adapted.folder if adapted else None, protocol=plan.protocol, progress=progress,
-            store=store, **asked,
+        result = evaluate(
+            data, backbone, adapted=adapted.folder if adapted else None, protocol=plan.protocol,
+            progress=cell.progress, store=cell.store, **asked,
         )  # fmt: skip
         result.strategy = row.strategy
-        with disk(where):
-            where.mkdir(parents=True, exist_ok=True)
-            result.save(where / f"{shot}-shot.json")
-        trained = adapted.config["result"] if adapted else {}
-        record["costs"][str(shot)] = _costs(trained, result)
-        short = result.summary()
-        for key, found in (("missing", result.missing), ("notes", result.notes + trained.get("notes", []))):
-            record[key] = list(dict.fromkeys([*record.get(key, []), *found]))
-        record["unreadable"] = record.get("unreadable", {}) | result.unreadable
-        record["damaged"] = list({one["clip"]: one for one in [*record.get("damaged", []), *result.damaged]}.values())
-        record["results"][str(shot)] = {k: short[k] for k in ("accuracy", "ci95", "episodes", "per_class", "confusion")}
-        record |= {"head": result.head, "clips": result.clips, "fingerprint": result.fingerprint}
-    seconds = sum(one["evaluation_seconds"] for one in record["costs"].values())
-    return record | {"evaluation_seconds": round(seconds, 3)}
+        with disk(cell.where):
+            cell.where.mkdir(parents=True, exist_ok=True)
+            result.save(cell.where / f"{shot}-shot.json")
+        _note(record, result, str(shot), trained)
+    record.evaluation_seconds = round(sum(one.evaluation_seconds or 0.0 for one in record.costs.values()), 3)
 
 
-def _train(
-    plan: Study,
-    row: Row,
-    data: Any,
-    spine: Any,
-    seed: int,
-    shot: int,
-    where: Path,
-    store: str | Path | None,
-    progress: Progress,
-    chosen: Mapping[str, Any],
-) -> runs.Run:
-    """A row's run for a shot, trained unless it is there already. chosen: arguments in place of the study's."""
+def _note(record: RowResult, result: Result, shot: str, trained: Mapping[str, Any]) -> None:
+    """Takes down what a row found at a shot."""
+    record.costs[shot] = _costs(trained, result)
+    record.missing = list(dict.fromkeys([*record.missing, *result.missing]))
+    record.notes = list(dict.fromkeys([*record.notes, *result.notes, *trained.get("notes", [])]))
+    record.unreadable = record.unreadable | result.unreadable
+    record.damaged = list({one.clip: one for one in [*record.damaged, *result.damaged]}.values())
+    record.results[shot] = Outcome(
+        accuracy=result.accuracy,
+        ci95=result.ci95,
+        episodes=result.episodes,
+        per_class=result.per_class,
+        confusion=result.confusion,
+    )
+    record.head, record.clips, record.fingerprint = result.head, result.clips, result.fingerprint
+
+
+def _train(cell: _Cell, data: Dataset, backbone: Backbone, shot: int, chosen: Mapping[str, Any]) -> runs.Run:
+    """A row's run for a shot, trained unless it is there already. chosen: settings in place of the study's."""
+    row = cell.row
     parts = ["run", *([] if row.train_shot else [f"{shot}-shot"]), *(f"{k}-{v}" for k, v in chosen.items())]
-    folder = where / folder_name(*parts)
-    settings: Any = {**training_settings(plan, row, shot), **chosen, "seed": seed, "store": store}
-    train(data, folder, backbone=spine, protocol=plan.protocol, resume=folder.exists(), progress=progress, **settings)
+    folder = cell.where / folder_name(*parts)
+    own: Any = {**training_settings(cell.plan, row, shot), **chosen, "seed": cell.seed, "store": cell.store}
+    train(
+        data, folder, backbone=backbone, protocol=cell.plan.protocol, resume=folder.exists(), progress=cell.progress,
+        **own,
+    )  # fmt: skip
     return runs.read(folder)
 
 
@@ -339,47 +279,42 @@ def training_settings(plan: Study, row: Row, shot: int) -> dict[str, Any]:
     return {**method, **shared, "shot": row.train_shot or shot, **plan.train, **row.train}
 
 
-def _search(
-    plan: Study,
-    row: Row,
-    data: Any,
-    spine: Any,
-    seed: int,
-    shot: int,
-    where: Path,
-    store: str | Path | None,
-    progress: Progress,
-    values: Mapping[str, Sequence[Any]],
-) -> dict[str, Any]:
+def _search(cell: _Cell, data: Dataset, backbone: Backbone, shot: int, values: Mapping[str, Sequence[Any]]) -> Search:
     """Trains every combination of `values` and chooses by val accuracy; the first listed one wins a tie.
 
     Raises:
         DataError: the data has no val classes to choose on.
     """
-    tried: list[dict[str, Any]] = []
+    tried: list[Tried] = []
     for combination in itertools.product(*values.values()):
         arguments = dict(zip(values, combination, strict=True))
-        result = _train(plan, row, data, spine, seed, shot, where, store, progress, arguments).config["result"]
+        result = _train(cell, data, backbone, shot, arguments).config["result"]
         if result["val_accuracy"] is None:
             raise DataError("a search chooses on val classes, and these data have none: give classes the split val")
-        tried.append({"arguments": arguments, "val_accuracy": result["val_accuracy"], "best_step": result["best_step"],
-                      "seconds": result["training_seconds"]})  # fmt: skip
-    best = max(tried, key=lambda one: float(one["val_accuracy"]))
-    return {"chosen": best["arguments"], "seed": seed, "tried": tried}
+        tried.append(
+            Tried(
+                arguments=arguments,
+                val_accuracy=result["val_accuracy"],
+                best_step=result["best_step"],
+                seconds=result["training_seconds"],
+            )
+        )
+    return Search(chosen=max(tried, key=lambda one: one.val_accuracy).arguments, seed=cell.seed, tried=tried)
 
 
-def _costs(trained: dict[str, Any], result: Result) -> dict[str, Any]:
+def _costs(trained: Mapping[str, Any], result: Result) -> Costs:
     """What a row cost at a shot: of its run's `result`, empty where nothing was trained, and of its evaluation."""
     found: dict[str, Any] = dict.fromkeys((*cost.TRAINING, "extraction_seconds"), 0)
     if trained:
         found = {key: trained.get(key) for key in (*found, "stored_bytes", "peak_memory")}
-    both = found | result.cost
+    tested = result.cost.model_dump(exclude_unset=True)
+    both = found | tested
     for key in ("stored_bytes", "peak_memory", "extraction_seconds"):
-        values = [part[key] for part in (found, result.cost) if key in part]
+        values = [part[key] for part in (found, tested) if key in part]
         # Novel clips come on top of those trained on; any other split is among them, or they among it.
         join = max if key == "peak_memory" or (key == "stored_bytes" and result.split != "test") else sum
         both[key] = None if None in values else join(values)
-    return both
+    return Costs(**both)
 
 
 def _refuse_other(folder: Path, settings: dict[str, Any]) -> None:
@@ -401,50 +336,11 @@ def _refuse_other(folder: Path, settings: dict[str, Any]) -> None:
             )
 
 
-def _finished(path: Path, own: Mapping[str, Any]) -> dict[str, Any] | None:
+def _finished(path: Path, own: Mapping[str, Any]) -> RowResult | None:
     """A row's record, unless it is missing, torn, altered, of another row, or of a failure: then it is run again."""
-    from kshot import forms
-
     try:
-        record: dict[str, Any] = gate.typed(seals.read(path), forms.Row, path)
+        record = RowResult.parse(seals.read(path), path)
     except DataError:
         return None
-    mine = all(record.get(key) == value for key, value in own.items())
-    return record if mine and "error" not in record and not seals.faults(path.parent, record.get("files", {})) else None
-
-
-def load(folder: str | Path) -> dict[str, Any]:
-    """What `run` wrote to a study's folder.
-
-    Raises:
-        DataError: no finished study there.
-    """
-    from kshot import forms
-
-    path = Path(folder) / "study.json"
-    if not path.exists():
-        raise DataError(f"{folder} holds no finished study: expected study.json, as `kshot study` writes")
-    report: dict[str, Any] = seals.read(path, again="run the study again, finished rows are kept")
-    gate.typed(report, forms.Study, path)
-    for row in report["rows"]:
-        gate.inside(Path(folder), row["folder"])
-    if not _agrees(report):
-        raise DataError(
-            f"{path} is damaged: its summary is not of its rows; run the study again, finished rows are kept"
-        )
-    return report
-
-
-def _agrees(report: dict[str, Any]) -> bool:
-    """Whether every finished row has all the shots, and the summary a line for each of them and for nothing else."""
-    shots = {str(shot) for shot in report["settings"]["shots"]}
-    finished = [row for row in report["rows"] if "error" not in row]
-    if any(set(row.get("results", {})) != shots for row in finished):
-        return False
-
-    def keys(things: Sequence[Mapping[str, Any]]) -> set[tuple[str, ...]]:
-        return {(thing["data"], thing["backbone"], thing["name"]) for thing in things}
-
-    told = [line for line in report["summary"] if "shot" in line]
-    at_all_shots = all({str(one["shot"]) for one in told if keys([one]) == {key}} == shots for key in keys(finished))
-    return at_all_shots and keys(told) == keys(finished) and keys(report["summary"]) == keys(report["rows"])
+    mine = all(getattr(record, key) == value for key, value in own.items())
+    return record if mine and not record.error and not seals.faults(path.parent, record.files) else None

@@ -1,0 +1,238 @@
+"""What a study found: types of what is saved, and read back from there."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field, PlainSerializer, PlainValidator, TypeAdapter, ValidationError
+
+from kshot import gate, seals
+from kshot.errors import DataError
+from kshot.fewshot.result import Costs, Damaged, Result
+from kshot.forms import Count, Finite, Form, Names, Saved, Seed
+from kshot.study.file import Study
+
+
+class Outcome(Form):
+    """What a row found at a shot.
+
+    Attributes:
+        accuracy: mean over episodes, percent.
+        ci95: half-width of its 95 % interval, percent; None for a single episode.
+        episodes: how many.
+        per_class: class -> percent of its queries that were right.
+        confusion: class -> class answered -> percent.
+    """
+
+    accuracy: Finite
+    ci95: Finite | None = None
+    episodes: Count
+    per_class: dict[str, Finite]
+    confusion: dict[str, dict[str, Finite]]
+
+
+class Tried(Form):
+    """One combination of a search.
+
+    Attributes:
+        arguments: setting -> value.
+        val_accuracy: percent on the val episodes.
+        best_step: the step of the weights kept.
+        seconds: of its training.
+    """
+
+    arguments: dict[str, Any]
+    val_accuracy: Finite
+    best_step: Count
+    seconds: Finite
+
+
+class Search(Form):
+    """What a search chose on val.
+
+    Attributes:
+        chosen: setting -> value.
+        seed: with which it was searched.
+        tried: every combination.
+    """
+
+    chosen: dict[str, Any]
+    seed: Seed
+    tried: list[Tried]
+
+
+class RowResult(Costs, Saved):
+    """A row of a study with one seed, finished or failed. Its costs beside `costs` are those of its training.
+
+    Attributes:
+        data: the data set, as the study names it.
+        backbone: its name.
+        seed: of its training and its episodes.
+        name: the method.
+        strategy: by its name.
+        tuning: the tuning method, by its name.
+        layers: what partial fine-tuning changed; None for its default.
+        head: as it was used, or asked for by a row that failed.
+        strategy_options: of the strategy.
+        tuning_options: of the tuning method.
+        head_options: of the head.
+        train: further settings of its training.
+        search: the row's own search, if any.
+        episodes: the row's own number of test episodes, if any.
+        train_shot: shot of training episodes; 0 for the same as at test.
+        results: shot -> what was found.
+        costs: shot -> what it cost, training included.
+        searched: what its search found.
+        chosen: settings that a search chose.
+        val_accuracy: percent, of the weights kept; None without val classes.
+        best_step: the step of the weights kept.
+        clips: how many were evaluated.
+        fingerprint: of the backbone.
+        missing: clips of the published split that were not there.
+        notes: what of the data was passed over, left out or kept apart.
+        unreadable: clip -> why it was left out.
+        damaged: clips that count although something of them is lost.
+        error: why it failed; "" for a finished one.
+        files: result file beside it -> its sha256.
+        folder: where it lies in the study's folder; in study.json.
+    """
+
+    FORMAT: ClassVar[int] = 1
+
+    data: str
+    backbone: str
+    seed: Seed
+    name: str
+    strategy: str
+    tuning: str
+    layers: str | int | None
+    head: str | None
+    strategy_options: dict[str, Any] = Field(default_factory=dict)
+    tuning_options: dict[str, Any] = Field(default_factory=dict)
+    head_options: dict[str, Any] = Field(default_factory=dict)
+    train: dict[str, Any] = Field(default_factory=dict)
+    search: dict[str, list[Any]] | None = None
+    episodes: int | None = None
+    train_shot: int = 1
+    results: dict[Annotated[str, Field(pattern=r"^\d{1,9}$")], Outcome] = Field(default_factory=dict)
+    costs: dict[str, Costs] = Field(default_factory=dict)
+    searched: Search | None = None
+    chosen: dict[str, Any] | None = None
+    val_accuracy: Finite | None = None
+    best_step: Count | None = None
+    clips: Count = 0
+    fingerprint: str = ""
+    missing: Names = Field(default_factory=list)
+    notes: Names = Field(default_factory=list)
+    unreadable: dict[str, str] = Field(default_factory=dict)
+    damaged: list[Damaged] = Field(default_factory=list)
+    error: str = ""
+    files: dict[str, str] = Field(default_factory=dict)
+    folder: str = ""
+
+    def result(self, study: Path, shot: str | int) -> Result:
+        """Its result file for a shot, in a study's folder.
+
+        Raises:
+            DataError: it is gone, damaged, no longer the sealed one, or outside of the study's folder.
+        """
+        where, name = gate.inside(study, self.folder), f"{shot}-shot.json"
+        path = gate.inside(where, name)
+        result = Result.parse(gate.read_json(path), path)
+        if self.files and seals.sha256(path) != self.files.get(name):
+            raise DataError(
+                f"{path} is damaged: its sha256 is not the one that its row sealed; remove that folder's "
+                f"row.json and run the study again"
+            )
+        return result
+
+
+class Line(Costs):
+    """A line of a study's summary: a method at a shot, over its seeds; or a method that failed, with its error.
+
+    Attributes:
+        data: the data set, as the study names it.
+        backbone: its name.
+        name: the method.
+        shot: support clips a class; None for a method that failed.
+        seeds: how many seeds finished.
+        accuracy: mean over the seeds, percent.
+        ci95: half-width of its 95 % interval over all episodes, percent; NaN for a single one.
+        episodes: a seed.
+        difference: to the baseline on the same episodes, percent; None for the baseline itself, or without one.
+        difference_ci95: half-width of its 95 % interval, percent.
+        agree: seeds whose difference has the sign of the mean.
+        strategy: by its name.
+        tuning: the tuning method, by its name.
+        layers: what partial fine-tuning changed.
+        head: as it was used.
+        missing: how many clips of the published split were not there.
+        chosen: settings that a search chose, in words.
+        error: why the method failed.
+    """
+
+    data: str
+    backbone: str
+    name: str
+    shot: Count | None = None
+    seeds: Count = 0
+    accuracy: Finite = 0.0
+    ci95: float = 0.0
+    episodes: Count = 0
+    difference: Finite | None = None
+    difference_ci95: float = 0.0
+    agree: Count = 0
+    strategy: str = ""
+    tuning: str = ""
+    layers: str | int | None = None
+    head: str | None = None
+    missing: Count = 0
+    chosen: str = ""
+    error: str = ""
+
+
+def _settings(value: Any) -> Study:
+    if isinstance(value, Study):
+        return value
+    try:  # strict, but lists are tuples in JSON
+        return TypeAdapter(Study).validate_json(json.dumps(value), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}") from None
+
+
+class StudyResult(Saved):
+    """A finished study.
+
+    Attributes:
+        title: its own.
+        version: of kshot that wrote it.
+        date: of its last run, as 2026-11-22.
+        settings: what was asked for.
+        machine: what a number may depend on beside the code.
+        rows: each method with each seed, failed ones included.
+        summary: each method at each shot, over its seeds.
+    """
+
+    FORMAT: ClassVar[int] = 1
+
+    title: str
+    version: str
+    date: str
+    settings: Annotated[
+        Study, PlainValidator(_settings), PlainSerializer(lambda study: json.loads(json.dumps(asdict(study))))
+    ]
+    machine: dict[str, str]
+    rows: list[RowResult]
+    summary: list[Line]
+
+    def parts(self) -> list[tuple[str, str]]:
+        """Each data set and backbone, by name."""
+        return list(dict.fromkeys((line.data, line.backbone) for line in self.summary))
+
+    def lines(self, data: str, backbone: str) -> list[Line]:
+        """The lines of a data set and backbone."""
+        return [line for line in self.summary if (line.data, line.backbone) == (data, backbone)]
