@@ -77,6 +77,8 @@ class Settings:
             value = getattr(self, name)
             if hasattr(value, "dtype") and hasattr(value, "item"):  # NumPy's numbers are numbers
                 object.__setattr__(self, name, value := value.item())
+            if isinstance(value, list):  # what is frozen has no lists
+                object.__setattr__(self, name, value := tuple(value))
             self.expect(name, value)
 
     @classmethod

@@ -48,7 +48,8 @@ def test_every_setting_is_an_argument_with_a_source(name: str) -> None:
 def test_every_value_can_be_used(name: str, data: str) -> None:
     values = preset(name, "training", data)
     plan = Training.of(values)  # which checks them
-    assert {name: plan.values()[name] for name in values} == values
+    used = plan.values() | {"prompts": list(plan.view.prompts)}
+    assert {name: used[name] for name in values} == values
     framing(values["resize"])
     parse(values.get("augment", "time"))
     assert values["select"] == "val" and all("{}" in prompt for prompt in values["prompts"])
