@@ -57,7 +57,7 @@ def test_every_field_is_explained_once(front: type[settings.Front]) -> None:
         (Schedule, "weight_decay", -0.1), (Schedule, "warmup", -1), (Schedule, "max_grad_norm", -1.0),
         (Selection, "patience", -1), (Schedule, "momentum", -0.5), (Schedule, "seed", True), (View, "frames", 2.5),
         (View, "resize", 3), (EpisodeShape, "way", 1), (EpisodeShape, "shared_group", "no"), (Method, "tuning", None),
-        (Method, "layers", 1.5), (Method, "head_options", ["scale=1"]), (Compute, "stored_only", 1),
+        (Method, "layers", 1.5), (Method, "head_options", "scale=1"), (Compute, "stored_only", 1),
     ],
 )  # fmt: skip
 def test_refuses_an_impossible_value(kind: type[settings.Settings], name: str, value: object) -> None:
