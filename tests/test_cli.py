@@ -22,7 +22,7 @@ import kshot
 from clips import write_table
 from forks import Command
 from kshot import verify
-from kshot.activations import extraction
+from kshot.activations import estimation, extraction
 from kshot.cli import app, common, research
 from kshot.fewshot import evaluation, training
 
@@ -172,7 +172,7 @@ def app_commands() -> list[str]:
 @pytest.mark.parametrize(
     ("name", "function"),
     [
-        ("extract", extraction.extract), ("extract", extraction.estimate), ("train", training.train),
+        ("extract", extraction.extract), ("extract", estimation.estimate), ("train", training.train),
         ("evaluate", evaluation.evaluate), ("verify", verify.verify),
     ],
 )  # fmt: skip
@@ -180,7 +180,7 @@ def test_commands_have_the_arguments_and_defaults_of_their_functions(name: str, 
     """Each option exists in the function it stands for, under the same name and with the same default."""
     own = inspect.signature(getattr(research, name)).parameters
     theirs = inspect.signature(function).parameters
-    aside = {"context", "as_json", "dry_run", "strict"} | ({"timeout"} if function is extraction.estimate else set())
+    aside = {"context", "as_json", "dry_run", "strict"} | ({"timeout"} if function is estimation.estimate else set())
     renamed = {"prompt": "prompts", "head_option": "head_options", "tuning_option": "tuning_options"}
     renamed |= {"strategy_option": "strategy_options"}
     for option, parameter in own.items():

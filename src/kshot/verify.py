@@ -38,7 +38,7 @@ def verify(path: str | Path, heal: bool = False) -> dict[str, Any]:
         from kshot.activations import store
 
         report = store.verify(place, heal)
-        return {"kind": kind, "path": str(place), "checked": report["shards"] + report["digests"], **report}
+        return {"kind": kind, "path": str(place), "checked": report.shards + report.digests, **report.plain()}
     if heal:
         raise OptionError(f"--heal is for stores, whose activations can be made again; {place} is a {kind}")
     found = Found()

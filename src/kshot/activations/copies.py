@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from kshot.activations.extraction import Activations, content
-from kshot.activations.store import Digests
+from kshot.activations.activations import Activations, content
+from kshot.activations.digests import Digests
 from kshot.datasets import Dataset
 from kshot.errors import DataError, NotEnoughClips
 

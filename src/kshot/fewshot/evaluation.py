@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 import kshot
 from kshot import datasets, limits, system
+from kshot.activations.activations import Activations, from_features
 from kshot.activations.copies import kept_apart, told
-from kshot.activations.extraction import Activations, extract, from_features
+from kshot.activations.extraction import extract
 from kshot.backbones.backbone import PROMPTS
 from kshot.backbones.texts import expect_prompts
 from kshot.datasets import SPLITS, Dataset

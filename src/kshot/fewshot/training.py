@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import kshot
 from kshot import datasets, limits
+from kshot.activations.activations import Activations
 from kshot.activations.copies import expect_one_label, kept_apart, told
-from kshot.activations.extraction import Activations, extract, extract_views
+from kshot.activations.extraction import extract, extract_views
 from kshot.backbones.backbone import PROMPTS
 from kshot.backbones.texts import expect_prompts
 from kshot.datasets import Dataset

@@ -25,9 +25,12 @@ _SLACK = 16  # bytes that headers may be wrong by: some writers count their own
 
 @dataclass(frozen=True)
 class Damage:
-    """kept: share of what the container promises that is there. reason: what is lost, in words.
+    """What is lost of a clip.
 
-    fatal: whether a decoder met an error, so that nothing is known of what it did not reach.
+    Attributes:
+        kept: share (0 to 1) of what the container promises that is there.
+        reason: what is lost, in words.
+        fatal: whether a decoder met an error, so that nothing is known of what it did not reach.
     """
 
     kept: float
@@ -47,6 +50,14 @@ class Damage:
         return {"kept": round(self.kept, 3), "reason": self.reason}
 
     @classmethod
+    def parse(cls, value: object) -> Damage | None:
+        """What `plain` gave, read back; None for anything else."""
+        kept, reason = (value.get("kept"), value.get("reason")) if isinstance(value, dict) else (None, None)
+        if not isinstance(kept, int | float) or not 0 <= kept <= 1 or not isinstance(reason, str):
+            return None
+        return cls(kept, reason)
+
+    @classmethod
     def worst(cls, found: Iterable[Damage | None]) -> Damage | None:
         """The one that leaves least, with the reasons of all."""
         damages = sorted((one for one in found if one), key=lambda one: one.kept)
@@ -57,12 +68,20 @@ class Damage:
 
 @dataclass(frozen=True)
 class Packets:
-    """What the packets of a file's video stream say, all that is needed to judge what is missing.
+    """What the packets of a file's video stream say, all that is needed to tell what is missing.
 
-    format: FFmpeg's name of the container. size: bytes of the file. count: packets, those outside an edit list, too.
-    corrupt: of them. promised: frames that the container counts; 0 if it does not. seconds: that it announces; 0 if it
-    does not. pts: of the frames, ascending, in units of `base` seconds. length: of a frame, in the same. end: position
-    in the file after the last packet; 0 if unknown.
+    Attributes:
+        format: FFmpeg's name of the container.
+        size: bytes of the file.
+        count: number of packets, those outside an edit list, too.
+        corrupt: how many of them FFmpeg calls corrupt.
+        promised: frames that the container counts; 0 if it does not.
+        seconds: length that the container announces; 0 if it does not.
+        pts: int64 (frames,), when each frame appears, ascending, in units of `base`.
+        base: seconds a unit.
+        length: of a frame, in units of `base`.
+        end: position in the file after the last packet, in bytes; 0 if unknown.
+        alone: whether the file has no other stream.
     """
 
     format: str

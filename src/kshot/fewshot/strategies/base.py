@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from kshot.activations.extraction import Activations, Array
+    from kshot.activations.activations import Activations
+    from kshot.activations.shards import Array
     from kshot.fewshot.learner import Learner
 
 

@@ -12,7 +12,7 @@ from kshot.fewshot.strategies.base import Strategy, class_logits
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from kshot.activations.extraction import Array
+    from kshot.activations.shards import Array
     from kshot.fewshot.learner import Learner
 
 
