@@ -1,4 +1,4 @@
-"""How much can be asked for: beyond it lies a slip of the keyboard, or a file made to fill memory or disk."""
+"""The least and the most that numbers may be: beyond is a slip of the keyboard, or a file made to fill the memory."""
 
 from __future__ import annotations
 
@@ -27,6 +27,9 @@ LIMITS: dict[str, tuple[int, int]] = {
 
 def expect(**values: int) -> None:
     """Refuses what is no whole number within its limits.
+
+    Args:
+        values: names from `LIMITS` with the numbers that were given.
 
     Raises:
         OptionError: names the value, the limit and what was found.

@@ -180,6 +180,12 @@ def load_both(
 ) -> tuple[Dataset, Backbone]:
     """The data set and the backbone of an extraction, which may be loaded already.
 
+    Args:
+        data: as for `extract`, and so are all others.
+        backbone: see there.
+        device: see there.
+        precision: see there.
+
     Raises:
         DataError: there are no videos, only ready-made features, or the data cannot be used.
         CheckpointError: the backbone cannot be loaded.

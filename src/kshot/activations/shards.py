@@ -41,13 +41,13 @@ class Manifest:
 
     Attributes:
         sha256: of the .npy, in hexadecimal.
-        bytes: size of the .npy.
+        size: of the .npy, in bytes.
         clips: digests of its clips, in the order of its rows, no two the same.
         chosen: how frames were chosen: `BY_TIME`, or "" for by number, as older versions did.
     """
 
     sha256: str
-    bytes: int
+    size: int
     clips: tuple[str, ...]
     chosen: str = BY_TIME
 
@@ -58,7 +58,7 @@ class Manifest:
 
     def text(self) -> bytes:
         """The file's content."""
-        about = {"sha256": self.sha256, "bytes": self.bytes, "clips": self.clips, "chosen": self.chosen}
+        about = {"sha256": self.sha256, "bytes": self.size, "clips": self.clips, "chosen": self.chosen}
         return json.dumps(about).encode()
 
 
@@ -82,8 +82,8 @@ def read_manifest(path: Path) -> Manifest:
             f"{path} is of format {found}, this kshot reads format {FORMAT}: update kshot, or use another --store"
         )
     clips, size, sha256 = about.get("clips"), about.get("bytes"), about.get("sha256")
-    whole = isinstance(clips, list) and all(isinstance(clip, str) for clip in clips) and len(set(clips)) == len(clips)
-    if not whole or type(size) is not int or not isinstance(sha256, str):
+    named = isinstance(clips, list) and all(isinstance(clip, str) for clip in clips) and len(set(clips)) == len(clips)
+    if not isinstance(clips, list) or not named or type(size) is not int or not isinstance(sha256, str):
         raise ValueError("it does not name its clips, bytes and sha256")
     return Manifest(sha256, size, tuple(clips), BY_TIME if about.get("chosen") == BY_TIME else "")
 
@@ -103,8 +103,8 @@ def fault(manifest: Path) -> str | None:
         expected = read_manifest(manifest)
         gate.regular(manifest.with_suffix(".npy"))
         with manifest.with_suffix(".npy").open("rb") as data:
-            if (size := os.fstat(data.fileno()).st_size) != expected.bytes:
-                return f"has {size} bytes, its manifest says {expected.bytes}"
+            if (size := os.fstat(data.fileno()).st_size) != expected.size:
+                return f"has {size} bytes, its manifest says {expected.size}"
             if hashlib.file_digest(data, "sha256").hexdigest() != expected.sha256:
                 return "its sha256 differs from its manifest"
     except (OSError, ValueError, DataError) as error:

@@ -16,7 +16,13 @@ Colour = tuple[int, int, int]
 
 
 def muted(rng: np.random.Generator, saturation: float = 0.35, light: tuple[float, float] = (0.3, 0.85)) -> Colour:
-    """A random colour, none too bright."""
+    """A random colour, none too bright.
+
+    Args:
+        rng: what it is drawn from.
+        saturation: at most, 0 to 1.
+        light: least and most value of the brightest channel, 0 to 1.
+    """
     red, green, blue = colorsys.hsv_to_rgb(rng.uniform(), rng.uniform(0.05, saturation), rng.uniform(*light))
     return int(red * 255), int(green * 255), int(blue * 255)
 
@@ -106,7 +112,13 @@ def occlude(picture: Image.Image, rng: np.random.Generator) -> None:
 
 
 def light(picture: Image.Image, gain: NDArray[np.float64], noise: NDArray[np.int16] | None = None) -> NDArray[np.uint8]:
-    """The picture (H, W, 3) as the sensor saw it: times `gain` (3,) or (H, W, 3), plus `noise` (H, W, 3)."""
+    """The picture (H, W, 3) uint8 as the sensor saw it.
+
+    Args:
+        picture: RGB.
+        gain: (3,) or (H, W, 3), what each pixel is multiplied with.
+        noise: (H, W, 3), what is added after that; None for nothing.
+    """
     pixels = np.asarray(picture, dtype=np.float32) * gain.astype(np.float32)
     if noise is not None:
         pixels += noise

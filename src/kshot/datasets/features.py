@@ -146,7 +146,12 @@ def _weigh(path: Path, archive: zipfile.ZipFile) -> None:
 
 
 def checked(path: Path, features: np.ndarray, clip: Callable[[int], str] = lambda index: f"clip {index}") -> np.ndarray:
-    """Features (clips, frames, channels) in this machine's byte order, if they can be used. clip: how it calls clip i.
+    """Features (clips, frames, channels) in this machine's byte order, if they can be used.
+
+    Args:
+        path: of their file, for messages.
+        features: as they were read.
+        clip: how a message calls clip i.
 
     Raises:
         DataError: of another shape or kind, or not finite.

@@ -43,7 +43,13 @@ class Viewpoint:
 
     @classmethod
     def random(cls, rng: np.random.Generator, yaw: float = 0.0, spread: float = 1.0) -> Viewpoint:
-        """A viewpoint near `yaw` degrees; `spread` widens every other range."""
+        """A random viewpoint.
+
+        Args:
+            rng: what it is drawn from.
+            yaw: degrees that it is near to.
+            spread: widens every other range.
+        """
         return cls(
             yaw=yaw + rng.uniform(-18, 18),
             elevation=rng.uniform(0, 14),
@@ -170,6 +176,7 @@ class _Figure:
         self._ahead, self._towards = float(np.sin(facing)), float(np.cos(facing))
 
     def arm(self, side: str) -> None:
+        """The left or right arm with its hand."""
         look, depth = self._look, self.near[f"{side}_elbow"]
         shoulder, elbow, wrist = (self.at[f"{side}_{joint}"] for joint in ("shoulder", "elbow", "wrist"))
         sleeve, skin = self._lit(look.shirt, depth), self._lit(look.skin, depth)
@@ -178,6 +185,7 @@ class _Figure:
         self._ball(wrist, 0.058 * self._girth, skin)
 
     def leg(self, side: str) -> None:
+        """The left or right leg with its foot."""
         look, depth = self._look, self.near[f"{side}_knee"]
         hip, knee, ankle = (self.at[f"{side}_{joint}"] for joint in ("hip", "knee", "ankle"))
         cloth, skin, shoe = (self._lit(colour, depth) for colour in (look.trousers, look.skin, look.shoes))
@@ -197,6 +205,7 @@ class _Figure:
         )
 
     def trunk(self) -> None:
+        """Shirt and hips."""
         at, look = self.at, self._look
         corners = [at["left_shoulder"], at["right_shoulder"], at["right_hip"], at["left_hip"]]
         for grow, colour in ((self._edge, shade(look.shirt, 0.45)), (0.0, look.shirt)):
@@ -208,6 +217,7 @@ class _Figure:
         _capsule(self._draw, at["left_hip"], at["right_hip"], hips, hips, look.trousers)
 
     def head(self) -> None:
+        """Neck, hair, and the face where it is turned to the camera."""
         look, ((nx, ny), (hx, hy)) = self._look, (self.at["neck"], self.at["head"])
         radius = look.body["head"] * self._unit * 0.92
         size = max(1e-6, ((hx - nx) ** 2 + (hy - ny) ** 2) ** 0.5)

@@ -50,7 +50,7 @@ class Group:
 
     @classmethod
     def make(cls, split: str, number: int, seed: int) -> Group:
-        """Group number `number` of a split."""
+        """The group of a split with this number; the same for the same seed."""
         rng = _rng("group", seed, split, number)
         slope = rng.uniform(-0.12, 0.12, 2)
         ramp = np.linspace(-1, 1, SIZE)

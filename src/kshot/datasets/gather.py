@@ -27,8 +27,15 @@ JOURNAL = "done.jsonl"
 
 
 @dataclass(frozen=True)
-class Found:
-    """A clip that is there: path as in the CSV (relative to the folder, or absolute), and its size."""
+class FoundClip:
+    """A clip that is there.
+
+    Attributes:
+        path: as in the CSV: relative to the folder, or absolute.
+        bytes: its size.
+        label: its class as the owners write it.
+        group: its source.
+    """
 
     path: str
     bytes: int
@@ -56,7 +63,7 @@ class Gathered:
         self, bench: Benchmark, listed: lists.Listed | None, work: Path, folder: Path, progress: Progress
     ) -> None:
         self.bench, self.listed, self.work, self.folder, self.progress = bench, listed, work, folder, progress
-        self.found: dict[str, Found] = {}
+        self.found: dict[str, FoundClip] = {}
         self.strangers: list[str] = []  # the first few of
         self.strange = 0  # videos that are not of the benchmark
         self.others: Counter[str] = Counter()  # suffix -> files that are no videos
@@ -177,7 +184,7 @@ class Gathered:
         if clip in self.found:
             self._same(clip, self.found[clip].bytes, size, name)
         else:
-            self.found[clip] = Found(path, size, label, group)
+            self.found[clip] = FoundClip(path, size, label, group)
 
     def _same(self, clip: str, first: int, second: int, name: PurePosixPath) -> None:
         if first != second:
@@ -308,9 +315,9 @@ class Gathered:
             with disk(self.work):
                 write_atomic(self.work / name, rows.getvalue().encode())
 
-    def _journal(self) -> dict[str, dict[str, Found]]:
+    def _journal(self) -> dict[str, dict[str, FoundClip]]:
         """What a run that was stopped had unpacked whole: archive -> its clips, where they are still there."""
-        done: dict[str, dict[str, Found]] = {}
+        done: dict[str, dict[str, FoundClip]] = {}
         try:
             text = (self.work / JOURNAL).read_text("utf-8")
         except OSError:
@@ -318,7 +325,7 @@ class Gathered:
         for line in text.splitlines():
             try:
                 row = json.loads(line)
-                found = {clip: Found(**values) for clip, values in row["found"].items()}
+                found = {clip: FoundClip(**values) for clip, values in row["found"].items()}
             except (ValueError, KeyError, TypeError):
                 continue
             if all(not broken(self.work / each.path, each.bytes) for each in found.values()):

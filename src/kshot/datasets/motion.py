@@ -160,7 +160,13 @@ def _render_all(
 
 
 def cached(clips: int = CLIPS, seed: int = 0, progress: Callable[[int, int], None] | None = None) -> Path:
-    """`render` into kshot's own folder, once for each seed; arguments, result and errors are those of `render`."""
+    """`render` into kshot's own folder, once for each seed; result and errors are those of `render`.
+
+    Args:
+        clips: clips a class, at least 1.
+        seed: of performers, scenes, viewpoints and manners.
+        progress: called with (clips there, clips in all).
+    """
     return render(home() / "motion" / f"v{VERSION}-seed{seed}", clips, seed, progress)
 
 

@@ -47,7 +47,8 @@ def find(name: str, text: str = "") -> Path:
         text: which class texts: "readable" (as is ""), or "published" where these differ.
 
     Raises:
-        DataError: it was not prepared. OptionError: no such text.
+        DataError: it was not prepared.
+        OptionError: no such text.
     """
     bench, folder = benchmark(name), place(name)
     known = TEXTS if bench.published else TEXTS[:1]
@@ -266,5 +267,5 @@ def _read(folder: Path) -> dict[str, Any]:
     report: dict[str, Any] = seals.read(path, again=again)
     if report.get("format") != FORMAT:
         raise DataError(f"{path} is damaged (format {report.get('format')}, expected {FORMAT}): {again}")
-    gate.typed(report, forms.Prepared, path)
+    gate.typed(report, forms.PreparedFile, path)
     return report

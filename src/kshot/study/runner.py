@@ -250,7 +250,7 @@ def result_of(folder: Path, row: Mapping[str, Any], shot: str | int) -> dict[str
 
     where, name = gate.inside(folder, row["folder"]), f"{shot}-shot.json"
     path = gate.inside(where, name)
-    result: dict[str, Any] = gate.typed(gate.read_json(path), forms.Result, path)
+    result: dict[str, Any] = gate.typed(gate.read_json(path), forms.ResultFile, path)
     if row.get("files") and seals.sha256(path) != row["files"].get(name):
         raise DataError(f"{path} is damaged: its sha256 is not the one that its row sealed; remove that folder's "
                         f"row.json and run the study again")  # fmt: skip
@@ -412,7 +412,7 @@ def _finished(path: Path, own: Mapping[str, Any]) -> dict[str, Any] | None:
     from kshot import forms
 
     try:
-        record: dict[str, Any] = gate.typed(seals.read(path), forms.Row, path)
+        record: dict[str, Any] = gate.typed(seals.read(path), forms.RowFile, path)
     except DataError:
         return None
     mine = all(record.get(key) == value for key, value in own.items())
@@ -431,7 +431,7 @@ def load(folder: str | Path) -> dict[str, Any]:
     if not path.exists():
         raise DataError(f"{folder} holds no finished study: expected study.json, as `kshot study` writes")
     report: dict[str, Any] = seals.read(path, again="run the study again, finished rows are kept")
-    gate.typed(report, forms.Study, path)
+    gate.typed(report, forms.StudyFile, path)
     for row in report["rows"]:
         gate.inside(Path(folder), row["folder"])
     if not _agrees(report):

@@ -88,6 +88,7 @@ class File:
         self.unread = True
 
     def close(self) -> None:
+        """Closes the file and lets go of its packets."""
         self.held = None
         self.container.close()
 
@@ -382,4 +383,5 @@ def reason(error: BaseException) -> str:
 
 
 def too_long() -> str:
+    """What is said of a clip with more than `MAX_FRAMES`."""
     return f"expected at most {MAX_FRAMES:,} frames (MAX_FRAMES): cut the clip into shorter ones"

@@ -140,14 +140,25 @@ class Packets:
 
 
 def short(found: int, promised: int, what: str) -> Damage | None:
-    """Fewer frames than promised. One may be an empty one, such as packed B-frames leave behind."""
+    """Fewer frames than promised. One may be an empty one, such as packed B-frames leave behind.
+
+    Args:
+        found: frames that are there.
+        promised: frames that should be.
+        what: they are, as the end of a sentence.
+    """
     if found >= promised or (promised - found == 1 and found >= ENOUGH * promised):
         return None
     return Damage(found / promised, f"{found:,} of {promised:,} {what}")
 
 
 def cut(path: Path, format: str) -> Damage | None:
-    """Whether a file is shorter than its own headers say; FFmpeg's name of the container chooses which."""
+    """Whether a file is shorter than its own headers say.
+
+    Args:
+        path: of the file.
+        format: FFmpeg's name of its container, which chooses the headers.
+    """
     size = os.path.getsize(path)
     with path.open("rb") as file:
         if format == "mpegts":

@@ -26,7 +26,19 @@ COLOURS = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "
 
 
 class Folder:
-    """A folder of JPEG/PNG frames, in natural order of their names."""
+    """A folder of JPEG/PNG frames, in natural order of their names.
+
+    Args:
+        path: of the folder.
+
+    Attributes:
+        files: the frames, in their order.
+        shape: (height, width) of the first frame that was read, which the others are resized to; None before that.
+        failure: always "": a folder does not stop early.
+
+    Raises:
+        VideoError: no frames, too many, two series of them, or one that is no regular file.
+    """
 
     failure = ""
 
@@ -49,6 +61,11 @@ class Folder:
         """Nothing is held open."""
 
     def scan(self) -> Scan:
+        """The number of frames, and when each is on show at `FOLDER_FPS`.
+
+        Raises:
+            VideoError: the first frame is no picture.
+        """
         gate.regular(self.files[0], FRAME_BYTES, VideoError)
         with Image.open(self.files[0], formats=("JPEG", "PNG")) as image:
             width, height = image.size
@@ -65,6 +82,7 @@ class Folder:
         )
 
     def frames(self, pick: Pick) -> tuple[np.ndarray, dict[int, Any]]:
+        """The picked indices and their files."""
         indices = pick(Clock(len(self.files)))
         return indices, {index: self.files[index] for index in set(indices.tolist())}
 
@@ -82,6 +100,7 @@ class Folder:
         )
 
     def announced(self) -> tuple[float, float]:
+        """Seconds, and frames a second."""
         return len(self.files) / FOLDER_FPS, FOLDER_FPS
 
     def cut(self) -> Damage | None:
@@ -89,6 +108,7 @@ class Folder:
         return None
 
     def stream(self) -> Iterator[tuple[float, Any]]:
+        """All frames with their seconds."""
         for index, file in enumerate(self.files):
             yield index / FOLDER_FPS, file
 
