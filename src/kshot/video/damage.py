@@ -166,7 +166,11 @@ def cut(path: Path, format: str) -> Damage | None:
             return None if 0 in rest else Damage(1 - min(rest) / size, "the file ends within a packet", fatal=True)
         if format == "gif":
             place = _gif(file)
-            return None if place is None else Damage(place / size, f"its blocks end after {place:,} of {size:,} bytes")
+            if place is None:
+                return None
+            if place >= size:  # lengths of blocks lead behind its end
+                return Damage(1.0, "the file ends before its trailer")
+            return Damage(place / size, f"its blocks end after {place:,} of {size:,} bytes")
         promised = max(_ends(file, size, format), default=0)
     if size + _SLACK >= promised:
         return None
@@ -242,7 +246,7 @@ def _asf(file: BinaryIO) -> int:
 
 
 def _gif(file: BinaryIO) -> int | None:
-    """Where the blocks of a GIF file stop being blocks; None if they lead to its trailer."""
+    """Where the blocks of a GIF file stop being blocks, or should go on; None if they lead to its trailer."""
     head = file.read(13)
     colours = 3 << (head[10] & 7) + 1 if len(head) == 13 and head[10] & 128 else 0
     file.seek(13 + colours)
