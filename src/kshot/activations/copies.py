@@ -72,7 +72,7 @@ def kept_apart(part: Activations, whole: Dataset, split: str) -> tuple[Activatio
 
 
 @contextmanager
-def told(notes: Sequence[str]) -> Iterator[None]:
+def naming_left_out(notes: Sequence[str]) -> Iterator[None]:
     """Where too few clips are left for an episode, the error says which were left out."""
     try:
         yield
@@ -93,13 +93,13 @@ def expect_one_label(marks: Sequence[str], labels: Sequence[str], names: Sequenc
     """
     found = [clips for clips in _alike(np.asarray(marks)) if len({labels[i] for i in clips}) > 1]
     if found:
-        told = []
+        shown = []
         for clips in found[:SHOWN]:
             other = next(i for i in clips if labels[i] != labels[clips[0]])
-            told.append(f"{names[clips[0]]} ('{labels[clips[0]]}') and {names[other]} ('{labels[other]}')")
+            shown.append(f"{names[clips[0]]} ('{labels[clips[0]]}') and {names[other]} ('{labels[other]}')")
         more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
         raise DataError(
-            f"{_clips(sum(map(len, found)))} hold the same bytes under two labels: {'; '.join(told)}{more}: remove the "
+            f"{_clips(sum(map(len, found)))} hold the same bytes under two labels: {'; '.join(shown)}{more}: remove the "
             f"wrong ones, or keep all of them (--keep-copies)"
         )
 

@@ -40,7 +40,7 @@ def check(
     fresh = [value for value in old if known.get(value) is None] if scanned else []
     if fresh:
         found: dict[str, bool] = {}
-        with progress("looking at the frame rates of stored clips", len(fresh), "clips") as step:
+        with progress("reading the frame rates of stored clips", len(fresh), "clips") as step:
             for value in fresh:
                 with suppress(VideoError):
                     found[value] = scan(old[value]).clock.times is None

@@ -37,7 +37,7 @@ from kshot.files import disk, locked, write_atomic
 if TYPE_CHECKING:
     from kshot.video.damage import Damage
 
-OPEN_SHARDS = 256  # shards held open at a time: many systems allow 1024 files
+OPEN_SHARDS = 256  # shards that are open at a time: many systems allow 1024 files
 
 
 class Store:

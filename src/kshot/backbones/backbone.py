@@ -60,7 +60,7 @@ def load(
 
 @dataclass(frozen=True)
 class Rows:
-    """How the rows on their way through the image tower belong together; only some tuning methods look across rows.
+    """How the rows on their way through the image tower belong together; only some tuning methods work across rows.
 
     Attributes:
         frames: number of successive rows that are one clip.
@@ -108,7 +108,7 @@ class Backbone(nn.Module):
         prompt: the one template of class texts, if a tuning method has put one in place of others, else "".
         episodic: whether an embedding depends on the other clips of its episode; only a tuning method makes it so.
         across: whether a frame's embedding depends on the other frames of its clip; again only by a tuning method.
-        mean: (1, 3, 1, 1) that is taken from pixels.
+        mean: (1, 3, 1, 1) that is subtracted from pixels.
         std: (1, 3, 1, 1) that they are divided by.
     """
 

@@ -81,7 +81,7 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _config(folder: Path) -> Config:
-    """The configuration of a folder; code that the folder may bring along (`auto_map`) is never looked at."""
+    """The configuration of a folder; code that the folder may bring along (`auto_map`) is never read."""
     values = _json(folder / "config.json")
     kind = values.get("model_type")
     if kind != "clip":
@@ -185,8 +185,8 @@ def _fill(config: Config, weights: dict[str, Tensor], folder: Path) -> CLIP:
 
 
 def _few(names: Iterable[object]) -> str:
-    told = [str(name).removeprefix("torch.") for name in names]
-    return ", ".join(told[:2]) + (", ..." if len(told) > 2 else "")
+    short = [str(name).removeprefix("torch.") for name in names]
+    return ", ".join(short[:2]) + (", ..." if len(short) > 2 else "")
 
 
 def _tokenizer(folder: Path, limit: int) -> tuple[Any, str]:

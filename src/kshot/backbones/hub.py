@@ -106,7 +106,7 @@ def remote(model: str | Path) -> str | None:
 
 
 def local(model: str | Path) -> Path:
-    """The folder of a taught model: the one given, or that of "hf://owner/name[@revision]", cached copy first.
+    """The folder of a recognizer's model: the one given, or that of "hf://owner/name[@revision]", cached copy first.
 
     Raises:
         CheckpointError: see `fetch`.

@@ -51,7 +51,7 @@ def _load(root: Path) -> Dataset:
         splits=splits,
         groups=[""] * len(rows),
         place=lambda index: str(paths[index].relative_to(root).parent),
-        notes=passed.told(),
+        notes=passed.sentences(),
     )
 
 
@@ -84,7 +84,11 @@ def _clips(label: Path, passed: Passed) -> Iterator[Path]:
 
 
 class Passed:
-    """What is below a folder and no clip, so that it can be told. root: examples are named as seen from it."""
+    """What is below a folder and no clip, so that results can name it.
+
+    Args:
+        root: the folder; examples are named as seen from it.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -108,12 +112,12 @@ class Passed:
         """Takes note of files that were passed over."""
         self._files.setdefault(where, []).extend(files)
 
-    def told(self) -> list[str]:
+    def sentences(self) -> list[str]:
         """A sentence for each kind of place where files were passed over."""
-        told = [f"{_counted(files, self.root)} {where} passed over" for where, files in self._files.items() if files]
-        if told and self.hidden:
-            told[-1] += f", not counting {self.hidden} hidden or system files"
-        return told
+        said = [f"{_counted(files, self.root)} {where} passed over" for where, files in self._files.items() if files]
+        if said and self.hidden:
+            said[-1] += f", not counting {self.hidden} hidden or system files"
+        return said
 
 
 def _counted(files: Sequence[Path], root: Path) -> str:

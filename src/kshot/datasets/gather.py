@@ -275,7 +275,7 @@ class Gathered:
         )
 
     def _notes(self) -> list[str]:
-        """What was passed over; archives that a stopped run had unpacked are not looked at again, nor counted."""
+        """What was passed over; archives that a stopped run had unpacked are not read again, nor counted."""
         notes = []
         if self.foreign_count:
             count, few = self.foreign_count, ", ".join(self.foreign)

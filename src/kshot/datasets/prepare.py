@@ -103,7 +103,7 @@ class BenchmarkCheck:
 
 
 def place(name: str) -> Path:
-    """Where a benchmark is looked for: a folder, or a link to the one that `--out` named."""
+    """Where a benchmark lies: a folder, or a link to the one that `--out` named."""
     return home() / "data" / name
 
 

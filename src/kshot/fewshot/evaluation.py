@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 import kshot
 from kshot import datasets, limits, system
 from kshot.activations.activations import Activations, from_features
-from kshot.activations.copies import kept_apart, told
+from kshot.activations.copies import kept_apart, naming_left_out
 from kshot.activations.extraction import extract
 from kshot.backbones.backbone import PROMPTS
 from kshot.backbones.texts import expect_prompts
@@ -265,7 +265,7 @@ def evaluate(
             progress=progress,
         )
     activations, left_out = kept_apart(replace(activations, keep_copies=keep_copies), loaded, split)
-    with told(left_out):
+    with naming_left_out(left_out):
         result = score(
             learner,
             activations,

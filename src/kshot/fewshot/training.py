@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import kshot
 from kshot import datasets, limits
 from kshot.activations.activations import Activations
-from kshot.activations.copies import expect_one_label, kept_apart, told
+from kshot.activations.copies import expect_one_label, kept_apart, naming_left_out
 from kshot.activations.extraction import extract, extract_views
 from kshot.backbones.backbone import PROMPTS
 from kshot.backbones.texts import expect_prompts
@@ -246,7 +246,7 @@ def train(
     if val_part is not None:
         val_part, left_out = kept_apart(replace(val_part, keep_copies=keep_copies), loaded, "val")
         notes += left_out
-        with told(left_out):
+        with naming_left_out(left_out):
             _val_sampler(val_part, val_shape, shared_group)
     extracting = time.monotonic() - begin
 

@@ -31,7 +31,7 @@ class RecognizerArguments(Form):
 
 
 class TaughtClip(Form):
-    """A taught clip.
+    """A clip that a recognizer was fitted on.
 
     Attributes:
         name: its path, or a number.
@@ -71,7 +71,7 @@ class ModelFile(Form):
         decider: how it scores.
         threshold: below which a clip is rejected; None for none.
         clip_seconds: usual length of a clip.
-        clips: that it was taught with.
+        clips: that it was fitted on.
         report: what `fit` reported.
         files: name -> sha256 of the files beside it.
         adapted: folder of the tuned weights; None without any.

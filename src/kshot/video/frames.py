@@ -24,7 +24,7 @@ from kshot.video import container
 from kshot.video.clock import Clock, Scan
 from kshot.video.container import MAX_PIXELS, File, Pick, too_long
 from kshot.video.damage import Damage
-from kshot.video.opening import opened, told
+from kshot.video.opening import in_one_line, opened
 
 if TYPE_CHECKING:
     from kshot.video.frame_folder import Folder
@@ -63,7 +63,7 @@ def scan(path: str | os.PathLike[str]) -> Scan:
     Raises:
         VideoError: the file is missing, no known video, empty, or beyond a limit.
     """
-    with told(path), closing(opened(path)) as clip:
+    with in_one_line(path), closing(opened(path)) as clip:
         return clip.scan()
 
 
@@ -200,7 +200,7 @@ def iterate(path: str | os.PathLike[str], step: int = 1, size: int | None = None
     """
     if step < 1:
         raise OptionError(f"expected a step of at least 1 frame, found {step}")
-    with told(path), closing(opened(path)) as clip:
+    with in_one_line(path), closing(opened(path)) as clip:
         index = -1
         for index, (seconds, frame) in enumerate(clip.stream()):
             if index >= container.MAX_FRAMES:
@@ -302,7 +302,7 @@ class Samples:
             self.failure = str(error)
 
     def _frames(self) -> Iterator[tuple[int, np.ndarray]]:
-        with told(self.path), closing(opened(self.path)) as clip:
+        with in_one_line(self.path), closing(opened(self.path)) as clip:
             self.announced, self.fps = clip.announced()
             for seconds, frame in clip.stream():
                 if self.frames >= container.MAX_FRAMES or self.grid.count(seconds) > container.MAX_FRAMES:
@@ -410,7 +410,7 @@ def _collect(
     allow_damaged: bool = False,
 ) -> Taken:
     """Decode the picked frames of a clip, as it is or preprocessed."""
-    with told(path), closing(opened(path)) as clip:
+    with in_one_line(path), closing(opened(path)) as clip:
         indices, found = clip.frames(pick)
         damage = clip.damage()
         if damage and damage.unreadable and not allow_damaged:
