@@ -99,8 +99,8 @@ def expect_one_label(marks: Sequence[str], labels: Sequence[str], names: Sequenc
             shown.append(f"{names[clips[0]]} ('{labels[clips[0]]}') and {names[other]} ('{labels[other]}')")
         more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
         raise DataError(
-            f"{_clips(sum(map(len, found)))} hold the same bytes under two labels: {'; '.join(shown)}{more}: remove the "
-            f"wrong ones, or keep all of them (--keep-copies)"
+            f"{_clips(sum(map(len, found)))} hold the same bytes under two labels: {'; '.join(shown)}{more}: remove "
+            f"the wrong ones, or keep all of them (--keep-copies)"
         )
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from kshot.datasets.dataset import SPLITS, Dataset, build
 from kshot.errors import DataError
-from kshot.video.container import SUFFIXES, is_image, natural
+from kshot.video.container import SUFFIXES
+from kshot.video.frame_folder import is_image, natural
 
 SYSTEM = frozenset({"thumbs.db", "desktop.ini", "icon\r", "ehthumbs.db", "$recycle.bin", "system volume information"})
 SHOWN = 4  # kinds of files that are passed over and named

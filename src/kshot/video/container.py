@@ -5,8 +5,6 @@ Media is data, not a program: only local regular files, only known containers, b
 
 from __future__ import annotations
 
-import os
-import re
 import struct
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -25,8 +23,7 @@ from kshot.video.damage import Damage
 
 MAX_PIXELS = 7680 * 4320  # one 8K frame: more is a bomb, not an action clip
 MAX_FRAMES = 500_000  # over four hours at 30 frames a second
-FOLDER_FPS = 25.0  # frame folders do not say how fast they were taken
-IMAGES = frozenset({".jpg", ".jpeg", ".png"})
+FOLDER_FPS = 25.0  # frame folders do not say how fast they were filmed
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,asf,flv,ogg,gif"
 SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".3gpp", ".3gp2", ".mj2", ".f4v", ".insv"}  # QuickTime's family
@@ -363,17 +360,6 @@ class File:
         self.shape = (height, width)
         rgb = self.converter.reformat(frame, width=width, height=height, format="rgb24", threads=1)
         return np.ascontiguousarray(_upright(rgb.to_ndarray(), frame))
-
-
-def is_image(name: str) -> bool:
-    """Whether a file name is that of a frame in a frame folder."""
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGES
-
-
-def natural(name: str) -> list[tuple[int, int, str]]:
-    """Sort key that reads runs of digits as numbers: frame2 before frame10."""
-    parts = re.findall(r"\d+|\D+", name)
-    return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts]
 
 
 def _upright(image: np.ndarray, frame: Any) -> np.ndarray:

@@ -17,9 +17,10 @@ from kshot import gate
 from kshot.errors import VideoError
 from kshot.video import container
 from kshot.video.clock import Clock, Scan
-from kshot.video.container import FOLDER_FPS, Pick, is_image, natural
+from kshot.video.container import FOLDER_FPS, Pick
 from kshot.video.damage import Damage
 
+IMAGES = frozenset({".jpg", ".jpeg", ".png"})
 FRAME_BYTES = 1 << 29  # of one picture file: a PNG of 8K with 16 bits a colour, not compressed at all, has half of it
 COLOURS = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV"})
 """Pillow's modes that are 8-bit colours in another guise; transparency is dropped, as video decoders do."""
@@ -128,6 +129,17 @@ class Folder:
         if (shown.height, shown.width) != self.shape:
             shown = shown.resize(self.shape[::-1], Image.Resampling.BICUBIC)
         return np.asarray(shown)
+
+
+def is_image(name: str) -> bool:
+    """Whether a file name is that of a frame in a frame folder."""
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGES
+
+
+def natural(name: str) -> list[tuple[int, int, str]]:
+    """Sort key that reads runs of digits as numbers: frame2 before frame10."""
+    parts = re.findall(r"\d+|\D+", name)
+    return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts]
 
 
 def rgb(image: Image.Image) -> Image.Image:
