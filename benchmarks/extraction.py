@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from kshot import datasets, video
-from kshot.activations import extraction
+from kshot.activations import encoding, extraction
 from kshot.backbones.backbone import Backbone, load
 from kshot.errors import VideoError
 from kshot.video.workers import Job, decode
@@ -46,7 +46,7 @@ def main() -> None:
     backbone = random_b32() if options.backbone == "random-b32" else load(options.backbone)
     data = datasets.load(options.data)
     data = data.subset(np.linspace(0, len(data) - 1, min(options.clips, len(data)), dtype=np.int64))
-    cut = extraction.cut_number(backbone, options.cut)
+    cut = encoding.cut_number(backbone, options.cut)
     jobs = [Job(path, 8, size=backbone.size) for path in data.paths]
     workers = min(os.cpu_count() or 1, 8)  # as extract chooses
     video.read(data.paths[0], 8)

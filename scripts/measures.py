@@ -23,7 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "kshot"
 
-FRONTS = {"train", "evaluate"}
+FRONTS = {"extract", "train", "evaluate"}
 """Public functions whose keyword arguments are the settings themselves."""
 
 GOALS = {

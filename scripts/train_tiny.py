@@ -39,8 +39,9 @@ from tokenizers.pre_tokenizers import ByteLevel
 from torch import nn
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
-from kshot.datasets import drawing, motion
-from kshot.datasets.drawing import ANGLES, BODY, JOINTS, MIRROR_JOINTS
+from kshot.datasets import bodies, drawing, motion
+from kshot.datasets.bodies import ANGLES, BODY, JOINTS, MIRROR_JOINTS
+from kshot.datasets.figures import Look, Viewpoint, draw_figure, project
 
 SIZE, PATCH, WIDTH, DEPTH, HEADS, EMBED = 64, 8, 96, 5, 6, 96
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -149,10 +150,10 @@ def draw_poses(rng: np.random.Generator, count: int) -> tuple[np.ndarray, list[t
                 named = False
                 flex, out = rng.uniform(-35, 110), rng.uniform(0, 40)
                 angles[f"{side}_leg"] = (flex, out, flex - rng.uniform(0, 110), out * rng.uniform(0, 1))
-        row = drawing.pose(**angles) + rng.normal(0, 10, len(ANGLES))
+        row = bodies.pose(**angles) + rng.normal(0, 10, len(ANGLES))
         row[_AT["turn"]], row[_AT["advance"]], row[_AT["lift"]] = 0, 0, rng.uniform(0, 0.3) * (rng.uniform() < 0.12)
         if rng.uniform() < 0.5:
-            row = drawing.mirror(row)
+            row = bodies.mirror(row)
         poses.append(row)
         meanings.append((*sorted(str(arm) for arm in arms), legs, trunk, whole) if named else None)
     return np.array(poses), meanings
@@ -210,14 +211,14 @@ def draw_chunk(seed: int, chunk: int, count: int) -> tuple[np.ndarray, np.ndarra
     seen, centred = np.empty((len(poses), VIEWS, 14, 2)), np.empty((len(poses), VIEWS, 14, 2))
     for i, angles in enumerate(poses):
         for view in range(VIEWS):
-            look = drawing.Look.random(rng)
-            camera = drawing.Camera.random(rng, yaw=rng.uniform(-62, 62), spread=1.3)
-            points = drawing.project(drawing.joints(angles, look.body), camera)
+            look = Look.random(rng)
+            camera = Viewpoint.random(rng, yaw=rng.uniform(-62, 62), spread=1.3)
+            points = project(bodies.joints(angles, look.body), camera)
             left, top = rng.integers(0, int(0.3 * side), 2)
             picture = scenes[rng.integers(len(scenes))].crop((left, top, left + side, top + side))
             if rng.uniform() < 0.5:
                 picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-            drawing.draw_figure(picture, points, look, camera)
+            draw_figure(picture, points, look, camera)
             if rng.uniform() < 0.2:
                 drawing.occlude(picture, rng)
             picture = picture.reduce(2)
@@ -273,7 +274,7 @@ class Pool:
 
 def body_coordinates(poses: np.ndarray) -> np.ndarray:
     """What a pose is, whoever takes it and whoever looks: joints (n, 14, 3) of an average body, from the hips."""
-    points = drawing.joints(poses, BODY)
+    points = bodies.joints(poses, BODY)
     return (points - (points[:, 8:9] + points[:, 11:12]) / 2).astype(np.float32)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 if TYPE_CHECKING:
     from forks import Command, Forks
-    from kshot.activations.extraction import Activations
+    from kshot.activations.activations import Activations
     from kshot.backbones.backbone import Backbone
 
 # Threads that wait without spinning: on a busy machine spinning ones slow small steps many times over. Before torch.

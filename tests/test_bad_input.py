@@ -225,7 +225,7 @@ def test_a_full_disk(command: Command, forks: Forks, clips_csv: Path, clip_folde
     assert (done.returncode, done.stdout) == (2, ""), done.stderr
     assert done.stderr.startswith("kshot: cannot write to ") and done.stderr.count("\n") == 1
     assert "File too large" in done.stderr and "make room or name another place" in done.stderr
-    assert verify(tmp_path)["shards"] == 2 and verify(tmp_path)["damaged"] == {}
+    assert verify(tmp_path).shards == 2 and verify(tmp_path).damaged == {}
     assert not list(tmp_path.rglob("*.tmp")) and len(list(tmp_path.rglob("*.npy"))) == 2
     code, out, _ = command(*arguments, "--json")
     assert code == 0 and 0 < json.loads(out)["stored_now"] < 32, "what fitted was kept; with room, the command goes on"

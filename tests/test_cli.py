@@ -22,7 +22,7 @@ import kshot
 from clips import write_table
 from forks import Command
 from kshot import settings, verify
-from kshot.activations import extraction
+from kshot.activations import estimation, extraction
 from kshot.cli import app, common, research
 from kshot.fewshot import evaluation, training
 
@@ -172,7 +172,7 @@ def app_commands() -> list[str]:
 @pytest.mark.parametrize(
     ("name", "function"),
     [
-        ("extract", extraction.extract), ("extract", extraction.estimate), ("train", training.train),
+        ("extract", extraction.extract), ("extract", estimation.estimate), ("train", training.train),
         ("evaluate", evaluation.evaluate), ("verify", verify.verify),
     ],
 )  # fmt: skip
@@ -184,7 +184,7 @@ def test_commands_have_the_arguments_and_defaults_of_their_functions(name: str, 
     if front is not None:
         theirs |= front.defaults() | dict.fromkeys(front.undecided)
         assert set(front.fields()) <= set(own), "every setting is an option"
-    aside = {"context", "as_json", "dry_run", "strict"} | ({"timeout"} if function is extraction.estimate else set())
+    aside = {"context", "as_json", "dry_run", "strict"} | ({"timeout"} if function is estimation.estimate else set())
     for option, parameter in own.items():
         if option in aside:
             continue

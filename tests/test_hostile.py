@@ -21,7 +21,9 @@ import torch
 
 import studies
 from kshot import Recognizer, datasets, gate, seals, settings
-from kshot.activations.store import Digests, Store, _name, holders
+from kshot.activations.digests import Digests
+from kshot.activations.shards import name_of
+from kshot.activations.store import Store, holders
 from kshot.activations.store import verify as verify_store
 from kshot.backbones.backbone import Backbone
 from kshot.datasets import prepare
@@ -218,11 +220,11 @@ def test_a_store(tmp_path: Path) -> None:
     clip.write_bytes(b"video")
     Digests(tmp_path / "digests.jsonl").of([clip])
     with store.writing():
-        store.note("unreadable", {"clip-9": "no video"})
+        store.note_unreadable({"clip-9": "no video"})
 
     def use() -> None:
         store = Store(tmp_path, key)
-        store.noted("unreadable")
+        store.unreadable()
         store.gather([name for name in ("clip-0", "clip-1") if name in store] or ["clip-0"])
 
     def look() -> None:
@@ -241,7 +243,7 @@ def test_a_store(tmp_path: Path) -> None:
     manifest.unlink()
     for what, changed in mutants(about):
         text = json.dumps(changed).encode()
-        path = manifest.with_name(f"{_name(text)}.json")
+        path = manifest.with_name(f"{name_of(text)}.json")
         path.write_bytes(text)
         path.with_suffix(".npy").write_bytes(array)
         survives(

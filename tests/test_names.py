@@ -197,7 +197,7 @@ def test_missing_groups_are_groups_of_their_own_and_counted():
     made = datasets.build("m", [Path(c) for c in "abcd"], list("xxyy"), [""] * 4, ["p", math.nan, None, NA()])
     assert len(set(made.groups.tolist())) == 4
     assert made.notes == ("3 of 4 clips name no group: each counts as filmed by itself",)
-    assert names.lone(["", ""]) == [] and len(names.lone(["", ""], asked=True)) == 1
+    assert names.lone(["", ""]) == [] and len(names.lone(["", ""], given=True)) == 1
 
 
 @pytest.mark.parametrize("label", ["unknown", "Unknown", " UNKNOWN "])

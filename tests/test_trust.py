@@ -18,7 +18,7 @@ import torch
 
 from forks import Command
 from kshot import seals
-from kshot.activations import store as store_module
+from kshot.activations import shards as shards_module
 from kshot.activations.extraction import extract
 from kshot.fewshot.evaluation import evaluate
 
@@ -133,7 +133,7 @@ def test_sharding_and_processes_change_no_figure(
     """1 shard, 2, 4 and one for each clip, decoded by 0, 1, 2 and 4 processes: every episode is the same."""
     figures = []
     for shards, workers in ((1, 0), (2, 1), (4, 2), (32, 4)):
-        monkeypatch.setattr(store_module, "SHARD_BYTES", 32 // shards * 8 * 16 * 2)
+        monkeypatch.setattr(shards_module, "SHARD_BYTES", 32 // shards * 8 * 16 * 2)
         place = tmp_path / str(shards)
         extract(f"{clips_csv}?split=test", clip_folder, "embedding", place, workers=workers)
         assert len(list(place.glob("*/*.npy"))) == shards

@@ -14,7 +14,7 @@ class KshotError(Exception):
 
 
 class DataError(KshotError):
-    """A data set, label or split that cannot be used as asked."""
+    """A data set, label or split that cannot be used."""
 
 
 class NotEnoughClips(DataError):
@@ -43,6 +43,11 @@ class OptionError(KshotError):
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> OptionError:
     """The error for a name that is not in a family: lists the known ones and the nearest.
+
+    Args:
+        kind: what the name should be of, in the singular.
+        name: what was found.
+        known: names of the family.
 
     >>> unknown("head", "protoype", ["prototype", "text"]).args[0]
     "unknown head 'protoype': did you mean 'prototype'? Known: prototype, text"

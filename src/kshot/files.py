@@ -28,7 +28,13 @@ LOCK = ".kshot-lock"
 
 @dataclass(frozen=True)
 class _Held:
-    """How this process holds a folder: the lock as it was found when taken, and the thread that took it."""
+    """How this process holds a folder.
+
+    Attributes:
+        folder: its real path.
+        found: what the lock's file was when it was locked.
+        thread: that locked it.
+    """
 
     folder: str
     found: os.stat_result
@@ -158,7 +164,11 @@ def locked(folder: Path, name: str = LOCK, busy: KshotError | None = None, wait:
 
 
 def alone(parameter: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Lets a function run only while it holds the folder that its argument `parameter` names; see `locked`."""
+    """Lets a function run only while it holds the folder that its argument `parameter` names; see `locked`.
+
+    Args:
+        parameter: name of an argument of the function, which is a path.
+    """
 
     def wrap(function: Callable[P, R]) -> Callable[P, R]:
         signature = inspect.signature(function)

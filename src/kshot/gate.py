@@ -1,4 +1,4 @@
-"""The one gate for files that users give: regular, of bounded size, looked at before anything opens them.
+"""The one gate for files that users give: regular, of bounded size, checked before anything opens them.
 
 A pipe, a socket or a device would hold whoever opens it for ever; a file of terabytes would fill the memory. Text comes
 as UTF-8, with or without a byte-order mark, JSON and TOML of any depth fail in one line. What a file says is checked
@@ -67,7 +67,16 @@ def kind(mode: int) -> str:
 
 
 def read_bytes(path: str | os.PathLike[str], most: int = TEXT_BYTES, error: type[KshotError] = DataError) -> bytes:
-    """All of a small regular file; see `regular`."""
+    """All of a small regular file.
+
+    Args:
+        path: the file.
+        most: bytes that it may have.
+        error: which error to raise.
+
+    Raises:
+        KshotError: (as `error`) see `regular`.
+    """
     regular(path, most, error)
     try:
         with open(path, "rb") as file:
@@ -81,6 +90,11 @@ def read_bytes(path: str | os.PathLike[str], most: int = TEXT_BYTES, error: type
 
 def read_text(path: str | os.PathLike[str], most: int = TEXT_BYTES, error: type[KshotError] = DataError) -> str:
     """All of a small UTF-8 text file, without its byte-order mark; line ends as they are.
+
+    Args:
+        path: the file.
+        most: bytes that it may have.
+        error: which error to raise.
 
     Raises:
         KshotError: (as `error`) see `regular`, or it is no UTF-8: the message says how to save it anew.
@@ -96,6 +110,11 @@ def read_text(path: str | os.PathLike[str], most: int = TEXT_BYTES, error: type[
 def read_json(path: str | os.PathLike[str], most: int = TEXT_BYTES, error: type[KshotError] = DataError) -> Any:
     """The value of a JSON file.
 
+    Args:
+        path: the file.
+        most: bytes that it may have.
+        error: which error to raise.
+
     Raises:
         KshotError: (as `error`) see `read_text`, or it is no JSON or nested too deeply.
     """
@@ -109,7 +128,16 @@ def read_json(path: str | os.PathLike[str], most: int = TEXT_BYTES, error: type[
 
 
 def read_toml(path: str | os.PathLike[str], most: int = TEXT_BYTES, error: type[KshotError] = DataError) -> Any:
-    """The table of a TOML file; see `read_json`."""
+    """The table of a TOML file.
+
+    Args:
+        path: the file.
+        most: bytes that it may have.
+        error: which error to raise.
+
+    Raises:
+        KshotError: (as `error`) see `read_text`, or it is no TOML or nested too deeply.
+    """
     text = read_text(path, most, error)
     try:
         return tomllib.loads(text)

@@ -41,7 +41,8 @@ def usual() -> bool:
 def only_once(last: bool) -> Iterator[None]:
     """Inside, Ctrl-C interrupts once; where it did, the process is to end, and this goes on until it has.
 
-    last: whether the process ends afterwards.
+    Args:
+        last: whether the process ends afterwards.
     """
     if not usual():
         yield

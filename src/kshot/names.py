@@ -49,6 +49,7 @@ def label(value: Any, place: str, kind: str = "label", error: type[KshotError] =
             they hold. 1.0 is written "1", as the table meant it before a missing value beside it made it floating.
         place: where it stands, for the message ("line 7").
         kind: what it is.
+        error: which error to raise.
 
     Raises:
         KshotError: (as `error`) nothing, something else, or a character that is not shown, by its number.
@@ -70,7 +71,9 @@ def labels(values: Iterable[Any], place: Callable[[int], str], kind: str = "labe
     """Values as the texts of labels, one for each; see `label`.
 
     Args:
+        values: whatever `label` takes.
         place: where value i stands.
+        kind: what they are.
 
     Raises:
         DataError: as `label`, or two that a reader cannot tell apart.
@@ -95,6 +98,12 @@ def distinct(
 ) -> None:
     """Refuses different texts that a reader cannot tell apart.
 
+    Args:
+        texts: any number of them; equal ones are no fault.
+        kind: what they are, in the singular.
+        place: where a text stands, as the end of its name in the message.
+        error: which error to raise.
+
     Raises:
         KshotError: (as `error`) two of them look alike; it names both.
     """
@@ -117,13 +126,15 @@ def groups(values: Iterable[Any], place: Callable[[int], str]) -> list[str]:
     return [_text(value, place(index), "group", DataError) or "" for index, value in enumerate(values)]
 
 
-def lone(groups: Sequence[str], asked: bool = False) -> list[str]:
+def lone(groups: Sequence[str], given: bool = False) -> list[str]:
     """A sentence on clips without a group among others that have one; none where all or no clips have one.
 
-    asked: groups were given for all clips, so it is told of all of them too.
+    Args:
+        groups: of the clips, "" for none.
+        given: whether the user gave groups; then it is said too that all of them are empty.
     """
     count = sum(not group for group in groups)
-    if not count or (count == len(groups) and not asked):
+    if not count or (count == len(groups) and not given):
         return []
     return [f"{count} of {len(groups)} clips name no group: each counts as filmed by itself"]
 
@@ -166,6 +177,7 @@ def folder_name(*parts: str, marked: bool = False) -> str:
     same. Of a long part, such as a path, the end stays.
 
     Args:
+        parts: the names.
         marked: put the mark in any case.
 
     >>> folder_name("motion", "kshot-tiny"), folder_name("Tip (a=1)"), folder_name("tip a 1")

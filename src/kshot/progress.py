@@ -1,4 +1,4 @@
-"""One way to show long work: a rich bar on stderr with rate and time left, silent unless asked for."""
+"""One way to show long work: a rich bar on stderr with rate and time left, or nothing, which is the default."""
 
 from __future__ import annotations
 
@@ -17,7 +17,13 @@ Progress = Callable[[str, float, str], AbstractContextManager[Step]]
 
 @contextmanager
 def quiet(title: str, total: float, unit: str) -> Iterator[Step]:
-    """Shows nothing."""
+    """Shows nothing; a `Progress`.
+
+    Args:
+        title: of the bar.
+        total: units of work.
+        unit: what they are.
+    """
 
     def step(done: float = 1, note: str = "") -> None:
         pass

@@ -37,7 +37,13 @@ def whole(about: Mapping[str, Any]) -> bool:
 
 
 def sealed(about: Mapping[str, Any], folder: Path | None = None, files: Iterable[str] = ()) -> dict[str, Any]:
-    """What a file says, with its seal and those of the files of `folder` that exist."""
+    """What a file is to say, with its seal.
+
+    Args:
+        about: what it says without one.
+        folder: that it will lie in; None where it names no files.
+        files: names in that folder to seal, too; those that do not exist are left out.
+    """
     said = dict(about)
     if folder is not None:
         said["files"] = {name: sha256(folder / name) for name in files if (folder / name).exists()}

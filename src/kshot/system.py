@@ -50,7 +50,12 @@ def end_after(seconds: float) -> None:
 
 
 def read_some(pipe: Any, view: memoryview, deadline: float) -> int:
-    """Reads what a raw pipe has into a buffer, and waits for it until `time.monotonic()` is `deadline`.
+    """Reads what a raw pipe has into a buffer, and waits for it until a moment.
+
+    Args:
+        pipe: a raw file.
+        view: the buffer.
+        deadline: the moment, as `time.monotonic()` counts.
 
     Returns:
         Bytes read; 0 at the end of the pipe.
@@ -67,13 +72,13 @@ def read_some(pipe: Any, view: memoryview, deadline: float) -> int:
         return int(pipe.readinto(view) or 0)
     counts: list[int] = []
 
-    def read() -> None:
+    def fill() -> None:
         try:
             counts.append(int(pipe.readinto(view[: 1 << 20]) or 0))
-        except (OSError, ValueError):  # closed under its hands
+        except (OSError, ValueError):  # closed meanwhile
             counts.append(0)
 
-    reading = threading.Thread(target=read, daemon=True)
+    reading = threading.Thread(target=fill, daemon=True)
     reading.start()
     reading.join(left)
     if not counts:
@@ -82,7 +87,16 @@ def read_some(pipe: Any, view: memoryview, deadline: float) -> int:
 
 
 def read_at(file: Any, view: memoryview, place: int) -> int:
-    """Reads bytes at a place of an unbuffered file, as several threads may at once; 0 at its end."""
+    """Reads bytes at a place of a file, as several threads may at once.
+
+    Args:
+        file: unbuffered.
+        view: the buffer that is filled.
+        place: in the file, in bytes.
+
+    Returns:
+        Bytes read; 0 at the end of the file.
+    """
     if hasattr(os, "preadv"):
         return os.preadv(file.fileno(), [view], place)
     with _places:
@@ -91,7 +105,16 @@ def read_at(file: Any, view: memoryview, place: int) -> int:
 
 
 def write_at(file: Any, data: memoryview, place: int) -> int:
-    """Writes bytes at a place of an unbuffered file; how many of them were written."""
+    """Writes bytes at a place of a file.
+
+    Args:
+        file: unbuffered.
+        data: the bytes.
+        place: in the file, in bytes.
+
+    Returns:
+        How many of them were written.
+    """
     if hasattr(os, "pwrite"):
         return os.pwrite(file.fileno(), data, place)
     with _places:

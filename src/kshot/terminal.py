@@ -35,16 +35,22 @@ def _escaped(code: int) -> str:
 
 
 class Harmless:
-    """A text stream that shows the control characters of what is written to it; all else is the stream's own."""
+    """A text stream that shows the control characters of what is written to it; all else is the stream's own.
+
+    Attributes:
+        stream: the one beneath.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
 
     def write(self, text: str) -> int:
+        """Writes text; gives the number of its characters back."""
         self.stream.write(harmless(text))
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
+        """Writes one text after the other."""
         for line in lines:
             self.write(line)
 

@@ -38,7 +38,7 @@ def verify(path: str | Path, heal: bool = False) -> dict[str, Any]:
         from kshot.activations import store
 
         report = store.verify(place, heal)
-        return {"kind": kind, "path": str(place), "checked": report["shards"] + report["digests"], **report}
+        return {"kind": kind, "path": str(place), "checked": report.shards + report.digests, **report.plain()}
     if heal:
         raise OptionError(f"--heal is for stores, whose activations can be made again; {place} is a {kind}")
     found = Found()
@@ -214,10 +214,10 @@ def _benchmark(folder: Path, found: Found) -> None:
     found.sealed(folder / "prepared.json")
     if found.damaged:
         return
-    reports: list[dict[str, Any]] = []
+    reports: list[prepare.BenchmarkCheck] = []
     if found.reads(folder, lambda: reports.append(prepare.verify(str(folder)))):
-        found.checked += sum(row["clips_found"] for row in reports[0]["splits"].values()) + len(reports[0]["lost"])
-        found.damaged |= {str(folder / clip): fault for clip, fault in reports[0]["lost"].items()}
+        found.checked += sum(row.clips_found for row in reports[0].splits.values()) + len(reports[0].lost)
+        found.damaged |= {str(folder / clip): fault for clip, fault in reports[0].lost.items()}
         found.unsealed[str(folder / "clips")] = "videos are counted and measured, not hashed"
 
 

@@ -18,8 +18,11 @@ from clips import draw, write_folder, write_table, write_video
 from forks import Forks
 from kshot import video
 from kshot.activations import extraction
-from kshot.activations import store as store_module
-from kshot.activations.extraction import Activations, cut_number, embed, estimate, extract, from_features, tail
+from kshot.activations import shards as shards_module
+from kshot.activations.activations import Activations, from_features
+from kshot.activations.encoding import cut_number, embed, tail
+from kshot.activations.estimation import estimate
+from kshot.activations.extraction import extract
 from kshot.activations.store import verify
 from kshot.backbones.backbone import Backbone, load
 from kshot.datasets import Dataset
@@ -146,9 +149,9 @@ def test_killed_and_resumed_loses_nothing_and_decodes_only_the_rest(
     script = """
 import os, signal, sys
 from contextlib import contextmanager
-from kshot.activations import extraction; from kshot.activations import store
+from kshot.activations import extraction; from kshot.activations import shards
 from kshot.datasets import load
-store.SHARD_SECONDS, extraction.FRAMES_PER_BATCH = 0, 8
+shards.SHARD_SECONDS, extraction.FRAMES_PER_BATCH = 0, 8
 @contextmanager
 def deadly(title, total, unit):
     done = []
@@ -162,7 +165,7 @@ extraction.extract(load(sys.argv[1]).select("val"), sys.argv[2], "last", sys.arg
     arguments = (clips_csv, clip_folder, tmp_path / "killed")
     done = forks(script, *arguments)
     assert done.returncode == -9
-    assert verify(tmp_path / "killed")["shards"] == 6 and verify(tmp_path / "killed")["damaged"] == {}
+    assert verify(tmp_path / "killed").shards == 6 and verify(tmp_path / "killed").damaged == {}
     data = load_data(clips_csv).select("val")
     resumed = quick(data, backbone, tmp_path / "killed")
     assert resumed.stored_now == len(data) - 6
@@ -288,13 +291,13 @@ def test_stored_only_leaves_out_what_was_found_unreadable(few: Dataset, backbone
     note.write_text("{torn")
     with pytest.raises(StoreError, match="lacks 1 of 5 clips"):
         quick(data, backbone, tmp_path / "store", stored_only=True)
-    assert verify(tmp_path / "store")["damaged"] == {}
+    assert verify(tmp_path / "store").damaged == {}
 
 
 def test_checking_rewrites_a_damaged_shard_only(
     few: Dataset, backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "SHARD_SECONDS", 0.0)
+    monkeypatch.setattr(shards_module, "SHARD_SECONDS", 0.0)
     first = quick(few, backbone, tmp_path)
     assert first.store is not None
     before = first.gather(range(8))
@@ -308,7 +311,7 @@ def test_checking_rewrites_a_damaged_shard_only(
     assert again.stored_now == 1
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     np.testing.assert_allclose(again.gather(range(8)), before, rtol=1e-3, atol=1e-3)
-    assert verify(tmp_path)["damaged"] == {}
+    assert verify(tmp_path).damaged == {}
 
 
 def test_activations_too_large_for_half_precision_are_an_error(
@@ -325,12 +328,12 @@ def test_activations_too_large_for_half_precision_are_an_error(
 def test_estimate_measures_and_stores_nothing(few: Dataset, backbone: Backbone, tmp_path: Path) -> None:
     cost = estimate(few, backbone, store=tmp_path)
     assert not list(tmp_path.glob("*/*"))
-    assert (cost["clips"], cost["stored"], cost["measured_on"], cost["unreadable"]) == (8, 0, 6, {})
-    assert cost["seconds"] >= 0 and cost["seconds_decode"] > 0 and cost["seconds_encode"] > 0
+    assert (cost.clips, cost.stored, cost.measured_on, cost.unreadable) == (8, 0, 6, {})
+    assert cost.seconds >= 0 and cost.seconds_decode > 0 and cost.seconds_encode > 0
     done = quick(few, backbone, tmp_path)
-    assert cost["bytes"] == cost["bytes_to_write"] == done.gather(range(8)).nbytes
+    assert cost.bytes == cost.bytes_to_write == done.gather(range(8)).nbytes
     after = estimate(few, backbone, store=tmp_path)
-    assert (after["stored"], after["bytes"], after["bytes_to_write"], after["seconds"]) == (8, cost["bytes"], 0, 0)
+    assert (after.stored, after.bytes, after.bytes_to_write, after.seconds) == (8, cost.bytes, 0, 0)
 
 
 def test_estimate_names_unreadable_clips(backbone: Backbone, tmp_path: Path) -> None:
@@ -338,8 +341,8 @@ def test_estimate_names_unreadable_clips(backbone: Backbone, tmp_path: Path) -> 
     cost = estimate(
         write_table(tmp_path / "clips.csv", [("text.mp4", "a", "", "")]), backbone, store=tmp_path / "store"
     )
-    assert list(cost["unreadable"]) == [str(tmp_path / "text.mp4")]
-    assert (cost["bytes"], cost["seconds_encode"]) == (0, 0)
+    assert list(cost.unreadable) == [str(tmp_path / "text.mp4")]
+    assert (cost.bytes, cost.seconds_encode) == (0, 0)
 
 
 def test_cuts_by_name_and_number(backbone: Backbone) -> None:
@@ -379,10 +382,10 @@ import resource, sys
 from pathlib import Path
 import numpy as np
 from PIL import Image
-from kshot.activations import extraction; from kshot.activations import store
+from kshot.activations import extraction; from kshot.activations import shards
 from kshot.backbones.backbone import load
 from kshot.datasets import build
-store.SHARD_BYTES = 1 << 20
+shards.SHARD_BYTES = 1 << 20
 root, backbone, rng = Path(sys.argv[1]), load(sys.argv[2]), np.random.default_rng(0)
 for count in (100, 600):
     paths = [root / f"{count}-{number}" for number in range(count)]
@@ -451,7 +454,7 @@ def test_a_clip_lost_to_memory_is_reported_but_not_held_against_it(
     monkeypatch.setattr(extraction, "decode", starved)
     done = quick(few, backbone, tmp_path)
     assert len(done.unreadable) == 2 and done.stored_now == 6 and done.store is not None
-    assert [reason.endswith(": bad") for reason in done.store.noted("unreadable").values()] == [True]
+    assert [reason.endswith(": bad") for reason in done.store.unreadable().values()] == [True]
     monkeypatch.undo()
     assert quick(few, backbone, tmp_path).unreadable == {}
 

@@ -12,7 +12,10 @@ import pytest
 from clips import draw, write_folder, write_table, write_video
 from kshot import video
 from kshot.activations import rates, store
-from kshot.activations.extraction import Activations, extract
+from kshot.activations.activations import Activations
+from kshot.activations.digests import digest
+from kshot.activations.extraction import extract
+from kshot.activations.shards import name_of
 from kshot.backbones.backbone import Backbone
 from kshot.errors import StoreError
 from scenes import STILL, scene, write
@@ -36,13 +39,13 @@ def aged(done: Activations, spoil: Path) -> None:
         about = json.loads(manifest.read_text())
         del about["chosen"]
         values = np.load(manifest.with_suffix(".npy"))
-        row = about["clips"].index(store.digest(spoil))
+        row = about["clips"].index(digest(spoil))
         values[row] = video.frames_at(spoil, video.choose(36, 8), size=values.shape[2])
         np.save(manifest.with_suffix(".npy"), values)
         data = manifest.with_suffix(".npy").read_bytes()
         about |= {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
         text = json.dumps(about).encode()
-        name = manifest.with_name(store._name(text) + ".json")
+        name = manifest.with_name(name_of(text) + ".json")
         manifest.with_suffix(".npy").rename(name.with_suffix(".npy"))
         manifest.unlink()
         name.write_bytes(text)
@@ -56,7 +59,7 @@ def test_old_rows_of_variable_clips_are_made_anew_and_no_others(
     truth = fresh.gather(range(3))
     np.testing.assert_array_equal(truth[1], video.read(tmp_path / "variable.mp4", 8, size=backbone.size))
     aged(fresh, tmp_path / "variable.mp4")
-    assert store.verify(where)["damaged"] == {}
+    assert store.verify(where).damaged == {}
     again = extract(table, backbone, "frames", where, workers=0, check=True)
     assert again.stored_now == 1 and again.store is not None and fresh.store is not None
     assert again.store.folder == fresh.store.folder, "the key has not changed"

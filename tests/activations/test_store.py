@@ -17,10 +17,13 @@ import numpy as np
 import pytest
 
 from forks import OBEDIENT
+from kshot.activations import shards
 from kshot.activations import store as module
-from kshot.activations.store import Digests, Store, digest, holders, verify
+from kshot.activations.shards import name_of
+from kshot.activations.store import Store, holders, verify
 from kshot.errors import DataError, OptionError, StoreError
 from kshot.files import write_atomic
+from kshot.video.damage import Damage
 
 KEY = {"cut": 3, "backbone": "b", "frames": 2}
 
@@ -110,7 +113,7 @@ def test_ctrl_c_while_a_shard_is_completed_loses_nothing(
         return done
 
     writer_at_work = False
-    monkeypatch.setattr(module.os, moment, press)
+    monkeypatch.setattr(shards.os, moment, press)
     with pytest.raises(KeyboardInterrupt), store.writing() as writer:
         for number in range(3):
             writer.add(f"clip-{number}", activation(number))
@@ -151,11 +154,11 @@ def test_another_key_is_another_folder_and_a_miss(tmp_path: Path) -> None:
 
 
 def test_shards_are_closed_by_size_and_by_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "SHARD_BYTES", 3 * activation(0).nbytes)
+    monkeypatch.setattr(shards, "SHARD_BYTES", 3 * activation(0).nbytes)
     store = fill(tmp_path / "size", range(8))
     sizes = sorted(len(json.loads(path.read_text())["clips"]) for path in store.folder.glob("shard-*.json"))
     assert sizes == [2, 3, 3]
-    monkeypatch.setattr(module, "SHARD_SECONDS", 0.0)
+    monkeypatch.setattr(shards, "SHARD_SECONDS", 0.0)
     assert len(list(fill(tmp_path / "time", range(4)).folder.glob("shard-*.npy"))) == 4
 
 
@@ -205,14 +208,14 @@ def test_a_damaged_shard_is_named_and_healed_alone(tmp_path: Path, harm: str) ->
     else:
         bad.unlink()
     report = verify(tmp_path)
-    assert list(report["damaged"]) == [str(bad)] and report["shards"] == 3 and not report["healed"]
+    assert list(report.damaged) == [str(bad)] and report.shards == 3 and not report.healed
     if harm != "flip":  # a flipped bit cannot be seen without hashing; that is what `verify` is for
         with pytest.raises(StoreError, match=f"{bad.name} is damaged .*kshot extract"):
             Store(tmp_path, KEY).gather(["clip-3"])
     checked = Store(tmp_path, KEY, check=True)
     assert [f"clip-{i}" in checked for i in range(6)] == [True, True, False, False, False, True]
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
-    assert verify(tmp_path) == {
+    assert verify(tmp_path).plain() == {
             "store": str(tmp_path), "shards": 2, "digests": 0, "damaged": {}, "unsealed": {}, "healed": False,
         }  # fmt: skip
 
@@ -225,14 +228,14 @@ def test_a_damaged_header_is_an_error_of_one_line(tmp_path: Path) -> None:
         data[place] ^= 0x15
         (tmp_path / "spoilt.npy").write_bytes(data)
         shutil.copy(tmp_path / "spoilt.npy", bad)
-        assert list(verify(tmp_path)["damaged"]) == [str(bad)]
+        assert list(verify(tmp_path).damaged) == [str(bad)]
         try:
             Store(tmp_path, KEY).gather(["clip-2"])
         except StoreError as error:
             assert bad.name in str(error)
         data[place] ^= 0x15
         bad.write_bytes(data)
-    assert verify(tmp_path)["damaged"] == {}
+    assert verify(tmp_path).damaged == {}
 
 
 def test_a_damaged_manifest_is_named_and_healed(tmp_path: Path) -> None:
@@ -241,7 +244,7 @@ def test_a_damaged_manifest_is_named_and_healed(tmp_path: Path) -> None:
     manifest.write_text(manifest.read_text()[:40])
     with pytest.raises(StoreError, match=f"manifest .*{manifest.name} is damaged .*kshot extract"):
         Store(tmp_path, KEY)
-    assert list(verify(tmp_path)["damaged"]) == [str(manifest.with_suffix(".npy"))]
+    assert list(verify(tmp_path).damaged) == [str(manifest.with_suffix(".npy"))]
     assert len(Store(tmp_path, KEY, check=True)) == 2
 
 
@@ -249,7 +252,7 @@ def test_an_altered_manifest_is_found(tmp_path: Path) -> None:
     store = fill(tmp_path, range(2))
     manifest = shard_of(store, "clip-0").with_suffix(".json")
     manifest.write_text(manifest.read_text().replace("clip-0", "clip-9"))
-    assert "manifest was altered" in verify(tmp_path)["damaged"][str(manifest.with_suffix(".npy"))]
+    assert "manifest was altered" in verify(tmp_path).damaged[str(manifest.with_suffix(".npy"))]
     with pytest.raises(StoreError, match=f"manifest .*{manifest.name} is damaged .*its manifest was altered"):
         Store(tmp_path, KEY)
 
@@ -266,59 +269,13 @@ def test_two_clips_swapped_in_a_manifest_are_not_read(tmp_path: Path) -> None:
     assert len(Store(tmp_path, KEY, check=True)) == 0, "the next extract writes its clips again"
 
 
-def _clips(folder: Path, count: int = 3) -> list[Path]:
-    paths = [folder / f"{i}.mp4" for i in range(count)]
-    for i, path in enumerate(paths):
-        path.write_bytes(bytes([i]) * 100)  # of one size: only the hash tells them apart
-    return paths
-
-
-def _rotate(file: Path) -> None:
-    """Gives every clip the next one's sha256."""
-    rows = [json.loads(line) for line in file.read_text().split("\n") if line]
-    for row, other in zip(rows, [row["sha256"] for row in rows[1:] + rows[:1]], strict=True):
-        row["sha256"] = other
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-
-def test_rotated_digests_are_hashed_anew_and_verify_names_them(tmp_path: Path) -> None:
-    fill(tmp_path, range(2))
-    clips, file = _clips(tmp_path), tmp_path / "digests.jsonl"
-    right = Digests(file).of(clips)
-    _rotate(file)
-    report = verify(tmp_path)
-    assert len(report["damaged"]) == report["digests"] == 3 and report["unsealed"] == {}
-    assert Digests(file).of(clips, remembered=True) == ["", "", ""], "an unknown clip, not another's"
-    assert Digests(file).of(clips) == right
-    assert verify(tmp_path)["damaged"] == {}, "newer lines stand for those"
-    _rotate(file)
-    assert verify(tmp_path, heal=True)["healed"] and verify(tmp_path)["damaged"] == {}
-    assert Digests(file).of(clips) == right
-
-
-def test_digests_of_an_older_version_stay_valid_and_are_hashed_by_verify(tmp_path: Path) -> None:
-    fill(tmp_path, range(2))
-    clips, file = _clips(tmp_path), tmp_path / "digests.jsonl"
-    right = Digests(file).of(clips)
-    bare = [json.loads(line) for line in file.read_text().split("\n") if line]
-    file.write_text("".join(json.dumps({k: v for k, v in row.items() if k != "seal"}) + "\n" for row in bare))
-    assert Digests(file).of(clips, remembered=True) == right and verify(tmp_path)["damaged"] == {}
-    clips[2].unlink()
-    report = verify(tmp_path)
-    assert report["damaged"] == {} and "1 lines of an older version" in report["unsealed"][str(file)]
-    _rotate(file)
-    assert [Path(path).name for path in verify(tmp_path)["damaged"]] == ["0.mp4", "1.mp4"]
-    assert verify(tmp_path, heal=True)["healed"]
-    assert Digests(file).of(clips[:2]) == right[:2]
-
-
 def test_a_damaged_key_is_named_and_written_again(tmp_path: Path) -> None:
     store = fill(tmp_path, range(2))
     keyfile = store.folder / "key.json"
     keyfile.write_text('{"key": {"cu')
     with pytest.raises(StoreError, match=r"key\.json is damaged; run `kshot extract` again"):
         Store(tmp_path, KEY)
-    assert list(verify(tmp_path)["damaged"]) == [str(keyfile)]
+    assert list(verify(tmp_path).damaged) == [str(keyfile)]
     assert holders(tmp_path) == []
     assert len(Store(tmp_path, KEY, made_with="tiny", check=True)) == 2
     assert json.loads(keyfile.read_text())["key"] == KEY
@@ -337,7 +294,7 @@ def test_verify_heals_when_told_and_refuses_what_is_no_store(tmp_path: Path) -> 
     store = fill(tmp_path, range(2), range(2, 4))
     bad = shard_of(store, "clip-0")
     flip(bad)
-    assert verify(tmp_path, heal=True)["healed"]
+    assert verify(tmp_path, heal=True).healed
     assert not bad.exists() and not bad.with_suffix(".json").exists()
     assert len(Store(tmp_path, KEY)) == 2
     (tmp_path / "empty").mkdir()
@@ -360,8 +317,8 @@ def test_a_reader_of_long_standing_never_reads_a_shard_written_since(tmp_path: P
 WRITER = """
 import os, sys, numpy as np
 from pathlib import Path
-from kshot.activations import store
-store.SHARD_BYTES = 1 << 14
+from kshot.activations import shards, store
+shards.SHARD_BYTES = 1 << 14
 for line in sys.stdin:
     child = os.fork()
     if not child:
@@ -421,10 +378,10 @@ def test_a_full_disk_is_one_line_and_the_store_stays_valid(tmp_path: Path) -> No
     script = """
 import resource, sys, numpy as np
 from pathlib import Path
-from kshot.activations import store
+from kshot.activations import shards, store
 from kshot.errors import StoreError
 resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
-store.SHARD_SECONDS = 0
+shards.SHARD_SECONDS = 0
 try:
     with store.Store(Path(sys.argv[1]), {"cut": 3}).writing() as writer:
         for number, size in enumerate((8_000, 8_000, 80_000)):
@@ -497,45 +454,92 @@ def test_writing_is_atomic(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.json", "folder"]
 
 
-def test_digests_hash_a_clip_once(tmp_path: Path) -> None:
-    clip, memory = tmp_path / "clip.mp4", tmp_path / "digests.jsonl"
-    clip.write_bytes(b"first")
-    first = hashlib.sha256(b"first").hexdigest()
-    assert Digests(memory).of([clip]) == [first]
-    stamp = clip.stat().st_mtime_ns
-    clip.write_bytes(b"other")
-    os.utime(clip, ns=(stamp, stamp))
-    assert Digests(memory).of([clip]) == [first], "same size and time: not read again"
-    os.utime(clip, ns=(stamp, stamp + 1))
-    assert Digests(memory).of([clip]) == [hashlib.sha256(b"other").hexdigest()]
+def rewritten(manifest: Path, **changes: object) -> Path:
+    """A shard with another manifest, under the name that belongs to it; a value of None takes a field out."""
+    about = {name: value for name, value in (json.loads(manifest.read_text()) | changes).items() if value is not None}
+    text = json.dumps(about).encode()
+    named = manifest.with_name(f"{name_of(text)}.json")
+    manifest.with_suffix(".npy").rename(named.with_suffix(".npy"))
+    manifest.unlink()
+    named.write_bytes(text)
+    return named
 
 
-def test_digests_survive_torn_lines_and_missing_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "DIGESTS_AT_ONCE", 2)
-    memory, clips = tmp_path / "digests.jsonl", [tmp_path / f"{i}.mp4" for i in range(5)]
-    for clip in clips:
-        clip.write_bytes(clip.name.encode())
-    missing = tmp_path / "missing.mp4"
-    found = Digests(memory).of([*clips, missing])
-    assert found == [*(hashlib.sha256(clip.name.encode()).hexdigest() for clip in clips), ""]
-    memory.write_text(memory.read_text()[:-30])  # the last line is torn, as by a kill
-    for clip in clips:
-        clip.unlink()
-    again = Digests(memory).of([*clips, missing], remembered=True)
-    assert again == [*found[:4], "", ""]
+def test_frames_chosen_by_time_count_whatever_the_shards_are_called(tmp_path: Path) -> None:
+    """Clips that an older kshot stored by number and this one stored anew: the names of shards are hashes, so either
+    may be read first. Both orders come about."""
+    first = set()
+    for number in range(8):
+        old = fill(tmp_path / str(number), range(number, number + 2))
+        (manifest,) = old.folder.glob("shard-*.json")
+        aged = rewritten(manifest, chosen=None)
+        with Store(old.root, KEY).writing() as writer:
+            writer.add(f"clip-{number}", activation(100))
+        shards = sorted(old.folder.glob("shard-*.json"))
+        first.add(shards[0] == aged)
+        both = Store(old.root, KEY)
+        np.testing.assert_array_equal(
+            both.gather([f"clip-{number}", f"clip-{number + 1}"]), np.stack([activation(100), activation(number + 1)])
+        )
+        assert [both.by_number(f"clip-{n}") for n in (number, number + 1)] == [False, True]
+    assert first == {True, False}
 
 
-def test_digest_of_a_frame_folder_sees_names_and_bytes(tmp_path: Path) -> None:
-    folder = tmp_path / "frames"
-    folder.mkdir()
-    (folder / "1.png").write_bytes(b"ab")
-    (folder / "2.png").write_bytes(b"c")
-    seen = {digest(folder)}
-    (folder / "2.png").rename(folder / "3.png")
-    seen.add(digest(folder))
-    (folder / "3.png").write_bytes(b"d")
-    seen.add(digest(folder))
-    (folder / "1.png").write_bytes(b"a")
-    (folder / "3.png").write_bytes(b"bd")
-    seen.add(digest(folder))
-    assert len(seen) == 4
+def test_a_clip_written_anew_is_read_from_the_shard_of_the_last_name(tmp_path: Path) -> None:
+    store = fill(tmp_path, range(2), range(1, 3), range(3, 4))
+    expected = {}
+    for path in sorted(store.folder.glob("shard-*.json")):
+        for row, clip in enumerate(json.loads(path.read_text())["clips"]):
+            expected[clip] = np.load(path.with_suffix(".npy"))[row]
+    assert len(store) == len(expected) == 4
+    np.testing.assert_array_equal(store.gather(list(expected)), np.stack(list(expected.values())))
+
+
+def test_a_shard_of_a_newer_kshot_is_refused_in_one_line_and_kept(tmp_path: Path) -> None:
+    store = fill(tmp_path, range(2))
+    (manifest,) = store.folder.glob("shard-*.json")
+    newer = rewritten(manifest, format=2, bytes="another meaning")
+    for use in (
+        lambda: Store(tmp_path, KEY),
+        lambda: Store(tmp_path, KEY, check=True),
+        lambda: verify(tmp_path),
+        lambda: verify(tmp_path, heal=True),
+    ):
+        with pytest.raises(StoreError, match=rf"{newer.name} is of format 2, this kshot reads format 1") as error:
+            use()
+        assert "\n" not in str(error.value)
+    assert newer.exists() and newer.with_suffix(".npy").exists()
+    rewritten(newer, format=1, bytes=newer.with_suffix(".npy").stat().st_size)
+    assert verify(tmp_path).damaged == {} and len(Store(tmp_path, KEY)) == 2, "the format that it reads may be named"
+
+
+def test_a_manifest_is_written_as_it_always_was(tmp_path: Path) -> None:
+    """Old kshots read new stores: the fields, their order and their spelling."""
+    sha256 = hashlib.sha256(next(fill(tmp_path, range(2)).folder.glob("shard-*.npy")).read_bytes()).hexdigest()
+    (manifest,) = tmp_path.glob("*/shard-*.json")
+    assert (
+        manifest.read_text()
+        == f'{{"sha256": "{sha256}", "bytes": 224, "clips": ["clip-0", "clip-1"], "chosen": "time"}}'
+    )
+
+
+def test_notes_are_read_back_and_what_is_no_note_is_passed_over(tmp_path: Path) -> None:
+    store = fill(tmp_path, range(1))
+    with store.writing():
+        store.note_losses({"a": Damage(0.98765, "an end", fatal=True)})
+        store.note_losses({"b": Damage(1.0, "a hole")})
+        store.note_losses({})
+        store.note_unreadable({"c": "no video"})
+    assert json.loads((store.folder / "damaged.json").read_text()) == {
+        "a": {"kept": 0.988, "reason": "an end"},
+        "b": {"kept": 1.0, "reason": "a hole"},
+    }
+    assert store.losses() == {"a": Damage(0.988, "an end"), "b": Damage(1.0, "a hole")}
+    assert store.unreadable() == {"c": "no video"}
+    odd = {"kept": 0.5}, {"kept": 2, "reason": "x"}, {"kept": "1", "reason": "x"}, {"kept": 1, "reason": 5}, 7, None
+    (store.folder / "damaged.json").write_text(json.dumps({str(i): value for i, value in enumerate(odd)}))
+    (store.folder / "unreadable.json").write_text(json.dumps({"a": 5, "b": "no video"}))
+    assert store.losses() == {} and store.unreadable() == {"b": "no video"}
+    for text in ("[]", "{", ""):
+        (store.folder / "damaged.json").write_text(text)
+        assert store.losses() == {}

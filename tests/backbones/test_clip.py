@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from kshot.backbones import backbone, clip, last_block
 from kshot.backbones import checkpoint as clip_folder
+from kshot.backbones.tower import Tower
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ def pair(clip_folder: Path) -> tuple[backbone.Backbone, backbone.Backbone]:
     return ours, backbone.Backbone(model, tokenizer=ours._tokenizer)
 
 
-def gradients(tower: backbone.Tower, x: Tensor, out: Tensor) -> dict[str, Tensor]:
+def gradients(tower: Tower, x: Tensor, out: Tensor) -> dict[str, Tensor]:
     named = {name: value.requires_grad_() for name, value in tower.named_parameters()}
     found = torch.autograd.grad(out.square().sum(), list(named.values()), allow_unused=True)
     for value in named.values():

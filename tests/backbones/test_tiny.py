@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 import kshot
 from kshot.backbones import backbone
-from kshot.datasets import drawing, motion
+from kshot.datasets import bodies, drawing, figures, filming
+from kshot.datasets.actions import ACTIONS
 
 FOLDER = Path(kshot.__file__).parent / "weights" / "kshot-tiny"
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train_tiny.py"
@@ -85,18 +86,18 @@ def test_a_pose_is_found_again_in_another_performer(tiny: backbone.Backbone, scr
 def test_words_find_poses(tiny: backbone.Backbone) -> None:
     rng = np.random.default_rng(5)
     poses = {
-        "sitting": drawing.pose(legs=(86, 8, 0, 4)),
-        "standing with both arms raised": drawing.pose(arms=(0, 168)),
-        "lying on the back": drawing.pose(pitch=-90),
-        "bowing": drawing.pose(lean=75),
-        "with arms spread wide": drawing.pose(arms=(0, 90)),
+        "sitting": bodies.pose(legs=(86, 8, 0, 4)),
+        "standing with both arms raised": bodies.pose(arms=(0, 168)),
+        "lying on the back": bodies.pose(pitch=-90),
+        "bowing": bodies.pose(lean=75),
+        "with arms spread wide": bodies.pose(arms=(0, 90)),
     }
     pictures = []
     for angles in poses.values():
         for _ in range(20):
-            look, camera = drawing.Look.random(rng), drawing.Camera.random(rng, yaw=rng.uniform(-50, 50))
+            look, camera = figures.Look.random(rng), figures.Viewpoint.random(rng, yaw=rng.uniform(-50, 50))
             picture = drawing.scene(rng, 128)
-            drawing.draw_figure(picture, drawing.project(drawing.joints(angles, look.body), camera), look, camera)
+            figures.draw_figure(picture, figures.project(bodies.joints(angles, look.body), camera), look, camera)
             pictures.append(np.asarray(picture.reduce(2)))
     texts = tiny.embed_text(list(poses), ["a person {}"])
     right = (embed(tiny, np.stack(pictures)) @ texts.T).argmax(-1) == torch.arange(5).repeat_interleave(20)
@@ -104,11 +105,11 @@ def test_words_find_poses(tiny: backbone.Backbone) -> None:
 
 
 def test_motion_is_neither_trivial_nor_hopeless(tiny: backbone.Backbone, script: ModuleType) -> None:
-    novel = [name for name, action in motion.ACTIONS.items() if action.split == "test"]
+    novel = [name for name, action in ACTIONS.items() if action.split == "test"]
     features, labels = [], []
     for name in novel:
         for clip in range(0, 20, 2):  # ten groups: nobody is met twice
-            frames = list(motion._frames(name, clip, seed=0))
+            frames = list(filming.frames(name, clip, seed=0))
             chosen = [frames[int((i + 0.5) * len(frames) / 8)] for i in range(8)]
             pictures = [
                 script.Image.fromarray(frame).resize((64, 64), script.Image.Resampling.BICUBIC) for frame in chosen

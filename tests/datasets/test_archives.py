@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from kshot.datasets import archives
+from kshot.datasets import archives, rar_tools
 from kshot.datasets.archives import Limits, unpack
 from kshot.errors import DataError
 from rars import write_rar, write_tool
@@ -91,7 +91,7 @@ def test_real_tools_agree(
 ) -> None:
     if not shutil.which(name):
         pytest.skip(f"{name} is not installed")
-    monkeypatch.setattr(archives, "TOOLS", (name,))
+    monkeypatch.setattr(rar_tools, "TOOLS", (name,))
     assert taken(write("rar", tmp_path, FILES)) == {"a (1)!.avi": b"wave" * 500, "b.avi": b"x"}
     with pytest.raises(DataError, match="would be written outside its folder"):
         taken(write("rar", tmp_path, {"../../b.avi": b"x"}))

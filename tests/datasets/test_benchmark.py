@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from kshot.datasets import BENCHMARKS
-from kshot.datasets.benchmark import SPLITS, Clip, benchmark, digest, plain
+from kshot.datasets.benchmark import SPLITS, ListedClip, benchmark, digest, plain
 from kshot.errors import DataError, OptionError
 
 NAMES = list(BENCHMARKS)
@@ -89,18 +89,18 @@ def test_every_published_name_is_understood(name: str, shared: Path) -> None:
 def test_names_tell_class_and_source() -> None:
     hmdb, ucf, kinetics, ssv2 = (benchmark(name).read for name in ("hmdb51", "ucf101", "kinetics100", "ssv2-small"))
     one = "draw_sword/Blade_Of_Fury_-_Scene_1_draw_sword_f_cm_np2_ri_bad_0.avi"
-    assert hmdb(PurePosixPath(one)) == Clip(one[:-4], "draw_sword", "Blade_Of_Fury_-_Scene_1")
-    assert hmdb(PurePosixPath(one.split("/")[1])) == Clip(one[:-4], "draw_sword", "Blade_Of_Fury_-_Scene_1")
+    assert hmdb(PurePosixPath(one)) == ListedClip(one[:-4], "draw_sword", "Blade_Of_Fury_-_Scene_1")
+    assert hmdb(PurePosixPath(one.split("/")[1])) == ListedClip(one[:-4], "draw_sword", "Blade_Of_Fury_-_Scene_1")
     sword = hmdb(PurePosixPath("sword/x_draw_sword_f_cm_np10_ri_bad_0.avi"))
-    assert sword == Clip("sword/x_draw_sword_f_cm_np10_ri_bad_0", "sword", "x_draw"), "the folder settles it"
-    assert ucf(PurePosixPath("HandstandPushups/v_HandStandPushups_g05_c02.avi")) == Clip(
+    assert sword == ListedClip("sword/x_draw_sword_f_cm_np10_ri_bad_0", "sword", "x_draw"), "the folder settles it"
+    assert ucf(PurePosixPath("HandstandPushups/v_HandStandPushups_g05_c02.avi")) == ListedClip(
         "HandstandPushups/v_HandStandPushups_g05_c02", "HandstandPushups", "HandstandPushups_g05"
     )
-    assert kinetics(PurePosixPath("air_drumming/-VtLx-mcPds_000012_000022.mp4")) == Clip(
+    assert kinetics(PurePosixPath("air_drumming/-VtLx-mcPds_000012_000022.mp4")) == ListedClip(
         "-VtLx-mcPds_000012_000022", "air_drumming", "-VtLx-mcPds"
     )
-    assert kinetics(PurePosixPath("val_256/x/-514AQUrSow.mkv")) == Clip("-514AQUrSow", "x", "-514AQUrSow")
-    assert ssv2(PurePosixPath("20bn-something-something-v2/78687.webm")) == Clip("78687", "", "78687")
+    assert kinetics(PurePosixPath("val_256/x/-514AQUrSow.mkv")) == ListedClip("-514AQUrSow", "x", "-514AQUrSow")
+    assert ssv2(PurePosixPath("20bn-something-something-v2/78687.webm")) == ListedClip("78687", "", "78687")
     for read, name in (
         (hmdb, "a/b.avi"), (ucf, "a/v_Nothing_g01_c01.avi"), (kinetics, "short.mp4"), (ssv2, "a.webm"),
         (kinetics, "-514AQUrSow-and-more.mp4"),

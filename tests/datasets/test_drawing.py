@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from kshot.datasets import drawing
-from kshot.datasets.drawing import ANGLES, BODY, JOINTS, MIRROR_JOINTS, Camera, Look, joints, mirror, pose, project
+from kshot.datasets.bodies import ANGLES, BODY, JOINTS, MIRROR_JOINTS, joints, mirror, pose
+from kshot.datasets.figures import Look, Viewpoint, draw_figure, project
 
 
 def at(points: np.ndarray, name: str) -> np.ndarray:
@@ -73,20 +74,20 @@ def test_bodies_are_batched(poses: np.ndarray) -> None:
 def test_project() -> None:
     points = np.array([[0.5, 1.0, 0.25]])
     level = {"elevation": 0.0, "scale": 0.4, "x": 0.5, "ground": 0.9}
-    np.testing.assert_allclose(project(points, Camera(**level)), [[0.7, 0.5, 0.25]])
-    np.testing.assert_allclose(project(points, Camera(yaw=90, **level)), [[0.6, 0.5, -0.5]])
-    np.testing.assert_allclose(project(points, Camera(roll=90, **level)), [[0.9, 1.1, 0.25]])
-    above = project(points, Camera(**level | {"elevation": 90.0}))
+    np.testing.assert_allclose(project(points, Viewpoint(**level)), [[0.7, 0.5, 0.25]])
+    np.testing.assert_allclose(project(points, Viewpoint(yaw=90, **level)), [[0.6, 0.5, -0.5]])
+    np.testing.assert_allclose(project(points, Viewpoint(roll=90, **level)), [[0.9, 1.1, 0.25]])
+    above = project(points, Viewpoint(**level | {"elevation": 90.0}))
     assert above[0, 1] == pytest.approx(0.9 + 0.4 * 0.25)  # from above, what is in front lies lower in the picture
 
 
 def test_every_joint_is_covered_by_the_figure() -> None:
     rng = np.random.default_rng(0)
     for angles in (pose(), pose(arms=(0, 90)), pose(pitch=-90), pose(left_leg=(85, 0), right_arm=(0, 160))):
-        look, camera = Look.random(rng), Camera(yaw=30, scale=0.33)
+        look, camera = Look.random(rng), Viewpoint(yaw=30, scale=0.33)
         points = project(joints(angles, look.body), camera)
         picture = Image.new("RGB", (128, 128), (0, 255, 0))
-        drawing.draw_figure(picture, points, look, camera)
+        draw_figure(picture, points, look, camera)
         drawn = (np.asarray(picture) != [0, 255, 0]).any(-1)
         x, y = (points[:, :2] * 128).astype(int).T
         assert drawn[y, x].all()
@@ -97,12 +98,12 @@ def test_nearer_limb_hides_the_farther() -> None:
     look = Look.random(np.random.default_rng(0))
     for yaw, visible in ((90, "right"), (-90, "left")):
         # One leg only shows that the other's knee is behind it: the two have their own colours here by lighting.
-        camera = Camera(yaw=yaw, elevation=0)
+        camera = Viewpoint(yaw=yaw, elevation=0)
         points = project(joints(pose(), look.body), camera)
         near = points[JOINTS.index(f"{visible}_knee"), 2]
         assert near > points[JOINTS.index(f"{'left' if visible == 'right' else 'right'}_knee"), 2]
         picture = Image.new("RGB", (128, 128))
-        drawing.draw_figure(picture, points, look, camera)
+        draw_figure(picture, points, look, camera)
         x, y = points[[JOINTS.index("right_hip"), JOINTS.index("right_knee")], :2].mean(0) * 128
         hips = points[[JOINTS.index("left_hip"), JOINTS.index("right_hip")], 2].mean()
         lit = drawing.shade(look.trousers, 1 + min(0.12, 0.7 * (near - hips)))
@@ -113,8 +114,8 @@ def test_same_generator_same_picture() -> None:
     def draw(seed: int) -> bytes:
         rng = np.random.default_rng(seed)
         picture = drawing.scene(rng, 96)
-        look, camera = Look.random(rng), Camera.random(rng, yaw=40)
-        drawing.draw_figure(picture, project(joints(pose(), look.body), camera), look, camera)
+        look, camera = Look.random(rng), Viewpoint.random(rng, yaw=40)
+        draw_figure(picture, project(joints(pose(), look.body), camera), look, camera)
         drawing.occlude(picture, rng)
         return drawing.light(picture, np.full(3, 0.9)).tobytes()
 

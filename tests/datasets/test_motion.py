@@ -11,9 +11,9 @@ import av
 import numpy as np
 import pytest
 
-from kshot.datasets import motion
-from kshot.datasets.drawing import joints
-from kshot.datasets.motion import ACTIONS
+from kshot.datasets import filming, motion
+from kshot.datasets.actions import ACTIONS
+from kshot.datasets.bodies import joints
 from kshot.errors import DataError, OptionError, StoreError
 
 PAIRS = [
@@ -99,11 +99,11 @@ def test_a_clip_does_not_depend_on_how_many_are_asked_for() -> None:
 
 def test_seeds_clips_and_performers_differ() -> None:
     def first(name: str, clip: int, seed: int) -> bytes:
-        return next(motion._frames(name, clip, seed)).tobytes()
+        return next(filming.frames(name, clip, seed)).tobytes()
 
     assert first("wave", 0, 0) == first("wave", 0, 0)
     assert len({first("wave", clip, seed) for clip in range(3) for seed in range(2)}) == 6
-    one, other = motion._Group.make("test", 0, 0), motion._Group.make("test", 1, 0)
+    one, other = filming.Group.make("test", 0, 0), filming.Group.make("test", 1, 0)
     assert one.look != other.look
 
 

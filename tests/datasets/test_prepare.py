@@ -100,7 +100,7 @@ def around(out: Path) -> list[str]:
 
 
 def counts(name: str) -> dict[str, tuple[int, int]]:
-    return {split: (row["classes_found"], row["clips_found"]) for split, row in verify(name)["splits"].items()}
+    return {split: (row.classes_found, row.clips_found) for split, row in verify(name).splits.items()}
 
 
 # What is right
@@ -109,7 +109,7 @@ def counts(name: str) -> dict[str, tuple[int, int]]:
 def test_a_rar_of_rars_becomes_a_data_set(tmp_path: Path, tool: None, home: Path) -> None:
     report = prepare.prepare("hmdb", write_archive(tmp_path / "hmdb51_org.rar", MADE))
     folder = home / "data" / "hmdb"
-    assert (report["folder"], report["new"], report["found"]) == (str(folder), True, 20)
+    assert (report.folder, report.new, report.found) == (folder, True, 20)
     assert sorted(path.name for path in folder.iterdir()) == [
         "clips", "clips-published.csv", "clips.csv", "prepared.json",
     ]  # fmt: skip
@@ -135,7 +135,7 @@ def test_all_of_hmdb51_in_a_folder(shared: Path, tmp_path: Path, home: Path) -> 
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.touch()
     report = prepare.prepare("hmdb51", tmp_path / "hmdb51")
-    assert report["found"] == 6766 and report["missing"] == {"train": [], "val": [], "test": []}
+    assert report.found == 6766 and report.missing == {"train": [], "val": [], "test": []}
     assert counts("hmdb51") == {"train": (31, 4280), "val": (10, 1194), "test": (10, 1292)}
     data = datasets.load("hmdb51")
     assert len(data) == 6766 and len(data.select("novel").classes) == 10 and not (home / "data/hmdb51/clips").exists()
@@ -143,9 +143,9 @@ def test_all_of_hmdb51_in_a_folder(shared: Path, tmp_path: Path, home: Path) -> 
 
 def test_real_clips_under_their_own_names(shared: Path, home: Path) -> None:
     report = prepare.prepare("hmdb51", shared / "clips" / "jhmdb", allow_missing=True)
-    assert report["notes"] == ["1 file, no video, passed over: .md 1"]
-    assert report["found"] == 420 and counts("hmdb51") == {"train": (12, 240), "val": (4, 80), "test": (5, 100)}
-    assert report["missing"]["test"][0] == "fencing: 116 of 116 clips"
+    assert report.file["notes"] == ["1 file, no video, passed over: .md 1"]
+    assert report.found == 420 and counts("hmdb51") == {"train": (12, 240), "val": (4, 80), "test": (5, 100)}
+    assert report.missing["test"][0] == "fencing: 116 of 116 clips"
     assert datasets.load("hmdb51").missing_from("test")[:2] == ["fencing: 116 of 116 clips", "kick: 130 of 130 clips"]
 
 
@@ -198,28 +198,28 @@ def test_parts_of_one_archive(zipped: bool, tmp_path: Path) -> None:
             (source / f"{stem}-{number:02d}").write_bytes(part)
     files = [write_list(tmp_path / "list.csv", SSV2, listed)]
     report = prepare.prepare("ssv2", source, clip_list=files)
-    assert report["found"] == 15 and len(content(Path(report["folder"]))) == 15
+    assert report.found == 15 and len(content(report.folder)) == 15
     assert datasets.load("ssv2:published").classes[0].count("[something") == 1
-    shutil.rmtree(report["folder"])
+    shutil.rmtree(report.folder)
     next(source.glob("*-01*")).unlink()
     with pytest.raises(
         DataError, match="20bn-something-something-v2-02: the part 20bn-something-something-v2-01 before"
     ):
         prepare.prepare("ssv2", source, clip_list=files)
-    assert around(Path(report["folder"])) == []
+    assert around(report.folder) == []
 
 
 def test_another_folder_is_found_by_the_name(tmp_path: Path, home: Path) -> None:
     source, out = write_folder(tmp_path / "source", MADE), tmp_path / "disk" / "hmdb"
-    assert prepare.prepare("hmdb", source, out)["folder"] == str(out)
+    assert prepare.prepare("hmdb", source, out).folder == out
     assert (home / "data" / "hmdb").resolve() == out and len(datasets.load("hmdb")) == 20
     again = prepare.prepare("hmdb", source, out)
-    assert (again["new"], again["folder"]) == (False, str(out))
-    assert verify(str(out))["benchmark"] == "hmdb" and len(datasets.load(out / "clips.csv")) == 20
+    assert (again.new, again.folder) == (False, out)
+    assert verify(str(out)).benchmark == "hmdb" and len(datasets.load(out / "clips.csv")) == 20
     shutil.rmtree(out)
     with pytest.raises(DataError, match=r"hmdb is not prepared on this machine: get hmdb51_org\.rar from https"):
         datasets.load("hmdb")
-    assert prepare.prepare("hmdb", source)["new"] and not (home / "data" / "hmdb").is_symlink()
+    assert prepare.prepare("hmdb", source).new and not (home / "data" / "hmdb").is_symlink()
 
 
 # Missing clips
@@ -243,12 +243,12 @@ def test_missing_clips_need_leave_and_are_named_ever_after(
     report = prepare.prepare("kinetics", [first, second], clip_list=[clip_list], allow_missing=True)
     assert opened == [second], "what was unpacked is not unpacked again"
     lacking = IDS["unboxing"][:1]
-    assert report["missing"] == {"train": [], "val": [], "test": lacking} and report["found"] == 19
+    assert report.missing == {"train": [], "val": [], "test": lacking} and report.found == 19
     assert around(home / "data" / "kinetics") == ["kinetics"] and len(content(home / "data" / "kinetics")) == 19
     data = datasets.load("kinetics")
     assert data.select("test").missing_from("test") == data.missing_from("all") == lacking
     assert datasets.load(home / "data" / "kinetics" / "clips.csv").missing_from("novel") == lacking
-    assert verify("kinetics")["missing"]["test"] == lacking and counts("kinetics")["test"] == (2, 7)
+    assert verify("kinetics").missing["test"] == lacking and counts("kinetics")["test"] == (2, 7)
 
 
 def test_results_name_what_is_missing(tmp_path: Path, clip_folder: Path) -> None:
@@ -399,7 +399,7 @@ def test_two_copies_are_not_mixed(tmp_path: Path, home: Path) -> None:
     with pytest.raises(DataError, match=r"clip 'draw_sword/.*' was found before with 108 bytes, here it has 109: two"):
         prepare.prepare("hmdb", [one, two])
     assert around(home / "data" / "hmdb") == []
-    assert prepare.prepare("hmdb", [one, one])["found"] == 20, "the same copy twice does no harm"
+    assert prepare.prepare("hmdb", [one, one]).found == 20, "the same copy twice does no harm"
 
 
 def test_a_folder_that_says_another_class_than_the_list(clip_list: Path, tmp_path: Path, home: Path) -> None:
@@ -493,7 +493,7 @@ def test_files_that_were_lost_since(tmp_path: Path, home: Path, command: Command
 
 
 def test_a_damaged_record(tmp_path: Path, home: Path) -> None:
-    folder = Path(prepare.prepare("hmdb", write_folder(tmp_path / "source", MADE))["folder"])
+    folder = prepare.prepare("hmdb", write_folder(tmp_path / "source", MADE)).folder
     (folder / "clips.csv").write_text("path\n")
     with pytest.raises(DataError, match=r"clips.csv is damaged .*: remove .*hmdb and prepare it again"):
         verify("hmdb")
@@ -536,7 +536,7 @@ def test_what_belongs_to_no_list_is_counted(shared: Path, tmp_path: Path, home: 
     real = next((shared / "clips" / "jhmdb" / "wave").iterdir())
     for path in (folder / "wave" / real.name, folder / "mine.mp4", folder / "a.txt", folder / "b.txt", folder / ".c"):
         path.write_bytes(real.read_bytes())
-    assert prepare.prepare("hmdb51", folder, allow_missing=True)["notes"] == [
+    assert prepare.prepare("hmdb51", folder, allow_missing=True).file["notes"] == [
         "1 video, none of HMDB51's, passed over: given/mine.mp4",
         "2 files, no videos, passed over: .txt 2",
     ]

@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from blocks import make_block, tokens
 from kshot import tuning
-from kshot.activations.extraction import Activations
+from kshot.activations.activations import Activations
 from kshot.backbones.backbone import Backbone
 from kshot.fewshot import cost
 from kshot.fewshot.evaluation import Result, evaluate, machine

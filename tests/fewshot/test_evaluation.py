@@ -15,7 +15,8 @@ import pytest
 import torch
 
 from clips import write_table
-from kshot.activations.extraction import extract, from_features
+from kshot.activations.activations import from_features
+from kshot.activations.extraction import extract
 from kshot.backbones.backbone import Backbone, load
 from kshot.datasets import Dataset
 from kshot.datasets import load as load_data

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from kshot import tuning
-from kshot.activations.extraction import Activations, extract, from_features
+from kshot.activations.activations import Activations, from_features
+from kshot.activations.extraction import extract
 from kshot.backbones.backbone import Backbone
 from kshot.datasets import Dataset, load
 from kshot.errors import CheckpointError, OptionError

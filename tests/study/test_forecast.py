@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from forks import Command
-from kshot.activations import extraction
+from kshot.activations import decoding, encoding
 from kshot.datasets.hmdb51 import COUNTS
 from kshot.errors import OptionError
 from kshot.fewshot import cost, learner
@@ -93,7 +93,7 @@ def test_what_is_counted_is_what_is_done(source: Path, tmp_path: Path, monkeypat
     monkeypatch.undo()
 
     done: dict[str, list[int]] = {}  # row -> clips through its tail without gradients, and with them
-    row, tail = [""], extraction.tail
+    row, tail = [""], encoding.tail
 
     def counted(backbone, values, cut, support=0):  # type: ignore[no-untyped-def]
         done.setdefault(row[0], [0, 0])[torch.is_grad_enabled()] += len(values)
@@ -106,8 +106,8 @@ def test_what_is_counted_is_what_is_done(source: Path, tmp_path: Path, monkeypat
         return run_row(cell, *rest)
 
     monkeypatch.setattr(cost, "multiply_adds", lambda work: (work(), 0)[1])  # done, but not counted, which takes longer
-    monkeypatch.setattr(extraction, "_processes", lambda *_: 0)  # decode here: a process takes longer to start
-    for module in (extraction, learner):
+    monkeypatch.setattr(decoding, "processes", lambda *_: 0)  # decode here: a process takes longer to start
+    for module in (encoding, learner):
         monkeypatch.setattr(module, "tail", counted)
     monkeypatch.setattr(study, "_run_row", noted)
     report = study.run(source, tmp_path / "out", store=tmp_path / "store")

@@ -18,7 +18,7 @@ import pytest
 from forks import Command
 from hmdb import Files, write_archive
 from hubs import serving
-from kshot.activations import extraction
+from kshot.activations import decoding
 from kshot.datasets.hmdb51 import COUNTS
 from kshot.fewshot import cost
 from kshot.study import file as study_file
@@ -84,7 +84,7 @@ def place(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     monkeypatch.setattr(
         cost, "multiply_adds", lambda work: (work(), 10**6)[1]
     )  # done, but not counted, which takes longer
-    monkeypatch.setattr(extraction, "_processes", lambda *_: 0)  # decode here: a process takes longer to start
+    monkeypatch.setattr(decoding, "processes", lambda *_: 0)  # decode here: a process takes longer to start
     monkeypatch.setattr(study_file, "SHIPPED", tmp_path / "studies-small")
     monkeypatch.chdir(tmp_path)
     return tmp_path

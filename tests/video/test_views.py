@@ -15,7 +15,8 @@ import pytest
 import kshot
 from clips import write_clips, write_table, write_video
 from kshot import datasets, video
-from kshot.activations.extraction import Activations, extract, extract_views
+from kshot.activations.activations import Activations
+from kshot.activations.extraction import extract, extract_views
 from kshot.backbones import backbone as backbones
 from kshot.errors import DataError, OptionError
 from kshot.fewshot.fit import load

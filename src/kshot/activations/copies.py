@@ -1,4 +1,4 @@
-"""Clips that hold the same bytes: named, counted and kept apart, unless asked otherwise.
+"""Clips that hold the same bytes: named, counted and kept apart, unless `keep_copies` says otherwise.
 
 A copy of a base clip among the novel ones was learned by heart, a copy of a support clip is no question, and of two
 labels for the same bytes one is wrong. Data without copies are not touched. Rows of ready-made features that are equal
@@ -14,24 +14,29 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from kshot.activations.extraction import Activations, content
-from kshot.activations.store import Digests
+from kshot.activations.activations import Activations, content
+from kshot.activations.digests import Digests
 from kshot.datasets import Dataset
 from kshot.errors import DataError, NotEnoughClips
 
 SHOWN = 3  # pairs that a sentence names
 LEARNED = {"test": ("train", "val"), "val": ("train",)}
-"""Splits that were learned from, or chosen on, before a split is asked."""
+"""Split -> those that were learned from, or chosen on, before its clips are queries."""
 
 
 def kept_apart(part: Activations, whole: Dataset, split: str) -> tuple[Activations, list[str]]:
-    """The clips of a split that can be asked about, and sentences on the others.
+    """The clips of a split that can be queries, and sentences on the others.
 
     Left out are copies of clips that are learned from, and clips whose bytes stand under two labels of the split.
     Copies within a class stay: `kshot.fewshot.episodes.Sampler` lets no query be a copy of a support clip.
 
     Args:
-        part: activations of the split. whole: the data set that it is a split of.
+        part: activations of the split.
+        whole: the data set that it is a split of.
+        split: "train", "val", "test" or "all".
+
+    Returns:
+        The activations that are left, and one sentence for each kind of clip that was left out or stays.
 
     Raises:
         DataError: nothing is left.
@@ -67,7 +72,7 @@ def kept_apart(part: Activations, whole: Dataset, split: str) -> tuple[Activatio
 
 
 @contextmanager
-def told(notes: Sequence[str]) -> Iterator[None]:
+def naming_left_out(notes: Sequence[str]) -> Iterator[None]:
     """Where too few clips are left for an episode, the error says which were left out."""
     try:
         yield
@@ -79,21 +84,23 @@ def expect_one_label(marks: Sequence[str], labels: Sequence[str], names: Sequenc
     """Refuses the same bytes under two labels.
 
     Args:
-        marks: what each clip holds. labels: its label. names: what a message calls it.
+        marks: what each clip holds, as `content` says it.
+        labels: of the clips.
+        names: what a message calls each of them.
 
     Raises:
         DataError: there are some; names them and says how many.
     """
     found = [clips for clips in _alike(np.asarray(marks)) if len({labels[i] for i in clips}) > 1]
     if found:
-        told = []
+        shown = []
         for clips in found[:SHOWN]:
             other = next(i for i in clips if labels[i] != labels[clips[0]])
-            told.append(f"{names[clips[0]]} ('{labels[clips[0]]}') and {names[other]} ('{labels[other]}')")
+            shown.append(f"{names[clips[0]]} ('{labels[clips[0]]}') and {names[other]} ('{labels[other]}')")
         more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
         raise DataError(
-            f"{_clips(sum(map(len, found)))} hold the same bytes under two labels: {'; '.join(told)}{more}: remove the "
-            f"wrong ones, or keep all of them (--keep-copies)"
+            f"{_clips(sum(map(len, found)))} hold the same bytes under two labels: {'; '.join(shown)}{more}: remove "
+            f"the wrong ones, or keep all of them (--keep-copies)"
         )
 
 

@@ -17,19 +17,30 @@ from kshot.progress import Progress, quiet
 from kshot.video import scan
 
 
-def check(paths: Sequence[Path], digests: Sequence[str], target: Store, look: bool, progress: Progress = quiet) -> None:
+def check(
+    paths: Sequence[Path], digests: Sequence[str], target: Store, scanned: bool, progress: Progress = quiet
+) -> None:
     """Lets a store forget what an older kshot stored of clips of variable rate, whose frames it chose by number.
 
-    look: open clips that nobody has looked at yet, once; they were decoded before. Without it they are believed.
+    Args:
+        paths: of the clips.
+        digests: of the clips, in the same order.
+        target: the store.
+        scanned: whether to scan clips whose rate is not known yet, once each; without it what is stored of them
+            counts.
+        progress: how to show progress.
+
+    Raises:
+        StoreError: what was found cannot be written.
     """
     old = {value: path for value, path in zip(digests, paths, strict=True) if target.by_number(value)}
     if not old:
         return
     known = Rates(target.root / "rates.jsonl")
-    fresh = [value for value in old if known.get(value) is None] if look else []
+    fresh = [value for value in old if known.get(value) is None] if scanned else []
     if fresh:
         found: dict[str, bool] = {}
-        with progress("looking at the frame rates of stored clips", len(fresh), "clips") as step:
+        with progress("reading the frame rates of stored clips", len(fresh), "clips") as step:
             for value in fresh:
                 with suppress(VideoError):
                     found[value] = scan(old[value]).clock.times is None
@@ -39,7 +50,11 @@ def check(paths: Sequence[Path], digests: Sequence[str], target: Store, look: bo
 
 
 class Rates:
-    """Which clips, by digest, are of constant rate. Kept as JSON lines; torn ones are ignored."""
+    """Which clips, by digest, are of constant rate. Kept as JSON lines; torn ones are ignored.
+
+    Args:
+        path: of the file, which may not exist yet.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -53,11 +68,15 @@ class Rates:
                     continue
 
     def get(self, clip: str) -> bool | None:
-        """Whether a clip is of constant rate; None if nobody looked yet."""
+        """Whether a clip is of constant rate; None if it is not known."""
         return self._constant.get(clip)
 
     def add(self, found: dict[str, bool]) -> None:
-        """Remembers digests."""
+        """Remembers, by digest, whether clips are of constant rate.
+
+        Raises:
+            StoreError: the disk refuses.
+        """
         self._constant |= found
         if found:
             lines = [json.dumps({"sha256": clip, "constant": constant}) + "\n" for clip, constant in found.items()]

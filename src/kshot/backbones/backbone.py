@@ -1,9 +1,6 @@
-"""CLIP seen as numbered blocks: `encode_to` gives what a block receives, `encode_from` runs the rest.
+"""A CLIP: its two towers with the preprocessing and the words that belong to them, loaded and frozen.
 
-A cut is a number: 0 stands before the tower (the frames or token ids themselves), k = 1..L before block k, L + 1 behind
-the projection. `encode_from(encode_to(x, k), k)` is the whole tower for every k, so whatever lies before the first
-block that a tuning method touches can be computed once and stored. Modules and weights are named as in transformers'
-CLIPModel.
+What a cut is says `kshot.backbones.tower`. Modules and weights are named as in transformers' CLIPModel.
 """
 
 from __future__ import annotations
@@ -24,9 +21,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kshot.backbones import checkpoint as clip_folder
-from kshot.backbones import hub, last_block, texts
+from kshot.backbones import hub, texts
 from kshot.backbones.devices import pick_device, pick_precision
 from kshot.backbones.preprocessing import AS_CLIP, Pixels
+from kshot.backbones.tower import ImageTower, TextTower, Tower
 from kshot.errors import CheckpointError, OptionError
 from kshot.settings import PROMPTS
 
@@ -36,7 +34,7 @@ TEXTS_PER_BATCH = 256
 def load(
     name: str | Path = hub.BUNDLED, device: str = "cpu", precision: str = "float32", allow_bin: bool = False
 ) -> Backbone:
-    """Loads a CLIP, frozen: every parameter waits for a tuning method to ask for it.
+    """Loads a CLIP, frozen: nothing learns until a tuning method says so.
 
     Args:
         name: a folder in transformers format, `kshot-tiny` (bundled), `ViT-B/32`, `ViT-B/16`, `ViT-L/14`, or a hub id
@@ -62,10 +60,12 @@ def load(
 
 @dataclass(frozen=True)
 class Rows:
-    """How the rows on their way through the image tower belong together; only some tuning methods look across rows.
+    """How the rows on their way through the image tower belong together; only some tuning methods work across rows.
 
-    frames: successive rows that are one clip. support: the first clips, which every clip may look at (the support of
-    an episode); 0 if each clip stands alone.
+    Attributes:
+        frames: number of successive rows that are one clip.
+        support: number of the first clips that every clip may attend to (the support of an episode); 0 if each clip
+            stands alone.
     """
 
     frames: int = 1
@@ -77,196 +77,39 @@ _ROWS: ContextVar[Rows] = ContextVar("rows", default=_ALONE)
 
 
 def rows() -> Rows:
-    """What `Backbone.encode_from` was told of the rows that it works on."""
+    """How the rows that `Backbone.encode_from` works on belong together."""
     return _ROWS.get()
 
 
 @contextmanager
-def _arranged(count: int, told: Rows) -> Iterator[None]:
-    if told.frames < 1 or count % told.frames or not 0 <= told.support * told.frames <= count:
-        raise OptionError(f"{count} rows are no whole clips of {told.frames} frames with {told.support} support clips")
-    token = _ROWS.set(told)
+def _arranged(count: int, rows: Rows) -> Iterator[None]:
+    if rows.frames < 1 or count % rows.frames or not 0 <= rows.support * rows.frames <= count:
+        raise OptionError(f"{count} rows are no whole clips of {rows.frames} frames with {rows.support} support clips")
+    token = _ROWS.set(rows)
     try:
         yield
     finally:
         _ROWS.reset(token)
 
 
-class Tower(nn.Module):
-    """A transformer tower of CLIP: embeddings, L blocks, final norm and projection; one token is read out.
-
-    depth: L. width: D. tokens: T, most tokens a row can have. precision: type of the blocks' arithmetic. feature: what
-    `encode_from` does to the projected embedding; nothing, unless a tuning method puts a module there. plain: run the
-    last block whole, by operations that other runtimes know, instead of on its read-out token alone.
-    """
-
-    causal = False
-    norm: nn.LayerNorm
-    projection: nn.Linear
-
-    def __init__(self, embeddings: nn.Module, encoder: Any, norm: nn.LayerNorm, projection: nn.Linear, tokens: int):
-        super().__init__()
-        self.embeddings = embeddings
-        self.blocks: nn.ModuleList = encoder.layers
-        self.norm = norm
-        self.projection = projection
-        self.feature: nn.Module = nn.Identity()
-        self.depth = len(self.blocks)
-        self.width = int(projection.in_features)
-        self.tokens = tokens
-        self.precision = torch.float32
-        self.plain = False
-
-    @property
-    def exact(self) -> bool:
-        """Whether the last block still may run on its read-out token alone, so that condensed tokens suffice."""
-        return not self.plain and last_block.exact(self.blocks[-1])
-
-    def read(self, x: Tensor) -> Tensor | None:
-        """Positions (N,) that are read out of inputs x; None for the first."""
-        return None
-
-    def encode_to(self, x: Tensor, cut: int) -> Tensor:
-        """What block `cut` receives.
-
-        Args:
-            x: the tower's input: frames (N, 3, H, W) from `Backbone.pixels`, or token ids (N, T).
-            cut: 0 gives x back, 1..L tokens (N, T, D), L + 1 the projected embedding (N, P), not normalised.
-        """
-        self._check(cut)
-        if cut == 0:
-            return x
-        if cut == self.depth + 1:
-            return self._project(x, 0, None, None)
-        with last_block.arithmetic(x.device, self.precision):
-            tokens = self._embed(x)
-            for block in self.blocks[: cut - 1]:
-                tokens = self._run(block, tokens)
-        return _widen(tokens)
-
-    def encode_from(self, x: Tensor, cut: int, read: Tensor | None = None, condensed: bool | None = None) -> Tensor:
-        """The projected embedding (N, P), not normalised, from what block `cut` receives.
-
-        Args:
-            x: as `encode_to(..., cut)` gave it, in any floating type; before the last block also as `condense` gave it.
-            cut: 0..L + 1.
-            read: (N,) positions to read out; the text tower needs them at cuts 1..L.
-            condensed: whether x is condensed; None tells by the number of rows (full-length rows only).
-        """
-        self._check(cut)
-        embedding = _widen(x) if cut == self.depth + 1 else self._project(x, cut, read, condensed)
-        with last_block.arithmetic(embedding.device):
-            out: Tensor = self.feature(embedding)
-            return out
-
-    def _project(self, x: Tensor, cut: int, read: Tensor | None, condensed: bool | None) -> Tensor:
-        """The projected embedding from what block `cut` (0..L) receives, before `feature`."""
-        if cut == 0:
-            read = self.read(x)
-        elif self.causal and read is None:
-            raise OptionError(f"leaving the text tower at cut {cut} needs `read`: take it from read(ids)")
-        if condensed is None:
-            condensed = cut == self.depth and x.shape[1] == self.tokens + 1
-        with last_block.arithmetic(x.device, self.precision):
-            x = self._embed(x) if cut == 0 else x
-            if condensed:
-                token = self._last_condensed(x, cut, read)
-            else:
-                x = _widen(x)
-                for block in self.blocks[max(cut, 1) - 1 : -1]:
-                    x = self._run(block, x)
-                token = self._last(x, read)
-        with last_block.arithmetic(token.device):
-            out: Tensor = self.projection(self.norm(_widen(token)))
-            return out
-
-    def condense(self, tokens: Tensor, read: Tensor | None = None) -> Tensor:
-        """All that the exact last block needs of the tokens (N, T, D) that enter it: (N, T + 1, D).
-
-        Rows 0..T-1 are the tokens after LayerNorm without its affine part, row T is the raw token that is read out.
-        """
-        tokens = _widen(tokens)
-        return torch.cat([self._normalise(tokens), _pick(tokens, read)[:, None]], dim=1)
-
-    def _last(self, x: Tensor, read: Tensor | None) -> Tensor:
-        block = self.blocks[-1]
-        if self.exact:
-            return last_block.forward(block, self._normalise(_widen(x)), _pick(x, read), read, self.causal)
-        return _pick(self._run(block, x), read)
-
-    def _last_condensed(self, x: Tensor, cut: int, read: Tensor | None) -> Tensor:
-        if cut != self.depth or not self.exact:
-            raise OptionError(
-                f"condensed tokens serve only an unaltered last block ({self.depth}), but cut {cut} was asked for"
-                + ("" if self.exact else " and that block is altered")
-                + ": pass the tokens themselves"
-            )
-        return last_block.forward(self.blocks[-1], x[:, :-1], x[:, -1], read, self.causal)
-
-    def _normalise(self, tokens: Tensor) -> Tensor:
-        return last_block.normalise(tokens, self.blocks[-1].layer_norm1.eps)  # type: ignore[union-attr, arg-type]
-
-    def _embed(self, x: Tensor) -> Tensor:
-        raise NotImplementedError
-
-    def _run(self, block: nn.Module, tokens: Tensor) -> Tensor:
-        out: Tensor = block(tokens, None, is_causal=self.causal)
-        return out
-
-    def _check(self, cut: int) -> None:
-        if not 0 <= cut <= self.depth + 1:
-            raise OptionError(f"cut {cut} does not exist: this tower has cuts 0 to {self.depth + 1}")
-
-
-class ImageTower(Tower):
-    """The image tower; reads out the class token. size: image side in pixels."""
-
-    def __init__(self, vision: Any, projection: nn.Linear):
-        tokens = int(vision.embeddings.num_positions)
-        super().__init__(vision.embeddings, vision.encoder, vision.post_layernorm, projection, tokens)
-        self.pre = vision.pre_layrnorm
-        self.size = int(vision.embeddings.image_size)
-
-    def _embed(self, x: Tensor) -> Tensor:
-        if x.ndim != 4 or tuple(x.shape[1:]) != (3, self.size, self.size):
-            raise OptionError(f"expected frames of shape (N, 3, {self.size}, {self.size}), got {tuple(x.shape)}")
-        out: Tensor = self.pre(self.embeddings(x))
-        return out
-
-
-class TextTower(Tower):
-    """The text tower; reads out the end-of-text token, before which tokens see only earlier ones."""
-
-    causal = True
-
-    def __init__(self, text: Any, projection: nn.Linear):
-        tokens = int(text.embeddings.position_embedding.num_embeddings)
-        super().__init__(text.embeddings, text.encoder, text.final_layer_norm, projection, tokens)
-        self.end = int(text.eos_token_id)
-        self.words = int(text.embeddings.token_embedding.num_embeddings)
-
-    def read(self, x: Tensor) -> Tensor:
-        """First end-of-text position (N,) of token ids x (N, T); `eos_token_id` 2 marks early checkpoints, whose
-        configuration is wrong and whose end-of-text token is the one with the highest id."""
-        ids = x.int()
-        return (ids if self.end == 2 else (ids == self.end).int()).argmax(-1)
-
-    def _embed(self, x: Tensor) -> Tensor:
-        if x.ndim != 2 or x.shape[1] > self.tokens or x.is_floating_point():
-            raise OptionError(f"expected token ids of shape (N, at most {self.tokens}), got {tuple(x.shape)}")
-        out: Tensor = self.embeddings(x)
-        return out
-
-
 class Backbone(nn.Module):
     """Both towers of a CLIP, with the preprocessing and the words that belong to them.
 
-    image, text: the towers. name: as loaded. fingerprint: sha256 that names the loaded weights, configuration and
-    preprocessing, whatever the path, device or precision; "" for a model built in memory. logit_scale: the factor that
-    CLIP puts before its cosines (about 100). size: image side. depth: blocks of the image tower. embed_dim: P.
-    prompt: the one template of class texts, if a tuning method has put one in place of those asked for, else "".
-    episodic: whether an embedding depends on the other clips of its episode; only a tuning method makes it so.
-    across: whether a frame's embedding depends on the other frames of its clip; again only by a tuning method.
+    Attributes:
+        image: the image tower.
+        text: the text tower.
+        name: as loaded.
+        fingerprint: sha256 that names the loaded weights, configuration and preprocessing, whatever the path, device or
+            precision; "" for a model built in memory.
+        logit_scale: the factor that CLIP puts before its cosines (about 100).
+        size: side of its images, in pixels.
+        depth: L, blocks of the image tower.
+        embed_dim: P, width of an embedding.
+        prompt: the one template of class texts, if a tuning method has put one in place of others, else "".
+        episodic: whether an embedding depends on the other clips of its episode; only a tuning method makes it so.
+        across: whether a frame's embedding depends on the other frames of its clip; again only by a tuning method.
+        mean: (1, 3, 1, 1) that is subtracted from pixels.
+        std: (1, 3, 1, 1) that they are divided by.
     """
 
     mean: Tensor
@@ -311,7 +154,11 @@ class Backbone(nn.Module):
         self.image.precision = self.text.precision = precision
 
     def pixels(self, frames: Tensor | NDArray[np.uint8]) -> Tensor:
-        """Frames (N, size, size, 3) uint8 -> (N, 3, size, size) float32 on the device, as the checkpoint asks for."""
+        """Frames (N, size, size, 3) uint8 -> (N, 3, size, size) float32 on the device, as the checkpoint asks for.
+
+        Raises:
+            OptionError: another type or shape.
+        """
         x = torch.as_tensor(frames)
         if x.dtype != torch.uint8 or x.ndim != 4 or tuple(x.shape[1:]) != (self.size, self.size, 3):
             found = f"{str(x.dtype).removeprefix('torch.')} of shape {tuple(x.shape)}"
@@ -326,7 +173,16 @@ class Backbone(nn.Module):
     def encode_from(self, x: Tensor, cut: int, frames: int = 1, support: int = 0) -> Tensor:
         """The embedding (N, P), not normalised, from what image block `cut` receives; see `Tower.encode_from`.
 
-        frames, support: how the rows of x belong together, see `Rows`; it matters to few tuning methods.
+        How rows belong together matters to few tuning methods.
+
+        Args:
+            x: as `encode_to(..., cut)` gave it, or `condense`.
+            cut: 0..L + 1.
+            frames: number of successive rows that are one clip.
+            support: number of the first clips that are an episode's support; see `Rows`.
+
+        Raises:
+            OptionError: no such cut, or rows that are no whole clips.
         """
         with _arranged(x.shape[0], Rows(frames, support)):  # len(x) would fix the number of an export
             return self.image.encode_from(x, cut)
@@ -436,13 +292,3 @@ class Backbone(nn.Module):
             "parameters": count(self),
             "trained": sum(value.numel() for value in self.parameters() if value.requires_grad),
         }
-
-
-def _widen(x: Tensor) -> Tensor:
-    """Half precision as float32, everything else as it is."""
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-
-
-def _pick(x: Tensor, read: Tensor | None) -> Tensor:
-    """One token (N, D) of each row (N, T, D)."""
-    return x[:, 0] if read is None else x[torch.arange(len(x), device=x.device), read]

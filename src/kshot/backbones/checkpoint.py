@@ -33,8 +33,15 @@ START, END = "<|startoftext|>", "<|endoftext|>"
 
 
 @dataclass(frozen=True)
-class Checkpoint:
-    """What a folder holds: the filled CLIP, its tokenizer (None without one) and what becomes of pixels."""
+class LoadedClip:
+    """What a folder holds.
+
+    Attributes:
+        model: the CLIP, filled with the weights.
+        tokenizer: of the tokenizers library; None for a folder without one.
+        pixels: what becomes of pixels.
+        fingerprint: sha256 over everything that changes an embedding.
+    """
 
     model: CLIP
     tokenizer: Any
@@ -42,8 +49,12 @@ class Checkpoint:
     fingerprint: str
 
 
-def read(folder: Path, allow_bin: bool = False) -> Checkpoint:
+def read(folder: Path, allow_bin: bool = False) -> LoadedClip:
     """Reads configuration, weights (as float32), tokenizer and preprocessing of a CLIP.
+
+    Args:
+        folder: in transformers' format.
+        allow_bin: also read weights that are there only as a pickle; no code of it is run.
 
     Raises:
         CheckpointError: a file is missing or damaged, the folder is no CLIP, a setting that is not followed, or tensors
@@ -54,7 +65,7 @@ def read(folder: Path, allow_bin: bool = False) -> Checkpoint:
     weights = _weights(folder, allow_bin)
     model = _fill(config, weights, folder)
     tokenizer, words = _tokenizer(folder, int(config.text_config.max_position_embeddings))
-    return Checkpoint(model, tokenizer, pixels, _fingerprint(weights, config, pixels, words))
+    return LoadedClip(model, tokenizer, pixels, _fingerprint(weights, config, pixels, words))
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -70,7 +81,7 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _config(folder: Path) -> Config:
-    """The configuration of a folder; code that the folder may bring along (`auto_map`) is never looked at."""
+    """The configuration of a folder; code that the folder may bring along (`auto_map`) is never read."""
     values = _json(folder / "config.json")
     kind = values.get("model_type")
     if kind != "clip":
@@ -174,8 +185,8 @@ def _fill(config: Config, weights: dict[str, Tensor], folder: Path) -> CLIP:
 
 
 def _few(names: Iterable[object]) -> str:
-    told = [str(name).removeprefix("torch.") for name in names]
-    return ", ".join(told[:2]) + (", ..." if len(told) > 2 else "")
+    short = [str(name).removeprefix("torch.") for name in names]
+    return ", ".join(short[:2]) + (", ..." if len(short) > 2 else "")
 
 
 def _tokenizer(folder: Path, limit: int) -> tuple[Any, str]:

@@ -36,7 +36,17 @@ UNFOLLOWED = ("quantization_config", "pruned_heads")
 
 @dataclass(frozen=True)
 class TowerConfig:
-    """What both towers are described by; the defaults are those of the format, the bounds those of `BOUNDS`."""
+    """What both towers are described by; the defaults are those of the format, the bounds those of `BOUNDS`.
+
+    Attributes:
+        hidden_size: D, width of a token.
+        intermediate_size: width inside the MLP.
+        num_hidden_layers: L, number of blocks.
+        num_attention_heads: heads of a block, a divisor of D.
+        hidden_act: name of the MLP's activation.
+        layer_norm_eps: added to variances before their root is taken.
+        attention_dropout: share of attention weights that training sets to 0.
+    """
 
     hidden_size: int
     intermediate_size: int
@@ -49,6 +59,18 @@ class TowerConfig:
 
 @dataclass(frozen=True)
 class TextConfig(TowerConfig):
+    """The text tower.
+
+    Attributes:
+        hidden_size: see `TowerConfig`.
+        intermediate_size: see `TowerConfig`.
+        num_hidden_layers: see `TowerConfig`.
+        num_attention_heads: see `TowerConfig`.
+        vocab_size: number of tokens that have a vector.
+        max_position_embeddings: T, most tokens of a text.
+        eos_token_id: of the token that ends a text.
+    """
+
     hidden_size: int = 512
     intermediate_size: int = 2048
     num_hidden_layers: int = 12
@@ -60,6 +82,18 @@ class TextConfig(TowerConfig):
 
 @dataclass(frozen=True)
 class VisionConfig(TowerConfig):
+    """The image tower.
+
+    Attributes:
+        hidden_size: see `TowerConfig`.
+        intermediate_size: see `TowerConfig`.
+        num_hidden_layers: see `TowerConfig`.
+        num_attention_heads: see `TowerConfig`.
+        num_channels: of a pixel, 3.
+        image_size: side of an image, in pixels.
+        patch_size: side of the patch that becomes a token, in pixels.
+    """
+
     hidden_size: int = 768
     intermediate_size: int = 3072
     num_hidden_layers: int = 12
@@ -71,7 +105,13 @@ class VisionConfig(TowerConfig):
 
 @dataclass(frozen=True)
 class Config:
-    """Of a whole CLIP."""
+    """The configuration of a whole CLIP.
+
+    Attributes:
+        text_config: of the text tower.
+        vision_config: of the image tower.
+        projection_dim: P, width of an embedding.
+    """
 
     text_config: TextConfig = field(default_factory=TextConfig)
     vision_config: VisionConfig = field(default_factory=VisionConfig)
@@ -116,12 +156,12 @@ def _filled(kind: type[Any], given: object, complete: object) -> Any:
 def _check(name: str, value: object, kind: str) -> None:
     """Whether a value is of the kind that a field names, and within its bounds."""
     right: dict[str, type | tuple[type, ...]] = {"int": int, "float": (int, float), "str": str, "Any": (int, list)}
-    told = repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:57]}..."
+    found = repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:57]}..."
     if not isinstance(value, right[kind]) or isinstance(value, bool):
-        raise ValueError(f"{name} is {told}, expected {'a text' if kind == 'str' else 'a number'}")
+        raise ValueError(f"{name} is {found}, expected {'a text' if kind == 'str' else 'a number'}")
     low, high = BOUNDS.get(name, (0, 0))
     if isinstance(value, int | float) and not low <= value <= high:  # not a number is not within any bounds
-        raise ValueError(f"{name} is {told}, expected {low:,} to {high:,}")
+        raise ValueError(f"{name} is {found}, expected {low:,} to {high:,}")
 
 
 def _expect_own(values: Mapping[str, Any]) -> None:
@@ -132,7 +172,10 @@ def _expect_own(values: Mapping[str, Any]) -> None:
 
 
 class QuickGELU(nn.Module):
+    """OpenAI's approximation of GELU: x times the logistic function of 1.702 x."""
+
     def forward(self, x: Tensor) -> Tensor:
+        """Elementwise."""
         return x * torch.sigmoid(1.702 * x)
 
 
@@ -166,6 +209,13 @@ class Attention(nn.Module):
         self.out_proj = nn.Linear(self.embed_dim, self.embed_dim)
 
     def forward(self, x: Tensor, mask: Tensor | None = None, is_causal: bool = False) -> tuple[Tensor, None]:
+        """Attends from every token to all others, or to earlier ones alone.
+
+        Args:
+            x: (N, T, D).
+            mask: added to the logits; None for none.
+            is_causal: whether a token attends to itself and earlier ones alone.
+        """
         heads = (*x.shape[:-1], -1, self.head_dim)
         q, k, v = (project(x).view(heads).transpose(1, 2) for project in (self.q_proj, self.k_proj, self.v_proj))
         dropout = self.dropout if self.training else 0.0
@@ -175,6 +225,8 @@ class Attention(nn.Module):
 
 
 class MLP(nn.Module):
+    """Two layers with an activation between them: (N, T, D) -> (N, T, D), every token by itself."""
+
     def __init__(self, config: TowerConfig) -> None:
         super().__init__()
         self.activation_fn = activation(config.hidden_act)
@@ -182,6 +234,7 @@ class MLP(nn.Module):
         self.fc2 = nn.Linear(config.intermediate_size, config.hidden_size)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, T, D) -> (N, T, D)."""
         out: Tensor = self.fc2(self.activation_fn(self.fc1(x)))
         return out
 
@@ -198,6 +251,13 @@ class Layer(nn.Module):
         self.layer_norm2 = nn.LayerNorm(self.embed_dim, eps=config.layer_norm_eps)
 
     def forward(self, x: Tensor, mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
+        """(N, T, D) -> (N, T, D); see `Attention.forward`.
+
+        Args:
+            x: tokens.
+            mask: of the attention.
+            is_causal: of the attention.
+        """
         seen, _ = self.self_attn(self.layer_norm1(x), mask, is_causal=is_causal)
         x = x + seen
         out: Tensor = x + self.mlp(self.layer_norm2(x))
@@ -205,6 +265,8 @@ class Layer(nn.Module):
 
 
 class Encoder(nn.Module):
+    """The blocks of a tower, under the name that checkpoints give them."""
+
     def __init__(self, config: TowerConfig) -> None:
         super().__init__()
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
@@ -236,6 +298,7 @@ class VisionEmbeddings(nn.Module):
         self.register_buffer("position_ids", _count(self.num_positions), persistent=False)
 
     def forward(self, pixels: Tensor) -> Tensor:
+        """Pixels (N, 3, S, S) -> tokens (N, 1 + patches, D)."""
         patches = self.patch_embedding(pixels.to(self.patch_embedding.weight.dtype)).flatten(2).transpose(1, 2)
         first = self.class_embedding.expand(pixels.shape[0], 1, -1)
         out: Tensor = torch.cat([first, patches], dim=1) + self.position_embedding(self.position_ids)
@@ -254,11 +317,14 @@ class TextEmbeddings(nn.Module):
         self.register_buffer("position_ids", _count(config.max_position_embeddings), persistent=False)
 
     def forward(self, ids: Tensor) -> Tensor:
+        """Token ids (N, T) -> tokens (N, T, D)."""
         out: Tensor = self.token_embedding(ids) + self.position_embedding(self.position_ids[:, : ids.shape[1]])
         return out
 
 
 class VisionModel(nn.Module):
+    """The image tower's parts but for its projection; it has no forward of its own."""
+
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
         self.embeddings = VisionEmbeddings(config)
@@ -268,6 +334,8 @@ class VisionModel(nn.Module):
 
 
 class TextModel(nn.Module):
+    """The text tower's parts but for its projection; it has no forward of its own."""
+
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
         self.embeddings = TextEmbeddings(config)

@@ -106,7 +106,7 @@ def remote(model: str | Path) -> str | None:
 
 
 def local(model: str | Path) -> Path:
-    """The folder of a taught model: the one given, or that of "hf://owner/name[@revision]", cached copy first.
+    """The folder of a recognizer's model: the one given, or that of "hf://owner/name[@revision]", cached copy first.
 
     Raises:
         CheckpointError: see `fetch`.
@@ -135,7 +135,15 @@ def fetch(repository: str) -> Path:
 
 
 def push(folder: Path, repository: str, private: bool) -> str:
-    """Uploads a folder to "owner/name", made where absent; returns the address.
+    """Uploads a folder to the hub.
+
+    Args:
+        folder: of a recognizer.
+        repository: "owner/name", made where absent.
+        private: whether a new repository is hidden from others.
+
+    Returns:
+        Its address.
 
     Raises:
         CheckpointError: the hub cannot be reached or refuses.

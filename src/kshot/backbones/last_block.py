@@ -119,7 +119,7 @@ def forward(block: Any, n: Tensor, x: Tensor, read: Tensor | None = None, causal
 
 
 class _Attend(torch.autograd.Function):
-    """softmax(u n^T) n: each head's query (N, H, D) looks at the tokens (N, T, D), chunk by chunk of N."""
+    """softmax(u n^T) n: each head's query (N, H, D) attends to the tokens (N, T, D), chunk by chunk of N."""
 
     @staticmethod
     def forward(ctx: Any, u: Tensor, n: Tensor, keep: Tensor | None) -> Tensor:

@@ -36,7 +36,12 @@ HARMLESS = {  # of a decoded frame, or of whoever calls the processor
 
 @dataclass(frozen=True)
 class Pixels:
-    """What becomes of a pixel: (value / 255 - mean) / std, a mean and deviation for each of red, green and blue."""
+    """What becomes of a pixel: (value / 255 - mean) / std.
+
+    Attributes:
+        mean: of red, green and blue.
+        std: standard deviation of red, green and blue.
+    """
 
     mean: tuple[float, ...] = MEAN
     std: tuple[float, ...] = STD
@@ -82,7 +87,7 @@ def _pixels(values: Mapping[str, Any], where: str, side: int) -> Pixels:
     values = {name: value for name, value in values.items() if value is not None}
     for name in KINDS:
         if name in values and values[name] not in PROCESSORS:
-            raise CheckpointError(f"{where}: {name} is {_told(values[name])}, expected one of CLIP's own")
+            raise CheckpointError(f"{where}: {name} is {_shown(values[name])}, expected one of CLIP's own")
     for name, value in values.items():
         if name in FIXED and value not in FIXED[name][0]:
             raise _unfollowed(where, name, value, FIXED[name][1])
@@ -95,12 +100,12 @@ def _pixels(values: Mapping[str, Any], where: str, side: int) -> Pixels:
         raise CheckpointError(f"{where}: image_std is {list(std)}, expected three numbers above 0")
     for name in ("do_rescale", "do_normalize"):
         if not isinstance(values.get(name, True), bool):
-            raise CheckpointError(f"{where}: {name} is {_told(values[name])}, expected true or false")
+            raise CheckpointError(f"{where}: {name} is {_shown(values[name])}, expected true or false")
     if not values.get("do_normalize", True):
         mean, std = (0.0,) * 3, (1.0,) * 3
     factor = values.get("rescale_factor", 1 / 255) if values.get("do_rescale", True) else 1.0
     if not _number(factor) or not 1e-6 < factor < 1e6:
-        raise CheckpointError(f"{where}: rescale_factor is {_told(factor)}, expected a number above 0, as 1/255")
+        raise CheckpointError(f"{where}: rescale_factor is {_shown(factor)}, expected a number above 0, as 1/255")
     if not math.isclose(factor, 1 / 255, rel_tol=1e-6):  # (value * factor - mean) / std, in other words
         mean, std = (tuple(one / (255 * factor) for one in part) for part in (mean, std))
     return Pixels(mean, std)
@@ -119,7 +124,7 @@ def _sides(values: Mapping[str, Any], where: str, side: int) -> None:
     if isinstance(crop, list) and len(crop) == 2 and crop[0] == crop[1]:
         crop = crop[0]
     if crop != side or isinstance(crop, bool):
-        raise CheckpointError(f"{where}: crop_size is {_told(crop)}, but config.json asks for {side} pixels")
+        raise CheckpointError(f"{where}: crop_size is {_shown(crop)}, but config.json asks for {side} pixels")
 
 
 def _three(values: Mapping[str, Any], name: str, usual: tuple[float, ...], where: str) -> tuple[float, ...]:
@@ -127,7 +132,7 @@ def _three(values: Mapping[str, Any], name: str, usual: tuple[float, ...], where
     found = values.get(name, usual)
     found = [found] * 3 if _number(found) else found
     if not isinstance(found, list | tuple) or len(found) != 3 or not all(map(_number, found)):
-        raise CheckpointError(f"{where}: {name} is {_told(found)}, expected three numbers in image_mean and image_std")
+        raise CheckpointError(f"{where}: {name} is {_shown(found)}, expected three numbers in image_mean and image_std")
     return tuple(float(value) for value in found)
 
 
@@ -137,7 +142,7 @@ def _number(value: object) -> bool:
 
 def _unfollowed(where: str, name: str, value: object, does: str) -> CheckpointError:
     return CheckpointError(
-        f"{where}: {name} is {_told(value)}, which kshot does not follow ({does}): this checkpoint would see other "
+        f"{where}: {name} is {_shown(value)}, which kshot does not follow ({does}): this checkpoint would see other "
         "pixels than it was trained on"
     )
 
@@ -147,6 +152,6 @@ def _differing(one: Pixels, other: Pixels) -> str:
     return f"{name} {list(getattr(one, name))} and {list(getattr(other, name))}"
 
 
-def _told(value: object) -> str:
+def _shown(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."

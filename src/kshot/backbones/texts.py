@@ -16,14 +16,15 @@ SHOWN = 60  # characters of a prompt or a name in a message
 
 
 @dataclass(frozen=True)
-class Text:
+class ClassText:
     """A class name in one prompt.
 
     Attributes:
         template: the prompt, with `{}` where the name goes.
         name: the class name, as it was given.
         words: what the tokenizer gets.
-        begin, end: characters of `words` between which the name lies.
+        begin: first character of `words` that belongs to the name.
+        end: the one after its last.
     """
 
     template: str
@@ -46,18 +47,18 @@ def expect_prompts(prompts: Sequence[str] | str) -> list[str]:
     return templates
 
 
-def written(names: Sequence[str], templates: Sequence[str]) -> list[Text]:
+def written(names: Sequence[str], templates: Sequence[str]) -> list[ClassText]:
     """Every name in every template, all templates of the first name first; underscores are read as spaces."""
     made = []
     for name in names:
         said = name.replace("_", " ")
         for template in templates:
             begin = template.index("{}")
-            made.append(Text(template, name, template.replace("{}", said), begin, begin + len(said)))
+            made.append(ClassText(template, name, template.replace("{}", said), begin, begin + len(said)))
     return made
 
 
-def examine(texts: Sequence[Text], encodings: Sequence[Any], ends: Sequence[int]) -> list[str]:
+def examine(texts: Sequence[ClassText], encodings: Sequence[Any], ends: Sequence[int]) -> list[str]:
     """What the tower does not see of the texts, in words; nothing where it sees all of them.
 
     Args:
@@ -69,8 +70,8 @@ def examine(texts: Sequence[Text], encodings: Sequence[Any], ends: Sequence[int]
         OptionError: a prompt leaves no room for a name.
         DataError: two names that the tower cannot tell apart, or one of which nothing is left.
     """
-    cut: dict[str, list[tuple[Text, int, int]]] = {}
-    seen: dict[tuple[str, tuple[int, ...]], tuple[Text, bool]] = {}
+    cut: dict[str, list[tuple[ClassText, int, int]]] = {}
+    seen: dict[tuple[str, tuple[int, ...]], tuple[ClassText, bool]] = {}
     for text, encoding, end in zip(texts, encodings, ends, strict=True):
         offsets = encoding.offsets[1:end]
         reach = max((stop for _, stop in offsets), default=0)
@@ -89,10 +90,10 @@ def examine(texts: Sequence[Text], encodings: Sequence[Any], ends: Sequence[int]
             _refuse_equal(other, text, whole and other_whole)
         if not whole:
             cut.setdefault(text.template, []).append((text, reach, end - 1))
-    return [_told(template, lost, len({text.name for text in texts})) for template, lost in cut.items()]
+    return [_sentence(template, lost, len({text.name for text in texts})) for template, lost in cut.items()]
 
 
-def _refuse_equal(one: Text, other: Text, whole: bool) -> None:
+def _refuse_equal(one: ClassText, other: ClassText, whole: bool) -> None:
     names = f"'{_short(one.name)}' and '{_short(other.name)}'"
     if whole:
         raise DataError(
@@ -105,7 +106,7 @@ def _refuse_equal(one: Text, other: Text, whole: bool) -> None:
     )
 
 
-def _told(template: str, lost: Sequence[tuple[Text, int, int]], classes: int) -> str:
+def _sentence(template: str, lost: Sequence[tuple[ClassText, int, int]], classes: int) -> str:
     first, reach, tokens = lost[0]
     left = first.words[reach:].strip()
     return (

@@ -44,7 +44,7 @@ def list_(as_json: JSON = False) -> None:
     from kshot.datasets import DATASETS
     from kshot.datasets.prepare import known
 
-    show({"bundled": list(DATASETS), **known()}, as_json, _tell_sets)
+    show({"bundled": list(DATASETS), "benchmarks": known()}, as_json, _tell_sets)
 
 
 @data.command()
@@ -66,7 +66,7 @@ def prepare(
     from kshot.datasets.prepare import prepare as run
 
     report = run(name, source, out, clip_list or (), download, allow_missing, progress=chosen_progress(as_json))
-    show(report, as_json, _tell_prepared)
+    show(report.report(), as_json, _tell_prepared)
 
 
 @data.command()
@@ -81,8 +81,8 @@ def verify(
     from kshot.datasets.prepare import verify as run
 
     report = run(name)
-    show(report, as_json, _tell_verified)
-    if report["lost"]:
+    show(report.report(), as_json, _tell_verified)
+    if report.lost:
         raise typer.Exit(2)
 
 

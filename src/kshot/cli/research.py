@@ -61,11 +61,11 @@ def extract(
 
     Example: kshot extract clips.csv --backbone openai/clip-vit-base-patch16 --dry-run
     """
-    from kshot.activations import extraction
+    from kshot.activations import estimation, extraction
 
     shared = settings | {"cut": cut, "dtype": dtype, "workers": workers, "allow_damaged": allow_damaged}
     if dry_run:
-        show(extraction.estimate(data, backbone, **shared), as_json, _tell_estimate)
+        show(estimation.estimate(data, backbone, **shared).report(), as_json, _tell_estimate)
         return
     done = extraction.extract(data, backbone, **shared, timeout=timeout, check=True, progress=chosen_progress(as_json))
     report = done.report()

@@ -73,9 +73,13 @@ def load(data: str | Path | Dataset, where: Mapping[str, str] | None = None, che
 
 
 def _table(path: Path, where: Mapping[str, str], check_files: bool, name: str) -> Dataset:
-    from kshot.datasets import prepare, table
+    from kshot.datasets import table
 
-    missing = prepare.missing_beside(path)
+    missing: Mapping[str, tuple[str, ...]] = {}
+    if (path.parent / "prepared.json").exists():
+        from kshot.datasets import prepare
+
+        missing = prepare.missing_beside(path)
     return replace(table.load(path, where, check_files, name), missing=missing)
 
 

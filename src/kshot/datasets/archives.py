@@ -1,8 +1,8 @@
 """Unpacking archives that came from elsewhere: nothing they say decides where a file is written.
 
-The caller is asked for each member's name and answers with the place for it, or None. tar (plain, gzip, bzip2, xz, also
+The caller gives each member a place by its name, or None. tar (plain, gzip, bzip2, xz, also
 cut into parts) and zip are read in Python. rar needs an outside tool, which unpacks into an empty folder first; what it
-left there is looked through before a file is taken.
+left there is checked before a file is taken.
 
 An archive is refused as a whole if a member has an absolute name, leads upwards, or is a link or device, if it holds
 too many members, or if it grows beyond its limit.
@@ -12,25 +12,23 @@ from __future__ import annotations
 
 import bz2
 import gzip
-import json
 import lzma
 import os
 import re
 import shutil
 import stat
-import subprocess
 import tarfile
-import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory, TemporaryFile
+from tempfile import TemporaryDirectory
 from typing import IO, Any
 
 from kshot import gate
+from kshot.datasets import rar_tools
 from kshot.errors import DataError
 from kshot.files import disk
 from kshot.progress import Progress, Step, quiet
@@ -40,16 +38,20 @@ Take = Callable[[PurePosixPath, int], Path | None]
 
 SUFFIXES = (".rar", ".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 BLOCK = 1 << 20
-TOOLS = ("unar", "bsdtar", "7zz", "7z", "unrar")
 
 _PART = re.compile(r"(.+-)(\d\d)|(.+(?:\.tar|\.tgz|\.gz|\.zip)\.)(\d\d\d?|[a-z][a-z])")
-_LINK = re.compile(r"(Symbolic|Hard) Link = .")
 _BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError)
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What an archive may hold: members, and bytes written, `growth` times its own size where that exceeds `floor`."""
+    """What an archive may hold.
+
+    Attributes:
+        members: most files and folders.
+        growth: bytes written, as a multiple of its own size ...
+        floor: ... but this many bytes in any case.
+    """
 
     members: int = 1_000_000
     growth: int = 100
@@ -131,20 +133,34 @@ def unpack(
 
 
 class _Guard:
-    """Judges members and writes them."""
+    """Checks members and writes them.
+
+    Attributes:
+        archive: for messages.
+        take: see `Take`.
+        limits: of what it may hold.
+        room: bytes that may still be written.
+        written: files that are whole.
+        members: counted so far.
+        parts: a remark for an archive in parts, "" for one file.
+    """
 
     def __init__(self, archive: Path, take: Take, limits: Limits, room: int) -> None:
         self.archive, self.take, self.limits, self.room = archive, take, limits, room
         self.written: list[Path] = []
         self.members = 0
-        self.parts = ""  # a remark for an archive in parts
+        self.parts = ""
 
     def place(self, name: str, size: int) -> Path | None:
-        """Where a member of this name is to go, if anywhere."""
+        """Where a member of this name and size in bytes is to go, if anywhere."""
         return self.take(self.check(name), size)
 
     def check(self, name: str) -> PurePosixPath:
-        """The name of a member that may be in an archive."""
+        """The name of a member that may be in an archive.
+
+        Raises:
+            DataError: it leads out of its folder, or there are too many members.
+        """
         self.members += 1
         if self.members > self.limits.members:
             raise self.refused(f"more than {self.limits.members:,} members")
@@ -154,7 +170,18 @@ class _Guard:
         return PurePosixPath(clean)
 
     def write(self, source: IO[bytes], place: Path, size: int) -> None:
-        """Copies a member of `size` bytes to its place, under another name until it is whole."""
+        """Copies a member to its place, under another name until it is whole.
+
+        Args:
+            source: gives its bytes.
+            place: where it goes.
+            size: bytes that it has.
+
+        Raises:
+            EOFError: it ends early.
+            DataError: the archive grows beyond its limits.
+            StoreError: the disk refuses.
+        """
         temporary, done = place.with_name(f"{place.name}.tmp"), 0
         with disk(place):
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -175,6 +202,11 @@ class _Guard:
         self.written.append(place)
 
     def spend(self, size: int) -> None:
+        """Takes so many bytes from the room that is left.
+
+        Raises:
+            DataError: there is none.
+        """
         self.room -= size
         if self.room < 0:
             raise self.refused(
@@ -182,6 +214,7 @@ class _Guard:
             )
 
     def refused(self, why: str) -> DataError:
+        """The error for an archive that is not to be trusted."""
         return DataError(f"{self.archive}: refused, nothing of it was kept: {why}")
 
     @contextmanager
@@ -198,13 +231,14 @@ class _Guard:
 
 
 class _Joined:
-    """Parts read one after the other, with the share read told to a bar."""
+    """Parts read one after the other; a bar shows the share that was read."""
 
     def __init__(self, parts: Sequence[Path], step: Step) -> None:
         self._files = [part.open("rb") for part in parts]
         self._at, self._step, self.done = 0, step, 0
 
     def read(self, size: int = BLOCK) -> bytes:
+        """The next bytes, at most `size`; none at the end of the last part."""
         while self._at < len(self._files):
             if block := self._files[self._at].read(size):
                 self.done += len(block)
@@ -214,6 +248,7 @@ class _Joined:
         return b""
 
     def close(self) -> None:
+        """Closes all parts."""
         for file in self._files:
             file.close()
 
@@ -300,28 +335,28 @@ def _rar(archive: Path, guard: _Guard, scratch: Path, step: Step, size: int) -> 
 
 
 def _run_tool(archive: Path, guard: _Guard, root: Path, step: Step, size: int) -> None:
-    """Lists with the first tool that can read the archive, judges the names, and unpacks with it."""
-    tools = [tool for tool in TOOLS if shutil.which(tool) and (tool != "unar" or shutil.which("lsar"))]
+    """Lists with the first tool that can read the archive, checks the names, and unpacks with it."""
+    tools = [tool for tool in rar_tools.TOOLS if shutil.which(tool) and (tool != "unar" or shutil.which("lsar"))]
     if not tools:
         raise DataError(
-            f"{archive}: a rar needs one of {', '.join(TOOLS)}: install one (on Debian `apt install unar`, on macOS "
-            f"`brew install unar`), or unpack it yourself and give the folder"
+            f"{archive}: a rar needs one of {', '.join(rar_tools.TOOLS)}: install one (on Debian `apt install unar`, "
+            f"on macOS `brew install unar`), or unpack it yourself and give the folder"
         )
     faults = []
     for tool in tools:
         try:
-            names, links = _list(tool, archive)
-        except _ToolFailed as error:
+            names, links = rar_tools.list_members(tool, archive)
+        except rar_tools.ToolFailed as error:
             faults.append(f"{tool}: {error}")
             continue
         for name in names:
             guard.check(name)
         if links:
             raise guard.refused("it holds links")
-        with _counted(root, guard, step, size) as look:
+        with _counted(root, guard, step, size) as watch:
             try:
-                _call(_extract(tool, archive, root), look)
-            except _ToolFailed as error:
+                rar_tools.extract(tool, archive, root, watch)
+            except rar_tools.ToolFailed as error:
                 raise DataError(
                     f"{archive}: damaged or cut short ({tool}: {str(error).replace(f'{root}', '.')}); compare its size "
                     f"with the original, download it again"
@@ -330,77 +365,12 @@ def _run_tool(archive: Path, guard: _Guard, root: Path, step: Step, size: int) -
     raise DataError(f"{archive}: damaged, or a rar that {' and '.join(tools)} cannot read ({'; '.join(faults)})")
 
 
-class _ToolFailed(Exception):
-    pass
-
-
-def _list(tool: str, archive: Path) -> tuple[list[str], bool]:
-    """Names of the members, folders among them or not, and whether there are links."""
-    file = os.fspath(archive.absolute())
-    if tool == "unar":
-        try:
-            listing: dict[str, Any] = json.loads(_call(["lsar", "-json", file]))
-        except ValueError:
-            raise _ToolFailed("no listing") from None
-        if listing.get("lsarError"):
-            raise _ToolFailed("damaged")
-        members = listing.get("lsarContents", [])
-        return [str(member["XADFileName"]) for member in members], any(member.get("XADIsLink") for member in members)
-    if tool in ("7z", "7zz"):
-        lines = _call([tool, "l", "-slt", "-ba", "-p-", file]).splitlines()
-        return [line[7:] for line in lines if line.startswith("Path = ")], any(_LINK.match(line) for line in lines)
-    if tool == "bsdtar":
-        links = any(line.startswith(("l", "h")) for line in _call(["bsdtar", "-tvf", file]).splitlines())
-        return _call(["bsdtar", "-tf", file]).splitlines(), links
-    links = "Type: Unix symbolic link" in _call(["unrar", "lt", "-p-", file])
-    return _call(["unrar", "lb", "-p-", file]).splitlines(), links
-
-
-def _extract(tool: str, archive: Path, root: Path) -> list[str]:
-    file = os.fspath(archive.absolute())
-    return {
-        "unar": ["unar", "-quiet", "-force-overwrite", "-no-directory", "-output-directory", f"{root}", file],
-        "bsdtar": ["bsdtar", "-xf", file, "-C", f"{root}"],
-        "unrar": ["unrar", "x", "-y", "-o+", "-p-", file, f"{root}/"],
-    }.get(tool, [tool, "x", "-y", "-p-", f"-o{root}", file])
-
-
-def _call(command: list[str], look: Callable[[], None] = lambda: None) -> str:
-    """The output of a tool; `look` is called while it runs.
-
-    Raises:
-        _ToolFailed: with its last words.
-    """
-    environment = os.environ | {"LC_ALL": "C.UTF-8"}
-    with TemporaryFile() as out, TemporaryFile() as err:
-        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=environment) as run:
-            try:
-                pause = 0.01
-                while run.poll() is None:
-                    time.sleep(pause)
-                    pause = min(0.5, pause * 2)
-                    look()
-            finally:
-                run.kill()
-        look()
-        text, said = (_text(file) for file in (out, err))
-    if run.returncode:
-        words = [line.strip() for line in (said + text).splitlines() if line.strip()]
-        raise _ToolFailed(words[-1][:200] if words else f"exit code {run.returncode}")
-    return text
-
-
-def _text(file: IO[bytes]) -> str:
-    file.seek(0)
-    return file.read().decode("utf-8", "replace")
-
-
 @contextmanager
 def _counted(root: Path, guard: _Guard, step: Step, size: int) -> Iterator[Callable[[], None]]:
-    """A function that looks at what a tool has written so far, moves the bar and stops what grows without bound."""
+    """A function that measures what a tool has written so far, moves the bar and stops what grows without bound."""
     room, shown = guard.room, 0.0
 
-    def look() -> None:
+    def measure() -> None:
         nonlocal shown
         written = 0
         for folder, _, files in os.walk(root):
@@ -415,4 +385,4 @@ def _counted(root: Path, guard: _Guard, step: Step, size: int) -> Iterator[Calla
         step(max(0.0, done - shown))
         shown = max(shown, done)
 
-    yield look
+    yield measure

@@ -21,10 +21,13 @@ SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
-class Clip:
-    """A clip of a benchmark. id: its name in the published lists, less folders and suffix that differ between copies.
+class ListedClip:
+    """A clip of a benchmark, as its file's name tells.
 
-    label: its class as the owners write it, "" where a file's name does not tell. group: its source.
+    Attributes:
+        id: its name in the published lists, less folders and suffix that differ between copies.
+        label: its class as the owners write it, "" where a file's name does not tell.
+        group: its source.
     """
 
     id: str
@@ -37,7 +40,9 @@ class Benchmark:
     """A published class split of a published set of videos.
 
     Attributes:
-        name: in commands. title: in print. source: who made the split, and where.
+        name: in commands.
+        title: in print.
+        source: who made the split, and where.
         videos: how to get them, one line.
         classes: split -> class labels as the owners write them, in the order of the published class numbers.
         clips: split -> number of clips in the published list.
@@ -59,7 +64,7 @@ class Benchmark:
     classes: Mapping[str, Sequence[str]]
     clips: Mapping[str, int]
     digests: Mapping[str, str]
-    read: Callable[[PurePosixPath], Clip | None]
+    read: Callable[[PurePosixPath], ListedClip | None]
     readable: Callable[[str], str]
     published: Callable[[str], str] | None = None
     counts: Mapping[str, int] | None = None
@@ -139,5 +144,11 @@ def lines(text: str) -> tuple[str, ...]:
 
 
 def contradiction(path: PurePosixPath, found: str, expected: str) -> DataError:
-    """The error for a file whose folder or list says another class than its name."""
+    """The error for a file whose folder or list says another class than its name.
+
+    Args:
+        path: of the file.
+        found: what says another class, as a clause.
+        expected: what it is compared with, as a clause.
+    """
     return DataError(f"{path}: {found}, but {expected}: the copy is not the published one; get it again")

@@ -128,8 +128,12 @@ def build(
     """A Dataset from one text per clip and column; checks what every source must obey.
 
     Args:
+        name: for messages and results.
+        paths: of the clips.
+        labels: of the clips; whatever `kshot.names.label` takes.
         splits: names as in `SPLITS`, in any case, or "".
         groups: "" or a missing value for a clip that is a group by itself.
+        features: floating (N, T, D), where they are ready-made; see `Dataset`.
         place: where clip i stands in the source, for messages ("line 7").
         notes: what of the source was passed over.
 

@@ -1,6 +1,6 @@
 """Ready-made features of clips: an .npz with `features` (clips, frames, channels) and one label a clip.
 
-Heads and protocols can be judged on any network's features, without videos and without CLIP.
+Heads and protocols can be measured on any network's features, without videos and without CLIP.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from kshot.errors import DataError, OptionError
 ARRAY_BYTES = 64 << 30
 """Bytes that an array may have: ten million clips of eight frames of 200 float32 channels."""
 ROOM, PACKED = 64 << 20, 100  # above so many bytes, no more than so many out of one
-CHUNK = 1024  # clips looked at at a time
+CHUNK = 1024  # clips checked at a time
 UNREADABLE = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, OverflowError, RuntimeError, struct.error,
 )  # fmt: skip
@@ -146,7 +146,12 @@ def _weigh(path: Path, archive: zipfile.ZipFile) -> None:
 
 
 def checked(path: Path, features: np.ndarray, clip: Callable[[int], str] = lambda index: f"clip {index}") -> np.ndarray:
-    """Features (clips, frames, channels) in this machine's byte order, if they can be used. clip: how it calls clip i.
+    """Features (clips, frames, channels) in this machine's byte order, if they can be used.
+
+    Args:
+        path: of their file, for messages.
+        features: as they were read.
+        clip: how a message calls clip i.
 
     Raises:
         DataError: of another shape or kind, or not finite.

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from kshot.datasets.dataset import SPLITS, Dataset, build
 from kshot.errors import DataError
-from kshot.video.container import SUFFIXES, is_image, natural
+from kshot.video.container import SUFFIXES
+from kshot.video.frame_folder import is_image, natural
 
 SYSTEM = frozenset({"thumbs.db", "desktop.ini", "icon\r", "ehthumbs.db", "$recycle.bin", "system volume information"})
 SHOWN = 4  # kinds of files that are passed over and named
@@ -51,7 +52,7 @@ def _load(root: Path) -> Dataset:
         splits=splits,
         groups=[""] * len(rows),
         place=lambda index: str(paths[index].relative_to(root).parent),
-        notes=passed.told(),
+        notes=passed.sentences(),
     )
 
 
@@ -84,7 +85,11 @@ def _clips(label: Path, passed: Passed) -> Iterator[Path]:
 
 
 class Passed:
-    """What is below a folder and no clip, so that it can be told. root: examples are named as seen from it."""
+    """What is below a folder and no clip, so that results can name it.
+
+    Args:
+        root: the folder; examples are named as seen from it.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -108,12 +113,12 @@ class Passed:
         """Takes note of files that were passed over."""
         self._files.setdefault(where, []).extend(files)
 
-    def told(self) -> list[str]:
+    def sentences(self) -> list[str]:
         """A sentence for each kind of place where files were passed over."""
-        told = [f"{_counted(files, self.root)} {where} passed over" for where, files in self._files.items() if files]
-        if told and self.hidden:
-            told[-1] += f", not counting {self.hidden} hidden or system files"
-        return told
+        said = [f"{_counted(files, self.root)} {where} passed over" for where, files in self._files.items() if files]
+        if said and self.hidden:
+            said[-1] += f", not counting {self.hidden} hidden or system files"
+        return said
 
 
 def _counted(files: Sequence[Path], root: Path) -> str:

@@ -27,13 +27,48 @@ JOURNAL = "done.jsonl"
 
 
 @dataclass(frozen=True)
-class Found:
-    """A clip that is there: path as in the CSV (relative to the folder, or absolute), and its size."""
+class FoundClip:
+    """A clip that is there.
+
+    Attributes:
+        path: as in the CSV: relative to the folder, or absolute.
+        bytes: its size.
+        label: its class as the owners write it.
+        group: its source.
+    """
 
     path: str
     bytes: int
     label: str
     group: str
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """What of a benchmark is there.
+
+    Attributes:
+        benchmark: its name.
+        sources: where it was searched for.
+        digests: split -> sha256 of the published list; None where file names alone say what belongs to it.
+        expected: split -> label, as readable text -> clips, as published.
+        found: clips that are there.
+        missing: split -> names of clips that are not there; without a list, how many each class lacks.
+        notes: sentences on what was passed over.
+    """
+
+    benchmark: str
+    sources: list[str]
+    digests: dict[str, str] | None
+    expected: dict[str, dict[str, int]]
+    found: int
+    missing: dict[str, list[str]]
+    notes: list[str]
+
+    def plain(self) -> dict[str, Any]:
+        """As `prepared.json` holds it, without its seal."""
+        made = {"format": FORMAT, "version": kshot.__version__, "date": datetime.date.today().isoformat()}
+        return made | {"list" if name == "digests" else name: value for name, value in asdict(self).items()}
 
 
 def broken(path: Path, size: int) -> str:
@@ -56,9 +91,9 @@ class Gathered:
         self, bench: Benchmark, listed: lists.Listed | None, work: Path, folder: Path, progress: Progress
     ) -> None:
         self.bench, self.listed, self.work, self.folder, self.progress = bench, listed, work, folder, progress
-        self.found: dict[str, Found] = {}
-        self.strangers: list[str] = []  # the first few of
-        self.strange = 0  # videos that are not of the benchmark
+        self.found: dict[str, FoundClip] = {}
+        self.foreign: list[str] = []  # the first few videos that are not of the benchmark
+        self.foreign_count = 0
         self.others: Counter[str] = Counter()  # suffix -> files that are no videos
         self._by_key = {bench.key(clip): clip for clip in listed or ()}
         self._parts = work / "unpacking" / "parts"
@@ -153,14 +188,14 @@ class Gathered:
             return None
         clip = self.bench.read(name)
         if clip is None:
-            self._strange(name)
+            self._note_foreign(name)
             return None
         if self.listed is None:
             return clip.id, clip.label, clip.group
         own = self._by_key.get(self.bench.key(clip.id))
         short = len(self.bench.key(clip.id))
         if own is None or (own != clip.id and len(own) > short and len(clip.id) > short):
-            self._strange(name)
+            self._note_foreign(name)
             return None
         label = self.listed[own][0]
         said = self.bench.label(clip.label)
@@ -168,16 +203,16 @@ class Gathered:
             raise contradiction(name, f"its folder says '{said}'", f"the list says '{label}'")
         return own, label, clip.group
 
-    def _strange(self, name: PurePosixPath) -> None:
-        self.strange += 1
-        if len(self.strangers) < 3:
-            self.strangers.append(str(name))
+    def _note_foreign(self, name: PurePosixPath) -> None:
+        self.foreign_count += 1
+        if len(self.foreign) < 3:
+            self.foreign.append(str(name))
 
     def _keep(self, clip: str, label: str, group: str, path: str, size: int, name: PurePosixPath) -> None:
         if clip in self.found:
             self._same(clip, self.found[clip].bytes, size, name)
         else:
-            self.found[clip] = Found(path, size, label, group)
+            self.found[clip] = FoundClip(path, size, label, group)
 
     def _same(self, clip: str, first: int, second: int, name: PurePosixPath) -> None:
         if first != second:
@@ -186,24 +221,28 @@ class Gathered:
                 f"{self.bench.title} are mixed; give one"
             )
 
-    def report(self, sources: Sequence[Path], allow_missing: bool) -> dict[str, Any]:
+    def inventory(self, sources: Sequence[Path], allow_missing: bool) -> Inventory:
         """What is there and what is not.
+
+        Args:
+            sources: where it was searched for.
+            allow_missing: whether some of it may be missing.
 
         Raises:
             DataError: nothing, too little without leave, or clips that the benchmark does not have.
         """
         try:
-            return self._report(sources, allow_missing)
+            return self._inventory(sources, allow_missing)
         except Lacking:
             raise
         except DataError:
             (self.work / JOURNAL).unlink(missing_ok=True)  # it is not the benchmark: worth nothing
             raise
 
-    def _report(self, sources: Sequence[Path], allow_missing: bool) -> dict[str, Any]:
+    def _inventory(self, sources: Sequence[Path], allow_missing: bool) -> Inventory:
         bench = self.bench
         if not self.found:
-            others = ", ".join(self.strangers) or "no video at all"
+            others = ", ".join(self.foreign) or "no video at all"
             raise DataError(
                 f"{', '.join(map(str, sources))}: no clip of {bench.title} in it, found {others}: "
                 f"expected {bench.videos}"
@@ -222,31 +261,26 @@ class Gathered:
                 f"{'; '.join(few[:3])}{more}: give all archives, or --allow-missing to go on without them, which every "
                 f"result will say"
             )
-        return {
-            "format": FORMAT,
-            "version": kshot.__version__,
-            "date": datetime.date.today().isoformat(),
-            "benchmark": bench.name,
-            "sources": [str(path.absolute()) for path in sources],
-            "list": dict(bench.digests) if self.listed is not None else None,
-            "expected": {
+        return Inventory(
+            benchmark=bench.name,
+            sources=[str(path.absolute()) for path in sources],
+            digests=dict(bench.digests) if self.listed is not None else None,
+            expected={
                 split: {bench.readable(label): count for label, count in counts.items()}
                 for split, counts in expected.items()
             },
-            "found": len(self.found),
-            "missing": missing,
-            "notes": self._notes(),
-        }
+            found=len(self.found),
+            missing=missing,
+            notes=self._notes(),
+        )
 
     def _notes(self) -> list[str]:
-        """What was passed over; archives that a stopped run had unpacked are not looked at again, nor counted."""
+        """What was passed over; archives that a stopped run had unpacked are not read again, nor counted."""
         notes = []
-        if self.strange:
-            more = ", ..." if self.strange > len(self.strangers) else ""
-            notes.append(
-                f"{self.strange:,} video{'s' * (self.strange > 1)}, none of {self.bench.title}'s, passed over: "
-                f"{', '.join(self.strangers)}{more}"
-            )
+        if self.foreign_count:
+            count, few = self.foreign_count, ", ".join(self.foreign)
+            more = ", ..." if count > len(self.foreign) else ""
+            notes.append(f"{count:,} video{'s' * (count > 1)}, none of {self.bench.title}'s, passed over: {few}{more}")
         if count := self.others.total():
             kinds = ", ".join(f"{suffix} {number:,}" for suffix, number in self.others.most_common(5))
             notes.append(f"{count:,} file{'s' * (count > 1)}, no video{'s' * (count > 1)}, passed over: {kinds}")
@@ -308,9 +342,9 @@ class Gathered:
             with disk(self.work):
                 write_atomic(self.work / name, rows.getvalue().encode())
 
-    def _journal(self) -> dict[str, dict[str, Found]]:
+    def _journal(self) -> dict[str, dict[str, FoundClip]]:
         """What a run that was stopped had unpacked whole: archive -> its clips, where they are still there."""
-        done: dict[str, dict[str, Found]] = {}
+        done: dict[str, dict[str, FoundClip]] = {}
         try:
             text = (self.work / JOURNAL).read_text("utf-8")
         except OSError:
@@ -318,7 +352,7 @@ class Gathered:
         for line in text.splitlines():
             try:
                 row = json.loads(line)
-                found = {clip: Found(**values) for clip, values in row["found"].items()}
+                found = {clip: FoundClip(**values) for clip, values in row["found"].items()}
             except (ValueError, KeyError, TypeError):
                 continue
             if all(not broken(self.work / each.path, each.bytes) for each in found.values()):

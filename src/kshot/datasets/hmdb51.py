@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import PurePosixPath
 
-from kshot.datasets.benchmark import Benchmark, Clip, contradiction, table
+from kshot.datasets.benchmark import Benchmark, ListedClip, contradiction, table
 
 COUNTS = {
     "train": table("""
@@ -29,14 +29,14 @@ _NAME = re.compile(rf"(.*?)_({_LABELS})_{_TAGS}")
 _KEPT = ("draw_sword", "ride_bike", "shake_hands", "shoot_bow")
 
 
-def read(path: PurePosixPath) -> Clip | None:
+def read(path: PurePosixPath) -> ListedClip | None:
     """`brush_hair/April_09_brush_hair_u_nm_np1_ba_goo_0.avi`: the video's title stands before the class."""
     folder, match = path.parent.name, _NAME.fullmatch(path.stem)
     if re.fullmatch(_LABELS, folder):
         match = re.fullmatch(rf"(.*?)_({folder})_{_TAGS}", path.stem)
         if match is None:
             raise contradiction(path, f"its folder says '{folder}'", "its name is none of HMDB51's of that class")
-    return Clip(f"{match[2]}/{path.stem}", match[2], match[1]) if match else None
+    return ListedClip(f"{match[2]}/{path.stem}", match[2], match[1]) if match else None
 
 
 def readable(label: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from kshot.datasets.benchmark import Benchmark, Clip, names
+from kshot.datasets.benchmark import Benchmark, ListedClip, names
 
 ID = 11  # characters of a YouTube id
 CLASSES = {
@@ -45,12 +45,12 @@ _CLIPFSAR = (
 )
 
 
-def read(path: PurePosixPath) -> Clip | None:
+def read(path: PurePosixPath) -> ListedClip | None:
     """`air_drumming/-VtLx-mcPds_000012_000022.mp4`: YouTube id, start and end in seconds; some copies lack these."""
     video, times = path.stem[:ID], path.stem[ID:]
     if len(video) < ID or not (times == "" or (times[0] == "_" and times.replace("_", "").isdigit())):
         return None
-    return Clip(path.stem, path.parent.name, video)
+    return ListedClip(path.stem, path.parent.name, video)
 
 
 KINETICS100 = Benchmark(

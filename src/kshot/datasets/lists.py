@@ -33,6 +33,7 @@ def read(bench: Benchmark, files: Sequence[Path]) -> Listed:
     """The clips of a benchmark by its list.
 
     Args:
+        bench: the benchmark.
         files: one for each split, named after it (`trainlist03.txt`, `ssv2_full_val.csv`), each a CSV with the columns
             `path,label` or lines `class/clip`, `train12/clip`; or one CSV with a column `split`.
 

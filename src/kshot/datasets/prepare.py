@@ -18,6 +18,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,75 @@ from kshot.progress import Progress, quiet
 TEXTS = ("readable", "published")
 
 
+@dataclass(frozen=True)
+class PreparedBenchmark:
+    """A benchmark that is ready.
+
+    Attributes:
+        benchmark: its name.
+        folder: where it lies.
+        found: clips that are there.
+        expected: split -> label -> clips, as published.
+        missing: split -> names of clips that are not there.
+        file: all that `prepared.json` holds, as JSON.
+        new: whether it was prepared just now.
+    """
+
+    benchmark: str
+    folder: Path
+    found: int
+    expected: dict[str, dict[str, int]]
+    missing: dict[str, list[str]]
+    file: dict[str, Any]
+    new: bool = False
+
+    def report(self) -> dict[str, Any]:
+        """What `kshot data prepare --json` prints."""
+        return self.file | {"folder": str(self.folder), "new": self.new}
+
+
+@dataclass(frozen=True)
+class SplitCheck:
+    """What of a split is there.
+
+    Attributes:
+        classes: as published.
+        classes_found: of which there are clips.
+        clips: as published.
+        clips_found: that are there.
+    """
+
+    classes: int
+    classes_found: int
+    clips: int
+    clips_found: int
+
+
+@dataclass(frozen=True)
+class BenchmarkCheck:
+    """What of a prepared benchmark is there.
+
+    Attributes:
+        benchmark: its name.
+        folder: where it lies.
+        splits: split -> its counts.
+        missing: split -> names of clips that were never there.
+        lost: clip -> why it is lost: its file is gone or has another size since.
+    """
+
+    benchmark: str
+    folder: str
+    splits: dict[str, SplitCheck]
+    missing: dict[str, list[str]]
+    lost: dict[str, str]
+
+    def report(self) -> dict[str, Any]:
+        """What `kshot data verify --json` prints."""
+        return asdict(self)
+
+
 def place(name: str) -> Path:
-    """Where a benchmark is looked for: a folder, or a link to the one that `--out` named."""
+    """Where a benchmark lies: a folder, or a link to the one that `--out` named."""
     return home() / "data" / name
 
 
@@ -47,7 +115,8 @@ def find(name: str, text: str = "") -> Path:
         text: which class texts: "readable" (as is ""), or "published" where these differ.
 
     Raises:
-        DataError: it was not prepared. OptionError: no such text.
+        DataError: it was not prepared.
+        OptionError: no such text.
     """
     bench, folder = benchmark(name), place(name)
     known = TEXTS if bench.published else TEXTS[:1]
@@ -62,7 +131,7 @@ def missing_beside(table: Path) -> dict[str, tuple[str, ...]]:
     """Split -> clips that a prepared benchmark lacks, for its CSV; empty for any other CSV."""
     if not (table.parent / "prepared.json").exists():
         return {}
-    return {split: tuple(names) for split, names in _read(table.parent)["missing"].items() if names}
+    return {split: tuple(names) for split, names in _read(table.parent).missing.items() if names}
 
 
 def how(bench: Benchmark) -> str:
@@ -71,14 +140,14 @@ def how(bench: Benchmark) -> str:
     return f"get {bench.videos}, then `kshot data prepare {bench.name} --from PATH{takes}`"
 
 
-def known() -> dict[str, Any]:
-    """What `kshot data list` prints: every benchmark with its split, source and state."""
-    return {"benchmarks": [_about(benchmark(name)) for name in BENCHMARKS]}
+def known() -> list[dict[str, Any]]:
+    """What `kshot data list` prints of every benchmark: its split, its source, and whether it is ready here."""
+    return [_about(benchmark(name)) for name in BENCHMARKS]
 
 
 def _about(bench: Benchmark) -> dict[str, Any]:
     folder = place(bench.name)
-    report = _read(folder) if (folder / "prepared.json").exists() else None
+    there = _read(folder) if (folder / "prepared.json").exists() else None
     return {
         "name": bench.name,
         "title": bench.title,
@@ -87,8 +156,8 @@ def _about(bench: Benchmark) -> dict[str, Any]:
         "split": bench.source,
         "list": _parent(bench) if bench.lists else "file names",
         "videos": bench.videos,
-        "prepared": str(folder.resolve()) if report else None,
-        "missing": sum(len(names) for names in report["missing"].values()) if report else None,
+        "prepared": str(folder.resolve()) if there else None,
+        "missing": sum(len(names) for names in there.missing.values()) if there else None,
     }
 
 
@@ -104,7 +173,7 @@ def prepare(
     download: bool = False,
     allow_missing: bool = False,
     progress: Progress = quiet,
-) -> dict[str, Any]:
+) -> PreparedBenchmark:
     """Makes a benchmark a data set that every command finds by its name.
 
     Args:
@@ -117,7 +186,7 @@ def prepare(
         progress: how to show it.
 
     Returns:
-        What `DIR/prepared.json` holds, with `folder` and `new`, which is False where it was prepared before.
+        What was found, and where it lies now.
 
     Raises:
         DataError: a source or list is not what it should be, or clips are missing.
@@ -130,11 +199,11 @@ def prepare(
     _check_arguments(bench, sources, clip_list, download)
     for there in (place(name), folder):
         if (there / "prepared.json").exists():
-            report = _read(there)
-            if report["benchmark"] != name:
-                raise OptionError(f"--out {there} holds {report['benchmark']}: name another folder")
+            before = _read(there)
+            if before.benchmark != name:
+                raise OptionError(f"--out {there} holds {before.benchmark}: name another folder")
             _link(name, there)
-            return report | {"folder": str(there.resolve()), "new": False}
+            return replace(before, folder=there.resolve())
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise OptionError(f"--out {folder} exists and is no prepared {name}: name another folder")
     files = [Path(file) for file in clip_list]
@@ -148,11 +217,11 @@ def prepare(
         for path in sources:
             gathered.add(path)
         gathered.add_parts()
-        report = gathered.report(sources, allow_missing)
+        found = gathered.inventory(sources, allow_missing)
         gathered.write()
         with disk(folder):
-            report = seals.sealed(report, work, ("clips.csv", "clips-published.csv"))
-            write_atomic(work / "prepared.json", json.dumps(report, indent=1).encode())
+            about = seals.sealed(found.plain(), work, ("clips.csv", "clips-published.csv"))
+            write_atomic(work / "prepared.json", json.dumps(about, indent=1).encode())
             for scrap in (JOURNAL, "lock"):  # an older version left a lock there
                 (work / scrap).unlink(missing_ok=True)
             shutil.rmtree(work / "unpacking", ignore_errors=True)
@@ -163,18 +232,17 @@ def prepare(
             ours(work)
             os.replace(work, folder)
     _link(name, folder)
-    return report | {"folder": str(folder), "new": True}
+    return PreparedBenchmark(name, folder, found.found, found.expected, found.missing, about, new=True)
 
 
-def verify(name: str) -> dict[str, Any]:
+def verify(name: str) -> BenchmarkCheck:
     """Counts a prepared benchmark's clips against what was published.
 
     Args:
         name: a benchmark, or the folder of a prepared one.
 
     Returns:
-        splits: split -> classes, classes_found, clips, clips_found; missing: split -> names of clips that were never
-        there; lost: clips whose file is gone or has another size since; folder, benchmark.
+        What is there, and what was lost since it was prepared.
 
     Raises:
         DataError: it was not prepared, or its files are damaged.
@@ -184,10 +252,10 @@ def verify(name: str) -> dict[str, Any]:
         if name in BENCHMARKS:
             raise DataError(f"{name} is not prepared on this machine: {how(benchmark(name))}")
         raise unknown("benchmark", name, BENCHMARKS)
-    report = _read(folder)
+    there = _read(folder)
     counts: dict[str, Counter[str]] = {split: Counter() for split in SPLITS}
     lost: dict[str, str] = {}
-    if faults := seals.faults(folder, report.get("files", {})):
+    if faults := seals.faults(folder, there.file.get("files", {})):
         path, fault = next(iter(faults.items()))
         raise DataError(f"{path} is damaged ({fault}): remove {folder} and prepare it again")
     try:
@@ -198,21 +266,20 @@ def verify(name: str) -> dict[str, Any]:
                     lost[row["path"]] = fault
                 else:
                     counts[row["split"]][row["label"]] += 1
-        if len(lost) + sum(count.total() for count in counts.values()) != report["found"]:
-            raise ValueError(f"rows are gone, {report['found']:,} expected")
+        if len(lost) + sum(count.total() for count in counts.values()) != there.found:
+            raise ValueError(f"rows are gone, {there.found:,} expected")
     except (OSError, KeyError, ValueError) as error:
         raise DataError(f"{folder / 'clips.csv'} is damaged ({error}): remove {folder} and prepare it again") from None
     splits = {
-        split: {
-            "classes": len(report["expected"][split]),
-            "classes_found": len(counts[split]),
-            "clips": sum(report["expected"][split].values()),
-            "clips_found": counts[split].total(),
-        }
+        split: SplitCheck(
+            classes=len(there.expected[split]),
+            classes_found=len(counts[split]),
+            clips=sum(there.expected[split].values()),
+            clips_found=counts[split].total(),
+        )
         for split in SPLITS
     }
-    shown = {"benchmark": report["benchmark"], "folder": str(folder.resolve()), "splits": splits}
-    return shown | {"missing": report["missing"], "lost": lost}
+    return BenchmarkCheck(there.benchmark, str(folder.resolve()), splits, there.missing, lost)
 
 
 @contextmanager
@@ -259,12 +326,19 @@ def _check_arguments(bench: Benchmark, sources: Sequence[Path], files: Sequence[
         )
 
 
-def _read(folder: Path) -> dict[str, Any]:
+def _read(folder: Path) -> PreparedBenchmark:
+    """What `prepared.json` says.
+
+    Raises:
+        DataError: it is damaged, or of another format.
+    """
     from kshot import forms
 
     path, again = folder / "prepared.json", f"remove {folder} and prepare it again"
     report: dict[str, Any] = seals.read(path, again=again)
     if report.get("format") != FORMAT:
         raise DataError(f"{path} is damaged (format {report.get('format')}, expected {FORMAT}): {again}")
-    gate.typed(report, forms.Prepared, path)
-    return report
+    gate.typed(report, forms.PreparedFile, path)
+    return PreparedBenchmark(
+        report["benchmark"], folder, report["found"], report["expected"], report["missing"], report
+    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from kshot.datasets.benchmark import Benchmark, Clip, lines
+from kshot.datasets.benchmark import Benchmark, ListedClip, lines
 
 FULL = {
     "train": lines("""
@@ -241,9 +241,9 @@ def label(template: str) -> str:
 _TEMPLATES = {label(template): template for kind in (FULL, SMALL) for split in kind.values() for template in split}
 
 
-def read(path: PurePosixPath) -> Clip | None:
+def read(path: PurePosixPath) -> ListedClip | None:
     """`78687.webm`: the video's number."""
-    return Clip(path.stem, "", path.stem) if path.stem.isdecimal() else None
+    return ListedClip(path.stem, "", path.stem) if path.stem.isdecimal() else None
 
 
 def published(label: str) -> str:

@@ -26,6 +26,12 @@ def load(
 ) -> Dataset:
     """The clips of a CSV (UTF-8); paths are relative to it.
 
+    Args:
+        path: of the CSV.
+        where: column -> value: only rows that have them.
+        check_files: whether a clip whose file is missing is an error.
+        name: of the data set; that of the file by default.
+
     Raises:
         DataError: unreadable, a missing column or value, a clip listed twice, missing files, or bad splits.
         OptionError: `where` names a column that does not exist.
@@ -66,7 +72,13 @@ def load(
 
 
 def unused_columns(path: Path, columns: list[str], what: str = "column") -> list[str]:
-    """A sentence on what of a table is not used; none where all of it is."""
+    """A sentence on what of a table is not used; none where all of it is.
+
+    Args:
+        path: of the table.
+        columns: names of what is not used.
+        what: they are, in the singular.
+    """
     if not columns:
         return []
     more = f" and {len(columns) - SHOWN} more" if len(columns) > SHOWN else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import PurePosixPath
 
-from kshot.datasets.benchmark import Benchmark, Clip, contradiction, spaced, table
+from kshot.datasets.benchmark import Benchmark, ListedClip, contradiction, spaced, table
 
 COUNTS = {
     "train": table("""
@@ -42,14 +42,14 @@ _PUBLISHED = {
 }  # fmt: skip
 
 
-def read(path: PurePosixPath) -> Clip | None:
+def read(path: PurePosixPath) -> ListedClip | None:
     """`Archery/v_Archery_g01_c02.avi`: part 2 of source video 1. One class is spelt otherwise in its files' names."""
     match = _NAME.fullmatch(path.stem)
     label = _LABELS.get(match[1].lower()) if match else None
     folder = _LABELS.get(path.parent.name.lower())
     if folder and label != folder:
         raise contradiction(path, f"its folder says '{folder}'", f"its name says '{label or path.stem}'")
-    return Clip(f"{label}/{path.stem}", label, f"{label}_g{match[2]}") if match and label else None
+    return ListedClip(f"{label}/{path.stem}", label, f"{label}_g{match[2]}") if match and label else None
 
 
 def readable(label: str) -> str:

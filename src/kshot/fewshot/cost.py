@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from kshot.activations.extraction import Activations, Array
+    from kshot.activations.activations import Activations
+    from kshot.activations.shards import Array
     from kshot.backbones.backbone import Backbone
     from kshot.fewshot.learner import Learner
     from kshot.fewshot.result import Costs

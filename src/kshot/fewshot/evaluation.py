@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 import kshot
 from kshot import datasets
-from kshot.activations.copies import kept_apart, told
-from kshot.activations.extraction import Activations, extract, from_features
+from kshot.activations.activations import Activations, from_features
+from kshot.activations.copies import kept_apart, naming_left_out
+from kshot.activations.extraction import extract
 from kshot.backbones.texts import expect_prompts
 from kshot.datasets import SPLITS, Dataset
 from kshot.errors import DataError, OptionError
@@ -94,7 +95,7 @@ def evaluate(
     learner, strategy, activations = _activations(clips, backbone, run, plan, progress)
     split = SPLITS.get(plan.evaluation.split, plan.evaluation.split)
     activations, left_out = kept_apart(replace(activations, keep_copies=plan.shape.keep_copies), loaded, split)
-    with told(left_out):
+    with naming_left_out(left_out):
         result = score(learner, activations, strategy, plan, progress)
     result.split, result.data = split, loaded.name
     if learner.backbone is None:

@@ -365,5 +365,5 @@ def _about(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
         about = json.loads(metadata.get("fit", "{}"))
     except (ValueError, RecursionError):
         about = None
-    found: dict[str, Any] = gate.typed(about, forms.Checkpoint, path, CheckpointError)
+    found: dict[str, Any] = gate.typed(about, forms.TrainingState, path, CheckpointError)
     return found

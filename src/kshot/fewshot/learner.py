@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kshot import heads, tuning
-from kshot.activations.extraction import Activations, embed, tail
+from kshot.activations.activations import Activations
+from kshot.activations.encoding import embed, tail
 from kshot.errors import CheckpointError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from kshot.activations.extraction import Array
+    from kshot.activations.shards import Array
     from kshot.backbones.backbone import Backbone
     from kshot.heads.base import Head
 

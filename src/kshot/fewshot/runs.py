@@ -95,7 +95,7 @@ def read_config(folder: Path) -> dict[str, Any]:
             f"{path} has format {gate.shortened(config['format'])}, this kshot reads format {FORMAT}: use the kshot "
             f"that wrote it"
         )
-    gate.typed(config, forms.Run, path, CheckpointError)
+    gate.typed(config, forms.RunFile, path, CheckpointError)
     return config | {"schedule": renamed(config["schedule"])}
 
 

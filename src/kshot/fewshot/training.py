@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import kshot
 from kshot import datasets
-from kshot.activations.copies import expect_one_label, kept_apart, told
-from kshot.activations.extraction import Activations, extract, extract_views
+from kshot.activations.activations import Activations
+from kshot.activations.copies import expect_one_label, kept_apart, naming_left_out
+from kshot.activations.extraction import extract, extract_views
 from kshot.backbones.texts import expect_prompts
 from kshot.datasets import Dataset
 from kshot.errors import DataError, OptionError
@@ -277,7 +278,7 @@ def _extracted(plan: Training, setup: _Setup, progress: Progress) -> _Clips:
     if val is not None:
         val, left_out = kept_apart(replace(val, keep_copies=keep), setup.data, "val")
         notes += left_out
-        with told(left_out):
+        with naming_left_out(left_out):
             _sampler(val.data, setup.val_shape, val)
     return _Clips(base, val, time.monotonic() - begin, tuple(notes))
 

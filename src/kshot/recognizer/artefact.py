@@ -146,7 +146,7 @@ def explain(folder: Path, config: dict[str, Any]) -> None:
     """
     from kshot import forms
 
-    gate.typed(config, forms.Model, folder / "config.json", CheckpointError)
+    gate.typed(config, forms.ModelFile, folder / "config.json", CheckpointError)
 
 
 def _made(cls: Any, folder: Path, config: dict[str, Any], backbone: str | Path | Backbone | None, device: str) -> Any:

@@ -14,13 +14,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from kshot import datasets
-from kshot.activations.extraction import Activations, encode, extract, tail
+from kshot.activations.activations import Activations
+from kshot.activations.encoding import encode, tail
+from kshot.activations.extraction import extract
 from kshot.errors import DataError, VideoError
 from kshot.progress import Progress, quiet
 from kshot.recognizer import videos as inputs
 
 if TYPE_CHECKING:
     from kshot.fewshot.learner import Learner
+    from kshot.video.damage import Damage
 
 Array = NDArray[Any]
 
@@ -35,8 +38,8 @@ class Clip:
     name: its path, or "clip 3". digest: of its bytes, or of the frames taken from an array. seconds: NaN where they
     cannot be told. embeddings: (T, P) float32 by the learner that methods start from. tokens: gives activations
     (T, ...) at that learner's cut; None once they are out of reach, as after loading a model. strip: small frames
-    (T, side, side, 3) of an array; those of a file are read when they are needed. damaged: kept and reason, as
-    `kshot.activations.extraction.Activations` has them, where something is lost of it.
+    (T, side, side, 3) of an array; those of a file are read when they are needed. damaged: what is lost
+    of it, as in `kshot.activations.activations.Activations`; None for nothing.
     """
 
     name: str
@@ -47,7 +50,7 @@ class Clip:
     embeddings: Array
     tokens: Callable[[], Array] | None = None
     strip: Array | None = None
-    damaged: dict[str, Any] | None = None
+    damaged: Damage | None = None
 
 
 def read(
@@ -121,7 +124,7 @@ def in_order(clips: Sequence[Clip]) -> list[Clip]:
 
 def losses(clips: Sequence[Clip]) -> list[dict[str, Any]]:
     """What is lost of taught clips, for a report: clip, kept and reason."""
-    return [{"clip": clip.name, **clip.damaged} for clip in clips if clip.damaged]
+    return [{"clip": clip.name, **clip.damaged.plain()} for clip in clips if clip.damaged]
 
 
 def _row(stored: Activations, row: int) -> Array:

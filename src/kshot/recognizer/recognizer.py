@@ -15,7 +15,7 @@ from torch import Tensor
 
 from kshot import names, settings
 from kshot.activations.copies import expect_one_label
-from kshot.activations.extraction import encode
+from kshot.activations.encoding import encode
 from kshot.backbones import backbone as backbones
 from kshot.backbones.backbone import Backbone
 from kshot.backbones.hub import BUNDLED

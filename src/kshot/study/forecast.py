@@ -21,7 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kshot import datasets, heads
-from kshot.activations.extraction import Activations, Array, decoders, spread, timed_decoding
+from kshot.activations.activations import Activations
+from kshot.activations.decoding import decoders, spread, timed_decoding
+from kshot.activations.shards import Array
 from kshot.backbones import backbone as backbones
 from kshot.backbones.backbone import Backbone
 from kshot.datasets import BENCHMARKS, SPLITS, Dataset

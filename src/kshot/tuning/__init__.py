@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kshot.backbones.backbone import Backbone, Tower
+from kshot.backbones.backbone import Backbone
+from kshot.backbones.tower import Tower
 from kshot.errors import CheckpointError, unknown
 from kshot.options import expect as check
 

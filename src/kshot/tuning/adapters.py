@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from kshot.backbones.backbone import Backbone, Tower
+from kshot.backbones.backbone import Backbone
+from kshot.backbones.tower import Tower
 from kshot.errors import OptionError
 from kshot.tuning import towers
 

@@ -12,8 +12,11 @@ import numpy as np
 class Clock:
     """When the frames of a clip appear.
 
-    count: how many there are. times: (count + 1,) ascending numbers, when each appears and when the last one ends (it
-    lasts as long as a frame on average), in units of `base` seconds; None for a constant rate: a frame's number tells.
+    Attributes:
+        count: how many there are.
+        times: (count + 1,) ascending numbers, when each appears and when the last one ends (it lasts as long as a frame
+            on average), in units of `base`; None for a constant rate, where a frame's number says it.
+        base: seconds a unit.
     """
 
     count: int
@@ -69,6 +72,11 @@ def clock(pts: np.ndarray, length: int, base: Fraction) -> Clock:
 
     A constant rate is one where no frame stands a whole interval from its place among equal ones, and no interval is
     longer than two: containers round times, cameras drop a frame, and every sixth time of a J-HMDB clip has none.
+
+    Args:
+        pts: int64 (frames,), ascending, at least one.
+        length: of the last frame, in the same unit.
+        base: seconds a unit.
     """
     count, steps = len(pts), np.diff(pts)
     places = pts - pts[0]

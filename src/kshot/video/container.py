@@ -5,8 +5,6 @@ Media is data, not a program: only local regular files, only known containers, b
 
 from __future__ import annotations
 
-import os
-import re
 import struct
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -25,8 +23,7 @@ from kshot.video.damage import Damage
 
 MAX_PIXELS = 7680 * 4320  # one 8K frame: more is a bomb, not an action clip
 MAX_FRAMES = 500_000  # over four hours at 30 frames a second
-FOLDER_FPS = 25.0  # frame folders do not say how fast they were taken
-IMAGES = frozenset({".jpg", ".jpeg", ".png"})
+FOLDER_FPS = 25.0  # frame folders do not say how fast they were filmed
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,asf,flv,ogg,gif"
 SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".3gpp", ".3gp2", ".mj2", ".f4v", ".insv"}  # QuickTime's family
@@ -51,17 +48,41 @@ ANY_TAGS: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.
 
 
 class File:
-    """An open video file: its packets, and the frames decoded from them."""
+    """An open video file: its packets, and the frames decoded from them.
 
-    failure = ""  # why decoding stopped, where it stopped early
-    found: Damage | None = None  # what the scan tells of damage
+    Args:
+        path: of the file.
+
+    Attributes:
+        path: of the file.
+        container: PyAV's open file.
+        track: its video stream.
+        codec: that decodes the stream.
+        converter: of decoded frames to RGB.
+        failure: why decoding stopped, where it stopped early; "" otherwise.
+        found: what the scan says of damage; None for none.
+        promised: frames of a decode, by their packets.
+        came: frames that came out of it.
+        corrupt: of those, how many the decoder calls corrupt.
+        woven: whether fields may come in packets of their own.
+        shape: (height, width) of the first frame, which later ones are scaled to; None before that.
+        held: the packets of a short clip, kept from the scan for the decoder; None for a long one.
+        unread: whether the file stands at its start.
+
+    Raises:
+        VideoError: no video stream, or frames that are too large.
+        av.error.FFmpegError: it is no video.
+    """
+
+    failure = ""
+    found: Damage | None = None
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.promised = self.came = self.corrupt = 0  # frames of a decode: by their packets, in fact, damaged
-        self.woven = False  # fields may come in packets of their own
+        self.promised = self.came = self.corrupt = 0
+        self.woven = False
         self.converter = VideoReformatter()
-        self.shape: tuple[int, int] | None = None  # of the first frame: later ones are scaled to it
+        self.shape: tuple[int, int] | None = None
         self.held: list[Any] | None = None
         self._start()
 
@@ -88,6 +109,7 @@ class File:
         self.unread = True
 
     def close(self) -> None:
+        """Closes the file and lets go of its packets."""
         self.held = None
         self.container.close()
 
@@ -150,7 +172,7 @@ class File:
         return scan
 
     def _listed(self) -> tuple[int, int]:
-        """Frames that the file lists one by one, and what its header says; asked before any packet is read, since
+        """Frames that the file lists one by one, and what its header says; for before any packet is read, since
         reading adds to FFmpeg's list. Headers of AVI count too many, so of a file that was cut, and has no list for it,
         its bytes tell more; those of GIF count what is there."""
         name, counted = self.container.format.name, self.track.frames
@@ -191,17 +213,17 @@ class File:
 
     def damage(self) -> Damage | None:
         """What is lost of the file, as far as scan and decoding went; for after `frames`."""
-        told: list[Damage | None] = [self.found]
+        parts: list[Damage | None] = [self.found]
         if self.failure:
             left = f"{self.came:,} of {self.promised:,} frames" if self.promised else f"{self.came:,} frames"
             kept = min(1.0, self.came / self.promised) if self.promised else 0.0
-            told.append(Damage(kept, f"decoding stopped after {left} ({self.failure})", fatal=True))
+            parts.append(Damage(kept, f"decoding stopped after {left} ({self.failure})", fatal=True))
         elif self.codec.name in _ONE_FRAME_A_PACKET and not self.woven:
-            told.append(damage.short(self.came, self.promised, "frames could be decoded"))
+            parts.append(damage.short(self.came, self.promised, "frames could be decoded"))
         if self.corrupt:
             share = 1 - min(1.0, self.corrupt / max(1, self.came))
-            told.append(Damage(share, f"{self.corrupt} decoded frames are corrupt", fatal=True))
-        return Damage.worst(told)
+            parts.append(Damage(share, f"{self.corrupt} decoded frames are corrupt", fatal=True))
+        return Damage.worst(parts)
 
     def _clock(self) -> tuple[Fraction, Fraction]:
         """Frames a second, and seconds per unit of a timestamp."""
@@ -236,7 +258,7 @@ class File:
         """Stretches of packets (first, last) to decode: from the keyframe at or before each wanted frame to it.
 
         Frames shown before a keyframe may depend on what lies before it, even when they are stored after it,
-        so the keyframe is looked for in the order of presentation.
+        so the keyframe is searched in the order of presentation.
         """
         runs: list[tuple[int, int]] = []
         for index in wanted:
@@ -340,17 +362,6 @@ class File:
         return np.ascontiguousarray(_upright(rgb.to_ndarray(), frame))
 
 
-def is_image(name: str) -> bool:
-    """Whether a file name is that of a frame in a frame folder."""
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGES
-
-
-def natural(name: str) -> list[tuple[int, int, str]]:
-    """Sort key that reads runs of digits as numbers: frame2 before frame10."""
-    parts = re.findall(r"\d+|\D+", name)
-    return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts]
-
-
 def _upright(image: np.ndarray, frame: Any) -> np.ndarray:
     """Apply the display matrix of a decoded frame: quarter turns and mirrors; anything else is left alone.
 
@@ -382,4 +393,5 @@ def reason(error: BaseException) -> str:
 
 
 def too_long() -> str:
+    """What is said of a clip with more than `MAX_FRAMES`."""
     return f"expected at most {MAX_FRAMES:,} frames (MAX_FRAMES): cut the clip into shorter ones"

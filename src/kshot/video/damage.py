@@ -25,9 +25,12 @@ _SLACK = 16  # bytes that headers may be wrong by: some writers count their own
 
 @dataclass(frozen=True)
 class Damage:
-    """kept: share of what the container promises that is there. reason: what is lost, in words.
+    """What is lost of a clip.
 
-    fatal: whether a decoder met an error, so that nothing is known of what it did not reach.
+    Attributes:
+        kept: share (0 to 1) of what the container promises that is there.
+        reason: what is lost, in words.
+        fatal: whether a decoder met an error, so that nothing is known of what it did not reach.
     """
 
     kept: float
@@ -47,6 +50,14 @@ class Damage:
         return {"kept": round(self.kept, 3), "reason": self.reason}
 
     @classmethod
+    def parse(cls, value: object) -> Damage | None:
+        """What `plain` gave, read back; None for anything else."""
+        kept, reason = (value.get("kept"), value.get("reason")) if isinstance(value, dict) else (None, None)
+        if not isinstance(kept, int | float) or not 0 <= kept <= 1 or not isinstance(reason, str):
+            return None
+        return cls(kept, reason)
+
+    @classmethod
     def worst(cls, found: Iterable[Damage | None]) -> Damage | None:
         """The one that leaves least, with the reasons of all."""
         damages = sorted((one for one in found if one), key=lambda one: one.kept)
@@ -57,12 +68,20 @@ class Damage:
 
 @dataclass(frozen=True)
 class Packets:
-    """What the packets of a file's video stream say, all that is needed to judge what is missing.
+    """What the packets of a file's video stream say, all that is needed to tell what is missing.
 
-    format: FFmpeg's name of the container. size: bytes of the file. count: packets, those outside an edit list, too.
-    corrupt: of them. promised: frames that the container counts; 0 if it does not. seconds: that it announces; 0 if it
-    does not. pts: of the frames, ascending, in units of `base` seconds. length: of a frame, in the same. end: position
-    in the file after the last packet; 0 if unknown.
+    Attributes:
+        format: FFmpeg's name of the container.
+        size: bytes of the file.
+        count: number of packets, those outside an edit list, too.
+        corrupt: how many of them FFmpeg calls corrupt.
+        promised: frames that the container counts; 0 if it does not.
+        seconds: length that the container announces; 0 if it does not.
+        pts: int64 (frames,), when each frame appears, ascending, in units of `base`.
+        base: seconds a unit.
+        length: of a frame, in units of `base`.
+        end: position in the file after the last packet, in bytes; 0 if unknown.
+        alone: whether the file has no other stream.
     """
 
     format: str
@@ -121,14 +140,25 @@ class Packets:
 
 
 def short(found: int, promised: int, what: str) -> Damage | None:
-    """Fewer frames than promised. One may be an empty one, such as packed B-frames leave behind."""
+    """Fewer frames than promised. One may be an empty one, such as packed B-frames leave behind.
+
+    Args:
+        found: frames that are there.
+        promised: frames that should be.
+        what: they are, as the end of a sentence.
+    """
     if found >= promised or (promised - found == 1 and found >= ENOUGH * promised):
         return None
     return Damage(found / promised, f"{found:,} of {promised:,} {what}")
 
 
 def cut(path: Path, format: str) -> Damage | None:
-    """Whether a file is shorter than its own headers say; FFmpeg's name of the container chooses which."""
+    """Whether a file is shorter than its own headers say.
+
+    Args:
+        path: of the file.
+        format: FFmpeg's name of its container, which chooses the headers.
+    """
     size = os.path.getsize(path)
     with path.open("rb") as file:
         if format == "mpegts":
@@ -136,7 +166,11 @@ def cut(path: Path, format: str) -> Damage | None:
             return None if 0 in rest else Damage(1 - min(rest) / size, "the file ends within a packet", fatal=True)
         if format == "gif":
             place = _gif(file)
-            return None if place is None else Damage(place / size, f"its blocks end after {place:,} of {size:,} bytes")
+            if place is None:
+                return None
+            if place >= size:  # lengths of blocks lead behind its end
+                return Damage(1.0, "the file ends before its trailer")
+            return Damage(place / size, f"its blocks end after {place:,} of {size:,} bytes")
         promised = max(_ends(file, size, format), default=0)
     if size + _SLACK >= promised:
         return None
@@ -212,7 +246,7 @@ def _asf(file: BinaryIO) -> int:
 
 
 def _gif(file: BinaryIO) -> int | None:
-    """Where the blocks of a GIF file stop being blocks; None if they lead to its trailer."""
+    """Where the blocks of a GIF file stop being blocks, or should go on; None if they lead to its trailer."""
     head = file.read(13)
     colours = 3 << (head[10] & 7) + 1 if len(head) == 13 and head[10] & 128 else 0
     file.seek(13 + colours)

@@ -17,16 +17,29 @@ from kshot import gate
 from kshot.errors import VideoError
 from kshot.video import container
 from kshot.video.clock import Clock, Scan
-from kshot.video.container import FOLDER_FPS, Pick, is_image, natural
+from kshot.video.container import FOLDER_FPS, Pick
 from kshot.video.damage import Damage
 
+IMAGES = frozenset({".jpg", ".jpeg", ".png"})
 FRAME_BYTES = 1 << 29  # of one picture file: a PNG of 8K with 16 bits a colour, not compressed at all, has half of it
 COLOURS = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV"})
 """Pillow's modes that are 8-bit colours in another guise; transparency is dropped, as video decoders do."""
 
 
 class Folder:
-    """A folder of JPEG/PNG frames, in natural order of their names."""
+    """A folder of JPEG/PNG frames, in natural order of their names.
+
+    Args:
+        path: of the folder.
+
+    Attributes:
+        files: the frames, in their order.
+        shape: (height, width) of the first frame that was read, which the others are resized to; None before that.
+        failure: always "": a folder does not stop early.
+
+    Raises:
+        VideoError: no frames, too many, two series of them, or one that is no regular file.
+    """
 
     failure = ""
 
@@ -49,6 +62,11 @@ class Folder:
         """Nothing is held open."""
 
     def scan(self) -> Scan:
+        """The number of frames, and when each is on show at `FOLDER_FPS`.
+
+        Raises:
+            VideoError: the first frame is no picture.
+        """
         gate.regular(self.files[0], FRAME_BYTES, VideoError)
         with Image.open(self.files[0], formats=("JPEG", "PNG")) as image:
             width, height = image.size
@@ -65,6 +83,7 @@ class Folder:
         )
 
     def frames(self, pick: Pick) -> tuple[np.ndarray, dict[int, Any]]:
+        """The picked indices and their files."""
         indices = pick(Clock(len(self.files)))
         return indices, {index: self.files[index] for index in set(indices.tolist())}
 
@@ -82,6 +101,7 @@ class Folder:
         )
 
     def announced(self) -> tuple[float, float]:
+        """Seconds, and frames a second."""
         return len(self.files) / FOLDER_FPS, FOLDER_FPS
 
     def cut(self) -> Damage | None:
@@ -89,6 +109,7 @@ class Folder:
         return None
 
     def stream(self) -> Iterator[tuple[float, Any]]:
+        """All frames with their seconds."""
         for index, file in enumerate(self.files):
             yield index / FOLDER_FPS, file
 
@@ -108,6 +129,17 @@ class Folder:
         if (shown.height, shown.width) != self.shape:
             shown = shown.resize(self.shape[::-1], Image.Resampling.BICUBIC)
         return np.asarray(shown)
+
+
+def is_image(name: str) -> bool:
+    """Whether a file name is that of a frame in a frame folder."""
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGES
+
+
+def natural(name: str) -> list[tuple[int, int, str]]:
+    """Sort key that reads runs of digits as numbers: frame2 before frame10."""
+    parts = re.findall(r"\d+|\D+", name)
+    return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts]
 
 
 def rgb(image: Image.Image) -> Image.Image:

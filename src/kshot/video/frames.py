@@ -24,7 +24,7 @@ from kshot.video import container
 from kshot.video.clock import Clock, Scan
 from kshot.video.container import MAX_PIXELS, File, Pick, too_long
 from kshot.video.damage import Damage
-from kshot.video.opening import opened, told
+from kshot.video.opening import in_one_line, opened
 
 if TYPE_CHECKING:
     from kshot.video.frame_folder import Folder
@@ -63,7 +63,7 @@ def scan(path: str | os.PathLike[str]) -> Scan:
     Raises:
         VideoError: the file is missing, no known video, empty, or beyond a limit.
     """
-    with told(path), closing(opened(path)) as clip:
+    with in_one_line(path), closing(opened(path)) as clip:
         return clip.scan()
 
 
@@ -73,6 +73,16 @@ def choose(count: int, frames: int, mode: str = "middle", rng: np.random.Generat
     "middle" takes the middle of each segment (testing), "random" a uniform place in it drawn from `rng`
     (training): the sampling of Wang et al., Temporal Segment Networks, ECCV 2016. A clip with fewer frames than
     segments gives some of its frames more than once.
+
+    Args:
+        count: frames that there are.
+        frames: how many to take.
+        mode: "middle" or "random".
+        rng: what "random" draws from.
+
+    Raises:
+        OptionError: fewer than 1 frame to take, an unknown mode, or "random" without a generator.
+        VideoError: there are no frames.
 
     >>> choose(300, 8).tolist()
     [18, 56, 93, 131, 168, 206, 243, 281]
@@ -84,7 +94,12 @@ def choose(count: int, frames: int, mode: str = "middle", rng: np.random.Generat
 
 @dataclass(frozen=True)
 class Taken:
-    """Frames of a clip, uint8 RGB (frames, height, width, 3), and what is lost of the clip; None for nothing."""
+    """Frames of a clip.
+
+    Attributes:
+        frames: uint8 RGB (frames, height, width, 3).
+        damage: what is lost of the clip; None for nothing.
+    """
 
     frames: np.ndarray
     damage: Damage | None = None
@@ -126,14 +141,33 @@ def read(
     framing: Framing = FRAMINGS["short"],
     allow_damaged: bool = False,
 ) -> np.ndarray:
-    """The frames alone that `take` gives: uint8 RGB (frames, height, width, 3)."""
+    """The frames alone that `take` gives: uint8 RGB (frames, height, width, 3).
+
+    Args:
+        path: as for `take`, and so are all others.
+        frames: see there.
+        mode: see there.
+        rng: see there.
+        size: see there.
+        framing: see there.
+        allow_damaged: see there.
+
+    Raises:
+        VideoError: the clip cannot be read, with the reason.
+    """
     return take(path, frames, mode, rng, size, framing, allow_damaged).frames
 
 
 def frames_at(path: str | os.PathLike[str], indices: Sequence[int] | np.ndarray, size: int | None = None) -> np.ndarray:
-    """The frames with the given indices, in the given order; see `read`.
+    """The frames with the given indices: uint8 RGB (n, height, width, 3), in the given order.
+
+    Args:
+        path: a video file or a folder of frames.
+        indices: (n,) of frames in the order of presentation, from 0.
+        size: side of the preprocessed frames, see `preprocess`; None for frames as they are.
 
     Raises:
+        OptionError: no list of indices.
         VideoError: the clip cannot be read or has no frame of that index.
     """
     wanted = np.asarray(indices, dtype=np.int64)
@@ -153,11 +187,20 @@ def iterate(path: str | os.PathLike[str], step: int = 1, size: int | None = None
     """Every `step`-th frame as (seconds from the first frame, uint8 RGB (height, width, 3)).
 
     Each frame is decoded once and none is kept, so a file of any length needs the memory of a few frames.
-    A damaged tail ends the iteration; a file without a single frame raises VideoError.
+    A damaged tail ends the iteration.
+
+    Args:
+        path: a video file or a folder of frames.
+        step: at least 1.
+        size: side of the preprocessed frames, see `preprocess`; None for frames as they are.
+
+    Raises:
+        OptionError: a step below 1.
+        VideoError: not a single frame can be read.
     """
     if step < 1:
         raise OptionError(f"expected a step of at least 1 frame, found {step}")
-    with told(path), closing(opened(path)) as clip:
+    with in_one_line(path), closing(opened(path)) as clip:
         index = -1
         for index, (seconds, frame) in enumerate(clip.stream()):
             if index >= container.MAX_FRAMES:
@@ -174,13 +217,23 @@ class Grid:
 
     Interval k lasts from k to k + 1 times `interval` seconds. A clip that is exactly `frames` intervals long gives the
     frames that `choose` takes from it.
+
+    Args:
+        interval: seconds, above 0.
+
+    Attributes:
+        interval: as given.
+        next: number of the interval whose frame comes next.
+
+    Raises:
+        OptionError: no such interval.
     """
 
     def __init__(self, interval: float) -> None:
         if not 0 < interval < math.inf:
             raise OptionError(f"expected an interval above 0 seconds, found {interval:g}")
         self.interval = interval
-        self.next = 0  # interval whose frame is looked for
+        self.next = 0
         self._held: Any = None
 
     def add(self, seconds: float, frame: Any) -> tuple[int, Any] | None:
@@ -207,9 +260,16 @@ class Samples:
     """The frames of a clip at a steady rate, see `Grid`: iterating gives (number of the interval, frame).
 
     Every frame is decoded once and none is kept; only those that come out are turned into pictures. Damage ends the
-    iteration and is told in `failure`, unless not a single frame was there before it.
+    iteration, and `failure` says so, unless not a single frame was there before it.
+
+    Args:
+        path: a video file or a folder of frames.
+        interval: seconds between two frames.
+        size: side of the preprocessed frames, see `preprocess`; None for frames as they are.
+        framing: how they are made square.
 
     Attributes:
+        grid: which frames come out.
         announced: seconds, as the header says before anything is decoded; 0 if it does not.
         fps: frames a second, as the header says.
         seconds: from the start of the first frame to the end of the last one decoded.
@@ -242,7 +302,7 @@ class Samples:
             self.failure = str(error)
 
     def _frames(self) -> Iterator[tuple[int, np.ndarray]]:
-        with told(self.path), closing(opened(self.path)) as clip:
+        with in_one_line(self.path), closing(opened(self.path)) as clip:
             self.announced, self.fps = clip.announced()
             for seconds, frame in clip.stream():
                 if self.frames >= container.MAX_FRAMES or self.grid.count(seconds) > container.MAX_FRAMES:
@@ -275,6 +335,14 @@ def preprocess(frames: np.ndarray, size: int, framing: Framing = FRAMINGS["short
     By default CLIP's own: short side to `size`, centre crop, bit for bit what the PIL image processor of CLIP in
     transformers does before it rescales and normalises. PIL resizes a wide image along x, rounds to 8 bits, then along
     y: the columns outside the crop can be dropped between the two passes without changing a bit.
+
+    Args:
+        frames: uint8 (T, H, W, 3).
+        size: side of the square, in pixels.
+        framing: how a frame becomes square.
+
+    Raises:
+        VideoError: the frames are too narrow for that.
     """
     height, width = frames.shape[1:3]
     side = round(size * framing.margin)
@@ -342,7 +410,7 @@ def _collect(
     allow_damaged: bool = False,
 ) -> Taken:
     """Decode the picked frames of a clip, as it is or preprocessed."""
-    with told(path), closing(opened(path)) as clip:
+    with in_one_line(path), closing(opened(path)) as clip:
         indices, found = clip.frames(pick)
         damage = clip.damage()
         if damage and damage.unreadable and not allow_damaged:

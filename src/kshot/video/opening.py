@@ -17,7 +17,12 @@ from kshot.video.frame_folder import Folder
 
 
 def opened(path: str | os.PathLike[str]) -> File | Folder:
-    """A clip, whatever kind of it: a video file or a folder of frames."""
+    """A clip, whatever kind of it: a video file or a folder of frames.
+
+    Raises:
+        VideoError: it is neither, or cannot be used.
+        OSError: it cannot be reached.
+    """
     where = Path(os.path.abspath(path))
     mode = os.stat(where).st_mode
     if stat.S_ISDIR(mode):
@@ -28,8 +33,8 @@ def opened(path: str | os.PathLike[str]) -> File | Folder:
 
 
 @contextmanager
-def told(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Turn every failure into one VideoError line with the file's name and the reason."""
+def in_one_line(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turns every failure into a VideoError of one line with the file's name and the reason."""
     try:
         yield
     except (VideoError, av.error.FFmpegError, OSError, ValueError, MemoryError) as error:

@@ -52,25 +52,35 @@ def has_side(label: str) -> bool:
     return any(word.lower() in SIDES for word in words)
 
 
-def never_flipped(classes: Sequence[str], asked: Sequence[str] | None) -> tuple[str, ...]:
-    """The classes that no view mirrors: those asked for, by default those with a side in their name.
+def never_flipped(classes: Sequence[str], wanted: Sequence[str] | None) -> tuple[str, ...]:
+    """The classes that no view mirrors.
+
+    Args:
+        classes: of the data set.
+        wanted: names of some of them; None for those with a side in their name.
 
     Raises:
         OptionError: no such class.
     """
-    if asked is None:
+    if wanted is None:
         return tuple(name for name in classes if has_side(name))
-    asked = [names.tidy(name) for name in asked]
-    for name in asked:
+    tidied = [names.tidy(name) for name in wanted]
+    for name in tidied:
         if name not in classes:
             raise unknown("class", name, classes)
-    return tuple(name for name in classes if name in asked)
+    return tuple(name for name in classes if name in tidied)
 
 
 def framing(resize: str, augment: Sequence[str] = (), view: int = 0, clip: int = 0) -> Framing:
-    """How the frames of a clip become squares in one of its views; clip: a number from its bytes.
+    """How the frames of a clip become squares in one of its views.
 
     A random square needs room, so where the whole short side would be taken it is cut from one of 256/224.
+
+    Args:
+        resize: one of `FRAMINGS`.
+        augment: names from `AUGMENT`.
+        view: its number; nothing is random in view 0.
+        clip: a number from its bytes.
 
     Raises:
         OptionError: unknown resize.

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from kshot.activations.extraction import Activations, Array
+from kshot.activations.activations import Activations
+from kshot.activations.shards import Array
 from kshot.backbones.backbone import Backbone
 from kshot.errors import OptionError
 from kshot.fewshot.learner import Learner

@@ -10,7 +10,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from kshot.activations.extraction import Activations, Array, embed
+from kshot.activations.activations import Activations
+from kshot.activations.encoding import embed
+from kshot.activations.shards import Array
 from kshot.backbones.backbone import Backbone
 from kshot.errors import OptionError
 from kshot.fewshot.evaluation import class_texts

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from kshot.activations.extraction import Activations
+from kshot.activations.activations import Activations
 from kshot.backbones.backbone import Backbone
 from kshot.errors import OptionError
 from kshot.fewshot.evaluation import class_texts

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kshot.activations.extraction import Activations
+from kshot.activations.activations import Activations
 from kshot.backbones.backbone import Backbone
 from kshot.errors import NotEnoughClips, OptionError
 from kshot.fewshot.episodes import Sampler

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from kshot.activations.extraction import Activations, Array
+    from kshot.activations.activations import Activations
+    from kshot.activations.shards import Array
     from kshot.datasets import Dataset
     from kshot.fewshot.episodes import Sampler
     from kshot.fewshot.learner import Learner

@@ -12,7 +12,8 @@ from kshot.fewshot.strategies.base import Choice, Strategy, class_logits
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from kshot.activations.extraction import Activations, Array
+    from kshot.activations.activations import Activations
+    from kshot.activations.shards import Array
     from kshot.fewshot.episodes import Sampler
     from kshot.fewshot.learner import Learner
     from kshot.progress import Progress

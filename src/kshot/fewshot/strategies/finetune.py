@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from kshot.activations.extraction import Activations
+    from kshot.activations.activations import Activations
     from kshot.fewshot.learner import Learner
 
 CLASSIFIERS = ("linear", "text")

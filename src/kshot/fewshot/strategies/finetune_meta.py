@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from kshot.activations.extraction import Activations
+    from kshot.activations.activations import Activations
     from kshot.fewshot.learner import Learner
     from kshot.settings import EpisodeShape
 

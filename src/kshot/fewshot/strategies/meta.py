@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from kshot.activations.extraction import Activations
+    from kshot.activations.activations import Activations
     from kshot.datasets import Dataset
     from kshot.fewshot.learner import Learner
     from kshot.settings import EpisodeShape

@@ -1,0 +1,109 @@
+"""The two halves of a backbone at work: the trunk from frames to activations, the tail from those to embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kshot.activations.activations import Activations
+from kshot.activations.shards import Array
+from kshot.errors import OptionError, StoreError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from kshot.backbones.backbone import Backbone
+
+
+def cut_number(backbone: Backbone, cut: str | int) -> int:
+    """The number of a cut given by name or number.
+
+    Raises:
+        OptionError: neither a known name nor 0..L+1.
+    """
+    last = backbone.depth
+    names = {"frames": 0, "last": last, "embedding": last + 1}
+    if isinstance(cut, str) and cut in names:
+        return names[cut]
+    if str(cut).isdecimal() and int(cut) <= last + 1:
+        return int(cut)
+    raise OptionError(f"cut '{cut}' does not exist: expected last, frames, embedding or 0..{last + 1}")
+
+
+def encode(backbone: Backbone, cut: int, clips: Array, dtype: str, condense: bool = True) -> Array:
+    """The trunk: activations (n, frames, ...) at a cut of decoded clips.
+
+    Args:
+        backbone: whose trunk.
+        cut: number of the block that receives the activations, 0..L+1.
+        clips: uint8 (n, frames, S, S, 3).
+        dtype: of the result, "float16" or "float32"; uint8 at cut 0.
+        condense: at the last block, give what its exact form needs (see `Backbone.condense`) rather than the tokens.
+
+    Raises:
+        StoreError: values that `dtype` cannot hold.
+    """
+    import torch
+
+    if cut == 0:
+        return clips
+    with torch.inference_mode():
+        pixels = torch.from_numpy(clips).flatten(0, 1).to(backbone.device, non_blocking=True)
+        values = backbone.encode_to(backbone.pixels(pixels), cut)
+        if condense and cut == backbone.depth:
+            values = backbone.condense(values)
+        stored = values.to(getattr(torch, dtype)).view(*clips.shape[:2], *values.shape[1:])
+        if not bool(torch.isfinite(stored).all()):
+            raise StoreError(f"activations of this backbone at cut {cut} exceed {dtype}: use dtype float32")
+    result: Array = stored.cpu().numpy()
+    return result
+
+
+def tail(backbone: Backbone | None, values: Array, cut: int | None, support: int = 0) -> Tensor:
+    """The tail: embeddings (n, frames, P) of activations; keeps gradients of what learns.
+
+    Args:
+        backbone: whose tail; None for ready-made features.
+        values: (n, frames, ...) as `Activations.gather` gives them.
+        cut: at which they were taken; None for ready-made features.
+        support: the first clips, if they are the support of one episode; see `kshot.backbones.backbone.Rows`.
+    """
+    import torch
+
+    stored = torch.from_numpy(values)
+    if cut is None or backbone is None:
+        return stored.float()
+    flat = stored.flatten(0, 1).to(backbone.device, non_blocking=True)
+    if cut == 0:
+        flat = backbone.pixels(flat)
+    embeddings = backbone.encode_from(flat, cut, stored.shape[1], support)
+    return embeddings.view(stored.shape[0], stored.shape[1], -1)
+
+
+def embed(backbone: Backbone, activations: Activations, indices: Sequence[int] | None = None) -> Tensor:
+    """Embeddings (n, frames, P), float32: one pass of the tail over stored activations, without gradients.
+
+    Args:
+        backbone: whose tail.
+        activations: of a data set.
+        indices: of its clips; None for all of them.
+
+    Raises:
+        StoreError: a shard is damaged or gone.
+    """
+    import torch
+
+    chosen = np.arange(len(activations.data)) if indices is None else np.asarray(indices)
+    out = torch.empty(0)
+    with torch.no_grad():
+        start, per_batch = 0, 1  # the first clip tells the shape
+        while start < len(chosen):
+            embedded = tail(backbone, activations.gather(chosen[start : start + per_batch]), activations.cut)
+            if not start:
+                out = embedded.new_empty(len(chosen), *embedded.shape[1:])
+                per_batch = max(1, 512 // embedded.shape[1])
+            out[start : start + len(embedded)] = embedded
+            start += len(embedded)
+    return out
