@@ -28,7 +28,7 @@ from kshot.recognizer import Recognizer
 from kshot.studio import engine as engines
 from kshot.studio.engine import Engine
 from kshot.studio.project import Closed, Project
-from kshot.studio.server import view
+from kshot.studio.view import view
 
 SLOW = 120.0  # seconds that anything may take on a busy machine
 

@@ -14,12 +14,14 @@ import pytest
 from fastapi.routing import APIRoute
 from starlette.testclient import TestClient
 
+from every_route import every_route
 from judges import RED, Colours
 from kshot.errors import OptionError
 from kshot.studio.engine import Engine
 from kshot.studio.keys import Keys
 from kshot.studio.live import KEPT, Live
-from kshot.studio.server import Feed, create_app
+from kshot.studio.feed import Feed
+from kshot.studio.server import create_app
 
 HOST = "127.0.0.1:8470"
 KEYS = Keys()
@@ -73,8 +75,7 @@ def client(engine: Engine, camera: Live, monkeypatch: pytest.MonkeyPatch) -> Tes
 
 
 def routes(client: TestClient) -> Iterator[tuple[str, APIRoute]]:
-    for route in client.app.routes:  # type: ignore[attr-defined]
-        assert isinstance(route, APIRoute)
+    for route in every_route(client.app):  # type: ignore[arg-type]
         for method in sorted(route.methods):
             yield method, route
 

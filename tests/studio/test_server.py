@@ -7,14 +7,13 @@ import json
 import re
 import socket
 from collections.abc import Iterator
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi.routing import APIRoute
 from starlette.testclient import TestClient
 
+from every_route import every_route
 from forks import Command
 from kshot.errors import OptionError
 from kshot.studio import engine as engines
@@ -22,7 +21,10 @@ from kshot.studio.engine import Engine
 from kshot.studio.guard import SMALL
 from kshot.studio.keys import Keys
 from kshot.studio.serve import serve
-from kshot.studio.server import FRAME_BYTES, Feed, create_app
+from kshot.studio.feed import Feed
+from kshot.studio.routes.camera import FRAME_BYTES
+from kshot.studio.routes.page import FOLDER, PAGE
+from kshot.studio.server import create_app
 
 HOST = "127.0.0.1:8470"
 KEYS = Keys()
@@ -41,8 +43,7 @@ def client(engine: Engine) -> TestClient:
 
 def routes(client: TestClient) -> Iterator[tuple[str, str]]:
     """Method and path of every route, and of some that do not exist."""
-    for route in client.app.routes:  # type: ignore[attr-defined]
-        assert isinstance(route, APIRoute), "a route that this test does not know how to ask"
+    for route in every_route(client.app):  # type: ignore[arg-type]
         for method in sorted(route.methods):
             yield method, route.path.replace("{id}", "x")
     yield from (("GET", "/nowhere"), ("POST", "/nowhere"), ("OPTIONS", "/api/labels"), ("PUT", "/api/videos"))
@@ -104,9 +105,11 @@ def test_the_address_opens_the_page_and_a_cookie_keeps_it_open(client: TestClien
     cookie = opened.headers["set-cookie"]
     assert cookie.startswith("kshot-studio-8470=") and "HttpOnly" in cookie and "SameSite=Strict" in cookie
     assert link not in cookie
-    for path, kind in (("/", "text/html"), ("/style.css", "text/css"), ("/app.js", "text/javascript")):
+    kinds = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
+    assert {"/", "/style.css", "/app.js"} <= set(PAGE)
+    for path, name in PAGE.items():
         answer = browser.get(path)
-        assert answer.status_code == 200 and answer.headers["content-type"].startswith(kind)
+        assert answer.status_code == 200 and answer.headers["content-type"].startswith(kinds[Path(name).suffix])
         assert "set-cookie" not in answer.headers and KEYS.secret not in answer.text
     assert browser.get("/api/state").json()["labels"] == []
     assert browser.get("/", params={"token": link}).status_code == 200, "a reload, or the address pressed once more"
@@ -150,8 +153,10 @@ def test_links_work_once_for_a_while_and_not_without_end() -> None:
 
 
 def test_the_page_asks_nobody_else() -> None:
-    for name in ("index.html", "style.css", "app.js", "shut.html"):
-        text = resources.files("kshot.studio").joinpath(name).read_text("utf-8")
+    names = sorted(file.name for file in FOLDER.iterdir())
+    assert {"index.html", "shut.html", "style.css", "app.js"} <= set(names)
+    for name in names:
+        text = (FOLDER / name).read_text("utf-8")
         found = set(re.findall(r"(?:https?:)?//[\w.-]+\.\w+", text.replace("http://www.w3.org/2000/svg", "")))
         assert not found, f"{name} names {found}"
         assert "style=" not in text or name != "index.html"
@@ -385,7 +390,7 @@ def contrast(one: str, other: str) -> float:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_colours_can_be_read(scheme: str) -> None:
     """WCAG AA: 4.5 for texts, 3 for what has a shape."""
-    text = resources.files("kshot.studio").joinpath("style.css").read_text("utf-8")
+    text = (FOLDER / "style.css").read_text("utf-8")
     light, dark = (
         dict(re.findall(r"--([\w-]+): (#\w{6})", block)) for block in re.findall(r":root \{(.*?)\n *\}", text, re.S)
     )

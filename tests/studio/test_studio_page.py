@@ -27,7 +27,8 @@ from kshot.studio import engine as engines
 from kshot.studio.engine import Engine
 from kshot.studio.keys import Keys
 from kshot.studio.project import Project
-from kshot.studio.server import Feed, create_app
+from kshot.studio.feed import Feed
+from kshot.studio.server import create_app
 from kshot.studio.state import Video
 
 if TYPE_CHECKING:
@@ -134,8 +135,8 @@ def start(
     listening = _listen("127.0.0.1", port)
     port = listening.getsockname()[1]
     feed, project, keys = Feed(), Project(folder, {}), Keys()
-    project.on_change = feed.tell
-    engine = Engine(project, feed.tell)
+    project.on_change = feed.announce
+    engine = Engine(project, feed.announce)
     engine.begin(example)
     app = create_app(engine, feed, [f"127.0.0.1:{port}"], keys, file_bytes, ending=lambda: server.should_exit)
     server = uvicorn.Server(

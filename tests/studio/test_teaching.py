@@ -19,7 +19,9 @@ from kshot.recognizer import Recognizer
 from kshot.studio.engine import Engine
 from kshot.studio.keys import Keys
 from kshot.studio.project import Project
-from kshot.studio.server import Feed, create_app, view
+from kshot.studio.feed import Feed
+from kshot.studio.server import create_app
+from kshot.studio.view import view
 
 HOST = "127.0.0.1:8470"
 WORDS = ("clap", "wave", "jump")

@@ -145,7 +145,7 @@ async def _refuse(send: Send, status: int, why: str, page: bool) -> None:
     extra = {"content-type": "application/json; charset=utf-8"}
     body = json.dumps({"error": why}, ensure_ascii=False).encode()
     if page:
-        text = resources.files("kshot.studio").joinpath("shut.html").read_text("utf-8")
+        text = resources.files("kshot.studio").joinpath("page", "shut.html").read_text("utf-8")
         style = text.split("<style>")[1].split("</style>")[0]
         mark = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
         extra = {

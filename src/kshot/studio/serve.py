@@ -20,7 +20,8 @@ from kshot.studio.engine import Engine
 from kshot.studio.guard import LINK
 from kshot.studio.keys import Keys
 from kshot.studio.project import Project
-from kshot.studio.server import FILE_BYTES, Feed, create_app
+from kshot.studio.feed import Feed
+from kshot.studio.server import FILE_BYTES, create_app
 
 if TYPE_CHECKING:
     from kshot.recognizer import Recognizer
@@ -77,9 +78,9 @@ def serve(
         begun = _load(model, device) if model is not None else None
         feed, keys, ended = Feed(), Keys(), False
         opened = Project(folder, settings)
-        engine = Engine(opened, feed.tell, device)
+        engine = Engine(opened, feed.announce, device)
         try:
-            opened.on_change = feed.tell
+            opened.on_change = feed.announce
             if begun is not None and model is not None:
                 engine.begin_with(Path(model), begun)
             engine.begin(example and begun is None)

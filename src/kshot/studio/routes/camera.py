@@ -1,0 +1,44 @@
+"""The camera of the page: a stream of frames, each a request of its own."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi.concurrency import run_in_threadpool
+
+from kshot.studio.routes.context import Here, LabelBody, Seconds, Text, TooLarge
+from kshot.studio.state import WIDEST
+
+FRAME = "/api/live/frame"
+FRAME_BYTES = 3 << 20
+
+Side = Annotated[int, Query(ge=1, le=WIDEST)]
+
+router = APIRouter()
+
+
+@router.post("/api/live")
+def start_live(here: Here) -> dict[str, Any]:
+    live = here.engine.start_live()
+    return {"id": live.id, "side": live.side, "interval": live.settings.interval, "classes": live.classes}
+
+
+@router.post(FRAME)
+async def live_frame(request: Request, here: Here, id: Text, t: Seconds, width: Side, height: Side) -> dict[str, Any]:
+    pixels = bytearray()
+    async for chunk in request.stream():
+        pixels += chunk
+        if len(pixels) > FRAME_BYTES:
+            raise TooLarge(f"expected a frame of at most {FRAME_BYTES:,} bytes")
+    return await run_in_threadpool(here.engine.live(id).add, t, bytes(pixels), width, height)
+
+
+@router.post("/api/live/{id}/keep")
+def keep_live(id: str, body: LabelBody, here: Here) -> None:
+    here.engine.keep_live(id, body.label)
+
+
+@router.delete("/api/live/{id}")
+def stop_live(id: str, here: Here) -> None:
+    here.engine.stop_live(id)
