@@ -11,16 +11,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from every_route import every_route
 from fastapi.routing import APIRoute
 from starlette.testclient import TestClient
 
-from every_route import every_route
 from judges import RED, Colours
 from kshot.errors import OptionError
 from kshot.studio.engine import Engine
+from kshot.studio.feed import Feed
 from kshot.studio.keys import Keys
 from kshot.studio.live import KEPT, Live
-from kshot.studio.feed import Feed
 from kshot.studio.server import create_app
 
 HOST = "127.0.0.1:8470"

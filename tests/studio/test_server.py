@@ -11,19 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from every_route import every_route
 from starlette.testclient import TestClient
 
-from every_route import every_route
 from forks import Command
 from kshot.errors import OptionError
 from kshot.studio import engine as engines
 from kshot.studio.engine import Engine
+from kshot.studio.feed import Feed
 from kshot.studio.guard import SMALL
 from kshot.studio.keys import Keys
-from kshot.studio.serve import serve
-from kshot.studio.feed import Feed
 from kshot.studio.routes.camera import FRAME_BYTES
 from kshot.studio.routes.page import FOLDER, PAGE
+from kshot.studio.serve import serve
 from kshot.studio.server import create_app
 
 HOST = "127.0.0.1:8470"

@@ -25,9 +25,9 @@ from kshot.errors import NotEnoughClips, VideoError
 from kshot.recognizer import Recognizer
 from kshot.studio import engine as engines
 from kshot.studio.engine import Engine
+from kshot.studio.feed import Feed
 from kshot.studio.keys import Keys
 from kshot.studio.project import Project
-from kshot.studio.feed import Feed
 from kshot.studio.server import create_app
 from kshot.studio.state import Video
 

@@ -17,9 +17,9 @@ from clips import draw, write_video
 from kshot import video
 from kshot.recognizer import Recognizer
 from kshot.studio.engine import Engine
+from kshot.studio.feed import Feed
 from kshot.studio.keys import Keys
 from kshot.studio.project import Project
-from kshot.studio.feed import Feed
 from kshot.studio.server import create_app
 from kshot.studio.view import view
 

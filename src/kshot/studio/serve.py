@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from kshot.errors import OptionError
 from kshot.studio.engine import Engine
+from kshot.studio.feed import Feed
 from kshot.studio.guard import LINK
 from kshot.studio.keys import Keys
 from kshot.studio.project import Project
-from kshot.studio.feed import Feed
 from kshot.studio.server import FILE_BYTES, create_app
 
 if TYPE_CHECKING:
