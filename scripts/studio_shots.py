@@ -119,7 +119,7 @@ def _served(project: Path) -> Iterator[str]:
     """The studio in a thread that ends with this process."""
     told: list[str] = []
     options: dict[str, Any] = {"project": project, "port": 0, "browser": False}
-    options["tell"] = lambda where: told.append(where["address"])
+    options["announce"] = lambda where: told.append(where["address"])
     threading.Thread(target=serve, kwargs=options, daemon=True).start()
     while not told:
         time.sleep(0.05)

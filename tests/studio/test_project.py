@@ -15,8 +15,8 @@ import pytest
 
 from forks import OBEDIENT, Forks
 from kshot.errors import DataError, OptionError, StoreError
-from kshot.studio.project import REMOVALS, TRIED, Project
-from kshot.studio.state import Video
+from kshot.studio.project import QUERIES, REMOVALS, Project
+from kshot.studio.state import ModelRecord, Training, Video
 
 
 def put(project: Project, label: str | None = None, name: str = "a.mp4") -> Video:
@@ -30,20 +30,20 @@ def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
         wave = project.add_label("  wave\n ")
         video = put(project, wave.id)
         put(project)
-        project.set_taught({"model": "m", "at": 1.0, "clips": project.lesson(), "classes": ["wave"], "report": {}})
+        project.set_trained(ModelRecord("m", 1.0, project.clip_labels(), ["wave"], {}))
         before = project.state
     with closing(Project(tmp_path / "p", {})) as again:
         assert again.state == before
         assert again.label(wave.id).name == "wave"
-        assert again.lesson() == {video.id: "wave"}
+        assert again.clip_labels() == {video.id: "wave"}
         assert again.path(video).read_bytes() == b"pixels"
 
 
 def test_a_teaching_that_was_cut_off_is_told(tmp_path: Path) -> None:
     with closing(Project(tmp_path / "p", {})) as project, project.change() as state:
-        state.teaching = {"status": "running"}
+        state.training = Training("running")
     with closing(Project(tmp_path / "p", {})) as again:
-        assert again.state.teaching == {"status": "interrupted"}
+        assert again.state.training == Training("interrupted")
 
 
 @pytest.mark.parametrize(
@@ -79,14 +79,14 @@ def test_what_is_removed_can_be_taken_back(project: Project) -> None:
     one, two = put(project, wave.id), put(project, bow.id)
     project.remove_video(one.id)
     project.remove_label(bow.id)
-    assert project.lesson() == {} and project.state.removed[0]["what"] == "“bow” and its 1 clip"
+    assert project.clip_labels() == {} and project.state.removed[0].what == "“bow” and its 1 clip"
     project.undo()
-    assert project.lesson() == {two.id: "bow"}
+    assert project.clip_labels() == {two.id: "bow"}
     project.undo()
-    assert project.lesson() == {two.id: "bow", one.id: "wave"}
+    assert project.clip_labels() == {two.id: "bow", one.id: "wave"}
     version = project.version
     project.undo()
-    assert project.lesson() == {two.id: "bow", one.id: "wave"} and project.version >= version
+    assert project.clip_labels() == {two.id: "bow", one.id: "wave"} and project.version >= version
 
 
 def test_an_action_that_comes_back_beside_one_of_its_name_is_numbered(project: Project) -> None:
@@ -95,7 +95,7 @@ def test_an_action_that_comes_back_beside_one_of_its_name_is_numbered(project: P
     project.remove_label(wave.id)
     project.add_label("Wave")
     project.undo()
-    assert project.lesson() == {clip.id: "wave 2"}
+    assert project.clip_labels() == {clip.id: "wave 2"}
 
 
 def test_a_clip_whose_action_is_gone_comes_back_to_be_recognised(project: Project) -> None:
@@ -106,18 +106,18 @@ def test_a_clip_whose_action_is_gone_comes_back_to_be_recognised(project: Projec
     with project.change() as state:
         state.removed.pop(0)
     project.undo()
-    assert project.lesson() == {} and [video.id for video in project.tried()] == [clip.id]
+    assert project.clip_labels() == {} and [video.id for video in project.queries()] == [clip.id]
 
 
 def test_clearing_and_taking_it_back(project: Project) -> None:
     wave = project.add_label("wave")
     clip = put(project, wave.id)
     (project.folder / "models" / "m").mkdir()
-    project.set_taught({"model": "m", "clips": {}})
+    project.set_trained(ModelRecord("m", 1.0, {}, [], {}))
     project.clear()
-    assert (project.state.labels, project.state.videos, project.state.taught) == ([], [], None)
+    assert (project.state.labels, project.state.videos, project.state.trained) == ([], [], None)
     project.undo()
-    assert project.lesson() == {clip.id: "wave"} and project.state.taught is not None
+    assert project.clip_labels() == {clip.id: "wave"} and project.state.trained is not None
     assert (project.folder / "models" / "m").exists()
 
 
@@ -137,8 +137,8 @@ def test_files_of_nothing_go(tmp_path: Path) -> None:
 
 
 def test_old_tries_give_way(project: Project) -> None:
-    tried = [put(project, name=f"{number}.mp4") for number in range(TRIED + 2)]
-    assert [video.id for video in project.tried()] == [video.id for video in tried[2:]]
+    tried = [put(project, name=f"{number}.mp4") for number in range(QUERIES + 2)]
+    assert [video.id for video in project.queries()] == [video.id for video in tried[2:]]
 
 
 def test_a_suffix_is_all_that_is_kept_of_a_name(project: Project) -> None:
@@ -227,7 +227,7 @@ def test_a_project_file_as_earlier_versions_wrote_it(tmp_path: Path) -> None:
     (tmp_path / "p" / "session").write_text("secret")
     (tmp_path / "p" / "videos" / "b1.mp4").write_bytes(b"mine")
     with closing(Project(tmp_path / "p", {})) as project:
-        assert project.lesson() == {"b1": "wave"} and project.video("b1").answer is None
+        assert project.clip_labels() == {"b1": "wave"} and project.video("b1").prediction is None
         assert not (tmp_path / "p" / "session").exists() and (tmp_path / "p" / "videos" / "b1.mp4").exists()
 
 

@@ -17,7 +17,7 @@ from starlette.testclient import TestClient
 from forks import Command
 from kshot.errors import OptionError
 from kshot.studio import engine as engines
-from kshot.studio.engine import Engine
+from kshot.studio.engine import StudioEngine
 from kshot.studio.feed import Feed
 from kshot.studio.guard import SMALL
 from kshot.studio.keys import Keys
@@ -33,7 +33,7 @@ STRANGER = "http://evil.example"
 
 
 @pytest.fixture
-def client(engine: Engine) -> TestClient:
+def client(engine: StudioEngine) -> TestClient:
     """A client with the secret; a fault of ours comes out of it."""
     app = create_app(engine, Feed(), [HOST], KEYS, file_bytes=LIMIT, project_bytes=3 * LIMIT)
     made = TestClient(app, base_url=f"http://{HOST}")
@@ -49,15 +49,15 @@ def routes(client: TestClient) -> Iterator[tuple[str, str]]:
     yield from (("GET", "/nowhere"), ("POST", "/nowhere"), ("OPTIONS", "/api/labels"), ("PUT", "/api/videos"))
 
 
-def files(engine: Engine) -> set[str]:
+def files(engine: StudioEngine) -> set[str]:
     return {str(path.relative_to(engine.project.folder)) for path in engine.project.folder.rglob("*") if path.is_file()}
 
 
-def snapshot(engine: Engine) -> dict[str, bytes]:
+def snapshot(engine: StudioEngine) -> dict[str, bytes]:
     return {name: (engine.project.folder / name).read_bytes() for name in files(engine)}
 
 
-def test_every_route_asks_for_host_token_and_origin(client: TestClient, engine: Engine) -> None:
+def test_every_route_asks_for_host_token_and_origin(client: TestClient, engine: StudioEngine) -> None:
     before, asked = snapshot(engine), 0
     token = {"authorization": client.headers["authorization"]}
     for method, path in routes(client):
@@ -92,7 +92,7 @@ def test_nothing_is_shared_with_other_origins(client: TestClient) -> None:
         assert answer.headers["cross-origin-resource-policy"] == "same-origin"
 
 
-def test_the_address_opens_the_page_and_a_cookie_keeps_it_open(client: TestClient, engine: Engine) -> None:
+def test_the_address_opens_the_page_and_a_cookie_keeps_it_open(client: TestClient, engine: StudioEngine) -> None:
     browser, link = TestClient(client.app, base_url=f"http://{HOST}"), KEYS.link()
     assert browser.get("/", params={"token": "x" * 43}).status_code == 401
     assert browser.get("/", params={"token": KEYS.secret}).status_code == 401, "the secret is no link"
@@ -163,7 +163,7 @@ def test_the_page_asks_nobody_else() -> None:
         assert not re.search(r"\son\w+=\"", text), "the policy forbids scripts in attributes"
 
 
-def test_a_clip_is_taken_in(client: TestClient, engine: Engine, clip: Path) -> None:
+def test_a_clip_is_taken_in(client: TestClient, engine: StudioEngine, clip: Path) -> None:
     label = client.post("/api/labels", json={"name": "wave"}).json()["id"]
     answer = client.post("/api/videos", params={"name": "a b.MP4", "label": label}, content=clip.read_bytes())
     assert answer.status_code == 200
@@ -179,16 +179,16 @@ def test_a_clip_is_taken_in(client: TestClient, engine: Engine, clip: Path) -> N
     assert client.get(f"/api/videos/{id}/strip").content == strip.content, "made again where it is missing"
 
 
-def test_relabel_remove_undo(client: TestClient, engine: Engine, clip: Path) -> None:
+def test_relabel_remove_undo(client: TestClient, engine: StudioEngine, clip: Path) -> None:
     wave, bow = (client.post("/api/labels", json={"name": name}).json()["id"] for name in ("wave", "bow"))
     id = client.post("/api/videos", params={"label": wave}, content=clip.read_bytes()).json()["id"]
     assert client.patch(f"/api/videos/{id}", json={"label": bow}).status_code == 200
-    assert engine.project.lesson() == {id: "bow"}
+    assert engine.project.clip_labels() == {id: "bow"}
     assert client.patch(f"/api/labels/{bow}", json={"name": "deep bow"}).status_code == 200
     assert client.delete(f"/api/labels/{bow}").status_code == 200
     assert client.get("/api/state").json()["removed"] == "“deep bow” and its 1 clip"
     assert client.post("/api/undo").status_code == 200
-    assert engine.project.lesson() == {id: "deep bow"}
+    assert engine.project.clip_labels() == {id: "deep bow"}
     for method, path in (("PATCH", "/api/videos/x"), ("DELETE", "/api/videos/x"), ("DELETE", "/api/labels/x")):
         answer = client.request(method, path, json={"label": bow})
         assert answer.status_code == 422 and "was removed in the meantime" in answer.json()["error"]
@@ -196,7 +196,7 @@ def test_relabel_remove_undo(client: TestClient, engine: Engine, clip: Path) -> 
 
 
 @pytest.mark.parametrize("announced", [True, False])
-def test_too_large_a_file_leaves_nothing(client: TestClient, engine: Engine, announced: bool) -> None:
+def test_too_large_a_file_leaves_nothing(client: TestClient, engine: StudioEngine, announced: bool) -> None:
     before, sent = files(engine), 0
 
     def stream() -> Iterator[bytes]:
@@ -217,13 +217,13 @@ def test_a_file_of_exactly_the_limit_is_read(client: TestClient) -> None:
     assert answer.status_code == 422 and answer.json()["error"].startswith("fits.mp4: ")
 
 
-def test_a_full_project(client: TestClient, engine: Engine) -> None:
+def test_a_full_project(client: TestClient, engine: StudioEngine) -> None:
     (engine.project.folder / "videos" / "others").write_bytes(bytes(3 * LIMIT - 10))
     answer = client.post("/api/videos", params={"name": "a.mp4"}, content=bytes(11))
     assert answer.status_code == 413 and "the project is full" in answer.json()["error"]
 
 
-def test_a_full_disk(client: TestClient, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk(client: TestClient, engine: StudioEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     class Full(io.BytesIO):
         def write(self, data: object, /) -> int:
             raise OSError(28, "No space left on device")
@@ -239,7 +239,7 @@ def test_a_full_disk(client: TestClient, engine: Engine, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     "name", ["../../x", "/etc/cron.d/x.mp4", "..\\x.mp4", "a\0b.mp4", "x.mp4/", "", ".", "~/.ssh/x"]
 )
-def test_names_are_words_and_nothing_else(client: TestClient, engine: Engine, clip: Path, name: str) -> None:
+def test_names_are_words_and_nothing_else(client: TestClient, engine: StudioEngine, clip: Path, name: str) -> None:
     engine.project.add_label("wave")  # from then on there is a state before the last change
     before = set(engine.project.folder.parent.rglob("*"))
     id = client.post("/api/videos", params={"name": name}, content=clip.read_bytes()).json()["id"]
@@ -260,7 +260,7 @@ def test_names_are_words_and_nothing_else(client: TestClient, engine: Engine, cl
     ],
 )
 def test_a_broken_file_is_told_as_the_command_line_tells_it(
-    client: TestClient, engine: Engine, command: Command, tmp_path: Path, content: bytes
+    client: TestClient, engine: StudioEngine, command: Command, tmp_path: Path, content: bytes
 ) -> None:
     before = files(engine)
     answer = client.post("/api/videos", params={"name": "bad.mp4"}, content=content)
@@ -307,12 +307,12 @@ def test_a_request_of_unknown_length_is_no_small_one(client: TestClient) -> None
 
 
 def test_the_example_is_drawn_once_and_goes_on_after_a_stop(
-    client: TestClient, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    client: TestClient, engine: StudioEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engines, "EXAMPLE", ("wave", "bow"))
     monkeypatch.setattr(engines, "EXAMPLE_CLIPS", 2)
     started: list[None] = []
-    monkeypatch.setattr(Engine, "_start_drawing", lambda self: started.append(None))
+    monkeypatch.setattr(StudioEngine, "_start_drawing", lambda self: started.append(None))
     assert client.post("/api/example").status_code == 200
     again = client.post("/api/example")
     assert again.status_code == 409 and "is being drawn already" in again.json()["error"]
@@ -331,13 +331,15 @@ def test_the_example_is_drawn_once_and_goes_on_after_a_stop(
     assert client.get("/api/state").json()["removed"] == "the example, 4 clips"
 
 
-def test_an_unseen_video_knows_its_truth(client: TestClient, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unseen_video_knows_its_truth(
+    client: TestClient, engine: StudioEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(engines, "EXAMPLE_FILM", ("bow",))
     with engine.project.change() as state:
         state.example = True
     for film in (False, True):
         assert client.post("/api/unseen", json={"film": film}).status_code == 200
-    one, film = engine.project.tried()
+    one, film = engine.project.queries()
     assert one.truth in engines.EXAMPLE and one.seconds < 1.6 and film.truth == "bow" and film.seconds > 2
 
 

@@ -80,7 +80,7 @@ def test_pixels_come_back_in_memory_of_our_own(child: Child) -> None:
 
 def test_answers_come_one_by_one_and_the_child_stays(child: Child) -> None:
     found = [(message["at"], None if pixels is None else int(pixels[0, 0])) for message, pixels in
-             child.answers(task("many", count=3))]  # fmt: skip
+             child.replies(task("many", count=3))]  # fmt: skip
     assert found == [(0, 0), (1, 1), (2, 2), (None, None)]
     before = child.ask(task("where"))[0]["pid"]
     for do, kind, text in (
@@ -92,7 +92,7 @@ def test_answers_come_one_by_one_and_the_child_stays(child: Child) -> None:
         with pytest.raises(VideoError) as raised:
             child.ask(task(do))
         assert (type(raised.value), str(raised.value)) == (kind, text)
-    late = child.answers(task("late"))
+    late = child.replies(task("late"))
     assert next(late)[0] == {"at": 0}
     with pytest.raises(VideoError, match="broken further on"):
         next(late)
@@ -156,7 +156,7 @@ def test_the_clock_runs_for_each_answer_alone(child: Child) -> None:
     child.ask(task("where"))
     child.timeout = 1.0
     taken = []
-    for message, _ in child.answers(task("many", count=4)):
+    for message, _ in child.replies(task("many", count=4)):
         taken.append(message["at"])
         time.sleep(0.4)
     assert taken == [0, 1, 2, 3, None]

@@ -1,4 +1,4 @@
-"""Looks at videos in a child process: what a stranger's file does to a decoder, it does there.
+"""Reads videos in a child process: what a stranger's file does to a decoder, it does there.
 
 The child runs this module, see `kshot.video.children`; pictures and cuts it writes to files itself. This module imports
 neither torch nor anything else that a child has no use for.
@@ -9,9 +9,9 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
@@ -20,7 +20,7 @@ from PIL import Image
 from kshot import video
 from kshot.errors import KshotError, VideoError
 from kshot.files import whole, write_atomic
-from kshot.video.children import Answer, CannotStart, Child, Message, serve
+from kshot.video.children import CannotStart, Child, Message, Reply, serve
 
 SIDE = 112  # pixels of a frame in a strip
 CUT_RATE = 25.0  # frames a second that a cut keeps, at most
@@ -28,31 +28,60 @@ CUT_FRAMES = 250  # of a cut, at most: a longer one keeps fewer a second
 CUT_SIDE = 640  # pixels of the longer side of a cut, at most
 
 
-class Reader:
-    """Looks at videos, one at a time. The child starts when first needed and is replaced when it crashes or hangs.
+@dataclass(frozen=True)
+class VideoFacts:
+    """What is known of a video that was read.
 
-    timeout: seconds for one task.
+    Attributes:
+        seconds: how long it is.
+        width: pixels of a frame as it is stored.
+        height: pixels of a frame as it is stored.
+        frames: number of frames.
+    """
+
+    seconds: float
+    width: int
+    height: int
+    frames: int
+
+
+class Reader:
+    """Reads videos, one at a time. The child starts when first needed and is replaced when it crashes or hangs.
+
+    Args:
+        timeout: seconds for one task.
     """
 
     def __init__(self, timeout: float = 60.0) -> None:
         self._child = Child("kshot.studio.reader", timeout, starts=1)
         self._lock = threading.Lock()
 
-    def look(self, path: Path, strip: Path, frames: int = 8) -> dict[str, Any]:
-        """Writes a JPEG strip of the frames that a model is given; answers seconds, width, height and frames.
+    def strip(self, path: Path, out: Path, frames: int = 8) -> VideoFacts:
+        """Writes a JPEG strip of the frames that a model is given.
+
+        Args:
+            path: the video.
+            out: the JPEG.
+            frames: how many.
 
         Raises:
             VideoError: the file cannot be read, with the reason.
         """
-        return self._ask({"do": "look", "path": str(path), "out": str(strip), "frames": frames})
+        return VideoFacts(**self._ask({"do": "strip", "path": str(path), "out": str(out), "frames": frames}))
 
-    def cut(self, path: Path, start: float, end: float, out: Path) -> dict[str, Any]:
+    def cut(self, path: Path, start: float, end: float, out: Path) -> None:
         """Writes what a video shows from `start` to `end` seconds as a file of its own.
+
+        Args:
+            path: the video.
+            start: first second.
+            end: second at which it ends.
+            out: the new file, H.264.
 
         Raises:
             VideoError: the file cannot be read, or shows nothing then.
         """
-        return self._ask({"do": "cut", "path": str(path), "out": str(out), "start": start, "end": end})
+        self._ask({"do": "cut", "path": str(path), "out": str(out), "start": start, "end": end})
 
     def close(self) -> None:
         """Ends the child, for good."""
@@ -88,14 +117,14 @@ def write_video(path: Path, frames: Iterable[np.ndarray], rate: float) -> None:
         file.mux(stream.encode())
 
 
-def _look(task: dict[str, Any]) -> dict[str, Any]:
+def _strip(task: Message) -> Message:
     found = video.scan(task["path"])
     frames = video.read(task["path"], task["frames"], size=SIDE, allow_damaged=True)
     write_atomic(Path(task["out"]), sheet(frames))
-    return {"seconds": found.seconds, "width": found.width, "height": found.height, "frames": found.frames}
+    return asdict(VideoFacts(found.seconds, found.width, found.height, found.frames))
 
 
-def _cut(task: dict[str, Any]) -> dict[str, Any]:
+def _cut(task: Message) -> Message:
     found = video.scan(task["path"])
     start, end = float(task["start"]), float(task["end"])
     inside = np.flatnonzero((found.times >= start - 1e-6) & (found.times < end))
@@ -107,7 +136,7 @@ def _cut(task: dict[str, Any]) -> dict[str, Any]:
     # a few at a time, as they may be large
     parts = (video.frames_at(task["path"], wanted[first : first + 16]) for first in range(0, keep, 16))
     write_video(Path(task["out"]), (even(image) for part in parts for image in part), keep / length)
-    return {"seconds": length, "frames": keep}
+    return {}
 
 
 def even(image: np.ndarray) -> np.ndarray:
@@ -120,9 +149,9 @@ def even(image: np.ndarray) -> np.ndarray:
     )
 
 
-def _work(task: Message) -> Iterator[Answer]:
+def _work(task: Message) -> Iterator[Reply]:
     """The child: pictures and cuts go to files, and what is known of them is answered."""
-    yield {"look": _look, "cut": _cut}[task["do"]](task), None
+    yield {"strip": _strip, "cut": _cut}[task["do"]](task), None
 
 
 if __name__ == "__main__":

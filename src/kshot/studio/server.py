@@ -12,12 +12,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from kshot.errors import KshotError
-from kshot.studio.engine import Busy, Engine
+from kshot.studio.engine import Busy, StudioEngine
 from kshot.studio.feed import Feed
 from kshot.studio.guard import Guard
 from kshot.studio.keys import Keys
 from kshot.studio.routes import LARGE, ROUTERS
-from kshot.studio.routes.context import Context, TooLarge
+from kshot.studio.routes.context import RouteContext, TooLarge
 
 FILE_BYTES = 500_000_000
 PROJECT_BYTES = 20_000_000_000
@@ -26,7 +26,7 @@ SILENT: dict[str, Any] = {"telemetry": {"tracing": False, "metrics": False, "log
 
 
 def create_app(
-    engine: Engine,
+    engine: StudioEngine,
     feed: Feed,
     hosts: list[str],
     keys: Keys,
@@ -49,7 +49,7 @@ def create_app(
         An application whose every route is guarded, see `Guard`.
     """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, **SILENT)
-    app.state.context = Context(engine, feed, file_bytes, project_bytes, ending)
+    app.state.context = RouteContext(engine, feed, file_bytes, project_bytes, ending)
     app.add_middleware(Guard, keys=keys, hosts=hosts, large=LARGE, ending=ending)
     app.add_exception_handler(KshotError, _refused)
     app.add_exception_handler(RequestValidationError, _malformed)

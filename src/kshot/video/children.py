@@ -31,8 +31,8 @@ from kshot.errors import ClipLost, KshotError, VideoError
 
 Message = dict[str, Any]
 """Plain JSON."""
-Answer = tuple[Message, np.ndarray | None]
-"""What a child answers: a message, and the pixels that belong to it, uint8."""
+Reply = tuple[Message, np.ndarray | None]
+"""What a child replies: a message, and the pixels that belong to it, uint8."""
 
 _START = 60.0  # seconds for an interpreter to start, on the slowest of disks
 _LENGTH = struct.Struct("=I")
@@ -63,7 +63,7 @@ class Child:
         self.stopped = False
         self._starts = starts
 
-    def ask(self, task: Message) -> Answer:
+    def ask(self, task: Message) -> Reply:
         """The one answer to a task about the file `task["path"]`.
 
         Raises:
@@ -76,7 +76,7 @@ class Child:
             self._send(task)
             return self._receive()
 
-    def answers(self, task: Message) -> Iterator[Answer]:
+    def replies(self, task: Message) -> Iterator[Reply]:
         """All answers to a task, as they come: those with pixels, and the first without. Raises as `ask`."""
         with self._watched(task["path"]):
             self._send(task)
@@ -134,7 +134,7 @@ class Child:
         process = self.process or self._start()
         _write(process.stdin, task)
 
-    def _receive(self) -> Answer:
+    def _receive(self) -> Reply:
         """The next answer. Raises what it says is wrong, TimeoutError after a while, EOFError where the child ends."""
         if self.process is None:
             raise EOFError
@@ -195,7 +195,7 @@ class Child:
         return process, ""
 
 
-def serve(work: Callable[[Message], Iterator[Answer]]) -> None:
+def serve(work: Callable[[Message], Iterator[Reply]]) -> None:
     """The child: does what comes in on standard input until it ends.
 
     Args:
@@ -228,7 +228,7 @@ def serve(work: Callable[[Message], Iterator[Answer]]) -> None:
 
 
 def _answers(
-    work: Callable[[Message], Iterator[Answer]], task: Message
+    work: Callable[[Message], Iterator[Reply]], task: Message
 ) -> Iterator[tuple[str, Message | str, np.ndarray | None]]:
     """Kind of each answer ("answer", "error" or "lost"), what it says, and its pixels."""
     try:

@@ -19,7 +19,7 @@ import numpy as np
 
 from kshot import video
 from kshot.errors import ClipLost, OptionError, VideoError, unknown
-from kshot.video.children import Answer, Child, Message, serve
+from kshot.video.children import Child, Message, Reply, serve
 from kshot.video.damage import Damage
 
 AHEAD = 32  # clips decoded before they are asked for: as many as the encoder takes at once
@@ -208,7 +208,7 @@ class Stream:
             KshotError: the child cannot be started.
         """
         try:
-            for message, frame in self._child.answers(self._task):
+            for message, frame in self._child.replies(self._task):
                 vars(self).update({name: message[name] for name in _ABOUT})
                 if frame is not None:
                     yield message["interval"], frame
@@ -227,7 +227,7 @@ class Stream:
         self._child.stop()
 
 
-def _work(task: Message) -> Iterator[Answer]:
+def _work(task: Message) -> Iterator[Reply]:
     """The child: the frames of a clip, as `Job` says, or those of a stream one after the other."""
     place = task["framing"]["place"]
     framing = video.Framing(**task["framing"] | {"place": place and tuple(place)})
@@ -241,7 +241,7 @@ def _work(task: Message) -> Iterator[Answer]:
     yield {"damage": result.damage and asdict(result.damage)}, result.frames
 
 
-def _stream(samples: video.Samples) -> Iterator[Answer]:
+def _stream(samples: video.Samples) -> Iterator[Reply]:
     def about() -> Message:
         return {name: getattr(samples, name) for name in _ABOUT}
 

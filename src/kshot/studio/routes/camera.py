@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.concurrency import run_in_threadpool
 
+from kshot.studio.browser_camera import CameraAnswer
 from kshot.studio.routes.context import Here, LabelBody, Seconds, Text, TooLarge
 from kshot.studio.state import WIDEST
 
@@ -19,26 +20,26 @@ router = APIRouter()
 
 
 @router.post("/api/live")
-def start_live(here: Here) -> dict[str, Any]:
-    live = here.engine.start_live()
-    return {"id": live.id, "side": live.side, "interval": live.settings.interval, "classes": live.classes}
+def start(here: Here) -> dict[str, Any]:
+    camera = here.engine.start_camera()
+    return {"id": camera.id, "side": camera.side, "interval": camera.settings.interval, "classes": camera.classes}
 
 
-@router.post(FRAME)
-async def live_frame(request: Request, here: Here, id: Text, t: Seconds, width: Side, height: Side) -> dict[str, Any]:
+@router.post(FRAME, response_model_exclude_none=True)
+async def add_frame(request: Request, here: Here, id: Text, t: Seconds, width: Side, height: Side) -> CameraAnswer:
     pixels = bytearray()
     async for chunk in request.stream():
         pixels += chunk
         if len(pixels) > FRAME_BYTES:
             raise TooLarge(f"expected a frame of at most {FRAME_BYTES:,} bytes")
-    return await run_in_threadpool(here.engine.live(id).add, t, bytes(pixels), width, height)
+    return await run_in_threadpool(here.engine.camera(id).add, t, bytes(pixels), width, height)
 
 
 @router.post("/api/live/{id}/keep")
-def keep_live(id: str, body: LabelBody, here: Here) -> None:
-    here.engine.keep_live(id, body.label)
+def keep(id: str, body: LabelBody, here: Here) -> None:
+    here.engine.keep_camera(id, body.label)
 
 
 @router.delete("/api/live/{id}")
-def stop_live(id: str, here: Here) -> None:
-    here.engine.stop_live(id)
+def stop(id: str, here: Here) -> None:
+    here.engine.stop_camera(id)

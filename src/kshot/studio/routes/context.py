@@ -10,7 +10,7 @@ from fastapi import Depends, Request
 from pydantic import BaseModel, Field
 
 from kshot.errors import KshotError
-from kshot.studio.engine import Engine
+from kshot.studio.engine import StudioEngine
 from kshot.studio.feed import Feed
 
 LATEST = 1e9  # seconds that any time may be
@@ -25,7 +25,7 @@ class TooLarge(KshotError):
 
 
 @dataclass(frozen=True)
-class Context:
+class RouteContext:
     """What the routes work on.
 
     Attributes:
@@ -36,19 +36,19 @@ class Context:
         ending: whether the server is about to end, and streams should too.
     """
 
-    engine: Engine
+    engine: StudioEngine
     feed: Feed
     file_bytes: int
     project_bytes: int
     ending: Callable[[], bool]
 
 
-async def _context(request: Request) -> Context:
-    found: Context = request.app.state.context
+async def _context(request: Request) -> RouteContext:
+    found: RouteContext = request.app.state.context
     return found
 
 
-Here = Annotated[Context, Depends(_context)]
+Here = Annotated[RouteContext, Depends(_context)]
 """The context of the server that was asked, as an argument of a route."""
 
 

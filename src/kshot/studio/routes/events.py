@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from fastapi.responses import StreamingResponse
 
-from kshot.studio.routes.context import Context, Here
-from kshot.studio.view import view
+from kshot.studio.routes.context import Here, RouteContext
+from kshot.studio.view import bar_json, page_json, page_state
 
 HEARTBEAT = 10.0  # seconds after which a silent stream says that it is alive
 PAUSE = 0.5  # seconds after which a stream looks for itself
@@ -20,13 +18,13 @@ PAUSE = 0.5  # seconds after which a stream looks for itself
 router = APIRouter()
 
 
-def _state(here: Context) -> dict[str, Any]:
-    return view(here.engine) | {"limits": {"bytes": here.file_bytes}}
+def _state(here: RouteContext) -> str:
+    return page_json(page_state(here.engine, here.file_bytes))
 
 
 @router.get("/api/state")
-def state(here: Here) -> dict[str, Any]:
-    return _state(here)
+def state(here: Here) -> Response:
+    return Response(_state(here), media_type="application/json")
 
 
 @router.get("/api/events")
@@ -34,7 +32,7 @@ async def events(here: Here) -> StreamingResponse:
     return StreamingResponse(_changes(here), media_type="text/event-stream")
 
 
-async def _changes(here: Context) -> AsyncIterator[str]:
+async def _changes(here: RouteContext) -> AsyncIterator[str]:
     """The state and the progress of training as server-sent events, first as they are and then whenever they change."""
     sent, quiet = {"state": "", "progress": ""}, 0.0
     with here.feed.listen() as changed:
@@ -43,8 +41,8 @@ async def _changes(here: Context) -> AsyncIterator[str]:
             changed.clear()
             meter = here.engine.meter
             now = {
-                "state": json.dumps(_state(here), ensure_ascii=False),
-                "progress": json.dumps(meter.shown if meter else None, ensure_ascii=False),
+                "state": _state(here),
+                "progress": bar_json(meter.shown if meter else None),
             }
             for name, data in now.items():
                 if data != sent[name]:

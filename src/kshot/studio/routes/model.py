@@ -15,8 +15,8 @@ router = APIRouter()
 
 
 @router.post("/api/teach")
-def teach(here: Here) -> None:
-    here.engine.teach()
+def train(here: Here) -> None:
+    here.engine.train()
 
 
 @router.delete("/api/teach")

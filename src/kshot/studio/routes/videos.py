@@ -91,8 +91,8 @@ def remove_video(id: str, here: Here) -> None:
 
 
 @router.post("/api/videos/{id}/again")
-def predict_again(id: str, here: Here) -> None:
-    here.engine.tries.again(id)
+def retry(id: str, here: Here) -> None:
+    here.engine.predictions.retry(id)
 
 
 @router.get("/api/videos/{id}/strip")
