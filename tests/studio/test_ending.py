@@ -342,7 +342,7 @@ def test_a_model_of_another_backbone_asks_to_be_taught_again(taught: Path, clip_
     stale, why = told({})
     assert stale and "taught on the backbone" in why
     with closing(Project(folder, {})) as project, closing(StudioEngine(project, lambda: None)) as engine:
-        engine.trained.look()
+        engine.trained.check()
         engine.train()
         assert engine._training is not None
         engine._training.join()

@@ -195,6 +195,11 @@ def test_a_request_that_is_cut_off_says_nothing(
     assert set(engine.project.folder.rglob("*")) == before
 
 
+def test_a_frame_that_settles_nothing_says_how_far_it_is(client: TestClient) -> None:
+    answer = client.post("/api/live/frame?id=x&t=0&width=8&height=8", content=bytes(192))
+    assert answer.status_code == 200 and list(answer.json()) == ["ready"] and 0 <= answer.json()["ready"] < 1
+
+
 def pixels(side: int = 16) -> bytes:
     return np.full((side, side, 3), RED, np.uint8).tobytes()
 

@@ -7,6 +7,7 @@ import json
 import re
 import socket
 from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from kshot.studio.routes.camera import FRAME_BYTES
 from kshot.studio.routes.page import FOLDER, PAGE
 from kshot.studio.serve import serve
 from kshot.studio.server import create_app
+from kshot.studio.state import Label, ModelRecord, PredictedSegment, Prediction, Removal, Training, Video
 
 HOST = "127.0.0.1:8470"
 KEYS = Keys()
@@ -137,19 +139,6 @@ def test_a_shut_door_is_a_page_for_people_and_json_for_programs(client: TestClie
         assert answer.status_code == 401 and "press Enter" in answer.json()["error"]
     page = client.get("/", headers={"accept": "text/html", "host": "evil.example"})
     assert page.status_code == 400 and "This server has another name" in page.text
-
-
-def test_links_work_once_for_a_while_and_not_without_end() -> None:
-    now = [0.0]
-    keys = Keys(lambda: now[0])
-    short, long = keys.link(10), keys.link()
-    now[0] = 11
-    assert not keys.exchange(short) and keys.exchange(long) and not keys.exchange(long)
-    many = [keys.link() for _ in range(30)]
-    assert [keys.exchange(link) for link in many] == [False] * 10 + [True] * 20
-    assert len({Keys().secret for _ in range(5)}) == 5
-    for wrong in ("", "\ud800", "ß", keys.secret):
-        assert not keys.exchange(wrong)
 
 
 def test_the_page_asks_nobody_else() -> None:
@@ -410,5 +399,34 @@ def test_colours_can_be_read(scheme: str) -> None:
         assert contrast(tone[f"c{number}"], tone["card"]) > 3, number
 
 
-def test_json_of_the_state_is_plain(client: TestClient) -> None:
-    assert json.loads(client.get("/api/state").text)["limits"] == {"bytes": LIMIT}
+def test_json_of_the_state_is_plain(client: TestClient, engine: StudioEngine) -> None:
+    answer = client.get("/api/state")
+    assert answer.headers["content-type"] == "application/json" and json.loads(answer.text) == {
+        "version": 0, "folder": str(engine.project.folder), "example": False, "drawing": False, "labels": [],
+        "clips": [], "tried": [], "taught": None, "teaching": None, "removed": None, "limits": {"bytes": LIMIT},
+    }  # fmt: skip
+    with engine.project.change() as state:
+        state.labels = [Label("a1", "wave", 3)]
+        clip, query = (Video(id, f"{id}.mp4", f"{id}.mp4", 1.5) for id in ("b1", "b2"))
+        segment = PredictedSegment(0.0, 1.5, "wave", None)
+        prediction = Prediction("clip", 1.5, ["wave"], [segment], [0.75], [[1.0]], [], "m1")
+        state.videos = [replace(clip, label="a1", source="camera"), replace(query, prediction=prediction, truth="bow")]
+        state.trained = ModelRecord("m1", 2.0, {"b1": "wave"}, ["wave"], {"accuracy": None})
+        state.training = Training("done")
+        state.removed = [Removal("one clip", [], [])]
+    found = client.get("/api/state").json()
+    assert (
+        found["labels"] == [{"id": "a1", "name": "wave", "colour": 3, "before": 0}] and found["removed"] == "one clip"
+    )
+    assert found["clips"] == [{"id": "b1", "name": "b1.mp4", "seconds": 1.5, "source": "camera", "label": "a1"}]
+    (tried,) = found["tried"]
+    assert tried == {
+        "id": "b2", "name": "b2.mp4", "seconds": 1.5, "source": "file", "label": None, "error": "", "truth": "bow",
+        "waiting": False, "answer": asdict(prediction),
+    }  # fmt: skip
+    assert found["teaching"] == {"status": "done"} and found["taught"] == {
+        "model": "m1", "at": 2.0, "classes": ["wave"], "report": {"accuracy": None}, "stale": False, "changed": "",
+    }  # fmt: skip
+    with engine.project.change() as state:
+        state.training = Training("failed", "too few")
+    assert client.get("/api/state").json()["teaching"] == {"status": "failed", "error": "too few"}

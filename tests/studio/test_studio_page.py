@@ -29,7 +29,7 @@ from kshot.studio.feed import Feed
 from kshot.studio.keys import Keys
 from kshot.studio.project import Project
 from kshot.studio.server import create_app
-from kshot.studio.state import Training, Video
+from kshot.studio.state import Prediction, Training, Video
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Locator, Page
@@ -634,10 +634,11 @@ def test_what_was_cut_off_can_be_tried_again(opened: Open, taught: Path, tmp_pat
     """A video without an answer, one whose answer is of an earlier model, and one that failed."""
     folder = shutil.copytree(taught, tmp_path / "project")
     with closing(Project(folder, {})) as project:
-        for name, answer, error in (("none", None, ""), ("old", {"model": "before"}, ""), ("failed", None, "it broke")):
+        old = Prediction("clip", 1.0, [], [], [], [], [], model="before")
+        for name, prediction, error in (("none", None, ""), ("old", old, ""), ("failed", None, "it broke")):
             id, path = project.place(".mp4")
             shutil.copy(drawn / f"wave {UNSEEN}.mp4", path)
-            project.add_video(Video(id, name, path.name, 1.0, answer=answer, error=error))
+            project.add_video(Video(id, name, path.name, 1.0, prediction=prediction, error=error))
     with opened(folder) as studio:
         page = studio.tab()
         for name in ("failed", "old", "none"):
