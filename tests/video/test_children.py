@@ -65,14 +65,14 @@ def task(do: str, **more: Any) -> dict[str, Any]:
 
 def test_values_come_back_as_they_went(child: Child) -> None:
     sent = task("echo", name="l\udce9on\n“ü”", number=10**30, exact=0.1 + 0.2, none=None, list=[1, [True]])
-    message, pixels = child.ask(sent)
+    message, pixels = child.request(sent)
     assert (message, pixels) == (sent, None)
-    message, _ = child.ask(task("echo", frames=np.int64(8), share=np.float32(0.5), nan=math.nan))
+    message, _ = child.request(task("echo", frames=np.int64(8), share=np.float32(0.5), nan=math.nan))
     assert (message["frames"], message["share"]) == (8, 0.5) and math.isnan(message["nan"])
 
 
 def test_pixels_come_back_in_memory_of_our_own(child: Child) -> None:
-    message, pixels = child.ask(task("pixels"))
+    message, pixels = child.request(task("pixels"))
     assert message == {"sum": 3} and pixels is not None
     np.testing.assert_array_equal(pixels, np.arange(24, dtype=np.uint8).reshape(2, 3, 4)[:, ::2])
     assert pixels.flags.writeable and pixels.flags.c_contiguous
@@ -82,7 +82,7 @@ def test_answers_come_one_by_one_and_the_child_stays(child: Child) -> None:
     found = [(message["at"], None if pixels is None else int(pixels[0, 0])) for message, pixels in
              child.replies(task("many", count=3))]  # fmt: skip
     assert found == [(0, 0), (1, 1), (2, 2), (None, None)]
-    before = child.ask(task("where"))[0]["pid"]
+    before = child.request(task("where"))[0]["pid"]
     for do, kind, text in (
         ("refuse", VideoError, "a: no video"),
         ("lost", ClipLost, "a: too large"),
@@ -90,13 +90,13 @@ def test_answers_come_one_by_one_and_the_child_stays(child: Child) -> None:
         ("bug", VideoError, "a.mp4: ZeroDivisionError: a fault of ours"),
     ):
         with pytest.raises(VideoError) as raised:
-            child.ask(task(do))
+            child.request(task(do))
         assert (type(raised.value), str(raised.value)) == (kind, text)
     late = child.replies(task("late"))
     assert next(late)[0] == {"at": 0}
     with pytest.raises(VideoError, match="broken further on"):
         next(late)
-    where = child.ask(task("where"))[0]
+    where = child.request(task("where"))[0]
     assert where == {"folder": os.getcwd(), "pid": before, "threads": "1"}
 
 
@@ -110,33 +110,33 @@ def test_answers_come_one_by_one_and_the_child_stays(child: Child) -> None:
     ],
 )
 def test_a_child_that_crashes_or_hangs_is_replaced(child: Child, do: str, kind: type, text: str) -> None:
-    first = child.ask(task("where"))[0]["pid"]
+    first = child.request(task("where"))[0]["pid"]
     child.timeout = 0.5 if do == "hang" else 30
     with pytest.raises(VideoError) as raised:
-        child.ask(task(do))
+        child.request(task(do))
     assert (type(raised.value), str(raised.value)) == (kind, text) and child.process is None
     child.timeout = 30
-    assert child.ask(task("where"))[0]["pid"] != first
+    assert child.request(task("where"))[0]["pid"] != first
 
 
 def test_a_child_that_ended_between_two_tasks_is_replaced(child: Child) -> None:
-    first = child.ask(task("where"))[0]["pid"]
+    first = child.request(task("where"))[0]["pid"]
     os.kill(first, signal.SIGINT)
-    assert child.ask(task("where"))[0]["pid"] == first, "Ctrl-C is its parent's business"
+    assert child.request(task("where"))[0]["pid"] == first, "Ctrl-C is its parent's business"
     os.kill(first, signal.SIGTERM)
     assert child.process is not None
     child.process.wait(10)
-    assert child.ask(task("where"))[0]["pid"] != first
+    assert child.request(task("where"))[0]["pid"] != first
 
 
 def test_stopped_is_for_good(child: Child) -> None:
-    child.ask(task("where"))
+    child.request(task("where"))
     process = child.process
     assert process is not None
     child.stop()
     assert child.end(5) == -signal.SIGKILL and child.end() == 0
     with pytest.raises(KshotError, match=r"^decoding was stopped$"):
-        child.ask(task("where"))
+        child.request(task("where"))
 
 
 def test_a_child_that_cannot_start_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,16 +144,16 @@ def test_a_child_that_cannot_start_says_why(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "broken.py").write_text(f"open({str(count)!r}, 'a').write('x'); raise SystemExit('no such luck')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(CannotStart, match=r"^decoding workers cannot start: no such luck$"):
-        Child("broken", 5, starts=2).ask(task("where"))
+        Child("broken", 5, starts=2).request(task("where"))
     assert count.read_text() == "xx"
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     with pytest.raises(CannotStart, match=r"cannot start: .*No such file or directory: '/nowhere/python'$"):
-        Child("broken", 5).ask(task("where"))
+        Child("broken", 5).request(task("where"))
 
 
 def test_the_clock_runs_for_each_answer_alone(child: Child) -> None:
     """Whoever takes the answers may take his time."""
-    child.ask(task("where"))
+    child.request(task("where"))
     child.timeout = 1.0
     taken = []
     for message, _ in child.replies(task("many", count=4)):

@@ -42,7 +42,18 @@ class Closed(KshotError):
 
 
 class Project:
-    """A project's folder. Any thread may ask or change it; a change is on disk before the call returns.
+    """A project's folder. Any thread may read or change it; a change is on disk before the call returns.
+
+    Args:
+        folder: made if it is missing.
+        settings: arguments of `Recognizer` that are added to those it keeps, see `State.settings`.
+
+    Attributes:
+        folder: as given.
+        version: how many changes this server has made.
+        fresh: whether there was no project before.
+        state: all that is kept; changed within `change` alone.
+        on_change: called after each change.
 
     Raises:
         DataError: the folder is in use by another server, or holds something else or damage.
@@ -168,6 +179,7 @@ class Project:
         return id, self.folder / "videos" / f"{id}{suffix if suffix in SUFFIXES else '.video'}"
 
     def path(self, video: Video) -> Path:
+        """Where the file of a video is."""
         return self.folder / "videos" / video.file
 
     def strip(self, id: str, frames: int) -> Path:
@@ -334,7 +346,8 @@ class Project:
     def _sweep(self, models: bool = False) -> None:
         """Removes files that belong to nothing: of videos that gave way, and what a kill left.
 
-        models: their folders, too; not while one is being written.
+        Args:
+            models: whether folders of models go, too; not while one is being written.
         """
         with self._mutex:
             state = self.state
@@ -377,7 +390,7 @@ def _lock(folder: Path) -> contextlib.AbstractContextManager[None]:
 
 
 def _mark(file: Path) -> tuple[int, ...] | None:
-    """What tells one file from another that took its place; None if there is none."""
+    """What differs between a file and another that took its place; None if there is none."""
     try:
         found = file.stat()
     except OSError:

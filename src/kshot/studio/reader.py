@@ -1,4 +1,4 @@
-"""Reads videos in a child process: what a stranger's file does to a decoder, it does there.
+"""Reads videos in a child process: what a damaged or hostile file does to a decoder, it does there.
 
 The child runs this module, see `kshot.video.children`; pictures and cuts it writes to files itself. This module imports
 neither torch nor anything else that a child has no use for.
@@ -92,7 +92,7 @@ class Reader:
             if self._child.stopped:
                 raise KshotError("the studio is closing")
             try:
-                return self._child.ask(task)[0]
+                return self._child.request(task)[0]
             except CannotStart:
                 raise KshotError("the process that reads videos cannot start: see `kshot doctor`") from None
 

@@ -108,7 +108,7 @@ def serve(
 
 
 def _server(engine: StudioEngine, feed: Feed, keys: Keys, host: str, port: int, file_bytes: int) -> Any:
-    """The server, which stops the engine as soon as it is asked to end itself."""
+    """The server, which stops the engine as soon as it is to end itself."""
     import uvicorn
 
     class Server(uvicorn.Server):  # type: ignore[misc]

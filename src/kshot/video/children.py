@@ -63,7 +63,7 @@ class Child:
         self.stopped = False
         self._starts = starts
 
-    def ask(self, task: Message) -> Reply:
+    def request(self, task: Message) -> Reply:
         """The one answer to a task about the file `task["path"]`.
 
         Raises:
@@ -77,7 +77,7 @@ class Child:
             return self._receive()
 
     def replies(self, task: Message) -> Iterator[Reply]:
-        """All answers to a task, as they come: those with pixels, and the first without. Raises as `ask`."""
+        """All answers to a task, as they come: those with pixels, and the first without. Raises as `request`."""
         with self._watched(task["path"]):
             self._send(task)
             while True:

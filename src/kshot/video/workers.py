@@ -22,7 +22,7 @@ from kshot.errors import ClipLost, OptionError, VideoError, unknown
 from kshot.video.children import Child, Message, Reply, serve
 from kshot.video.damage import Damage
 
-AHEAD = 32  # clips decoded before they are asked for: as many as the encoder takes at once
+AHEAD = 32  # clips decoded before they are needed: as many as the encoder takes at once
 _CHILD = "kshot.video.workers"
 _ABOUT = ("announced", "fps", "seconds", "frames", "failure")  # what a stream says of itself with each frame
 
@@ -72,7 +72,7 @@ def decode(
     A clip that costs a worker its memory is tried once more, alone, before it is given up as `ClipLost`.
 
     Args:
-        jobs: read as they are needed.
+        jobs: taken as they are needed.
         workers: child processes; 0 decodes in this one, without its protection and without the timeout.
         timeout: seconds for one clip; its worker is then replaced and the clip counts as unreadable.
         ahead: clips that may wait decoded, besides the one in each worker's hands.
@@ -143,7 +143,7 @@ def _decode_in_children(
 def _decoded(child: Child, job: Job) -> video.Taken | VideoError:
     """Has a job done by a child; whatever happens to the process costs this clip only."""
     try:
-        message, frames = child.ask({"do": "clip", **asdict(job), "path": os.fspath(job.path)})
+        message, frames = child.request({"do": "clip", **asdict(job), "path": os.fspath(job.path)})
     except VideoError as error:
         return error
     assert frames is not None

@@ -23,14 +23,17 @@ class NameBody(BaseModel):
 
 @router.post("/api/labels")
 def add_label(body: NameBody, here: Here) -> Label:
+    """A new action."""
     return here.engine.project.add_label(body.name)
 
 
 @router.patch("/api/labels/{id}")
 def rename_label(id: str, body: NameBody, here: Here) -> None:
+    """Another name for an action."""
     here.engine.project.rename_label(id, body.name)
 
 
 @router.delete("/api/labels/{id}")
 def remove_label(id: str, here: Here) -> None:
+    """Removes an action and its clips."""
     here.engine.project.remove_label(id)

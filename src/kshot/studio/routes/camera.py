@@ -21,12 +21,14 @@ router = APIRouter()
 
 @router.post("/api/live")
 def start(here: Here) -> dict[str, Any]:
+    """Begins a stream of frames."""
     camera = here.engine.start_camera()
     return {"id": camera.id, "side": camera.side, "interval": camera.settings.interval, "classes": camera.classes}
 
 
 @router.post(FRAME, response_model_exclude_none=True)
 async def add_frame(request: Request, here: Here, id: Text, t: Seconds, width: Side, height: Side) -> CameraAnswer:
+    """Takes a frame: its pixels are the body, RGB; `t` is its time in seconds."""
     pixels = bytearray()
     async for chunk in request.stream():
         pixels += chunk
@@ -37,9 +39,11 @@ async def add_frame(request: Request, here: Here, id: Text, t: Seconds, width: S
 
 @router.post("/api/live/{id}/keep")
 def keep(id: str, body: LabelBody, here: Here) -> None:
+    """Makes the last window a clip of an action."""
     here.engine.keep_camera(id, body.label)
 
 
 @router.delete("/api/live/{id}")
 def stop(id: str, here: Here) -> None:
+    """Ends the stream."""
     here.engine.stop_camera(id)

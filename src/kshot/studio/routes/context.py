@@ -49,7 +49,7 @@ async def _context(request: Request) -> RouteContext:
 
 
 Here = Annotated[RouteContext, Depends(_context)]
-"""The context of the server that was asked, as an argument of a route."""
+"""The context of the server, as an argument of a route."""
 
 
 class LabelBody(BaseModel):

@@ -13,7 +13,7 @@ from kshot.studio.routes.context import Here, RouteContext
 from kshot.studio.view import bar_json, page_json, page_state
 
 HEARTBEAT = 10.0  # seconds after which a silent stream says that it is alive
-PAUSE = 0.5  # seconds after which a stream looks for itself
+PAUSE = 0.5  # seconds after which a stream checks by itself
 
 router = APIRouter()
 
@@ -24,11 +24,13 @@ def _state(here: RouteContext) -> str:
 
 @router.get("/api/state")
 def state(here: Here) -> Response:
+    """All that the page shows, once."""
     return Response(_state(here), media_type="application/json")
 
 
 @router.get("/api/events")
 async def events(here: Here) -> StreamingResponse:
+    """The same and the progress of training, whenever they change."""
     return StreamingResponse(_changes(here), media_type="text/event-stream")
 
 

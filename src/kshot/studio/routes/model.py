@@ -16,16 +16,19 @@ router = APIRouter()
 
 @router.post("/api/teach")
 def train(here: Here) -> None:
+    """Begins to train on the clips that are there."""
     here.engine.train()
 
 
 @router.delete("/api/teach")
 def cancel(here: Here) -> None:
+    """Stops a training at its next step."""
     here.engine.cancel()
 
 
 @router.get("/api/model.zip")
 def download(here: Here) -> Response:
+    """The model folder as an archive."""
     packed = io.BytesIO()
     with tempfile.TemporaryDirectory(prefix="kshot-studio-") as place:
         folder = Path(place) / "kshot-model"

@@ -22,19 +22,23 @@ class DrawBody(BaseModel):
 
 @router.post("/api/example")
 def example(here: Here) -> None:
+    """Fills an empty project with drawn clips."""
     here.engine.draw_example()
 
 
 @router.post("/api/unseen")
 def unseen(body: DrawBody, here: Here) -> dict[str, str]:
+    """Draws a query for the example."""
     return {"id": here.engine.draw_unseen(body.film).id}
 
 
 @router.post("/api/clear")
 def clear(here: Here) -> None:
+    """Puts everything away."""
     here.engine.clear()
 
 
 @router.post("/api/undo")
 def undo(here: Here) -> None:
+    """Takes the last removal back."""
     here.engine.project.undo()

@@ -28,6 +28,7 @@ async def add_video(
     source: Text = "file",
     group: Text = "",
 ) -> dict[str, Any]:
+    """Takes in a file: a clip of an action if it has a label, else a query."""
     project = here.engine.project
     if label is not None:
         project.label(label)
@@ -82,21 +83,25 @@ async def _store(request: Request, path: Path, room: int, file_bytes: int) -> No
 
 @router.patch("/api/videos/{id}")
 def move_video(id: str, body: LabelBody, here: Here) -> None:
+    """Makes a video, or a stretch of it, a clip of an action."""
     here.engine.correct(id, body.label, body.start, body.end)
 
 
 @router.delete("/api/videos/{id}")
 def remove_video(id: str, here: Here) -> None:
+    """Removes a video."""
     here.engine.project.remove_video(id)
 
 
 @router.post("/api/videos/{id}/again")
 def retry(id: str, here: Here) -> None:
+    """Has the model say once more what a query shows."""
     here.engine.predictions.retry(id)
 
 
 @router.get("/api/videos/{id}/strip")
 def strip(id: str, here: Here, frames: int = 8) -> Response:
+    """The JPEG strip of 8 or 16 frames."""
     try:
         path = here.engine.strip(id, 8 if frames <= 8 else 16)
     except KshotError as error:
@@ -106,6 +111,7 @@ def strip(id: str, here: Here, frames: int = 8) -> Response:
 
 @router.get("/api/videos/{id}/file")
 def file(id: str, here: Here) -> Response:
+    """The video itself, where browsers play its kind."""
     project = here.engine.project
     try:
         path = project.path(project.video(id))
