@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import threading
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +13,7 @@ from kshot.errors import DataError, OptionError
 from kshot.recognizer.stream.watch import Course
 from kshot.recognizer.stream.windows import Array, Settings
 from kshot.studio.state import WIDEST
+from kshot.studio.view import CameraAnswer
 from kshot.video import Grid, preprocess
 
 if TYPE_CHECKING:
@@ -21,23 +21,6 @@ if TYPE_CHECKING:
 
 SIDES = (112, 336)  # pixels of the shorter side that the page sends, at least and at most
 KEPT = 64  # frames of the last window that are kept, at most
-
-
-@dataclass(frozen=True)
-class CameraAnswer:
-    """What has become certain with a frame.
-
-    Attributes:
-        ready: share of the first window that has been seen, up to 1.
-        times: seconds of the middles of the windows that are certain now; None where none is, as for the others.
-        proba: for each of them the probability of each class.
-        labels: of each of them.
-    """
-
-    ready: float
-    times: list[float] | None = None
-    proba: list[list[float]] | None = None
-    labels: list[str] | None = None
 
 
 class BrowserCamera:
