@@ -12,8 +12,8 @@ import numpy as np
 from kshot.errors import DataError, OptionError
 from kshot.recognizer.stream.watch import Course
 from kshot.recognizer.stream.windows import Array, Settings
+from kshot.studio.camera_answer import CameraAnswer
 from kshot.studio.state import WIDEST
-from kshot.studio.view import CameraAnswer
 from kshot.video import Grid, preprocess
 
 if TYPE_CHECKING:

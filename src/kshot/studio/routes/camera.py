@@ -7,9 +7,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.concurrency import run_in_threadpool
 
+from kshot.studio.camera_answer import CameraAnswer
 from kshot.studio.routes.context import Here, LabelBody, Seconds, Text, TooLarge
 from kshot.studio.state import WIDEST
-from kshot.studio.view import CameraAnswer
 
 FRAME = "/api/live/frame"
 FRAME_BYTES = 3 << 20
