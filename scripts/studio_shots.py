@@ -104,7 +104,7 @@ SCHEMES = ("light", "dark")
 
 def _shrink(path: Path) -> None:
     """To 256 colours: those of the page stay what they are, the rest are for the filmstrips."""
-    named = re.findall(r"#([0-9a-f]{6})\b", resources.files("kshot.studio").joinpath("style.css").read_text())
+    named = re.findall(r"#([0-9a-f]{6})\b", resources.files("kshot.studio").joinpath("page", "style.css").read_text())
     page = [bytes.fromhex(one) for one in dict.fromkeys(named)]
     with Image.open(path) as opened:
         picture = opened.convert("RGB")
@@ -119,7 +119,7 @@ def _served(project: Path) -> Iterator[str]:
     """The studio in a thread that ends with this process."""
     told: list[str] = []
     options: dict[str, Any] = {"project": project, "port": 0, "browser": False}
-    options["tell"] = lambda where: told.append(where["address"])
+    options["announce"] = lambda where: told.append(where["address"])
     threading.Thread(target=serve, kwargs=options, daemon=True).start()
     while not told:
         time.sleep(0.05)

@@ -92,7 +92,7 @@ def test_clips_are_decoded_where_a_pipe_cannot_be_waited_for(
     np.testing.assert_array_equal(found[2].frames, wanted[2].frames)
     assert str(found[1]) == str(wanted[1])
     reader = Reader()
-    assert reader.look(clip, tmp_path / "strip.jpg", 4)["frames"] == 12
+    assert reader.strip(clip, tmp_path / "strip.jpg", 4).frames == 12
     reader.close()
 
 

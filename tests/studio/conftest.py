@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from clips import draw, write_video
-from kshot.studio.engine import Engine
+from kshot.studio.engine import StudioEngine
 from kshot.studio.project import Project
 
 
@@ -36,9 +36,9 @@ def reader_once() -> Iterator[list[object]]:
 
 
 @pytest.fixture
-def engine(project: Project, reader_once: list[object]) -> Iterator[Engine]:
+def engine(project: Project, reader_once: list[object]) -> Iterator[StudioEngine]:
     """An engine without anything running."""
-    made = Engine(project, lambda: None)
+    made = StudioEngine(project, lambda: None)
     if reader_once:
         made.reader = reader_once[0]  # type: ignore[assignment]
     else:

@@ -26,10 +26,12 @@ from kshot.backbones.backbone import Backbone
 from kshot.errors import DataError
 from kshot.recognizer import Recognizer
 from kshot.studio import engine as engines
-from kshot.studio.engine import Engine
+from kshot.studio.engine import StudioEngine
 from kshot.studio.project import Closed, Project
-from kshot.studio.server import view
+from kshot.studio.state import ModelRecord, Training
+from kshot.studio.view import model_view, page_state
 
+EMPTY = ModelRecord("m", 0.0, {}, [], {})
 SLOW = 120.0  # seconds that anything may take on a busy machine
 
 # The model takes for ever: in steps at which it can be stopped, or in one piece.
@@ -54,7 +56,7 @@ def fit(self, videos, labels, groups=None, progress=None):
             step(0.1)
 kshot.recognizer.Recognizer.timeline = timeline
 kshot.recognizer.Recognizer.fit = fit
-engine.Engine.close.__defaults__ = (1.0,)
+engine.StudioEngine.close.__defaults__ = (1.0,)
 main(["serve", "--project", sys.argv[1], "--port", "0", "--json", *sys.argv[4:]])
 """
 
@@ -71,17 +73,17 @@ def taught(backbone: Backbone, clip_folder: Path, tmp_path_factory: pytest.TempP
     """A project with a model; tests work on copies."""
     folder, rng = tmp_path_factory.mktemp("taught"), np.random.default_rng(0)
     settings = {"backbone": str(clip_folder), "method": "prototype"}
-    with closing(Project(folder / "p", settings)) as project, closing(Engine(project, lambda: None)) as engine:
+    with closing(Project(folder / "p", settings)) as project, closing(StudioEngine(project, lambda: None)) as engine:
         for number, word in enumerate(("clap", "wave")):
             label = project.add_label(word)
             for clip in range(3):
                 id, path = project.place(".mp4")
                 write_video(path, draw(number, 3, rng))
                 engine.receive(id, path, f"{word} {clip}", "file", label.id)
-        engine.teach()
-        assert engine._teacher is not None
-        engine._teacher.join()
-        assert project.state.teaching == {"status": "done"}
+        engine.train()
+        assert engine._training is not None
+        engine._training.join()
+        assert project.state.training == Training("done")
     return folder / "p"
 
 
@@ -190,7 +192,7 @@ def test_ended_while_a_video_is_looked_at(folder: Path, film: bytes, tmp_path: P
             time.sleep(0.3)
             assert files(folder) == after
             assert [label.name for label in project.state.labels] == ["clap", "wave", "saved by the next"]
-            assert project.video(id).answer is None and not project.video(id).error
+            assert project.video(id).prediction is None and not project.video(id).error
 
 
 def test_ctrl_c_twice_and_killed(folder: Path, film: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,15 +211,16 @@ def test_ctrl_c_twice_and_killed(folder: Path, film: bytes, tmp_path: Path, monk
         assert server.client.post(f"/api/videos/{id}/again").status_code == 200
         until(server.mark.exists)
         assert server.end(signal.SIGKILL)[0] == -signal.SIGKILL
-    with closing(reopened(folder)) as project, closing(Engine(project, lambda: None)) as engine:
+    with closing(reopened(folder)) as project, closing(StudioEngine(project, lambda: None)) as engine:
         engine.begin()
-        assert not view(engine)["tried"][0]["waiting"]
-        with engine.taught._mutex:
-            engine.tries.again(id)
-            assert view(engine)["tried"][0]["waiting"]
-        until(lambda: not view(engine)["tried"][0]["waiting"])
-        answer = project.video(id).answer
-        assert answer is not None and answer["kind"] == "film" and answer["model"] == project.state.taught["model"]  # type: ignore[index]
+        assert not page_state(engine, 1).tried[0].waiting
+        with engine.trained._mutex:
+            engine.predictions.retry(id)
+            assert page_state(engine, 1).tried[0].waiting
+        until(lambda: not page_state(engine, 1).tried[0].waiting)
+        answer = project.video(id).prediction
+        assert answer is not None and answer.kind == "film" and project.state.trained is not None
+        assert answer.model == project.state.trained.model
 
 
 def test_ended_while_teaching_and_taking_in(folder: Path, film: bytes, tmp_path: Path) -> None:
@@ -242,7 +245,7 @@ def test_ended_while_teaching_and_taking_in(folder: Path, film: bytes, tmp_path:
     assert code == 0 and err == "kshot: the studio is closed; the same command opens it again\n"
     assert len(list((folder / "videos").iterdir())) == taken
     with closing(reopened(folder)) as project:
-        assert project.state.teaching == {"status": "interrupted"}
+        assert project.state.training == Training("interrupted")
         assert len(list((folder / "models").iterdir())) == 1
 
 
@@ -280,7 +283,7 @@ def test_links_of_a_start(folder: Path, tmp_path: Path) -> None:
 
 def test_nothing_is_written_to_a_project_that_was_given_up(taught: Path, tmp_path: Path) -> None:
     project = Project(Path(shutil.copytree(taught, tmp_path / "p")), {})
-    engine = Engine(project, lambda: None)
+    engine = StudioEngine(project, lambda: None)
     go, told = threading.Event(), list[bool]()
     engine.work.start("test", go.wait)
     told.append(engine.close(0.05))
@@ -289,13 +292,13 @@ def test_nothing_is_written_to_a_project_that_was_given_up(taught: Path, tmp_pat
     assert told == [False, True]
     project.close()
     before = files(project.folder)
-    for change in (lambda: project.add_label("late"), lambda: project.set_taught({}), project.clear, project.undo):
+    for change in (lambda: project.add_label("late"), lambda: project.set_trained(EMPTY), project.clear, project.undo):
         with pytest.raises(Closed):
             change()
     with suppress(Exception):
-        engine.teach()
-    engine.tries.ask("x")
-    assert files(project.folder) == before and not engine.tries.waiting
+        engine.train()
+    engine.predictions.add("x")
+    assert files(project.folder) == before and not engine.predictions.waiting
 
 
 def test_a_change_of_an_older_generation_is_refused(taught: Path, tmp_path: Path) -> None:
@@ -323,12 +326,12 @@ def test_a_model_of_another_backbone_asks_to_be_taught_again(taught: Path, clip_
     folder = Path(shutil.copytree(taught, tmp_path / "p"))
 
     def told(settings: dict[str, str]) -> tuple[bool, str]:
-        with closing(Project(folder, settings)) as project, closing(Engine(project, lambda: None)) as engine:
+        with closing(Project(folder, settings)) as project, closing(StudioEngine(project, lambda: None)) as engine:
             engine.begin()
             assert engine._ready is not None
             engine._ready.join()
-            seen = view(engine)["taught"]
-            return seen["stale"], seen["changed"]
+            seen = model_view(engine)
+            return seen.stale, seen.changed
 
     assert told({}) == (False, "") and told({"backbone": str(moved)}) == (False, "")
     stale, why = told({"backbone": "kshot-tiny"})
@@ -338,11 +341,11 @@ def test_a_model_of_another_backbone_asks_to_be_taught_again(taught: Path, clip_
     (moved / "preprocessor_config.json").write_text(json.dumps(config | {"image_mean": [0.1, 0.2, 0.3]}))
     stale, why = told({})
     assert stale and "taught on the backbone" in why
-    with closing(Project(folder, {})) as project, closing(Engine(project, lambda: None)) as engine:
-        engine.taught.look()
-        engine.teach()
-        assert engine._teacher is not None
-        engine._teacher.join()
-        seen = view(engine)["taught"]
-        assert project.state.teaching == {"status": "done"} and not seen["stale"] and seen["changed"] == ""
-        assert engines.GRACE > 0 and isinstance(engine.taught.model(), Recognizer)
+    with closing(Project(folder, {})) as project, closing(StudioEngine(project, lambda: None)) as engine:
+        engine.trained.check()
+        engine.train()
+        assert engine._training is not None
+        engine._training.join()
+        seen = model_view(engine)
+        assert project.state.training == Training("done") and not seen.stale and seen.changed == ""
+        assert engines.GRACE > 0 and isinstance(engine.trained.model(), Recognizer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import signal
@@ -14,9 +15,10 @@ from typing import Any
 import pytest
 
 from forks import OBEDIENT, Forks
+from kshot import __version__
 from kshot.errors import DataError, OptionError, StoreError
-from kshot.studio.project import REMOVALS, TRIED, Project
-from kshot.studio.state import Video
+from kshot.studio.project import QUERIES, REMOVALS, Project
+from kshot.studio.state import ModelRecord, PredictedSegment, Training, Video
 
 
 def put(project: Project, label: str | None = None, name: str = "a.mp4") -> Video:
@@ -30,20 +32,20 @@ def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
         wave = project.add_label("  wave\n ")
         video = put(project, wave.id)
         put(project)
-        project.set_taught({"model": "m", "at": 1.0, "clips": project.lesson(), "classes": ["wave"], "report": {}})
+        project.set_trained(ModelRecord("m", 1.0, project.clip_labels(), ["wave"], {}))
         before = project.state
     with closing(Project(tmp_path / "p", {})) as again:
         assert again.state == before
         assert again.label(wave.id).name == "wave"
-        assert again.lesson() == {video.id: "wave"}
+        assert again.clip_labels() == {video.id: "wave"}
         assert again.path(video).read_bytes() == b"pixels"
 
 
 def test_a_teaching_that_was_cut_off_is_told(tmp_path: Path) -> None:
     with closing(Project(tmp_path / "p", {})) as project, project.change() as state:
-        state.teaching = {"status": "running"}
+        state.training = Training("running")
     with closing(Project(tmp_path / "p", {})) as again:
-        assert again.state.teaching == {"status": "interrupted"}
+        assert again.state.training == Training("interrupted")
 
 
 @pytest.mark.parametrize(
@@ -79,14 +81,14 @@ def test_what_is_removed_can_be_taken_back(project: Project) -> None:
     one, two = put(project, wave.id), put(project, bow.id)
     project.remove_video(one.id)
     project.remove_label(bow.id)
-    assert project.lesson() == {} and project.state.removed[0]["what"] == "“bow” and its 1 clip"
+    assert project.clip_labels() == {} and project.state.removed[0].what == "“bow” and its 1 clip"
     project.undo()
-    assert project.lesson() == {two.id: "bow"}
+    assert project.clip_labels() == {two.id: "bow"}
     project.undo()
-    assert project.lesson() == {two.id: "bow", one.id: "wave"}
+    assert project.clip_labels() == {two.id: "bow", one.id: "wave"}
     version = project.version
     project.undo()
-    assert project.lesson() == {two.id: "bow", one.id: "wave"} and project.version >= version
+    assert project.clip_labels() == {two.id: "bow", one.id: "wave"} and project.version >= version
 
 
 def test_an_action_that_comes_back_beside_one_of_its_name_is_numbered(project: Project) -> None:
@@ -95,7 +97,7 @@ def test_an_action_that_comes_back_beside_one_of_its_name_is_numbered(project: P
     project.remove_label(wave.id)
     project.add_label("Wave")
     project.undo()
-    assert project.lesson() == {clip.id: "wave 2"}
+    assert project.clip_labels() == {clip.id: "wave 2"}
 
 
 def test_a_clip_whose_action_is_gone_comes_back_to_be_recognised(project: Project) -> None:
@@ -106,18 +108,18 @@ def test_a_clip_whose_action_is_gone_comes_back_to_be_recognised(project: Projec
     with project.change() as state:
         state.removed.pop(0)
     project.undo()
-    assert project.lesson() == {} and [video.id for video in project.tried()] == [clip.id]
+    assert project.clip_labels() == {} and [video.id for video in project.queries()] == [clip.id]
 
 
 def test_clearing_and_taking_it_back(project: Project) -> None:
     wave = project.add_label("wave")
     clip = put(project, wave.id)
     (project.folder / "models" / "m").mkdir()
-    project.set_taught({"model": "m", "clips": {}})
+    project.set_trained(ModelRecord("m", 1.0, {}, [], {}))
     project.clear()
-    assert (project.state.labels, project.state.videos, project.state.taught) == ([], [], None)
+    assert (project.state.labels, project.state.videos, project.state.trained) == ([], [], None)
     project.undo()
-    assert project.lesson() == {clip.id: "wave"} and project.state.taught is not None
+    assert project.clip_labels() == {clip.id: "wave"} and project.state.trained is not None
     assert (project.folder / "models" / "m").exists()
 
 
@@ -137,8 +139,8 @@ def test_files_of_nothing_go(tmp_path: Path) -> None:
 
 
 def test_old_tries_give_way(project: Project) -> None:
-    tried = [put(project, name=f"{number}.mp4") for number in range(TRIED + 2)]
-    assert [video.id for video in project.tried()] == [video.id for video in tried[2:]]
+    tried = [put(project, name=f"{number}.mp4") for number in range(QUERIES + 2)]
+    assert [video.id for video in project.queries()] == [video.id for video in tried[2:]]
 
 
 def test_a_suffix_is_all_that_is_kept_of_a_name(project: Project) -> None:
@@ -227,8 +229,57 @@ def test_a_project_file_as_earlier_versions_wrote_it(tmp_path: Path) -> None:
     (tmp_path / "p" / "session").write_text("secret")
     (tmp_path / "p" / "videos" / "b1.mp4").write_bytes(b"mine")
     with closing(Project(tmp_path / "p", {})) as project:
-        assert project.lesson() == {"b1": "wave"} and project.video("b1").answer is None
+        assert project.clip_labels() == {"b1": "wave"} and project.video("b1").prediction is None
         assert not (tmp_path / "p" / "session").exists() and (tmp_path / "p" / "videos" / "b1.mp4").exists()
+
+
+ANSWER = {
+    "kind": "film", "seconds": 3.5, "classes": ["bow", "wave"],
+    "times": [0.5, 1.5], "proba": [[0.25, 0.75], [1.0, 0.0]],
+    "segments": [{"start": 0.0, "end": 1.0, "label": "wave", "score": 0.75},
+                 {"start": 1.0, "end": 3.5, "label": "unknown", "score": None}],
+    "notes": ["damaged"], "model": "m1",
+}  # fmt: skip
+TAUGHT = {
+    "model": "m1",
+    "at": 1.5,
+    "seconds": 2.5,
+    "clips": {"b1": "wave"},
+    "classes": ["wave"],
+    "report": {"why": None},
+}
+CLIP = {"id": "b1", "name": "a.mp4", "file": "b1.mp4", "seconds": 1.0, "source": "camera", "group": "g", "label": "a1",
+        "answer": None, "error": "", "truth": ""}  # fmt: skip
+QUERY = {**CLIP, "id": "b2", "file": "b2.mp4", "label": None, "answer": ANSWER, "error": "e", "truth": "wave"}
+WAVE = {"id": "a1", "name": "wave", "colour": 3, "before": 2}
+EVERYTHING: dict[str, Any] = {
+    "example": True, "drawing": False, "settings": {"backbone": "kshot-tiny", "method": "otam"}, "labels": [WAVE],
+    "videos": [CLIP, QUERY], "taught": TAUGHT, "teaching": {"status": "failed", "error": "too few"}, "base": "m0",
+    "removed": [
+        {"what": "all", "labels": [], "videos": [], "taught": TAUGHT, "example": True, "base": "m0"},
+        {"what": "one", "labels": [WAVE], "videos": [CLIP]},
+    ],
+}  # fmt: skip
+"""A project file's state as kshot 0.1 writes it, with something in every field."""
+
+
+def test_every_field_of_a_saved_project_is_read_and_written_as_before(tmp_path: Path) -> None:
+    Project(tmp_path / "p", {}).close()
+    file = tmp_path / "p" / "project.json"
+    file.write_text(json.dumps({"format": 1, "kshot": "0.1.0", "generation": 7, "saved": 1.0, "state": EVERYTHING}))
+    with closing(Project(tmp_path / "p", {})) as project:
+        state = project.state
+        assert state.training == Training("failed", "too few") and state.trained == ModelRecord(
+            "m1", 1.5, {"b1": "wave"}, ["wave"], {"why": None}, seconds=2.5
+        )
+        prediction = project.queries()[0].prediction
+        assert prediction is not None and prediction.segments[1] == PredictedSegment(1.0, 3.5, "unknown", None)
+        assert state.removed[0].trained == state.trained and state.removed[1].videos == project.clips()
+    again = json.loads(file.read_text())
+    assert (again["format"], again["generation"]) == (1, 8)
+    wanted = copy.deepcopy(EVERYTHING)
+    wanted["removed"][1] |= {"taught": None, "example": False, "base": ""}
+    assert again["state"] == wanted
 
 
 def test_what_was_before_the_last_change_is_kept(tmp_path: Path) -> None:
@@ -249,8 +300,14 @@ def test_a_project_of_a_newer_kshot_is_told(tmp_path: Path) -> None:
     Project(tmp_path / "p", {}).close()
     file = tmp_path / "p" / "project.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"format": 2, "kshot": "9.1"}))
-    with pytest.raises(DataError, match=r"written by kshot 9\.1, newer than this one"):
+    before = file.read_bytes()
+    with pytest.raises(DataError) as refused:
         Project(tmp_path / "p", {})
+    assert str(refused.value) == (
+        f"{file} was written by kshot 9.1, newer than this one ({__version__}): upgrade kshot, or name another folder "
+        f"with --project"
+    )
+    assert file.read_bytes() == before
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path, forks: Forks) -> None:

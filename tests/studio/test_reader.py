@@ -13,7 +13,7 @@ from PIL import Image
 from clips import draw, write_video
 from kshot import video
 from kshot.errors import KshotError, VideoError
-from kshot.studio.reader import CUT_SIDE, SIDE, Reader, even, sheet
+from kshot.studio.reader import CUT_SIDE, SIDE, Reader, VideoFacts, even, sheet
 from kshot.studio.reader import write_video as write
 
 
@@ -24,8 +24,8 @@ def reader():  # type: ignore[no-untyped-def]
 
 
 def test_a_strip_shows_the_frames_that_a_model_is_given(reader: Reader, clip: Path, tmp_path: Path) -> None:
-    about = reader.look(clip, tmp_path / "strip.jpg")
-    assert about == {"seconds": pytest.approx(0.4), "width": 32, "height": 32, "frames": 10}
+    facts = reader.strip(clip, tmp_path / "strip.jpg")
+    assert facts == VideoFacts(pytest.approx(0.4), width=32, height=32, frames=10)  # type: ignore[arg-type]
     with Image.open(tmp_path / "strip.jpg") as strip:
         assert strip.size == (8 * SIDE, SIDE)
         shown = np.asarray(strip).astype(int)
@@ -43,7 +43,7 @@ def test_a_cut_shows_what_the_video_shows_then(reader: Reader, tmp_path: Path) -
     frames[25:, :, :] = 255  # white from second 1
     source = write_video(tmp_path / "long.mp4", frames)
     out = tmp_path / "cut.mp4"
-    assert reader.cut(source, 0.8, 1.6, out) == {"seconds": pytest.approx(0.8), "frames": 20}
+    reader.cut(source, 0.8, 1.6, out)
     found = video.scan(out)
     assert (found.frames, found.width, found.height) == (20, 48, 32)
     assert found.seconds == pytest.approx(0.8, abs=0.01)
@@ -76,14 +76,14 @@ def test_what_is_no_video_is_told(reader: Reader, tmp_path: Path, content: bytes
     bad = tmp_path / "bad.mp4"
     bad.write_bytes(content)
     with pytest.raises(VideoError, match=f"bad.mp4: .*{reason}"):
-        reader.look(bad, tmp_path / "strip.jpg")
+        reader.strip(bad, tmp_path / "strip.jpg")
     assert not (tmp_path / "strip.jpg").exists()
 
 
 def test_a_disk_that_refuses_the_strip_costs_this_video_only(reader: Reader, clip: Path, tmp_path: Path) -> None:
     with pytest.raises(VideoError, match="FileNotFoundError"):
-        reader.look(clip, tmp_path / "nowhere" / "strip.jpg")
-    reader.look(clip, tmp_path / "strip.jpg")
+        reader.strip(clip, tmp_path / "nowhere" / "strip.jpg")
+    reader.strip(clip, tmp_path / "strip.jpg")
 
 
 def pretend(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
@@ -98,20 +98,20 @@ def test_a_decoder_that_crashes_or_hangs_costs_one_video(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with closing(Reader(timeout=0.3)) as reader:
-        pretend(tmp_path, monkeypatch, "echo {}; read task; kill -SEGV $$")
-        with pytest.raises(VideoError, match=r"clip.mp4: the decoder crashed"):
-            reader.look(clip, tmp_path / "strip.jpg")
-        pretend(tmp_path, monkeypatch, "echo {}; exec sleep 60")
+        pretend(tmp_path, monkeypatch, "printf +; head -c 4 >/dev/null; kill -SEGV $$")
+        with pytest.raises(VideoError, match=r"clip.mp4: the decoder crashed \(SIGSEGV\)$"):
+            reader.strip(clip, tmp_path / "strip.jpg")
+        pretend(tmp_path, monkeypatch, "printf +; exec sleep 60")
         with pytest.raises(VideoError, match=r"clip.mp4: not decoded within 0\.3 seconds, given up"):
-            reader.look(clip, tmp_path / "strip.jpg")
+            reader.strip(clip, tmp_path / "strip.jpg")
         pretend(tmp_path, monkeypatch, "exit 1")
         with pytest.raises(KshotError, match="cannot start"):
-            reader.look(clip, tmp_path / "strip.jpg")
+            reader.strip(clip, tmp_path / "strip.jpg")
         monkeypatch.undo()
-        reader.timeout = 60
-        assert reader.look(clip, tmp_path / "strip.jpg")["frames"] == 10
+        reader._child.timeout = 60
+        assert reader.strip(clip, tmp_path / "strip.jpg").frames == 10
     with pytest.raises(KshotError, match="closing"):
-        reader.look(clip, tmp_path / "strip.jpg")
+        reader.strip(clip, tmp_path / "strip.jpg")
 
 
 def test_written_video_appears_when_complete(tmp_path: Path) -> None:

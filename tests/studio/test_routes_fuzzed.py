@@ -11,15 +11,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from every_route import every_route
 from fastapi.routing import APIRoute
 from starlette.testclient import TestClient
 
 from judges import RED, Colours
 from kshot.errors import OptionError
-from kshot.studio.engine import Engine
+from kshot.studio.browser_camera import KEPT, BrowserCamera
+from kshot.studio.engine import StudioEngine
+from kshot.studio.feed import Feed
 from kshot.studio.keys import Keys
-from kshot.studio.live import KEPT, Live
-from kshot.studio.server import Feed, create_app
+from kshot.studio.server import create_app
 
 HOST = "127.0.0.1:8470"
 KEYS = Keys()
@@ -55,17 +57,17 @@ NAMED = {"id": "x", "t": "1", "width": "8", "height": "8"}  # what some routes n
 
 
 @pytest.fixture
-def camera() -> Live:
+def camera() -> BrowserCamera:
     """A stream whose model names colours."""
-    return Live(Colours())  # type: ignore[arg-type]
+    return BrowserCamera(Colours())  # type: ignore[arg-type]
 
 
 @pytest.fixture
-def client(engine: Engine, camera: Live, monkeypatch: pytest.MonkeyPatch) -> TestClient:
+def client(engine: StudioEngine, camera: BrowserCamera, monkeypatch: pytest.MonkeyPatch) -> TestClient:
     """A camera is on, streams of events end at once, nothing goes on in the background; a fault comes out of it."""
-    monkeypatch.setattr(engine, "live", lambda id: camera)
+    monkeypatch.setattr(engine, "camera", lambda id: camera)
     monkeypatch.setattr(engine, "_start_drawing", lambda: None)
-    monkeypatch.setattr(engine, "_teach", lambda meter: None)
+    monkeypatch.setattr(engine, "_train", lambda meter: None)
     app = create_app(engine, Feed(), [HOST], KEYS, 10_000, 30_000, ending=lambda: True)
     made = TestClient(app, base_url=f"http://{HOST}")
     made.headers["authorization"] = f"Bearer {KEYS.secret}"
@@ -73,8 +75,7 @@ def client(engine: Engine, camera: Live, monkeypatch: pytest.MonkeyPatch) -> Tes
 
 
 def routes(client: TestClient) -> Iterator[tuple[str, APIRoute]]:
-    for route in client.app.routes:  # type: ignore[attr-defined]
-        assert isinstance(route, APIRoute)
+    for route in every_route(client.app):  # type: ignore[arg-type]
         for method in sorted(route.methods):
             yield method, route
 
@@ -109,7 +110,7 @@ def test_wrong_values_in_queries(client: TestClient) -> None:
     assert varied == {"id", "t", "width", "height", "name", "label", "source", "group", "frames"}
 
 
-def test_times_of_the_camera_are_numbers_in_order(client: TestClient, camera: Live) -> None:
+def test_times_of_the_camera_are_numbers_in_order(client: TestClient, camera: BrowserCamera) -> None:
     def at(time: str) -> int:
         return client.post(f"/api/live/frame?id=x&t={time}&width=8&height=8", content=bytes(192)).status_code
 
@@ -154,7 +155,7 @@ def test_wrong_headers(client: TestClient) -> None:
                 checked(answer, method, path, name, value[:40])
 
 
-def test_a_real_clip_with_wrong_stretches(client: TestClient, engine: Engine, clip: Any) -> None:
+def test_a_real_clip_with_wrong_stretches(client: TestClient, engine: StudioEngine, clip: Any) -> None:
     wave = engine.project.add_label("wave")
     id = client.post("/api/videos", params={"name": "a.mp4"}, content=clip.read_bytes()).json()["id"]
     for start, end in ((1e9, 1e9), (5, 6), (0.3, 0.1), (0, 0), (1e308, 2), (-1, 2), ("nan", 1)):
@@ -167,7 +168,7 @@ def test_a_real_clip_with_wrong_stretches(client: TestClient, engine: Engine, cl
 
 @pytest.mark.parametrize("cut", ["upload", "frame", "json"])
 def test_a_request_that_is_cut_off_says_nothing(
-    client: TestClient, engine: Engine, caplog: pytest.LogCaptureFixture, cut: str
+    client: TestClient, engine: StudioEngine, caplog: pytest.LogCaptureFixture, cut: str
 ) -> None:
     """The other side is gone in the middle: no traceback, and no file stays."""
     before = set(engine.project.folder.rglob("*"))
@@ -194,11 +195,16 @@ def test_a_request_that_is_cut_off_says_nothing(
     assert set(engine.project.folder.rglob("*")) == before
 
 
+def test_a_frame_that_settles_nothing_says_how_far_it_is(client: TestClient) -> None:
+    answer = client.post("/api/live/frame?id=x&t=0&width=8&height=8", content=bytes(192))
+    assert answer.status_code == 200 and list(answer.json()) == ["ready"] and 0 <= answer.json()["ready"] < 1
+
+
 def pixels(side: int = 16) -> bytes:
     return np.full((side, side, 3), RED, np.uint8).tobytes()
 
 
-def test_a_jump_in_time_begins_anew_and_costs_nothing(camera: Live) -> None:
+def test_a_jump_in_time_begins_anew_and_costs_nothing(camera: BrowserCamera) -> None:
     step = camera.settings.interval
     for at in range(40):
         camera.add(at * step, pixels(), 16, 16)
@@ -210,12 +216,12 @@ def test_a_jump_in_time_begins_anew_and_costs_nothing(camera: Live) -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 20e6
-    times = [time for one in told for time in one.get("times", [])]
+    times = [time for one in told for time in one.times or []]
     assert times == sorted(times) and times[-1] == pytest.approx(9.99e8 + 40 * step, abs=20 * step)
-    assert all(time > 1e6 - 60 for time in times[10:]) and "labels" in told[-1]
+    assert all(time > 1e6 - 60 for time in times[10:]) and told[-1].labels
 
 
-def test_frames_that_come_too_fast_are_not_all_kept(camera: Live) -> None:
+def test_frames_that_come_too_fast_are_not_all_kept(camera: BrowserCamera) -> None:
     for at in range(5000):
         camera.add(at * camera.settings.window / 5000, pixels(), 16, 16)
     assert len(camera.recent()[0]) <= KEPT + 1

@@ -7,22 +7,26 @@ import json
 import re
 import socket
 from collections.abc import Iterator
-from importlib import resources
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi.routing import APIRoute
+from every_route import every_route
 from starlette.testclient import TestClient
 
 from forks import Command
 from kshot.errors import OptionError
 from kshot.studio import engine as engines
-from kshot.studio.engine import Engine
+from kshot.studio.engine import StudioEngine
+from kshot.studio.feed import Feed
 from kshot.studio.guard import SMALL
 from kshot.studio.keys import Keys
+from kshot.studio.routes.camera import FRAME_BYTES
+from kshot.studio.routes.page import FOLDER, PAGE
 from kshot.studio.serve import serve
-from kshot.studio.server import FRAME_BYTES, Feed, create_app
+from kshot.studio.server import create_app
+from kshot.studio.state import Label, ModelRecord, PredictedSegment, Prediction, Removal, Training, Video
 
 HOST = "127.0.0.1:8470"
 KEYS = Keys()
@@ -31,7 +35,7 @@ STRANGER = "http://evil.example"
 
 
 @pytest.fixture
-def client(engine: Engine) -> TestClient:
+def client(engine: StudioEngine) -> TestClient:
     """A client with the secret; a fault of ours comes out of it."""
     app = create_app(engine, Feed(), [HOST], KEYS, file_bytes=LIMIT, project_bytes=3 * LIMIT)
     made = TestClient(app, base_url=f"http://{HOST}")
@@ -41,22 +45,21 @@ def client(engine: Engine) -> TestClient:
 
 def routes(client: TestClient) -> Iterator[tuple[str, str]]:
     """Method and path of every route, and of some that do not exist."""
-    for route in client.app.routes:  # type: ignore[attr-defined]
-        assert isinstance(route, APIRoute), "a route that this test does not know how to ask"
+    for route in every_route(client.app):  # type: ignore[arg-type]
         for method in sorted(route.methods):
             yield method, route.path.replace("{id}", "x")
     yield from (("GET", "/nowhere"), ("POST", "/nowhere"), ("OPTIONS", "/api/labels"), ("PUT", "/api/videos"))
 
 
-def files(engine: Engine) -> set[str]:
+def files(engine: StudioEngine) -> set[str]:
     return {str(path.relative_to(engine.project.folder)) for path in engine.project.folder.rglob("*") if path.is_file()}
 
 
-def snapshot(engine: Engine) -> dict[str, bytes]:
+def snapshot(engine: StudioEngine) -> dict[str, bytes]:
     return {name: (engine.project.folder / name).read_bytes() for name in files(engine)}
 
 
-def test_every_route_asks_for_host_token_and_origin(client: TestClient, engine: Engine) -> None:
+def test_every_route_asks_for_host_token_and_origin(client: TestClient, engine: StudioEngine) -> None:
     before, asked = snapshot(engine), 0
     token = {"authorization": client.headers["authorization"]}
     for method, path in routes(client):
@@ -91,7 +94,7 @@ def test_nothing_is_shared_with_other_origins(client: TestClient) -> None:
         assert answer.headers["cross-origin-resource-policy"] == "same-origin"
 
 
-def test_the_address_opens_the_page_and_a_cookie_keeps_it_open(client: TestClient, engine: Engine) -> None:
+def test_the_address_opens_the_page_and_a_cookie_keeps_it_open(client: TestClient, engine: StudioEngine) -> None:
     browser, link = TestClient(client.app, base_url=f"http://{HOST}"), KEYS.link()
     assert browser.get("/", params={"token": "x" * 43}).status_code == 401
     assert browser.get("/", params={"token": KEYS.secret}).status_code == 401, "the secret is no link"
@@ -104,9 +107,11 @@ def test_the_address_opens_the_page_and_a_cookie_keeps_it_open(client: TestClien
     cookie = opened.headers["set-cookie"]
     assert cookie.startswith("kshot-studio-8470=") and "HttpOnly" in cookie and "SameSite=Strict" in cookie
     assert link not in cookie
-    for path, kind in (("/", "text/html"), ("/style.css", "text/css"), ("/app.js", "text/javascript")):
+    kinds = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
+    assert {"/", "/style.css", "/app.js"} <= set(PAGE)
+    for path, name in PAGE.items():
         answer = browser.get(path)
-        assert answer.status_code == 200 and answer.headers["content-type"].startswith(kind)
+        assert answer.status_code == 200 and answer.headers["content-type"].startswith(kinds[Path(name).suffix])
         assert "set-cookie" not in answer.headers and KEYS.secret not in answer.text
     assert browser.get("/api/state").json()["labels"] == []
     assert browser.get("/", params={"token": link}).status_code == 200, "a reload, or the address pressed once more"
@@ -136,29 +141,18 @@ def test_a_shut_door_is_a_page_for_people_and_json_for_programs(client: TestClie
     assert page.status_code == 400 and "This server has another name" in page.text
 
 
-def test_links_work_once_for_a_while_and_not_without_end() -> None:
-    now = [0.0]
-    keys = Keys(lambda: now[0])
-    short, long = keys.link(10), keys.link()
-    now[0] = 11
-    assert not keys.exchange(short) and keys.exchange(long) and not keys.exchange(long)
-    many = [keys.link() for _ in range(30)]
-    assert [keys.exchange(link) for link in many] == [False] * 10 + [True] * 20
-    assert len({Keys().secret for _ in range(5)}) == 5
-    for wrong in ("", "\ud800", "ß", keys.secret):
-        assert not keys.exchange(wrong)
-
-
 def test_the_page_asks_nobody_else() -> None:
-    for name in ("index.html", "style.css", "app.js", "shut.html"):
-        text = resources.files("kshot.studio").joinpath(name).read_text("utf-8")
+    names = sorted(file.name for file in FOLDER.iterdir())
+    assert {"index.html", "shut.html", "style.css", "app.js"} <= set(names)
+    for name in names:
+        text = (FOLDER / name).read_text("utf-8")
         found = set(re.findall(r"(?:https?:)?//[\w.-]+\.\w+", text.replace("http://www.w3.org/2000/svg", "")))
         assert not found, f"{name} names {found}"
         assert "style=" not in text or name != "index.html"
         assert not re.search(r"\son\w+=\"", text), "the policy forbids scripts in attributes"
 
 
-def test_a_clip_is_taken_in(client: TestClient, engine: Engine, clip: Path) -> None:
+def test_a_clip_is_taken_in(client: TestClient, engine: StudioEngine, clip: Path) -> None:
     label = client.post("/api/labels", json={"name": "wave"}).json()["id"]
     answer = client.post("/api/videos", params={"name": "a b.MP4", "label": label}, content=clip.read_bytes())
     assert answer.status_code == 200
@@ -174,16 +168,16 @@ def test_a_clip_is_taken_in(client: TestClient, engine: Engine, clip: Path) -> N
     assert client.get(f"/api/videos/{id}/strip").content == strip.content, "made again where it is missing"
 
 
-def test_relabel_remove_undo(client: TestClient, engine: Engine, clip: Path) -> None:
+def test_relabel_remove_undo(client: TestClient, engine: StudioEngine, clip: Path) -> None:
     wave, bow = (client.post("/api/labels", json={"name": name}).json()["id"] for name in ("wave", "bow"))
     id = client.post("/api/videos", params={"label": wave}, content=clip.read_bytes()).json()["id"]
     assert client.patch(f"/api/videos/{id}", json={"label": bow}).status_code == 200
-    assert engine.project.lesson() == {id: "bow"}
+    assert engine.project.clip_labels() == {id: "bow"}
     assert client.patch(f"/api/labels/{bow}", json={"name": "deep bow"}).status_code == 200
     assert client.delete(f"/api/labels/{bow}").status_code == 200
     assert client.get("/api/state").json()["removed"] == "“deep bow” and its 1 clip"
     assert client.post("/api/undo").status_code == 200
-    assert engine.project.lesson() == {id: "deep bow"}
+    assert engine.project.clip_labels() == {id: "deep bow"}
     for method, path in (("PATCH", "/api/videos/x"), ("DELETE", "/api/videos/x"), ("DELETE", "/api/labels/x")):
         answer = client.request(method, path, json={"label": bow})
         assert answer.status_code == 422 and "was removed in the meantime" in answer.json()["error"]
@@ -191,7 +185,7 @@ def test_relabel_remove_undo(client: TestClient, engine: Engine, clip: Path) -> 
 
 
 @pytest.mark.parametrize("announced", [True, False])
-def test_too_large_a_file_leaves_nothing(client: TestClient, engine: Engine, announced: bool) -> None:
+def test_too_large_a_file_leaves_nothing(client: TestClient, engine: StudioEngine, announced: bool) -> None:
     before, sent = files(engine), 0
 
     def stream() -> Iterator[bytes]:
@@ -212,13 +206,13 @@ def test_a_file_of_exactly_the_limit_is_read(client: TestClient) -> None:
     assert answer.status_code == 422 and answer.json()["error"].startswith("fits.mp4: ")
 
 
-def test_a_full_project(client: TestClient, engine: Engine) -> None:
+def test_a_full_project(client: TestClient, engine: StudioEngine) -> None:
     (engine.project.folder / "videos" / "others").write_bytes(bytes(3 * LIMIT - 10))
     answer = client.post("/api/videos", params={"name": "a.mp4"}, content=bytes(11))
     assert answer.status_code == 413 and "the project is full" in answer.json()["error"]
 
 
-def test_a_full_disk(client: TestClient, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk(client: TestClient, engine: StudioEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     class Full(io.BytesIO):
         def write(self, data: object, /) -> int:
             raise OSError(28, "No space left on device")
@@ -234,7 +228,7 @@ def test_a_full_disk(client: TestClient, engine: Engine, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     "name", ["../../x", "/etc/cron.d/x.mp4", "..\\x.mp4", "a\0b.mp4", "x.mp4/", "", ".", "~/.ssh/x"]
 )
-def test_names_are_words_and_nothing_else(client: TestClient, engine: Engine, clip: Path, name: str) -> None:
+def test_names_are_words_and_nothing_else(client: TestClient, engine: StudioEngine, clip: Path, name: str) -> None:
     engine.project.add_label("wave")  # from then on there is a state before the last change
     before = set(engine.project.folder.parent.rglob("*"))
     id = client.post("/api/videos", params={"name": name}, content=clip.read_bytes()).json()["id"]
@@ -255,7 +249,7 @@ def test_names_are_words_and_nothing_else(client: TestClient, engine: Engine, cl
     ],
 )
 def test_a_broken_file_is_told_as_the_command_line_tells_it(
-    client: TestClient, engine: Engine, command: Command, tmp_path: Path, content: bytes
+    client: TestClient, engine: StudioEngine, command: Command, tmp_path: Path, content: bytes
 ) -> None:
     before = files(engine)
     answer = client.post("/api/videos", params={"name": "bad.mp4"}, content=content)
@@ -302,12 +296,12 @@ def test_a_request_of_unknown_length_is_no_small_one(client: TestClient) -> None
 
 
 def test_the_example_is_drawn_once_and_goes_on_after_a_stop(
-    client: TestClient, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    client: TestClient, engine: StudioEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engines, "EXAMPLE", ("wave", "bow"))
     monkeypatch.setattr(engines, "EXAMPLE_CLIPS", 2)
     started: list[None] = []
-    monkeypatch.setattr(Engine, "_start_drawing", lambda self: started.append(None))
+    monkeypatch.setattr(StudioEngine, "_start_drawing", lambda self: started.append(None))
     assert client.post("/api/example").status_code == 200
     again = client.post("/api/example")
     assert again.status_code == 409 and "is being drawn already" in again.json()["error"]
@@ -326,13 +320,15 @@ def test_the_example_is_drawn_once_and_goes_on_after_a_stop(
     assert client.get("/api/state").json()["removed"] == "the example, 4 clips"
 
 
-def test_an_unseen_video_knows_its_truth(client: TestClient, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unseen_video_knows_its_truth(
+    client: TestClient, engine: StudioEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(engines, "EXAMPLE_FILM", ("bow",))
     with engine.project.change() as state:
         state.example = True
     for film in (False, True):
         assert client.post("/api/unseen", json={"film": film}).status_code == 200
-    one, film = engine.project.tried()
+    one, film = engine.project.queries()
     assert one.truth in engines.EXAMPLE and one.seconds < 1.6 and film.truth == "bow" and film.seconds > 2
 
 
@@ -385,7 +381,7 @@ def contrast(one: str, other: str) -> float:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_colours_can_be_read(scheme: str) -> None:
     """WCAG AA: 4.5 for texts, 3 for what has a shape."""
-    text = resources.files("kshot.studio").joinpath("style.css").read_text("utf-8")
+    text = (FOLDER / "style.css").read_text("utf-8")
     light, dark = (
         dict(re.findall(r"--([\w-]+): (#\w{6})", block)) for block in re.findall(r":root \{(.*?)\n *\}", text, re.S)
     )
@@ -403,5 +399,34 @@ def test_colours_can_be_read(scheme: str) -> None:
         assert contrast(tone[f"c{number}"], tone["card"]) > 3, number
 
 
-def test_json_of_the_state_is_plain(client: TestClient) -> None:
-    assert json.loads(client.get("/api/state").text)["limits"] == {"bytes": LIMIT}
+def test_json_of_the_state_is_plain(client: TestClient, engine: StudioEngine) -> None:
+    answer = client.get("/api/state")
+    assert answer.headers["content-type"] == "application/json" and json.loads(answer.text) == {
+        "version": 0, "folder": str(engine.project.folder), "example": False, "drawing": False, "labels": [],
+        "clips": [], "tried": [], "taught": None, "teaching": None, "removed": None, "limits": {"bytes": LIMIT},
+    }  # fmt: skip
+    with engine.project.change() as state:
+        state.labels = [Label("a1", "wave", 3)]
+        clip, query = (Video(id, f"{id}.mp4", f"{id}.mp4", 1.5) for id in ("b1", "b2"))
+        segment = PredictedSegment(0.0, 1.5, "wave", None)
+        prediction = Prediction("clip", 1.5, ["wave"], [segment], [0.75], [[1.0]], [], "m1")
+        state.videos = [replace(clip, label="a1", source="camera"), replace(query, prediction=prediction, truth="bow")]
+        state.trained = ModelRecord("m1", 2.0, {"b1": "wave"}, ["wave"], {"accuracy": None})
+        state.training = Training("done")
+        state.removed = [Removal("one clip", [], [])]
+    found = client.get("/api/state").json()
+    assert (
+        found["labels"] == [{"id": "a1", "name": "wave", "colour": 3, "before": 0}] and found["removed"] == "one clip"
+    )
+    assert found["clips"] == [{"id": "b1", "name": "b1.mp4", "seconds": 1.5, "source": "camera", "label": "a1"}]
+    (tried,) = found["tried"]
+    assert tried == {
+        "id": "b2", "name": "b2.mp4", "seconds": 1.5, "source": "file", "label": None, "error": "", "truth": "bow",
+        "waiting": False, "answer": asdict(prediction),
+    }  # fmt: skip
+    assert found["teaching"] == {"status": "done"} and found["taught"] == {
+        "model": "m1", "at": 2.0, "classes": ["wave"], "report": {"accuracy": None}, "stale": False, "changed": "",
+    }  # fmt: skip
+    with engine.project.change() as state:
+        state.training = Training("failed", "too few")
+    assert client.get("/api/state").json()["teaching"] == {"status": "failed", "error": "too few"}

@@ -13,7 +13,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +24,12 @@ from forks import Forks
 from kshot.errors import NotEnoughClips, VideoError
 from kshot.recognizer import Recognizer
 from kshot.studio import engine as engines
-from kshot.studio.engine import Engine
+from kshot.studio.engine import StudioEngine
+from kshot.studio.feed import Feed
 from kshot.studio.keys import Keys
 from kshot.studio.project import Project
-from kshot.studio.server import Feed, create_app
-from kshot.studio.state import Video
+from kshot.studio.server import create_app
+from kshot.studio.state import Prediction, Training, Video
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Locator, Page
@@ -87,7 +88,7 @@ class Studio:
     """A running server and the tabs that look at it."""
 
     project: Project
-    engine: Engine
+    engine: StudioEngine
     port: int
     keys: Keys
     context: BrowserContext
@@ -125,7 +126,7 @@ class Studio:
 
 def start(
     folder: Path, port: int = 0, file_bytes: int = LIMIT, example: bool = False
-) -> tuple[Project, Engine, int, Keys, Callable[[], None]]:
+) -> tuple[Project, StudioEngine, int, Keys, Callable[[], None]]:
     """A server in a thread of this process; the last value ends it."""
     import uvicorn
 
@@ -134,8 +135,8 @@ def start(
     listening = _listen("127.0.0.1", port)
     port = listening.getsockname()[1]
     feed, project, keys = Feed(), Project(folder, {}), Keys()
-    project.on_change = feed.tell
-    engine = Engine(project, feed.tell)
+    project.on_change = feed.announce
+    engine = StudioEngine(project, feed.announce)
     engine.begin(example)
     app = create_app(engine, feed, [f"127.0.0.1:{port}"], keys, file_bytes, ending=lambda: server.should_exit)
     server = uvicorn.Server(
@@ -251,9 +252,9 @@ def test_the_whole_story(studio: Studio, drawn: Path, tmp_path: Path) -> None:
     keys.press("Enter")
     page.locator("#teach-progress").wait_for()
     page.locator("#keep").wait_for()
-    assert studio.project.state.teaching == {"status": "done"}
-    assert studio.project.state.taught is not None
-    told = studio.project.state.taught["report"]["accuracy"]
+    assert studio.project.state.training == Training("done")
+    assert studio.project.state.trained is not None
+    told = studio.project.state.trained.report["accuracy"]
     value, low, high = (f"{round(100 * told[name])}\u00a0%" for name in ("value", "low", "high"))
     assert page.locator(".figure b").inner_text() == value
     assert f"it may be {low} to {high}" in page.locator(".figure").inner_text()
@@ -291,7 +292,7 @@ def test_the_whole_story(studio: Studio, drawn: Path, tmp_path: Path) -> None:
     page.locator("#earlier button").click()
     page.locator(".fix button", has_text="wave").click()
     clips_are(page, 4, 3, 1)
-    assert sorted(studio.project.lesson().values()) == ["hello", *["push-ups"] * 3, *["wave"] * 4]
+    assert sorted(studio.project.clip_labels().values()) == ["hello", *["push-ups"] * 3, *["wave"] * 4]
 
     page.set_viewport_size({"width": 380, "height": 800})
     lies_within(page)
@@ -304,17 +305,18 @@ def test_the_whole_story(studio: Studio, drawn: Path, tmp_path: Path) -> None:
 def taught(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project whose model knows the actions; tests work on copies."""
     folder = tmp_path_factory.mktemp("taught") / "project"
-    with closing(Project(folder, {"method": "prototype"})) as project, closing(Engine(project, lambda: None)) as engine:
+    project = Project(folder, {"method": "prototype"})
+    with closing(project), closing(StudioEngine(project, lambda: None)) as engine:
         for name, numbers in SEEN.items():
             label = project.add_label(name)
             for number in numbers:
                 id, path = project.place(".mp4")
                 shutil.copy(drawn / f"{name} {number}.mp4", path)
                 engine.receive(id, path, f"{name} {number}", "file", label.id)
-        engine.teach()
-        assert engine._teacher is not None
-        engine._teacher.join()
-        assert project.state.teaching == {"status": "done"}
+        engine.train()
+        assert engine._training is not None
+        engine._training.join()
+        assert project.state.training == Training("done")
     return folder
 
 
@@ -353,8 +355,8 @@ def test_the_report_is_told_in_plain_words(ready: Studio) -> None:
 
     def show(report: dict[str, Any]) -> str:
         with ready.project.change() as state:
-            assert state.taught is not None
-            state.taught = state.taught | {"report": report}
+            assert state.trained is not None
+            state.trained = replace(state.trained, report=report)
         last = report.get("why", "reached by")
         until(page, f"document.querySelector('#report').innerText.includes({json.dumps(last)})")
         lies_within(page)
@@ -423,7 +425,7 @@ def test_files_that_cannot_be_taken_are_told_in_one_sentence(ready: Studio, draw
     card.locator(".fault").nth(1).wait_for()
     broken, large = card.locator(".fault span").all_inner_texts()
     with pytest.raises(VideoError) as told:
-        ready.engine.taught.model().predict([tmp_path / "broken.mp4"])
+        ready.engine.trained.model().predict([tmp_path / "broken.mp4"])
     assert broken.lower() == str(told.value).replace(f"{tmp_path}/", "").lower()
     assert large == "Large.mp4: expected a file of at most 0 MB: cut the video into shorter ones"
     assert card.locator(".clip").count() == 4 and card.locator("[role=alert]").count() == 1
@@ -458,7 +460,7 @@ def test_two_tabs_stay_in_step(ready: Studio, drawn: Path) -> None:
     clips_are(one, 2, 3)
     two.locator("#toast button").click()
     clips_are(one, 2, 3, 1)
-    assert sorted(ready.project.lesson().values()) == ["deep bow", *["push-ups"] * 3, *["wave"] * 2]
+    assert sorted(ready.project.clip_labels().values()) == ["deep bow", *["push-ups"] * 3, *["wave"] * 2]
     lies_within(two)
 
 
@@ -493,18 +495,18 @@ def test_teaching_goes_on_through_a_reload_and_can_be_cancelled(ready: Studio, m
     assert page.locator("[role=progressbar]").get_attribute("aria-valuenow") == "50"
     assert page.locator("#teach-go").is_disabled()
     other = ready.tab()
-    before = ready.project.state.taught
+    before = ready.project.state.trained
     other.click("#teach-stop")
     page.locator("#teach-said", has_text="Cancelled. What was taught before stays.").wait_for()
-    assert ready.project.state.taught == before and page.locator("#keep").is_visible()
+    assert ready.project.state.trained == before and page.locator("#keep").is_visible()
     page.click("#teach-go")
     page.locator("#teach-progress").wait_for()
     for _ in range(4):
         slow.go.release()
     page.locator("#teach-progress").wait_for(state="hidden")
     assert page.locator("#teach-go").inner_text() == "Taught. Teach again"
-    assert ready.project.state.taught != before
-    assert [path.name for path in (ready.project.folder / "models").iterdir()] == [ready.engine.taught.folder.name]
+    assert ready.project.state.trained != before
+    assert [path.name for path in (ready.project.folder / "models").iterdir()] == [ready.engine.trained.folder.name]
 
 
 def test_what_cannot_be_taught_is_told_as_everywhere(ready: Studio) -> None:
@@ -632,10 +634,11 @@ def test_what_was_cut_off_can_be_tried_again(opened: Open, taught: Path, tmp_pat
     """A video without an answer, one whose answer is of an earlier model, and one that failed."""
     folder = shutil.copytree(taught, tmp_path / "project")
     with closing(Project(folder, {})) as project:
-        for name, answer, error in (("none", None, ""), ("old", {"model": "before"}, ""), ("failed", None, "it broke")):
+        old = Prediction("clip", 1.0, [], [], [], [], [], model="before")
+        for name, prediction, error in (("none", None, ""), ("old", old, ""), ("failed", None, "it broke")):
             id, path = project.place(".mp4")
             shutil.copy(drawn / f"wave {UNSEEN}.mp4", path)
-            project.add_video(Video(id, name, path.name, 1.0, answer=answer, error=error))
+            project.add_video(Video(id, name, path.name, 1.0, prediction=prediction, error=error))
     with opened(folder) as studio:
         page = studio.tab()
         for name in ("failed", "old", "none"):
@@ -748,4 +751,4 @@ def test_a_killed_server_goes_on_where_it_was(browser: Browser, forks: Forks, ta
     assert closed.stderr == "kshot: the studio is closed; the same command opens it again\n"
     assert json.loads(closed.stdout) == {"address": second["address"], "project": str(folder)}
     with closing(Project(folder, {})) as project:
-        assert project.state.teaching == {"status": "interrupted"} and len(project.clips()) == 6
+        assert project.state.training == Training("interrupted") and len(project.clips()) == 6

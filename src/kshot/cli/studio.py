@@ -38,14 +38,15 @@ def serve(
     """
     from kshot.studio.serve import serve as run
 
-    def tell(where: dict[str, str]) -> None:
-        show(where, as_json, _tell_address)
+    def announce(where: dict[str, str]) -> None:
+        show(where, as_json, _show_address)
         sys.stdout.flush()
 
     try:
         ended = run(
-            model, project, host, port, backbone, adapted, device, limit * 1_000_000, browser=not no_browser, tell=tell
-        )
+            model, project, host, port, backbone, adapted, device, limit * 1_000_000,
+            browser=not no_browser, announce=announce,
+        )  # fmt: skip
     except KeyboardInterrupt:  # once more, while it was closing
         ended = False
     print("kshot: the studio is closed; the same command opens it again", file=sys.stderr)
@@ -55,7 +56,7 @@ def serve(
         os._exit(0)
 
 
-def _tell_address(where: dict[str, Any]) -> None:
+def _show_address(where: dict[str, Any]) -> None:
     typer.echo(f"kshot studio: {where['address']}")
     if "project" in where:
         another = "; Enter prints another" if sys.stdin and sys.stdin.isatty() else ""

@@ -1,1 +1,1 @@
-"""The studio: a web page on which actions are taught and tried. A leaf: nothing imports it but its command."""
+"""The studio: a web page that trains a model on clips and tries it. A leaf: nothing imports it but its command."""

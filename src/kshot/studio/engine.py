@@ -1,4 +1,4 @@
-"""What the studio does in the background: draws the example, teaches, recognises. One of each at a time."""
+"""What the studio does in the background: draws the example, trains, recognises. One of each at a time."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ import numpy as np
 from kshot.errors import DataError, KshotError
 from kshot.files import disk
 from kshot.studio.meter import Cancelled, Meter
+from kshot.studio.predictions import Predictions
 from kshot.studio.project import Project
 from kshot.studio.reader import Reader, even, write_video
-from kshot.studio.state import Label, Video
-from kshot.studio.taught import Taught
-from kshot.studio.tries import Tries
+from kshot.studio.state import Label, ModelRecord, Training, Video
+from kshot.studio.trained import TrainedModel
 from kshot.studio.work import Work
 
 if TYPE_CHECKING:
     from kshot.recognizer import Recognizer
-    from kshot.studio.live import Live
+    from kshot.studio.browser_camera import BrowserCamera
 
 EXAMPLE = ("wave", "jumping jacks", "bow", "push-ups")
 EXAMPLE_CLIPS = 5
-EXAMPLE_FILM = ("jumping jacks", "punch", "bow", "wave", "push-ups")  # "punch" is not among those taught
+EXAMPLE_FILM = ("jumping jacks", "punch", "bow", "wave", "push-ups")  # "punch" is not among those to train on
 GRACE = 10.0  # seconds that what runs has to end in, once the studio closes
-UNSEEN = 20  # number of the first drawn clip that is used for trying, by a performer whom no taught clip shows
+UNSEEN = 20  # number of the first drawn clip that is used for trying, by a performer whom no clip of the example shows
 
 
 class Busy(KshotError):
     """Something that can be done once at a time is being done."""
 
 
-class Engine:
+class StudioEngine:
     """Works on a project in threads of its own.
 
     Args:
@@ -47,8 +47,13 @@ class Engine:
         device: where the backbone computes.
 
     Attributes:
+        project: as given.
+        device: as given.
+        reader: reads videos.
+        meter: how far the training is; None while nothing is trained.
         work: who is writing to the project.
-        taught: the model, tries: who asks it about videos.
+        trained: the model.
+        predictions: what it says of the queries.
     """
 
     def __init__(self, project: Project, notify: Callable[[], None], device: str = "cpu") -> None:
@@ -57,19 +62,19 @@ class Engine:
         self.reader = Reader()
         self.meter: Meter | None = None
         self.work = Work()
-        self.taught = Taught(project, device)
-        self.tries = Tries(project, self.work, self.taught, self._named, lambda: self._notify())
+        self.trained = TrainedModel(project, device)
+        self.predictions = Predictions(project, self.work, self.trained, self._named, lambda: self._notify())
         self._notify = notify
         self._gate = threading.Lock()
-        self._teacher: threading.Thread | None = None
+        self._training: threading.Thread | None = None
         self._ready: threading.Thread | None = None
-        self._live: Live | None = None
+        self._camera: BrowserCamera | None = None
         self._unseen = int(time.time())
 
     def begin(self, example: bool = True) -> None:
         """Opens the project: a new one begins with the example, and the drawing of one that was cut off goes on.
 
-        A video that was being looked at when the server ended is not taken up by itself, as it may have been what
+        A video whose turn it was when the server ended is not taken up by itself, as it may have been what
         ended it: the page offers to try again.
         """
         if self.project.fresh and example:
@@ -80,10 +85,10 @@ class Engine:
         self._ready.start()
 
     def _get_ready(self) -> None:
-        """Imports what teaching needs, while the person looks at the page, and looks whether the model still fits."""
+        """Imports what training needs, while the person looks at the page, and checks whether the model still fits."""
         from kshot.recognizer import Recognizer  # noqa: F401
 
-        if self.taught.look():
+        if self.trained.check():
             self._notify()
 
     def begin_with(self, folder: Path, model: Recognizer) -> None:
@@ -108,22 +113,22 @@ class Engine:
             names = [str(name) for name in model.classes_]
             state.labels = [Label(f"base-{at}", name, at, max(1, clips.get(name, 1))) for at, name in enumerate(names)]
             state.base = own.name
-            state.taught = self._lesson(own, model, {label.id: label.name for label in state.labels}, 0.0)
+            state.trained = self._kept(own, model, {label.id: label.name for label in state.labels}, 0.0)
 
     def clear(self) -> None:
         """Puts everything away for an empty project. Raises Busy while the example is being drawn."""
         if self.project.state.drawing:
             raise Busy("the example is still being drawn: a moment")
         self.cancel()
-        if self._teacher is not None:
-            self._teacher.join(30)
+        if self._training is not None:
+            self._training.join(30)
         self.project.clear()
 
     def pack(self, folder: Path) -> None:
-        """Writes the taught model as it may be given away: without the places of its clips. Raises KshotError."""
+        """Writes the trained model as it may be given away: without the places of its clips. Raises KshotError."""
         from kshot.recognizer import artefact
 
-        artefact.save(self.taught.model(), folder, thumbnails=False, bare=True)
+        artefact.save(self.trained.model(), folder, thumbnails=False, bare=True)
 
     def stop(self) -> None:
         """Lets nothing new begin, and what is going on end at its next step. Does not wait."""
@@ -132,7 +137,7 @@ class Engine:
         self.reader.close()
 
     def close(self, patience: float = GRACE) -> bool:
-        """Stops what is going on. A teaching that is cut off can be started again after the next start.
+        """Stops what is going on. A training that is cut off can be started again after the next start.
 
         Returns:
             Whether all of it has ended. If not, the project must not be given up before the process ends.
@@ -156,13 +161,13 @@ class Engine:
             KshotError: it cannot be read, or has no place; it is removed then.
         """
         with self._placing(id, path):
-            found = self.reader.look(path, self.project.strip(id, 8))
-            video = Video(id, name, path.name, found["seconds"], source, group, label, truth=truth)
+            facts = self.reader.strip(path, self.project.strip(id, 8))
+            video = Video(id, name, path.name, facts.seconds, source, group, label, truth=truth)
             if label is None:
-                self.tries.expect(id)
+                self.predictions.announce(id)
             video = self.project.add_video(video)
         if label is None:
-            self.tries.ask(id)
+            self.predictions.add(id)
         return video
 
     @contextmanager
@@ -181,7 +186,7 @@ class Engine:
         video, path = self.project.video(id), self.project.strip(id, frames)
         if not path.exists():
             with self.work.here():
-                self.reader.look(self.project.path(video), path, frames)
+                self.reader.strip(self.project.path(video), path, frames)
         return path
 
     def correct(self, id: str, label: str, start: float | None = None, end: float | None = None) -> None:
@@ -193,7 +198,7 @@ class Engine:
         video = self.project.video(id)
         self.project.label(label)
         if start is None or end is None:
-            self.project.set_video(id, label=label, answer=None, error="", truth="", source="correction")
+            self.project.set_video(id, label=label, prediction=None, error="", truth="", source="correction")
             return
         new, path = self.project.place(".mp4")
         with self._placing(new, path):
@@ -238,10 +243,10 @@ class Engine:
         except KshotError as error:
             if self.work.ending.is_set():
                 return
-            fault = {"status": "failed", "error": str(error)}
+            fault = Training("failed", str(error))
         with self.project.change() as state:
             state.drawing = False
-            state.teaching = fault
+            state.training = fault
 
     def _draw(
         self, parts: list[tuple[str, int]], name: str, label: str | None = None, group: str = "", truth: str = ""
@@ -254,7 +259,7 @@ class Engine:
             return self.receive(id, path, name, "example", label, group, truth)
 
     def draw_unseen(self, film: bool) -> Video:
-        """Puts in a drawn video that no taught clip shows: one action, or a film of several.
+        """Puts in a drawn video that no clip of the example shows: one action, or a film of several.
 
         Raises:
             KshotError: the project is not the example, or the disk is full.
@@ -269,79 +274,71 @@ class Engine:
         name = EXAMPLE[int(np.random.default_rng().integers(len(EXAMPLE)))]
         return self._draw([(name, one)], f"an unseen performer, {one + 1}", truth=name)
 
-    # Teaching
+    # Training
 
-    def teach(self) -> None:
-        """Teaches the clips that are there now, in the background.
+    def train(self) -> None:
+        """Trains a model on the clips that are there now, in the background.
 
         Raises:
             Busy: that is being done.
         """
         with self._gate:
-            if self._teacher is not None and self._teacher.is_alive():
+            if self._training is not None and self._training.is_alive():
                 raise Busy("the model is being taught already: wait, or cancel it")
             if self.project.state.drawing:
                 raise Busy("the example is still being drawn: a moment")
             with self.work.here():
                 with self.project.change() as state:
-                    state.teaching = {"status": "running"}
+                    state.training = Training("running")
                 self.meter = Meter(self._notify)
-                self._teacher = self.work.start("teach", self._teach, self.meter)
+                self._training = self.work.start("train", self._train, self.meter)
 
     def cancel(self) -> None:
-        """Stops a teaching at its next step; what was taught before stays."""
+        """Stops a training at its next step; the model from before stays."""
         if self.meter is not None:
             self.meter.stop.set()
         self._notify()
 
-    def _teach(self, meter: Meter) -> None:
-        started, ended, tried = time.monotonic(), dict[str, str](), list[str]()
+    def _train(self, meter: Meter) -> None:
+        started, queries = time.monotonic(), list[str]()
+        ended: Training | None = None
         folder = self.project.new_model()
         try:
-            recognizer, lesson = self._taught(meter)
+            recognizer, clips = self._trained(meter)
             recognizer.save(folder, thumbnails=False)
-            tried = [video.id for video in self.project.tried()]
-            self.tries.expect(*tried)
-            self.project.set_taught(self._lesson(folder, recognizer, lesson, time.monotonic() - started))
-            self.taught.put(folder, recognizer)
+            queries = [video.id for video in self.project.queries()]
+            self.predictions.announce(*queries)
+            self.project.set_trained(self._kept(folder, recognizer, clips, time.monotonic() - started))
+            self.trained.put(folder, recognizer)
         except Cancelled:
-            ended = {"status": "cancelled"}
+            ended = Training("cancelled")
         except KshotError as error:
-            ended = {"status": "failed", "error": self._named(str(error))}
+            ended = Training("failed", self._named(str(error)))
         except Exception as error:
-            ended = {
-                "status": "failed",
-                "error": f"teaching failed by a fault of kshot: {type(error).__name__}: {error}",
-            }
+            ended = Training("failed", f"teaching failed by a fault of kshot: {type(error).__name__}: {error}")
         finally:
             self.meter = None
         if ended:
-            self.tries.waiting.difference_update(tried)
+            self.predictions.waiting.difference_update(queries)
             shutil.rmtree(folder, ignore_errors=True)
             if self.work.ending.is_set():
                 return  # it stays running on disk: the next start says that it was cut off
             with self.project.change() as state:
-                state.teaching = ended
+                state.training = ended
         else:
-            self.tries.ask(*tried)
+            self.predictions.add(*queries)
 
-    def _lesson(self, folder: Path, recognizer: Recognizer, lesson: dict[str, str], seconds: float) -> dict[str, Any]:
-        """What the project keeps of a model, see `State.taught`."""
-        return {
-            "model": folder.name,
-            "at": time.time(),
-            "seconds": seconds,
-            "clips": lesson,
-            "classes": [str(name) for name in recognizer.classes_],
-            "report": self._plain(recognizer.report_),
-        }
+    def _kept(self, folder: Path, recognizer: Recognizer, clips: dict[str, str], seconds: float) -> ModelRecord:
+        """What the project keeps of a model."""
+        classes = [str(name) for name in recognizer.classes_]
+        return ModelRecord(folder.name, time.time(), clips, classes, self._plain(recognizer.report_), seconds)
 
-    def _taught(self, meter: Meter) -> tuple[Recognizer, dict[str, str]]:
+    def _trained(self, meter: Meter) -> tuple[Recognizer, dict[str, str]]:
         from kshot.recognizer import Recognizer
 
         store = self.project.folder / "store"
         with meter("getting ready", 1, ""):
-            base, before, lesson = self.project.state.base, self.project.before(), self.project.lesson()
+            base, before, clips = self.project.state.base, self.project.base_labels(), self.project.clip_labels()
             videos = {video.id: video for video in self.project.clips()}
             if base:
                 made = Recognizer.load(self.project.folder / "models" / base, device=self.device).set_params(
@@ -351,10 +348,10 @@ class Engine:
                 made.clips_ = [clip for clip in made.clips_ if clip.label in kept]
             else:
                 made = Recognizer(**self.project.state.settings, store=store, device=self.device)
-        paths = [str(self.project.path(videos[id])) for id in lesson]
-        groups = [videos[id].group or id for id in lesson]
-        made.partial_fit(paths, list(lesson.values()), groups=groups, progress=meter)
-        return made, lesson | before
+        paths = [str(self.project.path(videos[id])) for id in clips]
+        groups = [videos[id].group or id for id in clips]
+        made.partial_fit(paths, list(clips.values()), groups=groups, progress=meter)
+        return made, clips | before
 
     def _named(self, text: str) -> str:
         """A message with the videos called what the person calls them."""
@@ -377,27 +374,28 @@ class Engine:
 
     # The camera
 
-    def start_live(self) -> Live:
-        """Begins a stream of camera frames; an earlier one ends. Raises KshotError if nothing was taught."""
-        model = self.taught.model()
-        from kshot.studio.live import Live
+    def start_camera(self) -> BrowserCamera:
+        """Begins a stream of camera frames; an earlier one ends. Raises KshotError if nothing was trained."""
+        model = self.trained.model()
+        from kshot.studio.browser_camera import BrowserCamera
 
-        self._live = Live(model)
-        return self._live
+        self._camera = BrowserCamera(model)
+        return self._camera
 
-    def live(self, id: str) -> Live:
+    def camera(self, id: str) -> BrowserCamera:
         """The stream of that id. Raises DataError if another has begun since."""
-        if self._live is None or self._live.id != id:
+        if self._camera is None or self._camera.id != id:
             raise DataError("the camera is in use in another tab, or was stopped: start it again")
-        return self._live
+        return self._camera
 
-    def stop_live(self, id: str) -> None:
-        if self._live is not None and self._live.id == id:
-            self._live = None
+    def stop_camera(self, id: str) -> None:
+        """Ends the stream of that id, where it is the one that runs."""
+        if self._camera is not None and self._camera.id == id:
+            self._camera = None
 
-    def keep_live(self, id: str, label: str) -> None:
+    def keep_camera(self, id: str, label: str) -> None:
         """What the camera showed last becomes a clip of an action. Raises KshotError if that cannot be."""
-        frames, rate = self.live(id).recent()
+        frames, rate = self.camera(id).recent()
         self.project.label(label)
         new, path = self.project.place(".mp4")
         with self._placing(new, path):

@@ -76,7 +76,7 @@ class Guard:
             return
         headers = Headers(scope=scope)
         cookie = f"{COOKIE}-{headers.get('host', '').rpartition(':')[2]}"  # cookies do not tell ports apart: names do
-        trusted = self._told(headers) or self.keys.known(cookie_parser(headers.get("cookie", "")).get(cookie, ""))
+        trusted = self._has_token(headers) or self.keys.known(cookie_parser(headers.get("cookie", "")).get(cookie, ""))
         refusal, opened, link = self._refusal(scope, headers), False, ""
         if refusal is None and (scope["method"], scope["path"]) == ("GET", "/"):
             link = parse_qs(scope["query_string"].decode("latin-1")).get(LINK, [""])[0]
@@ -116,20 +116,20 @@ class Guard:
         await self.app(scope, listening, guarded)
 
     def _refusal(self, scope: Scope, headers: Headers) -> tuple[int, str] | None:
-        """Status and reason, where a request is not even looked at."""
+        """Status and reason, where a request is not even read."""
         if headers.get("host") not in self.hosts:
             return 400, "this server has another name: use the address that `kshot serve` printed"
         if scope["method"] not in ("GET", "HEAD") and not self._same_origin(headers):
             return 403, "only the page of this server may change anything"
         return None
 
-    def _told(self, headers: Headers) -> bool:
+    def _has_token(self, headers: Headers) -> bool:
         return self.keys.known(headers.get("authorization", "").removeprefix("Bearer "))
 
     def _same_origin(self, headers: Headers) -> bool:
         """Browsers say where a change comes from. What is no browser may leave it out, if it knows the secret."""
         origin = headers.get("origin")
-        return origin in self.origins if origin is not None else self._told(headers)
+        return origin in self.origins if origin is not None else self._has_token(headers)
 
 
 def _length(headers: Headers) -> float:
@@ -145,7 +145,7 @@ async def _refuse(send: Send, status: int, why: str, page: bool) -> None:
     extra = {"content-type": "application/json; charset=utf-8"}
     body = json.dumps({"error": why}, ensure_ascii=False).encode()
     if page:
-        text = resources.files("kshot.studio").joinpath("shut.html").read_text("utf-8")
+        text = resources.files("kshot.studio").joinpath("page", "shut.html").read_text("utf-8")
         style = text.split("<style>")[1].split("</style>")[0]
         mark = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
         extra = {
@@ -153,9 +153,9 @@ async def _refuse(send: Send, status: int, why: str, page: bool) -> None:
             "content-security-policy": POLICY.replace("style-src 'self'", f"style-src 'sha256-{mark}'"),
         }
         what, _, way = why.partition(": ")
-        told = [html.escape(part[:1].upper() + part[1:]).replace("`kshot serve`", "<code>kshot serve</code>")
+        words = [html.escape(part[:1].upper() + part[1:]).replace("`kshot serve`", "<code>kshot serve</code>")
                 for part in (what, way)]  # fmt: skip
-        body = text.replace("{what}", told[0]).replace("{way}", told[1]).encode()
+        body = text.replace("{what}", words[0]).replace("{way}", words[1]).encode()
     headers = HEADERS | extra | {"content-length": str(len(body)), "cache-control": "no-store"}
     raw = [(name.encode(), value.encode()) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": status, "headers": [*raw, (b"connection", b"close")]})

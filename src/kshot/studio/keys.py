@@ -28,7 +28,11 @@ class Keys:
         self._links: dict[str, float] = {}
 
     def link(self, seconds: float = math.inf) -> str:
-        """A new one-time key for the page's address. seconds: how long it may wait to be used."""
+        """A new one-time key for the page's address.
+
+        Args:
+            seconds: how long it may wait to be used.
+        """
         made = secrets.token_urlsafe(32)
         for old in list(self._links)[: max(0, len(self._links) + 1 - LINKS)]:
             del self._links[old]

@@ -1,13 +1,13 @@
 """What a studio knows, in one folder that outlives the server.
 
-    PROJECT/project.json    actions, videos, what was taught and tried; replaced in one piece at every change
+    PROJECT/project.json    actions, videos, predictions, what was trained; replaced in one piece at every change
     PROJECT/project.before.json    the same, before the last change
     PROJECT/videos/         the videos, under names that the server chose
     PROJECT/strips/         a strip of frames of each, made again where it is missing
-    PROJECT/models/         the taught model
+    PROJECT/models/         the trained model
     PROJECT/lock            held by the server that has the project open
 
-A video with a label is a clip that shows an action; one without was put in to be recognised.
+A video with a label is a clip that shows an action; one without is a query, which was put in to be recognised.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from typing import Any, TypeVar
 from kshot import names
 from kshot.errors import DataError, KshotError, OptionError
 from kshot.files import disk, locked, write_atomic
-from kshot.studio.state import Label, State, Video, read, written
+from kshot.studio.state import Label, ModelRecord, Removal, State, Training, Video, read_state, written
 from kshot.video.container import SUFFIXES
 
 NAME = 60  # characters of an action's name, at most
-ACTIONS, CLIPS, TRIED = 100, 5000, 8  # kept at most; older tried videos give way
+ACTIONS, CLIPS, QUERIES = 100, 5000, 8  # kept at most; older queries give way
 REMOVALS = 5  # that can be taken back
 UNKNOWN = "unknown"
 LOCK = "lock"  # kept by a version that is still serving, and by older ones
@@ -42,7 +42,18 @@ class Closed(KshotError):
 
 
 class Project:
-    """A project's folder. Any thread may ask or change it; a change is on disk before the call returns.
+    """A project's folder. Any thread may read or change it; a change is on disk before the call returns.
+
+    Args:
+        folder: made if it is missing.
+        settings: arguments of `Recognizer` that are added to those it keeps, see `State.settings`.
+
+    Attributes:
+        folder: as given.
+        version: how many changes this server has made.
+        fresh: whether there was no project before.
+        state: all that is kept; changed within `change` alone.
+        on_change: called after each change.
 
     Raises:
         DataError: the folder is in use by another server, or holds something else or damage.
@@ -68,8 +79,8 @@ class Project:
             self.state = State() if self.fresh else self._read()
             (self.folder / "session").unlink(missing_ok=True)  # earlier versions kept a key for ever
             self.state.settings |= settings
-            if (self.state.teaching or {}).get("status") == "running":
-                self.state.teaching = {"status": "interrupted"}
+            if self.state.training and self.state.training.status == "running":
+                self.state.training = Training("interrupted")
             self._sweep(models=True)
             self._save()
         except BaseException:
@@ -137,7 +148,7 @@ class Project:
         label = self.label(id)
         clips = [video for video in self.state.videos if video.label == id]
         with self.change() as state:
-            self._remove(state, f"“{label.name}” and its {_clips(len(clips))}", [label], clips)
+            self._remove(state, Removal(f"“{label.name}” and its {_clips(len(clips))}", [label], clips))
 
     def label(self, id: str) -> Label:
         """The action of that id. Raises DataError if there is none."""
@@ -168,6 +179,7 @@ class Project:
         return id, self.folder / "videos" / f"{id}{suffix if suffix in SUFFIXES else '.video'}"
 
     def path(self, video: Video) -> Path:
+        """Where the file of a video is."""
         return self.folder / "videos" / video.file
 
     def strip(self, id: str, frames: int) -> Path:
@@ -179,7 +191,7 @@ class Project:
         return _one(self.state.videos, id, "video")
 
     def add_video(self, video: Video) -> Video:
-        """A video whose file is in place. Of those to be recognised, the oldest gives way to it."""
+        """A video whose file is in place. Of the queries, the oldest gives way to it."""
         video = replace(video, name=_printable(video.name)[:120] or "video")
         with self.change() as state:
             if sum(other.label is not None for other in state.videos) >= CLIPS:
@@ -187,14 +199,14 @@ class Project:
             if video.label is not None:
                 self.label(video.label)
             state.videos.append(video)
-            tried = [other for other in state.videos if other.label is None]
-            for old in tried[:-TRIED]:
+            queries = [other for other in state.videos if other.label is None]
+            for old in queries[:-QUERIES]:
                 state.videos.remove(old)
         self._sweep()
         return video
 
     def set_video(self, id: str, **changes: Any) -> None:
-        """Changes a video: its label, its answer. Raises DataError if there is no such video or action."""
+        """Changes a video: its label, its prediction. Raises DataError if there is no such video or action."""
         with self.change() as state:
             if changes.get("label") is not None:
                 self.label(changes["label"])
@@ -205,16 +217,16 @@ class Project:
         """Removes a video. Raises DataError if there is none."""
         video = self.video(id)
         with self.change() as state:
-            self._remove(state, f"“{video.name}”", [], [video])
+            self._remove(state, Removal(f"“{video.name}”", [], [video]))
 
     def clear(self) -> None:
         """Removes everything: an empty project to begin with."""
         with self.change() as state:
             clips = sum(video.label is not None for video in state.videos)
             what = f"the example, {_clips(clips)}" if state.example else _clips(clips)
-            begun = {"taught": state.taught, "example": state.example, "base": state.base}
-            self._remove(state, what, [*state.labels], [*state.videos], **begun)
-            state.taught, state.teaching, state.example, state.base = None, None, False, ""
+            begun = Removal(what, [*state.labels], [*state.videos], state.trained, state.example, state.base)
+            self._remove(state, begun)
+            state.trained, state.training, state.example, state.base = None, None, False, ""
 
     def undo(self) -> None:
         """Takes the last removal back; with nothing removed, nothing happens."""
@@ -223,7 +235,7 @@ class Project:
                 return
             back = state.removed.pop(0)
             names = {label.name.casefold() for label in state.labels}
-            for label in back["labels"]:
+            for label in back.labels:
                 other = (f"{label.name} {number}" for number in range(2, 2 + len(names)))
                 name = (
                     label.name
@@ -233,52 +245,51 @@ class Project:
                 state.labels.append(replace(label, name=name))
             have = {label.id for label in state.labels}
             # where the action is gone by now, too, the clip waits to be given another
-            state.videos += [v if v.label in have else replace(v, label=None) for v in back["videos"]]
-            if back.get("taught") and not state.taught:
-                state.taught, state.base = back["taught"], back["base"]
-            state.example = state.example or (back.get("example", False) and not names)
+            state.videos += [v if v.label in have else replace(v, label=None) for v in back.videos]
+            if back.trained and not state.trained:
+                state.trained, state.base = back.trained, back.base
+            state.example = state.example or (back.example and not names)
 
-    def _remove(self, state: State, what: str, labels: list[Label], videos: list[Video], **more: Any) -> None:
-        for label in labels:
+    def _remove(self, state: State, removal: Removal) -> None:
+        for label in removal.labels:
             state.labels.remove(label)
-        for video in videos:
+        for video in removal.videos:
             state.videos.remove(video)
-        if labels or videos:
-            state.removed.insert(0, {"what": what, "labels": labels, "videos": videos, **more})
+        if removal.labels or removal.videos:
+            state.removed.insert(0, removal)
             del state.removed[REMOVALS:]
 
-    # What is taught
+    # What is trained on
 
     def clips(self) -> list[Video]:
         """The videos that show an action."""
         with self._mutex:
             return [video for video in self.state.videos if video.label is not None]
 
-    def tried(self) -> list[Video]:
+    def queries(self) -> list[Video]:
         """The videos that were put in to be recognised, the oldest first."""
         with self._mutex:
             return [video for video in self.state.videos if video.label is None]
 
-    def lesson(self) -> dict[str, str]:
-        """Video id -> the action that it shows: what teaching now would teach."""
+    def clip_labels(self) -> dict[str, str]:
+        """Video id -> name of the action that it shows: what a training now would be on."""
         with self._mutex:
             names = {label.id: label.name for label in self.state.labels}
             return {video.id: names[video.label] for video in self.state.videos if video.label is not None}
 
-    def before(self) -> dict[str, str]:
+    def base_labels(self) -> dict[str, str]:
         """Label id -> name of the actions that the model begun with knows, and that are still there."""
         with self._mutex:
             return {label.id: label.name for label in self.state.labels if label.before}
 
     def new_model(self) -> Path:
-        """A folder for the model about to be taught."""
+        """A folder for the model about to be trained."""
         return self.folder / "models" / _new_id()
 
-    def set_taught(self, taught: dict[str, Any]) -> None:
+    def set_trained(self, trained: ModelRecord) -> None:
         """A new model is in place; the one before it goes, unless it can be taken back."""
         with self.change() as state:
-            state.taught = taught
-            state.teaching = {"status": "done"}
+            state.trained, state.training = trained, Training("done")
         self._sweep(models=True)
 
     # On disk
@@ -294,13 +305,13 @@ class Project:
     def _read(self) -> State:
         self._mark = _mark(self._file)
         try:
-            state, self._generation = read(self._file)
+            state, self._generation = read_state(self._file)
         except DataError as error:
             if "newer than" in str(error):
                 raise
             way = "name another folder with --project"
             with contextlib.suppress(DataError):
-                read(self._before)
+                read_state(self._before)
                 way = f"{self._before} is what it held before the last change, copy it over the damaged one"
             raise DataError(f"{error}: its videos are in {self.folder / 'videos'}; {way}") from None
         return state
@@ -325,7 +336,7 @@ class Project:
             return
         generation = 0
         with contextlib.suppress(DataError):  # what is damaged is better replaced
-            generation = read(self._file)[1]
+            generation = read_state(self._file)[1]
         if generation > self._generation:
             raise DataError(
                 f"another `kshot serve` has changed the project {self.folder} since: nothing was written; close this "
@@ -335,16 +346,16 @@ class Project:
     def _sweep(self, models: bool = False) -> None:
         """Removes files that belong to nothing: of videos that gave way, and what a kill left.
 
-        models: their folders, too; not while one is being written.
+        Args:
+            models: whether folders of models go, too; not while one is being written.
         """
         with self._mutex:
             state = self.state
-            lost = [video for removal in state.removed for video in removal["videos"]]
+            lost = [video for removal in state.removed for video in removal.videos]
             files = {video.file for video in [*state.videos, *lost]}
             ids = {video.id for video in [*state.videos, *lost]}
-            taught = [state.taught, *(removal.get("taught") for removal in state.removed)]
-            kept = {state.base, *(removal.get("base") for removal in state.removed)}
-            kept |= {one["model"] for one in taught if one}
+            holders: list[State | Removal] = [state, *state.removed]
+            kept = {one.base for one in holders} | {one.trained.model for one in holders if one.trained}
         old = time.time() - 3600
         with contextlib.suppress(OSError):
             for path in (self.folder / "videos").iterdir():
@@ -379,7 +390,7 @@ def _lock(folder: Path) -> contextlib.AbstractContextManager[None]:
 
 
 def _mark(file: Path) -> tuple[int, ...] | None:
-    """What tells one file from another that took its place; None if there is none."""
+    """What differs between a file and another that took its place; None if there is none."""
     try:
         found = file.stat()
     except OSError:

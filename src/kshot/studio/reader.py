@@ -1,135 +1,100 @@
-"""Looks at videos in a child process: what a stranger's file does to a decoder, it does there.
+"""Reads videos in a child process: what a damaged or hostile file does to a decoder, it does there.
 
-The child is a plain interpreter running this module. It is fed one line of JSON for each task and answers with one;
-pictures and cuts it writes to files itself, so nothing that it says has to be trusted. It ends when its standard
-input does. This module imports neither torch nor anything else that a child has no use for.
+The child runs this module, see `kshot.video.children`; pictures and cuts it writes to files itself. This module imports
+neither torch nor anything else that a child has no use for.
 """
 
 from __future__ import annotations
 
 import io
-import json
-import os
-import subprocess
-import sys
 import threading
-import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
 from PIL import Image
 
-from kshot import system, video
+from kshot import video
 from kshot.errors import KshotError, VideoError
 from kshot.files import whole, write_atomic
+from kshot.video.children import CannotStart, Child, Message, Reply, serve
 
 SIDE = 112  # pixels of a frame in a strip
 CUT_RATE = 25.0  # frames a second that a cut keeps, at most
 CUT_FRAMES = 250  # of a cut, at most: a longer one keeps fewer a second
 CUT_SIDE = 640  # pixels of the longer side of a cut, at most
-_START = 60.0  # seconds for an interpreter to start, on the slowest of disks
+
+
+@dataclass(frozen=True)
+class VideoFacts:
+    """What is known of a video that was read.
+
+    Attributes:
+        seconds: how long it is.
+        width: pixels of a frame as it is stored.
+        height: pixels of a frame as it is stored.
+        frames: number of frames.
+    """
+
+    seconds: float
+    width: int
+    height: int
+    frames: int
 
 
 class Reader:
-    """Looks at videos, one at a time. The child starts when first needed and is replaced when it crashes or hangs.
+    """Reads videos, one at a time. The child starts when first needed and is replaced when it crashes or hangs.
 
-    timeout: seconds for one task.
+    Args:
+        timeout: seconds for one task.
     """
 
     def __init__(self, timeout: float = 60.0) -> None:
-        self.timeout = timeout
-        self._child: subprocess.Popen[bytes] | None = None
+        self._child = Child("kshot.studio.reader", timeout, starts=1)
         self._lock = threading.Lock()
-        self._closed = False
 
-    def look(self, path: Path, strip: Path, frames: int = 8) -> dict[str, Any]:
-        """Writes a JPEG strip of the frames that a model is given; answers seconds, width, height and frames.
+    def strip(self, path: Path, out: Path, frames: int = 8) -> VideoFacts:
+        """Writes a JPEG strip of the frames that a model is given.
+
+        Args:
+            path: the video.
+            out: the JPEG.
+            frames: how many.
 
         Raises:
             VideoError: the file cannot be read, with the reason.
         """
-        return self._ask({"do": "look", "path": str(path), "out": str(strip), "frames": frames})
+        return VideoFacts(**self._ask({"do": "strip", "path": str(path), "out": str(out), "frames": frames}))
 
-    def cut(self, path: Path, start: float, end: float, out: Path) -> dict[str, Any]:
+    def cut(self, path: Path, start: float, end: float, out: Path) -> None:
         """Writes what a video shows from `start` to `end` seconds as a file of its own.
+
+        Args:
+            path: the video.
+            start: first second.
+            end: second at which it ends.
+            out: the new file, H.264.
 
         Raises:
             VideoError: the file cannot be read, or shows nothing then.
         """
-        return self._ask({"do": "cut", "path": str(path), "out": str(out), "start": start, "end": end})
+        self._ask({"do": "cut", "path": str(path), "out": str(out), "start": start, "end": end})
 
     def close(self) -> None:
         """Ends the child, for good."""
-        self._closed = True
-        child = self._child
-        if child is not None:
-            child.kill()
+        self._child.stop()
 
-    def _ask(self, task: dict[str, Any]) -> dict[str, Any]:
+    def _ask(self, task: Message) -> Message:
         with self._lock:
+            if self._child.stopped:
+                raise KshotError("the studio is closing")
             try:
-                child = self._started()
-                assert child.stdin is not None
-                child.stdin.write(json.dumps(task).encode() + b"\n")
-                child.stdin.flush()
-                answer = _line(child, time.monotonic() + self.timeout)
-            except TimeoutError:
-                self._end()
-                raise VideoError(f"{task['path']}: not decoded within {self.timeout:g} seconds, given up") from None
-            except (OSError, EOFError):
-                self._end()
-                raise VideoError(f"{task['path']}: the decoder crashed") from None
-        if "error" in answer:
-            raise VideoError(str(answer["error"]))
-        return answer
-
-    def _started(self) -> subprocess.Popen[bytes]:
-        if self._closed:
-            raise KshotError("the studio is closing")
-        if self._child is not None and self._child.poll() is None:
-            return self._child
-        paths = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
-        single = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        self._child = subprocess.Popen(
-            # -P: no file of the folder the user is in may pass for a module
-            [sys.executable, "-P", "-m", "kshot.studio.reader", str(self.timeout)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            bufsize=0,
-            env={**os.environ, **single, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
-        )
-        try:
-            _line(self._child, time.monotonic() + _START)
-        except (OSError, EOFError, TimeoutError):
-            self._end()
-            raise KshotError("the process that reads videos cannot start: see `kshot doctor`") from None
-        return self._child
-
-    def _end(self) -> None:
-        child, self._child = self._child, None
-        if child is not None:
-            child.kill()
-            with child:  # closes the pipes and waits
-                pass
-
-
-def _line(child: subprocess.Popen[bytes], deadline: float) -> dict[str, Any]:
-    """The next line of a child as JSON; TimeoutError at the deadline, EOFError where the child ends."""
-    assert child.stdout is not None
-    line = b""
-    part = memoryview(bytearray(1 << 16))
-    while not line.endswith(b"\n"):
-        count = system.read_some(child.stdout, part, deadline)
-        if not count:
-            raise EOFError
-        line += part[:count]
-    answer: dict[str, Any] = json.loads(line)
-    return answer
+                return self._child.request(task)[0]
+            except CannotStart:
+                raise KshotError("the process that reads videos cannot start: see `kshot doctor`") from None
 
 
 def sheet(frames: np.ndarray) -> bytes:
@@ -152,14 +117,14 @@ def write_video(path: Path, frames: Iterable[np.ndarray], rate: float) -> None:
         file.mux(stream.encode())
 
 
-def _look(task: dict[str, Any]) -> dict[str, Any]:
+def _strip(task: Message) -> Message:
     found = video.scan(task["path"])
     frames = video.read(task["path"], task["frames"], size=SIDE, allow_damaged=True)
     write_atomic(Path(task["out"]), sheet(frames))
-    return {"seconds": found.seconds, "width": found.width, "height": found.height, "frames": found.frames}
+    return asdict(VideoFacts(found.seconds, found.width, found.height, found.frames))
 
 
-def _cut(task: dict[str, Any]) -> dict[str, Any]:
+def _cut(task: Message) -> Message:
     found = video.scan(task["path"])
     start, end = float(task["start"]), float(task["end"])
     inside = np.flatnonzero((found.times >= start - 1e-6) & (found.times < end))
@@ -171,7 +136,7 @@ def _cut(task: dict[str, Any]) -> dict[str, Any]:
     # a few at a time, as they may be large
     parts = (video.frames_at(task["path"], wanted[first : first + 16]) for first in range(0, keep, 16))
     write_video(Path(task["out"]), (even(image) for part in parts for image in part), keep / length)
-    return {"seconds": length, "frames": keep}
+    return {}
 
 
 def even(image: np.ndarray) -> np.ndarray:
@@ -184,24 +149,10 @@ def even(image: np.ndarray) -> np.ndarray:
     )
 
 
-def _serve(timeout: float) -> None:
-    """The child: does what comes in on standard input until it ends."""
-    system.leave_ctrl_c_to_the_parent()
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # nothing that a library prints may get between the answers
-    print("{}", file=answers, flush=True)
-    for line in sys.stdin:
-        task = json.loads(line)
-        system.end_after(timeout + 2)  # a decoder that hangs after the parent is gone
-        try:
-            answer = {"look": _look, "cut": _cut}[task["do"]](task)
-        except VideoError as error:
-            answer = {"error": str(error)}
-        except Exception as error:  # a fault of ours must cost one video, too
-            answer = {"error": f"{task['path']}: {type(error).__name__}: {error}"}
-        system.end_after(0)
-        print(json.dumps(answer), file=answers, flush=True)
+def _work(task: Message) -> Iterator[Reply]:
+    """The child: pictures and cuts go to files, and what is known of them is answered."""
+    yield {"strip": _strip, "cut": _cut}[task["do"]](task), None
 
 
 if __name__ == "__main__":
-    _serve(float(sys.argv[1]))
+    serve(_work)

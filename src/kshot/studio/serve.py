@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kshot.errors import OptionError
-from kshot.studio.engine import Engine
+from kshot.studio.engine import StudioEngine
+from kshot.studio.feed import Feed
 from kshot.studio.guard import LINK
 from kshot.studio.keys import Keys
 from kshot.studio.project import Project
-from kshot.studio.server import FILE_BYTES, Feed, create_app
+from kshot.studio.server import FILE_BYTES, create_app
 
 if TYPE_CHECKING:
     from kshot.recognizer import Recognizer
@@ -40,20 +41,22 @@ def serve(
     file_bytes: int = FILE_BYTES,
     example: bool = True,
     browser: bool = True,
-    tell: Callable[[dict[str, str]], None] = print,
+    announce: Callable[[dict[str, str]], None] = print,
 ) -> bool:
     """Serves the studio until Ctrl-C.
 
     Args:
-        model: a model folder to begin with; it must be taught elsewhere, as by `kshot fit`.
+        model: a model folder to begin with, as `kshot fit` writes.
         project: folder of the project, made if it is missing; `kshot-studio`, or `MODEL-studio`, by default.
         host: address to listen on; with another than this machine's own, whoever sees an unused link may use it.
         port: where to listen; 0 for any free one.
-        backbone, adapted, device: as for `kshot.Recognizer`, for what is taught from now on.
+        backbone: as for `kshot.Recognizer`, for what is trained from now on.
+        adapted: as for `kshot.Recognizer`, too.
+        device: as for `kshot.Recognizer`, too.
         file_bytes: bytes of one video, at most.
         example: whether an empty project begins with drawn clips.
         browser: whether to open the page.
-        tell: given {"address": to open in a browser, once, "project": folder} when the server is ready, and
+        announce: given {"address": to open in a browser, once, "project": folder} when the server is ready, and
             {"address": another} whenever Enter is pressed in its terminal.
 
     Returns:
@@ -74,12 +77,12 @@ def serve(
         settings["adapted"] = str(Path(adapted).absolute())
     with closing(_listen(host, port)) as listening:
         model = hub.local(model) if model is not None else None
-        begun = _load(model, device) if model is not None else None
+        begun = _load_model(model, device) if model is not None else None
         feed, keys, ended = Feed(), Keys(), False
         opened = Project(folder, settings)
-        engine = Engine(opened, feed.tell, device)
+        engine = StudioEngine(opened, feed.announce, device)
         try:
-            opened.on_change = feed.tell
+            opened.on_change = feed.announce
             if begun is not None and model is not None:
                 engine.begin_with(Path(model), begun)
             engine.begin(example and begun is None)
@@ -89,10 +92,10 @@ def serve(
                 return f"http://{_in_address(host)}:{port}/?{LINK}={link}"
 
             server = _server(engine, feed, keys, host, port, file_bytes)
-            tell({"address": address(keys.link()), "project": str(folder)})
+            announce({"address": address(keys.link()), "project": str(folder)})
             if browser and (sys.platform != "linux" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
                 webbrowser.open(address(keys.link(BROWSER)))
-            _at_enter(lambda: tell({"address": address(keys.link())}), engine.work.ending)
+            _at_enter(lambda: announce({"address": address(keys.link())}), engine.work.ending)
             with suppress(ValueError):  # not the main thread
                 signal.signal(signal.SIGTERM, signal.default_int_handler)
             with suppress(KeyboardInterrupt):
@@ -104,8 +107,8 @@ def serve(
     return ended and not engine.computes
 
 
-def _server(engine: Engine, feed: Feed, keys: Keys, host: str, port: int, file_bytes: int) -> Any:
-    """The server, which stops the engine as soon as it is asked to end itself."""
+def _server(engine: StudioEngine, feed: Feed, keys: Keys, host: str, port: int, file_bytes: int) -> Any:
+    """The server, which stops the engine as soon as it is to end itself."""
     import uvicorn
 
     class Server(uvicorn.Server):  # type: ignore[misc]
@@ -129,10 +132,10 @@ def _at_enter(do: Callable[[], object], ending: threading.Event) -> None:
     with suppress(AttributeError, OSError, ValueError):  # no standard input at all
         place = sys.stdin.fileno()
         if sys.stdin.isatty():
-            threading.Thread(target=_read, args=(place, do, ending), name="kshot-enter", daemon=True).start()
+            threading.Thread(target=_wait_for_enter, args=(place, do, ending), name="kshot-enter", daemon=True).start()
 
 
-def _read(place: int, do: Callable[[], object], ending: threading.Event) -> None:
+def _wait_for_enter(place: int, do: Callable[[], object], ending: threading.Event) -> None:
     waits = sys.platform != "win32"
     with suppress(OSError):  # the terminal is gone
         while not ending.is_set():
@@ -145,7 +148,7 @@ def _read(place: int, do: Callable[[], object], ending: threading.Event) -> None
                 do()
 
 
-def _load(model: str | Path, device: str) -> Recognizer:
+def _load_model(model: str | Path, device: str) -> Recognizer:
     from kshot.recognizer import Recognizer
 
     return Recognizer.load(model, device=device)

@@ -9,18 +9,29 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, FiniteFloat, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    SerializerFunctionWrapHandler,
+    TypeAdapter,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapSerializer,
+    WrapValidator,
+)
 
 from kshot import __version__, gate
 from kshot.errors import DataError
 
 WIDEST = 1024  # pixels of a side of a camera's frame
 FORMAT = 1
+SETTINGS = ("backbone", "adapted", "method")
 
 Plain = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}$")]
 """An id or the name of a file; no path."""
@@ -28,7 +39,14 @@ Plain = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}$")]
 
 @dataclass(frozen=True)
 class Label:
-    """An action. colour: number of its colour on the page. before: clips that the model begun with was taught."""
+    """An action.
+
+    Attributes:
+        id: names it on the page.
+        name: as the person calls it.
+        colour: number of its colour on the page.
+        before: clips that the model begun with was trained on; 0 for an action of this project.
+    """
 
     id: Plain
     name: str
@@ -36,30 +54,52 @@ class Label:
     before: Annotated[int, Field(ge=0)] = 0
 
 
-class _Segment(BaseModel):
+@dataclass(frozen=True)
+class PredictedSegment:
+    """A stretch of a video in which one action is seen.
+
+    Attributes:
+        start: its first second.
+        end: the second at which it ends.
+        label: name of the action, or "unknown".
+        score: between 0 and 1; None where there is none.
+    """
+
     start: FiniteFloat
     end: FiniteFloat
     label: str
     score: FiniteFloat | None
 
 
-class _Answer(BaseModel):
-    """As much of an answer as the page relies on."""
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says of a video.
+
+    Attributes:
+        kind: "clip" for one label for all of it, "film" for segments.
+        seconds: how long the video is.
+        classes: names of the actions that the model knows.
+        segments: what is seen when, one after the other; one for a clip.
+        times: seconds of the windows' middles.
+        proba: for each window the probability of each class.
+        notes: what else is to be said, such as damage.
+        model: folder of the model.
+    """
 
     kind: Literal["clip", "film"]
     seconds: FiniteFloat
     classes: list[str]
-    segments: list[_Segment]
+    segments: list[PredictedSegment]
     times: list[FiniteFloat]
     proba: list[list[FiniteFloat]]
     notes: list[str]
     model: str
 
 
-def _answer(found: dict[str, Any] | None) -> dict[str, Any] | None:
-    """An answer, or None where it cannot be shown: the video can be asked again."""
+def _or_none(found: Any, read: ValidatorFunctionWrapHandler) -> Any:
+    """A prediction, or None where it cannot be shown: it can be made again."""
     try:
-        return found if found is None else found | _Answer.model_validate(found).model_dump()
+        return read(found)
     except ValidationError:
         return None
 
@@ -75,10 +115,10 @@ class Video:
         seconds: how long it is.
         source: "example", "file", "camera" or "correction".
         group: what was filmed together; "" if nothing is known.
-        label: id of the action that it shows; None for one that was put in to be recognised.
-        answer: what the recognizer said of it; None if it was not asked yet.
-        error: why it could not be asked.
-        truth: what an example really shows, for the page to tell afterwards.
+        label: id of the action that it shows; None for a query, which was put in to be recognised.
+        prediction: what the model says it shows; None if there is none yet. "answer" in JSON.
+        error: why there cannot be one.
+        truth: what an example really shows, for the page to say afterwards.
     """
 
     id: Plain
@@ -88,91 +128,129 @@ class Video:
     source: str = "file"
     group: str = ""
     label: str | None = None
-    answer: Annotated[dict[str, Any] | None, AfterValidator(_answer)] = None
+    prediction: Annotated[Prediction | None, Field(alias="answer"), WrapValidator(_or_none)] = None
     error: str = ""
     truth: str = ""
 
 
-class _Taught(BaseModel):
+@dataclass(frozen=True)
+class ModelRecord:
+    """What the project keeps of a trained model.
+
+    Attributes:
+        model: name of its folder.
+        at: seconds since 1970.
+        clips: id of a video, or of an action that came with the model -> name of the action that it was trained on.
+        classes: names of the actions that it knows.
+        report: what to expect of it, plain JSON, see `Recognizer.report_`.
+        seconds: how long the training took.
+    """
+
     model: Plain
     at: FiniteFloat
     clips: dict[str, str]
     classes: list[str]
     report: dict[str, Any]
+    seconds: FiniteFloat = 0.0
 
 
-def _taught(found: dict[str, Any] | None) -> dict[str, Any] | None:
-    if found is not None:
-        _Taught.model_validate(found)
-    return found
+@dataclass(frozen=True)
+class Training:
+    """How the last training went.
+
+    Attributes:
+        status: "running", "done", "failed", "cancelled" or "interrupted", by the end of the server.
+        error: why it failed.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    status: str
+    error: str = ""
 
 
-Taught = Annotated[dict[str, Any] | None, AfterValidator(_taught)]
+def _plain_training(found: Any, write: SerializerFunctionWrapHandler) -> dict[str, str]:
+    """Without the error where there is none."""
+    return {name: value for name, value in write(found).items() if name == "status" or value}
+
+
 Base = Annotated[str, Field(pattern=r"^([A-Za-z0-9_-][A-Za-z0-9._-]{0,99})?$")]
+TrainingJson = Annotated[Training, WrapSerializer(_plain_training)]
+ModelField = Annotated[ModelRecord | None, Field(alias="taught")]
 
 
-class _Removed(BaseModel):
+@dataclass(frozen=True)
+class Removal:
+    """What was removed, and can be taken back.
+
+    Attributes:
+        what: the same in words.
+        labels: the actions.
+        videos: the videos.
+        trained: the model, where all was removed. "taught" in JSON.
+        example: whether all was removed, and it was the example.
+        base: as `State.base`, where all was removed.
+    """
+
     what: str
     labels: list[Label]
     videos: list[Video]
-    taught: Taught = None
+    trained: ModelField = None
     example: bool = False
     base: Base = ""
 
 
-def _removed(found: dict[str, Any]) -> dict[str, Any]:
-    made = _Removed.model_validate(found)
-    return {name: getattr(made, name) for name in _Removed.model_fields if name in made.model_fields_set}
-
-
-def _texts(*known: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """Checks that a dictionary has these keys alone, and texts."""
-
-    def check(found: dict[str, Any]) -> dict[str, Any]:
-        for name, value in found.items():
-            if name not in known or not isinstance(value, str):
-                raise ValueError(f"expected texts for {', '.join(known)}, found {str(name)[:40]}")
-        return found
-
-    return check
+def _settings(found: dict[str, Any]) -> dict[str, str]:
+    for name, value in found.items():
+        if name not in SETTINGS or not isinstance(value, str):
+            raise ValueError(f"expected texts for {', '.join(SETTINGS)}, found {str(name)[:40]}")
+    return found
 
 
 @dataclass
 class State:
     """All that `project.json` holds.
 
-    example: whether it is the drawn one. drawing: whether some of its clips are still to come.
-    taught: {"model": folder, "at": seconds since 1970, "clips": {id of a video, or of an action that came with the
-        model: name of the action}, "classes", "report": see `Recognizer`}.
-    teaching: {"status": "running", "done", "failed", "cancelled" or "interrupted", "error": why}.
-    base: folder of the model that the project began with; "" if with none.
-    removed: what can be taken back, the last first: {"what": words, "labels", "videos"} and, where all
-        was removed, "taught", "example" and "base".
+    Attributes:
+        example: whether it is the drawn one.
+        drawing: whether some of its clips are still to come.
+        settings: arguments of `Recognizer` for what is trained from now on: "backbone", "adapted", "method".
+        labels: the actions.
+        videos: clips of actions, and queries.
+        trained: the model; None before the first. "taught" in JSON.
+        training: how the last training went; None before the first. "teaching" in JSON.
+        base: folder of the model that the project began with; "" if with none.
+        removed: what can be taken back, the last first.
     """
 
     example: bool = False
     drawing: bool = False
-    settings: Annotated[dict[str, Any], AfterValidator(_texts("backbone", "adapted", "method"))] = field(
-        default_factory=dict
-    )
+    settings: Annotated[dict[str, Any], AfterValidator(_settings)] = field(default_factory=dict)
     labels: list[Label] = field(default_factory=list)
     videos: list[Video] = field(default_factory=list)
-    taught: Taught = None
-    teaching: Annotated[dict[str, Any], AfterValidator(_texts("status", "error"))] | None = None
+    trained: ModelField = None
+    training: Annotated[TrainingJson | None, Field(alias="teaching")] = None
     base: Base = ""
-    removed: list[Annotated[dict[str, Any], AfterValidator(_removed)]] = field(default_factory=list)
+    removed: list[Removal] = field(default_factory=list)
 
 
 _STATE = TypeAdapter(State)
 
 
 def written(state: State, generation: int) -> bytes:
-    """What goes into the file. generation: how many changes there have been."""
+    """What goes into the file.
+
+    Args:
+        state: of the project.
+        generation: how many changes there have been.
+    """
     head = {"kshot": __version__, "format": FORMAT, "generation": generation, "saved": time.time()}
-    return json.dumps(head | {"state": asdict(state)}, ensure_ascii=False, indent=1).encode(errors="backslashreplace")
+    return json.dumps(head | {"state": _STATE.dump_python(state, by_alias=True)}, ensure_ascii=False, indent=1).encode(
+        errors="backslashreplace"
+    )
 
 
-def read(file: Path) -> tuple[State, int]:
+def read_state(file: Path) -> tuple[State, int]:
     """The state that a file holds, and its generation; 0 for one that was written before these were counted.
 
     Raises:

@@ -18,7 +18,7 @@ class Work:
     """Knows who is at work. The threads are daemons: a process that has to end does not wait for them.
 
     Attributes:
-        ending: set once nothing new may begin; what runs should look at it.
+        ending: set once nothing new may begin; what runs checks it at each step.
     """
 
     def __init__(self) -> None:

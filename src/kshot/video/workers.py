@@ -1,38 +1,30 @@
 """Decoding in child processes: in parallel, in order, and out of reach of a decoder that crashes or hangs.
 
-The children are plain interpreters running this module, fed through pipes. Nothing is forked, so the threads of the
-caller are safe, and the caller's main module is not run again. A child ends when its standard input does, so none
-outlives its parent, however that ended. This module imports neither torch nor anything else a child has no use for.
+The children run this module, see `kshot.video.children`. It imports neither torch nor anything else that a child has no
+use for.
 """
 
 from __future__ import annotations
 
 import os
-import pickle
-import signal
-import struct
-import subprocess
-import sys
-import tempfile
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
 
-from kshot import system, video
-from kshot.errors import ClipLost, KshotError, OptionError, VideoError, unknown
+from kshot import video
+from kshot.errors import ClipLost, OptionError, VideoError, unknown
+from kshot.video.children import Child, Message, Reply, serve
+from kshot.video.damage import Damage
 
-AHEAD = 32  # clips decoded before they are asked for: as many as the encoder takes at once
-_START = 60.0  # seconds for an interpreter to start, on the slowest of disks
-_STARTS = 3  # attempts: under memory pressure the system may kill one of them
-_LENGTH = struct.Struct("=I")
+AHEAD = 32  # clips decoded before they are needed: as many as the encoder takes at once
+_CHILD = "kshot.video.workers"
+_ABOUT = ("announced", "fps", "seconds", "frames", "failure")  # what a stream says of itself with each frame
 
 
 @dataclass(frozen=True)
@@ -80,7 +72,7 @@ def decode(
     A clip that costs a worker its memory is tried once more, alone, before it is given up as `ClipLost`.
 
     Args:
-        jobs: read as they are needed.
+        jobs: taken as they are needed.
         workers: child processes; 0 decodes in this one, without its protection and without the timeout.
         timeout: seconds for one clip; its worker is then replaced and the clip counts as unreadable.
         ahead: clips that may wait decoded, besides the one in each worker's hands.
@@ -101,8 +93,8 @@ def decode(
 def _decode_in_children(
     jobs: Iterable[Job], workers: int, timeout: float, ahead: int
 ) -> Generator[tuple[int, video.Taken | VideoError]]:
-    children = [_Child(timeout) for _ in range(workers)]
-    idle: SimpleQueue[_Child] = SimpleQueue()
+    children = [Child(_CHILD, timeout) for _ in range(workers)]
+    idle: SimpleQueue[Child] = SimpleQueue()
     gathering = threading.Lock()
     for child in children:
         idle.put(child)
@@ -110,7 +102,7 @@ def _decode_in_children(
     def run(job: Job) -> video.Taken | VideoError:
         child = idle.get()
         try:
-            result = child.run(job)
+            result = _decoded(child, job)
         finally:
             idle.put(child)
         return alone(job) if isinstance(result, ClipLost) else result
@@ -122,7 +114,7 @@ def _decode_in_children(
             try:
                 for child in held:
                     child.end()
-                return held[0].run(job)
+                return _decoded(held[0], job)
             finally:
                 for child in held:
                     idle.put(child)
@@ -148,6 +140,16 @@ def _decode_in_children(
             _surely(child.end)
 
 
+def _decoded(child: Child, job: Job) -> video.Taken | VideoError:
+    """Has a job done by a child; whatever happens to the process costs this clip only."""
+    try:
+        message, frames = child.request({"do": "clip", **asdict(job), "path": os.fspath(job.path)})
+    except VideoError as error:
+        return error
+    assert frames is not None
+    return video.Taken(frames, message["damage"] and Damage(**message["damage"]))
+
+
 def _surely(work: Callable[[], Any]) -> None:
     """Does what takes a moment to its end; a Ctrl-C meanwhile comes after it. It must be safe to do again."""
     pressed = None
@@ -167,8 +169,19 @@ class Stream:
     The child is as far ahead as a pipe holds. Whatever ends it, the frames that came before are good.
 
     Args:
-        path, interval, size, framing: as for `video.Samples`.
+        path: as for `video.Samples`.
+        interval: as for `video.Samples`.
+        size: as for `video.Samples`.
         timeout: seconds for the next frame; then decoding is given up.
+        framing: as for `video.Samples`.
+
+    Attributes:
+        path: the file.
+        announced: seconds, as the header says before anything is decoded; 0 if it does not.
+        fps: frames a second, as the header says.
+        seconds: from the start of the first frame to the end of the last one decoded.
+        frames: number of frames decoded.
+        failure: why not all of the file came out; "" if all did.
     """
 
     def __init__(
@@ -180,11 +193,12 @@ class Stream:
         framing: video.Framing = video.FRAMINGS["short"],
     ) -> None:
         video.Grid(interval)  # checks it
-        self.path, self._asked = os.fspath(path), (interval, size, framing)
+        self.path = os.fspath(path)
         self.announced = self.fps = self.seconds = 0.0
         self.frames = 0
         self.failure = ""
-        self._child = _Child(timeout)
+        self._task = {"do": "stream", "path": self.path, "interval": interval, "size": size, "framing": asdict(framing)}
+        self._child = Child(_CHILD, timeout)
 
     def samples(self) -> Generator[tuple[int, np.ndarray]]:
         """Yields (number of the interval, frame), once.
@@ -194,10 +208,10 @@ class Stream:
             KshotError: the child cannot be started.
         """
         try:
-            for about, sample in self._child.stream(self.path, *self._asked):
-                vars(self).update(about)
-                if sample:
-                    yield sample
+            for message, frame in self._child.replies(self._task):
+                vars(self).update({name: message[name] for name in _ABOUT})
+                if frame is not None:
+                    yield message["interval"], frame
         except VideoError as error:
             if self._child.stopped:
                 return
@@ -213,215 +227,28 @@ class Stream:
         self._child.stop()
 
 
-class _Child:
-    """A worker process as its parent sees it: started when first needed, replaced when it fails."""
-
-    def __init__(self, timeout: float) -> None:
-        self.timeout = timeout
-        self.process: subprocess.Popen[bytes] | None = None
-        self.stopped = False
-
-    def run(self, job: Job) -> video.Taken | VideoError:
-        """Have the job done; whatever happens to the process costs this clip only."""
-        if self.process is not None and self.process.poll() is not None:
-            self.end()
-        process = self.process or self._start()
-        deadline = time.monotonic() + self.timeout
-        try:
-            asked = (os.fspath(job.path), job.frames, job.mode, job.seed, job.size, job.framing, job.allow_damaged)
-            _write(process.stdin, pickle.dumps(("clip", *asked)))
-            return _receive(process.stdout, deadline)
-        except (OSError, EOFError) as error:
-            return self._lost(os.fspath(job.path), error)
-
-    def stream(self, path: str, *asked: Any) -> Iterator[tuple[dict[str, Any], Any]]:
-        """What `video.Samples` says of itself, and an (interval, frame) that it has just given, or None.
-
-        Raises:
-            VideoError: the file cannot be read, or the process crashed or hung.
-        """
-        process = self._start()
-        try:
-            _write(process.stdin, pickle.dumps(("stream", path, *asked)))
-            while True:
-                deadline = time.monotonic() + self.timeout
-                answer = _message(process.stdout, deadline)
-                if isinstance(answer, VideoError):
-                    raise answer
-                about, number, shape = answer
-                yield about, None if shape is None else (number, _pixels(process.stdout, shape, deadline))
-                if shape is None:
-                    return
-        except (OSError, EOFError) as error:
-            raise self._lost(path, error) from None
-
-    def _lost(self, path: str, error: OSError | EOFError) -> VideoError:
-        if isinstance(error, TimeoutError):
-            self.end()
-            return VideoError(f"{path}: not decoded within {self.timeout:g} seconds, given up")
-        # A crashing process closes its pipes a moment before its exit code can be had.
-        code = self.end(patience=5.0)
-        if code == -signal.SIGKILL and not self.stopped:  # by nobody here: what a system short of memory does
-            return ClipLost(f"{path}: the decoder was killed ({_cause(code)}), perhaps for want of memory")
-        return VideoError(f"{path}: the decoder crashed ({_cause(code)})")
-
-    def stop(self) -> None:
-        """Kill the process, for good. Another thread may be waiting for it, and sees it end."""
-        self.stopped = True
-        process = self.process
-        if process is not None:
-            process.kill()
-
-    def end(self, patience: float = 0.0) -> int:
-        """Wait, kill what still runs, and forget the process; returns its exit code (negative: a signal)."""
-        process, self.process = self.process, None
-        if process is None:
-            return 0
-        try:
-            process.wait(patience)
-        except subprocess.TimeoutExpired:
-            process.kill()
-        with process:  # closes the pipes and waits
-            pass
-        return process.returncode
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        """A process that has said it is ready; one that ends before is started again, a few times.
-
-        Raises:
-            KshotError: none of them came up.
-        """
-        for _ in range(_STARTS):
-            process, reason = self._attempt()
-            if process is not None:
-                return process
-        raise KshotError(f"decoding workers cannot start: {reason}")
-
-    def _attempt(self) -> tuple[subprocess.Popen[bytes] | None, str]:
-        """A process that is ready, or None and what it said."""
-        if self.stopped:
-            raise KshotError("decoding was stopped")
-        paths = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
-        single = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        with tempfile.TemporaryFile() as complaints:
-            self.process = process = subprocess.Popen(
-                # -P: no file of the folder the user is in may pass for a module
-                [sys.executable, "-P", "-m", "kshot.video.workers", str(self.timeout)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=complaints,
-                bufsize=0,
-                pipesize=1 << 20,
-                env={**os.environ, **single, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
-            )
-            if self.stopped:
-                process.kill()
-            try:
-                _read(process.stdout, 1, time.monotonic() + _START)
-            except (OSError, EOFError):
-                cause = _cause(self.end(patience=5.0))
-                complaints.seek(0)
-                said = complaints.read().decode(errors="replace").strip().splitlines()
-                return None, said[-1] if said else cause
-        return process, ""
+def _work(task: Message) -> Iterator[Reply]:
+    """The child: the frames of a clip, as `Job` says, or those of a stream one after the other."""
+    place = task["framing"]["place"]
+    framing = video.Framing(**task["framing"] | {"place": place and tuple(place)})
+    arguments = {name: value for name, value in task.items() if name != "do"} | {"framing": framing}
+    if task["do"] == "stream":
+        yield from _stream(video.Samples(**arguments))
+        return
+    result = Job(**arguments | {"seed": tuple(task["seed"])}).run()
+    if isinstance(result, VideoError):
+        raise result
+    yield {"damage": result.damage and asdict(result.damage)}, result.frames
 
 
-def _receive(pipe: Any, deadline: float) -> video.Taken | VideoError:
-    """The answer to one job: why not, or what is lost and a shape with the pixels behind it."""
-    answer = _message(pipe, deadline)
-    if isinstance(answer, VideoError):
-        return answer
-    damage, shape = answer
-    return video.Taken(_pixels(pipe, shape, deadline), damage)
-
-
-def _message(pipe: Any, deadline: float) -> Any:
-    length = _LENGTH.unpack(_read(pipe, _LENGTH.size, deadline))[0]
-    return pickle.loads(_read(pipe, length, deadline))
-
-
-def _pixels(pipe: Any, shape: tuple[int, ...], deadline: float) -> np.ndarray:
-    """Pixels that follow their shape, read where they will stay."""
-    frames = np.empty(shape, dtype=np.uint8)
-    _fill(pipe, frames.data.cast("B"), deadline)
-    return frames
-
-
-def _read(pipe: Any, length: int, deadline: float) -> bytearray:
-    data = bytearray(length)
-    _fill(pipe, memoryview(data), deadline)
-    return data
-
-
-def _fill(pipe: Any, view: memoryview, deadline: float) -> None:
-    """Read until the buffer is full; TimeoutError at the deadline, EOFError where the pipe ends."""
-    while view:
-        count = system.read_some(pipe, view, deadline)
-        if not count:
-            raise EOFError
-        view = view[count:]
-
-
-def _cause(code: int) -> str:
-    """What an exit code says, in words."""
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        return signal.Signals(-code).name
-    except ValueError:
-        return f"signal {-code}"
-
-
-def _write(pipe: Any, message: bytes) -> None:
-    pipe.write(_LENGTH.pack(len(message)) + message)
-
-
-def _serve(timeout: float) -> None:
-    """The child: decode what comes in on standard input until it ends."""
-    system.leave_ctrl_c_to_the_parent()
-    jobs = os.fdopen(os.dup(0), "rb")
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # nothing that a library prints may get between the answers
-    answers.write(b"+")
-    answers.flush()
-    while header := jobs.read(_LENGTH.size):
-        work = _work(*pickle.loads(jobs.read(_LENGTH.unpack(header)[0])))
-        while True:
-            system.end_after(timeout + 2)  # a decoder that hangs after the parent is gone
-            done = next(work, None)
-            system.end_after(0)  # not while the parent takes its time
-            if done is None:
-                break
-            message, pixels = done
-            _write(answers, pickle.dumps(message))
-            if pixels is not None:
-                answers.write(np.ascontiguousarray(pixels).data.cast("B"))
-            answers.flush()
-
-
-def _work(task: str, *asked: Any) -> Iterator[tuple[Any, np.ndarray | None]]:
-    """What the child answers to the fields of a "clip" job, or the arguments of a "stream": messages and pixels."""
-    try:
-        if task == "stream":
-            yield from _stream(video.Samples(*asked))
-            return
-        result = Job(*asked).run()
-    except VideoError as error:
-        result = error
-    except Exception as error:  # a fault of ours must cost one clip, too
-        kind = ClipLost if isinstance(error, MemoryError) else VideoError
-        result = kind(f"{asked[0]}: {type(error).__name__}: {error}")
-    yield (result, None) if isinstance(result, VideoError) else ((result.damage, result.frames.shape), result.frames)
-
-
-def _stream(samples: video.Samples) -> Iterator[tuple[Any, np.ndarray | None]]:
-    def about() -> dict[str, Any]:
-        return {name: getattr(samples, name) for name in ("announced", "fps", "seconds", "frames", "failure")}
+def _stream(samples: video.Samples) -> Iterator[Reply]:
+    def about() -> Message:
+        return {name: getattr(samples, name) for name in _ABOUT}
 
     for interval, image in samples:
-        yield (about(), interval, image.shape), image
-    yield (about(), 0, None), None
+        yield about() | {"interval": interval}, image
+    yield about(), None
 
 
 if __name__ == "__main__":
-    _serve(float(sys.argv[1]))
+    serve(_work)

@@ -16,10 +16,13 @@ from fastapi.testclient import TestClient
 from clips import draw, write_video
 from kshot import video
 from kshot.recognizer import Recognizer
-from kshot.studio.engine import Engine
+from kshot.studio.engine import StudioEngine
+from kshot.studio.feed import Feed
 from kshot.studio.keys import Keys
 from kshot.studio.project import Project
-from kshot.studio.server import Feed, create_app, view
+from kshot.studio.server import create_app
+from kshot.studio.state import Training
+from kshot.studio.view import model_view
 
 HOST = "127.0.0.1:8470"
 WORDS = ("clap", "wave", "jump")
@@ -50,7 +53,7 @@ def project(tmp_path: Path, clip_folder: Path):  # type: ignore[no-untyped-def]
         yield made
 
 
-def put(engine: Engine, label: str, *paths: Path) -> list[str]:
+def put(engine: StudioEngine, label: str, *paths: Path) -> list[str]:
     """Clips of an action; their ids."""
     ids = []
     for path in paths:
@@ -60,83 +63,82 @@ def put(engine: Engine, label: str, *paths: Path) -> list[str]:
     return ids
 
 
-def teach(engine: Engine) -> dict[str, str]:
-    engine.teach()
-    assert engine._teacher is not None
-    engine._teacher.join()
-    ended: dict[str, str] = engine.project.state.teaching  # type: ignore[assignment]
-    return ended
+def teach(engine: StudioEngine) -> Training | None:
+    engine.train()
+    assert engine._training is not None
+    engine._training.join()
+    return engine.project.state.training
 
 
-def test_the_report_calls_clips_by_their_ids(engine: Engine, shown: dict[str, list[Path]]) -> None:
+def test_the_report_calls_clips_by_their_ids(engine: StudioEngine, shown: dict[str, list[Path]]) -> None:
     for word in WORDS[:2]:
         ids = put(engine, engine.project.add_label(word).id, *shown[word])
     pictures = np.stack([frame for _, frame in video.iterate(shown["wave"][2])])
     again = write_video(engine.project.folder / "again.mp4", pictures)
     (twin,) = put(engine, engine.project.state.labels[1].id, again)
-    assert teach(engine) == {"status": "done"}
-    seen = view(engine)["taught"]
-    report = json.loads(json.dumps(seen["report"]))
+    assert teach(engine) == Training("done")
+    seen = model_view(engine)
+    report = json.loads(json.dumps(seen.report))
     assert 0 <= report["accuracy"]["low"] <= report["accuracy"]["value"] <= report["accuracy"]["high"] <= 1
     assert {(one["label"], one["clips"]) for one in report["classes"]} == {("clap", 3), ("wave", 4)}
     (pair,) = [one for one in report["suspects"] if one["reason"] == "duplicate"]
     assert {pair["clip"], pair["other"]} == {twin, ids[2]}
-    assert not seen["stale"] and seen["classes"] == ["clap", "wave"]
+    assert not seen.stale and seen.classes == ["clap", "wave"]
 
 
-def test_with_one_clip_a_class_it_says_why_it_cannot_say(engine: Engine, shown: dict[str, list[Path]]) -> None:
+def test_with_one_clip_a_class_it_says_why_it_cannot_say(engine: StudioEngine, shown: dict[str, list[Path]]) -> None:
     for word in WORDS[:2]:
         put(engine, engine.project.add_label(word).id, shown[word][0])
-    assert teach(engine) == {"status": "done"}
-    report = view(engine)["taught"]["report"]
+    assert teach(engine) == Training("done")
+    report = model_view(engine).report
     assert report["accuracy"] is None and "one clip of some actions" in report["why"]
 
 
-def test_cancelled_between_two_lessons(engine: Engine, shown: dict[str, list[Path]]) -> None:
+def test_cancelled_between_two_lessons(engine: StudioEngine, shown: dict[str, list[Path]]) -> None:
     """In the real comparison of methods; what was taught before stays."""
     for word in WORDS[:2]:
         put(engine, engine.project.add_label(word).id, *shown[word])
     teach(engine)
-    before = engine.project.state.taught
+    before = engine.project.state.trained
     engine.project.state.settings["method"] = "auto"
     seen: list[tuple[str, float, float]] = []
 
     def notify() -> None:
         meter = engine.meter
-        if meter and meter.shown and meter.shown["title"] == "comparing methods":
-            seen.append((meter.shown["unit"], meter.shown["done"], meter.shown["total"]))
-            if meter.shown["done"] >= 2:
+        if meter and meter.shown and meter.shown.title == "comparing methods":
+            seen.append((meter.shown.unit, meter.shown.done, meter.shown.total))
+            if meter.shown.done >= 2:
                 meter.stop.set()
 
     engine._notify = notify
-    assert teach(engine) == {"status": "cancelled"}
+    assert teach(engine) == Training("cancelled")
     unit, done, total = seen[-1]
     assert unit == "lessons" and done == 2 < total
-    assert engine.project.state.taught == before
-    assert [path.name for path in (engine.project.folder / "models").iterdir()] == [engine.taught.folder.name]
+    assert engine.project.state.trained == before
+    assert [path.name for path in (engine.project.folder / "models").iterdir()] == [engine.trained.folder.name]
 
 
 def test_a_model_taught_elsewhere_learns_more_and_forgets(
-    engine: Engine, model: Path, shown: dict[str, list[Path]]
+    engine: StudioEngine, model: Path, shown: dict[str, list[Path]]
 ) -> None:
     engine.begin_with(model, Recognizer.load(model))
     put(engine, engine.project.add_label("jump").id, *shown["jump"])
-    assert view(engine)["taught"]["stale"]
-    assert teach(engine) == {"status": "done"}
-    seen = view(engine)["taught"]
-    assert seen["classes"] == ["clap", "jump", "wave"] and not seen["stale"]
-    assert {one["clips"] for one in seen["report"]["classes"]} == {3}
-    whole = Recognizer(engine.taught.model().backbone, method="prototype")
+    assert model_view(engine).stale
+    assert teach(engine) == Training("done")
+    seen = model_view(engine)
+    assert seen.classes == ["clap", "jump", "wave"] and not seen.stale
+    assert {one["clips"] for one in seen.report["classes"]} == {3}
+    whole = Recognizer(engine.trained.model().backbone, method="prototype")
     whole.fit([path for word in WORDS for path in shown[word]], np.repeat(WORDS, 3))
     again = [path for word in WORDS for path in shown[word]]
-    assert np.allclose(engine.taught.model().predict_proba(again), whole.predict_proba(again), atol=1e-5)
+    assert np.allclose(engine.trained.model().predict_proba(again), whole.predict_proba(again), atol=1e-5)
     engine.project.remove_label("base-1")
-    assert view(engine)["taught"]["stale"]
-    assert teach(engine) == {"status": "done"} and view(engine)["taught"]["classes"] == ["clap", "jump"]
+    assert model_view(engine).stale
+    assert teach(engine) == Training("done") and model_view(engine).classes == ["clap", "jump"]
 
 
 def test_the_model_comes_as_an_archive(
-    engine: Engine, model: Path, shown: dict[str, list[Path]], tmp_path: Path
+    engine: StudioEngine, model: Path, shown: dict[str, list[Path]], tmp_path: Path
 ) -> None:
     """Ready to use, and without a word about where on this computer its clips lie."""
     engine.begin_with(model, Recognizer.load(model))

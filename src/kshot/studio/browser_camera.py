@@ -5,13 +5,14 @@ from __future__ import annotations
 import secrets
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kshot.errors import DataError, OptionError
 from kshot.recognizer.stream.watch import Course
 from kshot.recognizer.stream.windows import Array, Settings
+from kshot.studio.camera_answer import CameraAnswer
 from kshot.studio.state import WIDEST
 from kshot.video import Grid, preprocess
 
@@ -22,11 +23,16 @@ SIDES = (112, 336)  # pixels of the shorter side that the page sends, at least a
 KEPT = 64  # frames of the last window that are kept, at most
 
 
-class Live:
-    """One stream of frames and what is seen in it.
+class BrowserCamera:
+    """One stream of frames from the page's camera, and what is seen in it.
+
+    Args:
+        recognizer: the trained model.
 
     Attributes:
         id: names the stream: frames of an older one are refused.
+        classes: names of the actions that the model knows.
+        size: pixels of a side of what the backbone sees.
         side: pixels of the shorter side of a frame.
         settings: windows and their distance, the same as for a file.
     """
@@ -45,8 +51,17 @@ class Live:
         self._latest: tuple[float, tuple[int, ...]] | None = None
         self._mutex = threading.Lock()  # requests come in threads of their own
 
-    def add(self, seconds: float, pixels: bytes, width: int, height: int) -> dict[str, Any]:
-        """Takes a frame, RGB, and when it was taken; answers what has become certain.
+    def add(self, seconds: float, pixels: bytes, width: int, height: int) -> CameraAnswer:
+        """Takes a frame.
+
+        Args:
+            seconds: when it was taken.
+            pixels: RGB, row by row.
+            width: pixels of a row.
+            height: number of rows.
+
+        Returns:
+            What has become certain.
 
         Raises:
             OptionError: the pixels do not fit the size.
@@ -60,16 +75,16 @@ class Live:
             self._latest = seconds, frame.shape
             self._keep(seconds, frame)
             due = self._grid.add(seconds, frame)
-            if due is None:
-                return self._told()
-            seen = self._course.add(due[0], preprocess(due[1][None], self.size)[0])
-            if not seen.labels:
-                return self._told()
-            return self._told() | {
-                "times": np.round(seen.scores.times, 3).tolist(),
-                "proba": np.round(seen.scores.proba, 4).tolist(),
-                "labels": seen.labels,
-            }
+            seen = due and self._course.add(due[0], preprocess(due[1][None], self.size)[0])
+            ready = min(1.0, self._course.intervals * self.settings.interval / self.settings.window)
+            if not seen or not seen.labels:
+                return CameraAnswer(ready)
+            return CameraAnswer(
+                ready,
+                np.round(seen.scores.times, 3).tolist(),
+                np.round(seen.scores.proba, 4).tolist(),
+                seen.labels,
+            )
 
     def _keep(self, seconds: float, frame: Array) -> None:
         """Keeps the last window, thinned out where frames come faster than anybody needs them."""
@@ -86,7 +101,3 @@ class Live:
             raise DataError("the camera has shown too little so far: a moment")
         times = [seconds for seconds, _ in recent]
         return [frame for _, frame in recent], (len(times) - 1) / (times[-1] - times[0])
-
-    def _told(self) -> dict[str, Any]:
-        """How much of the first window has been seen."""
-        return {"ready": min(1.0, self._course.intervals * self.settings.interval / self.settings.window)}

@@ -1,4 +1,4 @@
-"""The taught model: loaded once, and looked at whether it is still what teaching would begin from."""
+"""The trained model: loaded once, and whether it is still what a training would begin from."""
 
 from __future__ import annotations
 
@@ -13,14 +13,20 @@ from kshot.studio.project import Project
 if TYPE_CHECKING:
     from kshot.recognizer import Recognizer
 
-UNTAUGHT = "nothing has been taught yet: press Teach first"
+UNTRAINED = "nothing has been taught yet: press Teach first"
 
 
-class Taught:
-    """The model that a project has been taught.
+class TrainedModel:
+    """The model that a project has trained.
+
+    Args:
+        project: whose it is.
+        device: where its backbone computes.
 
     Attributes:
-        changed: why it is not what teaching the same clips would begin from now; "" if it is, as far as is known.
+        project: as given.
+        device: as given.
+        changed: why it is not what training on the same clips would begin from now; "" if it is, as far as is known.
     """
 
     def __init__(self, project: Project, device: str) -> None:
@@ -32,13 +38,13 @@ class Taught:
     @property
     def folder(self) -> Path:
         """Its folder. Raises OptionError if there is none."""
-        taught = self.project.state.taught
-        if taught is None:
-            raise OptionError(UNTAUGHT)
-        return self.project.folder / "models" / str(taught["model"])
+        trained = self.project.state.trained
+        if trained is None:
+            raise OptionError(UNTRAINED)
+        return self.project.folder / "models" / trained.model
 
     def put(self, folder: Path, model: Recognizer) -> None:
-        """One that has just been taught, and saved there."""
+        """Takes one that has just been trained, and saved there."""
         self._loaded, self.changed = (folder.name, model), ""
 
     def model(self) -> Recognizer:
@@ -59,16 +65,16 @@ class Taught:
                 loaded = self._loaded = (folder.name, made)
         return loaded[1]
 
-    def look(self) -> bool:
+    def check(self) -> bool:
         """Finds out what `changed` says; whether there is something to say."""
-        taught = self.project.state.taught
-        if taught is None:
+        trained = self.project.state.trained
+        if trained is None:
             return False
         try:
             changed = self._changed()
         except (KshotError, OSError) as error:
             changed = f"the taught model does not fit any more: {error}"
-        if self.project.state.taught is not taught:
+        if self.project.state.trained is not trained:
             return False
         self.changed = changed
         return bool(changed)
@@ -80,11 +86,11 @@ class Taught:
         settings, model = self.project.state.settings, self.model()
         before = model.learner_.backbone
         assert before is not None
-        if self.project.state.base:  # from which teaching begins, whatever the settings are
+        if self.project.state.base:  # from which training begins, whatever the settings are
             return ""
-        asked = settings.get("backbone", BUNDLED)
-        if asked != str(model.backbone):
-            now = backbones.load(asked, self.device)
+        wanted = settings.get("backbone", BUNDLED)
+        if wanted != str(model.backbone):
+            now = backbones.load(wanted, self.device)
             if now.fingerprint != before.fingerprint:
                 return (
                     f"it was taught on the backbone {before.name} ({before.fingerprint[:12]}), and teaching begins "

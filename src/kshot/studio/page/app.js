@@ -1,0 +1,45 @@
+// The studio's page. What it shows is the state that the server sends; what a person does is sent there.
+
+import { $, setText } from "./dom.js";
+import { renderLive } from "./live.js";
+import { renderShow } from "./show.js";
+import { state, shows, replaceState } from "./state.js";
+import { renderTeach, renderProgress } from "./teach.js";
+import { renderTry } from "./try.js";
+import { wait } from "./words.js";
+
+function renderFrame() {
+  document.querySelector("main").removeAttribute("aria-busy");
+  setText($("status"), state.drawing ? "Drawing the example …" : state.teaching?.status === "running" ? "Teaching …" : "Everything is saved");
+  setText($("where"), `This project is kept in ${state.folder}. Nothing leaves this computer.`);
+}
+
+/** Listens to the server, for as long as the page is open: also to one that was started again. */
+function follow() {
+  const events = new EventSource("/api/events");
+  events.addEventListener("state", (event) => {
+    lost(false);
+    replaceState(JSON.parse(event.data));
+  });
+  events.addEventListener("progress", (event) => renderProgress(JSON.parse(event.data)));
+  events.addEventListener("open", () => lost(false));
+  events.addEventListener("error", async () => {
+    const refused = events.readyState === EventSource.CLOSED; // else the browser tries again by itself
+    lost(true, refused);
+    if (!refused) return;
+    await wait(1000);
+    follow();
+  });
+}
+
+/** Whether the server is there, and if it refuses: it gives each start, and each browser, a key of its own. */
+function lost(away, refused = false) {
+  $("lost").hidden = !away;
+  $("lost-away").hidden = refused;
+  $("lost-shut").hidden = !refused;
+}
+
+shows(renderShow, renderTeach, renderTry, renderLive, renderFrame);
+follow();
+
+if (location.search) history.replaceState(null, "", "/"); // the link is used up; it stays out of the history, too

@@ -1,0 +1,139 @@
+// 1, Show: the actions and their clips.
+
+import { $, el, keyed, setText } from "./dom.js";
+import { dropOn, filesOf } from "./drop.js";
+import { labelOf, nameOf, colour, film } from "./labels.js";
+import { menu, labelChoices } from "./menu.js";
+import { toast, attempt, remove } from "./messages.js";
+import { openRecorder } from "./recorder.js";
+import { state, render } from "./state.js";
+import { faults, sending, uploadClips } from "./upload.js";
+import { sentence, plural, clock } from "./words.js";
+
+export function renderShow() {
+  const none = state.labels.length === 0;
+  $("welcome").hidden = !state.example;
+  $("empty").hidden = !none || state.drawing;
+  $("example").hidden = state.drawing;
+  keyed($("actions"), state.labels, (label) => label.id, makeAction, updateAction);
+}
+
+function makeAction(label) {
+  const id = label.id;
+  const name = el("input", {
+    value: label.name, maxlength: "60", "aria-label": "Name of the action", spellcheck: "false",
+    onkeydown: (event) => {
+      if (event.key === "Enter") name.blur();
+      if (event.key === "Escape") { name.value = name.dataset.saved; name.blur(); }
+    },
+    onblur: async () => {
+      const same = name.value.trim() === name.dataset.saved;
+      if (same || !(await attempt("PATCH", `/api/labels/${id}`, { name: name.value }))) name.value = name.dataset.saved;
+    },
+  });
+  const input = el("input", {
+    type: "file", multiple: true, accept: "video/*,.mkv,.avi,.flv,.wmv,.ts", hidden: true, tabindex: "-1",
+    "aria-label": "Clips to add", onchange: () => { uploadClips([...input.files], id); input.value = ""; },
+  });
+  const card = el("li", { class: "action" },
+    el("div", { class: "title" }, el("span", { class: "swatch", "aria-hidden": "true" }), name, el("span", { class: "count" })),
+    el("ul", { class: "clips plain" }),
+    el("p", { class: "none" }),
+    el("div", { class: "faults", role: "alert" }),
+    el("div", { class: "tools" },
+      el("button", { type: "button", class: "pick", onclick: () => input.click() }, "Add clips"),
+      el("button", { type: "button", class: "record", onclick: () => openRecorder(id) }, "Record"),
+      input,
+      el("button", { type: "button", class: "ghost drop-action", onclick: () => removeLabel(id) }, "Remove")));
+  dropOn(card, (files) => uploadClips(files, id));
+  return card;
+}
+
+function updateAction(card, label) {
+  const clips = state.clips.filter((clip) => clip.label === label.id);
+  const name = card.querySelector(".title input");
+  if (name.dataset.saved !== label.name) {
+    if (document.activeElement !== name) name.value = label.name;
+    name.dataset.saved = label.name;
+  }
+  colour(card, label.colour);
+  const coming = sending.get(label.id) ?? [];
+  const before = label.before ? `${label.before} taught before` : "";
+  setText(card.querySelector(".count"), [before, coming.length ? `adding ${coming.length} …` : plural(clips.length, "clip")].filter(Boolean).join(", "));
+  for (const [part, verb] of [["pick", "Add clips to"], ["record", "Record"], ["drop-action", "Remove the action"]])
+    card.querySelector(`.${part}`).setAttribute("aria-label", `${verb} ${label.name}`);
+  const hint = card.querySelector(".none");
+  hint.hidden = clips.length + coming.length > 0;
+  setText(hint, label.before ? "Drop videos here to teach it more." : "No clips yet: drop videos here, or record some.");
+  const rows = [...clips, ...coming];
+  keyed(card.querySelector(".clips"), rows, (row) => row.id ?? row.key, (row) => (row.id ? makeClip(row) : makeComing(row)),
+    (node, row) => row.id && updateClip(node, row));
+  keyed(card.querySelector(".faults"), faults.get(label.id) ?? [], (fault) => fault.key, (fault) =>
+    el("div", { class: "fault" }, el("span", {}, sentence(fault.text)),
+      el("button", { type: "button", class: "icon", "aria-label": "Dismiss", onclick: () => {
+        faults.set(label.id, faults.get(label.id).filter((other) => other !== fault));
+        render();
+      } }, "×")));
+}
+
+/** Holds the place of a clip that is on its way. */
+function makeComing(file) {
+  return el("li", { class: "coming" }, el("span", { class: "film" }), el("div", { class: "about" }, el("b", {}, file.name), el("span", {}, "adding …")));
+}
+
+function makeClip(clip) {
+  return el("li", { class: "clip" },
+    film(clip.id, 8, ""),
+    el("div", { class: "about" }, el("b"), el("span"), el("em", { hidden: true })),
+    el("button", { type: "button", class: "icon more", onclick: (event) => clipMenu(event.currentTarget, clip.id) }, "⋯"));
+}
+
+function updateClip(row, clip) {
+  const name = nameOf(clip.label);
+  const [title, length, doubt] = row.querySelector(".about").children;
+  row.querySelector("img").alt = `Eight frames of ${clip.name}`;
+  setText(title, clip.name);
+  title.title = clip.name;
+  setText(length, clock(clip.seconds) + ({ correction: ", corrected", camera: ", recorded" }[clip.source] ?? ""));
+  const suspect = state.taught?.report.suspects?.find((one) => one.clip === clip.id && one.label === name);
+  doubt.hidden = !suspect;
+  length.hidden = Boolean(suspect);
+  setText(doubt, suspect ? (suspect.reason === "duplicate" ? "much like another" : `${suspect.looks_like}?`) : "");
+  row.querySelector(".more").setAttribute("aria-label", `Change ${clip.name} of ${name}`);
+}
+
+function clipMenu(anchor, id) {
+  const clip = state.clips.find((one) => one.id === id);
+  menu(anchor, "It shows", [
+    ...labelChoices(anchor, (label) => attempt("PATCH", `/api/videos/${id}`, { label }), clip.label),
+    null,
+    ["Remove the clip", () => remove(`/api/videos/${id}`)],
+  ]);
+}
+
+function removeLabel(id) {
+  const card = document.querySelector(`[data-key="${id}"]`);
+  (card.nextElementSibling ?? card.previousElementSibling)?.querySelector(".title input")?.focus();
+  remove(`/api/labels/${id}`);
+}
+
+$("add").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const input = $("add-name");
+  if (await attempt("POST", "/api/labels", { name: input.value })) input.value = "";
+});
+
+$("own").addEventListener("click", async () => {
+  if (!(await attempt("POST", "/api/clear"))) return;
+  toast("The example is put away.", true);
+  $("add-name").focus();
+});
+
+$("example").addEventListener("click", () => attempt("POST", "/api/example"));
+
+dropOn($("add"), () => toast("Drop a folder here, or files on an action's card."), async (folders) => {
+  for (const folder of folders) {
+    const there = labelOf(folder.name) ?? (await attempt("POST", "/api/labels", { name: folder.name }));
+    if (there) await uploadClips(await filesOf(folder), there.id);
+  }
+});

@@ -1,0 +1,44 @@
+"""The project as a whole: the example, an empty beginning, and taking a removal back."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from kshot.studio.routes.context import Here
+
+router = APIRouter()
+
+
+class DrawBody(BaseModel):
+    """What to draw.
+
+    Attributes:
+        film: whether a film of several actions; else a clip of one.
+    """
+
+    film: bool = False
+
+
+@router.post("/api/example")
+def example(here: Here) -> None:
+    """Fills an empty project with drawn clips."""
+    here.engine.draw_example()
+
+
+@router.post("/api/unseen")
+def unseen(body: DrawBody, here: Here) -> dict[str, str]:
+    """Draws a query for the example."""
+    return {"id": here.engine.draw_unseen(body.film).id}
+
+
+@router.post("/api/clear")
+def clear(here: Here) -> None:
+    """Puts everything away."""
+    here.engine.clear()
+
+
+@router.post("/api/undo")
+def undo(here: Here) -> None:
+    """Takes the last removal back."""
+    here.engine.project.undo()

@@ -1,0 +1,165 @@
+"""What the page is sent of a project: the names are those of its JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from kshot.studio.engine import StudioEngine
+from kshot.studio.meter import Bar
+from kshot.studio.state import Label, Prediction, TrainingJson
+
+
+@dataclass(frozen=True)
+class ClipView:
+    """A clip of an action.
+
+    Attributes:
+        id: as of its `Video`, like the others.
+        name: what the person called it.
+        seconds: how long it is.
+        source: where it came from.
+        label: id of its action; None for a query.
+    """
+
+    id: str
+    name: str
+    seconds: float
+    source: str
+    label: str | None
+
+
+@dataclass(frozen=True)
+class QueryView(ClipView):
+    """A video that was put in to be recognised.
+
+    Attributes:
+        answer: what the model says it shows; None if there is nothing yet.
+        error: why there cannot be anything.
+        truth: what an example really shows.
+        waiting: whether its turn is now, or soon will be.
+    """
+
+    answer: Prediction | None
+    error: str
+    truth: str
+    waiting: bool
+
+
+@dataclass(frozen=True)
+class ModelView:
+    """The trained model.
+
+    Attributes:
+        model: name of its folder.
+        at: seconds since 1970 of the end of its training.
+        classes: names of the actions that it knows.
+        report: what to expect of it, plain JSON.
+        stale: whether training now would lead to another.
+        changed: why that is so, where it is for another reason than the clips.
+    """
+
+    model: str
+    at: float
+    classes: list[str]
+    report: dict[str, Any]
+    stale: bool
+    changed: str
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is taken.
+
+    Attributes:
+        bytes: of one video, at most.
+    """
+
+    bytes: int
+
+
+@dataclass(frozen=True)
+class PageState:
+    """All that the page shows but the progress of training.
+
+    Attributes:
+        version: how many changes this server has made.
+        folder: the project's.
+        example: whether it is the drawn example.
+        drawing: whether some of its clips are still to come.
+        labels: the actions.
+        clips: their clips.
+        tried: the queries, the newest first.
+        taught: the model; None before the first.
+        teaching: how the last training went; None before the first.
+        removed: what was removed last, in words; None if nothing can be taken back.
+        limits: what is taken.
+    """
+
+    version: int
+    folder: str
+    example: bool
+    drawing: bool
+    labels: list[Label]
+    clips: list[ClipView]
+    tried: list[QueryView]
+    taught: ModelView | None
+    teaching: TrainingJson | None
+    removed: str | None
+    limits: Limits
+
+
+_PAGE = TypeAdapter(PageState)
+_BAR = TypeAdapter(Bar | None)
+
+
+def page_state(engine: StudioEngine, file_bytes: int) -> PageState:
+    """What the page shows now.
+
+    Args:
+        engine: of the project.
+        file_bytes: bytes of one video, at most.
+    """
+    project, state = engine.project, engine.project.state
+    waiting = engine.predictions.waiting
+    return PageState(
+        version=project.version,
+        folder=str(project.folder),
+        example=state.example,
+        drawing=state.drawing,
+        labels=state.labels,
+        clips=[ClipView(one.id, one.name, one.seconds, one.source, one.label) for one in project.clips()],
+        tried=[
+            QueryView(
+                one.id, one.name, one.seconds, one.source, one.label,
+                one.prediction, one.error, one.truth, one.id in waiting,
+            )
+            for one in reversed(project.queries())
+        ],
+        taught=model_view(engine),
+        teaching=state.training,
+        removed=state.removed[0].what if state.removed else None,
+        limits=Limits(file_bytes),
+    )  # fmt: skip
+
+
+def model_view(engine: StudioEngine) -> ModelView | None:
+    """The trained model; None before the first."""
+    project, trained = engine.project, engine.project.state.trained
+    if trained is None:
+        return None
+    changed = engine.trained.changed
+    stale = bool(changed) or trained.clips != project.clip_labels() | project.base_labels()
+    return ModelView(trained.model, trained.at, trained.classes, trained.report, stale, changed)
+
+
+def page_json(state: PageState) -> str:
+    """As the page reads it."""
+    return _PAGE.dump_json(state).decode()
+
+
+def bar_json(bar: Bar | None) -> str:
+    """As the page reads it."""
+    return _BAR.dump_json(bar).decode()
