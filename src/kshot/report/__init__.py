@@ -33,12 +33,12 @@ def report(folder: str | Path, out: str | Path | None = None, progress: Progress
         OptionError: `out` is a file.
         StoreError: the page cannot be written.
     """
-    from kshot.report import filmstrips, page, pictures
+    from kshot.report import filmstrips, page, pictures, saved
     from kshot.report.comparison import compared
 
-    study = load(folder)
+    study = saved.study(load(folder), Path(folder))
     parts: list[page.Part] = []
-    comparisons = compared(study, Path(folder))
+    comparisons = compared(study)
     with progress("report", len(comparisons), "comparisons") as step:
         for number, comparison in enumerate(comparisons, 1):
             step(0, comparison.title)

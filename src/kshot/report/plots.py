@@ -24,6 +24,8 @@ from matplotlib.font_manager import get_font_names
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import NDArray
 
+from kshot.report.words import in_shots
+
 WIDTH = 4.6  # inches
 CROWD = 9  # points that can all have their names beside them
 BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
@@ -335,11 +337,6 @@ def _names(points: Sequence[Point]) -> list[str]:
 
 def _shots(points: Sequence[Point]) -> list[int]:
     return sorted({p.shot for p in points})
-
-
-def in_shots(shot: int) -> str:
-    """The number in words: "1 shot", "5 shots"."""
-    return f"{shot} shot" + "s" * (shot != 1)
 
 
 def _look(place: int) -> tuple[str, str]:

@@ -8,32 +8,37 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kshot.fewshot import cost
+from kshot.templates import markdown
 
 
 def as_markdown(report: dict[str, Any]) -> str:
     """The summary as Markdown tables, one for each data set and backbone."""
-    settings, parts = report["settings"], [f"# {report['title']}\n"]
+    settings, parts = report["settings"], [f"# {markdown(report['title'])}\n"]
     parts.append(
         f"{report['date']}, kshot {report['version']}: {settings['way']}-way, {settings['query']} queries a class, "
-        f"split {settings['split']}, {settings['episodes']:,} episodes a seed, "
+        f"split {markdown(settings['split'])}, {settings['episodes']:,} episodes a seed, "
         f"seeds {', '.join(map(str, settings['seeds']))}."
-        + (f" Differences are to {settings['baseline']} on the same episodes." if settings["baseline"] else "")
+        + (
+            f" Differences are to {markdown(settings['baseline'])} on the same episodes."
+            if settings["baseline"]
+            else ""
+        )
         + "\n"
     )
     for data, spine in dict.fromkeys((line["data"], line["backbone"]) for line in report["summary"]):
         lines = [line for line in report["summary"] if (line["data"], line["backbone"]) == (data, spine)]
         shots = sorted({line["shot"] for line in lines if "shot" in line})
-        parts.append(f"\n## {data}, {spine}\n")
+        parts.append(f"\n## {markdown(data)}, {markdown(spine)}\n")
         if told := lacking(report["rows"], data):
-            parts.append(f"{told}\n")
-        parts += [f"{note}.\n" for note in noted(report["rows"], data)]
+            parts.append(f"{markdown(told)}\n")
+        parts += [f"{markdown(note)}.\n" for note in noted(report["rows"], data)]
         head = ["method", *(f"{s}-shot, % | difference" for s in shots)]
         parts.append(_ruled(head, 1 + 2 * len(shots)))
         finished: list[dict[str, Any]] = []
         for name in dict.fromkeys(line["name"] for line in lines):
             own = {line.get("shot"): line for line in lines if line["name"] == name}
             if None in own:
-                parts.append(f"| {name} | failed: {own[None]['error']} |")
+                parts.append(f"| {markdown(name)} | failed: {markdown(own[None]['error'])} |")
                 continue
             cells = []
             for shot in shots:
@@ -42,16 +47,16 @@ def as_markdown(report: dict[str, Any]) -> str:
                 cells.append(f"{line['accuracy']:.1f} ± {line['ci95']:.1f}{note}")
                 cells.append(_difference(line, len(settings["seeds"])))
             finished.append(own[shots[-1]])
-            parts.append(f"| {' | '.join([name, *cells])} |")
+            parts.append(f"| {' | '.join([markdown(name), *cells])} |")
         if searched := {line["name"]: line["chosen"] for line in lines if line.get("chosen")}:
             told = "; ".join(f"{name}: {chosen}" for name, chosen in searched.items())
-            parts.append(f"\nChosen on val with the first seed, out of {_told(settings['search'])}: {told}.")
+            parts.append(f"\nChosen on val with the first seed, out of {_told(settings['search'])}: {markdown(told)}.")
         keys = cost.present(finished)
         if keys:
             parts.append(f"\nCost, at {shots[-1]}-shot where it depends on the shots:\n")
             parts.append(_ruled(["method", *(cost.COLUMNS[key][0] for key in keys)], 1 + len(keys)))
             for line in finished:
-                parts.append(f"| {' | '.join([line['name'], *(cost.written(line, key) for key in keys)])} |")
+                parts.append(f"| {' | '.join([markdown(line['name']), *(cost.written(line, key) for key in keys)])} |")
     return "\n".join(parts) + "\n"
 
 
