@@ -26,7 +26,8 @@ def report(folder: str | Path, out: str | Path | None = None, progress: Progress
         progress: how to show progress.
 
     Returns:
-        page: path of report.html. plots: paths of the figures. notes: what could not be shown, and why.
+        A dictionary with `page`, the path of report.html; `plots`, the paths of the figures; and `notes`, what could
+        not be shown, and why.
 
     Raises:
         DataError: no finished study in `folder`.

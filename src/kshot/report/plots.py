@@ -39,7 +39,16 @@ _FONTS = ("DejaVu Sans", "Verdana", "Noto Sans CJK SC", "Noto Sans CJK JP", "Ari
 
 @dataclass(frozen=True)
 class Point:
-    """What a method reached at one shot: percent, half-width of the 95 % interval, and its cost where one is drawn."""
+    """What a method reached at one shot.
+
+    Attributes:
+        name: of the method.
+        shot: support clips a class.
+        accuracy: percent.
+        ci95: half-width of its 95 % interval, percent.
+        cost: what it is drawn against, where it is.
+        seeds: accuracy of each seed, percent; none where single seeds are not drawn.
+    """
 
     name: str
     shot: int
@@ -287,8 +296,9 @@ def confusion(shares: NDArray[np.float64], classes: Sequence[str]) -> Figure:
 def compact(value: float) -> str:
     """A number for an axis: 0.1, 30, 1k, 20M.
 
-    >>> [compact(v) for v in (0.1, 100, 1000, 2.5e7)]
-    ['0.1', '100', '1k', '25M']
+    Examples:
+        >>> [compact(v) for v in (0.1, 100, 1000, 2.5e7)]
+        ['0.1', '100', '1k', '25M']
     """
     for unit, sign in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= unit:

@@ -103,7 +103,11 @@ def unfreeze(weights: Iterable[nn.Parameter]) -> None:
 
 
 def towers(backbone: Backbone, tower: str) -> list[Tower]:
-    """The towers that the option `tower` names: "image", "text" or "both"."""
+    """The towers that the option `tower` names: "image", "text" or "both".
+
+    Raises:
+        OptionError: another name.
+    """
     known: dict[str, list[Tower]] = {
         "image": [backbone.image],
         "text": [backbone.text],
