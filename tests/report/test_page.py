@@ -157,3 +157,12 @@ def test_single_clips_tell_what_they_were_taken_for_and_how_often(tmp_path: Path
 
 def test_names_may_break_between_parts_and_not_within_a_sign() -> None:
     assert page._breakable("block+proj & baseline++") == "block+<wbr>proj &amp; baseline++"
+
+
+def test_a_study_of_single_episodes_has_no_intervals_and_a_page_all_the_same(tmp_path: Path) -> None:
+    plan = Study("s", (Row("base"), Row("other")), ("d",), ("b",), (1,), episodes=1, baseline="base")
+    studies.write(tmp_path, plan, lambda *_: 0.5)
+    found = saved.study(study.load(tmp_path), tmp_path)
+    assert math.isnan(found.runs[0].outcomes[1].ci95) and math.isnan(found.lines[0].ci95)
+    text = page.compose(found, [page.Part(compared(found)[0], [], NO_CLIPS)])
+    assert "averaged over 1 episodes" in text and '<span class="pm">' not in text
