@@ -15,7 +15,7 @@ test: .venv/installed
 # Every dependency but PyTorch at its lowest allowed version: the tests that touch one, and take little.
 LOWEST = test_import test_cli video/test_containers video/test_video video/test_workers test_system test_files test_locks \
 	test_gate activations/test_store backbones/test_backbone backbones/test_clip backbones/test_hub fewshot/test_fit test_export heads/test_linear_probe heads/test_text \
-	tuning/test_lora tuning/test_bitfit report/test_plots report/test_names recognizer/test_card test_templates studio/test_project studio/test_server recognizer/test_artefact
+	tuning/test_lora tuning/test_bitfit report/test_plots report/test_odd_names recognizer/test_card test_templates studio/test_project studio/test_server recognizer/test_artefact
 
 test-lowest: .venv-lowest/installed
 	.venv-lowest/bin/pytest -n auto --maxprocesses=4 --dist=loadfile -k "not translated" $(LOWEST:%=tests/%.py)
