@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test test-lowest lint clean
+.PHONY: demo test test-lowest lint api clean
 
 demo: .venv/installed
 	$(BIN)/kshot demo --out demo
@@ -15,7 +15,7 @@ test: .venv/installed
 # Every dependency but PyTorch at its lowest allowed version: the tests that touch one, and take little.
 LOWEST = test_import test_cli video/test_containers video/test_video video/test_workers test_system test_files test_locks \
 	test_gate activations/test_store backbones/test_backbone backbones/test_clip backbones/test_hub fewshot/test_fit test_export heads/test_linear_probe heads/test_text \
-	tuning/test_lora tuning/test_bitfit report/test_plots studio/test_project studio/test_server recognizer/test_artefact
+	tuning/test_lora tuning/test_bitfit report/test_plots report/test_odd_names recognizer/test_card test_templates studio/test_project studio/test_server recognizer/test_artefact
 
 test-lowest: .venv-lowest/installed
 	.venv-lowest/bin/pytest -n auto --maxprocesses=4 --dist=loadfile -k "not translated" $(LOWEST:%=tests/%.py)
@@ -24,6 +24,14 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The API reference from the docstrings, in build/api; a warning fails.
+api: .venv/docs
+	$(BIN)/mkdocs build --quiet --strict
+
+.venv/docs: .venv/installed
+	$(BIN)/python -m pip install --quiet --editable ".[docs]"
+	touch $@
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("kshot needs Python 3.11 or newer, found " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'

@@ -29,6 +29,7 @@ TESTS = (
     "tests/video/test_video.py",
     "tests/video/test_workers.py",
     "tests/test_gate.py",
+    "tests/test_templates.py",
 )
 
 PAGE = """

@@ -53,7 +53,7 @@ AT_LEAST = {"tests / source, lines", "typed arguments, share"}
 
 LEVELS: tuple[tuple[str, ...], ...] = (
     ("errors", "paths", "progress", "draws", "system", "interrupt", "terminal", "names"),
-    ("gate", "options", "files", "settings", "settings_types", "seals", "forms"),
+    ("gate", "options", "files", "settings", "settings_types", "seals", "forms", "templates"),
     ("backbones", "video"),
     ("tuning", "heads", "datasets"),
     ("activations",),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -15,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 
 def script(name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
@@ -46,3 +47,11 @@ def test_links_between_pages_lead_somewhere():
 def test_nothing_names_this_machine():
     for path in [*ROOT.glob("docs/*.md"), ROOT / "README.md", *ROOT.glob("src/**/*.py")]:
         assert str(ROOT) not in path.read_text("utf-8"), path
+
+
+def test_every_room_has_a_page_of_the_api_reference():
+    measures = script("measures")
+    rooms = {measures.room(name) for name in measures.modules()} - {"", "__main__"}
+    pages = {page.stem: page.read_text("utf-8") for page in (ROOT / "docs" / "api").glob("*.md")}
+    assert set(pages) == rooms | {"index"}
+    assert all(f"::: kshot.{room}\n" in pages[room] for room in rooms)

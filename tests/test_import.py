@@ -30,7 +30,7 @@ events = []
 before = dict(os.environ)
 sys.addaudithook(lambda event, arguments: events.append(event) if event.startswith("socket.") else None)
 import kshot, kshot.cli, kshot.errors, kshot.progress, kshot.paths
-heavy = {"torch", "transformers", "numpy", "av", "PIL", "huggingface_hub", "matplotlib"} & set(sys.modules)
+heavy = {"torch", "transformers", "numpy", "av", "PIL", "huggingface_hub", "matplotlib", "jinja2"} & set(sys.modules)
 assert not heavy, heavy
 assert not events, events
 assert dict(os.environ) == before

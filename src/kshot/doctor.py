@@ -34,7 +34,14 @@ CAMERAS = Path("/dev")
 
 @dataclass(frozen=True)
 class Check:
-    """One line. state: "ok", "warning" (kshot works, but) or "problem". found: what is there. advice: what to do."""
+    """What one look at a machine found.
+
+    Attributes:
+        name: what was looked at.
+        state: "ok", "warning" (kshot works, but not as well as it could) or "problem".
+        found: what is there.
+        advice: what to do; "" for nothing.
+    """
 
     name: str
     state: str
@@ -50,7 +57,8 @@ def doctor(online: bool = False, progress: Progress = quiet) -> dict[str, Any]:
         progress: how to show progress.
 
     Returns:
-        version: of kshot. checks: name, state, found and advice of each. problems, warnings: how many.
+        A dictionary with `version`, of kshot; `checks`, each with name, state, found and advice; and how many
+        `problems` and `warnings` there are.
     """
     checks = []
     with progress("doctor", len(CHECKS) + 1, "checks") as step:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import inspect
 import math
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any
+from inspect import Parameter, signature
+from types import SimpleNamespace
+from typing import Any, get_type_hints
 
 from kshot.errors import OptionError
 
@@ -40,16 +41,14 @@ def _problem(target: Callable[..., Any], option: str, value: Any) -> str:
     """What is wrong with the kind of a value, in words; "" if nothing is."""
     if isinstance(value, float) and not math.isfinite(value):
         return "expected a finite number"
-    parameter = inspect.signature(target).parameters.get(option)
-    annotation = inspect.Parameter.empty if parameter is None else parameter.annotation
-    if isinstance(annotation, str):
-        try:
-            annotation = eval(annotation, vars(sys.modules[target.__module__]))  # as typing.get_type_hints does
-        except NameError:  # a name that only type checkers see
-            return ""
-    if annotation is inspect.Parameter.empty:
+    parameter = signature(target).parameters.get(option)
+    if parameter is None or parameter.annotation is Parameter.empty:
         return ""
-    return problem(annotation, value)
+    alone = SimpleNamespace(__annotations__={option: parameter.annotation})  # what others mean may be unknown
+    try:
+        return problem(get_type_hints(alone, vars(sys.modules[target.__module__]))[option], value)
+    except NameError:  # a name that only type checkers see
+        return ""
 
 
 def problem(annotation: Any, value: Any) -> str:

@@ -25,11 +25,13 @@ def verify(path: str | Path, heal: bool = False) -> dict[str, Any]:
         heal: of a store, also remove what is damaged, so that the next `kshot extract` writes it again.
 
     Returns:
-        kind (in words), path, checked (files that were hashed or read whole), damaged (path -> what is wrong), unsealed
-        (path -> why it cannot be told), healed. Of a store also what `kshot.activations.store.verify` tells.
+        A dictionary with `kind` (in words), `path`, `checked` (files that were hashed or read whole), `damaged` (path
+        -> what is wrong), `unsealed` (path -> why no change can be seen) and `healed`. Of a store also what
+        `kshot.activations.store.verify` gives.
 
     Raises:
-        DataError: there is nothing that kshot knows. OptionError: `heal` for anything but a store.
+        DataError: there is nothing that kshot knows.
+        OptionError: `heal` for anything but a store.
         StoreError: what is damaged cannot be removed.
     """
     place = Path(path)
@@ -99,7 +101,13 @@ def _glimpse(path: Path) -> dict[str, Any]:
 
 @dataclass
 class Found:
-    """What was looked at so far."""
+    """What was looked at so far.
+
+    Attributes:
+        checked: files that were hashed or read whole.
+        damaged: path -> what is wrong with it.
+        unsealed: path -> why no change can be seen in it.
+    """
 
     checked: int = 0
     damaged: dict[str, str] = field(default_factory=dict)

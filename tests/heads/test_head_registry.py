@@ -13,6 +13,7 @@ import torch
 import kshot.heads
 from kshot.errors import OptionError
 from kshot.heads import HEADS, Head, get_head, options
+from kshot.options import expect
 
 
 def test_no_head_is_forgotten() -> None:
@@ -123,3 +124,12 @@ def test_the_example_on_the_page_runs() -> None:
     assert isinstance(peak, type)
     clips = torch.stack([torch.eye(3), torch.zeros(3, 3)], dim=1)[None]  # each clip: one frame of its own, one empty
     torch.testing.assert_close(peak()(clips, clips, torch.arange(3)[None]), torch.eye(3)[None])
+
+
+def test_an_annotation_that_only_type_checkers_know_does_not_hide_the_others() -> None:
+    def target(clip: Unknown = None, scale: float = 1.0, plain=2) -> None: ...  # type: ignore[no-untyped-def,name-defined]  # noqa: F821
+
+    known = {"clip": None, "scale": 1.0, "plain": 2}
+    expect("t", known, {"clip": "anything", "plain": "anything", "scale": 2}, target)
+    with pytest.raises(OptionError, match="t: option 'scale': it should be a valid number, found 'high'"):
+        expect("t", known, {"scale": "high"}, target)

@@ -13,11 +13,13 @@ import studies
 from kshot.report import filmstrips
 from kshot.report.comparison import Comparison, compared
 from kshot.study.file import Row, Study
+from kshot.study.results import StudyResult
 
 
 def comparison(folder: Path, data: str, way: int = 3, frames: int = 8) -> Comparison:
     plan = Study("s", (Row("frozen"),), (data,), ("b",), (1,), episodes=10, way=way, frames=frames)
-    return compared(studies.write(folder, plan, lambda *_: 0.5, classes=("a", "b", "c", "d")), folder)[0]
+    found = studies.write(folder, plan, lambda *_: 0.5, classes=("a", "b", "c", "d"))
+    return compared(StudyResult.parse(found, "study.json"), folder)[0]
 
 
 def clips(folder: Path, names: str, frames: int = 4) -> str:
@@ -39,7 +41,7 @@ def test_pairs_are_shares_of_the_episodes_that_hold_both(tmp_path: Path) -> None
         "c": {"c": 80.0, "d": 20.0},
         "d": {"d": 100.0},
     }
-    found.rows[0]["results"]["1"]["confusion"] = confusion
+    found.runs[0].results["1"].confusion.update(confusion)
     # Two of three classes beside one's own: another class is in 2 / 3 of the episodes.
     assert filmstrips._pairs(found, "frozen") == [
         ("a", "b", pytest.approx(45), pytest.approx(15)),
@@ -83,8 +85,8 @@ def asked(folder: Path, name: str, clip: str, right: int, asked: int, **taken: i
 
 def told(found: Comparison, *seeds: list[dict[str, Any]]) -> Comparison:
     """The comparison, its result files telling these clips, a list for each seed."""
-    for row, per_clip in zip(found.rows, seeds, strict=True):
-        path = found.folder / row["folder"] / "1-shot.json"
+    for run, per_clip in zip(found.runs, seeds, strict=True):
+        path = found.folder / run.place["folder"] / "1-shot.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | {"per_clip": per_clip}))
     return found
 
@@ -92,7 +94,8 @@ def told(found: Comparison, *seeds: list[dict[str, Any]]) -> Comparison:
 def test_typical_clips_are_those_most_reliably_right_or_wrong(tmp_path: Path) -> None:
     data = clips(tmp_path, "abcd")
     plan = Study("s", (Row("frozen"),), (data,), ("b",), (1,), (0, 1), episodes=10, way=3)
-    found = compared(studies.write(tmp_path, plan, lambda *_: 0.5, classes=("a", "b", "c", "d")), tmp_path)[0]
+    made = studies.write(tmp_path, plan, lambda *_: 0.5, classes=("a", "b", "c", "d"))
+    found = compared(StudyResult.parse(made, "study.json"), tmp_path)[0]
     first = [
         asked(tmp_path, "a", "first", 3, 3),  # always right, but seldom asked
         asked(tmp_path, "a", "second", 49, 50, b=1),
@@ -102,9 +105,9 @@ def test_typical_clips_are_those_most_reliably_right_or_wrong(tmp_path: Path) ->
     ]
     second = [asked(tmp_path, "a", "second", 50, 50), asked(tmp_path, "b", "first", 5, 50, a=20, c=25)]
     reel = filmstrips.reel(told(found, first, second))
-    shown = [(s.strip.label, s.strip.file, s.right, s.asked, s.other, s.taken) for s in reel.successes]
+    shown = [(s.strip.label, s.strip.file, s.right, s.queries, s.other, s.taken) for s in reel.successes]
     assert shown[:2] == [("a", "second", 99, 100, "b", 1), ("c", "first", 20, 50, "d", 30)]
-    shown = [(s.strip.label, s.strip.file, s.right, s.asked, s.other, s.taken) for s in reel.failures]
+    shown = [(s.strip.label, s.strip.file, s.right, s.queries, s.other, s.taken) for s in reel.failures]
     assert shown == [("b", "first", 15, 100, "a", 45), ("c", "first", 20, 50, "d", 30)]
 
 
@@ -118,7 +121,7 @@ def test_clips_that_were_moved_are_found_by_name_and_lost_ones_left_out(tmp_path
 
 def test_results_of_older_versions_have_no_single_clips(tmp_path: Path) -> None:
     found = comparison(tmp_path, clips(tmp_path, "abcd"))
-    path = found.folder / found.rows[0]["folder"] / "1-shot.json"
+    path = found.folder / found.runs[0].place["folder"] / "1-shot.json"
     values = json.loads(path.read_text())
     del values["per_clip"], values["cost"]
     path.write_text(json.dumps(values))

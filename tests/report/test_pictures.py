@@ -8,6 +8,7 @@ import studies
 from kshot.report import pictures
 from kshot.report.comparison import Comparison, compared
 from kshot.study.file import Row, Study
+from kshot.study.results import StudyResult
 
 
 def comparison(folder: Path, *rows: Row, shots: tuple[int, ...] = (1, 5), cost: float = 100) -> Comparison:
@@ -20,7 +21,8 @@ def comparison(folder: Path, *rows: Row, shots: tuple[int, ...] = (1, 5), cost: 
         return int(weights.get(row.layers or "", 5000) * cost / 100), cost
 
     skill = {row.name: 0.4 + 0.05 * place for place, row in enumerate(rows)}
-    return compared(studies.write(folder, plan, lambda row, data, shot: skill[row.name], costs), folder)[0]
+    found = studies.write(folder, plan, lambda row, data, shot: skill[row.name], costs)
+    return compared(StudyResult.parse(found, "study.json"), folder)[0]
 
 
 META = [Row(f"Meta, {layers}, trx", strategy="meta", layers=layers, head="trx") for layers in (2, "proj", 1)]
@@ -71,6 +73,10 @@ def test_work_is_drawn_once_and_not_for_what_trains_in_episodes(tmp_path: Path) 
         return {"multiply_adds_per_step": 0 if row.strategy == "frozen" else 10**9 * shot}
 
     made = studies.write(tmp_path, plan, lambda *_: 0.5, lambda row: (5, 0.0), costs=costs)
-    drawn = [p for p in pictures.draw(compared(made, tmp_path)[0]) if p.name.startswith("work")]
+    drawn = [
+        p
+        for p in pictures.draw(compared(StudyResult.parse(made, "study.json"), tmp_path)[0])
+        if p.name.startswith("work")
+    ]
     assert [p.name for p in drawn] == ["work-5-shot"]
     assert b"direct" not in drawn[0].svg and b"multiply-adds of a training step" in drawn[0].svg

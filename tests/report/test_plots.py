@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.text import Text
 
-from kshot.report import plots
+from kshot.report import labels, plots
 from kshot.report.plots import Point
 
 POINTS = [
@@ -53,14 +53,14 @@ def test_labels_hide_neither_each_other_nor_leave_the_frame() -> None:
     boxes = np.array([Text.get_window_extent(t).extents for t in figure.axes[0].texts if t.get_text()])
     sizes = (boxes[:, 2:] - boxes[:, :2]).prod(1)
     assert len(boxes) == 8
-    assert plots._shared(boxes, figure.axes[0].get_window_extent().extents[None]) == pytest.approx(sizes)
-    assert (plots._shared(boxes, boxes) - sizes < 0.1 * sizes).all()
+    assert labels.shared(boxes, figure.axes[0].get_window_extent().extents[None]) == pytest.approx(sizes)
+    assert (labels.shared(boxes, boxes) - sizes < 0.1 * sizes).all()
 
 
 def test_shared_area_by_hand() -> None:
     one = np.array([[0.0, 0.0, 4.0, 2.0]])
     others = np.array([[3.0, 1.0, 9.0, 9.0], [-1.0, -1.0, 1.0, 1.0], [4.0, 0.0, 5.0, 2.0], [5.0, 5.0, 6.0, 6.0]])
-    assert plots._shared(one, others).tolist() == [2.0]  # 1 + 1 + 0 + 0
+    assert labels.shared(one, others).tolist() == [2.0]  # 1 + 1 + 0 + 0
 
 
 def test_names_at_line_ends_stand_apart() -> None:
@@ -120,12 +120,12 @@ def test_any_number_of_methods_can_be_drawn(count: int) -> None:
 
 
 def test_long_names_lose_their_middle() -> None:
-    assert plots.short("Meta-learning, partial, block+ln_post+proj") == "Meta-learning,…+ln_post+proj"
-    assert plots.short("wave") == "wave"
+    assert labels.short("Meta-learning, partial, block+ln_post+proj") == "Meta-learning,…+ln_post+proj"
+    assert labels.short("wave") == "wave"
 
 
 def test_a_long_name_keeps_its_end() -> None:
     long = "frozen, a classifier trained in each episode, "
-    assert plots._wrapped(long + "baseline++") == "frozen, a classifier…\nbaseline++"
-    assert plots._wrapped(long + "tip-adapter-f") == "frozen, a classifier…\ntip-adapter-f"
-    assert plots._wrapped("frozen") == "frozen" and plots._wrapped("") == ""
+    assert labels.wrapped(long + "baseline++") == "frozen, a classifier…\nbaseline++"
+    assert labels.wrapped(long + "tip-adapter-f") == "frozen, a classifier…\ntip-adapter-f"
+    assert labels.wrapped("frozen") == "frozen" and labels.wrapped("") == ""

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 import studies
-from kshot.report import page, published
+from kshot.report import page, published, tables
 from kshot.report.comparison import Comparison, compared
+from kshot.report.filmstrips import Reel
 from kshot.study.file import Row, Study
+from kshot.study.results import StudyResult
 
 
 def test_every_row_has_a_known_data_set_a_source_and_figures_that_rise_with_the_shots() -> None:
@@ -54,13 +56,14 @@ def test_rows_match_on_data_way_shots_and_number_of_novel_classes() -> None:
 def comparison(folder: Path, data: str, classes: int, split: str = "test") -> Comparison:
     names = [f"class {number}" for number in range(classes)]
     plan = Study("s", (Row("frozen"), Row("meta")), (data,), ("kshot-tiny",), (1, 5), episodes=9, split=split)
-    return compared(
-        studies.write(folder, plan, lambda row, *_: 0.9 if row.name == "meta" else 0.1, classes=names), folder
-    )[0]
+    found = studies.write(folder, plan, lambda row, *_: 0.9 if row.name == "meta" else 0.1, classes=names)
+    return compared(StudyResult.parse(found, "study.json"), folder)[0]
 
 
 def test_the_report_sets_them_below_the_best_row_and_marks_them(tmp_path: Path) -> None:
-    html = page._published(comparison(tmp_path, "clips/hmdb51.csv", 10))
+    found = comparison(tmp_path, "clips/hmdb51.csv", 10)
+    part = page.Part(found, [], Reel([], [], False, []))
+    html = page.template("comparison.html", part=part, settings=found.settings).split("<h3>Published on")[1]
     own, *others = html.split("<tbody>")[1].split("</tbody>")[0].split("</tr>")[:-1]
     assert "meta<span" in own and "this study" in own and "kshot-tiny" in own
     assert others and all(
@@ -73,4 +76,4 @@ def test_the_report_sets_them_below_the_best_row_and_marks_them(tmp_path: Path) 
     ("data", "classes", "split"), [("motion", 10, "test"), ("hmdb51", 6, "test"), ("hmdb51", 10, "val")]
 )
 def test_the_report_shows_none_where_the_test_is_another(tmp_path: Path, data: str, classes: int, split: str) -> None:
-    assert page._published(comparison(tmp_path, data, classes, split)) == ""
+    assert tables.matching(comparison(tmp_path, data, classes, split)) is None

@@ -9,7 +9,7 @@ from kshot import tuning
 from kshot.backbones.backbone import Backbone
 from kshot.errors import OptionError
 from kshot.tuning.adapters import Beside, Bottleneck
-from tuned import check, count_at_vit_b16, tuned
+from tuned import check, count_at_vit_b16, trained_state, tuned
 
 
 def names(tower: str, *blocks: int) -> set[str]:
@@ -80,4 +80,4 @@ def test_options_that_do_not_exist_are_refused(loaded: Backbone, options: dict[s
     ours = loaded.copy()
     with pytest.raises(OptionError, match=message):
         tuning.apply("adaptformer", ours, **options)
-    assert not tuning.trained_state(ours)
+    assert not trained_state(ours)

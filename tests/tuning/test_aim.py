@@ -9,7 +9,7 @@ from kshot import tuning
 from kshot.backbones.backbone import Backbone
 from kshot.errors import OptionError
 from kshot.tuning.aim import PARTS
-from tuned import CLIPS, FRAMES, check, count_at_vit_b16, frames, tuned
+from tuned import CLIPS, FRAMES, check, count_at_vit_b16, frames, trained_state, tuned
 
 
 def names(*blocks: int, parts: tuple[str, ...] = PARTS) -> set[str]:
@@ -98,4 +98,4 @@ def test_options_that_do_not_exist_are_refused(loaded: Backbone, options: dict[s
     ours = loaded.copy()
     with pytest.raises(OptionError, match=message):
         tuning.apply("aim", ours, **options)
-    assert not tuning.trained_state(ours)
+    assert not trained_state(ours)

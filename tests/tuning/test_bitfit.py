@@ -7,7 +7,7 @@ import pytest
 from kshot import tuning
 from kshot.backbones.backbone import Backbone
 from kshot.errors import OptionError
-from tuned import check, count_at_vit_b16
+from tuned import check, count_at_vit_b16, trained_state
 
 
 def names(loaded: Backbone, *prefixes: str) -> set[str]:
@@ -47,4 +47,4 @@ def test_options_that_do_not_exist_are_refused(loaded: Backbone, options: dict[s
     ours = loaded.copy()
     with pytest.raises(OptionError, match=message):
         tuning.apply("bitfit", ours, **options)
-    assert not tuning.trained_state(ours)
+    assert not trained_state(ours)

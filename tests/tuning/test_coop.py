@@ -8,7 +8,7 @@ import torch
 from kshot import tuning
 from kshot.backbones.backbone import Backbone
 from kshot.errors import OptionError
-from tuned import NAMES, check, count_at_vit_b16, frames, tuned
+from tuned import NAMES, check, count_at_vit_b16, frames, trained_state, tuned
 
 VECTORS = {"text.embeddings.token_embedding.vectors"}
 
@@ -17,7 +17,7 @@ VECTORS = {"text.embeddings.token_embedding.vectors"}
 def test_coop(loaded: Backbone, context: int | str) -> None:
     ours = check(loaded, "coop", 4, VECTORS, same=False, context=context)
     assert torch.equal(ours(frames()), loaded(frames()))  # the image tower is as it was
-    vectors = tuning.trained_state(ours)["text.embeddings.token_embedding.vectors"]
+    vectors = trained_state(ours)["text.embeddings.token_embedding.vectors"]
     assert vectors.shape == (4 if context == "a photo of a" else int(context), 24)
 
 
@@ -31,7 +31,7 @@ def test_words_to_start_from_give_the_frozen_prompt(loaded: Backbone) -> None:
 
 def test_vectors_stand_before_the_name(loaded: Backbone) -> None:
     ours, _ = tuned(loaded, "coop", context=3)
-    vectors = tuning.trained_state(ours)["text.embeddings.token_embedding.vectors"]
+    vectors = trained_state(ours)["text.embeddings.token_embedding.vectors"]
     assert 0 < float(vectors.abs().max()) < 0.1
     table: Any = loaded.text.embeddings.token_embedding
     ids = loaded.tokenize(["clap"])[0]  # start, clap, end
@@ -72,4 +72,4 @@ def test_options_that_do_not_exist_are_refused(loaded: Backbone, options: dict[s
     ours = loaded.copy()
     with pytest.raises(OptionError, match=message):
         tuning.apply("coop", ours, **options)
-    assert not tuning.trained_state(ours)
+    assert not trained_state(ours)

@@ -7,7 +7,7 @@ import pytest
 from kshot import tuning
 from kshot.backbones.backbone import Backbone
 from kshot.errors import OptionError
-from tuned import check, count_at_vit_b16
+from tuned import check, count_at_vit_b16, trained_state
 
 
 def norms(tower: str, *blocks: int, others: tuple[str, ...] = ("norm",)) -> set[str]:
@@ -46,4 +46,4 @@ def test_options_that_do_not_exist_are_refused(loaded: Backbone, options: dict[s
     ours = loaded.copy()
     with pytest.raises(OptionError, match=message):
         tuning.apply("layernorm", ours, **options)
-    assert not tuning.trained_state(ours)
+    assert not trained_state(ours)

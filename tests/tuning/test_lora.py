@@ -8,7 +8,7 @@ import torch
 from kshot import tuning
 from kshot.backbones.backbone import Backbone
 from kshot.errors import OptionError
-from tuned import check, count_at_vit_b16, frames, tuned
+from tuned import check, count_at_vit_b16, frames, trained_state, tuned
 
 ATTENTION, MLP = ("q_proj", "k_proj", "v_proj", "out_proj"), ("fc1", "fc2")
 
@@ -107,4 +107,4 @@ def test_options_that_do_not_exist_are_refused(loaded: Backbone, options: dict[s
     ours = loaded.copy()
     with pytest.raises(OptionError, match=message):
         tuning.apply("lora", ours, **options)
-    assert not tuning.trained_state(ours)
+    assert not trained_state(ours)

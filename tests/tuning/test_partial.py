@@ -10,7 +10,9 @@ from kshot import tuning
 from kshot.backbones import backbone
 from kshot.backbones.backbone import Backbone
 from kshot.errors import CheckpointError, OptionError
+from kshot.fewshot.learner import Learner
 from tiny import random_clip
+from tuned import trained_state
 
 BLOCK = {
     f"{part}.{kind}"
@@ -70,7 +72,7 @@ def train(ours: Backbone, cut: int, steps: int = 1) -> None:
 def test_exactly_the_named_layers_learn(loaded: Backbone, options: dict[str, Any], cut: int, names: set[str]) -> None:
     ours = loaded.copy()
     assert tuning.apply("partial", ours, **options) == cut
-    assert set(tuning.trained_state(ours)) == names
+    assert set(trained_state(ours)) == names
 
     assert torch.equal(ours(frames()), loaded(frames()))  # step zero
     assert torch.equal(ours.embed_text(["clap"]), loaded.embed_text(["clap"]))
@@ -108,33 +110,29 @@ def test_condensed_tokens_train_the_block_as_frames_do(loaded: Backbone) -> None
 
 
 def test_trained_weights_are_all_that_a_run_needs(loaded: Backbone) -> None:
-    ours = loaded.copy()
-    train(ours, tuning.apply("partial", ours, layers=2), steps=2)
-    state = tuning.trained_state(ours)
-    assert not any(value.requires_grad for value in state.values())
-
-    again = loaded.copy()
-    tuning.apply("partial", again, layers=2)
-    tuning.load_trained(again, state)
-    assert torch.equal(again(frames()), ours(frames()))
-
-    train(ours, 2)
-    assert not torch.equal(state["image.projection.weight"], ours.image.projection.weight)  # a snapshot, no view
+    learner = Learner.build(loaded, "partial", {"layers": 2})
+    assert learner.backbone is not None
+    train(learner.backbone, learner.cut, steps=2)
+    again = Learner.build(loaded, "partial", {"layers": 2})
+    again.load(learner.weights(), "run")
+    assert again.backbone is not None
+    assert torch.equal(again.backbone(frames()), learner.backbone(frames()))
 
 
-def test_a_state_of_another_tuning_or_backbone_is_refused_whole(loaded: Backbone) -> None:
-    ours = loaded.copy()
-    tuning.apply("partial", ours, layers="block")
-    before = ours(frames())
-    state = {name: value + 1 for name, value in tuning.trained_state(ours).items()}
+def test_weights_of_another_tuning_or_backbone_are_refused_whole(loaded: Backbone) -> None:
+    learner = Learner.build(loaded, "partial", {"layers": "block"})
+    assert learner.backbone is not None
+    before = learner.backbone(frames())
+    state = {name: value.detach() + 1 for name, value in learner.weights().items()}
     first = min(state)
-    with pytest.raises(CheckpointError, match=r"expected the 16 weights .*, found 15: the state lacks image.blocks.2"):
-        tuning.load_trained(ours, {name: value for name, value in state.items() if name != first})
-    with pytest.raises(CheckpointError, match=r"found 17: .* holds image\.norm\.bias, which does not learn here"):
-        tuning.load_trained(ours, state | {"image.norm.bias": torch.ones(32)})
-    with pytest.raises(CheckpointError, match=r"of shape \(32,\), found \(5,\): the state was trained on another"):
-        tuning.load_trained(ours, state | {"image.blocks.2.layer_norm1.bias": torch.ones(5)})
-    assert torch.equal(ours(frames()), before)
+    for odd, name in (
+        ({name: value for name, value in state.items() if name != first}, first),
+        (state | {"backbone.image.norm.bias": torch.ones(32)}, "backbone.image.norm.bias"),
+        (state | {first: torch.ones(5)}, first),
+    ):
+        with pytest.raises(CheckpointError, match=rf"run holds other weights than this tuning .* train: {name}"):
+            learner.load(odd, "run")
+    assert torch.equal(learner.backbone(frames()), before)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +151,7 @@ def test_options_that_do_not_exist_are_refused(loaded: Backbone, options: dict[s
     ours = loaded.copy()
     with pytest.raises(OptionError, match=message):
         tuning.apply("partial", ours, **options)
-    assert not tuning.trained_state(ours)
+    assert not trained_state(ours)
 
 
 def test_an_unknown_method_lists_the_known_ones(loaded: Backbone) -> None:

@@ -9,7 +9,7 @@ from kshot import heads, tuning
 from kshot.backbones.backbone import Backbone
 from kshot.errors import OptionError
 from kshot.fewshot.learner import Learner
-from tuned import CLIPS, FRAMES, check, count_at_vit_b16, frames, train, tuned
+from tuned import CLIPS, FRAMES, check, count_at_vit_b16, frames, train, trained_state, tuned
 
 
 def names(*blocks: int) -> set[str]:
@@ -107,5 +107,5 @@ def test_options_that_do_not_exist_are_refused(loaded: Backbone, options: dict[s
     ours = loaded.copy()
     with pytest.raises(OptionError, match=message):
         tuning.apply("task-adapter", ours, **options)
-    assert not tuning.trained_state(ours)
+    assert not trained_state(ours)
     assert not ours.episodic

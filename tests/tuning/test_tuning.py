@@ -20,7 +20,7 @@ from kshot.fewshot import runs
 from kshot.fewshot.evaluation import evaluate
 from kshot.fewshot.training import train
 from tiny import random_clip
-from tuned import FRAMES, check, clips, frames, tuned, vit_b16
+from tuned import FRAMES, check, clips, frames, trained_state, tuned, vit_b16
 from tuned import train as train_steps
 
 SHARED_PARTS = {"__init__", "adapters"}
@@ -78,7 +78,7 @@ def test_the_whole_road_from_videos_to_a_figure(place: Path, tmp_path: Path, met
     assert backbone is not None
     assert learner.cut == ROADS[method]["cut"]
     saved = load_file(trained.run / "weights.safetensors")
-    again = tuning.trained_state(backbone)
+    again = trained_state(backbone)
     assert set(saved) == {f"backbone.{name}" for name in again}
     assert all(torch.equal(saved[f"backbone.{name}"], value) for name, value in again.items())
     assert trained.weights == sum(value.numel() for value in again.values())
@@ -143,4 +143,4 @@ def test_half_precision_keeps_the_frozen_model_and_trains(loaded: Backbone, meth
         torch.testing.assert_close(clips(ours, frames(), 0), clips(plain, frames(), 0), rtol=0.1, atol=0.1)
     losses = train_steps(ours, cut)
     assert losses[-1] < losses[0]
-    assert all(value.dtype == torch.float32 for value in tuning.trained_state(ours).values())
+    assert all(value.dtype == torch.float32 for value in trained_state(ours).values())

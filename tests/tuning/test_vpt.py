@@ -9,7 +9,7 @@ import torch
 from kshot import tuning
 from kshot.backbones.backbone import Backbone
 from kshot.errors import OptionError
-from tuned import check, count_at_vit_b16, frames, tuned
+from tuned import check, count_at_vit_b16, frames, trained_state, tuned
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_vpt(loaded: Backbone, options: dict[str, Any], cut: int, blocks: tuple[
 
 def test_prompts_are_drawn_as_the_patch_embedding_would_be(loaded: Backbone) -> None:
     ours, _ = tuned(loaded, "vpt", tokens=500, blocks=1)
-    prompts = tuning.trained_state(ours)["image.blocks.2.prompts"]
+    prompts = trained_state(ours)["image.blocks.2.prompts"]
     assert prompts.shape == (500, 32)
     bound = math.sqrt(6 / (3 * 8 * 8 + 32))
     assert 0.99 * bound < float(prompts.abs().max()) <= bound
@@ -44,7 +44,7 @@ def test_blocks_see_the_prompts_as_the_paper_says(loaded: Backbone, deep: bool) 
     for number, block in enumerate(loaded.image.blocks):  # a plain loop: insert, run, and (deep) drop what came out
         if deep or number == 0:
             patches = tokens[:, 1:] if number == 0 else tokens[:, 3:]
-            own = tuning.trained_state(ours)[f"image.blocks.{number}.prompts"].expand(len(tokens), -1, -1)
+            own = trained_state(ours)[f"image.blocks.{number}.prompts"].expand(len(tokens), -1, -1)
             tokens = torch.cat([tokens[:, :1], own, patches], 1)
         tokens = block(tokens, None)
     expected = loaded.image.projection(loaded.image.norm(tokens[:, 0]))
@@ -69,4 +69,4 @@ def test_options_that_do_not_exist_are_refused(loaded: Backbone, options: dict[s
     ours = loaded.copy()
     with pytest.raises(OptionError, match=message):
         tuning.apply("vpt", ours, **options)
-    assert not tuning.trained_state(ours)
+    assert not trained_state(ours)

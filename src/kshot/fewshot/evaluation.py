@@ -300,7 +300,7 @@ def _per_clip(data: Dataset, answers: NDArray[np.int64]) -> list[ClipScore]:
             ClipScore(
                 clip=str(data.paths[clip]),
                 label=data.classes[own],
-                asked=int(counts.sum()),
+                queries=int(counts.sum()),
                 right=int(counts[own]),
                 taken_for={data.classes[c]: int(counts[c]) for c in wrong},
             )

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, PlainSerializer, PlainValidator
+from pydantic import AliasChoices, Field, PlainSerializer, PlainValidator
 
 from kshot import gate, system
 from kshot.errors import OptionError
@@ -100,14 +100,14 @@ class ClipScore(Form):
     Attributes:
         clip: its path.
         label: its class.
-        asked: how often it was a query.
+        queries: how often it was a query; files of older versions say "asked".
         right: how often it was given its own class.
         taken_for: other class -> how often it was given that one, the most frequent first.
     """
 
     clip: str
     label: str
-    asked: Count
+    queries: Count = Field(validation_alias=AliasChoices("queries", "asked"))
     right: Count
     taken_for: dict[str, Count]
 

@@ -82,8 +82,10 @@ class Head(nn.Module):
         """A further training loss of this head, none by default.
 
         Args:
-            query: (E, Q, T, D) and support: (E, N, T, D) embeddings of the episodes.
-            class_of_query: (E, Q) and class_of_support: (E, N), indices into `class_texts`.
+            query: (E, Q, T, D) embeddings of the episodes.
+            support: (E, N, T, D) embeddings of the episodes.
+            class_of_query: (E, Q), indices into `class_texts`.
+            class_of_support: (E, N), indices into `class_texts`.
             class_texts: (C, D) embeddings of the names of all base classes.
 
         Returns:

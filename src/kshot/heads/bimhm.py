@@ -14,7 +14,8 @@ class BiMHM(FrameHead):
     clip.
 
     Args:
-        shots, scale: see `FrameHead`.
+        shots: how several support clips of a class are joined; see `FrameHead`.
+        scale: factor on the distance; see `FrameHead`.
     """
 
     def distance(self, frames: Tensor) -> Tensor:

@@ -30,8 +30,10 @@ class ClipFSAR(FrameHead):
         align: "otam" or "bimhm".
         smooth: of OTAM.
         weight: of the loss against all base class names; 1.2 for HMDB51, 1.5 for Kinetics and UCF101, 3.0 for SSv2.
-        heads, dropout: of the transformer layer.
-        shots, scale: see `FrameHead`; support clips are joined after the layer.
+        heads: attention heads of the transformer layer.
+        dropout: of the transformer layer, in training.
+        shots: how several support clips of a class are joined, after the layer; see `FrameHead`.
+        scale: factor on the distance; see `FrameHead`.
     """
 
     needs_text = True

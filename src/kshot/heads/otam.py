@@ -20,7 +20,8 @@ class OTAM(FrameHead):
 
     Args:
         smooth: softness of the minimum (lambda); 0.5 in CLIP-FSAR, 0.1 in the first public baseline.
-        shots, scale: see `FrameHead`.
+        shots: how several support clips of a class are joined; see `FrameHead`.
+        scale: factor on the distance; see `FrameHead`.
     """
 
     def __init__(self, smooth: float = 0.5, shots: Shots = "features", scale: float = 1.0) -> None:

@@ -33,7 +33,11 @@ class Text(Head):
 
 
 def text_cosine(query: Tensor, text: Tensor | None) -> Tensor:
-    """Cosine of pooled clips with class names: (E, Q, D), (E, way, D) -> (E, Q, way)."""
+    """Cosine of pooled clips with class names: (E, Q, D), (E, way, D) -> (E, Q, way).
+
+    Raises:
+        OptionError: no class texts, or of another width than the clips.
+    """
     if text is None or text.shape[2] != query.shape[2]:
         found = "none" if text is None else f"{text.shape[2]} channels"
         raise OptionError(

@@ -18,7 +18,9 @@ class TipAdapterF(TipAdapter):
     The cache is a constant to the gradient of anything outside.
 
     Args:
-        alpha, beta, text_scale: see `TipAdapter`; chosen before training.
+        alpha: see `TipAdapter`; chosen before training.
+        beta: see `TipAdapter`; chosen before training.
+        text_scale: see `TipAdapter`.
         epochs: steps.
         lr: first step size.
     """

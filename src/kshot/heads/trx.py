@@ -217,9 +217,11 @@ class Relation(nn.Module):
         """Mean squared distance between what tuples have and what they find in each class: (E, Q, way).
 
         Args:
-            keys, values: (E, Q, P, way * S, P), products between the parts of queries and of the support.
+            keys: (E, Q, P, way * S, P), products between the parts of queries and of the support, for keys.
+            values: (E, Q, P, way * S, P), the same for values.
             inner: (E, way, S * P, S * P), products between the values' parts of a class.
-            query: (E, Q, length) and support: (E, way * S, length), what is known of the tuples.
+            query: (E, Q, length), what is known of the tuples of queries; see `about`.
+            support: (E, way * S, length), what is known of those of the support.
             present: (E, way, S), which places of the support hold a clip.
         """
         (episodes, way, shots), (_, queries, parts, clips, _) = present.shape, keys.shape
@@ -248,7 +250,11 @@ class Relation(nn.Module):
 
 
 def incidence(frames: int, size: int) -> Tensor:
-    """Which parts make up which tuple: (U, frames * size) of 0 and 1, for tuples of frames in their order."""
+    """Which parts make up which tuple: (U, frames * size) of 0 and 1, for tuples of frames in their order.
+
+    Raises:
+        OptionError: a clip has fewer frames than a tuple.
+    """
     if size > frames:
         raise OptionError(f"tuples of {size} frames need clips of at least {size} frames, found {frames}")
     chosen = torch.tensor(list(itertools.combinations(range(frames), size)))

@@ -14,7 +14,7 @@ from typing import Any
 
 from kshot.files import disk, locked, write_atomic
 from kshot.progress import Progress, quiet
-from kshot.study.runner import load
+from kshot.study.summary import load_study
 
 
 def report(folder: str | Path, out: str | Path | None = None, progress: Progress = quiet) -> dict[str, Any]:
@@ -26,7 +26,8 @@ def report(folder: str | Path, out: str | Path | None = None, progress: Progress
         progress: how to show progress.
 
     Returns:
-        page: path of report.html. plots: paths of the figures. notes: what could not be shown, and why.
+        A dictionary with `page`, the path of report.html; `plots`, the paths of the figures; and `notes`, what could
+        not be shown, and why.
 
     Raises:
         DataError: no finished study in `folder`.
@@ -36,7 +37,7 @@ def report(folder: str | Path, out: str | Path | None = None, progress: Progress
     from kshot.report import filmstrips, page, pictures
     from kshot.report.comparison import compared
 
-    study = load(folder)
+    study = load_study(folder)
     parts: list[page.Part] = []
     comparisons = compared(study, Path(folder))
     with progress("report", len(comparisons), "comparisons") as step:

@@ -1,4 +1,4 @@
-"""What a study's folder says about one data set and backbone: the summary, the single rows, the result files."""
+"""What a study's folder says about one data set and backbone: the summary, the single runs, the result files."""
 
 from __future__ import annotations
 
@@ -7,102 +7,111 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kshot.errors import DataError, KshotError
-from kshot.fewshot.evaluation import interval
+from kshot.fewshot.result import ClipScore, Result, interval
 from kshot.fewshot.strategies import get_strategy
-from kshot.study.runner import result_of
+from kshot.study.file import Study
+from kshot.study.results import Line, RowResult, StudyResult
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The rows of a study that share data and backbone.
+    """The methods of a study on one data set with one backbone.
 
     Attributes:
-        lines: the summary, one for each method and shot. rows: one for each method and seed, failed ones included.
+        data: the data set, as the study names it.
+        backbone: its name.
+        settings: the study's.
+        lines: the summary, one for each method and shot that finished.
+        runs: one for each method and seed, failed ones included.
         folder: the study's.
     """
 
     data: str
     backbone: str
-    settings: dict[str, Any]
-    lines: list[dict[str, Any]]
-    rows: list[dict[str, Any]]
+    settings: Study
+    lines: list[Line]
+    runs: list[RowResult]
     folder: Path
 
     @property
     def title(self) -> str:
+        """Data and backbone."""
         return f"{self.data} with {self.backbone}"
 
     @property
     def baseline(self) -> str:
         """The method that others are compared to; "" where there is none or it failed."""
-        name: str = self.settings["baseline"]
-        return name if self.lines_of(name) else ""
+        return self.settings.baseline if self.lines_of(self.settings.baseline) else ""
 
     @property
     def names(self) -> list[str]:
         """The methods, in the order of the study."""
-        return list(dict.fromkeys(row["name"] for row in self.rows))
+        return list(dict.fromkeys(run.name for run in self.runs))
 
     @cached_property
     def shots(self) -> list[int]:
-        return sorted({line["shot"] for line in self.lines if "shot" in line})
+        """Those that a method finished, the lowest first."""
+        return sorted({line.shot for line in self.lines if line.shot is not None})
 
-    def at(self, shot: int) -> list[dict[str, Any]]:
+    def at(self, shot: int) -> list[Line]:
         """The summary at one shot."""
-        return [line for line in self.lines if line.get("shot") == shot]
+        return [line for line in self.lines if line.shot == shot]
 
-    def lines_of(self, name: str) -> dict[int, dict[str, Any]]:
+    def lines_of(self, name: str) -> dict[int, Line]:
         """The summary of a method, by shot; empty where it failed."""
-        return {line["shot"]: line for line in self.lines if line["name"] == name and "shot" in line}
+        return {line.shot: line for line in self.lines if line.name == name and line.shot is not None}
 
-    def finished(self, name: str) -> list[dict[str, Any]]:
-        return [row for row in self.rows if row["name"] == name and "error" not in row]
+    def finished(self, name: str) -> list[RowResult]:
+        """The runs of a method that went through."""
+        return [run for run in self.runs if run.name == name and not run.error]
 
-    def failures(self, name: str) -> list[dict[str, Any]]:
-        return [row for row in self.rows if row["name"] == name and "error" in row]
+    def failures(self, name: str) -> list[RowResult]:
+        """The runs of a method that failed."""
+        return [run for run in self.runs if run.name == name and run.error]
 
-    def ranked(self, shot: int) -> list[dict[str, Any]]:
+    def ranked(self, shot: int) -> list[Line]:
         """The summary at one shot, the highest accuracy first; behind all others, methods that lost seeds."""
         lines = self.at(shot)
-        most = max((line["seeds"] for line in lines), default=0)
-        return sorted(lines, key=lambda line: (line["seeds"] < most, -line["accuracy"]))
+        most = max((line.seeds for line in lines), default=0)
+        return sorted(lines, key=lambda line: (line.seeds < most, -line.accuracy))
 
     def best(self) -> str | None:
         """The method with the highest accuracy at the highest shot; None where all failed."""
-        return self.ranked(self.shots[-1])[0]["name"] if self.shots else None
+        return self.ranked(self.shots[-1])[0].name if self.shots else None
 
     def per_class(self, name: str) -> dict[str, float]:
         """Percent right of each class at the highest shot, mean over seeds."""
-        found = [row["results"][str(self.shots[-1])]["per_class"] for row in self.finished(name)]
+        found = [run.results[str(self.shots[-1])].per_class for run in self.finished(name)]
         return {label: float(np.mean([f[label] for f in found if label in f])) for label in found[0]}
 
     def confusion(self, name: str) -> tuple[NDArray[np.float64], list[str]]:
         """Percent (C, C) of each class's queries (rows) given each class, at the highest shot, mean over seeds."""
         classes = list(self.per_class(name))
-        found = [row["results"][str(self.shots[-1])]["confusion"] for row in self.finished(name)]
+        found = [run.results[str(self.shots[-1])].confusion for run in self.finished(name)]
         shares = [[[one.get(true, {}).get(given, 0.0) for given in classes] for true in classes] for one in found]
         mean: NDArray[np.float64] = np.array(shares).mean(0)
         return mean, classes
 
-    def per_clip(self, name: str) -> list[dict[str, Any]]:
-        """Of each clip asked at the highest shot, over all seeds: clip, label, asked, right and taken_for (counts).
+    def per_clip(self, name: str) -> list[ClipScore]:
+        """Of each clip that was a query at the highest shot, what came of it over all seeds.
 
         Empty where result files are gone or of an older version.
         """
-        found: dict[str, dict[str, Any]] = {}
-        for row in self.finished(name):
-            for one in self._results.get((name, row["seed"], self.shots[-1]), {}).get("per_clip", []):
-                empty = {"clip": one["clip"], "label": one["label"], "asked": 0, "right": 0, "taken_for": Counter()}
-                into = found.setdefault(one["clip"], empty)
-                into["asked"] += one["asked"]
-                into["right"] += one["right"]
-                into["taken_for"].update(one["taken_for"])
+        found: dict[str, ClipScore] = {}
+        for run in self.finished(name):
+            result = self._results.get((name, run.seed, self.shots[-1]))
+            for one in result.per_clip if result else ():
+                into = found.setdefault(
+                    one.clip, ClipScore(clip=one.clip, label=one.label, queries=0, right=0, taken_for={})
+                )
+                into.queries += one.queries
+                into.right += one.right
+                into.taken_for = dict(Counter(into.taken_for) + Counter(one.taken_for))
         return list(found.values())
 
     def paired(self, one: str, other: str, shot: int) -> tuple[float, float] | None:
@@ -110,13 +119,13 @@ class Comparison:
 
         None where a result file is gone or they share no seed.
         """
-        seeds = {row["seed"] for row in self.finished(one)} & {row["seed"] for row in self.finished(other)}
+        seeds = {run.seed for run in self.finished(one)} & {run.seed for run in self.finished(other)}
         differences = []
         for seed in sorted(seeds):
-            found = [self._results.get((name, seed, shot)) for name in (one, other)]
-            if not all(found):
+            mine, others = (self._results.get((name, seed, shot)) for name in (one, other))
+            if mine is None or others is None:
                 return None
-            first, second = (np.array(result["episode_accuracy"]) for result in found if result)
+            first, second = mine.episode_accuracy, others.episode_accuracy
             count = min(len(first), len(second))
             differences.append(first[:count] - second[:count])
         if not differences:
@@ -124,80 +133,84 @@ class Comparison:
         joined = np.concatenate(differences)
         return float(joined.mean()), interval(joined)
 
-    @staticmethod
-    def trains_in_episodes(line: dict[str, Any]) -> bool:
-        """Whether a method's training is part of every test episode, so that its seconds of training tell little."""
-        try:
-            return get_strategy(line["strategy"]).learns_from == "support"
-        except KshotError:  # a strategy of another version
-            return False
-
     @property
     def classes(self) -> int:
-        """How many classes were evaluated, 0 where every row failed."""
-        good = next((row for row in self.rows if "error" not in row), None)
-        return len(next(iter(good["results"].values()))["per_class"]) if good else 0
+        """How many classes were evaluated, 0 where every run failed."""
+        good = next((run for run in self.runs if not run.error), None)
+        return len(next(iter(good.results.values())).per_class) if good else 0
 
     @property
     def clips(self) -> str:
         """How much was evaluated, in words."""
-        good = next((row for row in self.rows if "error" not in row), None)
-        return f"{good['clips']:,} clips of {self.classes} classes" if good else "nothing evaluated"
+        good = next((run for run in self.runs if not run.error), None)
+        return f"{good.clips:,} clips of {self.classes} classes" if good else "nothing evaluated"
 
     @property
     def fingerprint(self) -> str:
         """Of the backbone's weights and preprocessing."""
-        return next((row["fingerprint"] for row in self.rows if row.get("fingerprint")), "")
+        return next((run.fingerprint for run in self.runs if run.fingerprint), "")
 
     @property
     def versions(self) -> list[str]:
         """Versions of kshot that results were made with."""
-        return list(dict.fromkeys(result["version"] for result in self._results.values()))
+        return list(dict.fromkeys(result.version for result in self._results.values()))
 
     @property
     def unreadable(self) -> dict[str, str]:
         """Clips that could not be read, with the reason."""
-        return {clip: why for result in self._results.values() for clip, why in result["unreadable"].items()}
+        return {clip: why for result in self._results.values() for clip, why in result.unreadable.items()}
 
     @property
     def damaged(self) -> dict[str, str]:
         """What is lost of clips that counted all the same."""
-        found = [one for result in self._results.values() for one in result.get("damaged", ())]
-        return {one["clip"]: f"{one['clip']}: {one['kept']:.0%} of it is there: {one['reason']}" for one in found}
+        return {
+            one.clip: f"{one.clip}: {one.kept:.0%} of it is there: {one.reason}"
+            for result in self._results.values()
+            for one in result.damaged
+        }
 
     @property
     def missing(self) -> list[str]:
         """Clips of a benchmark that the copy at work lacked."""
-        return list(dict.fromkeys(clip for result in self._results.values() for clip in result.get("missing", ())))
+        return list(dict.fromkeys(clip for result in self._results.values() for clip in result.missing))
 
     @property
     def notes(self) -> list[str]:
         """What of the data was passed over, left out or kept apart."""
-        return list(dict.fromkeys(note for row in self.rows for note in row.get("notes", ())))
+        return list(dict.fromkeys(note for run in self.runs for note in run.notes))
 
     @cached_property
-    def _results(self) -> dict[tuple[str, int, int], dict[str, Any]]:
-        """(method, seed, shot) -> what its result file holds; files that are gone, torn or altered are left out."""
+    def _results(self) -> dict[tuple[str, int, int], Result]:
+        """(method, seed, shot) -> its result file; files that are gone, torn or altered are left out."""
         return dict(self._read())
 
-    def _read(self) -> Iterator[tuple[tuple[str, int, int], dict[str, Any]]]:
-        for row in self.rows:
-            for shot in row.get("results", {}):
+    def _read(self) -> Iterator[tuple[tuple[str, int, int], Result]]:
+        for run in self.runs:
+            for shot in run.results:
                 try:
-                    result = result_of(self.folder, row, shot)
+                    yield (run.name, run.seed, int(shot)), run.result(self.folder, shot)
                 except DataError:
                     continue
-                yield (row["name"], row["seed"], int(shot)), result
 
 
-def compared(study: dict[str, Any], folder: Path) -> list[Comparison]:
+def trains_in_episodes(strategy: str) -> bool:
+    """Whether training is part of every test episode, so that a method's seconds of training tell little."""
+    try:
+        return get_strategy(strategy).learns_from == "support"
+    except KshotError:  # a strategy of another version
+        return False
+
+
+def compared(study: StudyResult, folder: Path) -> list[Comparison]:
     """The comparisons of a study, in its order."""
-    kinds = dict.fromkeys((row["data"], row["backbone"]) for row in study["rows"])
-
-    def mine(things: list[dict[str, Any]], kind: tuple[str, str]) -> list[dict[str, Any]]:
-        return [thing for thing in things if (thing["data"], thing["backbone"]) == kind]
-
+    kinds = dict.fromkeys((run.data, run.backbone) for run in study.rows)
     return [
-        Comparison(*kind, study["settings"], mine(study["summary"], kind), mine(study["rows"], kind), folder)
+        Comparison(
+            *kind,
+            study.settings,
+            [line for line in study.lines(*kind) if line.shot is not None],
+            [run for run in study.rows if (run.data, run.backbone) == kind],
+            folder,
+        )
         for kind in kinds
     ]

@@ -8,13 +8,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from kshot import datasets, video
 from kshot.errors import DataError, KshotError, VideoError
+from kshot.fewshot.result import ClipScore
 from kshot.report.comparison import Comparison
 
 SIDE = 96  # pixels of a frame
@@ -27,7 +27,13 @@ TRIES = 5  # clips of a class that are tried until one can be read
 
 @dataclass(frozen=True)
 class Strip:
-    """A clip of a class: the name of its file, and a JPEG of its frames."""
+    """A clip of a class.
+
+    Attributes:
+        label: its class.
+        file: the name of its file or folder.
+        jpeg: its frames side by side.
+    """
 
     label: str
     file: str
@@ -36,7 +42,14 @@ class Strip:
 
 @dataclass(frozen=True)
 class Mixed:
-    """Two classes, and the percent of queries of one taken for the other, and back, where both are in an episode."""
+    """Two classes that are mixed up.
+
+    Attributes:
+        one: a clip of a class.
+        other: a clip of the other class.
+        there: percent of queries of `one` taken for `other`, in episodes that hold both.
+        back: percent of queries of `other` taken for `one`.
+    """
 
     one: Strip
     other: Strip
@@ -46,10 +59,18 @@ class Mixed:
 
 @dataclass(frozen=True)
 class Single:
-    """A clip by itself: how often it was asked, and was right; what it was taken for most, and how often ("" never)."""
+    """A clip by itself.
+
+    Attributes:
+        strip: its frames.
+        queries: how often it was one.
+        right: how often it was recognised.
+        other: the class that it was taken for most; "" for none.
+        taken: how often it was taken for that class.
+    """
 
     strip: Strip
-    asked: int
+    queries: int
     right: int
     other: str
     taken: int
@@ -57,10 +78,15 @@ class Single:
 
 @dataclass(frozen=True)
 class Reel:
-    """The strips of a comparison. known: percent right of each class by the best method, best known first.
+    """The strips of a comparison.
 
-    some: whether more classes than these were evaluated. notes: what could not be shown, and why. successes, failures:
-    clips that the best method is most reliably right and wrong about, one of a class; empty for older results.
+    Attributes:
+        known: a clip of each class, with percent right by the best method, the best known class first.
+        mixed: pairs of classes that are mixed up, those that are most first.
+        some: whether more classes than these were evaluated.
+        notes: what could not be shown, and why.
+        successes: clips that the best method is most reliably right about, one of a class; none for older results.
+        failures: clips that it is most reliably wrong about.
     """
 
     known: list[tuple[Strip, float]]
@@ -78,7 +104,7 @@ def reel(comparison: Comparison) -> Reel:
         return Reel([], [], False, [])
     known = comparison.per_class(best)
     try:
-        clips = _clips(comparison.data, comparison.settings["split"])
+        clips = _clips(comparison.data, comparison.settings.split)
     except KshotError as error:
         return Reel([], [], False, [f"No filmstrips of {comparison.data}: {error}"])
     notes: dict[str, str] = {}
@@ -86,7 +112,7 @@ def reel(comparison: Comparison) -> Reel:
     def strip(label: str, start: int) -> Strip | None:
         paths = clips.get(label, [])
         try:
-            return _first_readable(label, paths[start:] or paths, comparison.settings["frames"])
+            return _first_readable(label, paths[start:] or paths, comparison.settings.frames)
         except KshotError as error:
             notes[label] = f"No filmstrip of {label}: {error}"
             return None
@@ -100,12 +126,10 @@ def reel(comparison: Comparison) -> Reel:
         strips = strip(one, 1), strip(other, 1)
         if strips[0] and strips[1]:
             mixed.append(Mixed(strips[0], strips[1], there, back))
-    records, frames = comparison.per_clip(best), comparison.settings["frames"]
-    successes = _singles(sorted(records, key=lambda one: -_reliably(one["right"], one["asked"])), clips, frames)
-    wrong = [one for one in records if 2 * one["right"] < one["asked"]]
-    failures = _singles(
-        sorted(wrong, key=lambda one: -_reliably(one["asked"] - one["right"], one["asked"])), clips, frames
-    )
+    records, frames = comparison.per_clip(best), comparison.settings.frames
+    successes = _singles(sorted(records, key=lambda one: -_reliably(one.right, one.queries)), clips, frames)
+    wrong = [one for one in records if 2 * one.right < one.queries]
+    failures = _singles(sorted(wrong, key=lambda one: -_reliably(one.queries - one.right, one.queries)), clips, frames)
     return Reel(shown, mixed, some, list(notes.values()), successes, failures)
 
 
@@ -116,24 +140,24 @@ def _reliably(count: int, of: int) -> float:
     return (share + z * z / (2 * of) - spread) / (1 + z * z / of)
 
 
-def _singles(records: Sequence[dict[str, Any]], clips: dict[str, list[Path]], frames: int) -> list[Single]:
+def _singles(records: Sequence[ClipScore], clips: dict[str, list[Path]], frames: int) -> list[Single]:
     """The first of these clips, at most one of a class, that can be read: where they were, or where the data is now."""
     found: dict[str, Single] = {}
     tries = 0
     for one in records:
         if len(found) == SINGLE or tries == TRIES * SINGLE:
             break
-        if one["label"] in found:
+        if one.label in found:
             continue
-        path = Path(one["clip"])
-        now = [place for place in clips.get(one["label"], []) if place.name == path.name]
+        path = Path(one.clip)
+        now = [place for place in clips.get(one.label, []) if place.name == path.name]
         try:
             tries += 1
-            strip = _first_readable(one["label"], [path] if path.exists() else now, frames)
+            strip = _first_readable(one.label, [path] if path.exists() else now, frames)
         except KshotError:
             continue
-        other, taken = max(one["taken_for"].items(), key=lambda item: item[1], default=("", 0))
-        found[one["label"]] = Single(strip, one["asked"], one["right"], other, taken)
+        other, taken = max(one.taken_for.items(), key=lambda item: item[1], default=("", 0))
+        found[one.label] = Single(strip, one.queries, one.right, other, taken)
     return list(found.values())
 
 
@@ -183,7 +207,7 @@ def _pairs(comparison: Comparison, method: str) -> list[tuple[str, str, float, f
     shares, classes = comparison.confusion(method)
     if len(classes) < 2:
         return []
-    apart = shares * (len(classes) - 1) / (comparison.settings["way"] - 1)
+    apart = shares * (len(classes) - 1) / (comparison.settings.way - 1)
     both = np.triu(shares + shares.T, 1)
     found = []
     for flat in np.argsort(-both, axis=None, kind="stable")[:PAIRS].tolist():

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from matplotlib.figure import Figure
 
 from kshot.report import plots
-from kshot.report.comparison import Comparison
-from kshot.report.plots import Point, in_shots
+from kshot.report.comparison import Comparison, trains_in_episodes
+from kshot.report.plots import Point
+from kshot.report.words import in_shots
+from kshot.study.results import Line, RowResult
 
 COSTS = {  # what accuracy is drawn against: a key of the summary -> words, and a file's name
     "trained_parameters": ("trained weights", "weights"),
@@ -23,7 +24,17 @@ LINES = 6  # in colour where accuracy is drawn against shots, beside the baselin
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure. group: the heading it stands under. caption and alt: for readers who see it, and who do not."""
+    """A figure.
+
+    Attributes:
+        name: of its files.
+        group: the heading that it stands under.
+        title: its own heading.
+        caption: for readers who see it.
+        alt: for readers who do not.
+        svg: the file's content.
+        png: the same figure as pixels.
+    """
 
     name: str
     group: str
@@ -58,7 +69,7 @@ def _accuracy(comparison: Comparison, add: Add) -> None:
     shots, baseline, names = comparison.shots, comparison.baseline, comparison.names
     points = [_point(comparison, line) for shot in shots for line in comparison.at(shot)]
     points.sort(key=lambda p: names.index(p.name))
-    several = len(comparison.settings["seeds"]) > 1
+    several = len(comparison.settings.seeds) > 1
     add(
         "accuracy",
         "Accuracy",
@@ -67,10 +78,10 @@ def _accuracy(comparison: Comparison, add: Add) -> None:
         + (" Pale dots: single seeds." if several else "")
         + (f" Broken lines: the baseline, {baseline}." if baseline else ""),
         "Accuracy in percent. " + " ".join(_listed(comparison, shot) for shot in shots),
-        lambda: plots.accuracy(points, baseline, 100 / comparison.settings["way"]),
+        lambda: plots.accuracy(points, baseline, 100 / comparison.settings.way),
     )
     if len(shots) > 1:
-        order = [line["name"] for line in comparison.ranked(shots[-1])]
+        order = [line.name for line in comparison.ranked(shots[-1])]
         chosen = {*order[:LINES], order[-1], baseline} if len(order) > LINES + 2 else set(order)
         named = [name for name in order if name in chosen]
         add(
@@ -89,13 +100,13 @@ def _cost(comparison: Comparison, add: Add) -> None:
         for key, (words, short) in COSTS.items():
             # Training that is part of every episode takes no time beforehand, which would look free.
             always = key == "trained_parameters"
-            lines = [line for line in comparison.at(shot) if always or not comparison.trains_in_episodes(line)]
-            left_out = [line["name"] for line in comparison.at(shot) if line not in lines]
-            if any(line.get(key) is None for line in lines):  # a study of an older version
+            lines = [line for line in comparison.at(shot) if always or not trains_in_episodes(line.strategy)]
+            left_out = [line.name for line in comparison.at(shot) if line not in lines]
+            if any(getattr(line, key) is None for line in lines):  # a study of an older version
                 continue
             if key == "multiply_adds_per_step" and shot != comparison.shots[-1]:  # much like the others
                 continue
-            points = [_point(comparison, line, line[key]) for line in lines]
+            points = [_point(comparison, line, getattr(line, key) or 0.0) for line in lines]
             if len(points) < 2 or not any(p.cost for p in points):
                 continue
             add(
@@ -147,16 +158,15 @@ def _classes(comparison: Comparison, best: str, add: Add) -> None:
         f"Class by class, {shot}",
         "What is taken for what",
         f"By {best}. A row adds up to 100 %. A class can only be taken for one of the "
-        f"{comparison.settings['way']} in its episode.",
+        f"{comparison.settings.way} in its episode.",
         f"Confusion matrix of {best} over {len(classes)} classes; its diagonal is the percent right of each class.",
         lambda: plots.confusion(shares, classes),
     )
 
 
-def _point(comparison: Comparison, line: dict[str, Any], cost: float = 0.0) -> Point:
-    seeds = [row["results"].get(str(line["shot"])) for row in comparison.finished(line["name"])]
-    single = tuple(seed["accuracy"] for seed in seeds if seed)
-    return Point(line["name"], line["shot"], line["accuracy"], line["ci95"], cost, single)
+def _point(comparison: Comparison, line: Line, cost: float = 0.0) -> Point:
+    found = [run.results.get(str(line.shot)) for run in comparison.finished(line.name)]
+    return Point(line.name, line.shot or 0, line.accuracy, line.ci95, cost, tuple(one.accuracy for one in found if one))
 
 
 def _ablation(comparison: Comparison) -> tuple[list[Point], list[str]]:
@@ -164,35 +174,35 @@ def _ablation(comparison: Comparison) -> tuple[list[Point], list[str]]:
 
     Empty unless partial tuning comes with at least two choices of layers, one of them a number of blocks.
     """
-    groups: dict[str, list[dict[str, Any]]] = {}
+    groups: dict[str, list[Line]] = {}
     for line in comparison.lines:
-        if "shot" in line and line["tuning"] in ("partial", "full") and line["trained_parameters"]:
-            row = comparison.finished(line["name"])[0]
-            same = ("strategy", "head", "strategy_options", "head_options", "tuning_options", "train_shot")
-            groups.setdefault(repr([row[key] for key in same]), []).append(line)
-    chosen: list[tuple[str, str, dict[str, Any]]] = []
+        if line.tuning in ("partial", "full") and line.trained_parameters:
+            groups.setdefault(_alike(comparison.finished(line.name)[0]), []).append(line)
+    chosen: list[tuple[str, str, Line]] = []
     for lines in groups.values():
-        partial = [line for line in lines if line["tuning"] == "partial"]
-        layers = {line["layers"] for line in partial}
+        partial = [line for line in lines if line.tuning == "partial"]
+        layers = {line.layers for line in partial}
         if len(layers) > 1 and any(str(value).isdigit() for value in layers):
-            words = zip(*(line["name"].split(", ") for line in partial), strict=False)
-            series = ", ".join(same[0] for same in words if len(set(same)) == 1) or partial[0]["strategy"]
+            words = zip(*(line.name.split(", ") for line in partial), strict=False)
+            series = ", ".join(same[0] for same in words if len(set(same)) == 1) or partial[0].strategy
             chosen += [
-                (series, "full" if line["tuning"] == "full" else str(line["layers"] or "default"), line)
-                for line in lines
+                (series, "full" if line.tuning == "full" else str(line.layers or "default"), line) for line in lines
             ]
-    weights = {variant: line["trained_parameters"] for _, variant, line in chosen}
+    weights = {variant: line.trained_parameters or 0 for _, variant, line in chosen}
     variants = sorted(weights, key=lambda variant: (weights[variant], variant))
     points = [
-        Point(series, line["shot"], line["accuracy"], line["ci95"], variants.index(variant))
+        Point(series, line.shot or 0, line.accuracy, line.ci95, variants.index(variant))
         for series, variant, line in chosen
     ]
     return points, variants
 
 
+def _alike(row: RowResult) -> str:
+    """What rows have in common that differ in what they tune alone."""
+    return repr([row.strategy, row.head, row.strategy_options, row.head_options, row.tuning_options, row.train_shot])
+
+
 def _listed(comparison: Comparison, shot: int) -> str:
     found = comparison.ranked(shot)
     more = f" and {len(found) - 12} more" if len(found) > 12 else ""
-    return (
-        f"{in_shots(shot)}: " + ", ".join(f"{line['name']} {line['accuracy']:.1f}" for line in found[:12]) + more + "."
-    )
+    return f"{in_shots(shot)}: " + ", ".join(f"{line.name} {line.accuracy:.1f}" for line in found[:12]) + more + "."

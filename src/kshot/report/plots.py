@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import math
-import textwrap
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,12 +23,16 @@ from matplotlib.font_manager import get_font_names
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import NDArray
 
+from kshot.report import labels
+from kshot.report.labels import INK, SOFT
+from kshot.report.words import in_shots
+
 WIDTH = 4.6  # inches
 CROWD = 9  # points that can all have their names beside them
 BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
 COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
 MARKERS = ("o", "s", "D", "^", "v", "P")
-INK, SOFT, FAINT = "#1f2328", "#6b7280", "#e5e7eb"
+FAINT = "#e5e7eb"
 
 # DejaVu comes with matplotlib, Verdana is nearly as wide; the others know scripts that both lack.
 _FONTS = ("DejaVu Sans", "Verdana", "Noto Sans CJK SC", "Noto Sans CJK JP", "Arial Unicode MS")
@@ -37,7 +40,16 @@ _FONTS = ("DejaVu Sans", "Verdana", "Noto Sans CJK SC", "Noto Sans CJK JP", "Ari
 
 @dataclass(frozen=True)
 class Point:
-    """What a method reached at one shot: percent, half-width of the 95 % interval, and its cost where one is drawn."""
+    """What a method reached at one shot.
+
+    Attributes:
+        name: of the method.
+        shot: support clips a class.
+        accuracy: percent.
+        ci95: half-width of its 95 % interval, percent.
+        cost: what it is drawn against, where it is.
+        seeds: accuracy of each seed, percent; none where single seeds are not drawn.
+    """
 
     name: str
     shot: int
@@ -119,7 +131,7 @@ def accuracy(points: Sequence[Point], baseline: str = "", chance: float = 0.0) -
         axes.axvline(chance, color=SOFT, lw=1, ls=":", zorder=1)
         axes.text(chance, -0.62, " guessing", color=SOFT, fontsize=8, va="center")
     axes.set_ylim(len(names) - 0.4, -0.8)
-    axes.set_yticks(range(len(names)), [_wrapped(name) for name in names])
+    axes.set_yticks(range(len(names)), [labels.wrapped(name) for name in names])
     axes.grid(axis="y", visible=False)
     axes.set_xlabel("accuracy, %")
     _legend_above(figure, len(shots))
@@ -154,7 +166,7 @@ def cost(points: Sequence[Point], label: str) -> Figure:
     none = any(p.cost <= 0 for p in points)
     axes.xaxis.set_major_locator(FixedLocator([zero] * none + decades[:: math.ceil(len(decades) / 7)]))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: "0" if value == zero else compact(value)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: "0" if value == zero else labels.compact(value)))
     axes.set_xlim(zero / 2 if none else decades[0] / 1.6, end)
     if none:
         axes.axvline(10.0 ** (first - 0.4), color="#9ca3af", lw=0.8, ls=(0, (2, 2)), zorder=1)
@@ -163,10 +175,10 @@ def cost(points: Sequence[Point], label: str) -> Figure:
     axes.margins(y=0.14)
     if floor > -math.inf:
         axes.set_ylim(bottom=floor - 0.03 * (axes.get_ylim()[1] - floor))
-    texts = [_shorter(p.name, 26) + (f" ({p.accuracy:.1f})" if p.accuracy < floor else "") for p in points]
+    texts = [labels.shorter(p.name, 26) + (f" ({p.accuracy:.1f})" if p.accuracy < floor else "") for p in points]
     strong = [p in best for p in points]
     shown = [len(points) <= CROWD or p in best or p.accuracy < floor for p in points]
-    _place_labels(figure, axes, dots, texts, strong, shown)
+    labels.beside_dots(figure, axes, dots, texts, strong, shown)
     return figure
 
 
@@ -202,7 +214,7 @@ def shots(points: Sequence[Point], named: Sequence[str]) -> Figure:
         bars = [p.ci95 if p.accuracy >= floor else 0 for p in mine]
         marker = "v" if below else marker
         axes.errorbar(x, y, yerr=bars, color=colour, marker=marker, ms=4.5, lw=1.5, ls=style, elinewidth=1)
-        ends.append((x[-1], y[-1], _shorter(name, 26) + (f" ({mine[-1].accuracy:.1f})" if below else ""), colour))
+        ends.append((x[-1], y[-1], labels.shorter(name, 26) + (f" ({mine[-1].accuracy:.1f})" if below else ""), colour))
     if max(ticks) > 10 * min(ticks):
         axes.set_xscale("log")
     axes.xaxis.set_major_locator(FixedLocator(ticks))
@@ -210,7 +222,7 @@ def shots(points: Sequence[Point], named: Sequence[str]) -> Figure:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set_xlabel("support clips a class (shots)")
     axes.set_ylabel("accuracy, %")
-    _end_labels(figure, axes, ends)
+    labels.at_ends(figure, axes, ends)
     return figure
 
 
@@ -222,12 +234,12 @@ def layers(points: Sequence[Point], variants: Sequence[str]) -> Figure:
     for place, (name, shot) in enumerate(series):
         mine = sorted((p for p in points if (p.name, p.shot) == (name, shot)), key=lambda p: p.cost)
         colour, marker = _look(place)
-        label = in_shots(shot) if len(names) == 1 else f"{short(name)}, {in_shots(shot)}"
+        label = in_shots(shot) if len(names) == 1 else f"{labels.short(name)}, {in_shots(shot)}"
         axes.errorbar(
             [p.cost for p in mine], [p.accuracy for p in mine], yerr=[p.ci95 for p in mine], color=colour,
             marker=marker, ms=5, lw=1.5, elinewidth=1.2, label=label,
         )  # fmt: skip
-    axes.set_xticks(range(len(variants)), [_wrapped(v.replace("+", "+ "), 10, 3) for v in variants])
+    axes.set_xticks(range(len(variants)), [labels.wrapped(v.replace("+", "+ "), 10, 3) for v in variants])
     axes.margins(x=0.08, y=0.12)
     axes.set_xlabel("what is tuned, fewest weights first")
     axes.set_ylabel("accuracy, %")
@@ -245,8 +257,8 @@ def per_class(bars: Mapping[str, Mapping[str, float]]) -> Figure:
         rows = np.arange(len(classes)) + (place - (len(methods) - 1) / 2) * thick
         values = [bars[method].get(name, 0.0) for name in classes]
         colour = (BLUE, ORANGE)[place % 2]
-        axes.barh(rows, values, height=thick * 0.92, color=colour, label=_shorter(method, 34))
-    axes.set_yticks(range(len(classes)), [short(name) for name in classes])
+        axes.barh(rows, values, height=thick * 0.92, color=colour, label=labels.shorter(method, 34))
+    axes.set_yticks(range(len(classes)), [labels.short(name) for name in classes])
     axes.set_ylim(len(classes) - 0.4, -0.6)
     axes.set_xlim(0, 100)
     axes.grid(axis="y", visible=False)
@@ -261,7 +273,7 @@ def confusion(shares: NDArray[np.float64], classes: Sequence[str]) -> Figure:
     figure, axes = _panel(height=WIDTH * (0.98 if count > 6 else 0.8))
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100, aspect="auto")
     size = 8.5 if count <= 14 else max(3.5, 8.5 * 14 / count)
-    names = [_shorter(name, 20) for name in classes]
+    names = [labels.shorter(name, 20) for name in classes]
     axes.set_xticks(range(count), names, rotation=90 if count > 5 else 30, fontsize=size)
     axes.set_yticks(range(count), names, fontsize=size)
     axes.grid(visible=False)
@@ -282,47 +294,6 @@ def confusion(shares: NDArray[np.float64], classes: Sequence[str]) -> Figure:
     return figure
 
 
-def compact(value: float) -> str:
-    """A number for an axis: 0.1, 30, 1k, 20M.
-
-    >>> [compact(v) for v in (0.1, 100, 1000, 2.5e7)]
-    ['0.1', '100', '1k', '25M']
-    """
-    for unit, sign in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= unit:
-            return f"{value / unit:g}{sign}"
-    return f"{value:g}"
-
-
-def short(name: str) -> str:
-    """A name cut to what a label can hold."""
-    return _shorter(name, 28)
-
-
-def _shorter(name: str, most: int) -> str:
-    """A long name without its middle: what tells rows of a study apart is often the end."""
-    if len(name) <= most:
-        return name
-    words, head, tail = name.split(), 1, 1
-    while head + tail < len(words):  # whole words from both ends, as many as there is room for
-        more = (head, tail + 1) if tail <= head else (head + 1, tail)
-        if len(" ".join([*words[: more[0]], "…", *words[-more[1] :]])) > most:
-            break
-        head, tail = more
-    kept = " ".join([*words[:head], "…", *words[-tail:]])
-    if len(words) > 1 and len(kept) <= most:
-        return kept
-    tail = (most - 1) // 2
-    return f"{name[: most - 1 - tail].rstrip()}…{name[-tail:].lstrip()}"
-
-
-def _wrapped(name: str, width: int = 25, lines: int = 2) -> str:
-    whole = textwrap.wrap(name, width)
-    if len(whole) > lines:  # the end tells rows of a study apart
-        whole = [f"{whole[0]}…", *whole[1 - lines :]]
-    return "\n".join(whole or [""])
-
-
 def _panel(height: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     FigureCanvasAgg(figure)  # measures texts
@@ -337,96 +308,12 @@ def _shots(points: Sequence[Point]) -> list[int]:
     return sorted({p.shot for p in points})
 
 
-def in_shots(shot: int) -> str:
-    """The number in words: "1 shot", "5 shots"."""
-    return f"{shot} shot" + "s" * (shot != 1)
-
-
 def _look(place: int) -> tuple[str, str]:
     return COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
 
 
 def _legend_above(figure: Figure, columns: int) -> None:
     figure.legend(loc="outside upper left", ncols=columns)
-
-
-def _end_labels(figure: Figure, axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
-    """Names right of the lines' ends, pushed apart where they would overlap."""
-    figure.draw_without_rendering()
-    low, high = axes.get_ylim()
-    lines = axes.get_window_extent().height / (11 * figure.dpi / 72)  # of text that the frame has room for
-    gap = (high - low) / max(lines - 1, 1)
-    order = sorted(range(len(ends)), key=lambda i: ends[i][1])
-    places = [ends[i][1] for i in order]
-    for _ in range(400):
-        for left in range(len(places) - 1):
-            if (missing := gap - (places[left + 1] - places[left])) > 1e-9:
-                places[left] -= missing / 2
-                places[left + 1] += missing / 2
-    axes.set_ylim(min(low, places[0] - gap), max(high, places[-1] + gap))
-    for place, i in zip(places, order, strict=True):
-        last, accuracy, name, colour = ends[i]
-        axes.annotate(
-            name, (last, accuracy), (1.08, place), "data", ("axes fraction", "data"),
-            va="center", color=INK, fontsize=8, annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.8, "shrinkA": 0, "shrinkB": 4, "relpos": (0, 0.5)},
-        )  # fmt: skip
-
-
-def _place_labels(
-    figure: Figure,
-    axes: Axes,
-    dots: Sequence[tuple[float, float]],
-    texts: Sequence[str],
-    strong: Sequence[bool],
-    shown: Sequence[bool],
-) -> None:
-    """Writes the shown texts beside their dots, strong ones first, where each hides least of others and the frame."""
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # placed once: a text must not move the frame again
-    point = figure.dpi / 72
-    frame = np.array([axes.get_window_extent().extents]) / point
-    centres = axes.transData.transform(dots) / point
-    taken = np.hstack([centres - 4, centres + 4])
-    for i in sorted(range(len(dots)), key=lambda i: not strong[i]):
-        if not shown[i]:
-            continue
-        text = axes.annotate(
-            texts[i], dots[i], (0, 0), textcoords="offset points", va="bottom", fontsize=8, zorder=4,
-            color=INK if strong[i] else SOFT,
-            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.4},
-        )  # fmt: skip
-        size = text.get_window_extent()
-        width, height = size.width / point, size.height / point
-        spots = _spots(width, height)
-        boxes = np.hstack([centres[i] + spots, centres[i] + spots + (width, height)])
-        hidden = _shared(boxes, taken) + 3 * (width * height - _shared(boxes, frame))
-        best = int(hidden.argmin())
-        x, y = spots[best].tolist()
-        text.set_position((x, y))
-        if not -height <= y <= 10:  # far from its dot: a line leads there
-            axes.annotate(
-                "", dots[i], (min(max(0.0, x), x + width), y if y > 0 else y + height), textcoords="offset points",
-                arrowprops={"arrowstyle": "-", "color": "#9ca3af", "lw": 0.6, "shrinkA": 0, "shrinkB": 3},
-            )  # fmt: skip
-        taken = np.vstack([taken, boxes[best]])
-
-
-def _spots(width: float, height: float) -> NDArray[np.float64]:
-    """Where the lower left corner of a text of that size may stand, in points from its dot, the best first: (S, 2)."""
-    spots = [(7.0, -height / 2), (-7.0 - width, -height / 2)]
-    for away in (6.0, 16.0, 26.0, 36.0, 46.0):
-        for below in (away, -away - height):
-            spots += [(-width / 2, below), (4.0, below), (-4.0 - width, below)]
-    return np.array(spots)
-
-
-def _shared(boxes: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Area (S,) that boxes (S, 4) share with others (K, 4), summed over these; a box is x0, y0, x1, y1."""
-    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    area: NDArray[np.float64] = (high - low).clip(min=0).prod(-1).sum(1)
-    return area
 
 
 def _floor(points: Sequence[Point]) -> float:

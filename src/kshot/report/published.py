@@ -41,8 +41,12 @@ class Source:
     """Where rows were read.
 
     Attributes:
-        link: of what was read. paper: of the publication, "" where its address is not known.
-        read: which files or pages, and what was left out of them. protocol: how it differs from others, in a line.
+        name: what tables call it.
+        title: of the publication.
+        link: of what was read.
+        paper: of the publication; "" where its address is not known.
+        read: which files or pages were read, and what was left out of them.
+        protocol: how the test differs from others, in a line.
     """
 
     name: str
@@ -55,7 +59,15 @@ class Source:
 
 @dataclass(frozen=True)
 class Row:
-    """A published method: 5-way accuracy in % by shot."""
+    """A published method on a data set.
+
+    Attributes:
+        method: its name.
+        backbone: of the method, by name.
+        data: a name of `SETS`.
+        accuracy: shot -> 5-way accuracy, percent.
+        source: where it was read.
+    """
 
     method: str
     backbone: str

@@ -10,23 +10,25 @@ from typing import Any
 from kshot.fewshot import cost
 from kshot.study.file import Study
 from kshot.study.results import Line, RowResult, StudyResult
+from kshot.templates import markdown
 
 
 def as_markdown(report: StudyResult) -> str:
     """The summary as Markdown tables, one for each data set and backbone."""
     settings = report.settings
     parts = [
-        f"# {report.title}\n",
+        f"# {markdown(report.title)}\n",
         f"{report.date}, kshot {report.version}: {settings.way}-way, {settings.query} queries a class, "
-        f"split {settings.split}, {settings.episodes:,} episodes a seed, seeds {', '.join(map(str, settings.seeds))}."
-        + (f" Differences are to {settings.baseline} on the same episodes." if settings.baseline else "")
+        f"split {markdown(settings.split)}, {settings.episodes:,} episodes a seed, "
+        f"seeds {', '.join(map(str, settings.seeds))}."
+        + (f" Differences are to {markdown(settings.baseline)} on the same episodes." if settings.baseline else "")
         + "\n",
     ]
     for data, backbone in report.parts():
-        parts.append(f"\n## {data}, {backbone}\n")
+        parts.append(f"\n## {markdown(data)}, {markdown(backbone)}\n")
         if gaps := lacking(report.rows, data):
-            parts.append(f"{gaps}\n")
-        parts += [f"{note}.\n" for note in noted(report.rows, data)]
+            parts.append(f"{markdown(gaps)}\n")
+        parts += [f"{markdown(note)}.\n" for note in noted(report.rows, data)]
         parts += _table(report.lines(data, backbone), settings)
     return "\n".join(parts) + "\n"
 
@@ -39,7 +41,7 @@ def _table(lines: Sequence[Line], settings: Study) -> list[str]:
     for name in dict.fromkeys(line.name for line in lines):
         own = {line.shot: line for line in lines if line.name == name}
         if None in own:
-            parts.append(f"| {name} | failed: {own[None].error} |")
+            parts.append(f"| {markdown(name)} | failed: {markdown(own[None].error)} |")
             continue
         cells = []
         for shot in shots:
@@ -47,14 +49,16 @@ def _table(lines: Sequence[Line], settings: Study) -> list[str]:
             note = "" if line.episodes == settings.episodes else f" (first {line.episodes:,} episodes)"
             cells += [f"{line.accuracy:.1f} ± {line.ci95:.1f}{note}", _difference(line, len(settings.seeds))]
         finished.append(own[shots[-1]])
-        parts.append(f"| {' | '.join([name, *cells])} |")
+        parts.append(f"| {' | '.join([markdown(name), *cells])} |")
     if searched := {line.name: line.chosen for line in lines if line.chosen}:
         choices = "; ".join(f"{name}: {chosen}" for name, chosen in searched.items())
-        parts.append(f"\nChosen on val with the first seed, out of {_values(settings.search)}: {choices}.")
+        parts.append(f"\nChosen on val with the first seed, out of {_values(settings.search)}: {markdown(choices)}.")
     if keys := cost.present(finished):
         parts.append(f"\nCost, at {shots[-1]}-shot where it depends on the shots:\n")
         parts.append(_ruled(["method", *(cost.COLUMNS[key][0] for key in keys)], 1 + len(keys)))
-        parts += [f"| {' | '.join([one.name, *(cost.written(one, key) for key in keys)])} |" for one in finished]
+        parts += [
+            f"| {' | '.join([markdown(one.name), *(cost.written(one, key) for key in keys)])} |" for one in finished
+        ]
     return parts
 
 

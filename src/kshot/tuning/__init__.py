@@ -12,15 +12,14 @@ from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from kshot.backbones.backbone import Backbone
 from kshot.backbones.tower import Tower
-from kshot.errors import CheckpointError, unknown
+from kshot.errors import unknown
 from kshot.options import expect as check
 
-__all__ = ["TUNING", "apply", "deepest_cut", "expect", "load_trained", "options", "towers", "trained_state", "unfreeze"]
+__all__ = ["TUNING", "apply", "deepest_cut", "expect", "options", "towers", "unfreeze"]
 
 TUNING: dict[str, str] = {
     "partial": "kshot.tuning.partial",
@@ -63,38 +62,6 @@ def options(name: str) -> dict[str, Any]:
     return {parameter.name: parameter.default for parameter in parameters}
 
 
-def trained_state(backbone: Backbone) -> dict[str, Tensor]:
-    """Name -> detached tensor on the CPU of every weight that learns; the other weights need no saving."""
-    return {name: value.detach().cpu().clone() for name, value in _learning(backbone).items()}
-
-
-def load_trained(backbone: Backbone, state: Mapping[str, Tensor]) -> None:
-    """Puts trained weights back into a backbone to which the same method was applied; all of them or none.
-
-    Raises:
-        CheckpointError: names or shapes differ from what learns in this backbone, or a weight is no finite number.
-    """
-    own = _learning(backbone)
-    missing, extra = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-    if missing or extra:
-        found = f"lacks {missing[0]}" if missing else f"holds {extra[0]}, which does not learn here"
-        raise CheckpointError(
-            f"expected the {len(own)} weights that this tuning trains, found {len(state)}: the state {found}; "
-            "apply the method and options that it was trained with"
-        )
-    for name, value in own.items():
-        if value.shape != state[name].shape:
-            raise CheckpointError(
-                f"expected {name} of shape {tuple(value.shape)}, found {tuple(state[name].shape)}: "
-                "the state was trained on another backbone"
-            )
-        if not (state[name].is_floating_point() and state[name].isfinite().all()):
-            raise CheckpointError(f"{name} of the state is not all finite numbers: train it again")
-    with torch.no_grad():
-        for name, value in own.items():
-            value.copy_(state[name])
-
-
 def unfreeze(weights: Iterable[nn.Parameter]) -> None:
     """Lets weights learn, in memory of their own: a copy of a backbone shares its frozen weights with the original."""
     for weight in weights:
@@ -104,7 +71,11 @@ def unfreeze(weights: Iterable[nn.Parameter]) -> None:
 
 
 def towers(backbone: Backbone, tower: str) -> list[Tower]:
-    """The towers that the option `tower` names: "image", "text" or "both"."""
+    """The towers that the option `tower` names: "image", "text" or "both".
+
+    Raises:
+        OptionError: another name.
+    """
     known: dict[str, list[Tower]] = {
         "image": [backbone.image],
         "text": [backbone.text],
@@ -126,10 +97,6 @@ def deepest_cut(tower: Tower) -> int:
         return 0
     first = (number for number, block in enumerate(tower.blocks, 1) if learns(block))
     return next(first, tower.depth if learns(tower.norm) or learns(tower.projection) else tower.depth + 1)
-
-
-def _learning(backbone: Backbone) -> dict[str, nn.Parameter]:
-    return {name: value for name, value in backbone.named_parameters() if value.requires_grad}
 
 
 def _find(name: str) -> Callable[..., int]:

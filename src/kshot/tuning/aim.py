@@ -63,7 +63,15 @@ def apply(
 
 
 class Adapted(nn.Module):
-    """A frozen block with AIM's adapters. frames: how many frames have learned vectors, 0 for none."""
+    """A frozen block with AIM's adapters.
+
+    Args:
+        block: the block.
+        parts: which adapters it has.
+        width: channels of a bottleneck.
+        scale: of what the joint adapter adds.
+        frames: how many frames have learned vectors, 0 for none.
+    """
 
     def __init__(self, block: Any, parts: Collection[str], width: int, scale: float, frames: int):
         super().__init__()

@@ -7,7 +7,11 @@ from kshot.tuning import deepest_cut, towers, unfreeze
 
 
 def apply(backbone: Backbone, tower: str = "image") -> int:
-    """Lets all weights of the towers named learn: "image", "text" or "both".
+    """Lets all weights learn.
+
+    Args:
+        backbone: changed in place.
+        tower: "image", "text" or "both".
 
     Returns:
         The deepest cut of the image tower that it allows: 0 (frames), or the embedding if only the text tower learns.

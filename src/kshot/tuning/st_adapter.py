@@ -22,7 +22,8 @@ def apply(backbone: Backbone, width: int = 384, time: int = 3, space: int = 1, b
     Args:
         backbone: changed in place; the image tower alone has adapters.
         width: of the bottleneck.
-        time, space: the convolution's extent over frames, and over rows and columns of patches; odd.
+        time: the convolution's extent over frames; odd.
+        space: its extent over rows and columns of patches; odd.
         blocks: "all", or how many last blocks.
 
     Returns:
