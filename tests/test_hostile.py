@@ -27,6 +27,7 @@ from kshot.backbones.backbone import Backbone
 from kshot.datasets import prepare
 from kshot.errors import CheckpointError, DataError, KshotError, OptionError, StoreError
 from kshot.fewshot import fit, runs
+from kshot.report import saved
 from kshot.report.comparison import compared
 from kshot.study import file as study_file
 from kshot.study import runner as study
@@ -282,7 +283,8 @@ def test_a_study(tmp_path: Path) -> None:
         told = study.load(tmp_path)
         study.as_markdown(told)
         study.as_csv(told)
-        for one in compared(told, tmp_path):
+        read = saved.study(told, tmp_path)
+        for one in compared(read):
             if shots := one.shots:
                 one.ranked(shots[-1])
             assert one.versions is not None and one.unreadable is not None and one.missing is not None

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kshot.errors import DataError
 from kshot.fewshot import cost
 
 
@@ -244,14 +245,28 @@ class Study:
 
 
 def study(values: Mapping[str, Any], folder: Path) -> Study:
-    """A study from what `kshot.study.runner.load` gives of its folder."""
+    """A study from what `kshot.study.runner.load` gives of its folder.
+
+    Raises:
+        DataError: a record that is not of the right kind.
+    """
+    try:
+        return _study(values, folder)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{folder / 'study.json'} is damaged ({type(error).__name__}: {error}); run the study again, finished rows "
+            "are kept"
+        ) from None
+
+
+def _study(values: Mapping[str, Any], folder: Path) -> Study:
     return Study(
         values["title"],
         values["version"],
         values["date"],
         {name: str(value) for name, value in values["machine"].items()},
         settings(values["settings"]),
-        [line(one) for one in values["summary"] if "shot" in one],
+        [line(one) for one in values["summary"] if one.get("shot") is not None],
         [run(one) for one in values["rows"]],
         folder,
     )
@@ -270,19 +285,25 @@ def settings(values: Mapping[str, Any]) -> Settings:
 
 def _method(row: Mapping[str, Any]) -> Method:
     kinds = ("strategy_options", "tuning_options", "head_options", "train")
-    options = {name: value for kind in kinds for name, value in row[kind].items()}
-    return Method(row["name"], row["strategy"], row["tuning"], row["layers"], row["head"], options)
+    options = {name: value for kind in kinds for name, value in row.get(kind, {}).items()}
+    return Method(row["name"], row["strategy"], row["tuning"], row.get("layers"), row.get("head"), options)
 
 
 def line(values: Mapping[str, Any]) -> Line:
     """A line of the summary that has a shot."""
-    plain = ("data", "backbone", "name", "shot", "seeds", "accuracy", "episodes", "strategy", "tuning", "layers")
+    plain = ("data", "backbone", "name", "shot")
     return Line(
         **{name: values[name] for name in plain},
-        ci95=_half(values["ci95"]),
+        seeds=values.get("seeds", 0),
+        accuracy=values.get("accuracy", 0.0),
+        ci95=_half(values.get("ci95", 0.0)),
+        episodes=values.get("episodes", 0),
         difference=values.get("difference"),
         difference_ci95=_half(values.get("difference_ci95")),
         agree=values.get("agree", 0),
+        strategy=values.get("strategy", ""),
+        tuning=values.get("tuning", ""),
+        layers=values.get("layers"),
         costs={name: values.get(name) for name in cost.COLUMNS},
         device=values.get("device") or "",
         precision=values.get("precision") or "",
@@ -298,8 +319,8 @@ def run(values: Mapping[str, Any]) -> Run:
         outcomes={int(shot): outcome(one) for shot, one in values.get("results", {}).items()},
         head=values.get("head") or "",
         same=repr([values.get(name) for name in shared]),
-        trained_parameters=values.get("trained_parameters", 0),
-        training_seconds=values.get("training_seconds", 0.0),
+        trained_parameters=values.get("trained_parameters") or 0,
+        training_seconds=values.get("training_seconds") or 0.0,
         val_accuracy=values.get("val_accuracy"),
         clips=values.get("clips", 0),
         fingerprint=values.get("fingerprint", ""),
