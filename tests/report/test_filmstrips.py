@@ -86,7 +86,7 @@ def asked(folder: Path, name: str, clip: str, right: int, asked: int, **taken: i
 def told(found: Comparison, *seeds: list[dict[str, Any]]) -> Comparison:
     """The comparison, its result files telling these clips, a list for each seed."""
     for run, per_clip in zip(found.runs, seeds, strict=True):
-        path = found.folder / run.place["folder"] / "1-shot.json"
+        path = found.folder / run.folder / "1-shot.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | {"per_clip": per_clip}))
     return found
 
@@ -121,9 +121,9 @@ def test_clips_that_were_moved_are_found_by_name_and_lost_ones_left_out(tmp_path
 
 def test_results_of_older_versions_have_no_single_clips(tmp_path: Path) -> None:
     found = comparison(tmp_path, clips(tmp_path, "abcd"))
-    path = found.folder / found.runs[0].place["folder"] / "1-shot.json"
+    path = found.folder / found.runs[0].folder / "1-shot.json"
     values = json.loads(path.read_text())
-    del values["per_clip"], values["cost"]
+    values.pop("per_clip", None), values.pop("cost", None)
     path.write_text(json.dumps(values))
     reel = filmstrips.reel(found)
     assert reel.known and reel.successes == reel.failures == []
