@@ -34,9 +34,10 @@ def settings(plan: Study) -> dict[str, Any]:
 
 def test_printed_settings_are_a_study_file_that_reads_back_the_same(tmp_path: Path) -> None:
     nasty = Row(
-        'a "name" \\ with [odd] = signs, ünd 漢字', "meta", "partial", "block", "trx",
-        {"loss": "both"}, {"tower": "both"},
-        {"sizes": [1, 2], "width": 8}, {"lr": 1e-5}, {"lr": [1e-5, 1e-3]}, 7, 0,
+        'a "name" \\ with [odd] = signs, ünd 漢字', strategy="meta", tuning="partial", layers="block", head="trx",
+        strategy_options={"loss": "both"}, tuning_options={"tower": "both"},
+        head_options={"sizes": [1, 2], "width": 8}, train={"lr": 1e-5}, search={"lr": [1e-5, 1e-3]}, episodes=7,
+        train_shot=0,
     )  # fmt: skip
     for plan in (
         study_file.read("quick"),
