@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from kshot.recognizer.decider import UNKNOWN, Decision
+from kshot.recognizer.classifier import UNKNOWN, Decision
 
 SIZE = 8
 

@@ -141,16 +141,16 @@ def test_the_head_of_every_method_can_be_translated(
     made = Recognizer(backbone=clip_folder, method=method, frames=FRAMES).fit(clips, [path.name[0] for path in clips])
     backbone = made.learner_.backbone
     assert backbone is not None and (made.report_["method"] == method or method == "auto")
-    whole = Whole(backbone, made.decider_)
+    whole = Whole(backbone, made.classifier_)
     frames = np.concatenate([video.read(path, FRAMES, size=backbone.size) for path in clips])
     pixels = backbone.pixels(frames).unflatten(0, (len(clips), FRAMES))
     with torch.no_grad():
         embeddings = whole.backbone.encode_from(pixels.flatten(0, 1), 0, FRAMES).view(len(clips), FRAMES, -1)
         traced = trace(whole, pixels).module()(pixels[:1])
         np.testing.assert_allclose(traced[0], made.predict_proba(clips[:1]), atol=1e-5)
-    program = translate(whole.decider, embeddings, ("embeddings",), ("proba", "known"))
+    program = translate(whole.classifier, embeddings, ("embeddings",), ("proba", "known"))
     program.save(tmp_path / "head.onnx")
-    assert compare(whole.decider, tmp_path / "head.onnx", embeddings) <= TOLERANCE
+    assert compare(whole.classifier, tmp_path / "head.onnx", embeddings) <= TOLERANCE
 
 
 class Means(torch.nn.Module):
@@ -212,7 +212,7 @@ def test_errors_at_the_door(taught: Recognizer, tmp_path: Path, monkeypatch: pyt
         export(taught, tmp_path, format="onx")
     with pytest.raises(OptionError, match="pass out"):
         export(taught)
-    with pytest.raises(OptionError, match="taught nothing"):
+    with pytest.raises(OptionError, match="not been fitted"):
         export(kshot.Recognizer(), tmp_path)
     with pytest.raises(KshotError, match="not a model folder"):
         export(tmp_path)

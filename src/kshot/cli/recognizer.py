@@ -63,7 +63,7 @@ def fit(
     """
     from kshot import Recognizer, datasets
     from kshot.files import locked, occupied
-    from kshot.recognizer.calibrate import Costs
+    from kshot.recognizer.costs import Costs
 
     def free() -> None:
         if occupied(out) or (out.exists() and not out.is_dir()):
@@ -71,7 +71,7 @@ def fit(
 
     free()
     costs = {"cost": unknown_cost, "share": unknown_share, "most": unknown_most}
-    weighed = reject if not reject or costs == Costs().told() else costs
+    weighed = reject if not reject or costs == Costs().plain() else costs
     model = Recognizer(
         backbone, adapted, method, frames, reject=weighed, background=background, store=store, seed=seed, device=device,
         keep_copies=keep_copies,
@@ -83,9 +83,9 @@ def fit(
     with locked(out):
         free()  # another may just have ended
         model.fit(list(data.paths), labels, data.groups.astype(str).tolist(), progress=chosen_progress(as_json))
-        model.report_["notes"] += [f"{note}." for note in data.notes]
+        model.report_.notes.extend(f"{note}." for note in data.notes)
         model.save(out, thumbnails)
-    show({"model": str(out), "clips": model.n_clips_, **model.report_}, as_json, _tell_fit)
+    show({"model": str(out), "clips": model.n_clips_, **model.report_.plain()}, as_json, _tell_fit)
 
 
 @app.command()
@@ -147,7 +147,7 @@ def predict(
 
 
 def _tell_fit(values: dict[str, Any]) -> None:
-    from kshot.recognizer.methods import METHODS
+    from kshot.recognizer.methods import method
 
     for video, reason in values["unreadable"].items():
         typer.echo(f"left out: {reason if video in reason else f'{video}: {reason}'}")
@@ -168,7 +168,7 @@ def _tell_fit(values: dict[str, Any]) -> None:
         typer.echo(f"look again: {len(values['suspects']) - SUSPECTS} more, in config.json or with --json")
     for note in values["notes"]:
         typer.echo(f"note: {note}")
-    typer.echo(f"method: {values['method']}, {METHODS[values['method']].words}")
+    typer.echo(f"method: {values['method']}, {method(values['method']).words}")
     found = values["accuracy"]
     if found is None:
         typer.echo(values["why"])

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kshot.backbones.hub import ALIASES, BUNDLED
-from kshot.recognizer.methods import METHODS
+from kshot.recognizer.methods import method
 
 OPENAI = (
     "OpenAI's CLIP, code and weights under the MIT licence; its model card calls deployed use out of scope unless it "
@@ -70,7 +70,7 @@ def card(config: dict[str, Any], pictures: list[str]) -> str:
         "## How it was made\n",
         f"- Backbone: {LICENCES.get(name, f'`{name}`; its licence is its maker’s to tell')}. Fingerprint "
         f"`{config['backbone']['fingerprint'][:16]}`; the backbone is not part of this folder.\n"
-        f"- Method: {config['method']} ({METHODS[config['method']].words}), "
+        f"- Method: {config['method']} ({method(config['method']).words}), "
         f"{config['arguments']['frames']} frames a clip, seed {config['arguments']['seed']}.\n"
         + ("- It started from a backbone adapted on other, labelled actions.\n" if config["adapted"] else ""),
         WARNING,

@@ -103,7 +103,7 @@ class Engine:
         own = self.project.new_model()
         with disk(own):
             shutil.copytree(folder, own)
-        clips = {one["label"]: one["clips"] for one in model.report_.get("classes", [])}
+        clips = {one.label: one.clips for one in model.report_.classes}
         with self.project.change() as state:
             names = [str(name) for name in model.classes_]
             state.labels = [Label(f"base-{at}", name, at, max(1, clips.get(name, 1))) for at, name in enumerate(names)]
@@ -333,7 +333,7 @@ class Engine:
             "seconds": seconds,
             "clips": lesson,
             "classes": [str(name) for name in recognizer.classes_],
-            "report": self._plain(recognizer.report_),
+            "report": self._plain(recognizer.report_.plain()),
         }
 
     def _taught(self, meter: Meter) -> tuple[Recognizer, dict[str, str]]:

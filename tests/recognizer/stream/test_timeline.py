@@ -142,7 +142,7 @@ def test_what_holds_no_frame_is_one_clear_line(tmp_path: Path) -> None:
         timeline(Colours(), [tmp_path / "a.mp4", tmp_path / "b.mp4"])
     with pytest.raises(OptionError, match="more than 0 frames a second, found 0"):
         timeline(Colours(), paint((RED, 9)), fps=0.0)
-    with pytest.raises(OptionError, match="taught nothing yet"):
+    with pytest.raises(OptionError, match="not been fitted yet"):
         Recognizer().timeline(tmp_path / "a.mp4")
 
 

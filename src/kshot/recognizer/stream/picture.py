@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import get_font_names
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from kshot.recognizer.decider import UNKNOWN
+from kshot.recognizer.classifier import UNKNOWN
 from kshot.recognizer.stream.windows import Array, Segment
 
 WIDTH = 10.0  # inches

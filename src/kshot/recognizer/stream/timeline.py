@@ -23,7 +23,7 @@ from kshot.errors import OptionError, VideoError, unknown
 from kshot.files import disk, write_atomic
 from kshot.progress import Progress, clock, quiet
 from kshot.recognizer import videos as inputs
-from kshot.recognizer.decider import UNKNOWN
+from kshot.recognizer.classifier import UNKNOWN
 from kshot.recognizer.stream.windows import Answer, Array, Engine, Judge, Scores, Segment, Settings
 from kshot.video.container import FOLDER_FPS
 from kshot.video.workers import Stream

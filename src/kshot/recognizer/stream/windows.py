@@ -20,7 +20,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from kshot.errors import OptionError
-from kshot.recognizer.decider import UNKNOWN, Decision
+from kshot.recognizer.classifier import UNKNOWN, Decision
 from kshot.video import Grid
 
 Array = NDArray[Any]
