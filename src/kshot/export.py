@@ -105,6 +105,11 @@ def _onnx(model: Recognizer, folder: Path, progress: Progress) -> dict[str, Any]
         raise OptionError(
             "this model looks at its support clips whenever it answers, so it is no graph of one clip alone"
         )
+    head = model.classifier_.scorer.head
+    if not head.is_graph:
+        raise OptionError(
+            f"the head {head.name} of this model is no graph that other runtimes can read: fit with another --method"
+        )
     whole = Whole(backbone, model.classifier_)
     size = sum(value.numel() * value.element_size() for value in whole.backbone.image.parameters())
     if size > LARGEST:

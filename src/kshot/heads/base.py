@@ -29,6 +29,8 @@ class Head(nn.Module):
     """Whether the head has parameters of its own that training sets."""
     works_untrained: ClassVar[bool] = False
     """Whether a head that learns gives sensible scores from its initial parameters."""
+    is_graph: ClassVar[bool] = True
+    """Whether `prepare` and `score_fitted` take the same steps whatever the values, as an export needs."""
 
     name: str = "head"
     """What the command line calls this head; `get_head` sets it."""

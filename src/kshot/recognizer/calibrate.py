@@ -19,8 +19,8 @@ FOLDED = 1.3
 """By how much the variance of a held-out share is larger than that of as many independent answers, as the rounds learn
 from nearly the same clips (Bates, Hastie and Tibshirani, JASA 119, 2024). Found on base and val classes of `motion`."""
 GROWTH = 0.25
-"""How the log-odds of a right answer, over those of a guess, grow with the clips to learn from: as their number to
-this power. By simulation (`benchmarks/simulate.py groups`) it is 0.2 to 0.45: the lower part, as a promise is better too low."""
+"""How the log-odds of a right answer, over those of a guess, grow with the clips to learn from: as their number to this
+power. By simulation (`benchmarks/simulate.py groups`) it is 0.2 to 0.45: the lower part, as too low is better."""
 USUAL = 0.2
 """Share of a class that may be left out uncorrected: with five groups a class, lessons of `motion` lacked nothing."""
 TRADE = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)  # shares of trained actions' clips refused at which the trade is shown

@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from kshot.heads.formulas import pool
-from kshot.recognizer.methods import METHODS, Support, learn, method
+from kshot.recognizer import methods
+from kshot.recognizer.methods import METHODS, Support, learn
 
 Array = NDArray[Any]
 Indices = NDArray[np.int64]
@@ -64,6 +65,7 @@ def folds(labels: Indices, groups: Array, most: int = FOLDS) -> list[Indices]:
     return [part for part in parts if len(part)]
 
 
+@torch.no_grad()
 def held_out(
     name: str,
     support: Support,
@@ -203,7 +205,7 @@ def candidates(support: Support) -> list[str]:
 
 def missing(name: str, support: Support) -> str:
     """What a method needs and these clips do not have, in words; "" if nothing is missing."""
-    kind = method(name)
+    kind = methods.method(name)
     if kind.needs_text and support.text is None:
         return "class texts, and there is no text tower"
     return "weights it may tune" if kind.tunes and support.tokens is None else ""
