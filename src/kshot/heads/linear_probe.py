@@ -56,7 +56,7 @@ def solve(gram: Tensor, targets: Tensor, C: float) -> Tensor:
     """Newton's method, its steps by conjugate gradients, on every episode at once, in double precision.
 
     A classifier is a weight for each support clip and, as a last row, an intercept: z (E, N + 1, way). Lengths
-    and gradients are those of W, not of z, so the conditioning is that of the problem itself: `seen` turns z
+    and gradients are those of W, not of z, so the conditioning is that of the problem itself: `Problem.seen` turns z
     into what inner products need.
 
     Args:
@@ -67,43 +67,69 @@ def solve(gram: Tensor, targets: Tensor, C: float) -> Tensor:
     Returns:
         (E, N + 1, way): the weights of the clips in each class, and last the intercepts.
     """
-    precision, gram, targets = gram.dtype, gram.double(), targets.double()
-    decay = gram.new_full((gram.shape[1] + 1, 1), 1 / C)
-    decay[-1] = 0
-
-    def seen(z: Tensor) -> Tensor:
-        return torch.cat([gram @ z[:, :-1], z[:, -1:]], dim=1)
-
-    def logits(seen: Tensor) -> Tensor:
-        return seen[:, :-1] + seen[:, -1:]
-
-    def lift(slope: Tensor) -> Tensor:
-        """From a slope for each clip to a direction of z. To raise all classes alike changes nothing: left out."""
-        slope = slope - slope.mean(dim=2, keepdim=True)
-        return torch.cat([slope, slope.sum(dim=1, keepdim=True)], dim=1)
-
-    def loss(z: Tensor, seen: Tensor) -> Tensor:
-        scores = logits(seen)
-        return total(scores.logsumexp(dim=2) - (scores * targets).sum(dim=2)) + total(decay * z * seen) / 2
-
-    z = torch.zeros_like(lift(targets))
+    problem = Problem(gram.double(), targets.double(), C)
+    z = torch.zeros_like(problem.lift(problem.targets))
     seen_z, limit = z, None
     for _ in range(NEWTON_STEPS):
         chances = logits(seen_z).softmax(dim=2)
-        gradient = decay * z + lift(chances - targets)
-        seen_residual = -seen(gradient)
-        size = -total(gradient * seen_residual)
+        gradient = problem.decay * z + problem.lift(chances - problem.targets)
+        seen_gradient = problem.seen(gradient)
+        size = total(gradient * seen_gradient)
         limit = TOLERANCE**2 * size.clamp(min=1e-6) if limit is None else limit
         unfinished = size > limit
         if not unfinished.any():
             break
+        step, seen_step = problem.newton_step(chances, gradient, seen_gradient, unfinished)
+        factor = problem.shortened(z, seen_z, step, seen_step, total(gradient * seen_step), unfinished)
+        z, seen_z = z + factor * step, seen_z + factor * seen_step
+    return z.to(gram.dtype)
 
-        step, residual, direction, left = torch.zeros_like(z), -gradient, -gradient, size
-        seen_step, seen_direction = step, seen_residual
+
+class Problem:
+    """The regressions of all episodes: loss, its derivatives, and a step towards the optimum.
+
+    Args:
+        gram: (E, N, N) products between support clips.
+        targets: (E, N, way) one-hot labels.
+        C: see `LinearProbe`.
+    """
+
+    def __init__(self, gram: Tensor, targets: Tensor, C: float) -> None:
+        self.gram, self.targets = gram, targets
+        self.decay = gram.new_full((gram.shape[1] + 1, 1), 1 / C)
+        self.decay[-1] = 0
+
+    def seen(self, z: Tensor) -> Tensor:
+        """What inner products with z need: the logits that its clips' weights give each clip, and its intercepts."""
+        return torch.cat([self.gram @ z[:, :-1], z[:, -1:]], dim=1)
+
+    def lift(self, slope: Tensor) -> Tensor:
+        """From a slope for each clip to a direction of z. To raise all classes alike changes nothing: left out."""
+        slope = slope - slope.mean(dim=2, keepdim=True)
+        return torch.cat([slope, slope.sum(dim=1, keepdim=True)], dim=1)
+
+    def loss(self, z: Tensor, seen: Tensor) -> Tensor:
+        scores = logits(seen)
+        return total(scores.logsumexp(dim=2) - (scores * self.targets).sum(dim=2)) + total(self.decay * z * seen) / 2
+
+    def newton_step(
+        self, chances: Tensor, gradient: Tensor, seen_gradient: Tensor, unfinished: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Newton's step by conjugate gradients, and what is seen of it.
+
+        Args:
+            chances: (E, N, way) probabilities.
+            gradient: (E, N + 1, way) of the loss.
+            seen_gradient: what is seen of it.
+            unfinished: (E, 1, 1) which episodes need a step.
+        """
+        step, residual, direction = torch.zeros_like(gradient), -gradient, -gradient
+        seen_step, seen_direction = step, -seen_gradient
+        size = left = total(gradient * seen_gradient)
         for _ in range(CG_STEPS):
             slope = logits(seen_direction)
             slope = chances * (slope - (chances * slope).sum(dim=2, keepdim=True))
-            curved = decay * direction + lift(slope)
+            curved = self.decay * direction + self.lift(slope)
             bend = total(curved * seen_direction)
             going = unfinished & (left > 1e-4 * size) & (bend > 0)
             if not going.any():
@@ -111,22 +137,40 @@ def solve(gram: Tensor, targets: Tensor, C: float) -> Tensor:
             far = torch.where(going, left / bend, 0)
             step, seen_step = step + far * direction, seen_step + far * seen_direction
             residual = residual - far * curved
-            seen_residual = seen(residual)
+            seen_residual = self.seen(residual)
             now = total(residual * seen_residual)
             turn = torch.where(going, now / left, 0)
             direction, seen_direction = residual + turn * direction, seen_residual + turn * seen_direction
             left = now
+        return step, seen_step
 
-        # Far from the optimum a step may overshoot: halve those that do not lower the loss as their slope promises.
-        here, promise = loss(z, seen_z), total(gradient * seen_step)
-        factor = unfinished.to(z.dtype)
+    def shortened(
+        self, z: Tensor, seen_z: Tensor, step: Tensor, seen_step: Tensor, promise: Tensor, unfinished: Tensor
+    ) -> Tensor:
+        """(E, 1, 1) which part of a step to take: halved until it lowers the loss as its slope promises.
+
+        Far from the optimum a step may overshoot.
+
+        Args:
+            z: (E, N + 1, way) where it begins.
+            seen_z: what is seen of it.
+            step: (E, N + 1, way).
+            seen_step: what is seen of it.
+            promise: (E, 1, 1) slope of the loss along it.
+            unfinished: (E, 1, 1) which episodes take it.
+        """
+        here, factor = self.loss(z, seen_z), unfinished.to(z.dtype)
         for _ in range(HALVINGS):
-            failed = loss(z + factor * step, seen_z + factor * seen_step) > here + 1e-4 * factor * promise
+            failed = self.loss(z + factor * step, seen_z + factor * seen_step) > here + 1e-4 * factor * promise
             if not failed.any():
                 break
             factor = torch.where(failed, factor / 2, factor)
-        z, seen_z = z + factor * step, seen_z + factor * seen_step
-    return z.to(precision)
+        return factor
+
+
+def logits(seen: Tensor) -> Tensor:
+    """(E, N, way) scores of the clips, from what is seen of a classifier."""
+    return seen[:, :-1] + seen[:, -1:]
 
 
 def total(x: Tensor) -> Tensor:
