@@ -1,4 +1,4 @@
-"""A taught model as a file that other runtimes read: image encoder and head in one graph, and a note beside it.
+"""A trained model as a file that other runtimes read: image encoder and head in one graph, and a note beside it.
 
     DIR/model.onnx    pixels (n, T, 3, S, S) float32 -> proba (n, C), known (n,); n is free
     DIR/model.json    labels, threshold, frames and preprocessing: all that a program needs besides the graph
@@ -43,10 +43,10 @@ NEEDED = ("onnx", "onnxscript", "onnxruntime")
 def export(
     model: Recognizer | str | Path, out: str | Path | None = None, format: str = "onnx", progress: Progress = quiet
 ) -> dict[str, Any]:
-    """Writes a taught model for other runtimes, after checking that it answers as PyTorch does.
+    """Writes a trained model for other runtimes, after checking that it answers as PyTorch does.
 
     Args:
-        model: a Recognizer that has been taught, or the folder of one.
+        model: a fitted Recognizer, or the folder of one.
         out: folder to write to; by default a folder named after the format inside the model's own.
         format: one of `FORMATS`.
         progress: how to show progress.

@@ -14,7 +14,7 @@ import pytest
 from fastapi.routing import APIRoute
 from starlette.testclient import TestClient
 
-from judges import RED, Colours
+from recognizers import RED, Colours
 from kshot.errors import OptionError
 from kshot.studio.engine import Engine
 from kshot.studio.keys import Keys

@@ -185,13 +185,13 @@ def _tell_fit(values: dict[str, Any]) -> None:
             f"{100 * found['balanced']['value']:.0f} % where all actions are equally frequent "
             f"({100 * found['balanced']['low']:.0f} to {100 * found['balanced']['high']:.0f} %)"
         )
-    told = values["unknown"]
-    if told["threshold"] is not None:
+    unknown = values["unknown"]
+    if unknown["threshold"] is not None:
         typer.echo(
-            f"unknown: said of {100 * told['refused']:.0f} % of clips of the trained actions and "
-            f"{100 * told['caught']:.0f} % of others, by {told['clips']} clips; the model's README.md has the trade"
+            f"unknown: said of {100 * unknown['refused']:.0f} % of clips of the trained actions and "
+            f"{100 * unknown['caught']:.0f} % of others, by {unknown['clips']} clips; the model's README.md has the trade"
         )
-    typer.echo(f"{values['model']}: taught {len(values['classes'])} actions from {values['clips']} clips")
+    typer.echo(f"{values['model']}: trained on {len(values['classes'])} actions, from {values['clips']} clips")
     typer.echo(f"next: kshot predict {values['model']} VIDEO")
 
 

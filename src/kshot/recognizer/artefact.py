@@ -201,7 +201,7 @@ def _made(cls: type[R], folder: Path, config: dict[str, Any], backbone: str | Pa
     weights = unpack(contents[next(iter(contents))])
     expect_finite(folder / next(iter(contents)), weights)
     made._put_back(Stored(config, _parts(weights)), loaded)
-    # A clip of nothing tells whether everything fits together.
+    # A clip of nothing shows whether everything fits together.
     embeddings = torch.zeros_like(torch.from_numpy(made.clips_[0].embeddings), device=loaded.device)
     proba = classifier.decide(made.classifier_, embeddings[None].float(), made.classes_, made.threshold_).proba
     if proba.shape != (1, len(made.classes_)) or embeddings.shape != (made.frames, loaded.embed_dim):

@@ -117,7 +117,7 @@ def threshold(
 ) -> float:
     """The score below which "unknown" costs less than a label; -inf if that never is.
 
-    With as few clips as there are, the cheapest place among them is mostly luck: where scores tell nothing it would
+    With as few clips as there are, the cheapest place among them is mostly luck: where scores say nothing it would
     refuse 5 % of the clips of trained classes. So only means and deviations count, as of two normal distributions: the
     place is half-way in units of either's deviation, and lower by the log of what is at stake, over how far apart they
     are. They are taken to be nearer by one standard error than found. `benchmarks/simulate.py unknown` compares both.

@@ -132,7 +132,7 @@ def fit(
         names.remove("partial")
         notes.append(
             f"Fine-tuning of the last layer was not compared: with {len(support)} clips that takes minutes. "
-            "method='partial' asks for it."
+            "method='partial' takes it."
         )
     with progress("comparing methods", len(names) * len(parts) + 3, "lessons") as step:
         trial = Trial.of(support, {name: held_out(name, support, parts, step=step) for name in names}, parts)

@@ -51,8 +51,8 @@ class Accuracy(Record):
 
     @classmethod
     def of_plain(cls, values: Mapping[str, Any]) -> Self:
-        told = values.get("balanced")
-        return super().of_plain({**values, "balanced": told and Share.of_plain(told)})
+        balanced = values.get("balanced")
+        return super().of_plain({**values, "balanced": balanced and Share.of_plain(balanced)})
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ class Unknown(Record):
     """How well "unknown" tells clips of other actions from those of trained ones.
 
     Attributes:
-        auroc: area under the ROC curve; None where it cannot be told.
+        auroc: area under the ROC curve; None where it cannot be estimated.
         fpr95: share of other actions' clips accepted where 95 % of trained ones are.
         threshold: of `known`; None if "unknown" is no answer.
         refused: share of clips of trained actions that the threshold calls unknown.

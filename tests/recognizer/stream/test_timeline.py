@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from clips import write_folder, write_video
-from judges import BLUE, DARK, GREEN, RED, Colours, paint
+from recognizers import BLUE, DARK, GREEN, RED, Colours, paint
 from kshot import Recognizer, video
 from kshot.datasets import load
 from kshot.errors import OptionError, StoreError, VideoError

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from clips import write_video
-from judges import BLUE, DARK, GREEN, RED, SIZE, Colours, paint
+from recognizers import BLUE, DARK, GREEN, RED, SIZE, Colours, paint
 from kshot.errors import OptionError, VideoError
 from kshot.recognizer.stream import watch as live
 from kshot.recognizer.stream.timeline import Timeline, timeline

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from judges import BLUE, DARK, GREEN, RED, SIZE, Colours, paint
+from recognizers import BLUE, DARK, GREEN, RED, SIZE, Colours, paint
 from kshot.errors import OptionError
 from kshot.recognizer.stream.windows import Engine, Labels, Scores, Segments, Settings, Windows
 

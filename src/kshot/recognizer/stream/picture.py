@@ -1,4 +1,4 @@
-"""A timeline to look at: filmstrip, coloured segments, and a curve for each label that occurs."""
+"""A timeline as a picture: filmstrip, coloured segments, and a curve for each label that occurs."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ SIZE = 8
 
 
 class Colours:
-    """Red, green and blue frames; anything dark is unknown. Counts what it is asked."""
+    """Red, green and blue frames; anything dark is unknown. Counts its queries."""
 
     frames = 4
     classes_ = np.array(["red", "green", "blue"])
