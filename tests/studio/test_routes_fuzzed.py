@@ -14,12 +14,12 @@ import pytest
 from fastapi.routing import APIRoute
 from starlette.testclient import TestClient
 
-from recognizers import RED, Colours
 from kshot.errors import OptionError
 from kshot.studio.engine import Engine
 from kshot.studio.keys import Keys
 from kshot.studio.live import KEPT, Live
 from kshot.studio.server import Feed, create_app
+from recognizers import RED, Colours
 
 HOST = "127.0.0.1:8470"
 KEYS = Keys()

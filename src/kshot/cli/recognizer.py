@@ -189,7 +189,8 @@ def _tell_fit(values: dict[str, Any]) -> None:
     if unknown["threshold"] is not None:
         typer.echo(
             f"unknown: said of {100 * unknown['refused']:.0f} % of clips of the trained actions and "
-            f"{100 * unknown['caught']:.0f} % of others, by {unknown['clips']} clips; the model's README.md has the trade"
+            f"{100 * unknown['caught']:.0f} % of others, by {unknown['clips']} clips; "
+            "the model's README.md has the trade"
         )
     typer.echo(f"{values['model']}: trained on {len(values['classes'])} actions, from {values['clips']} clips")
     typer.echo(f"next: kshot predict {values['model']} VIDEO")

@@ -15,12 +15,12 @@ import pytest
 from PIL import Image
 
 from clips import write_folder, write_video
-from recognizers import BLUE, DARK, GREEN, RED, Colours, paint
 from kshot import Recognizer, video
 from kshot.datasets import load
 from kshot.errors import OptionError, StoreError, VideoError
 from kshot.recognizer.stream.timeline import STILLS, Timeline, timeline
 from kshot.recognizer.stream.windows import Segment, Settings
+from recognizers import BLUE, DARK, GREEN, RED, Colours, paint
 
 PARTS = ((RED, 250), (DARK, 100), (GREEN, 150), (BLUE, 250))  # 10, 4, 6 and 10 seconds
 

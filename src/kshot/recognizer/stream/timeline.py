@@ -24,7 +24,7 @@ from kshot.files import disk, write_atomic
 from kshot.progress import Progress, clock, quiet
 from kshot.recognizer import videos as inputs
 from kshot.recognizer.classifier import UNKNOWN
-from kshot.recognizer.stream.windows import Answer, Array, Engine, WindowClassifier, Scores, Segment, Settings
+from kshot.recognizer.stream.windows import Answer, Array, Engine, Scores, Segment, Settings, WindowClassifier
 from kshot.video.container import FOLDER_FPS
 from kshot.video.workers import Stream
 

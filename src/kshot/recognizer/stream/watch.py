@@ -21,7 +21,7 @@ from typing import Any
 import av
 
 from kshot.errors import OptionError, VideoError
-from kshot.recognizer.stream.windows import Answer, Array, Engine, WindowClassifier, Scores, Settings
+from kshot.recognizer.stream.windows import Answer, Array, Engine, Scores, Settings, WindowClassifier
 from kshot.video import Grid, preprocess
 from kshot.video.workers import Stream
 
