@@ -40,6 +40,7 @@ from kshot.backbones.backbone import Backbone, load
 from kshot.recognizer import calibrate, suspects
 from kshot.recognizer.classifier import decide
 from kshot.recognizer.costs import Costs
+from kshot.recognizer.fitting import fit
 from kshot.recognizer.methods import Support
 
 Array = NDArray[Any]
@@ -50,7 +51,7 @@ WAY = 5
 
 
 def balance(known: Array, right: Array, other: Array, costs: Costs) -> float:
-    """Where the share of trained actions' clips named rightly and that of others refused add up to most: the old rule."""
+    """Where the share of trained actions' clips named rightly and of others refused add up to most: the old rule."""
     return _cheapest(known, right, other, 1.0, costs.most)
 
 
