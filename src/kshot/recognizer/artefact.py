@@ -19,7 +19,6 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -32,19 +31,20 @@ from kshot.backbones import hub
 from kshot.errors import CheckpointError, KshotError, OptionError, VideoError
 from kshot.fewshot.fit import expect_finite
 from kshot.files import disk, holding, locked, occupied, write_atomic
-from kshot.recognizer import classifier, videos
+from kshot.recognizer import classifier, preparing, videos
 from kshot.recognizer.card import card
 from kshot.recognizer.clips import Clip
+from kshot.recognizer.estimator import Estimator
+from kshot.recognizer.report import Report
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from kshot.backbones.backbone import Backbone
-    from kshot.recognizer.recognizer import Recognizer
 
 Array = NDArray[Any]
 
-R = TypeVar("R", bound="Recognizer")
+R = TypeVar("R", bound=Estimator)
 
 KIND, FORMAT = "kshot recognizer", 3
 READS = (2, 3)  # formats; before 3 each of four scorers had a class of its own, see `classifier.restore`
@@ -56,20 +56,7 @@ WEIGHTS_BYTES = 16 << 30  # of one file
 SHOWN = 4  # frames of a thumbnail
 
 
-@dataclass(frozen=True)
-class Stored:
-    """What a model folder holds, read and checked.
-
-    Attributes:
-        config: of config.json.
-        weights: tensors by name, of the parts "decider" (the classifier), "tuned" and "clips".
-    """
-
-    config: dict[str, Any]
-    weights: dict[str, dict[str, Tensor]]
-
-
-def save(recognizer: Recognizer, folder: Path, thumbnails: bool = True, bare: bool = False) -> Path:
+def save(recognizer: Estimator, folder: Path, thumbnails: bool = True, bare: bool = False) -> Path:
     """Writes the folder; what was there before stays whole until config.json, which comes last, replaces it.
 
     Args:
@@ -113,10 +100,9 @@ def save(recognizer: Recognizer, folder: Path, thumbnails: bool = True, bare: bo
     return folder
 
 
-def _config(recognizer: Recognizer, files: dict[str, str]) -> dict[str, Any]:
+def _config(recognizer: Estimator, files: dict[str, str]) -> dict[str, Any]:
     """What config.json says; the keys "decider" and "clips" are as old as the format."""
-    backbone = recognizer.learner_.backbone
-    assert backbone is not None
+    backbone = preparing.backbone_of(recognizer.learner_)
     return {
         "kind": KIND,
         "format": FORMAT,
@@ -200,13 +186,29 @@ def _made(cls: type[R], folder: Path, config: dict[str, Any], backbone: str | Pa
         raise ValueError(f"{way} classes, a scorer of {about['way']}")
     weights = unpack(contents[next(iter(contents))])
     expect_finite(folder / next(iter(contents)), weights)
-    made._put_back(Stored(config, _parts(weights)), loaded)
+    _put_back(made, config, _parts(weights), loaded)
     # A clip of nothing shows whether everything fits together.
     embeddings = torch.zeros_like(torch.from_numpy(made.clips_[0].embeddings), device=loaded.device)
     proba = classifier.decide(made.classifier_, embeddings[None].float(), made.classes_, made.threshold_).proba
     if proba.shape != (1, len(made.classes_)) or embeddings.shape != (made.frames, loaded.embed_dim):
         raise ValueError(f"{len(made.classes_)} actions, {proba.shape[-1]} answers, clips of {tuple(embeddings.shape)}")
     return made
+
+
+def _put_back(
+    made: Estimator, config: dict[str, Any], weights: dict[str, dict[str, Tensor]], backbone: Backbone
+) -> None:
+    """Everything that `fit` learns, into a recognizer."""
+    named, made.backbone = made.backbone, backbone
+    made._start = preparing.starting(made)
+    made.backbone = named
+    made.learner_, made.tuned_ = preparing.tuned(made._start, weights["tuned"]), bool(weights["tuned"])
+    made.classifier_ = classifier.restore(config["decider"], weights["decider"]).to(backbone.device)
+    made.clips_ = clips(config, weights["clips"][""].numpy())
+    made.classes_, made.n_clips_ = np.array(config["classes"]), len(made.clips_)
+    made.method_, made.clip_seconds_ = config["method"], config["clip_seconds"]
+    made.threshold_ = -math.inf if config["threshold"] is None else config["threshold"]
+    made.report_ = Report.of_plain(config["report"])
 
 
 def _adapted(folder: Path, config: dict[str, Any]) -> Path | None:
@@ -238,14 +240,14 @@ def clips(config: dict[str, Any], embeddings: Array) -> list[Clip]:
     ]
 
 
-def push(recognizer: Recognizer, repository: str, thumbnails: bool, private: bool) -> str:
+def push(recognizer: Estimator, repository: str, thumbnails: bool, private: bool) -> str:
     """Uploads a model; returns its address. See `Recognizer.push_to_hub`."""
     with tempfile.TemporaryDirectory(prefix="kshot-push-") as place:
         folder = save(recognizer, Path(place) / "model", thumbnails, bare=True)
         return hub.push(folder, repository, private)
 
 
-def _tensors(recognizer: Recognizer) -> dict[str, Tensor]:
+def _tensors(recognizer: Estimator) -> dict[str, Tensor]:
     """What the weights file holds: `decider.*`, `tuned.*` and `clips`."""
     import torch
 
@@ -284,8 +286,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     if config.get("format") not in READS:
         raise CheckpointError(
             f"{path} has format {gate.shortened(config.get('format'))}, written by kshot "
-            f"{gate.shortened(config.get('kshot'))}; this is kshot {__version__}, which reads format {FORMAT}: use the "
-            f"kshot that wrote it, or fit the model again"
+            f"{gate.shortened(config.get('kshot'))}; this is kshot {__version__}, which reads format {' or '.join(map(str, READS))}: use "
+            f"the kshot that wrote it, or fit the model again"
         )
     if not seals.whole(config):
         raise CheckpointError(f"{path} is damaged: its checksum is wrong; {again}")
@@ -331,11 +333,11 @@ def _bare(config: dict[str, Any]) -> dict[str, Any]:
     return config | {"clips": clips, "report": report}
 
 
-def _thumbnails(recognizer: Recognizer) -> dict[str, bytes]:
+def _thumbnails(recognizer: Estimator) -> dict[str, bytes]:
     """File name -> JPEG filmstrip of one clip of each action; none for a clip that is no longer there."""
     from PIL import Image
 
-    size = recognizer.learner_.backbone.size
+    size = preparing.backbone_of(recognizer.learner_).size
     result = {}
     for number, label in enumerate(recognizer.classes_):
         clip = next(clip for clip in recognizer.clips_ if clip.label == label)

@@ -126,7 +126,7 @@ def _files(
         damaged = stored.damaged.get(name)
         found[i] = Clip(
             name, labels[i], groups[i], stored.digests[row], _seconds(videos[i]), embeddings[row],
-            partial(_row, stored, row), damaged=damaged and DamagedClip(name, **damaged),
+            partial(_row, stored, row), damaged=DamagedClip(name, **damaged) if damaged else None,
         )  # fmt: skip
     return found, stored.unreadable
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,10 +26,8 @@ from kshot.recognizer import videos as inputs
 from kshot.recognizer.classifier import UNKNOWN
 from kshot.recognizer.clips import Clip
 from kshot.recognizer.costs import Costs
+from kshot.recognizer.estimator import Estimator
 from kshot.recognizer.methods import AUTO, METHODS, TEXT_SCALE, Support, expect, method
-
-if TYPE_CHECKING:
-    from kshot.recognizer.recognizer import Recognizer
 
 Array = NDArray[Any]
 
@@ -37,7 +35,7 @@ FINE_TUNED = "partial"  # the tuning method, and the recognizer's method that us
 
 
 def checked(
-    recognizer: Recognizer, videos: Any, labels: Sequence[str], groups: Sequence[str] | None
+    recognizer: Estimator, videos: Any, labels: Sequence[str], groups: Sequence[str] | None
 ) -> tuple[list[Path | Array], list[str], list[str]]:
     """Videos, labels and groups, one of each a clip.
 
@@ -66,13 +64,13 @@ def checked(
     return items, texts, together
 
 
-def background(recognizer: Recognizer) -> str | None:
+def background(recognizer: Estimator) -> str | None:
     """The label of the background, as labels are kept."""
     given = recognizer.background
     return None if given is None else names.label(given, "background", "name", OptionError)
 
 
-def starting(recognizer: Recognizer) -> Learner:
+def starting(recognizer: Estimator) -> Learner:
     """What methods start from: the backbone as it came or as a run adapted it, with what fine-tuning may change.
 
     Its head is the run's where that is the recognizer's method, else of no account.
@@ -133,7 +131,7 @@ def _expect_run(name: str, run: runs.Run | None) -> None:
     )
 
 
-def reached(recognizer: Recognizer, progress: Progress) -> tuple[Learner, list[Clip]]:
+def reached(recognizer: Estimator, progress: Progress) -> tuple[Learner, list[Clip]]:
     """What methods start from, and the trained clips, with activations where their files are what they were."""
     learner, clips = getattr(recognizer, "_start", None), recognizer.clips_
     if learner is None or _another_head(recognizer, learner):
@@ -151,7 +149,7 @@ def reached(recognizer: Recognizer, progress: Progress) -> tuple[Learner, list[C
     return learner, [replace(clip, tokens=clip.tokens or found.get(clip.digest)) for clip in clips]
 
 
-def _another_head(recognizer: Recognizer, learner: Learner) -> bool:
+def _another_head(recognizer: Estimator, learner: Learner) -> bool:
     """Whether the method became another since the learner was made, and its head may be the run's."""
     if recognizer.method == AUTO:
         return False
@@ -159,7 +157,7 @@ def _another_head(recognizer: Recognizer, learner: Learner) -> bool:
     return heads.find(head).learns and learner.head.name != head
 
 
-def support(recognizer: Recognizer, clips: Sequence[Clip], learner: Learner) -> Support:
+def support(recognizer: Estimator, clips: Sequence[Clip], learner: Learner) -> Support:
     """What methods may use of these clips.
 
     Raises:
@@ -178,7 +176,7 @@ def support(recognizer: Recognizer, clips: Sequence[Clip], learner: Learner) -> 
         raise DataError(f"method '{FINE_TUNED}' learns from the clips' frames, and {lost} is no longer what it was")
 
     def gather(indices: NDArray[np.int64]) -> Array:
-        return np.stack([tokens[i]() for i in indices])  # type: ignore[misc]
+        return np.stack([tokens[i]() for i in indices])
 
     able = lost is None and 0 < learner.cut <= backbone.depth and not backbone.across  # type: ignore[operator]
     own = name not in METHODS and learner.head.trained and learner.head.name == name

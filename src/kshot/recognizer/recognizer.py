@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-import math
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -15,18 +13,17 @@ import torch
 from kshot import names
 from kshot.activations.copies import expect_one_label
 from kshot.activations.extraction import encode
-from kshot.backbones.backbone import PROMPTS, Backbone
-from kshot.backbones.hub import BUNDLED
-from kshot.errors import DataError, NotEnoughClips, OptionError, VideoError, unknown
+from kshot.backbones.backbone import Backbone
+from kshot.errors import DataError, NotEnoughClips, VideoError, unknown
 from kshot.progress import Progress, quiet
 from kshot.recognizer import artefact, fitting, preparing
 from kshot.recognizer import clips as labelled
 from kshot.recognizer import videos as inputs
-from kshot.recognizer.classifier import UNKNOWN, Array, Classifier, Decision, decide, restore
+from kshot.recognizer.classifier import UNKNOWN, Array, Decision, decide
 from kshot.recognizer.clips import Clip
+from kshot.recognizer.estimator import Estimator
 from kshot.recognizer.methods import AUTO
 from kshot.recognizer.preparing import backbone_of
-from kshot.recognizer.report import Report
 from kshot.recognizer.stream.timeline import Timeline, timeline
 from kshot.video.container import FOLDER_FPS
 
@@ -36,7 +33,7 @@ if TYPE_CHECKING:
 FRAMES_AT_ONCE = 64
 
 
-class Recognizer:
+class Recognizer(Estimator):
     """Names the action in a clip after training on a few labelled ones; follows scikit-learn's conventions.
 
     Args:
@@ -69,47 +66,6 @@ class Recognizer:
         clips_: the clips, with their embeddings.
         tuned_: whether the backbone was fine-tuned on them.
     """
-
-    classes_: Array
-    n_clips_: int
-    report_: Report
-    clip_seconds_: float
-    method_: str
-    classifier_: Classifier
-    threshold_: float
-    learner_: Learner
-    clips_: list[Clip]
-    tuned_: bool
-
-    def __init__(
-        self,
-        backbone: str | Path | Backbone = BUNDLED,
-        adapted: str | Path | None = None,
-        method: str = AUTO,
-        frames: int = 8,
-        prompts: Sequence[str] = PROMPTS,
-        reject: bool | Mapping[str, float] = True,
-        background: str | None = None,
-        store: str | Path | None = None,
-        seed: int = 0,
-        device: str = "cpu",
-        precision: str = "float32",
-        keep_copies: bool = False,
-        head_options: Mapping[str, Any] | None = None,
-    ) -> None:
-        self.backbone = backbone
-        self.adapted = adapted
-        self.method = method
-        self.frames = frames
-        self.prompts = prompts
-        self.reject = reject
-        self.background = background
-        self.store = store
-        self.seed = seed
-        self.device = device
-        self.precision = precision
-        self.keep_copies = keep_copies
-        self.head_options = head_options
 
     def fit(
         self, videos: Any, labels: Sequence[str], groups: Sequence[str] | None = None, progress: Progress = quiet
@@ -330,39 +286,6 @@ class Recognizer:
         self._check_fitted()
         return artefact.push(self, repo_id, thumbnails, private)
 
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {name: getattr(self, name) for name in _parameters(type(self))}
-
-    def set_params(self, **params: Any) -> Self:
-        """Sets constructor arguments.
-
-        Raises:
-            OptionError: there is no such argument.
-        """
-        known = _parameters(type(self))
-        for name, value in params.items():
-            if name not in known:
-                raise OptionError(f"a Recognizer has no argument '{name}': it has {', '.join(known)}")
-            setattr(self, name, value)
-        return self
-
-    def __repr__(self) -> str:
-        defaults = inspect.signature(type(self)).parameters
-        said = [f"{n}={v!r}" for n, v in self.get_params().items() if v is not defaults[n].default]
-        return f"{type(self).__name__}({', '.join(said)})"
-
-    def __sklearn_tags__(self) -> Any:
-        """What scikit-learn asks a classifier, if it is there to ask."""
-        from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags
-
-        return Tags(
-            estimator_type="classifier",
-            target_tags=TargetTags(required=True),
-            classifier_tags=ClassifierTags(),
-            input_tags=InputTags(two_d_array=False, string=True),
-        )
-
     def _learn(
         self,
         start: Learner,
@@ -402,24 +325,6 @@ class Recognizer:
         self.learner_, self.tuned_ = preparing.tuned(start, fitted.weights), bool(fitted.weights)
         return self
 
-    def _put_back(self, stored: artefact.Stored, backbone: Backbone) -> None:
-        """Everything that `fit` learns, from a model folder that has been read."""
-        config, weights = stored.config, stored.weights
-        named, self.backbone = self.backbone, backbone
-        self._start = preparing.starting(self)
-        self.backbone = named
-        self.learner_, self.tuned_ = preparing.tuned(self._start, weights["tuned"]), bool(weights["tuned"])
-        self.classifier_ = restore(config["decider"], weights["decider"]).to(backbone.device)
-        self.clips_ = artefact.clips(config, weights["clips"][""].numpy())
-        self.classes_, self.n_clips_ = np.array(config["classes"]), len(self.clips_)
-        self.method_, self.clip_seconds_ = config["method"], config["clip_seconds"]
-        self.threshold_ = -math.inf if config["threshold"] is None else config["threshold"]
-        self.report_ = Report.of_plain(config["report"])
-
-    def _check_fitted(self) -> None:
-        if not hasattr(self, "classifier_"):
-            raise OptionError("this Recognizer has not been fitted yet: call fit, or load a model folder")
-
 
 def _check_actions(labels: Set[str]) -> list[str]:
     """The actions in order; NotEnoughClips if there is nothing to tell apart."""
@@ -428,7 +333,3 @@ def _check_actions(labels: Set[str]) -> list[str]:
         found = f"only '{actions[0]}'" if actions else "none"
         raise NotEnoughClips(f"expected clips of at least two actions to tell apart, found {found}: add another action")
     return actions
-
-
-def _parameters(cls: type) -> list[str]:
-    return list(inspect.signature(cls).parameters)
