@@ -6,17 +6,17 @@
 
 speed: `fit` on 5 clips each of 5 novel classes of `motion`, and 25 predictions, from files, nothing stored before.
 
-promise: random draws of `way` classes of the split and `shot` clips of each, their groups told. Each draw is taught by
-`kshot.recognizer.teach.teach`, as `Recognizer.fit` does, and then asked about *all* other clips of its classes, and of
-those it was not taught, that are in no taught clip's group. "unknown" counts as wrong for taught classes.
+promise: random draws of `way` classes of the split and `shot` clips of each, with their groups. Each draw is fitted by
+`kshot.recognizer.fitting.fit`, as `Recognizer.fit` does, and then scored on *all* other clips of its classes, and of
+other classes, that are in no training clip's group. "unknown" counts as wrong for trained classes.
   --sessions  not any clips, but one of every class from each of `shot` groups: as many people, each filmed doing all
-  --no-groups  every clip counts as filmed apart: as for a user who tells no groups; all others are asked about
-  --of N      lessons are drawn from the first N clips of each class only, those after them are there to ask about:
-              `--data motion:160 --of 40` draws the lessons of `--data motion` and asks 60 people more. The default
+  --no-groups  every clip counts as filmed apart: as for a user who gives no groups; all others are queries
+  --of N      lessons are drawn from the first N clips of each class only, those after them are queries:
+              `--data motion:160 --of 40` draws the lessons of `--data motion`, 60 people more are queries. The default
   --data F.npz  ready-made features: no class texts, nothing to fine-tune
 All clips are extracted once. The first draw of `motion` is made by `Recognizer` from files, too; both must agree.
 
-adapted: the same draws, taught from the backbone as it came and from a run of `kshot train`.
+adapted: the same draws, fitted from the backbone as it came and from a run of `kshot train`.
 
 Draw number i is a function of --seed and i alone. Means are of draws, with a 95 % interval (1.96 standard errors).
 """
@@ -49,23 +49,34 @@ from kshot.fewshot import runs
 from kshot.fewshot.learner import Learner
 from kshot.recognizer import calibrate
 from kshot.recognizer.choose import candidates
-from kshot.recognizer.decider import decide
+from kshot.recognizer.classifier import decide
+from kshot.recognizer.fitting import Fitted, fit
 from kshot.recognizer.methods import Support, learn
-from kshot.recognizer.recognizer import tuned
-from kshot.recognizer.teach import Taught, teach
+from kshot.recognizer.preparing import tuned
 
 Array = NDArray[Any]
 Indices = NDArray[np.int64]
 
-DATA, OF = "motion:160", 40  # lessons from the clips of `motion`; 60 people more to ask about
+DATA, OF = "motion:160", 40  # lessons from the clips of `motion`; 60 people more as queries
 BINS = 15  # of probabilities, for the expected calibration error
 
 
 @dataclass(frozen=True)
 class Source:
-    """All clips of a split: embeddings (N, T, P) by the learner that teaching starts from, labels and groups (N,).
+    """All N clips of a split.
 
-    order: (N,) what `Recognizer` sorts the clips of a class by. text: (C, P). gather: activations of clips.
+    Attributes:
+        name: of the data.
+        classes: (C,) label texts.
+        labels: (N,) indices into them.
+        groups: (N,) what was filmed together.
+        order: (N,) what `Recognizer` sorts the clips of a class by.
+        paths: of the videos; none for ready-made features.
+        embeddings: (N, T, P) by the learner that fitting starts from.
+        text: (C, P) of the class names.
+        text_scale: factor on the cosine with them.
+        learner: what fine-tuning changes.
+        gather: gives activations of clips.
     """
 
     name: str
@@ -77,7 +88,7 @@ class Source:
     embeddings: Tensor
     text: Tensor | None = None
     text_scale: float = 100.0
-    tuner: Learner | None = None
+    learner: Learner | None = None
     gather: Any = None
 
     @classmethod
@@ -104,22 +115,27 @@ class Source:
 
 @dataclass(frozen=True)
 class Draw:
-    """Indices of clips. taught: of `classes`, in a recognizer's order. own, strange: those asked about afterwards.
+    """Indices of clips.
 
-    first: (own,) whether a clip is one of those that lessons are drawn from.
+    Attributes:
+        classes: of the lesson.
+        shown: its clips, in a recognizer's order.
+        own: queries of its classes.
+        other: queries of other classes.
+        first: (own,) whether a query is one of the clips that lessons are drawn from.
     """
 
     classes: Indices
-    taught: Indices
+    shown: Indices
     own: Indices
-    strange: Indices
+    other: Indices
     first: NDArray[np.bool_]
 
 
 def draws(
     source: Source, way: int, shot: int, count: int, sessions: bool, seed: int, of: int | None = None
 ) -> Iterator[Draw]:
-    """Random lessons; those that leave no group to ask about are drawn again.
+    """Random lessons; those that leave no group for queries are drawn again.
 
     of: how many clips of each class, the first ones, they are drawn from; all by default.
     """
@@ -142,14 +158,14 @@ def draws(
             picked += sorted(some, key=lambda clip: source.order[clip])
         free = ~np.isin(source.groups, source.groups[picked])
         inside = np.isin(source.labels, classes)
-        own, strange = np.flatnonzero(inside & free), np.flatnonzero(~inside & free)
+        own, other = np.flatnonzero(inside & free), np.flatnonzero(~inside & free)
         if first[own].any():
             made += 1
-            yield Draw(classes, np.array(picked), own, strange, first[own])
+            yield Draw(classes, np.array(picked), own, other, first[own])
 
 
 def support(source: Source, draw: Draw, clips: Indices) -> Support:
-    """These clips as what `teach` takes; clips of other classes get the label 0."""
+    """These clips as what `fit` takes; clips of other classes get the label 0."""
     labels = np.searchsorted(draw.classes, source.labels[clips])
     return Support(
         classes=tuple(source.classes[draw.classes]),
@@ -159,65 +175,65 @@ def support(source: Source, draw: Draw, clips: Indices) -> Support:
         embeddings=source.embeddings[torch.from_numpy(clips)],
         text=None if source.text is None else source.text[torch.from_numpy(draw.classes)],
         text_scale=source.text_scale,
-        tuner=source.tuner,
+        learner=source.learner,
         tokens=None if source.gather is None else lambda some: source.gather(clips[some]),
     )
 
 
-def asked(source: Source, lesson: Taught, clips: Indices) -> Tensor:
-    """(n, T, P) what the decider is given of these clips."""
+def queries(source: Source, lesson: Fitted, clips: Indices) -> Tensor:
+    """(n, T, P) what the classifier is given of these clips."""
     if not lesson.weights:
         return source.embeddings[torch.from_numpy(clips)]
-    assert source.tuner is not None
+    assert source.learner is not None
     with torch.no_grad():
-        return tuned(source.tuner, lesson.weights).embed(source.gather(clips))
+        return tuned(source.learner, lesson.weights).embed(source.gather(clips))
 
 
 def shares(source: Source, draw: Draw) -> dict[str, float]:
     """What each method alone would get right, none refused."""
-    everything = support(source, draw, np.concatenate([draw.taught, draw.own]))
-    shown, rest = np.split(np.arange(len(everything)), [len(draw.taught)])
+    everything = support(source, draw, np.concatenate([draw.shown, draw.own]))
+    shown, rest = np.split(np.arange(len(everything)), [len(draw.shown)])
     result = {}
     for name in candidates(everything):
         found = learn(name, everything, shown, rest)
         with torch.no_grad():
-            answers = found.scorer(found.asked).argmax(1).numpy()
+            answers = found.scorer(found.queries).argmax(1).numpy()
         result[name] = float((answers == everything.labels[rest]).mean())
     return result
 
 
 def kept(source: Source, draw: Draw, each: bool = True) -> dict[str, Any]:
-    """What was promised for a draw, and what came true. each: ask every method alone, too."""
-    lesson = teach(support(source, draw, draw.taught))
-    embeddings, classes = asked(source, lesson, draw.own), np.arange(len(draw.classes)).astype(str)
+    """What was promised for a draw, and what came true. each: score every method alone, too."""
+    lesson = fit(support(source, draw, draw.shown))
+    embeddings, classes = queries(source, lesson, draw.own), np.arange(len(draw.classes)).astype(str)
     labels = np.searchsorted(draw.classes, source.labels[draw.own])
-    answer = decide(lesson.decider, embeddings, classes, lesson.threshold)
+    answer = decide(lesson.classifier, embeddings, classes, lesson.threshold)
     with torch.no_grad():
-        logits = lesson.decider.scorer(embeddings).double().numpy()
-    heat = float(lesson.decider.temperature)
+        logits = lesson.classifier.scorer(embeddings).double().numpy()
+    temperature = float(lesson.classifier.temperature)
     row: dict[str, Any] = {
-        "said": lesson.report["accuracy"],
+        "said": lesson.report.accuracy,
         "true": float((answer.labels == classes[labels]).mean()),
         "even": float(np.average(answer.labels == classes[labels], weights=calibrate.balanced(labels))),
-        "asked": len(labels),
+        "queries": len(labels),
         "groups": len(np.unique(source.groups[draw.own])),
         "blur": _blur(answer.labels == classes[labels], source.groups[draw.own]),
         "method": lesson.method,
         "first": float((answer.labels == classes[labels])[draw.first].mean()),
         "plain": float((logits.argmax(1) == labels).mean()),
-        "loss": [float(calibrate.losses(logits, labels, t).mean()) for t in (1.0, heat)],
-        "sure": [calibrate.softmax(logits, t).max(1) for t in (1.0, heat)],
+        "loss": [float(calibrate.losses(logits, labels, t).mean()) for t in (1.0, temperature)],
+        "sure": [calibrate.softmax(logits, t).max(1) for t in (1.0, temperature)],
         "right": logits.argmax(1) == labels,
         "methods": shares(source, draw) if each else {},
         "unknown": None,
     }
-    if len(draw.strange) and lesson.report["unknown"]["auroc"] is not None:
-        odd = decide(lesson.decider, asked(source, lesson, draw.strange), classes, lesson.threshold).known
+    if len(draw.other) and lesson.report["unknown"]["auroc"] is not None:
+        odd = decide(lesson.classifier, queries(source, lesson, draw.other), classes, lesson.threshold).known
         row["unknown"] = {
             "promised": [lesson.report["unknown"][key] for key in ("auroc", "fpr95", "refused", "caught")],
             "true": [calibrate.auroc(answer.known, odd), calibrate.fpr95(answer.known, odd)],
             "refused": float((answer.known < lesson.threshold).mean()),
-            "told": float((odd < lesson.threshold).mean()),
+            "caught": float((odd < lesson.threshold).mean()),
             "never": lesson.report["unknown"]["threshold"] is None,
         }
     return row
@@ -267,13 +283,13 @@ def promise(options: argparse.Namespace) -> dict[str, Any]:
         "data": f"{source.name} {options.split}, {options.way} classes, {options.shot} clips each"
         + (", filmed in as many sessions" if options.sessions else ""),
         "draws": len(rows),
-        "clips asked about": f"{min(r['asked'] for r in rows)} to {max(r['asked'] for r in rows)}, of "
+        "queries": f"{min(r['queries'] for r in rows)} to {max(r['queries'] for r in rows)}, of "
         f"{min(r['groups'] for r in rows)} to {max(r['groups'] for r in rows)} groups",
         "true accuracy in the interval": f"{int(covers.sum())} of {len(rows)} ({100 * covers.mean():.0f} %); "
         f"{int((true < said[:, 1]).sum())} below, {int((true > said[:, 2]).sum())} above",
         **(
             {
-                f"asked only those of the first {options.of} a class": f"{min(int(d.first.sum()) for d in lessons)} to "
+                f"only those of the first {options.of} a class": f"{min(int(d.first.sum()) for d in lessons)} to "
                 f"{max(int(d.first.sum()) for d in lessons)} clips, true: {mean(few)}, in the interval: "
                 f"{int(((said[:, 1] <= few) & (few <= said[:, 2])).sum())} of {len(rows)}"
             }
@@ -310,17 +326,17 @@ def _balanced(rows: list[dict[str, Any]]) -> dict[str, str]:
     """The same with all classes alike frequent."""
     said = np.array([[row["said"]["balanced"][key] for key in ("value", "low", "high")] for row in rows])
     even = np.array([row["even"] for row in rows])
-    held = f"{int(((said[:, 1] <= even) & (even <= said[:, 2])).sum())} of {len(rows)}"
-    told = {"balanced over classes: reported - true": f"{mean(said[:, 0] - even)}, in the interval: {held}"}
-    return told | {"added for groups that taught nothing": mean([row["said"]["gained"] for row in rows])}
+    covered = f"{int(((said[:, 1] <= even) & (even <= said[:, 2])).sum())} of {len(rows)}"
+    found = {"balanced over classes: reported - true": f"{mean(said[:, 0] - even)}, in the interval: {covered}"}
+    return found | {"added for groups that were left out": mean([row["said"]["gained"] for row in rows])}
 
 
 def _doubts(rows: list[dict[str, Any]]) -> dict[str, str]:
-    """How well what was never taught is told apart: what came true, and what was promised."""
+    """How well untrained classes are separated: what came true, and what was promised."""
     doubts = [row["unknown"] for row in rows if row["unknown"]]
-    true = np.array([[*doubt["true"], doubt["refused"], doubt["told"]] for doubt in doubts])
+    true = np.array([[*doubt["true"], doubt["refused"], doubt["caught"]] for doubt in doubts])
     promised = np.array([doubt["promised"] for doubt in doubts])
-    names = ("AUROC", "FPR95", "of taught classes", "of other classes")
+    names = ("AUROC", "FPR95", "of trained classes", "of other classes")
     never = sum(doubt["never"] for doubt in doubts)
     return {
         f"unknown: {name}, true, promised, promised - true": f"{mean(one)}, {mean(other)}, {mean(other - one)}"
@@ -331,13 +347,13 @@ def _doubts(rows: list[dict[str, Any]]) -> dict[str, str]:
 def _same(source: Source, draw: Draw) -> None:
     """`Recognizer` itself, from files, promises and answers the same."""
     names, paths = source.classes[source.labels], source.paths
-    made = Recognizer().fit([paths[i] for i in draw.taught], names[draw.taught].tolist(), source.groups[draw.taught])
+    made = Recognizer().fit([paths[i] for i in draw.shown], names[draw.shown].tolist(), source.groups[draw.shown])
     few = draw.own[:10]
-    lesson = teach(support(source, draw, draw.taught))
-    answer = decide(lesson.decider, asked(source, lesson, few), source.classes[draw.classes], lesson.threshold)
+    lesson = fit(support(source, draw, draw.shown))
+    answer = decide(lesson.classifier, queries(source, lesson, few), source.classes[draw.classes], lesson.threshold)
     given = made.answer([paths[i] for i in few])
-    if made.report_["accuracy"] != lesson.report["accuracy"] or np.abs(given.proba - answer.proba).max() > 0.01:
-        raise SystemExit(f"Recognizer: {made.report_['accuracy']}, teach: {lesson.report['accuracy']}")
+    if made.report_.accuracy != lesson.report.accuracy or np.abs(given.proba - answer.proba).max() > 0.01:
+        raise SystemExit(f"Recognizer: {made.report_.accuracy}, fit: {lesson.report.accuracy}")
 
 
 def speed(options: argparse.Namespace) -> dict[str, Any]:
@@ -345,12 +361,12 @@ def speed(options: argparse.Namespace) -> dict[str, Any]:
     rng = np.random.default_rng(options.seed)
     classes = rng.choice(len(data.classes), 5, replace=False)
     picked = np.concatenate([rng.permutation(np.flatnonzero(data.labels == label))[:10] for label in classes])
-    taught, rest = picked.reshape(5, 2, 5).transpose(1, 0, 2).reshape(2, -1)
+    shown, rest = picked.reshape(5, 2, 5).transpose(1, 0, 2).reshape(2, -1)
     names = [data.classes[label] for label in data.labels]
     with tempfile.TemporaryDirectory() as store:
         start = time.perf_counter()
         model = Recognizer(store=store)
-        model.fit([data.paths[i] for i in taught], [names[i] for i in taught], data.groups[taught])
+        model.fit([data.paths[i] for i in shown], [names[i] for i in shown], data.groups[shown])
         fitted = time.perf_counter()
         answers = model.predict([data.paths[i] for i in rest])
         end = time.perf_counter()
@@ -396,8 +412,8 @@ def picture(said: Array, true: Array, path: Path) -> None:
         FigureCanvasAgg(figure)
         axes = figure.add_subplot()
         places = np.arange(len(true))
-        looks = ((covers, BLUE, "o", "contains"), (~covers, VERMILLION, "s", "misses"))
-        for which, colour, marker, verb in looks:
+        kinds = ((covers, BLUE, "o", "contains"), (~covers, VERMILLION, "s", "misses"))
+        for which, colour, marker, verb in kinds:
             if which.any():
                 axes.vlines(places[which], low[which], high[which], color=colour, lw=2.2, alpha=0.35, zorder=2)
                 label = f"reported; the interval {verb} the truth ({which.sum()})"

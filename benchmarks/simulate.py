@@ -4,16 +4,16 @@
     python benchmarks/simulate.py copies [--data motion:80] [--split train] [--clips 60]
     python benchmarks/simulate.py groups [--lessons 100] [--method prototype]
 
-unknown: scores of clips of taught actions and of others, normal and so far apart as an AUROC says; four of five taught
-clips would get their label. Three ways to set a threshold on them, asked about new scores: the best balance with at
+unknown: scores of clips of trained actions and of others, normal and so far apart as an AUROC says; four of five of the
+former would get their label. Three ways to set a threshold on them, measured on new scores: the best balance with at
 most a tenth refused (the rule before there were costs), the cheapest place, and `calibrate.threshold`.
 
 copies: clips of a data set copied as people copy videos (compressed again, made smaller, trimmed, begun later,
 cropped), embedded by `kshot-tiny`: how far copies lie from their originals, and different clips from one another, in
 units of what a clip differs from itself one chosen frame later. Ready-made features (.npz) have no copies.
 
-groups: five classes whose clips differ between groups and within them, `kshot.recognizer.teach.teach` on 2, 3 or 5
-groups a class of two clips each, and asked about new groups: what was promised without and with `calibrate.grown`.
+groups: five classes whose clips differ between groups and within them, `kshot.recognizer.fitting.fit` on 2, 3 or 5
+groups a class of two clips each, and queries of new groups: what was promised without and with `calibrate.grown`.
 """
 
 from __future__ import annotations
@@ -38,50 +38,51 @@ from numpy.typing import NDArray
 from kshot import load_data, video
 from kshot.backbones.backbone import Backbone, load
 from kshot.recognizer import calibrate, suspects
-from kshot.recognizer.decider import decide
+from kshot.recognizer.classifier import decide
+from kshot.recognizer.costs import Costs
+from kshot.recognizer.fitting import fit
 from kshot.recognizer.methods import Support
-from kshot.recognizer.teach import teach
 
 Array = NDArray[Any]
 
-RIGHT = 0.8  # of taught clips, if none are refused
-NEW = 20_000  # scores that a threshold is asked about
+RIGHT = 0.8  # of clips of trained actions, if none are refused
+NEW = 20_000  # scores that a threshold is measured on
 WAY = 5
 
 
-def balance(known: Array, right: Array, strange: Array, costs: calibrate.Costs) -> float:
-    """Where the share of taught clips named rightly and that of others refused add up to most: the old rule."""
-    return _cheapest(known, right, strange, 1.0, costs.most)
+def balance(known: Array, right: Array, other: Array, costs: Costs) -> float:
+    """Where the share of trained actions' clips named rightly and of others refused add up to most: the old rule."""
+    return _cheapest(known, right, other, 1.0, costs.most)
 
 
-def cheapest(known: Array, right: Array, strange: Array, costs: calibrate.Costs) -> float:
+def cheapest(known: Array, right: Array, other: Array, costs: Costs) -> float:
     """The place that would have been the cheapest for these very clips."""
-    return _cheapest(known, right, strange, costs.stake, costs.most)
+    return _cheapest(known, right, other, costs.stake, costs.most)
 
 
-def robust(known: Array, right: Array, strange: Array, costs: calibrate.Costs) -> float:
-    return calibrate.threshold(known, right, strange, costs=costs)
+def robust(known: Array, right: Array, other: Array, costs: Costs) -> float:
+    return calibrate.threshold(known, right, other, costs=costs)
 
 
-def _cheapest(known: Array, right: Array, strange: Array, stake: float, most: float) -> float:
-    values = np.unique(np.concatenate([known, strange]))
+def _cheapest(known: Array, right: Array, other: Array, stake: float, most: float) -> float:
+    values = np.unique(np.concatenate([known, other]))
     places = np.concatenate([values[:1] - 1e-3, (values[1:] + values[:-1]) / 2])
     below = known[None] < places[:, None]
-    gain = stake * (strange[None] < places[:, None]).mean(1) - (below & right).mean(1)
+    gain = stake * (other[None] < places[:, None]).mean(1) - (below & right).mean(1)
     return float(places[np.where(below.mean(1) <= most, gain, -np.inf).argmax()])
 
 
 def unknown(options: argparse.Namespace) -> Iterator[str]:
-    costs = calibrate.Costs()
-    yield f"stake {costs.stake:g}; refused of taught, caught of others, %; saved per 100 taught clips"
+    costs = Costs()
+    yield f"stake {costs.stake:g}; refused of trained, caught of others, %; saved per 100 trained clips"
     for auroc in (0.5, 0.55, 0.6, 0.65, 0.7, 0.8, 0.9, 0.95):
         apart = math.sqrt(2) * NormalDist().inv_cdf(auroc)
         parts = [f"AUROC {100 * auroc:.0f}"]
         for way in (balance, cheapest, robust):
             rng, rows = np.random.default_rng(options.seed), []
             for _ in range(options.lessons):
-                known, strange = rng.normal(size=options.clips), rng.normal(size=options.clips) - apart
-                place = way(known, rng.random(options.clips) < RIGHT, strange, costs)
+                known, other = rng.normal(size=options.clips), rng.normal(size=options.clips) - apart
+                place = way(known, rng.random(options.clips) < RIGHT, other, costs)
                 refused, caught = NormalDist().cdf(max(place, -9)), NormalDist().cdf(max(place, -9) + apart)
                 rows.append((refused, caught, costs.stake * caught - RIGHT * refused))
             refused, caught, saved = 100 * np.mean(rows, 0)
@@ -151,7 +152,7 @@ def copies(options: argparse.Namespace) -> Iterator[str]:
     yield f"{len(picked)} clips; to oneself a frame later: {np.median(steps) / usual:.3f} of the usual distance of two"
     yield f"distance / that of the clips' own successive frames; {suspects.NEAR} at most for near-duplicates"
 
-    def told(name: str, ratio: Array, plain: Array, called: Array) -> str:
+    def line(name: str, ratio: Array, plain: Array, called: Array) -> str:
         low, middle, high = np.quantile(ratio, [0.01, 0.5, 0.95])
         old = (plain < 0.1 * usual).sum()
         return (
@@ -163,7 +164,7 @@ def copies(options: argparse.Namespace) -> Iterator[str]:
         both, moves = suspects.distances(torch.cat([embeddings, found]))
         plain = np.diagonal(both[: len(picked), len(picked) :])
         near = np.diagonal(suspects.alike(both, moves, usual)[: len(picked), len(picked) :])
-        yield told(name, plain / moves.reshape(2, -1).mean(0), plain, near)
+        yield line(name, plain / moves.reshape(2, -1).mean(0), plain, near)
     ratio = far[upper] / ((steps[one] + steps[other]) / 2)
     near = suspects.alike(far, steps)[upper]
     same, together = labels[one] == labels[other], groups[one] == groups[other]
@@ -174,7 +175,7 @@ def copies(options: argparse.Namespace) -> Iterator[str]:
         ("other action, other group", ~same & ~together),
     ):
         if pairs.any():
-            yield told(name, ratio[pairs], far[upper][pairs], near[pairs])
+            yield line(name, ratio[pairs], far[upper][pairs], near[pairs])
 
 
 @functools.cache
@@ -231,9 +232,9 @@ def _lesson(options: argparse.Namespace, number: int, size: int, spread: float, 
     found, growth = [], calibrate.GROWTH
     for power in (0.0, growth):
         calibrate.GROWTH = power
-        lesson = teach(support, options.method, reject=False)
-        found += [lesson.report["accuracy"][key] for key in ("value", "low", "high")]
-    answers = decide(lesson.decider, fresh, np.array(list("abcde")), -math.inf).labels
+        fitted = fit(support, options.method, reject=False)
+        found += [fitted.report["accuracy"][key] for key in ("value", "low", "high")]
+    answers = decide(fitted.classifier, fresh, np.array(list("abcde")), -math.inf).labels
     return np.array([(answers == np.repeat(list("abcde"), 80)).mean(), *found])
 
 

@@ -6,7 +6,7 @@ The file is a synthetic 320x240 H.264 video at 30 frames a second (a minute of i
 one process: decoding alone (every frame decoded here, those that are looked at made into preprocessed pictures), the
 bare forward of the encoder on the same frames, and `Recognizer.timeline`, which decodes in a child process. The ratio
 is (decoding alone + forward alone) / timeline, goal at least 0.9. B may be "random-b32", a ViT-B/32 of random weights.
-The same ratio is told for processor time, that of the child included: it says what is added to the work, and other
+The same ratio is given for processor time, that of the child included: it says what is added to the work, and other
 processes on the machine disturb it less.
 
 Frames are counted on both sides: what left the decoder, and what entered the first layer of the encoder.
@@ -44,7 +44,7 @@ from kshot.recognizer.stream.windows import Settings
 from kshot.video.container import FOLDER_FPS
 
 WIDTH, HEIGHT, RATE = 320, 240, 30
-CLIP_SECONDS = 2.0  # of the clips that it is taught, and so of a window
+CLIP_SECONDS = 2.0  # of the clips that it is trained on, and so of a window
 
 
 def make(path: Path, minutes: int) -> Path:
@@ -79,7 +79,7 @@ def make(path: Path, minutes: int) -> Path:
     return path
 
 
-def taught(backbone: str) -> Recognizer:
+def fitted(backbone: str) -> Recognizer:
     """A recognizer of two actions that never occur."""
     loaded = random_b32() if backbone == "random-b32" else load(backbone)
     rng = np.random.default_rng(0)
@@ -90,7 +90,7 @@ def taught(backbone: str) -> Recognizer:
 
 def speed(path: Path, backbone: str, repeat: int) -> dict[str, Any]:
     """Seconds of the three, round by round, and what was counted."""
-    recognizer = taught(backbone)
+    recognizer = fitted(backbone)
     encoder = recognizer.learner_.backbone
     assert encoder is not None
     interval = Settings.of(recognizer).interval
@@ -146,7 +146,7 @@ def clock() -> tuple[float, float]:
 
 def memory(path: Path, backbone: str) -> dict[str, Any]:
     """Peak resident MB of this process before and after a timeline, and of the child that decodes for it."""
-    recognizer = taught(backbone)
+    recognizer = fitted(backbone)
     before, decoder = peak(os.getpid()), 0.0
     done = threading.Event()
 

@@ -104,7 +104,8 @@ def _result(
         confusion[name] = {other: wrong * 2 / 3 / len(others) for other in others} | {name: per_class[name]}
         confusion[name][classes[(place + 1) % len(classes)]] += wrong / 3
     return Result(
-        accuracy=float(accuracy.mean()), ci95=interval(accuracy) if count > 1 else None, episodes=count, way=study.way, shot=shot,
+        accuracy=float(accuracy.mean()), ci95=interval(accuracy) if count > 1 else None,
+        episodes=count, way=study.way, shot=shot,
         query=study.query, seed=seed, split=study.split, head=row.head or "prototype", strategy=row.strategy,
         backbone=backbone, data=data, clips=20 * len(classes), per_class=per_class, confusion=confusion,
         fingerprint="f" * 64, seconds=1.0, version=kshot.__version__, episode_accuracy=accuracy,

@@ -16,11 +16,13 @@ import torch
 
 import kshot
 from clips import SPLITS, draw, write_video
-from kshot import tuning, video
+from kshot import heads, tuning, video
 from kshot.backbones.backbone import Backbone
 from kshot.errors import KshotError, OptionError, StoreError
 from kshot.export import TOLERANCE, Whole, compare, export, trace, translate
 from kshot.recognizer import Recognizer
+from kshot.recognizer.classifier import Classifier, Scorer
+from kshot.recognizer.methods import METHODS
 
 if TYPE_CHECKING:
     from forks import Command
@@ -124,33 +126,47 @@ def test_the_note_tells_all_that_the_graph_does_not(taught: Recognizer, exported
     assert len(note["mean"]) == len(note["std"]) == 3 and note["backbone"]["fingerprint"] == backbone.fingerprint
 
 
-def methods() -> list[str]:
-    """Whatever `Recognizer` can choose from."""
-    try:
-        from kshot.recognizer.methods import METHODS
-    except ImportError:
-        return ["auto"]
-    return list(METHODS)
-
-
-@pytest.mark.parametrize("method", methods())
+@pytest.mark.parametrize("method", METHODS)
 def test_the_head_of_every_method_can_be_translated(
     method: str, clips: list[Path], clip_folder: Path, tmp_path: Path
 ) -> None:
     """Head and encoder by themselves, which takes a fraction of the time of a whole export."""
     made = Recognizer(backbone=clip_folder, method=method, frames=FRAMES).fit(clips, [path.name[0] for path in clips])
     backbone = made.learner_.backbone
-    assert backbone is not None and (made.report_["method"] == method or method == "auto")
-    whole = Whole(backbone, made.decider_)
+    assert backbone is not None and made.report_.method == method
+    whole = Whole(backbone, made.classifier_)
     frames = np.concatenate([video.read(path, FRAMES, size=backbone.size) for path in clips])
     pixels = backbone.pixels(frames).unflatten(0, (len(clips), FRAMES))
     with torch.no_grad():
         embeddings = whole.backbone.encode_from(pixels.flatten(0, 1), 0, FRAMES).view(len(clips), FRAMES, -1)
         traced = trace(whole, pixels).module()(pixels[:1])
         np.testing.assert_allclose(traced[0], made.predict_proba(clips[:1]), atol=1e-5)
-    program = translate(whole.decider, embeddings, ("embeddings",), ("proba", "known"))
+    program = translate(whole.classifier, embeddings, ("embeddings",), ("proba", "known"))
     program.save(tmp_path / "head.onnx")
-    assert compare(whole.decider, tmp_path / "head.onnx", embeddings) <= TOLERANCE
+    assert compare(whole.classifier, tmp_path / "head.onnx", embeddings) <= TOLERANCE
+
+
+@pytest.mark.parametrize("name", heads.HEADS)
+def test_every_head_is_a_graph_or_refused(
+    name: str, taught: Recognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With classes of different size, whatever the head must be trained for."""
+    torch.manual_seed(0)
+    head = heads.get_head(name, **({"dim": 32} if "dim" in heads.options(name) else {})).eval()
+    head.trained = True
+    clips, labels, text = torch.randn(7, FRAMES, 32), torch.tensor([0, 0, 1, 1, 1, 2, 2]), torch.randn(3, 32)
+    with torch.no_grad():
+        near = head.prepare_support(clips, text[labels])[None]
+        fitted = head.fit_support(near, labels[None], text[None] if head.needs_text else None, 3)
+    whole = Classifier(Scorer(head, {}, fitted, 3), torch.nn.functional.normalize(text, dim=-1), 1.0).eval()
+    if head.is_graph:
+        translate(whole, clips[:3], ("embeddings",), ("proba", "known")).save(tmp_path / "head.onnx")
+        assert compare(whole, tmp_path / "head.onnx", clips[:3]) <= TOLERANCE
+        return
+    monkeypatch.setattr(taught, "classifier_", whole)
+    with pytest.raises(OptionError, match=f"the head {name} of this model is no graph") as refused:
+        export(taught, tmp_path / "onnx")
+    assert "\n" not in str(refused.value) and not (tmp_path / "onnx" / "model.onnx").exists()
 
 
 class Means(torch.nn.Module):
@@ -212,7 +228,7 @@ def test_errors_at_the_door(taught: Recognizer, tmp_path: Path, monkeypatch: pyt
         export(taught, tmp_path, format="onx")
     with pytest.raises(OptionError, match="pass out"):
         export(taught)
-    with pytest.raises(OptionError, match="taught nothing"):
+    with pytest.raises(OptionError, match="not been fitted"):
         export(kshot.Recognizer(), tmp_path)
     with pytest.raises(KshotError, match="not a model folder"):
         export(tmp_path)

@@ -1,4 +1,4 @@
-"""A taught model as a file that other runtimes read: image encoder and head in one graph, and a note beside it.
+"""A trained model as a file that other runtimes read: image encoder and head in one graph, and a note beside it.
 
     DIR/model.onnx    pixels (n, T, 3, S, S) float32 -> proba (n, C), known (n,); n is free
     DIR/model.json    labels, threshold, frames and preprocessing: all that a program needs besides the graph
@@ -43,10 +43,10 @@ NEEDED = ("onnx", "onnxscript", "onnxruntime")
 def export(
     model: Recognizer | str | Path, out: str | Path | None = None, format: str = "onnx", progress: Progress = quiet
 ) -> dict[str, Any]:
-    """Writes a taught model for other runtimes, after checking that it answers as PyTorch does.
+    """Writes a trained model for other runtimes, after checking that it answers as PyTorch does.
 
     Args:
-        model: a Recognizer that has been taught, or the folder of one.
+        model: a fitted Recognizer, or the folder of one.
         out: folder to write to; by default a folder named after the format inside the model's own.
         format: one of `FORMATS`.
         progress: how to show progress.
@@ -74,8 +74,8 @@ def export(
         model = Recognizer.load(model)
     if out is None:
         raise OptionError("a Recognizer in memory has no folder of its own: pass out")
-    if not hasattr(model, "decider_"):
-        raise OptionError("this Recognizer has been taught nothing yet: call fit, or load a model folder")
+    if not hasattr(model, "classifier_"):
+        raise OptionError("this Recognizer has not been fitted yet: call fit, or load a model folder")
     with locked(Path(out)):
         return FORMATS[format](model, Path(out), progress)
 
@@ -83,18 +83,18 @@ def export(
 class Whole(nn.Module):
     """Encoder and head of a Recognizer, on the CPU in single precision: pixels (n, T, 3, S, S) -> proba, known."""
 
-    def __init__(self, backbone: Backbone, decider: nn.Module) -> None:
+    def __init__(self, backbone: Backbone, classifier: nn.Module) -> None:
         super().__init__()
         self.backbone = backbone.copy().to("cpu")
         self.backbone.set_precision(torch.float32)
         self.backbone.image.plain = True
-        self.decider = copy.deepcopy(decider).to("cpu").float()
+        self.classifier = copy.deepcopy(classifier).to("cpu").float()
         self.eval()
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         frames = pixels.shape[1]
         embeddings = self.backbone.encode_from(pixels.flatten(0, 1), 0, frames)
-        proba, known = self.decider(embeddings.view(-1, frames, embeddings.shape[-1]))
+        proba, known = self.classifier(embeddings.view(-1, frames, embeddings.shape[-1]))
         return proba, known
 
 
@@ -105,7 +105,12 @@ def _onnx(model: Recognizer, folder: Path, progress: Progress) -> dict[str, Any]
         raise OptionError(
             "this model looks at its support clips whenever it answers, so it is no graph of one clip alone"
         )
-    whole = Whole(backbone, model.decider_)
+    head = model.classifier_.scorer.head
+    if not head.is_graph:
+        raise OptionError(
+            f"the head {head.name} of this model is no graph that other runtimes can read: fit with another --method"
+        )
+    whole = Whole(backbone, model.classifier_)
     size = sum(value.numel() * value.element_size() for value in whole.backbone.image.parameters())
     if size > LARGEST:
         raise OptionError(f"{backbone.name} has {size / 1e9:.1f} GB of weights, an ONNX file holds {LARGEST / 1e9:.1f}")
@@ -178,7 +183,7 @@ def _note(model: Recognizer, backbone: Backbone) -> dict[str, Any]:
         "format": 1,
         "kshot": kshot.__version__,
         "backbone": {"name": backbone.name, "fingerprint": backbone.fingerprint},
-        "method": model.report_.get("method"),
+        "method": model.method_,
         "labels": [str(label) for label in model.classes_],
         "unknown": "unknown",
         "threshold": None if math.isinf(model.threshold_) else float(model.threshold_),

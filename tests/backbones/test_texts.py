@@ -147,4 +147,4 @@ def test_a_recognizer_does_without_names_that_it_cannot_tell_apart(backbone: Bac
     assert not any("one text" in note for note in plain.report_["notes"])
     long = Recognizer(backbone, method="text", prompts=["a {} " + "jump " * 30]).fit(clips, ["clap"] * 3 + ["wave"] * 3)
     assert any("class texts are longer" in note for note in long.report_["notes"])
-    assert torch.is_tensor(long.decider_.means)
+    assert torch.is_tensor(long.classifier_.means)

@@ -234,3 +234,20 @@ def test_no_further_loss(name: str, draw: Draw) -> None:
     query, support, labels, text = draw()
     head = make(name, {})
     assert float(head.auxiliary(query, support, labels[:, :4], labels, text[0])) == 0
+
+
+@each_head
+@torch.inference_mode()
+def test_what_is_fitted_once_scores_later_queries_alike(name: str, chosen: dict[str, Any], draw: Draw) -> None:
+    """With classes of two clips and with one of one; a head that fits something keeps less than the clips."""
+    query, support, labels, text = draw()
+    head = make(name, chosen)
+    for near, of in (
+        (support, labels),
+        (support, torch.tensor([[0, 1, 1, 2, 1, 2], [2, 0, 1, 2, 2, 2], [0, 1, 2, 2, 1, 0]])),
+    ):
+        own_text = text.gather(1, of[:, :, None].expand(-1, -1, text.shape[2])).flatten(0, 1)
+        prepared = head.prepare_support(near.flatten(0, 1), own_text).unflatten(0, near.shape[:2])
+        fitted = head.fit_support(prepared, of, text, 3)
+        far = head.prepare(query.flatten(0, 1)).unflatten(0, query.shape[:2])
+        torch.testing.assert_close(head.score_fitted(far, fitted, 3), head(query, near, of, text), rtol=1e-7, atol=1e-7)

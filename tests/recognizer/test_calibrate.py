@@ -12,6 +12,8 @@ from sklearn.metrics import roc_auc_score
 
 from kshot.errors import OptionError
 from kshot.recognizer import calibrate
+from kshot.recognizer.costs import Costs
+from kshot.recognizer.report import Trade
 
 
 def test_losses_are_cross_entropy():
@@ -53,9 +55,9 @@ def test_the_temperature_stays_sane_where_every_clip_is_right():
 
 def test_auroc_is_that_of_scikit_learn():
     rng = np.random.default_rng(2)
-    known, strange = rng.integers(0, 9, 40).astype(float), rng.integers(0, 7, 30).astype(float)  # with ties
-    wanted = roc_auc_score([1] * 40 + [0] * 30, np.concatenate([known, strange]))
-    assert calibrate.auroc(known, strange) == pytest.approx(wanted)
+    known, other = rng.integers(0, 9, 40).astype(float), rng.integers(0, 7, 30).astype(float)  # with ties
+    wanted = roc_auc_score([1] * 40 + [0] * 30, np.concatenate([known, other]))
+    assert calibrate.auroc(known, other) == pytest.approx(wanted)
 
 
 def test_false_positives_at_95_by_hand():
@@ -67,9 +69,9 @@ def test_the_threshold_parts_what_can_be_parted_and_refuses_few():
     known, right = np.linspace(0.8, 0.9, 20), np.ones(20, bool)
     place = calibrate.threshold(known, right, np.linspace(0.3, 0.7, 20))
     assert 0.7 < place < 0.8
-    mixed, strange = np.random.default_rng(3).normal(2, 1, 30), np.random.default_rng(4).normal(0, 1, 30)
+    mixed, other = np.random.default_rng(3).normal(2, 1, 30), np.random.default_rng(4).normal(0, 1, 30)
     for most in (0.0, 0.1, 0.2):  # others would be worth more
-        place = calibrate.threshold(mixed, np.ones(30, bool), strange, costs=calibrate.Costs(100, 0.5, most))
+        place = calibrate.threshold(mixed, np.ones(30, bool), other, costs=Costs(100, 0.5, most))
         assert (mixed < place).sum() == round(most * 30)
 
 
@@ -78,10 +80,10 @@ def test_the_threshold_is_where_the_costs_are_least():
     at = (np.arange(20_000) + 0.5) / 20_000
     scores = np.array([NormalDist().inv_cdf(p) for p in at])
     right = np.arange(20_000) * 7 % 5 > 0
-    for costs in (calibrate.Costs(1, 0.2, 1), calibrate.Costs(4, 0.2, 1), calibrate.Costs(1, 0.5, 1)):
+    for costs in (Costs(1, 0.2, 1), Costs(4, 0.2, 1), Costs(1, 0.5, 1)):
         place = calibrate.threshold(scores + 2, right, scores, costs=costs)
         assert place == pytest.approx(1 - math.log(0.8 / costs.stake) / 2, abs=0.03)
-    assert calibrate.threshold(scores + 2, right, scores, costs=calibrate.Costs(share=0)) == -math.inf
+    assert calibrate.threshold(scores + 2, right, scores, costs=Costs(share=0)) == -math.inf
     assert calibrate.threshold(scores, right, scores + 1) == -math.inf, "others look more like it than its own"
 
 
@@ -97,48 +99,48 @@ def test_a_useless_rejection_refuses_next_to_nobody():
 
 def test_clips_filmed_together_are_one_piece_of_evidence_for_a_threshold():
     rng = np.random.default_rng(0)
-    known, strange, right = rng.normal(2, 1, 40), rng.normal(0, 1, 40), np.ones(40, bool)
-    alone = calibrate.threshold(known, right, strange)
-    assert alone > calibrate.threshold(known, right, strange, groups=np.arange(40) // 10)
-    assert calibrate.threshold(known, right, strange, groups=np.zeros(40)) == -math.inf
+    known, other, right = rng.normal(2, 1, 40), rng.normal(0, 1, 40), np.ones(40, bool)
+    alone = calibrate.threshold(known, right, other)
+    assert alone > calibrate.threshold(known, right, other, groups=np.arange(40) // 10)
+    assert calibrate.threshold(known, right, other, groups=np.zeros(40)) == -math.inf
 
 
 def test_what_it_costs_can_be_said():
-    assert calibrate.Costs.of(True) == calibrate.Costs() and calibrate.Costs.of(False) is None
-    assert calibrate.Costs.of({"share": 0.5, "cost": 3}).stake == 3
+    assert Costs.of(True) == Costs() and Costs.of(False) is None
+    assert Costs.of({"share": 0.5, "cost": 3}).stake == 3
     with pytest.raises(OptionError, match="did you mean 'share'"):
-        calibrate.Costs.of({"shares": 0.5})
+        Costs.of({"shares": 0.5})
     for wrong in ({"cost": -1}, {"cost": math.nan}, {"cost": math.inf}, {"share": 1.0}, {"share": 1.1}, {"most": "1"}):
         with pytest.raises(OptionError, match="expected"):
-            calibrate.Costs.of(wrong)
+            Costs.of(wrong)
 
 
 def test_the_trade_by_hand():
-    known, (strange, weights) = np.arange(10.0), (np.array([-1.0, 0.5, 1.5, 8.0]), np.full(4, 0.25))
-    assert calibrate.trade(known, strange, weights) == [
-        {"threshold": 0.0, "refused": 0.0, "caught": 0.25},
-        {"threshold": 1.0, "refused": 0.1, "caught": 0.5},
-        {"threshold": 2.0, "refused": 0.2, "caught": 0.75},
-        {"threshold": 3.0, "refused": 0.3, "caught": 0.75},
-        {"threshold": 5.0, "refused": 0.5, "caught": 0.75},
+    known, (other, weights) = np.arange(10.0), (np.array([-1.0, 0.5, 1.5, 8.0]), np.full(4, 0.25))
+    assert calibrate.trade(known, other, weights) == [
+        Trade(0.0, 0.0, 0.25),
+        Trade(1.0, 0.1, 0.5),
+        Trade(2.0, 0.2, 0.75),
+        Trade(3.0, 0.3, 0.75),
+        Trade(5.0, 0.5, 0.75),
     ]
 
 
 def test_weights_count_clips_that_often():
-    known, strange = np.array([0.2, 0.5, 0.6, 0.9]), np.array([0.1, 0.55, 0.7])
-    thrice, shares = np.repeat(strange, [1, 2, 3]), np.array([1, 2, 3]) / 6
-    assert calibrate.auroc(known, strange, shares) == pytest.approx(calibrate.auroc(known, thrice))
-    assert calibrate.fpr95(known, strange, shares) == pytest.approx(calibrate.fpr95(known, thrice))
+    known, other = np.array([0.2, 0.5, 0.6, 0.9]), np.array([0.1, 0.55, 0.7])
+    thrice, shares = np.repeat(other, [1, 2, 3]), np.array([1, 2, 3]) / 6
+    assert calibrate.auroc(known, other, shares) == pytest.approx(calibrate.auroc(known, thrice))
+    assert calibrate.fpr95(known, other, shares) == pytest.approx(calibrate.fpr95(known, thrice))
     right = np.array([True, False, True, True])
-    assert calibrate.threshold(known, right, strange, shares) == calibrate.threshold(known, right, thrice)
+    assert calibrate.threshold(known, right, other, shares) == calibrate.threshold(known, right, thrice)
 
 
 def test_what_clips_of_new_actions_will_look_like_is_foreseen():
-    """Of six class means that are all alike strange, each clip has been asked of five only."""
+    """Of six class means that are all alike other, each clip has been asked of five only."""
     cosines = np.random.default_rng(5).normal(size=(40_000, 6))
     known, truth = np.random.default_rng(6).normal(1.5, 1, 40_000), cosines.max(1)
     nearest = np.sort(cosines[:, :5], 1)[:, :-3:-1]
-    foreseen = calibrate.unseen(nearest, 6)
+    foreseen = calibrate.out_of_class(nearest, 6)
     assert foreseen[1].sum() == pytest.approx(1)
     wanted = calibrate.auroc(known, truth)
     assert calibrate.auroc(known, *foreseen) == pytest.approx(wanted, abs=0.005)

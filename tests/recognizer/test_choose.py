@@ -9,7 +9,7 @@ import torch
 from kshot.heads import get_head
 from kshot.heads.formulas import unit
 from kshot.recognizer import choose
-from kshot.recognizer.decider import nearest
+from kshot.recognizer.classifier import nearest
 from kshot.recognizer.methods import METHODS, Support, learn
 
 
@@ -60,7 +60,7 @@ def test_a_method_scores_as_its_head_does(method: str):
         clips.embeddings[asked][None], clips.embeddings[taught][None], torch.from_numpy(clips.labels[taught])[None],
         text=clips.text[None],
     )[0]  # fmt: skip
-    torch.testing.assert_close(found.scorer(found.asked).softmax(-1), wanted.softmax(-1), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(found.scorer(found.queries).softmax(-1), wanted.softmax(-1), atol=1e-5, rtol=1e-4)
 
 
 def test_held_out_is_a_plain_loop():
@@ -76,15 +76,15 @@ def test_held_out_is_a_plain_loop():
         np.testing.assert_allclose(found.logits[clip], 20 * cosines, atol=1e-4)
         assert found.known[clip] == pytest.approx(float(cosines.max()), abs=1e-5)
         others = [float(c) for label, c in enumerate(cosines) if label != clips.labels[clip]]
-        assert found.strange[clip] == pytest.approx(sorted(others)[:-3:-1], abs=1e-5)
-    assert found.judged.all()
+        assert found.out_of_class[clip] == pytest.approx(sorted(others)[:-3:-1], abs=1e-5)
+    assert found.scored.all()
 
 
 def test_a_class_in_one_group_is_not_judged():
     clips = support(ways=3, each=2)
     groups = np.array(["one", "one", "a", "b", "c", "d"])
     found = choose.held_out("prototype", clips, choose.folds(clips.labels, groups))
-    assert found.judged.tolist() == [False, False, True, True, True, True]
+    assert found.scored.tolist() == [False, False, True, True, True, True]
 
 
 def test_strangers_are_asked_where_their_class_was_never_taught():
@@ -93,9 +93,9 @@ def test_strangers_are_asked_where_their_class_was_never_taught():
     for label in range(4):
         rest = np.flatnonzero(clips.labels != label)
         found = learn("prototype", clips, rest, np.flatnonzero(clips.labels == label))
-        slow.extend(nearest(found.asked, found.means).tolist())
-    assert choose.strangers("prototype", clips)[:, 0] == pytest.approx(slow)
-    assert abs(np.mean(slow) - fast.strange[:, 0].mean()) < 0.1  # that one knows fewer clips of the others
+        slow.extend(nearest(found.queries, found.means).tolist())
+    assert choose.out_of_class_scores("prototype", clips)[:, 0] == pytest.approx(slow)
+    assert abs(np.mean(slow) - fast.out_of_class[:, 0].mean()) < 0.1  # that one knows fewer clips of the others
 
 
 def test_the_simplest_method_that_is_not_clearly_worse_is_picked():
@@ -139,7 +139,7 @@ def test_choosing_among_many_coins_is_seen_through():
         groups = np.arange(30).astype(str)
         chosen = choose.pick(costs, np.arange(30), np.ones(30))
         plain.append(right[chosen].mean())
-        honest.append(plain[-1] - choose.flattery(costs, right, groups, 0))
+        honest.append(plain[-1] - choose.optimism(costs, right, groups, 0))
     assert np.mean(plain) > 0.6
     assert abs(np.mean(honest) - 0.5) < 0.05
 

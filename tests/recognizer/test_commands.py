@@ -26,7 +26,7 @@ def model(command, clips_csv: Path, clip_folder: Path, place: Path) -> Path:
         return out
     code, text, error = command("fit", f"{clips_csv}?split=test", "--backbone", clip_folder, "--out", out)
     assert code == 0, error
-    assert "taught" in text and f"next: kshot predict {out} VIDEO" in text
+    assert "trained on" in text and f"next: kshot predict {out} VIDEO" in text
     return out
 
 

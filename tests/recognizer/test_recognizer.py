@@ -66,13 +66,13 @@ def test_states_and_decide_are_predict(taught: Recognizer):
 
 
 def test_asking_changes_nothing_and_order_does_not_matter(taught: Recognizer):
-    before = pickle.dumps((taught.decider_.state_dict(), taught.threshold_, taught.report_))
+    before = pickle.dumps((taught.classifier_.state_dict(), taught.threshold_, taught.report_))
     clips, _ = films(each=2, first=50)
     there = taught.predict_proba(clips)
     back = taught.predict_proba(clips[::-1])[::-1]
     alone = np.concatenate([taught.predict_proba(clip) for clip in clips])
     assert np.array_equal(there, back) and np.array_equal(there, alone)
-    assert pickle.dumps((taught.decider_.state_dict(), taught.threshold_, taught.report_)) == before
+    assert pickle.dumps((taught.classifier_.state_dict(), taught.threshold_, taught.report_)) == before
     assert taught.predict_proba([]).shape == (0, 3) and taught.predict([]).shape == (0,)
 
 
@@ -88,7 +88,7 @@ def test_files_arrays_and_tensors_are_one(backbone: Backbone, tmp_path: Path):
     files = Recognizer(backbone, **PLAIN).fit(paths, labels)
     for others in (clips, [*paths[:3], *clips[3:]], write(tmp_path / "again", clips)):
         made = Recognizer(backbone, **PLAIN).fit(others, labels)
-        assert torch.allclose(made.decider_.means, files.decider_.means, atol=1e-6)
+        assert torch.allclose(made.classifier_.means, files.classifier_.means, atol=1e-6)
         assert made.predict(clips).tolist() == files.predict(clips).tolist()
     tensors = [torch.from_numpy(clip).permute(0, 3, 1, 2) for clip in clips]
     assert np.array_equal(files.predict_proba(tensors), files.predict_proba(paths))
@@ -173,7 +173,7 @@ def test_an_untaught_recognizer_says_so(backbone: Backbone):
         lambda r: r.forget("x"),
         lambda r: r.timeline("x"),
     ):
-        with pytest.raises(OptionError, match="has been taught nothing yet"):
+        with pytest.raises(OptionError, match="has not been fitted yet"):
             ask(Recognizer(backbone))
 
 
@@ -223,7 +223,7 @@ def test_a_run_that_looks_across_frames_is_asked_window_by_window(
 
     with torch.no_grad():
         whole = learner.backbone.encode_from(learner.backbone.pixels(prepare(clip, 8, 32)), 0, 8)[None]
-        wanted, _ = made.decider_(whole)
+        wanted, _ = made.classifier_(whole)
     np.testing.assert_allclose(made.predict_proba([clip]), wanted, atol=1e-5)
     assert made.timeline(np.concatenate([clip, clip])).proba.shape[1] == 3
 

@@ -15,13 +15,13 @@ from every_route import every_route
 from fastapi.routing import APIRoute
 from starlette.testclient import TestClient
 
-from judges import RED, Colours
 from kshot.errors import OptionError
 from kshot.studio.browser_camera import KEPT, BrowserCamera
 from kshot.studio.engine import StudioEngine
 from kshot.studio.feed import Feed
 from kshot.studio.keys import Keys
 from kshot.studio.server import create_app
+from recognizers import RED, Colours
 
 HOST = "127.0.0.1:8470"
 KEYS = Keys()

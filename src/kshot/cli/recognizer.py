@@ -1,4 +1,4 @@
-"""Commands of the recognizer: teach it from a folder of clips, ask it about others."""
+"""Commands of the recognizer: train it on a folder of clips, and let it name the action in others."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from kshot.cli.common import (
     BACKBONE,
     DEVICE,
     FRAMES,
+    HEAD_OPTION,
     JSON,
     KEEP_COPIES,
     MODEL,
@@ -21,16 +22,19 @@ from kshot.cli.common import (
     SEED,
     STORE,
     chosen_progress,
+    pairs,
     show,
     tell_damaged,
 )
 from kshot.errors import OptionError, VideoError
+from kshot.heads import HEADS
 from kshot.terminal import beneath
 
 if TYPE_CHECKING:
     from kshot.recognizer.stream.timeline import Timeline
 
 SUSPECTS = 6  # shown on a terminal
+METHODS = f"how to learn: auto compares six ways on your clips; partial; or a head: {', '.join(HEADS)}"
 
 
 @app.command()
@@ -41,14 +45,16 @@ def fit(
     adapted: Annotated[
         Path | None, typer.Option(help="a run of kshot train to start from, adapted on other, labelled actions")
     ] = None,
-    method: Annotated[str, typer.Option(help="how to learn; auto compares all of them on your clips")] = "auto",
+    method: Annotated[str, typer.Option(help=METHODS)] = "auto",
+    head_option: HEAD_OPTION = None,
     background: Annotated[str | None, typer.Option(help="the class of clips that show none of the actions")] = None,
     reject: Annotated[bool, typer.Option(help='whether "unknown" may be an answer')] = True,
     unknown_cost: Annotated[
-        float, typer.Option(help="what naming a clip of none of the actions costs; refusing one of a taught costs 1")
+        float,
+        typer.Option(help="what naming a clip of none of the actions costs; refusing one of a trained one costs 1"),
     ] = 1.0,
     unknown_share: Annotated[float, typer.Option(help="share of videos that show none of the actions")] = 0.2,
-    unknown_most: Annotated[float, typer.Option(help="share of clips of taught actions refused at most")] = 0.1,
+    unknown_most: Annotated[float, typer.Option(help="share of clips of trained actions refused at most")] = 0.1,
     frames: FRAMES = 8,
     seed: SEED = 0,
     store: STORE = None,
@@ -57,13 +63,13 @@ def fit(
     device: DEVICE = "cpu",
     as_json: JSON = False,
 ) -> None:
-    """Teach a recognizer your own actions from a few clips of each, and tell what to expect of it.
+    """Train a recognizer of your own actions on a few clips of each, and say what to expect of it.
 
     Example: kshot fit clips --out models/gym
     """
     from kshot import Recognizer, datasets
     from kshot.files import locked, occupied
-    from kshot.recognizer.calibrate import Costs
+    from kshot.recognizer.costs import Costs
 
     def free() -> None:
         if occupied(out) or (out.exists() and not out.is_dir()):
@@ -71,21 +77,21 @@ def fit(
 
     free()
     costs = {"cost": unknown_cost, "share": unknown_share, "most": unknown_most}
-    weighed = reject if not reject or costs == Costs().told() else costs
+    weighed = reject if not reject or costs == Costs().plain() else costs
     model = Recognizer(
         backbone, adapted, method, frames, reject=weighed, background=background, store=store, seed=seed, device=device,
-        keep_copies=keep_copies,
+        keep_copies=keep_copies, head_options=pairs(head_option) or None,
     )  # fmt: skip
     data = datasets.load(clips)
     if data.features is not None:
-        raise OptionError(f"{clips} holds ready-made features; a recognizer is taught from videos")
+        raise OptionError(f"{clips} holds ready-made features; a recognizer is trained on videos")
     labels = [data.classes[number] for number in data.labels]
     with locked(out):
         free()  # another may just have ended
         model.fit(list(data.paths), labels, data.groups.astype(str).tolist(), progress=chosen_progress(as_json))
-        model.report_["notes"] += [f"{note}." for note in data.notes]
+        model.report_.notes.extend(f"{note}." for note in data.notes)
         model.save(out, thumbnails)
-    show({"model": str(out), "clips": model.n_clips_, **model.report_}, as_json, _tell_fit)
+    show({"model": str(out), "clips": model.n_clips_, **model.report_.plain()}, as_json, _tell_fit)
 
 
 @app.command()
@@ -118,21 +124,21 @@ def predict(
     for file in (out, picture):
         if file is not None and not plain(file).parent.is_dir():
             raise OptionError(f"there is no folder for {file}: make it first, or name another")
-    asked = Recognizer.load(model, backbone, device)
+    recognizer = Recognizer.load(model, backbone, device)
     if timeline:
-        course = asked.timeline(videos[0], progress=chosen_progress(as_json))
+        course = recognizer.timeline(videos[0], progress=chosen_progress(as_json))
         _write_timeline(course, "json" if as_json else format, out, picture)
         return
     answers: list[dict[str, Any]] = []
     bad = []
     with chosen_progress(as_json)("recognising", len(videos), "videos") as step:
-        for video, found in zip(videos, asked.answers(videos, allow_damaged), strict=True):
+        for video, found in zip(videos, recognizer.answers(videos, allow_damaged), strict=True):
             step()
             if isinstance(found, VideoError):
                 bad.append(found)
                 answers.append({"video": video, "error": str(found)})
                 continue
-            proba = dict(zip(asked.classes_.tolist(), found.proba[0].tolist(), strict=True))
+            proba = dict(zip(recognizer.classes_.tolist(), found.proba[0].tolist(), strict=True))
             answers.append({"video": video, "label": str(found.labels[0]), "proba": proba})
             if found.damage[0]:
                 answers[-1]["damaged"] = found.damage[0].plain()
@@ -147,7 +153,7 @@ def predict(
 
 
 def _tell_fit(values: dict[str, Any]) -> None:
-    from kshot.recognizer.methods import METHODS
+    from kshot.recognizer.methods import method
 
     for video, reason in values["unreadable"].items():
         typer.echo(f"left out: {reason if video in reason else f'{video}: {reason}'}")
@@ -168,7 +174,7 @@ def _tell_fit(values: dict[str, Any]) -> None:
         typer.echo(f"look again: {len(values['suspects']) - SUSPECTS} more, in config.json or with --json")
     for note in values["notes"]:
         typer.echo(f"note: {note}")
-    typer.echo(f"method: {values['method']}, {METHODS[values['method']].words}")
+    typer.echo(f"method: {values['method']}, {method(values['method']).words}")
     found = values["accuracy"]
     if found is None:
         typer.echo(values["why"])
@@ -179,13 +185,14 @@ def _tell_fit(values: dict[str, Any]) -> None:
             f"{100 * found['balanced']['value']:.0f} % where all actions are equally frequent "
             f"({100 * found['balanced']['low']:.0f} to {100 * found['balanced']['high']:.0f} %)"
         )
-    told = values["unknown"]
-    if told["threshold"] is not None:
+    unknown = values["unknown"]
+    if unknown["threshold"] is not None:
         typer.echo(
-            f"unknown: said of {100 * told['refused']:.0f} % of clips of the taught actions and "
-            f"{100 * told['caught']:.0f} % of others, by {told['clips']} clips; the model's README.md has the trade"
+            f"unknown: said of {100 * unknown['refused']:.0f} % of clips of the trained actions and "
+            f"{100 * unknown['caught']:.0f} % of others, by {unknown['clips']} clips; "
+            "the model's README.md has the trade"
         )
-    typer.echo(f"{values['model']}: taught {len(values['classes'])} actions from {values['clips']} clips")
+    typer.echo(f"{values['model']}: trained on {len(values['classes'])} actions, from {values['clips']} clips")
     typer.echo(f"next: kshot predict {values['model']} VIDEO")
 
 

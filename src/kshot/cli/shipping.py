@@ -1,4 +1,4 @@
-"""Commands about machines: whether this one is fit, and a taught model for others."""
+"""Commands about machines: whether this one is fit, and a trained model for others."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def export(
     out: Annotated[Path | None, typer.Option(help="folder to write to; MODEL/onnx by default")] = None,
     as_json: JSON = False,
 ) -> None:
-    """Write a taught model for programs without kshot and torch, checked to answer as it does here.
+    """Write a trained model for programs without kshot and torch, checked to answer as it does here.
 
     Example: kshot export models/gym --format onnx
     """

@@ -34,7 +34,7 @@ def watch(
     camera: Annotated[str, typer.Option(help="number or name of the camera")] = "0",
     file: Annotated[Path | None, typer.Option(help="play a video at its own speed in place of a camera")] = None,
     window: Annotated[
-        float | None, typer.Option(help="seconds of a window; as long as a taught clip by default")
+        float | None, typer.Option(help="seconds of a window; as long as a trained clip by default")
     ] = None,
     shortest: Annotated[float | None, typer.Option(help="seconds a label must last; 3/4 window by default")] = None,
     backbone: MOVED = None,
@@ -94,7 +94,7 @@ def _milliseconds(sighting: Sighting) -> float:
 
 
 class _Words:
-    """A line for each segment, once it is certain; what follows is told on stderr."""
+    """A line for each segment, once it is certain; the summary goes to stderr."""
 
     def __enter__(self) -> Self:
         return self
@@ -111,13 +111,13 @@ class _Words:
         print(text, flush=True)
 
     def sum_up(self, summary: dict[str, Any]) -> None:
-        told = (
+        text = (
             f"{summary['frames']} frames in {clock(summary['seconds'])}, {summary['skipped']} skipped; from frame to "
             f"answer {summary['latency_ms']:.0f} ms, 95 % within {summary['latency_ms_95']:.0f} ms"
         )
         if not summary["answered"]:
-            told += "; that is less than a window, so there is no answer: `kshot predict` answers short clips"
-        print(told, file=sys.stderr)
+            text += "; that is less than a window, so there is no answer: `kshot predict` answers short clips"
+        print(text, file=sys.stderr)
 
 
 class _Screen(_Words):

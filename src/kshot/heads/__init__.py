@@ -5,13 +5,15 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kshot.errors import unknown
-from kshot.heads.base import Head
 from kshot.options import expect as check
 
-__all__ = ["HEADS", "Head", "expect", "get_head", "options"]
+if TYPE_CHECKING:
+    from kshot.heads.base import Head
+
+__all__ = ["HEADS", "Head", "expect", "find", "get_head", "options"]
 
 HEADS: dict[str, str] = {
     "nearest": "kshot.heads.nearest:Nearest",
@@ -37,25 +39,38 @@ def get_head(name: str, **chosen: Any) -> Head:
         OptionError: no such head, an option that it does not have, or a value that it cannot take.
     """
     expect(name, chosen)
-    head = _find(name)(**chosen)
+    head = find(name)(**chosen)
     head.name = name
     return head
 
 
 def expect(name: str, chosen: Mapping[str, Any]) -> None:
     """Raises OptionError unless there is such a head with these options, of the right kind."""
-    check(f"head '{name}'", options(name), chosen, _find(name))
+    check(f"head '{name}'", options(name), chosen, find(name))
 
 
 def options(name: str) -> dict[str, Any]:
     """The options of a head with their defaults."""
-    parameters = inspect.signature(_find(name)).parameters.values()
+    parameters = inspect.signature(find(name)).parameters.values()
     return {parameter.name: parameter.default for parameter in parameters}
 
 
-def _find(name: str) -> type[Head]:
+def find(name: str) -> type[Head]:
+    """The class of a head.
+
+    Raises:
+        OptionError: no such head.
+    """
     if name not in HEADS:
         raise unknown("head", name, HEADS)
     module, _, attribute = HEADS[name].partition(":")
     found: type[Head] = getattr(import_module(module), attribute)
     return found
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Head":  # late: the names of heads are asked for where torch would take too long
+        from kshot.heads.base import Head
+
+        return Head
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

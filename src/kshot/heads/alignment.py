@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from torch import Tensor
@@ -43,3 +44,13 @@ class FrameHead(Head):
             return -self.scale * self.distance(frame_distances(query, support))
         distances = self.distance(frame_distances(query, support))
         return -self.scale * class_means(distances.mT, labels, way).mT
+
+    def fit_support(self, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> dict[str, Tensor]:
+        if self.shots == "distances":
+            return super().fit_support(support, labels, text, way)
+        return {"sequences": class_means(support, labels, way)}
+
+    def score_fitted(self, query: Tensor, fitted: Mapping[str, Tensor], way: int) -> Tensor:
+        if self.shots == "distances":
+            return super().score_fitted(query, fitted, way)
+        return -self.scale * self.distance(frame_distances(query, fitted["sequences"]))

@@ -5,6 +5,7 @@ Letters in shapes: E episodes, Q queries, N support clips, T frames, D channels,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -28,6 +29,8 @@ class Head(nn.Module):
     """Whether the head has parameters of its own that training sets."""
     works_untrained: ClassVar[bool] = False
     """Whether a head that learns gives sensible scores from its initial parameters."""
+    is_graph: ClassVar[bool] = True
+    """Whether `prepare` and `score_fitted` take the same steps whatever the values, as an export needs."""
 
     name: str = "head"
     """What the command line calls this head; `get_head` sets it."""
@@ -70,6 +73,27 @@ class Head(nn.Module):
     def score(self, query: Tensor, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> Tensor:
         """Scores (E, Q, way) of prepared clips: query (E, Q, T', D'), support (E, N, T', D'), labels (E, N)."""
         raise NotImplementedError(f"{type(self).__name__} must define score()")
+
+    def fit_support(self, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> dict[str, Tensor]:
+        """All that scores take from the support, found once for any number of later queries; see `score_fitted`.
+
+        By default the clips as they are. A head that computes something of an episode (class means, a classifier)
+        gives that instead: it is less to keep, and no query waits for it.
+
+        Args:
+            support: (E, N, T', D') prepared clips.
+            labels: (E, N) class of each.
+            text: (E, way, D) embeddings of the class names, None without.
+            way: number of classes.
+
+        Returns:
+            Tensors by name, as many as the head likes.
+        """
+        return {"support": support, "labels": labels} | ({} if text is None else {"text": text})
+
+    def score_fitted(self, query: Tensor, fitted: Mapping[str, Tensor], way: int) -> Tensor:
+        """Scores (E, Q, way) of prepared queries (E, Q, T', D') by what `fit_support` gave; those of `score`."""
+        return self.score(query, fitted["support"], fitted["labels"], fitted.get("text"), way)
 
     def auxiliary(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -40,17 +41,28 @@ class BaselinePP(Head):
         return pool(clips)
 
     def score(self, query: Tensor, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> Tensor:
+        axes, weights = self._classifier(support, labels, way)
+        cosines: Tensor = (query.squeeze(2) @ axes) @ unit(weights).mT
+        return self.scale * cosines
+
+    def fit_support(self, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> dict[str, Tensor]:
+        axes, weights = self._classifier(support, labels, way)
+        return {"weight": axes @ unit(weights).mT}
+
+    def score_fitted(self, query: Tensor, fitted: Mapping[str, Tensor], way: int) -> Tensor:
+        return self.scale * (query.squeeze(2) @ fitted["weight"])
+
+    def _classifier(self, support: Tensor, labels: Tensor, way: int) -> tuple[Tensor, Tensor]:
+        """Axes (E, D, M) of the span of support clips and first weights, and the classifier (E, way, M) in it."""
         draw = torch.Generator().manual_seed(self.seed)
-        bound = 1 / math.sqrt(query.shape[-1])
-        first = torch.empty(way, query.shape[-1]).uniform_(-bound, bound, generator=draw).to(query)
+        bound = 1 / math.sqrt(support.shape[-1])
+        first = torch.empty(way, support.shape[-1]).uniform_(-bound, bound, generator=draw).to(support)
         with torch.inference_mode(False), torch.enable_grad():  # it trains, whatever happens around it
             support, labels = in_own_order(support.detach().clone().squeeze(2), labels.clone())
             vectors = torch.cat([support, first.expand(len(support), -1, -1)], dim=1)
             axes, coordinates = torch.linalg.qr(vectors.mT)  # (E, D, N + way), (E, N + way, N + way)
             clips, weights = torch.split(coordinates.mT, [labels.shape[1], way], dim=1)
-            weights = self._train(clips, labels, weights, draw)
-        cosines: Tensor = (query.squeeze(2) @ axes) @ unit(weights).mT
-        return self.scale * cosines
+            return axes, self._train(clips, labels, weights, draw)
 
     def _train(self, clips: Tensor, labels: Tensor, weights: Tensor, draw: torch.Generator) -> Tensor:
         """Classifier after training: clips (E, N, M), labels (E, N), first weights (E, way, M) -> (E, way, M)."""

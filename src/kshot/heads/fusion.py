@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -49,9 +50,15 @@ class Fusion(Head):
         return self.visual.prepare(clips)
 
     def score(self, query: Tensor, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> Tensor:
-        beta = self.choose(support, labels, text, way) if self.beta == "loo" else float(self.beta)
-        words = self.text.score(query, support, labels, text, way)
-        return fuse(words, self.visual.score(query, support, labels, text, way), beta)
+        return self.score_fitted(query, self.fit_support(support, labels, text, way), way)
+
+    def fit_support(self, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> dict[str, Tensor]:
+        fitted = self.text.fit_support(support, labels, text, way) | self.visual.fit_support(support, labels, text, way)
+        return fitted | {"beta": self.choose(support, labels, text, way)} if self.beta == "loo" else fitted
+
+    def score_fitted(self, query: Tensor, fitted: Mapping[str, Tensor], way: int) -> Tensor:
+        words, clips = (head.score_fitted(query, fitted, way) for head in (self.text, self.visual))
+        return fuse(words, clips, fitted["beta"] if self.beta == "loo" else float(self.beta))
 
     @torch.no_grad()
     def choose(self, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> Tensor:

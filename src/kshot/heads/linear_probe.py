@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -39,6 +41,14 @@ class LinearProbe(Head):
         query, support = query.squeeze(2), support.squeeze(2)
         solved = solve(support @ support.mT, membership(labels, way, support.dtype), self.C)
         return (query @ support.mT) @ solved[:, :-1] + solved[:, -1:]
+
+    def fit_support(self, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> dict[str, Tensor]:
+        support = support.squeeze(2)
+        solved = solve(support @ support.mT, membership(labels, way, support.dtype), self.C)
+        return {"weight": support.mT @ solved[:, :-1], "bias": solved[:, -1:]}
+
+    def score_fitted(self, query: Tensor, fitted: Mapping[str, Tensor], way: int) -> Tensor:
+        return query.squeeze(2) @ fitted["weight"] + fitted["bias"]
 
 
 @torch.no_grad()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -31,4 +33,10 @@ class MetaBaseline(Head):
         return full(clips).mean(dim=1, keepdim=True)
 
     def score(self, query: Tensor, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> Tensor:
-        return self.temperature * cosine(query.squeeze(2), class_means(support.squeeze(2), labels, way))
+        return self.score_fitted(query, self.fit_support(support, labels, text, way), way)
+
+    def fit_support(self, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> dict[str, Tensor]:
+        return {"means": class_means(support.squeeze(2), labels, way)}
+
+    def score_fitted(self, query: Tensor, fitted: Mapping[str, Tensor], way: int) -> Tensor:
+        return self.temperature * cosine(query.squeeze(2), fitted["means"])

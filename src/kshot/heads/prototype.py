@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch import Tensor
 
 from kshot.heads.base import Head
@@ -27,5 +29,10 @@ class Prototype(Head):
         return pool(clips)
 
     def score(self, query: Tensor, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> Tensor:
-        # A prepared query has unit length already.
-        return self.scale * query.squeeze(2) @ unit(class_means(support.squeeze(2), labels, way)).mT
+        return self.score_fitted(query, self.fit_support(support, labels, text, way), way)
+
+    def fit_support(self, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> dict[str, Tensor]:
+        return {"means": unit(class_means(support.squeeze(2), labels, way))}
+
+    def score_fitted(self, query: Tensor, fitted: Mapping[str, Tensor], way: int) -> Tensor:
+        return self.scale * query.squeeze(2) @ fitted["means"].mT  # a prepared query has unit length already

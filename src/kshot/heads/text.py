@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch import Tensor
 
 from kshot.errors import OptionError
@@ -30,6 +32,12 @@ class Text(Head):
 
     def score(self, query: Tensor, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> Tensor:
         return self.scale * text_cosine(query.squeeze(2), text)
+
+    def fit_support(self, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> dict[str, Tensor]:
+        return {} if text is None else {"text": text}
+
+    def score_fitted(self, query: Tensor, fitted: Mapping[str, Tensor], way: int) -> Tensor:
+        return self.scale * text_cosine(query.squeeze(2), fitted.get("text"))
 
 
 def text_cosine(query: Tensor, text: Tensor | None) -> Tensor:

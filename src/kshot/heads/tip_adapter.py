@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -50,11 +51,20 @@ class TipAdapter(Head):
         return pool(clips)
 
     def score(self, query: Tensor, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> Tensor:
-        query, support = query.squeeze(2), support.squeeze(2)
+        return self.score_fitted(query, self.fit_support(support, labels, text, way), way)
+
+    def fit_support(self, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> dict[str, Tensor]:
+        support = support.squeeze(2)
         values = membership(labels, way, support.dtype)
         alpha, beta = self._choose(support, values, labels, text)
         keys = self._keys(support, values, labels, text, alpha, beta)
-        return self._words(query, text) + alpha * cache(query @ keys.mT, values, beta)
+        fitted = {"keys": keys, "values": values, "alpha": alpha, "beta": beta}
+        return fitted if text is None else fitted | {"text": text}
+
+    def score_fitted(self, query: Tensor, fitted: Mapping[str, Tensor], way: int) -> Tensor:
+        query = query.squeeze(2)
+        clips = cache(query @ fitted["keys"].mT, fitted["values"], fitted["beta"])
+        return self._words(query, fitted.get("text")) + fitted["alpha"] * clips
 
     def _words(self, clips: Tensor, text: Tensor | None) -> Tensor:
         return self.text_scale * text_cosine(clips, text)

@@ -43,6 +43,7 @@ class TRX(Head):
     """
 
     learns = True
+    is_graph = False  # classes of unequal size are filled up, and how far depends on the labels
 
     def __init__(self, dim: int = 512, width: int = 1152, sizes: Sequence[int] = (2, 3), dropout: float = 0.1) -> None:
         super().__init__()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from types import ModuleType
 
 from kshot import submodule
-from kshot.recognizer.decider import UNKNOWN, Decider, Decision
+from kshot.recognizer.classifier import UNKNOWN, Classifier, Decision
 from kshot.recognizer.recognizer import Recognizer
 
-__all__ = ["UNKNOWN", "Decider", "Decision", "Recognizer"]
+__all__ = ["UNKNOWN", "Classifier", "Decision", "Recognizer"]
 
 
 def __getattr__(name: str) -> ModuleType:

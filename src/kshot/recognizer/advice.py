@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kshot.recognizer.decider import UNKNOWN
+from kshot.recognizer.classifier import UNKNOWN
 from kshot.recognizer.methods import Support
+from kshot.recognizer.report import Accuracy, ClassReport, Confusion, CurvePoint, Suspect
 
 Array = NDArray[Any]
 Indices = NDArray[np.int64]
@@ -18,20 +20,22 @@ RISING = 0.03
 """Gain of the last doubling of clips from which more of them are called worth their while."""
 
 
-def classes(support: Support, judged: Indices, answers: Array) -> list[dict[str, Any]]:
+def classes(support: Support, scored: Indices, answers: Array) -> list[ClassReport]:
     """For each class its clips, the share of them that was answered rightly, and what to do.
 
-    judged: clips that were asked. answers: (judged,) indices of classes, -1 for "unknown".
+    Args:
+        support: all clips.
+        scored: (s,) held-out clips that were answered.
+        answers: (s,) indices of classes, -1 for "unknown".
     """
     last = len(support.classes) - 1 if support.background else -1
     rows = []
     for number, label in enumerate(support.classes):
         clips = np.flatnonzero(support.labels == number)
-        given = answers[support.labels[judged] == number]
+        given = answers[support.labels[scored] == number]
         right = given == (-1 if number == last else number)
         accuracy = round(float(right.mean()), 4) if len(given) else None
-        row = {"label": label, "clips": len(clips), "accuracy": accuracy}
-        rows.append(row | {"advice": _advice(support, number, clips, given, right)})
+        rows.append(ClassReport(label, len(clips), accuracy, _advice(support, number, clips, given, right)))
     return rows
 
 
@@ -50,9 +54,15 @@ def _advice(support: Support, number: int, clips: Indices, given: Array, right: 
     return f"{taken}: add clips, filmed in other ways"
 
 
-def confusions(support: Support, judged: Indices, answers: Array) -> list[dict[str, Any]]:
-    """What is taken for what, the most frequent first; a background that is answered "unknown" is right."""
-    labels = support.labels[judged]
+def confusions(support: Support, scored: Indices, answers: Array) -> list[Confusion]:
+    """What is taken for what, the most frequent first; a background that is answered "unknown" is right.
+
+    Args:
+        support: all clips.
+        scored: (s,) held-out clips that were answered.
+        answers: (s,) indices of classes, -1 for "unknown".
+    """
+    labels = support.labels[scored]
     of = Counter(labels.tolist())
     background = len(support.classes) - 1 if support.background else -2
     wrong = Counter(
@@ -61,38 +71,44 @@ def confusions(support: Support, judged: Indices, answers: Array) -> list[dict[s
         if true != answer and not (true == background and answer == -1)
     )
     rows = [
-        {
-            "label": support.classes[true],
-            "taken_for": UNKNOWN if answer == -1 else support.classes[answer],
-            "count": count,
-            "of": of[true],
-        }
+        Confusion(support.classes[true], UNKNOWN if answer == -1 else support.classes[answer], count, of[true])
         for (true, answer), count in wrong.items()
     ]
-    return sorted(rows, key=lambda row: (-row["count"] / row["of"], -row["count"], row["label"], row["taken_for"]))
+    return sorted(rows, key=lambda row: (-row.count / row.of, -row.count, row.label, row.taken_for))
 
 
-def notes(report: dict[str, Any], support: Support) -> list[str]:
-    """Plain sentences that belong to a report."""
+def notes(
+    support: Support,
+    accuracy: Accuracy | None,
+    rows: Sequence[ClassReport],
+    curve: Sequence[CurvePoint],
+    suspects: Sequence[Suspect],
+) -> list[str]:
+    """Plain sentences that belong to a report.
+
+    Args:
+        support: all clips.
+        accuracy: of new clips, None where it cannot be estimated.
+        rows: what `classes` gave.
+        curve: accuracy by clips a class.
+        suspects: clips to watch again.
+    """
     said = []
-    rows = report["classes"]
-    lone = [row["label"] for row in rows if row["clips"] == 1]
-    if lone and report["accuracy"] is not None:
+    lone = [row.label for row in rows if row.clips == 1]
+    if lone and accuracy is not None:
         said.append(f"Not part of the estimate, as there is one clip only: {', '.join(lone)}.")
-    bends = report["curve"]
-    if len(bends) > 1:
-        gain = bends[-1]["accuracy"] - bends[-2]["accuracy"]
-        path = ", ".join(f"{100 * b['accuracy']:.0f} % with {b['clips']}" for b in bends)
+    if len(curve) > 1:
+        gain = curve[-1].accuracy - curve[-2].accuracy
+        path = ", ".join(f"{100 * point.accuracy:.0f} % with {point.clips}" for point in curve)
         if gain >= RISING:
             said.append(f"More clips should help: {path} clips an action to learn from.")
         else:
             said.append(f"More clips of the same kind may add little: {path} clips an action to learn from.")
-    weak = sorted((row for row in rows if row["accuracy"] is not None and row["advice"]), key=lambda r: r["accuracy"])
+    weak = sorted((row for row in rows if row.accuracy is not None and row.advice), key=lambda row: row.accuracy or 0.0)
     if weak:
-        said.append(f"Clips are needed most for: {', '.join(row['label'] for row in weak[:3])}.")
-    doubles = [row for row in report["suspects"] if row["reason"] == "duplicate"]
-    if doubles:
-        count = len({row["clip"] for row in doubles})
+        said.append(f"Clips are needed most for: {', '.join(row.label for row in weak[:3])}.")
+    count = len({row.clip for row in suspects if row.reason == "duplicate"})
+    if count:
         said.append(
             f"{count} clip{'s are near-duplicates' if count > 1 else ' is a near-duplicate'} of another; in the "
             "estimate such clips count as filmed together."

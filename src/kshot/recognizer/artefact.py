@@ -1,9 +1,9 @@
 """The model folder: config.json, safetensors, a card to read, thumbnails. No pickles.
 
-    DIR/config.json               what was taught and what to expect; sealed by a checksum, and names the other files
-    DIR/weights-HASH.safetensors  the decider, fine-tuned weights if any, and the embeddings of the taught clips, from
-                                  which clips can be added and actions forgotten
-    DIR/adapted-HASH/             a run of `kshot train` without its history, if teaching started from one
+    DIR/config.json               what was trained and what to expect; sealed by a checksum, and names the other files
+    DIR/weights-HASH.safetensors  the classifier, fine-tuned weights if any, and the embeddings of the trained clips,
+                                  from which clips can be added and actions forgotten
+    DIR/adapted-HASH/             a run of `kshot train` without its history, if training started from one
     DIR/README.md, thumbnails/    for people; may be removed
 
 The backbone is not copied: it is named, and known by its fingerprint.
@@ -20,7 +20,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,9 +31,11 @@ from kshot.backbones import hub
 from kshot.errors import CheckpointError, KshotError, OptionError, VideoError
 from kshot.fewshot.fit import expect_finite
 from kshot.files import disk, holding, locked, occupied, write_atomic
-from kshot.recognizer import decider, videos
+from kshot.recognizer import classifier, preparing, videos
 from kshot.recognizer.card import card
 from kshot.recognizer.clips import Clip
+from kshot.recognizer.estimator import Estimator
+from kshot.recognizer.report import Report
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,19 +44,25 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
-KIND, FORMAT = "kshot recognizer", 2
+R = TypeVar("R", bound=Estimator)
+
+KIND, FORMAT = "kshot recognizer", 3
+READS = (2, 3)  # formats; before 3 each of four scorers had a class of its own, see `classifier.restore`
 RUN_FILES = ("config.json", "weights.safetensors")
-ARGUMENTS = ("method", "frames", "reject", "background", "seed", "precision")
+ARGUMENTS = ("method", "frames", "reject", "background", "seed", "precision", "head_options")
 KINDS = {"classes": list, "clips": list, "report": dict, "method": str, "clip_seconds": float | int,
          "threshold": float | int | None}  # fmt: skip
 WEIGHTS_BYTES = 16 << 30  # of one file
 SHOWN = 4  # frames of a thumbnail
 
 
-def save(recognizer: Any, folder: Path, thumbnails: bool = True, bare: bool = False) -> Path:
+def save(recognizer: Estimator, folder: Path, thumbnails: bool = True, bare: bool = False) -> Path:
     """Writes the folder; what was there before stays whole until config.json, which comes last, replaces it.
 
     Args:
+        recognizer: a fitted one.
+        folder: made where absent.
+        thumbnails: whether small pictures of the clips go into it.
         bare: name the clips by their file names alone, without the folders of this machine.
 
     Raises:
@@ -67,24 +75,8 @@ def save(recognizer: Any, folder: Path, thumbnails: bool = True, bare: bool = Fa
         raise OptionError(f"{folder} is a file; name a folder for the model")
     if occupied(folder) and not _is_model(folder):
         raise OptionError(f"{folder} holds something else than a model; name another folder, or empty it first")
-    backbone, clips = recognizer.learner_.backbone, recognizer.clips_
     data = pack(_tensors(recognizer))
-    config: dict[str, Any] = {
-        "kind": KIND,
-        "format": FORMAT,
-        "kshot": __version__,
-        "backbone": {"name": backbone.name, "fingerprint": backbone.fingerprint},
-        "arguments": {name: getattr(recognizer, name) for name in ARGUMENTS} | {"prompts": list(recognizer.prompts)},
-        "classes": recognizer.classes_.tolist(),
-        "method": recognizer.method_,
-        "decider": decider.describe(recognizer.decider_),
-        "threshold": recognizer.threshold_ if math.isfinite(recognizer.threshold_) else None,
-        "clip_seconds": recognizer.clip_seconds_,
-        "clips": [_told(clip) for clip in clips],
-        "report": recognizer.report_,
-        "files": {f"weights-{_digest(data)[:12]}.safetensors": _digest(data)},
-        "adapted": None,
-    }
+    config = _config(recognizer, {f"weights-{_digest(data)[:12]}.safetensors": _digest(data)})
     files = dict.fromkeys(config["files"], data)
     if recognizer.adapted is not None:
         run = run_files(recognizer.adapted)
@@ -108,6 +100,27 @@ def save(recognizer: Any, folder: Path, thumbnails: bool = True, bare: bool = Fa
     return folder
 
 
+def _config(recognizer: Estimator, files: dict[str, str]) -> dict[str, Any]:
+    """What config.json says; the keys "decider" and "clips" are as old as the format."""
+    backbone = preparing.backbone_of(recognizer.learner_)
+    return {
+        "kind": KIND,
+        "format": FORMAT,
+        "kshot": __version__,
+        "backbone": {"name": backbone.name, "fingerprint": backbone.fingerprint},
+        "arguments": {name: getattr(recognizer, name) for name in ARGUMENTS} | {"prompts": list(recognizer.prompts)},
+        "classes": recognizer.classes_.tolist(),
+        "method": recognizer.method_,
+        "decider": classifier.describe(recognizer.classifier_),
+        "threshold": recognizer.threshold_ if math.isfinite(recognizer.threshold_) else None,
+        "clip_seconds": recognizer.clip_seconds_,
+        "clips": [_plain(clip) for clip in recognizer.clips_],
+        "report": recognizer.report_.plain(),
+        "files": files,
+        "adapted": None,
+    }
+
+
 @contextmanager
 def _nothing_new_on_failure(folder: Path) -> Iterator[None]:
     """After a failure nothing new stays in a folder, so that the same command can be run again."""
@@ -120,7 +133,7 @@ def _nothing_new_on_failure(folder: Path) -> Iterator[None]:
         raise
 
 
-def load(cls: Any, folder: str | Path, backbone: str | Path | Backbone | None, device: str) -> Any:
+def load(cls: type[R], folder: str | Path, backbone: str | Path | Backbone | None, device: str) -> R:
     """Reads a folder, or "hf://owner/name", into a new Recognizer. See `Recognizer.load`."""
     folder = hub.local(folder)
     config = read_config(folder)
@@ -132,7 +145,7 @@ def load(cls: Any, folder: str | Path, backbone: str | Path | Backbone | None, d
         explain(folder, config)
         raise CheckpointError(
             f"{folder / 'config.json'} does not fit its weights ({type(error).__name__}: {error}); copy the model "
-            f"again, or teach it again"
+            f"again, or fit it again"
         ) from None
 
 
@@ -149,7 +162,7 @@ def explain(folder: Path, config: dict[str, Any]) -> None:
     gate.typed(config, forms.ModelFile, folder / "config.json", CheckpointError)
 
 
-def _made(cls: Any, folder: Path, config: dict[str, Any], backbone: str | Path | Backbone | None, device: str) -> Any:
+def _made(cls: type[R], folder: Path, config: dict[str, Any], backbone: str | Path | Backbone | None, device: str) -> R:
     """The recognizer of a folder whose config is sealed."""
     import torch
     from safetensors.torch import load as unpack
@@ -163,20 +176,39 @@ def _made(cls: Any, folder: Path, config: dict[str, Any], backbone: str | Path |
     loaded = loaded or backbones.load(named["name"] if backbone is None else backbone, device)  # type: ignore[arg-type]
     if loaded.fingerprint != named["fingerprint"]:
         raise CheckpointError(
-            f"model {folder} was taught on backbone {named['name']} ({named['fingerprint'][:12]}), found "
+            f"model {folder} was trained on backbone {named['name']} ({named['fingerprint'][:12]}), found "
             f"{loaded.name} ({loaded.fingerprint[:12]}): pass that one with --backbone"
         )
     name = named["name"] if backbone is None else backbone
     made = cls(backbone=name, adapted=_adapted(folder, config), device=device, **config["arguments"])
+    about, way = config["decider"], len(config["classes"]) + config["decider"]["background"]
+    if about.get("way", way) != way:
+        raise ValueError(f"{way} classes, a scorer of {about['way']}")
     weights = unpack(contents[next(iter(contents))])
     expect_finite(folder / next(iter(contents)), weights)
-    made._put_back(config, _parts(weights), loaded)
-    # A clip of nothing tells whether everything fits together.
+    _put_back(made, config, _parts(weights), loaded)
+    # A clip of nothing shows whether everything fits together.
     embeddings = torch.zeros_like(torch.from_numpy(made.clips_[0].embeddings), device=loaded.device)
-    proba = decider.decide(made.decider_, embeddings[None].float(), made.classes_, made.threshold_).proba
+    proba = classifier.decide(made.classifier_, embeddings[None].float(), made.classes_, made.threshold_).proba
     if proba.shape != (1, len(made.classes_)) or embeddings.shape != (made.frames, loaded.embed_dim):
         raise ValueError(f"{len(made.classes_)} actions, {proba.shape[-1]} answers, clips of {tuple(embeddings.shape)}")
     return made
+
+
+def _put_back(
+    made: Estimator, config: dict[str, Any], weights: dict[str, dict[str, Tensor]], backbone: Backbone
+) -> None:
+    """Everything that `fit` learns, into a recognizer."""
+    named, made.backbone = made.backbone, backbone
+    made._start = preparing.starting(made)
+    made.backbone = named
+    made.learner_, made.tuned_ = preparing.tuned(made._start, weights["tuned"]), bool(weights["tuned"])
+    made.classifier_ = classifier.restore(config["decider"], weights["decider"]).to(backbone.device)
+    made.clips_ = clips(config, weights["clips"][""].numpy())
+    made.classes_, made.n_clips_ = np.array(config["classes"]), len(made.clips_)
+    made.method_, made.clip_seconds_ = config["method"], config["clip_seconds"]
+    made.threshold_ = -math.inf if config["threshold"] is None else config["threshold"]
+    made.report_ = Report.of_plain(config["report"])
 
 
 def _adapted(folder: Path, config: dict[str, Any]) -> Path | None:
@@ -191,7 +223,7 @@ def _adapted(folder: Path, config: dict[str, Any]) -> Path | None:
 
 
 def run_files(folder: str | Path) -> dict[str, bytes]:
-    """What a model takes along of the run that its teaching started from."""
+    """What a model takes along of the run that its training started from."""
     return {name: path.read_bytes() for name in RUN_FILES if (path := Path(folder) / name).exists()}
 
 
@@ -201,29 +233,29 @@ def run_name(files: dict[str, bytes]) -> str:
 
 
 def clips(config: dict[str, Any], embeddings: Array) -> list[Clip]:
-    """The taught clips of a model, with their embeddings (n, T, P) and without their activations."""
+    """The trained clips of a model, with their embeddings (n, T, P) and without their activations."""
     return [
-        Clip(**told | {"seconds": math.nan if told["seconds"] is None else told["seconds"]}, embeddings=values)
-        for told, values in zip(config["clips"], embeddings, strict=True)
+        Clip(**clip | {"seconds": math.nan if clip["seconds"] is None else clip["seconds"]}, embeddings=values)
+        for clip, values in zip(config["clips"], embeddings, strict=True)
     ]
 
 
-def push(recognizer: Any, repository: str, thumbnails: bool, private: bool) -> str:
+def push(recognizer: Estimator, repository: str, thumbnails: bool, private: bool) -> str:
     """Uploads a model; returns its address. See `Recognizer.push_to_hub`."""
     with tempfile.TemporaryDirectory(prefix="kshot-push-") as place:
         folder = save(recognizer, Path(place) / "model", thumbnails, bare=True)
         return hub.push(folder, repository, private)
 
 
-def _tensors(recognizer: Any) -> dict[str, Tensor]:
+def _tensors(recognizer: Estimator) -> dict[str, Tensor]:
     """What the weights file holds: `decider.*`, `tuned.*` and `clips`."""
     import torch
 
-    held = {f"decider.{name}": value for name, value in recognizer.decider_.state_dict().items()}
+    tensors = {f"decider.{name}": value for name, value in recognizer.classifier_.state_dict().items()}
     if recognizer.tuned_:
-        held |= {f"tuned.{name}": value for name, value in recognizer.learner_.weights().items()}
-    held["clips"] = torch.from_numpy(np.stack([clip.embeddings for clip in recognizer.clips_]))
-    return {name: value.detach().cpu().contiguous() for name, value in held.items()}
+        tensors |= {f"tuned.{name}": value for name, value in recognizer.learner_.weights().items()}
+    tensors["clips"] = torch.from_numpy(np.stack([clip.embeddings for clip in recognizer.clips_]))
+    return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
 
 
 def _parts(weights: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
@@ -234,7 +266,7 @@ def _parts(weights: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     return parts
 
 
-def _told(clip: Clip) -> dict[str, Any]:
+def _plain(clip: Clip) -> dict[str, Any]:
     seconds = clip.seconds if math.isfinite(clip.seconds) else None
     return {"name": clip.name, "label": clip.label, "group": clip.group, "digest": clip.digest, "seconds": seconds}
 
@@ -245,17 +277,17 @@ def read_config(folder: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: no model, damaged, or of another version.
     """
-    path, again = folder / "config.json", "copy the model again, or teach it again"
+    path, again = folder / "config.json", "copy the model again, or fit it again"
     if not path.exists():
         raise CheckpointError(f"{folder} is not a model folder: expected config.json in it, as `kshot fit` writes")
     config = gate.read_json(path, error=CheckpointError)
     if not isinstance(config, dict) or config.get("kind") != KIND:
         raise CheckpointError(f"{folder} is not a model of `kshot fit`: its config.json is of something else")
-    if config.get("format") != FORMAT:
+    if config.get("format") not in READS:
         raise CheckpointError(
             f"{path} has format {gate.shortened(config.get('format'))}, written by kshot "
-            f"{gate.shortened(config.get('kshot'))}; this is kshot {__version__}, which reads format {FORMAT}: use the "
-            f"kshot that wrote it, or teach the model again"
+            f"{gate.shortened(config.get('kshot'))}; this is kshot {__version__}, which reads format "
+            f"{' or '.join(map(str, READS))}: use the kshot that wrote it, or fit the model again"
         )
     if not seals.whole(config):
         raise CheckpointError(f"{path} is damaged: its checksum is wrong; {again}")
@@ -301,11 +333,11 @@ def _bare(config: dict[str, Any]) -> dict[str, Any]:
     return config | {"clips": clips, "report": report}
 
 
-def _thumbnails(recognizer: Any) -> dict[str, bytes]:
+def _thumbnails(recognizer: Estimator) -> dict[str, bytes]:
     """File name -> JPEG filmstrip of one clip of each action; none for a clip that is no longer there."""
     from PIL import Image
 
-    size = recognizer.learner_.backbone.size
+    size = preparing.backbone_of(recognizer.learner_).size
     result = {}
     for number, label in enumerate(recognizer.classes_):
         clip = next(clip for clip in recognizer.clips_ if clip.label == label)

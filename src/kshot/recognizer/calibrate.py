@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kshot.errors import OptionError, unknown
+from kshot.recognizer.costs import Costs
+from kshot.recognizer.report import Trade
 
 Array = NDArray[Any]
 
@@ -20,62 +19,21 @@ FOLDED = 1.3
 """By how much the variance of a held-out share is larger than that of as many independent answers, as the rounds learn
 from nearly the same clips (Bates, Hastie and Tibshirani, JASA 119, 2024). Found on base and val classes of `motion`."""
 GROWTH = 0.25
-"""How the log-odds of a right answer, over those of a guess, grow with what teaches: as its amount to this power.
-By simulation (`benchmarks/simulate.py groups`) it is 0.2 to 0.45: the lower part, as a promise is better too low."""
+"""How the log-odds of a right answer, over those of a guess, grow with the clips to learn from: as their number to this
+power. By simulation (`benchmarks/simulate.py groups`) it is 0.2 to 0.45: the lower part, as too low is better."""
 USUAL = 0.2
 """Share of a class that may be left out uncorrected: with five groups a class, lessons of `motion` lacked nothing."""
-TRADE = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)  # shares of taught clips refused at which the trade is shown
-
-
-@dataclass(frozen=True)
-class Costs:
-    """What "unknown" is weighed by; the unit is a clip of a taught action that would get its label and is refused.
-
-    cost: of giving a label to a clip that shows none of the actions. share: of the videos asked about, how many show
-    none. most: of the clips of taught actions, how many may be called unknown, whatever that buys.
-
-    With the defaults, one video in five shows something else and either error is as bad as the other: what refuses four
-    of a hundred taught clips has to catch 16 of a hundred others to be worth it.
-    """
-
-    cost: float = 1.0
-    share: float = 0.2
-    most: float = 0.1
-
-    def __post_init__(self) -> None:
-        for name, top in (("cost", math.inf), ("share", 1.0), ("most", 1.0)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= top:
-                raise OptionError(f"expected {name} of an unknown clip from 0 to {top:g}, found {value!r}")
-        if self.share == 1 or math.isinf(self.cost):
-            raise OptionError("expected some videos of taught actions and a finite cost: else no answer would be given")
-
-    @classmethod
-    def of(cls, reject: bool | Mapping[str, float]) -> Self | None:
-        """What the argument `reject` of a recognizer says; None where "unknown" is no answer.
-
-        Raises:
-            OptionError: a name or value that there cannot be.
-        """
-        if isinstance(reject, Mapping):
-            names = [field.name for field in fields(cls)]
-            wrong = [name for name in reject if name not in names]
-            if wrong:
-                raise unknown("cost of an unknown clip", wrong[0], names)
-            return cls(**reject)
-        return cls() if reject else None
-
-    @property
-    def stake(self) -> float:
-        """Cost of naming all clips that show none of the actions, where refusing all taught ones costs 1."""
-        return self.cost * self.share / (1 - self.share)
-
-    def told(self) -> dict[str, float]:
-        return asdict(self)
+TRADE = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)  # shares of trained actions' clips refused at which the trade is shown
 
 
 def losses(logits: Array, labels: Array, temperature: float) -> Array:
-    """Cross-entropy (n,) of softmax(logits / temperature); -inf stands for a class that was not there."""
+    """Cross-entropy (n,) of softmax(logits / temperature).
+
+    Args:
+        logits: (n, C) scores, -inf for a class that was not there.
+        labels: (n,) indices of classes.
+        temperature: above 0.
+    """
     there = np.isfinite(logits)
     scaled = np.where(there, logits, 0.0) / temperature
     top = np.where(there, scaled, -np.inf).max(1, keepdims=True)
@@ -102,36 +60,46 @@ def softmax(logits: Array, temperature: float) -> Array:
     return result
 
 
-def unseen(strange: Array, classes: int) -> tuple[Array, Array]:
-    """What clips of untaught actions will look like: scores (2 m,) and the weight of each, which together are 1.
+def out_of_class(scores: Array, classes: int) -> tuple[Array, Array]:
+    """What clips of untrained actions will score: scores (2 m,) and the weight of each, which together are 1.
 
-    A taught action's clip, seen without its own class, has one class mean fewer to be near to than a truly new one will
-    have, and so looks stranger. How far one mean more brings it is told by how far the last one did: leaving out
-    another class at random takes the nearest mean away once in (classes - 1) times. Means count less the more there are
-    of them (as 1/k, exact for exponential tails), which makes the weights 1 + 1/classes and -1/classes.
+    A trained action's clip, scored without its own class, has one class mean fewer to be near to than a truly new one
+    will have, and so scores lower. How far one mean more brings it is estimated by how far the last one did: leaving
+    out another class at random takes the nearest mean away once in (classes - 1) times. Means count less the more there
+    are of them (as 1/k, exact for exponential tails), which makes the weights 1 + 1/classes and -1/classes.
 
     Args:
-        strange: (m, 2) cosines with the nearest and the next of the other classes' means. classes: how many are taught.
+        scores: (m, 2) cosines with the nearest and the next of the other classes' means.
+        classes: how many are trained.
     """
-    count = len(strange)
+    count = len(scores)
     weights = np.repeat([(1 + 1 / classes) / count, -1 / classes / count], count)
-    return strange.T.ravel(), weights
+    return scores.T.ravel(), weights
 
 
-def auroc(known: Array, strange: Array, weights: Array | None = None) -> float:
-    """Probability that a clip of a taught class scores above one of another class; a tie counts half.
+def auroc(known: Array, other: Array, weights: Array | None = None) -> float:
+    """Probability that a clip of a trained class scores above one of another class; a tie counts half.
 
-    weights: (m,) of the strange clips, in all 1; equal by default.
+    Args:
+        known: (n,) scores of clips of trained classes.
+        other: (m,) scores of clips of other classes.
+        weights: (m,) of the latter, in all 1; equal by default.
     """
     ordered = np.sort(known)
-    above = len(known) - (np.searchsorted(ordered, strange, "left") + np.searchsorted(ordered, strange, "right")) / 2
+    above = len(known) - (np.searchsorted(ordered, other, "left") + np.searchsorted(ordered, other, "right")) / 2
     return _share(float(np.average(above / len(known), weights=weights)))
 
 
-def fpr95(known: Array, strange: Array, weights: Array | None = None) -> float:
-    """Share of clips of other classes that are accepted by a threshold which accepts 95 % of the taught ones."""
+def fpr95(known: Array, other: Array, weights: Array | None = None) -> float:
+    """Share of clips of other classes that are accepted by a threshold which accepts 95 % of those of trained ones.
+
+    Args:
+        known: (n,) scores of clips of trained classes.
+        other: (m,) scores of clips of other classes.
+        weights: (m,) of the latter, in all 1; equal by default.
+    """
     kept = np.sort(known)[math.floor(0.05 * len(known))]
-    return _share(float(np.average(strange >= kept, weights=weights)))
+    return _share(float(np.average(other >= kept, weights=weights)))
 
 
 def _share(value: float) -> float:
@@ -142,21 +110,23 @@ def _share(value: float) -> float:
 def threshold(
     known: Array,
     right: Array,
-    strange: Array,
+    other: Array,
     weights: Array | None = None,
     costs: Costs | None = None,
     groups: Array | None = None,
 ) -> float:
     """The score below which "unknown" costs less than a label; -inf if that never is.
 
-    With as few clips as there are, the cheapest place among them is mostly luck: where scores tell nothing it would
-    refuse 5 % of the taught clips. So only means and deviations are looked at, as of two normal distributions: the
+    With as few clips as there are, the cheapest place among them is mostly luck: where scores say nothing it would
+    refuse 5 % of the clips of trained classes. So only means and deviations count, as of two normal distributions: the
     place is half-way in units of either's deviation, and lower by the log of what is at stake, over how far apart they
     are. They are taken to be nearer by one standard error than found. `benchmarks/simulate.py unknown` compares both.
 
     Args:
-        known: (n,) scores of held-out clips of taught classes. right: (n,) whether their likeliest label is theirs.
-        strange: (m,) scores of clips of classes that were left out. weights: of these, in all 1.
+        known: (n,) scores of held-out clips of trained classes.
+        right: (n,) whether their likeliest label is theirs.
+        other: (m,) scores of clips of classes that were left out.
+        weights: (m,) of these, in all 1; equal by default.
         costs: of either error; `Costs()` by default.
         groups: (n,) of the known ones, what was filmed together and is one piece of evidence; each clip by default.
     """
@@ -166,39 +136,44 @@ def threshold(
     if count < 2 or costs.stake == 0:
         return -math.inf
     wide = math.sqrt(count / (count - 1))
-    kept, other = float(known[right].mean()), float(np.average(strange, weights=weights))
+    kept, far = float(known[right].mean()), float(np.average(other, weights=weights))
     own = wide * float(known[right].std())
-    others = wide * math.sqrt(max(0.0, float(np.average((strange - other) ** 2, weights=weights))))
-    apart = kept - other - math.hypot(own, others) / math.sqrt(count)
+    others = wide * math.sqrt(max(0.0, float(np.average((other - far) ** 2, weights=weights))))
+    apart = kept - far - math.hypot(own, others) / math.sqrt(count)
     if apart <= 0:
         return -math.inf
-    middle = (kept * others + other * own) / (own + others) if own + others else (kept + other) / 2
+    middle = (kept * others + far * own) / (own + others) if own + others else (kept + far) / 2
     place = middle - own * others / apart * math.log(float(right.mean()) / costs.stake)
     most = math.floor(costs.most * len(known) + 1e-9)
     return min(place, float(np.append(np.sort(known), math.inf)[most]))
 
 
-def trade(known: Array, strange: Array, weights: Array) -> list[dict[str, float]]:
-    """What each place for a threshold would give: points of share of taught clips refused and of others caught.
+def trade(known: Array, other: Array, weights: Array) -> list[Trade]:
+    """What each place for a threshold would give.
 
-    Args: see `threshold`.
+    Args:
+        known: (n,) scores of held-out clips of trained classes.
+        other: (m,) scores of clips of classes that were left out.
+        weights: (m,) of these, in all 1.
     """
     ordered, points = np.sort(known), []
     for count in sorted({math.floor(share * len(known) + 1e-9) for share in TRADE}):
         place = float(ordered[count])
-        refused, caught = float((known < place).mean()), _share(float(((strange < place) * weights).sum()))
-        points.append({"threshold": place, "refused": round(refused, 4), "caught": round(caught, 4)})
+        refused, caught = float((known < place).mean()), _share(float(((other < place) * weights).sum()))
+        points.append(Trade(place, round(refused, 4), round(caught, 4)))
     return points
 
 
 def grown(share: float, left: float, classes: int) -> float:
-    """The share of right answers of what was taught by everything, from those of what lacked a part of each class.
+    """The share of right answers of a model trained on everything, from those of models without a part of each class.
 
-    Judged without one of two groups, a class is taught by half of what it has. How much that costs depends on it alone
+    Scored without one of two groups, a class is trained on half of what it has. How much that costs depends on it alone
     (see `GROWTH`), so it can be put right; up to `USUAL` nothing needs to be.
 
     Args:
-        share: of right answers. left: share of the clip's own class that was left out. classes: how many there are.
+        share: of right answers.
+        left: share of the clip's own class that was left out.
+        classes: how many there are.
     """
     more = ((1 - USUAL) / (1 - left)) ** GROWTH if left < 1 else 1.0
     if more <= 1 or not 1 / classes < share < 1:
@@ -225,7 +200,10 @@ def interval(
     what was added, and without what was taken off.
 
     Args:
-        right: (n,) of held-out clips. groups: (n,) of these. lost, gained: what was taken off and added to their mean.
+        right: (n,) of held-out clips, whether their answer is.
+        groups: (n,) of these, what was filmed together.
+        lost: what was taken off their mean.
+        gained: what was added to it.
         weights: (n,) of mean 1; all 1 by default.
     """
     share = float(np.average(right, weights=weights))
@@ -244,7 +222,12 @@ def effective(right: Array, groups: Array, weights: Array | None = None) -> floa
     """How many independent clips these n are worth, as clips of one group tend to be right or wrong together.
 
     n over the design effect, the variance of the share with whole groups as units over that of single clips (Kish,
-    Survey Sampling, 1965); never more than n. weights: (n,) of mean 1; all 1 by default.
+    Survey Sampling, 1965); never more than n.
+
+    Args:
+        right: (n,) whether the answer is.
+        groups: (n,) what was filmed together.
+        weights: (n,) of mean 1; all 1 by default.
     """
     _, which = np.unique(groups, return_inverse=True)
     each = np.ones(len(right)) if weights is None else weights

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kshot.backbones.hub import ALIASES, BUNDLED
-from kshot.recognizer.methods import METHODS
+from kshot.recognizer.methods import method
 from kshot.templates import render
 
 
@@ -37,7 +37,7 @@ def card(config: Mapping[str, Any], pictures: Sequence[str]) -> str:
         bundled=BUNDLED,
         openai=backbone["name"] in {*ALIASES, *ALIASES.values()},
         method=config["method"],
-        words=METHODS[config["method"]].words,
+        words=method(config["method"]).words,
         frames=arguments["frames"],
         seed=arguments["seed"],
         adapted=config["adapted"],

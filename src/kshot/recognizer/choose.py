@@ -1,4 +1,4 @@
-"""Which method, and what to expect of it: judged on the user's own clips, each by what others than its group taught."""
+"""Which method, and what to expect of it: scored on the user's own clips, each after training without its group."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from kshot.heads.formulas import pool
-from kshot.recognizer.methods import METHODS, Learned, Support, learn
+from kshot.recognizer import methods
+from kshot.recognizer.methods import METHODS, Support, learn
 
 Array = NDArray[Any]
 Indices = NDArray[np.int64]
@@ -23,17 +24,19 @@ DRAWS = 200  # of the bootstrap
 
 @dataclass(frozen=True)
 class HeldOut:
-    """What a method said of clips that it was not shown.
+    """A method's scores of clips that it was not trained on.
 
-    logits: (n, C), -inf for a class of which no clip was left. known: (n,) cosine with the nearest class mean. strange:
-    (n, 2) those with the nearest and the next, the clip's own class left out. judged: (n,) whether others taught the
-    clip's class at all.
+    Attributes:
+        logits: (n, C), -inf for a class of which no clip was left.
+        known: (n,) cosine with the nearest class mean.
+        out_of_class: (n, 2) cosines with the nearest and the next class mean, the clip's own class left out.
+        scored: (n,) whether the clip's class was trained at all.
     """
 
     logits: Array
     known: Array
-    strange: Array
-    judged: NDArray[np.bool_]
+    out_of_class: Array
+    scored: NDArray[np.bool_]
 
 
 def folds(labels: Indices, groups: Array, most: int = FOLDS) -> list[Indices]:
@@ -49,21 +52,22 @@ def folds(labels: Indices, groups: Array, most: int = FOLDS) -> list[Indices]:
     np.add.at(counts, (which, labels), 1)
     total = counts.sum(0)
     usual = int(np.median((counts > 0).sum(0)[total > 0]))
-    held = np.zeros((min(max(2, usual), most), counts.shape[1]), np.int64)
+    taken = np.zeros((min(max(2, usual), most), counts.shape[1]), np.int64)
     fold_of = np.zeros(len(names), np.int64)
     first = np.array([np.flatnonzero(which == g)[0] for g in range(len(names))])
     for g in sorted(range(len(names)), key=lambda g: (-counts[g].sum(), first[g])):
         own = counts[g] > 0
-        whole = (held[:, own] + counts[g, own] == total[own]) & (total[own] > counts[g, own])
-        share = (held[:, own] / total[own]).sum(1) + 1000 * whole.sum(1)
-        fold_of[g] = np.lexsort((held.sum(1), share))[0]
-        held[fold_of[g]] += counts[g]
-    parts = [np.flatnonzero(fold_of[which] == f) for f in range(len(held))]
+        whole = (taken[:, own] + counts[g, own] == total[own]) & (total[own] > counts[g, own])
+        share = (taken[:, own] / total[own]).sum(1) + 1000 * whole.sum(1)
+        fold_of[g] = np.lexsort((taken.sum(1), share))[0]
+        taken[fold_of[g]] += counts[g]
+    parts = [np.flatnonzero(fold_of[which] == f) for f in range(len(taken))]
     return [part for part in parts if len(part)]
 
 
+@torch.no_grad()
 def held_out(
-    method: str,
+    name: str,
     support: Support,
     parts: Sequence[Indices],
     few: Callable[[Indices], Indices] = lambda rest: rest,
@@ -71,38 +75,44 @@ def held_out(
 ) -> HeldOut:
     """Scores of every clip by what the method learned without the clip's part.
 
-    few: which of the remaining clips to learn from. step: called after each part.
+    Args:
+        name: of the method.
+        support: all clips.
+        parts: those that are left out one after the other.
+        few: which of the remaining clips to learn from.
+        step: called after each part.
     """
-    count, taught = len(support), len(support.classes) - support.background
+    count, actions = len(support), support.actions
     logits = np.full((count, len(support.classes)), -np.inf)
-    known, strange, judged = np.full(count, -1.0), np.full((count, 2), -1.0), np.zeros(count, bool)
+    known, outside, scored = np.full(count, -1.0), np.full((count, 2), -1.0), np.zeros(count, bool)
     for part in parts:
         rest = np.setdiff1d(np.arange(count), part)
         if len(np.unique(support.labels[rest])) > 1:
-            found = learn(method, support, few(rest), part)
-            logits[np.ix_(part, found.present)] = found.scorer(found.asked).double().cpu().numpy()
-            judged[part] = np.isin(support.labels[part], found.present)
-            actions = found.present < taught
-            near = (pool(found.asked)[:, 0] @ found.means.T).cpu().numpy()[:, actions]
+            found = learn(name, support, few(rest), part)
+            logits[np.ix_(part, found.present)] = found.scorer(found.queries).double().cpu().numpy()
+            scored[part] = np.isin(support.labels[part], found.present)
+            present = found.present < actions
+            near = (pool(found.queries)[:, 0] @ found.means.T).cpu().numpy()[:, present]
             known[part] = near.max(1)
-            own = support.labels[part][:, None] == found.present[actions][None]
-            strange[part] = _two(np.where(own, -1.0, near))
+            own = support.labels[part][:, None] == found.present[present][None]
+            outside[part] = _two(np.where(own, -1.0, near))
         step()
-    return HeldOut(logits, known, strange, judged)
+    return HeldOut(logits, known, outside, scored)
 
 
-def strangers(method: str, support: Support, step: Callable[[], None] = lambda: None) -> Array:
-    """`HeldOut.strange` (n, 2) where a clip's class was never taught: one lesson a class, for methods that change the
-    embeddings."""
-    strange = np.full((len(support), 2), -1.0)
-    taught = len(support.classes) - support.background
-    for label in range(taught):
+def out_of_class_scores(name: str, support: Support, step: Callable[[], None] = lambda: None) -> Array:
+    """`HeldOut.out_of_class` (n, 2) where a clip's class was never trained.
+
+    One lesson a class, for methods that change the embeddings.
+    """
+    outside, actions = np.full((len(support), 2), -1.0), support.actions
+    for label in range(actions):
         clips, rest = np.flatnonzero(support.labels == label), np.flatnonzero(support.labels != label)
-        found = learn(method, support, rest, clips)
-        means = found.means[torch.from_numpy(found.present < taught)]
-        strange[clips] = _two((pool(found.asked)[:, 0] @ means.T).cpu().numpy())
+        found = learn(name, support, rest, clips)
+        means = found.means[torch.from_numpy(found.present < actions)]
+        outside[clips] = _two((pool(found.queries)[:, 0] @ means.T).cpu().numpy())
         step()
-    return strange
+    return outside
 
 
 def _two(cosines: Array) -> Array:
@@ -133,40 +143,50 @@ def pick(costs: Array, which: Indices, weights: Array) -> int:
     return best
 
 
-def flattery(costs: Array, right: Array, groups: Array, seed: int) -> float:
-    """By how much choosing among methods flatters the share of right answers of the chosen one, 0 or more.
+def optimism(costs: Array, right: Array, groups: Array, seed: int) -> float:
+    """By how much the share of right answers of the chosen method is too high because it was chosen, 0 or more.
 
     Bootstrap bias corrected cross-validation (Tsamardinos et al., Machine Learning 107, 2018): groups are drawn again
-    and again, the method is chosen on those drawn and judged on those not drawn. Nothing is learned anew.
+    and again, the method is chosen on those drawn and scored on those not drawn. Nothing is learned anew.
 
     Args:
-        costs, right: (methods, n) loss and rightness of each held-out clip. groups: (n,) text. seed: of the draws.
+        costs: (methods, n) loss of each held-out clip.
+        right: (methods, n) whether its likeliest class is its own.
+        groups: (n,) text, what was filmed together.
+        seed: of the draws.
     """
     _, which = np.unique(groups, return_inverse=True)
     parts = int(which.max()) + 1
     plain = right[pick(costs, which, np.ones(parts))].mean()
     draw = np.random.default_rng(seed)
-    hits, asked = 0.0, 0
+    hits, scored = 0.0, 0
     for _ in range(DRAWS):
         weights = np.bincount(draw.integers(0, parts, parts), minlength=parts).astype(float)
         outside = weights[which] == 0
         if outside.any():
             hits += right[pick(costs, which, weights), outside].sum()
-            asked += int(outside.sum())
-    return max(0.0, float(plain - hits / asked)) if asked else 0.0
+            scored += int(outside.sum())
+    return max(0.0, float(plain - hits / scored)) if scored else 0.0
 
 
-def curve(
-    method: str, support: Support, parts: Sequence[Indices], counts: Sequence[int], draws: int, seed: int
-) -> Array:
-    """Share of right answers (len(counts), n) of each held-out clip, with so many clips a class to learn from."""
+def curve(name: str, support: Support, parts: Sequence[Indices], counts: Sequence[int], draws: int, seed: int) -> Array:
+    """Share of right answers (len(counts), n) of each held-out clip, with so many clips a class to learn from.
+
+    Args:
+        name: of the method.
+        support: all clips.
+        parts: those that are left out one after the other.
+        counts: of clips a class.
+        draws: of such clips, for each count.
+        seed: of the draws.
+    """
     rows = []
     for count in counts:
         hits = np.zeros(len(support))
         for number in range(draws):
             rng = np.random.default_rng((seed, count, number))
             few = partial(_some, labels=support.labels, count=count, rng=rng)
-            found = held_out(method, support, parts, few)
+            found = held_out(name, support, parts, few)
             hits += found.logits.argmax(1) == support.labels
         rows.append(hits / draws)
     return np.array(rows)
@@ -179,13 +199,13 @@ def _some(rest: Indices, labels: Indices, count: int, rng: np.random.Generator) 
 
 
 def candidates(support: Support) -> list[str]:
-    """Methods that these clips allow, the simplest first."""
-    able = {"text": support.text is not None, "clips": support.tokens is not None}
-    return [
-        name
-        for name, method in METHODS.items()
-        if (able["text"] or not method.needs_text) and (able["clips"] or method.learn is not None)
-    ]
+    """Methods that "auto" compares and these clips allow, the simplest first."""
+    return [name for name in METHODS if not missing(name, support)]
 
 
-__all__ = ["HeldOut", "Learned", "candidates", "curve", "flattery", "folds", "held_out", "pick", "strangers"]
+def missing(name: str, support: Support) -> str:
+    """What a method needs and these clips do not have, in words; "" if nothing is missing."""
+    kind = methods.method(name)
+    if kind.needs_text and support.text is None:
+        return "class texts, and there is no text tower"
+    return "weights it may tune" if kind.tunes and support.tokens is None else ""

@@ -1,4 +1,4 @@
-"""Taught clips: read once, kept as activations and embeddings."""
+"""Labelled clips: read once, kept as activations and embeddings."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from kshot.activations.extraction import extract
 from kshot.errors import DataError, VideoError
 from kshot.progress import Progress, quiet
 from kshot.recognizer import videos as inputs
+from kshot.recognizer.report import DamagedClip
 
 if TYPE_CHECKING:
     from kshot.fewshot.learner import Learner
-    from kshot.video.damage import Damage
 
 Array = NDArray[Any]
 
@@ -33,13 +33,18 @@ STRIP = 96  # pixels of the side of a thumbnail's frame
 
 @dataclass(frozen=True)
 class Clip:
-    """A taught clip.
+    """A labelled clip.
 
-    name: its path, or "clip 3". digest: of its bytes, or of the frames taken from an array. seconds: NaN where they
-    cannot be told. embeddings: (T, P) float32 by the learner that methods start from. tokens: gives activations
-    (T, ...) at that learner's cut; None once they are out of reach, as after loading a model. strip: small frames
-    (T, side, side, 3) of an array; those of a file are read when they are needed. damaged: what is lost
-    of it, as in `kshot.activations.activations.Activations`; None for nothing.
+    Attributes:
+        name: its path, or "clip 3".
+        label: of its action.
+        group: what it was filmed together with, "" for nothing.
+        digest: of its bytes, or of the frames taken from an array.
+        seconds: how long it lasts; NaN where that is not known.
+        embeddings: (T, P) float32 by the learner that methods start from.
+        tokens: gives activations (T, ...) at that learner's cut; None once they are out of reach, as after loading.
+        strip: small frames (T, side, side, 3) of an array; those of a file are read when they are needed.
+        damaged: what is lost of it, None for nothing.
     """
 
     name: str
@@ -50,7 +55,7 @@ class Clip:
     embeddings: Array
     tokens: Callable[[], Array] | None = None
     strip: Array | None = None
-    damaged: Damage | None = None
+    damaged: DamagedClip | None = None
 
 
 def read(
@@ -66,55 +71,79 @@ def read(
     """Clips, and the name and reason of each that cannot be read.
 
     Args:
-        groups: "" for a clip that is a group by itself.
+        videos: paths and arrays (T, H, W, 3) uint8.
+        labels: one a clip.
+        groups: one a clip, "" for a clip that is a group by itself.
         learner: whose cut the activations are of.
+        frames: a clip.
         first: number of the first clip, for the names of arrays.
         store: where activations of files are kept.
+        progress: how to show progress.
+
+    Raises:
+        DataError: not one can be read.
     """
-    backbone, cut = learner.backbone, learner.cut
-    assert backbone is not None and cut is not None
     files = [i for i, item in enumerate(videos) if isinstance(item, Path)]
     arrays = [i for i, item in enumerate(videos) if not isinstance(item, Path)]
     found: dict[int, Clip] = {}
     unreadable: dict[str, str] = {}
     if files:
-        data = datasets.build(
-            "your clips",
-            [videos[i] for i in files],  # type: ignore[misc]
-            [labels[i] for i in files],
-            [""] * len(files),
-            [str(i) for i in files],
-        )
         try:
-            stored = extract(
-                data, backbone, cut, store=store, frames=frames, dtype=DTYPE,
-                condense=backbone.image.exact, progress=progress,
-            )  # fmt: skip
+            found, unreadable = _files(videos, labels, groups, files, learner, frames, store, progress)
         except DataError as error:
-            if arrays:
-                unreadable = {str(videos[i]): str(error) for i in files}
-            else:
+            if not arrays:
                 raise
-        else:
-            unreadable = stored.unreadable
-            embeddings = learner.embed_all(stored).cpu().numpy()
-            for row, place in enumerate(stored.data.groups):
-                i = int(place)
-                found[i] = Clip(
-                    str(videos[i]), labels[i], groups[i], stored.digests[row], _seconds(videos[i]), embeddings[row],
-                    partial(_row, stored, row), damaged=stored.damaged.get(str(videos[i])),
-                )  # fmt: skip
+            unreadable = {str(videos[i]): str(error) for i in files}
     for i in arrays:
-        taken = inputs.prepare(videos[i], frames, backbone.size)  # type: ignore[arg-type]
-        tokens = encode(backbone, cut, taken[None], DTYPE, backbone.image.exact)
-        with torch.no_grad():
-            values = tail(backbone, tokens, cut)[0].cpu().numpy()
-        small = np.stack([np.asarray(Image.fromarray(frame).resize((STRIP, STRIP))) for frame in taken])
-        found[i] = Clip(
-            f"clip {first + i}", labels[i], groups[i], inputs.digest(taken), inputs.seconds(videos[i]), values,
-            partial(np.squeeze, tokens, 0), small,
-        )  # fmt: skip
+        found[i] = _array(videos[i], f"clip {first + i}", labels[i], groups[i], learner, frames)
     return [found[i] for i in sorted(found)], unreadable
+
+
+def _files(
+    videos: Sequence[Path | Array],
+    labels: Sequence[str],
+    groups: Sequence[str],
+    files: Sequence[int],
+    learner: Learner,
+    frames: int,
+    store: str | Path | None,
+    progress: Progress,
+) -> tuple[dict[int, Clip], dict[str, str]]:
+    """The clips whose numbers are `files`, by their number, and those that cannot be read."""
+    backbone, cut = learner.backbone, learner.cut
+    assert backbone is not None and cut is not None
+    data = datasets.build(
+        "your clips",
+        [videos[i] for i in files],  # type: ignore[misc]
+        [labels[i] for i in files],
+        [""] * len(files),
+        [str(i) for i in files],
+    )
+    stored = extract(
+        data, backbone, cut, store=store, frames=frames, dtype=DTYPE, condense=backbone.image.exact, progress=progress
+    )
+    embeddings, found = learner.embed_all(stored).cpu().numpy(), {}
+    for row, place in enumerate(stored.data.groups):
+        i, name = int(place), str(videos[int(place)])
+        damaged = stored.damaged.get(name)
+        found[i] = Clip(
+            name, labels[i], groups[i], stored.digests[row], _seconds(videos[i]), embeddings[row],
+            partial(_row, stored, row), damaged=DamagedClip(name, **damaged.plain()) if damaged else None,
+        )  # fmt: skip
+    return found, stored.unreadable
+
+
+def _array(video: Any, name: str, label: str, group: str, learner: Learner, frames: int) -> Clip:
+    backbone, cut = learner.backbone, learner.cut
+    assert backbone is not None and cut is not None
+    taken = inputs.prepare(video, frames, backbone.size)
+    tokens = encode(backbone, cut, taken[None], DTYPE, backbone.image.exact)
+    with torch.no_grad():
+        values = tail(backbone, tokens, cut)[0].cpu().numpy()
+    small = np.stack([np.asarray(Image.fromarray(frame).resize((STRIP, STRIP))) for frame in taken])
+    return Clip(
+        name, label, group, inputs.digest(taken), inputs.seconds(video), values, partial(np.squeeze, tokens, 0), small
+    )
 
 
 def in_order(clips: Sequence[Clip]) -> list[Clip]:
@@ -122,9 +151,9 @@ def in_order(clips: Sequence[Clip]) -> list[Clip]:
     return sorted(clips, key=lambda clip: (clip.label, clip.digest, clip.name))
 
 
-def losses(clips: Sequence[Clip]) -> list[dict[str, Any]]:
-    """What is lost of taught clips, for a report: clip, kept and reason."""
-    return [{"clip": clip.name, **clip.damaged.plain()} for clip in clips if clip.damaged]
+def losses(clips: Sequence[Clip]) -> list[DamagedClip]:
+    """What is lost of clips that count all the same."""
+    return [clip.damaged for clip in clips if clip.damaged]
 
 
 def _row(stored: Activations, row: int) -> Array:

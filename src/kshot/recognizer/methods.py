@@ -1,11 +1,11 @@
-"""The ways to learn from a few clips that `fit` chooses from, all on activations that were extracted once.
+"""The ways to learn from a few clips, all on embeddings that were extracted once: every head, and fine-tuning.
 
-Adding one: a function here and its line in `METHODS`.
+A head of `kshot.heads.HEADS` is a method by being there; "auto" compares those of `METHODS`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
+from kshot import heads
+from kshot.errors import OptionError, unknown
 from kshot.fewshot.strategies.direct import Direct
-from kshot.heads.formulas import class_means, membership, pool, unit
-from kshot.heads.fusion import Fusion
-from kshot.heads.linear_probe import LinearProbe, solve
-from kshot.recognizer.decider import Aligned, Cosine, Fused, Linear
+from kshot.heads.base import Head
+from kshot.heads.formulas import class_means, full, pool, unit
+from kshot.recognizer.classifier import Scorer
 
 if TYPE_CHECKING:
     from kshot.fewshot.learner import Learner
@@ -27,19 +28,95 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 Indices = NDArray[np.int64]
 
+AUTO = "auto"
 SCALE = 20.0  # on cosines with class means, as in the prototype head
 TEXT_SCALE = 100.0  # what CLIP's own training ends at
 FINE_TUNING = Direct(steps=10, lr=3e-4, scale=SCALE)
 
 
 @dataclass(frozen=True)
-class Support:
-    """Taught clips and what methods may look at.
+class Method:
+    """A way to learn from a few clips.
 
-    classes: label texts; the background, if there is one, comes last. labels: (n,) indices into them. groups: (n,)
-    text, what was filmed together. names: (n,) for messages. embeddings: (n, T, P). text: (C, P) of the class names,
-    None without a text tower. text_notes: what it does not see of them, in sentences. tuner: what partial fine-tuning
-    changes, None where there is nothing to. tokens: gives activations (k, T, ...) of clips at the tuner's cut.
+    Attributes:
+        words: what it is, for people.
+        head: name of the head that scores.
+        options: of that head, where they are not its defaults.
+        text_scale: that head's option for the factor on the cosine with class names, if it has it.
+        tunes: whether the backbone's last layer is fine-tuned before.
+    """
+
+    words: str
+    head: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    text_scale: str = "text_scale"
+    tunes: bool = False
+
+    @property
+    def needs_text(self) -> bool:
+        """Whether it compares clips with class names."""
+        return heads.find(self.head).needs_text
+
+    @property
+    def needs_training(self) -> bool:
+        """Whether its head gives noise until a run of `kshot train` has trained it."""
+        kind = heads.find(self.head)
+        return kind.learns and not kind.works_untrained
+
+
+METHODS: dict[str, Method] = {  # what "auto" compares, the simplest first
+    "text": Method("the class names alone", "text", text_scale="scale"),
+    "prototype": Method("the mean clip of each class", "prototype"),
+    "fusion": Method("class names and mean clips together", "fusion", {"beta": "loo"}),
+    "linear-probe": Method("a logistic regression on the clips", "linear-probe"),
+    "otam": Method("the order of the frames", "otam"),
+    "partial": Method("fine-tuning of the last layer", "prototype", {"scale": SCALE}, tunes=True),
+}
+
+
+def method(name: str) -> Method:
+    """A method by its name: one of `METHODS`, or a head.
+
+    Raises:
+        OptionError: there is neither.
+    """
+    if name in METHODS:
+        return METHODS[name]
+    if name not in heads.HEADS:
+        raise unknown("method", name, [AUTO, *dict.fromkeys([*METHODS, *heads.HEADS])])
+    return Method(f"the head {name}", name)
+
+
+def expect(name: str, options: Mapping[str, Any]) -> None:
+    """Refuses a method that there is not, and options that its head does not take.
+
+    Raises:
+        OptionError: names the methods, or the head's options.
+    """
+    if name != AUTO and not method(name).tunes:
+        heads.expect(method(name).head, options)
+    elif options:
+        raise OptionError(f"method '{name}' takes no head options: name a head as the method, such as otam")
+
+
+@dataclass(frozen=True)
+class Support:
+    """Labelled clips, and what methods may use.
+
+    Attributes:
+        classes: label texts; the background, if there is one, comes last.
+        labels: (n,) indices into them.
+        groups: (n,) text, what was filmed together.
+        names: (n,) for messages.
+        embeddings: (n, T, P).
+        text: (C, P) of the class names, None without a text tower.
+        text_notes: what the text tower does not see of them, in sentences.
+        text_scale: factor on the cosine with class names.
+        background: whether the last class shows none of the actions.
+        learner: what partial fine-tuning changes, None where there is nothing to.
+        tokens: gives activations (k, T, ...) of clips at the learner's cut.
+        head: a head that a run of `kshot train` has trained, None without.
+        head_options: options of the method's head, or those that `head` was made with.
     """
 
     classes: tuple[str, ...]
@@ -51,31 +128,71 @@ class Support:
     text_notes: tuple[str, ...] = ()
     text_scale: float = TEXT_SCALE
     background: bool = False
-    tuner: Learner | None = None
+    learner: Learner | None = None
     tokens: Callable[[Indices], Array] | None = None
+    head: Head | None = None
+    head_options: Mapping[str, Any] = field(default_factory=dict)
+    _made: dict[str, tuple[Head, dict[str, Any]]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def actions(self) -> int:
+        """Number of classes besides the background."""
+        return len(self.classes) - self.background
+
+    def head_of(self, name: str) -> tuple[Head, dict[str, Any]]:
+        """The head of a method and its options, made once.
+
+        Raises:
+            CheckpointError: it must be trained before, and there is no run that has.
+        """
+        if name not in self._made:
+            kind = method(name)
+            if self.head is not None and self.head.name == kind.head:
+                self._made[name] = self.head.eval(), dict(self.head_options)
+            else:
+                known = heads.options(kind.head)
+                sizes = {"dim": self.embeddings.shape[-1], kind.text_scale: self.text_scale}
+                chosen = {option: value for option, value in sizes.items() if option in known}
+                chosen |= {**kind.options, **({} if kind.tunes else self.head_options)}
+                head = heads.get_head(kind.head, **chosen).to(self.embeddings.device).eval()
+                head.expect_trained()
+                self._made[name] = head, chosen
+        return self._made[name]
 
 
 @dataclass(frozen=True)
 class Learned:
     """What a method took from some clips.
 
-    scorer: scores (n, C) of the classes `present` (indices into those of the support). means: (C, P) unit class means.
-    asked: embeddings (q, T, P) of the clips to be scored. weights: tuned weights of the backbone, if any.
+    Attributes:
+        scorer: scores (n, C) of the classes `present`.
+        means: (C, P) unit class means.
+        present: (C,) indices into the classes of the support.
+        queries: (q, T, P) embeddings of the clips to be scored.
+        weights: tuned weights of the backbone, if any.
     """
 
-    scorer: nn.Module
+    scorer: Scorer
     means: Tensor
     present: Indices
-    asked: Tensor
+    queries: Tensor
     weights: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """Some clips of a support with their classes renumbered to those present: what a method is shown."""
+    """Some clips of a support with their classes renumbered to those present: what a method is shown.
+
+    Attributes:
+        support: all clips.
+        clips: (n,) those of the lesson.
+        present: (C,) their classes, as indices into those of the support.
+        labels: (n,) indices into `present`.
+        embeddings: (n, T, P).
+    """
 
     support: Support
     clips: Indices
@@ -94,87 +211,54 @@ class Lesson:
 
     @property
     def targets(self) -> Tensor:
-        return torch.from_numpy(self.labels)
+        return torch.from_numpy(self.labels).to(self.embeddings.device)
 
     @property
-    def text(self) -> Tensor:
-        assert self.support.text is not None
-        return self.support.text[torch.from_numpy(self.present)]
+    def text(self) -> Tensor | None:
+        """(C, P) of the class names present."""
+        return None if self.support.text is None else self.support.text[torch.from_numpy(self.present)]
 
 
-def _text(lesson: Lesson) -> nn.Module:
-    return Cosine(unit(lesson.text), lesson.support.text_scale)
-
-
-def _prototype(lesson: Lesson) -> nn.Module:
-    return Cosine(lesson.means(), SCALE)
-
-
-def _fusion(lesson: Lesson) -> nn.Module:
-    head = Fusion("loo", SCALE, lesson.support.text_scale)
-    beta = head.choose(head.prepare(lesson.embeddings)[None], lesson.targets[None], lesson.text[None], lesson.way)
-    return Fused(Cosine(unit(lesson.text), lesson.support.text_scale), Cosine(lesson.means(), SCALE), float(beta))
-
-
-def _linear_probe(lesson: Lesson) -> nn.Module:
-    clips = pool(lesson.embeddings)[:, 0]
-    targets = membership(lesson.targets[None], lesson.way, clips.dtype)
-    solved = solve((clips @ clips.T)[None], targets, LinearProbe().C)[0]
-    return Linear((clips.T @ solved[:-1]).T, solved[-1])
-
-
-def _otam(lesson: Lesson) -> nn.Module:
-    return Aligned(class_means(lesson.embeddings[None], lesson.targets[None], lesson.way)[0])
-
-
-@dataclass(frozen=True)
-class Method:
-    """A way to learn. words: what it is, for people. learn: from a lesson; None for fine-tuning, which changes the
-    embeddings, too."""
-
-    words: str
-    learn: Callable[[Lesson], nn.Module] | None
-    needs_text: bool = False
-
-
-METHODS: dict[str, Method] = {  # the simplest first
-    "text": Method("the class names alone", _text, needs_text=True),
-    "prototype": Method("the mean clip of each class", _prototype),
-    "fusion": Method("class names and mean clips together", _fusion, needs_text=True),
-    "linear-probe": Method("a logistic regression on the clips", _linear_probe),
-    "otam": Method("the order of the frames", _otam),
-    "partial": Method("fine-tuning of the last layer", None),
-}
-
-
-def learn(method: str, support: Support, clips: Indices, asked: Indices) -> Learned:
-    """What a method takes from some of the clips, and the embeddings of the clips it is to be asked about."""
+def learn(name: str, support: Support, clips: Indices, queries: Indices) -> Learned:
+    """What a method takes from some of the clips, and the embeddings of those that it is to answer."""
     present, labels = np.unique(support.labels[clips], return_inverse=True)
     lesson = Lesson(support, clips, present, labels.astype(np.int64), support.embeddings[torch.from_numpy(clips)])
     with torch.no_grad():
-        kind = METHODS[method]
-        if kind.learn is None:
-            return _fine_tune(lesson, asked)
-        return Learned(kind.learn(lesson), lesson.means(), present, support.embeddings[torch.from_numpy(asked)])
+        if method(name).tunes:
+            return _fine_tune(name, lesson, queries)
+        return Learned(_fit(name, lesson), lesson.means(), present, support.embeddings[torch.from_numpy(queries)])
 
 
-def _fine_tune(lesson: Lesson, asked: Indices) -> Learned:
+def _fit(name: str, lesson: Lesson) -> Scorer:
+    """The method's head, fitted to the lesson's clips."""
+    head, options = lesson.support.head_of(name)
+    text = lesson.text if head.needs_text else None
+    if head.needs_text and text is None:
+        raise OptionError(f"method '{name}' needs class texts, and there is no text tower")
+    clips = head.prepare_support(full(lesson.embeddings), None if text is None else text[lesson.targets])
+    fitted = head.fit_support(
+        clips[None], lesson.targets[None], None if text is None else full(text)[None], lesson.way
+    )  # fmt: skip
+    return Scorer(head, options, fitted, lesson.way)
+
+
+def _fine_tune(name: str, lesson: Lesson, queries: Indices) -> Learned:
     """Partial fine-tuning on the lesson's clips, with a cosine classifier that starts at their class means."""
-    support = lesson.support
-    tuner, tokens = support.tuner, support.tokens
-    assert tuner is not None and tokens is not None
+    learner, tokens = lesson.support.learner, lesson.support.tokens
+    assert learner is not None and tokens is not None
     near = tokens(lesson.clips)
-    far = tokens(asked) if len(asked) else near[:0]
+    far = tokens(queries) if len(queries) else near[:0]
     last = FINE_TUNING.steps
-    with torch.enable_grad(), closing(FINE_TUNING.descend(tuner, near, lesson.labels, lesson.way, [last])) as run:
+    head, options = lesson.support.head_of(name)
+    with torch.enable_grad(), closing(FINE_TUNING.descend(learner, near, lesson.labels, lesson.way, [last])) as run:
         _, vectors = next(run)
         with torch.no_grad():
-            weights = {name: weight.detach().clone() for name, weight in tuner.weights().items()}
-            embeddings = tuner.embed(near)
+            weights = {name: weight.detach().clone() for name, weight in learner.weights().items()}
+            embeddings = learner.embed(near)
             return Learned(
-                Cosine(unit(vectors), FINE_TUNING.scale),
+                Scorer(head, options, {"means": unit(vectors)[None]}, lesson.way),
                 lesson.means(embeddings),
                 lesson.present,
-                tuner.embed(far) if len(asked) else embeddings[:0],
+                learner.embed(far) if len(queries) else embeddings[:0],
                 weights,
             )

@@ -1,4 +1,4 @@
-"""Clips that a person should look at again: near-duplicates, and labels that the other clips speak against."""
+"""Clips that a person should watch again: near-duplicates, and labels that the other clips speak against."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ def twins(support: Support) -> list[tuple[int, int]]:
 def alike(far: Array, steps: Array, usual: float | None = None) -> NDArray[np.bool_]:
     """(n, n) which clips are near-duplicates, from what `distances` found.
 
-    usual: distance of two clips; that of these by default.
+    Args:
+        far: (n, n) distances of clips.
+        steps: (n,) distances of each clip's successive frames.
+        usual: distance of two clips; the median of these by default.
     """
     usual = float(np.median(far[np.triu_indices(len(far), 1)])) if usual is None else usual
     most = np.minimum(NEAR * (steps[:, None] + steps) / 2, FAR * usual)
@@ -54,27 +57,35 @@ def distances(embeddings: Tensor) -> tuple[Array, Array]:
 
 
 def joined(groups: Array, pairs: Sequence[tuple[int, int]]) -> Array:
-    """Groups (n,), with those of near-duplicates made one: else a clip would be asked of a recognizer that knows it."""
+    """Groups (n,), with those of near-duplicates made one: else a clip would be scored by a model that knows it.
+
+    Args:
+        groups: (n,) what was filmed together.
+        pairs: of near-duplicates, as `twins` gives them.
+    """
     result = groups.astype(object)
     for one, other in pairs:
         result[result == result[other]] = result[one]
     return np.array(result.tolist(), dtype=np.str_)
 
 
-def misfits(proba: Array, labels: Indices, judged: NDArray[np.bool_], votes: Array) -> list[tuple[int, int]]:
+def misfits(proba: Array, labels: Indices, scored: NDArray[np.bool_], votes: Array) -> list[tuple[int, int]]:
     """Clips whose label the others speak against, as (clip, label they look like), the surest first.
 
     Confident learning (Northcutt et al., JAIR 70, 2021): a clip is suspect if it is given another class with at least
     the probability that this class's own clips are given theirs, on average. Here nearly all methods must agree, too.
 
     Args:
-        proba: (n, C) held-out probabilities. votes: (methods, n) the class that each method answered.
+        proba: (n, C) held-out probabilities.
+        labels: (n,) indices of classes.
+        scored: (n,) whether a clip could be scored at all.
+        votes: (methods, n) the class that each method answered.
     """
     found = []
     count = proba.shape[1]
     own = proba[np.arange(len(labels)), labels]
-    usual = [own[judged & (labels == c)].mean() if (judged & (labels == c)).any() else 1.0 for c in range(count)]
-    for clip in np.flatnonzero(judged):
+    usual = [own[scored & (labels == c)].mean() if (scored & (labels == c)).any() else 1.0 for c in range(count)]
+    for clip in np.flatnonzero(scored):
         other = int(proba[clip].argmax())
         agree = (votes[:, clip] == other).mean()
         if other != labels[clip] and proba[clip, other] >= max(usual[other], 0.5) and agree >= 0.75:

@@ -108,7 +108,7 @@ class StudioEngine:
         own = self.project.new_model()
         with disk(own):
             shutil.copytree(folder, own)
-        clips = {one["label"]: one["clips"] for one in model.report_.get("classes", [])}
+        clips = {one.label: one.clips for one in model.report_.classes}
         with self.project.change() as state:
             names = [str(name) for name in model.classes_]
             state.labels = [Label(f"base-{at}", name, at, max(1, clips.get(name, 1))) for at, name in enumerate(names)]
@@ -331,7 +331,7 @@ class StudioEngine:
     def _kept(self, folder: Path, recognizer: Recognizer, clips: dict[str, str], seconds: float) -> ModelRecord:
         """What the project keeps of a model."""
         classes = [str(name) for name in recognizer.classes_]
-        return ModelRecord(folder.name, time.time(), clips, classes, self._plain(recognizer.report_), seconds)
+        return ModelRecord(folder.name, time.time(), clips, classes, self._plain(recognizer.report_.plain()), seconds)
 
     def _trained(self, meter: Meter) -> tuple[Recognizer, dict[str, str]]:
         from kshot.recognizer import Recognizer

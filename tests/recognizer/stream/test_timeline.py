@@ -15,12 +15,12 @@ import pytest
 from PIL import Image
 
 from clips import write_folder, write_video
-from judges import BLUE, DARK, GREEN, RED, Colours, paint
 from kshot import Recognizer, video
 from kshot.datasets import load
 from kshot.errors import OptionError, StoreError, VideoError
 from kshot.recognizer.stream.timeline import STILLS, Timeline, timeline
 from kshot.recognizer.stream.windows import Segment, Settings
+from recognizers import BLUE, DARK, GREEN, RED, Colours, paint
 
 PARTS = ((RED, 250), (DARK, 100), (GREEN, 150), (BLUE, 250))  # 10, 4, 6 and 10 seconds
 
@@ -142,7 +142,7 @@ def test_what_holds_no_frame_is_one_clear_line(tmp_path: Path) -> None:
         timeline(Colours(), [tmp_path / "a.mp4", tmp_path / "b.mp4"])
     with pytest.raises(OptionError, match="more than 0 frames a second, found 0"):
         timeline(Colours(), paint((RED, 9)), fps=0.0)
-    with pytest.raises(OptionError, match="taught nothing yet"):
+    with pytest.raises(OptionError, match="not been fitted yet"):
         Recognizer().timeline(tmp_path / "a.mp4")
 
 

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from clips import write_video
-from judges import BLUE, DARK, GREEN, RED, SIZE, Colours, paint
 from kshot.errors import OptionError, VideoError
 from kshot.recognizer.stream import watch as live
 from kshot.recognizer.stream.timeline import Timeline, timeline
 from kshot.recognizer.stream.watch import Camera, Live, Newest, Playback, Sample, Sighting, Watch, watch
 from kshot.recognizer.stream.windows import Scores, Settings
 from kshot.video import Samples
+from recognizers import BLUE, DARK, GREEN, RED, SIZE, Colours, paint
 
 FRAMES = paint((RED, 150), (DARK, 100), (GREEN, 100), (BLUE, 150), side=32)  # 20 seconds
 

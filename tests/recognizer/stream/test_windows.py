@@ -8,9 +8,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from judges import BLUE, DARK, GREEN, RED, SIZE, Colours, paint
 from kshot.errors import OptionError
 from kshot.recognizer.stream.windows import Engine, Labels, Scores, Segments, Settings, Windows
+from recognizers import BLUE, DARK, GREEN, RED, SIZE, Colours, paint
 
 
 def plain(judge: Colours, **options) -> Settings:
@@ -102,7 +102,7 @@ def test_little_is_held_however_long_the_stream() -> None:
         engine.add(range(start, start + 32), frames)
     windows = engine._windows
     assert len(windows._states) <= judge.frames and len(windows._shown) == judge.frames - 1
-    assert len(windows._smoother._held) <= 2 * engine.settings.smooth
+    assert len(windows._smoother._raw) <= 2 * engine.settings.smooth
 
 
 def test_a_label_keeps_its_place_until_another_leads_clearly() -> None:

@@ -1,4 +1,4 @@
-"""A timeline to look at: filmstrip, coloured segments, and a curve for each label that occurs."""
+"""A timeline as a picture: filmstrip, coloured segments, and a curve for each label that occurs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import get_font_names
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from kshot.recognizer.decider import UNKNOWN
+from kshot.recognizer.classifier import UNKNOWN
 from kshot.recognizer.stream.windows import Array, Segment
 
 WIDTH = 10.0  # inches

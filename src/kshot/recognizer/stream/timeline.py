@@ -23,8 +23,8 @@ from kshot.errors import OptionError, VideoError, unknown
 from kshot.files import disk, write_atomic
 from kshot.progress import Progress, clock, quiet
 from kshot.recognizer import videos as inputs
-from kshot.recognizer.decider import UNKNOWN
-from kshot.recognizer.stream.windows import Answer, Array, Engine, Judge, Scores, Segment, Settings
+from kshot.recognizer.classifier import UNKNOWN
+from kshot.recognizer.stream.windows import Answer, Array, Engine, Scores, Segment, Settings, WindowClassifier
 from kshot.video.container import FOLDER_FPS
 from kshot.video.workers import Stream
 
@@ -39,16 +39,16 @@ class Timeline:
     Attributes:
         video: its path, or "" for an array.
         duration: seconds that were read.
-        fps: frames a second of the video, not those looked at.
+        fps: frames a second of the video, not those encoded.
         frames: how many were decoded, each once.
         looked_at: how many of them were encoded, each once.
-        classes: (C,) the taught labels, the columns of `proba`.
+        classes: (C,) the trained labels, the columns of `proba`.
         times: (n,) seconds, the middle of each window.
         proba: (n, C) probabilities, smoothed over time.
-        known: (n,) how much each window looks like a taught class, smoothed.
+        known: (n,) how much each window looks like a trained class, smoothed.
         labels: (n,) the label of each window; "unknown" below the threshold.
         segments: from 0 to `duration` without gaps, "unknown" where no label is believed.
-        settings: how it was looked at, see `kshot.recognizer.stream.windows.Settings`.
+        settings: how it was cut into windows, see `kshot.recognizer.stream.windows.Settings`.
         notes: what one should know, such as where a broken file ended.
         complete: whether all of the video could be read.
         stills: a few (seconds, picture (S, S, 3) uint8) for the filmstrip.
@@ -184,7 +184,7 @@ def check_format(name: str) -> None:
 
 
 def check_picture(path: Path) -> str:
-    """The kind of picture that a file name asks for; raises OptionError if there is none."""
+    """The kind of picture that a file name says; raises OptionError if there is none."""
     kind = path.suffix.lower().removeprefix(".")
     if kind not in PICTURES:
         raise OptionError(f"a picture is a .png, .svg or .pdf file, found '{path.name}': give it such a name")
@@ -192,7 +192,7 @@ def check_picture(path: Path) -> str:
 
 
 def timeline(
-    recognizer: Judge,
+    recognizer: WindowClassifier,
     video: Any,
     window: float | None = None,
     stride: int = 1,
@@ -253,11 +253,11 @@ def timeline(
 def _one(video: Any) -> Path | Array:
     found = inputs.listed(video)
     if len(found) != 1:
-        raise OptionError(f"expected one video, found {len(found)}: ask for the timeline of each")
+        raise OptionError(f"expected one video, found {len(found)}: make a timeline of each")
     return found[0]
 
 
-def _whole(recognizer: Judge, item: Path | Array, size: int, seconds: float) -> Answer:
+def _whole(recognizer: WindowClassifier, item: Path | Array, size: int, seconds: float) -> Answer:
     """The answer for a video that is shorter than a window, the same as that of `predict`."""
     taken = next(inputs.frames_of([item], recognizer.frames, size, allow_damaged=True))  # its notes say what is lost
     if isinstance(taken, VideoError):

@@ -1,6 +1,6 @@
 """The label of what a camera sees now, from the same engine that long files go through.
 
-One thread takes frames from the camera as they come and keeps the newest one that the model should look at; the other
+One thread takes frames from the camera as they come and keeps the newest one that the model needs; the other
 encodes. A slow encoder therefore misses frames, but is never late by more than the frame in its hands: the interval of
 a missed frame shows the one before it.
 """
@@ -21,7 +21,7 @@ from typing import Any
 import av
 
 from kshot.errors import OptionError, VideoError
-from kshot.recognizer.stream.windows import Answer, Array, Engine, Judge, Scores, Settings
+from kshot.recognizer.stream.windows import Answer, Array, Engine, Scores, Settings, WindowClassifier
 from kshot.video import Grid, preprocess
 from kshot.video.workers import Stream
 
@@ -33,7 +33,13 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True)
 class Sample:
-    """A frame (S, S, 3) that the model should look at, of which interval, and when it came on the clock."""
+    """A frame that the model needs.
+
+    Attributes:
+        interval: which one it is of.
+        frame: (S, S, 3) uint8.
+        arrived: when it came, in seconds on the clock.
+    """
 
     interval: int
     frame: Array
@@ -44,10 +50,15 @@ class Sample:
 class Sighting:
     """What is known after one more frame.
 
-    seconds: since the beginning. about: the moment that the label is about, some seconds earlier; None until a window
-    is full. label, score: of that moment; the score is the probability of the likeliest class. answer: all that has
-    become certain with this frame, segments included. latency: seconds from the arrival of the frame to this answer;
-    None for what is left in the end. frames: looked at so far. skipped: those that made way for newer ones.
+    Attributes:
+        seconds: since the beginning.
+        about: seconds of the moment that the label is about, somewhat earlier; None until a window is full.
+        label: of that moment.
+        score: probability of its likeliest class.
+        answer: all that has become certain with this frame, segments included.
+        latency: seconds from the arrival of the frame to this answer; None for what is left in the end.
+        frames: how many were encoded so far.
+        skipped: how many made way for newer ones.
     """
 
     seconds: float
@@ -105,10 +116,10 @@ class Course:
         intervals: how many have had a frame since the last gap.
     """
 
-    def __init__(self, judge: Judge, settings: Settings) -> None:
-        self._judge, self._settings = judge, settings
-        self._engine, self._begin, self._next = Engine(judge, settings), 0, 0
-        self._longest = max(judge.frames, math.ceil(GAP / settings.interval))
+    def __init__(self, recognizer: WindowClassifier, settings: Settings) -> None:
+        self._recognizer, self._settings = recognizer, settings
+        self._engine, self._begin, self._next = Engine(recognizer, settings), 0, 0
+        self._longest = max(recognizer.frames, math.ceil(GAP / settings.interval))
 
     @property
     def intervals(self) -> int:
@@ -120,7 +131,7 @@ class Course:
         if interval - self._next > self._longest:
             if self._engine.intervals:
                 ended = self.end(self._next * self._settings.interval)
-            self._engine, self._begin = Engine(self._judge, self._settings), interval
+            self._engine, self._begin = Engine(self._recognizer, self._settings), interval
         self._next = interval + 1
         answer = self._shifted(self._engine.add([interval - self._begin], frame[None]))
         return answer if ended is None else _joined(ended, answer)
@@ -146,10 +157,10 @@ def _joined(one: Answer, other: Answer) -> Answer:
 class Live:
     """The engine, fed one sample at a time."""
 
-    def __init__(self, judge: Judge, settings: Settings, clock: Clock = time.monotonic) -> None:
+    def __init__(self, recognizer: WindowClassifier, settings: Settings, clock: Clock = time.monotonic) -> None:
         self.interval = settings.interval
         self.clock = clock
-        self._course, self._frames = Course(judge, settings), 0
+        self._course, self._frames = Course(recognizer, settings), 0
         self._about: float | None = None
         self._label, self._score = "", 0.0
 
@@ -241,8 +252,8 @@ class Camera:
                 if due:
                     yield self._sample(*due)
 
-    def _sample(self, interval: int, held: tuple[Any, float]) -> Sample:
-        frame, arrived = held
+    def _sample(self, interval: int, taken: tuple[Any, float]) -> Sample:
+        frame, arrived = taken
         picture = frame.to_ndarray(format="rgb24")[None]
         return Sample(interval, preprocess(picture, self.size)[0], arrived)
 
@@ -285,7 +296,7 @@ def _found() -> str:
 
 
 def watch(
-    recognizer: Judge,
+    recognizer: WindowClassifier,
     camera: str | int = "0",
     file: str | os.PathLike[str] | None = None,
     window: float | None = None,
@@ -296,10 +307,13 @@ def watch(
     """What a camera sees, or a file that is played at its own speed.
 
     Args:
-        recognizer: a taught one.
+        recognizer: a fitted one.
         camera: number or name of the device.
         file: played in place of a camera.
-        window, stride, smooth, shortest: as in `Recognizer.timeline`.
+        window: as in `Recognizer.timeline`.
+        stride: as there.
+        smooth: as there.
+        shortest: as there.
 
     Raises:
         VideoError: there is no such camera.
@@ -313,15 +327,15 @@ def watch(
 
 
 class Watch:
-    """Iterating gives a sighting for each frame that is looked at, until the stream ends or `stop` is called.
+    """Iterating gives a sighting for each frame that is encoded, until the stream ends or `stop` is called.
 
     Raises:
         VideoError: while iterating: a file that cannot be read, or a camera that is gone; what was seen stays seen.
     """
 
-    def __init__(self, judge: Judge, settings: Settings, source: Playback | Camera) -> None:
+    def __init__(self, recognizer: WindowClassifier, settings: Settings, source: Playback | Camera) -> None:
         self.settings, self.source = settings, source
-        self._live, self._newest = Live(judge, settings), Newest()
+        self._live, self._newest = Live(recognizer, settings), Newest()
         self._stopped = False
 
     def __iter__(self) -> Iterator[Sighting]:

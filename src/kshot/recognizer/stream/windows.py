@@ -1,6 +1,6 @@
 """From sampled frames to segments: one engine for files and for cameras.
 
-Time is cut into equal intervals, as many to the length of a taught clip as the model takes frames of it. Each has one
+Time is cut into equal intervals, as many to the length of a trained clip as the model takes frames of it. Each has one
 frame (see `kshot.video.Grid`), encoded once; a window is T successive intervals, so it sees of a video what the model
 saw of a clip. Windows are formed on the encoded frames, their scores smoothed, and the scores cut into segments.
 
@@ -20,7 +20,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from kshot.errors import OptionError
-from kshot.recognizer.decider import UNKNOWN, Decision
+from kshot.recognizer.classifier import UNKNOWN, Decision
 from kshot.video import Grid
 
 Array = NDArray[Any]
@@ -29,8 +29,15 @@ WINDOWS_AT_ONCE = 64
 MARGIN = 0.1  # of probability that another label must lead by, to take over from the one before
 
 
-class Judge(Protocol):
-    """What the engine asks of a recognizer."""
+class WindowClassifier(Protocol):
+    """What the engine needs of a recognizer; see `kshot.recognizer.Recognizer`.
+
+    Attributes:
+        frames: a window.
+        classes_: (C,) labels.
+        clip_seconds_: usual length of a clip.
+        threshold_: of `known`, below it "unknown".
+    """
 
     frames: int
     classes_: Array
@@ -47,11 +54,15 @@ class Judge(Protocol):
 
 @dataclass(frozen=True)
 class Settings:
-    """How a long video is looked at.
+    """How a long video is cut into windows, and windows into segments.
 
-    window: seconds that one look takes in. interval: seconds between frames, a window's T-th part. stride: intervals
-    between windows. smooth: windows on either side whose scores count, too, less with their distance. shortest: seconds
-    that a label must last to be believed. threshold: of `known`, below it "unknown".
+    Attributes:
+        window: seconds of a window.
+        interval: seconds between frames, a window's T-th part.
+        stride: intervals between windows.
+        smooth: windows on either side whose scores count, too, less with their distance.
+        shortest: seconds that a label must last to be believed.
+        threshold: of `known`, below it "unknown".
     """
 
     window: float
@@ -64,7 +75,7 @@ class Settings:
     @classmethod
     def of(
         cls,
-        judge: Judge,
+        recognizer: WindowClassifier,
         window: float | None = None,
         stride: int = 1,
         smooth: float | None = None,
@@ -72,22 +83,27 @@ class Settings:
     ) -> Settings:
         """Settings for a recognizer; what is None follows from the length of its clips.
 
-        window, smooth and shortest in seconds, stride in frames.
+        Args:
+            recognizer: the one that is to answer.
+            window: seconds.
+            stride: frames between windows.
+            smooth: seconds on either side over which scores are averaged.
+            shortest: seconds that a label must last to be believed.
 
         Raises:
             OptionError: an impossible value.
         """
-        window = judge.clip_seconds_ if window is None else window
+        window = recognizer.clip_seconds_ if window is None else window
         smooth = window / 2 if smooth is None else smooth
         shortest = 0.75 * window if shortest is None else shortest
         if not 0 < window < math.inf:
             raise OptionError(f"expected windows longer than 0 seconds, found {window:g}")
-        if not 1 <= stride <= judge.frames:
-            raise OptionError(f"expected a stride of 1 to {judge.frames} frames (a window), found {stride}")
+        if not 1 <= stride <= recognizer.frames:
+            raise OptionError(f"expected a stride of 1 to {recognizer.frames} frames (a window), found {stride}")
         if not (0 <= smooth < math.inf and 0 <= shortest < math.inf):
             raise OptionError(f"expected smooth and shortest of 0 seconds or more, found {smooth:g} and {shortest:g}")
-        interval = window / judge.frames
-        return cls(window, interval, stride, round(smooth / interval / stride), shortest, judge.threshold_)
+        interval = window / recognizer.frames
+        return cls(window, interval, stride, round(smooth / interval / stride), shortest, recognizer.threshold_)
 
     @property
     def step(self) -> float:
@@ -102,7 +118,13 @@ class Settings:
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores of n successive windows. times: (n,) seconds of their middles. proba: (n, C). known: (n,)."""
+    """Scores of n successive windows.
+
+    Attributes:
+        times: (n,) seconds of their middles.
+        proba: (n, C) probabilities.
+        known: (n,) how much each looks like a trained class.
+    """
 
     times: Array
     proba: Array
@@ -119,7 +141,14 @@ class Scores:
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of one label. start, end: seconds. score: mean probability of the label; None for "unknown"."""
+    """A stretch of one label.
+
+    Attributes:
+        start: seconds.
+        end: seconds.
+        label: an action or "unknown".
+        score: mean probability of the label; None for "unknown".
+    """
 
     start: float
     end: float
@@ -134,7 +163,13 @@ class Segment:
 
 @dataclass(frozen=True)
 class Answer:
-    """What has become certain: smoothed scores of windows, the label of each, and finished segments."""
+    """What has become certain.
+
+    Attributes:
+        scores: smoothed scores of n windows.
+        labels: (n) the label of each.
+        segments: finished ones.
+    """
 
     scores: Scores
     labels: list[str]
@@ -144,11 +179,11 @@ class Answer:
 class Engine:
     """All of it in a row: frames in, scores, labels and segments out."""
 
-    def __init__(self, judge: Judge, settings: Settings) -> None:
+    def __init__(self, recognizer: WindowClassifier, settings: Settings) -> None:
         self.settings = settings
-        self._windows = Windows(judge, settings)
-        self._labels = Labels(judge.classes_, settings.threshold)
-        self._segments = Segments(judge.classes_, settings)
+        self._windows = Windows(recognizer, settings)
+        self._labels = Labels(recognizer.classes_, settings.threshold)
+        self._segments = Segments(recognizer.classes_, settings)
 
     @property
     def intervals(self) -> int:
@@ -176,16 +211,16 @@ class Windows:
     state nor a window's raw scores.
     """
 
-    def __init__(self, judge: Judge, settings: Settings) -> None:
-        self.judge, self.settings = judge, settings
+    def __init__(self, recognizer: WindowClassifier, settings: Settings) -> None:
+        self.recognizer, self.settings = recognizer, settings
         self.intervals = 0  # that have a state
         self._states: Array | None = None  # of the frames that the last T - 1 intervals show
         self._shown = np.zeros(0, np.int64)  # (T - 1,) which of these each of them shows
-        self._smoother = _Smoother(settings.smooth, len(judge.classes_))
+        self._smoother = _Smoother(settings.smooth, len(recognizer.classes_))
 
     def add(self, intervals: Sequence[int], frames: Array) -> Scores:
         """Takes frames (n, S, S, 3) of n intervals, ascending; returns the scores that have become certain."""
-        states = self.judge.states(frames)
+        states = self.recognizer.states(frames)
         before = 0 if self._states is None else len(self._states)
         self._states = states if self._states is None else np.concatenate([self._states, states])
         # The last frame before fills the gap; before the very first there is only the first.
@@ -205,7 +240,7 @@ class Windows:
 
     def _slide(self, shown: Array) -> Scores:
         """Moves the window over further intervals that show these states."""
-        size, stride = self.judge.frames, self.settings.stride
+        size, stride = self.recognizer.frames, self.settings.stride
         start = self.intervals - len(self._shown)
         line = np.concatenate([self._shown, shown]).astype(np.int64)
         self.intervals += len(shown)
@@ -213,7 +248,7 @@ class Windows:
         windows = sliding_window_view(line, size)[skip::stride] if len(line) >= size else np.zeros((0, size), np.int64)
         times = (start + skip + size / 2 + np.arange(len(windows)) * stride) * self.settings.interval
         parts = [
-            self.judge.decide(self._states[windows[i : i + WINDOWS_AT_ONCE]])  # type: ignore[index]
+            self.recognizer.decide(self._states[windows[i : i + WINDOWS_AT_ONCE]])  # type: ignore[index]
             for i in range(0, len(windows), WINDOWS_AT_ONCE)
         ]
         self._shown = line[len(line) - min(len(line), size - 1) :]
@@ -221,7 +256,7 @@ class Windows:
             used, self._shown = np.unique(np.append(self._shown, self._last()), return_inverse=True)
             self._states, self._shown = self._states[used], self._shown[:-1]
         if not parts:
-            return Scores(times, np.zeros((0, len(self.judge.classes_))), np.zeros(0))
+            return Scores(times, np.zeros((0, len(self.recognizer.classes_))), np.zeros(0))
         proba, known = (np.concatenate([getattr(p, n) for p in parts]).astype(np.float64) for n in ("proba", "known"))
         return self._smoother.add(Scores(times, proba, known))
 
@@ -232,33 +267,33 @@ class _Smoother:
     def __init__(self, radius: int, classes: int) -> None:
         self.radius = radius
         self.weights = 1.0 - np.abs(np.arange(-radius, radius + 1)) / (radius + 1)
-        self._held = Scores(np.zeros(0), np.zeros((0, classes)), np.zeros(0))  # raw, as long as a later one needs them
-        self._given = 0  # of those held
+        self._raw = Scores(np.zeros(0), np.zeros((0, classes)), np.zeros(0))  # raw, as long as a later one needs them
+        self._given = 0  # of those in `_raw`
 
     def add(self, scores: Scores) -> Scores:
         """Takes raw scores; returns those smoothed ones that no later window changes."""
-        self._held = Scores.joined([self._held, scores])
-        return self._smooth(len(self._held) - self.radius)
+        self._raw = Scores.joined([self._raw, scores])
+        return self._smooth(len(self._raw) - self.radius)
 
     def end(self) -> Scores:
         """The smoothed scores that are still missing."""
-        return self._smooth(len(self._held))
+        return self._smooth(len(self._raw))
 
     def _smooth(self, stop: int) -> Scores:
-        held = self._held
+        raw = self._raw
         places = np.arange(self._given, max(self._given, stop))
         near = places[:, None] + np.arange(-self.radius, self.radius + 1)
-        weights = self.weights * ((near >= 0) & (near < len(held)))
+        weights = self.weights * ((near >= 0) & (near < len(raw)))
         weights /= weights.sum(-1, keepdims=True)
-        near = near.clip(0, max(0, len(held) - 1))
+        near = near.clip(0, max(0, len(raw) - 1))
         smoothed = Scores(
-            held.times[places],
-            np.einsum("nk,nkc->nc", weights, held.proba[near]),
-            np.einsum("nk,nk->n", weights, held.known[near]),
+            raw.times[places],
+            np.einsum("nk,nkc->nc", weights, raw.proba[near]),
+            np.einsum("nk,nk->n", weights, raw.known[near]),
         )
         given = self._given + len(places)
         drop = max(0, given - self.radius)
-        self._held, self._given = Scores(held.times[drop:], held.proba[drop:], held.known[drop:]), given - drop
+        self._raw, self._given = Scores(raw.times[drop:], raw.proba[drop:], raw.known[drop:]), given - drop
         return smoothed
 
 
@@ -285,7 +320,15 @@ class Labels:
 
 @dataclass
 class _Run:
-    """Successive windows: the time they speak for, a label, their number and the sum of their probabilities."""
+    """Successive windows of one label.
+
+    Attributes:
+        start: seconds where the time that they speak for begins.
+        end: seconds where it ends.
+        label: an action or "unknown".
+        count: how many they are.
+        total: (C,) sum of their probabilities.
+    """
 
     start: float
     end: float

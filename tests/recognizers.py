@@ -6,13 +6,13 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from kshot.recognizer.decider import UNKNOWN, Decision
+from kshot.recognizer.classifier import UNKNOWN, Decision
 
 SIZE = 8
 
 
 class Colours:
-    """Red, green and blue frames; anything dark is unknown. Counts what it is asked."""
+    """Red, green and blue frames; anything dark is unknown. Counts its queries."""
 
     frames = 4
     classes_ = np.array(["red", "green", "blue"])

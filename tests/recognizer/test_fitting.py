@@ -13,8 +13,9 @@ import torch
 from kshot.errors import OptionError
 from kshot.heads.formulas import unit
 from kshot.recognizer import calibrate, suspects
+from kshot.recognizer.costs import Costs
+from kshot.recognizer.fitting import NEVER, fit
 from kshot.recognizer.methods import Support
-from kshot.recognizer.teach import NEVER, teach
 
 
 def clips(ways: int = 4, each: int = 6, spread: float = 0.8, seed: int = 0, text: bool = False) -> Support:
@@ -29,8 +30,8 @@ def clips(ways: int = 4, each: int = 6, spread: float = 0.8, seed: int = 0, text
 
 
 def test_the_report_is_whole_and_plain():
-    found = teach(clips(spread=1.2, text=True))
-    report = json.loads(json.dumps(found.report))
+    found = fit(clips(spread=1.2, text=True))
+    report = json.loads(json.dumps(found.report.plain()))
     assert [row["name"] for row in report["methods"]] == ["text", "prototype", "fusion", "linear-probe", "otam"]
     assert report["method"] == "text", "texts that are the very centres are best, and the simplest"
     told = report["accuracy"]
@@ -39,7 +40,7 @@ def test_the_report_is_whole_and_plain():
     assert sum(row["count"] for row in report["confusions"]) == round(24 * (1 - _answered(report)))
     assert 0.5 < report["unknown"]["auroc"] <= 1 and report["unknown"]["refused"] <= 0.1
     assert [point["clips"] for point in report["curve"]] == [1, 2, 4, 5]
-    proba, known = found.decider(clips(spread=1.2, text=True).embeddings)
+    proba, known = found.classifier(clips(spread=1.2, text=True).embeddings)
     assert proba.shape == (24, 4) and torch.allclose(proba.sum(1), torch.ones(24))
     assert found.threshold == report["unknown"]["threshold"] and (known > found.threshold).float().mean() > 0.8
 
@@ -49,19 +50,19 @@ def _answered(report: dict) -> float:
 
 
 def test_the_same_clips_give_the_same_lesson():
-    one, other = teach(clips()), teach(clips())
+    one, other = fit(clips()), fit(clips())
     assert one.report == other.report and one.threshold == other.threshold
-    assert all(torch.equal(a, b) for a, b in zip(one.decider.buffers(), other.decider.buffers(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(one.classifier.buffers(), other.classifier.buffers(), strict=True))
 
 
 def test_one_clip_an_action_says_what_cannot_be_told():
-    report = teach(clips(each=1)).report
+    report = fit(clips(each=1)).report
     assert report["accuracy"] is None and "one clip of some actions" in report["why"]
     assert report["method"] == "prototype" and report["curve"] == [] and report["confusions"] == []
     assert report["unknown"]["threshold"] is None and "cannot be set" in report["unknown"]["how"]
     assert all(row["accuracy"] is None and "one clip only" in row["advice"] for row in report["classes"])
     together = replace(clips(), groups=np.repeat(["m", "t", "w", "f"], 6))
-    report = teach(together).report
+    report = fit(together).report
     assert report["accuracy"] is None and "were filmed together" in report["why"]
     assert all("filmed elsewhere" in row["advice"] for row in report["classes"])
 
@@ -69,7 +70,7 @@ def test_one_clip_an_action_says_what_cannot_be_told():
 def test_a_single_clip_among_many_is_named():
     lone = clips()
     keep = np.r_[np.arange(18), 18]
-    report = teach(_part(lone, keep)).report
+    report = fit(_part(lone, keep)).report
     assert report["accuracy"]["clips"] == 18
     assert any("one clip only: d" in note for note in report["notes"])
 
@@ -82,25 +83,25 @@ def _part(whole: Support, keep: np.ndarray) -> Support:
 
 
 def test_two_actions_cannot_say_unknown():
-    found = teach(clips(ways=2))
+    found = fit(clips(ways=2))
     assert found.threshold == -np.inf and "fewer than three actions" in found.report["unknown"]["how"]
     assert any("every video gets one of the labels" in note for note in found.report["notes"])
 
 
 def test_unknown_can_be_declined():
-    found = teach(clips(), reject=False)
+    found = fit(clips(), reject=False)
     assert found.threshold == -np.inf and found.report["unknown"]["auroc"] is not None
     assert found.report["unknown"]["threshold"] is None
 
 
 def test_what_looks_like_the_background_is_unknown():
     whole = replace(clips(), background=True)  # the last class shows none of the actions
-    found = teach(whole)
-    proba, known = found.decider(whole.embeddings)
+    found = fit(whole)
+    proba, known = found.classifier(whole.embeddings)
     assert proba.shape == (24, 3), "the background is no answer"
     refused = (known < found.threshold).numpy()
     assert refused[18:].mean() > 0.8 and refused[:18].mean() < 0.2
-    two = teach(replace(_part(clips(ways=3), np.arange(18)), background=True))
+    two = fit(replace(_part(clips(ways=3), np.arange(18)), background=True))
     assert two.threshold == NEVER and two.report["accuracy"]["clips"] == 18
     assert not any("taken_for" in row and row["label"] == "c" and row["taken_for"] == "unknown"
                    for row in two.report["confusions"])  # fmt: skip
@@ -112,19 +113,19 @@ def test_planted_faults_are_found():
     labels[3] = 1  # an "a" that is called "b"
     frames = whole.embeddings.clone()
     frames[20] = frames[19] + 0.001 * torch.randn(4, 16, generator=torch.Generator().manual_seed(1))
-    report = teach(replace(whole, labels=labels, embeddings=frames)).report
+    report = fit(replace(whole, labels=labels, embeddings=frames)).report
     wrong = [row for row in report["suspects"] if row["reason"] == "mislabelled"]
     double = [row for row in report["suspects"] if row["reason"] == "duplicate"]
     assert [(row["clip"], row["label"], row["looks_like"]) for row in wrong] == [("a/3.mp4", "b", "a")]
     assert [(row["clip"], row["other"]) for row in double] == [("d/2.mp4", "d/1.mp4")]
     assert any("near-duplicate" in note for note in report["notes"])
-    assert teach(whole).report["suspects"] == []
+    assert fit(whole).report["suspects"] == []
 
 
 def test_tight_classes_are_no_copies():
     """Clips of a class a hundred times nearer to each other than to others, and yet no nearer than their own frames."""
     whole = clips(spread=0.02)
-    report = teach(whole).report
+    report = fit(whole).report
     assert report["suspects"] == [] and report["accuracy"]["value"] > 0.9
     frames = whole.embeddings.clone()
     frames[20] = frames[19] + 0.001 * torch.randn(4, 16, generator=torch.Generator().manual_seed(1))
@@ -156,11 +157,11 @@ def test_near_duplicates_are_one_group():
 
 def test_costs_move_the_threshold():
     whole = clips(spread=3.5, each=10)
-    by = {cost: teach(whole, "prototype", {"cost": cost, "most": 0.5}).report["unknown"] for cost in (0.3, 1.0, 10.0)}
+    by = {cost: fit(whole, "prototype", {"cost": cost, "most": 0.5}).report["unknown"] for cost in (0.3, 1.0, 10.0)}
     thresholds = [told["threshold"] for told in by.values()]
     assert thresholds == sorted(thresholds) and thresholds[0] < thresholds[2]
     assert by[0.3]["refused"] < by[10.0]["refused"] and by[0.3]["caught"] < by[10.0]["caught"]
-    assert by[1.0]["costs"] == {"cost": 1.0, "share": 0.2, "most": 0.5} and by[1.0]["clips"] == 40
+    assert by[1.0].costs == Costs(1.0, 0.2, 0.5) and by[1.0]["clips"] == 40
     trade = by[1.0]["trade"]
     assert [point["refused"] for point in trade] == [0, 0.05, 0.1, 0.2, 0.3, 0.5]
     assert all(a["caught"] <= b["caught"] for a, b in pairwise(trade))
@@ -168,7 +169,7 @@ def test_costs_move_the_threshold():
 
 def test_unknown_is_no_answer_where_it_tells_nothing():
     """All classes alike: a clip of a left-out action looks as known as one of a taught action."""
-    found = teach(clips(ways=3, each=8, spread=30), "prototype")
+    found = fit(clips(ways=3, each=8, spread=30), "prototype")
     assert found.threshold == -np.inf and found.report["unknown"]["threshold"] is None
     assert found.report["unknown"]["refused"] == 0 and found.report["unknown"]["trade"]
     assert any("is no answer of this recognizer" in note for note in found.report["notes"])
@@ -177,7 +178,7 @@ def test_unknown_is_no_answer_where_it_tells_nothing():
 def test_classes_count_alike_in_a_second_figure():
     """Uneven classes, one method: the mean of the classes' shares, and the share of clips."""
     keep = np.r_[np.arange(6), 6, 7, 8, 12, 13, 14, 18, 19]
-    report = teach(_part(clips(spread=3.5), keep), "prototype", reject=False).report
+    report = fit(_part(clips(spread=3.5), keep), "prototype", reject=False).report
     shares, counts = zip(*((row["accuracy"], row["clips"]) for row in report["classes"]), strict=True)
     told = report["accuracy"]
     assert told["gained"] > 0 and told["left_out"] > 0.2, "classes of two and three clips lack a half and a third"
@@ -192,20 +193,20 @@ def test_what_two_groups_a_class_cost_is_put_right():
     whole = clips(spread=3.5)
     number = np.tile(np.arange(6), 4)
     two = replace(whole, groups=np.array([f"{c}-{i % 2}" for c, i in zip(whole.labels, number, strict=True)]))
-    told = teach(two, "prototype", reject=False).report["accuracy"]
+    told = fit(two, "prototype", reject=False).report["accuracy"]
     assert told["left_out"] == 0.5 and told["gained"] > 0.01 and "50 % of an action's groups" in told["how"]
-    assert teach(whole, "prototype", reject=False).report["accuracy"]["gained"] == 0
+    assert fit(whole, "prototype", reject=False).report["accuracy"]["gained"] == 0
 
 
 def test_a_method_can_be_told():
-    found = teach(clips(), "otam")
+    found = fit(clips(), "otam")
     assert found.method == "otam" and [row["name"] for row in found.report["methods"]] == ["otam"]
     with pytest.raises(OptionError, match="did you mean 'prototype'"):
-        teach(clips(), "protoype")
+        fit(clips(), "protoype")
     with pytest.raises(OptionError, match="method 'text' needs class texts"):
-        teach(clips(), "text")
+        fit(clips(), "text")
     with pytest.raises(OptionError, match="method 'partial' needs weights"):
-        teach(clips(), "partial")
+        fit(clips(), "partial")
 
 
 def test_the_promise_is_kept_where_the_truth_is_known():
@@ -214,9 +215,9 @@ def test_the_promise_is_kept_where_the_truth_is_known():
     for seed in range(16):
         whole = clips(each=106, spread=1.6, seed=seed)
         number = np.tile(np.arange(106), 4)
-        found = teach(_part(whole, np.flatnonzero(number < 6)), seed=seed)
+        found = fit(_part(whole, np.flatnonzero(number < 6)), seed=seed)
         rest = np.flatnonzero(number >= 6)
-        proba, known = found.decider(whole.embeddings[torch.from_numpy(rest)])
+        proba, known = found.classifier(whole.embeddings[torch.from_numpy(rest)])
         answered = np.where(known >= found.threshold, proba.argmax(1), -1)
         truth = (answered == whole.labels[rest]).mean()
         covered.append(found.report["accuracy"]["low"] <= truth <= found.report["accuracy"]["high"])

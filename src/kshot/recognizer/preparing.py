@@ -1,0 +1,228 @@
+"""What a recognizer is fitted to: the clips as they were given, the learner to start from, and the support."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from kshot import heads, names, settings
+from kshot.backbones import backbone as backbones
+from kshot.backbones.backbone import Backbone
+from kshot.backbones.hub import BUNDLED
+from kshot.backbones.texts import expect_prompts
+from kshot.errors import CheckpointError, DataError, OptionError
+from kshot.fewshot import runs
+from kshot.fewshot.learner import Learner
+from kshot.progress import Progress
+from kshot.recognizer import clips as labelled
+from kshot.recognizer import videos as inputs
+from kshot.recognizer.classifier import UNKNOWN
+from kshot.recognizer.clips import Clip
+from kshot.recognizer.costs import Costs
+from kshot.recognizer.estimator import Estimator
+from kshot.recognizer.methods import AUTO, METHODS, TEXT_SCALE, Support, expect, method
+
+Array = NDArray[Any]
+
+FINE_TUNED = "partial"  # the tuning method, and the recognizer's method that uses it
+
+
+def checked(
+    recognizer: Estimator, videos: Any, labels: Sequence[str], groups: Sequence[str] | None
+) -> tuple[list[Path | Array], list[str], list[str]]:
+    """Videos, labels and groups, one of each a clip.
+
+    Raises:
+        OptionError: an argument of the recognizer that there cannot be.
+        DataError: labels or groups that do not fit the clips.
+    """
+    expect(recognizer.method, recognizer.head_options or {})
+    settings.expect(frames=recognizer.frames, seed=recognizer.seed)
+    Costs.of(recognizer.reject)
+    items, given = inputs.listed(videos), list(labels)
+    if len(items) != len(given):
+        raise DataError(f"expected one label a clip, found {len(items)} clips and {len(given)} labels")
+    places = [inputs.name(item, index) for index, item in enumerate(items)]
+    texts = names.labels(given, places.__getitem__)
+    together = [""] * len(items) if groups is None else names.groups(groups, lambda index: f"clip {index}")
+    if len(together) != len(items):
+        raise DataError(f"expected one group a clip, found {len(items)} clips and {len(together)} groups")
+    nothing = background(recognizer)
+    reserved = next((t for t in texts if names.plain(t) == UNKNOWN and t != nothing), None)
+    if reserved is not None:
+        raise DataError(
+            f"'{UNKNOWN}' is what a recognizer answers when it knows no better, so no action can be called that: "
+            f"rename it, or say background='{reserved}' if these clips show none of the actions"
+        )
+    return items, texts, together
+
+
+def background(recognizer: Estimator) -> str | None:
+    """The label of the background, as labels are kept."""
+    given = recognizer.background
+    return None if given is None else names.label(given, "background", "name", OptionError)
+
+
+def starting(recognizer: Estimator) -> Learner:
+    """What methods start from: the backbone as it came or as a run adapted it, with what fine-tuning may change.
+
+    Its head is the run's where that is the recognizer's method, else of no account.
+
+    Raises:
+        OptionError: a run that a recognizer cannot start from, or a method that needs one.
+    """
+    if recognizer.adapted is None:
+        _expect_run(recognizer.method, None)
+        given = recognizer.backbone
+        loaded = (
+            given if isinstance(given, Backbone) else backbones.load(given, recognizer.device, recognizer.precision)
+        )
+        return Learner.build(loaded, FINE_TUNED)
+    run = runs.read(recognizer.adapted)
+    _expect_run(recognizer.method, run)
+    if run.resize != "short":
+        raise OptionError(
+            f"run {recognizer.adapted} was trained with resize {run.resize}, but a recognizer sees frames with resize "
+            f"short: train it so"
+        )
+    backbone = None if recognizer.backbone == BUNDLED else recognizer.backbone
+    own = _head(recognizer.method, run)
+    learner, _ = runs.learner(
+        run, backbone, None if own else "prototype", recognizer.head_options if own else None, recognizer.device,
+        recognizer.precision,
+    )  # fmt: skip
+    found = backbone_of(learner)
+    if found.episodic:
+        raise OptionError(
+            f"run {recognizer.adapted} tuned {run.config['tuning']['name']}, which looks at the support clips whenever "
+            f"it answers; a recognizer answers for one clip alone: train with another tuning method"
+        )
+    if found.across and run.frames != recognizer.frames:
+        raise OptionError(
+            f"run {recognizer.adapted} was trained with {run.frames} frames a clip, found {recognizer.frames}: "
+            f"give both the same"
+        )
+    return learner
+
+
+def _head(name: str, run: runs.Run) -> bool:
+    """Whether a run has trained the head that is this method."""
+    if name == AUTO:
+        return False
+    head = method(name).head
+    return heads.find(head).learns and run.config["head"]["name"] == head
+
+
+def _expect_run(name: str, run: runs.Run | None) -> None:
+    """Refuses a method whose head must be trained before, without a run that has."""
+    if name == AUTO or not method(name).needs_training or (run is not None and _head(name, run)):
+        return
+    found = "there is none" if run is None else f"the head of {run.folder} is '{run.config['head']['name']}'"
+    raise OptionError(
+        f"method '{name}' needs a run that has trained this head, and {found}: make one with `kshot train DATA --out "
+        f"RUN --head {name}` and give it with --adapted RUN"
+    )
+
+
+def reached(recognizer: Estimator, progress: Progress) -> tuple[Learner, list[Clip]]:
+    """What methods start from, and the trained clips, with activations where their files are what they were."""
+    learner, clips = getattr(recognizer, "_start", None), recognizer.clips_
+    if learner is None or _another_head(recognizer, learner):
+        learner = starting(recognizer)
+    if recognizer.method not in (AUTO, FINE_TUNED):
+        return learner, clips
+    lost = [clip for clip in clips if clip.tokens is None and Path(clip.name).exists()]
+    if not lost:
+        return learner, clips
+    again, _ = labelled.read(
+        [Path(clip.name) for clip in lost], [clip.label for clip in lost], [clip.group for clip in lost], learner,
+        recognizer.frames, store=recognizer.store, progress=progress,
+    )  # fmt: skip
+    found = {clip.digest: clip.tokens for clip in again}
+    return learner, [replace(clip, tokens=clip.tokens or found.get(clip.digest)) for clip in clips]
+
+
+def _another_head(recognizer: Estimator, learner: Learner) -> bool:
+    """Whether the method became another since the learner was made, and its head may be the run's."""
+    if recognizer.method == AUTO:
+        return False
+    head = method(recognizer.method).head
+    return heads.find(head).learns and learner.head.name != head
+
+
+def support(recognizer: Estimator, clips: Sequence[Clip], learner: Learner) -> Support:
+    """What methods may use of these clips.
+
+    Raises:
+        OptionError: class names that the method needs and the text tower cannot tell apart.
+        DataError: clips whose frames the method needs and that are out of reach.
+    """
+    backbone, name = backbone_of(learner), recognizer.method
+    labels, nothing = {clip.label for clip in clips}, background(recognizer)
+    classes = (*sorted({*labels} - {nothing}), *([str(nothing)] if nothing in labels else []))
+    number = {label: place for place, label in enumerate(classes)}
+    needed = name != AUTO and method(name).needs_text
+    text, notes = _text(backbone, classes, recognizer.prompts, needed)
+    tokens = [clip.tokens for clip in clips]
+    lost = next((clip.name for clip in clips if clip.tokens is None), None)
+    if lost is not None and name == FINE_TUNED:
+        raise DataError(f"method '{FINE_TUNED}' learns from the clips' frames, and {lost} is no longer what it was")
+
+    def gather(indices: NDArray[np.int64]) -> Array:
+        return np.stack([tokens[i]() for i in indices])
+
+    able = lost is None and 0 < learner.cut <= backbone.depth and not backbone.across  # type: ignore[operator]
+    own = name not in METHODS and learner.head.trained and learner.head.name == name
+    return Support(
+        classes=classes,
+        labels=np.array([number[clip.label] for clip in clips], np.int64),
+        groups=np.array([clip.group or clip.digest for clip in clips]),
+        names=tuple(clip.name for clip in clips),
+        embeddings=torch.from_numpy(np.stack([clip.embeddings for clip in clips])).to(backbone.device),
+        text=text,
+        text_notes=tuple(notes) if needed or name == AUTO else (),
+        text_scale=backbone.logit_scale or TEXT_SCALE,
+        background=nothing in labels,
+        learner=learner if able else None,
+        tokens=gather if able else None,
+        head=learner.head if own else None,
+        head_options=learner.head_options if own else recognizer.head_options or {},
+    )
+
+
+def _text(
+    backbone: Backbone, classes: tuple[str, ...], prompts: Sequence[str], needed: bool
+) -> tuple[Tensor | None, list[str]]:
+    """(C, P) of the class names, None without, and what is to be said of them."""
+    expect_prompts(prompts)
+    try:
+        with torch.no_grad():
+            return backbone.embed_text(classes, prompts), backbone.text_notes(classes, prompts)
+    except CheckpointError:  # a backbone that came without a tokenizer
+        return None, []
+    except (DataError, OptionError) as error:  # names that it cannot tell apart
+        if needed:
+            raise
+        return None, [f"Class names play no part: {error}."]
+
+
+def tuned(learner: Learner, weights: Mapping[str, Tensor]) -> Learner:
+    """The learner with these weights of its own tuned; itself without any."""
+    if not weights:
+        return learner
+    made = replace(learner, backbone=backbone_of(learner).copy())
+    made.load(weights, "fine-tuning", whole=False)
+    return made
+
+
+def backbone_of(learner: Learner) -> Backbone:
+    """The backbone of a learner of videos."""
+    assert learner.backbone is not None
+    return learner.backbone
