@@ -22,6 +22,7 @@ from kshot.errors import OptionError
 from kshot.fewshot.evaluation import evaluate
 from kshot.fewshot.strategies import STRATEGIES, get_strategy
 from kshot.fewshot.training import train
+from kshot.fields import Front, Settings
 from kshot.settings import Compute, EpisodeShape, Evaluating, Method, Schedule, Selection, Training, View
 
 ROOT = Path(__file__).parents[1]
@@ -38,7 +39,7 @@ def test_the_types_for_editors_are_current() -> None:
 
 
 @pytest.mark.parametrize("front", settings.FRONTS)
-def test_every_field_is_explained_once(front: type[settings.Front]) -> None:
+def test_every_field_is_explained_once(front: type[Front]) -> None:
     names = [name for group in front.groups().values() for name in group.names()]
     assert len(names) == len(set(names)) == len(front.fields())
     for group in front.groups().values():
@@ -60,7 +61,7 @@ def test_every_field_is_explained_once(front: type[settings.Front]) -> None:
         (Method, "layers", 1.5), (Method, "head_options", "scale=1"), (Compute, "stored_only", 1),
     ],
 )  # fmt: skip
-def test_refuses_an_impossible_value(kind: type[settings.Settings], name: str, value: object) -> None:
+def test_refuses_an_impossible_value(kind: type[Settings], name: str, value: object) -> None:
     with pytest.raises(OptionError, match=f"^{name}.*{re.escape(str(value))}"):
         kind(**{name: value})
 

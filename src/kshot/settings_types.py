@@ -178,3 +178,28 @@ class EvaluatingKeywords(TypedDict, total=False):
 
     precision: str
     """float32, bfloat16 or float16"""
+
+
+class ExportingKeywords(TypedDict, total=False):
+    """Settings of `export_features`; what is left out has its default."""
+
+    frames: int | None
+    """frames a clip"""
+
+    resize: str | None
+    """before the crop: short, short-256 or squash-256; see docs/data.md"""
+
+    prompts: str | Sequence[str]
+    """template of class texts with one {}; may be repeated"""
+
+    store: str | Path | None
+    """folder of stored activations; $KSHOT_HOME/store by default"""
+
+    stored_only: bool
+    """never open a video"""
+
+    device: str
+    """cpu, cuda, cuda:N or auto"""
+
+    precision: str
+    """float32, bfloat16 or float16"""

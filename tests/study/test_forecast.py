@@ -15,7 +15,7 @@ from kshot.datasets.hmdb51 import COUNTS
 from kshot.errors import OptionError
 from kshot.fewshot import cost, learner
 from kshot.fewshot.cost import as_time
-from kshot.study import forecast
+from kshot.study import counting, forecast
 from kshot.study import runner as study
 
 SMALL = """
@@ -162,9 +162,9 @@ def test_what_a_step_holds_is_what_the_graph_keeps(backbone) -> None:  # type: i
         def encode_from(self, x: torch.Tensor, cut: int, frames: int) -> torch.Tensor:
             return self.layer(x)
 
-    assert forecast._held(Tail(), torch.ones(16, 8), 1, 1) == 16 * 8 * 4  # type: ignore[arg-type]
+    assert counting.held_bytes(Tail(), torch.ones(16, 8), 1, 1) == 16 * 8 * 4  # type: ignore[arg-type]
     layer.requires_grad_(False)
-    assert forecast._held(Tail(), torch.ones(16, 8), 1, 1) == 0  # type: ignore[arg-type]
+    assert counting.held_bytes(Tail(), torch.ones(16, 8), 1, 1) == 0  # type: ignore[arg-type]
 
 
 def test_the_command(source: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,38 +13,28 @@ import typer
 
 from kshot.errors import OptionError
 from kshot.progress import Progress, bars, quiet
+from kshot.settings import FRONTS, bounds
+
+SAID = {name: one.metadata["help"] for front in FRONTS for name, one in front.fields().items()}
+"""What is said of a setting, also where its option is not made from the field."""
 
 MODEL = Annotated[str, typer.Argument(help="a model folder of kshot fit, or hf://owner/name")]
 """A text, not a path: paths make one slash of two."""
 DATA = Annotated[str, typer.Argument(help="motion, motion:16, a folder of class folders, a CSV, or CSV?column=value")]
 BACKBONE = Annotated[str, typer.Option(help="kshot-tiny, a folder in transformers format, or a hub id")]
 MOVED = Annotated[str | None, typer.Option("--backbone", help="where the model's backbone lies now, if it was moved")]
-STORE = Annotated[Path | None, typer.Option(help="folder of stored activations; $KSHOT_HOME/store by default")]
-STORED_ONLY = Annotated[bool, typer.Option("--stored-only", help="never open a video")]
+STORE = Annotated[Path | None, typer.Option(help=SAID["store"])]
 ALLOW_DAMAGED = Annotated[bool, typer.Option("--allow-damaged", help="take what is left of damaged clips; it is said")]
-FRAMES = Annotated[int, typer.Option(help="frames a clip")]
-RESIZE = Annotated[str, typer.Option(help="before the crop: short, short-256 or squash-256; see docs/data.md")]
-DEVICE = Annotated[str, typer.Option(help="cpu, cuda, cuda:N or auto")]
-PRECISION = Annotated[str, typer.Option(help="float32, bfloat16 or float16")]
-SEED = Annotated[int, typer.Option(help="names the draws; the same seed, the same table", min=0, max=2**63 - 1)]
+FRAMES = Annotated[int, typer.Option(help=SAID["frames"])]
+DEVICE = Annotated[str, typer.Option(help=SAID["device"])]
+SEED = Annotated[int, typer.Option(help=SAID["seed"], min=0, max=bounds("seed")[1])]
 SEEDS = Annotated[
-    list[int] | None, typer.Option("--seed", help="seeds in place of the study's own", min=0, max=2**63 - 1)
+    list[int] | None, typer.Option("--seed", help="seeds in place of the study's own", min=0, max=bounds("seed")[1])
 ]
 JSON = Annotated[bool, typer.Option("--json", help="print one JSON object on stdout and nothing else there")]
-WAY = Annotated[int, typer.Option(help="classes an episode")]
-SHOT = Annotated[int, typer.Option(help="support clips a class")]
-QUERY = Annotated[int, typer.Option(help="query clips a class")]
-KEEP_COPIES = Annotated[
-    bool,
-    typer.Option("--keep-copies", help="let clips stay that hold the same bytes as another"),
-]
+KEEP_COPIES = Annotated[bool, typer.Option("--keep-copies", help=SAID["keep_copies"])]
 PROTOCOL = Annotated[str | None, typer.Option(help="what is not given here: kshot, paper, clip-fsar or trx")]
-PROMPT = Annotated[list[str] | None, typer.Option(help="template of class texts with one {}; may be repeated")]
-
-
-HEAD_OPTION = Annotated[list[str] | None, typer.Option(help="NAME=VALUE of the head; may be repeated")]
-TUNING_OPTION = Annotated[list[str] | None, typer.Option(help="NAME=VALUE of the tuning; may be repeated")]
-STRATEGY_OPTION = Annotated[list[str] | None, typer.Option(help="NAME=VALUE of the strategy; may be repeated")]
+HEAD_OPTION = Annotated[list[str] | None, typer.Option(help=SAID["head_options"])]
 
 
 def chosen_progress(as_json: bool) -> Progress:
@@ -63,12 +53,6 @@ def pairs(options: list[str] | None) -> dict[str, Any]:
         except (ValueError, SyntaxError):
             named[name.replace("-", "_")] = value
     return named
-
-
-def given(context: typer.Context, values: dict[str, Any]) -> dict[str, Any]:
-    """Those of the values that the user gave, not those that are an option's default."""
-    sources = {name: context.get_parameter_source(name) for name in values}
-    return {name: value for name, value in values.items() if getattr(sources[name], "name", "") != "DEFAULT"}
 
 
 def show(values: dict[str, Any], as_json: bool, tell: Callable[[dict[str, Any]], None]) -> None:

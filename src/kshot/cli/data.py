@@ -10,11 +10,7 @@ import typer
 from kshot.cli.app import app
 from kshot.cli.common import (
     DATA,
-    DEVICE,
     JSON,
-    PRECISION,
-    STORE,
-    STORED_ONLY,
     chosen_progress,
     show,
     tell_damaged,
@@ -22,6 +18,8 @@ from kshot.cli.common import (
     tell_notes,
     tell_unreadable,
 )
+from kshot.cli.settings import takes
+from kshot.settings import Exporting
 
 data = typer.Typer(rich_markup_mode=None)
 app.add_typer(data, name="data")
@@ -174,20 +172,17 @@ def import_(
 
 
 @features.command()
+@takes(*Exporting.groups().values(), without=("prompts",), undecided=Exporting.undecided)
 def export(
+    context: typer.Context,
     data: DATA,
     out: Annotated[Path, typer.Option(help="the .npz to write")],
     backbone: Annotated[str | None, typer.Option(help="as in kshot extract; the adapted run's by default")] = None,
     adapted: Annotated[Path | None, typer.Option(help="a run folder of kshot train")] = None,
     split: Annotated[str, typer.Option(help="all, train (base), val or test (novel)")] = "all",
-    frames: Annotated[int | None, typer.Option(help="frames a clip; 8, or as the run was trained")] = None,
-    resize: Annotated[str | None, typer.Option(help="as in kshot extract; as the run was trained by default")] = None,
     table: Annotated[Path | None, typer.Option(help="also write path,label,split,group as a CSV")] = None,
-    store: STORE = None,
-    stored_only: STORED_ONLY = False,
-    device: DEVICE = "cpu",
-    precision: PRECISION = "float32",
     as_json: JSON = False,
+    **settings: Any,
 ) -> None:
     """Write the embeddings of a data set, of a backbone or an adapted run.
 
@@ -196,8 +191,7 @@ def export(
     from kshot.fewshot.features import export_features
 
     report = export_features(
-        data, out, backbone, adapted, split, frames, resize, table, store, stored_only, device, precision,
-        progress=chosen_progress(as_json),
+        data, out, backbone, adapted, split=split, table=table, progress=chosen_progress(as_json), **settings,
     )  # fmt: skip
     show(report, as_json, _tell_features)
 

@@ -15,7 +15,6 @@ from kshot.cli.common import (
     BACKBONE,
     DATA,
     JSON,
-    KEEP_COPIES,
     PROTOCOL,
     SEED,
     SEEDS,
@@ -29,7 +28,7 @@ from kshot.cli.common import (
 )
 from kshot.cli.settings import takes
 from kshot.errors import OptionError
-from kshot.settings import Compute, Evaluating, Training, View
+from kshot.settings import Compute, EpisodeRules, Evaluating, Training, View
 from kshot.terminal import console
 
 if TYPE_CHECKING:
@@ -138,7 +137,7 @@ def demo(
 
 
 @app.command()
-@takes(Compute, without=("stored_only",))
+@takes(Compute, EpisodeRules, without=("stored_only", "way", "query", "shared_group"))
 def study(
     context: typer.Context,
     study: Annotated[str, typer.Argument(help="quick, or a TOML file")],
@@ -154,7 +153,6 @@ def study(
     speed: Annotated[
         float | None, typer.Option(help="of a dry run: 1e12 multiply-adds a second, in place of this machine's")
     ] = None,
-    keep_copies: KEEP_COPIES = False,
     as_json: JSON = False,
     **settings: Any,
 ) -> None:
@@ -167,7 +165,7 @@ def study(
     if dry_run:
         from kshot.study.forecast import forecast
 
-        settings.pop("store", None)
+        settings = {name: value for name, value in settings.items() if name not in ("store", "keep_copies")}
         work = forecast(
             study, data or (), backbone or (), seed or (), episodes, protocol, speed=speed,
             progress=chosen_progress(as_json), **settings,
@@ -179,7 +177,7 @@ def study(
 
     done = run(
         study, out, data or (), backbone or (), seed or (), episodes, protocol,
-        progress=chosen_progress(as_json), keep_copies=keep_copies, **settings,
+        progress=chosen_progress(as_json), **settings,
     )  # fmt: skip
     show(done.plain({"format"}), as_json, lambda _: _tell_study(done))
     if any(row.error for row in done.rows):

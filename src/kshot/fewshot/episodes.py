@@ -56,7 +56,9 @@ class Sampler:
     Args:
         labels: (N,) class index of each clip.
         classes: class names, for messages.
-        way, shot, query: classes an episode, support and query clips a class.
+        way: classes an episode.
+        shot: support clips a class.
+        query: query clips a class.
         seed: names the sequence of episodes.
         groups: (N,) source of each clip; where given, no query shares its source with a support clip of its
             class. A support draw that leaves too few queries is drawn again.

@@ -13,7 +13,7 @@ import os
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +24,11 @@ from kshot.datasets import Dataset
 from kshot.datasets.features import checked, opened
 from kshot.errors import DataError, OptionError
 from kshot.fewshot import runs
+from kshot.fields import Settings
 from kshot.files import disk, plain, whole, write_atomic
 from kshot.progress import Progress, quiet
+from kshot.settings import Exporting
+from kshot.settings_types import ExportingKeywords
 
 if TYPE_CHECKING:
     from kshot.backbones.backbone import Backbone
@@ -84,25 +87,26 @@ def export_features(
     out: str | Path,
     backbone: str | Path | Backbone | None = None,
     adapted: str | Path | None = None,
+    *given: Settings,
     split: str = "all",
-    frames: int | None = None,
-    resize: str | None = None,
     table: str | Path | None = None,
-    store: str | Path | None = None,
-    stored_only: bool = False,
-    device: str = "cpu",
-    precision: str = "float32",
     progress: Progress = quiet,
+    **settings: Unpack[ExportingKeywords],
 ) -> dict[str, Any]:
     """Writes the embeddings of every readable clip as an .npz, with their labels, splits, groups and paths.
 
     Heads that learn nothing score these as they score the clips themselves; a trained head is no part of them.
 
     Args:
-        data, backbone, adapted, split, frames, resize, store, stored_only, device, precision: as in `kshot.evaluate`.
+        data: as in `kshot.evaluate`.
         out: the .npz to write.
+        backbone: as in `kshot.evaluate`.
+        adapted: as in `kshot.evaluate`.
+        given: settings as objects, such as `View(frames=16)`.
+        split: "all", "train" (base), "val" or "test" (novel).
         table: also write path, label, split and group as a CSV.
         progress: how to show progress.
+        settings: the fields of `kshot.settings.Exporting`; what is left out has its default, or the adapted run's.
 
     Returns:
         as `import_features`, and unreadable: path -> reason.
@@ -120,7 +124,9 @@ def export_features(
         plain(table)
     chosen = loaded.select(split)
     run = runs.read(adapted) if adapted is not None else None
-    learner, strategy = runs.learner(run, backbone, None, None, device, precision)
+    sight = {"frames": run.frames, "resize": run.resize} if run is not None else {}
+    plan = Exporting.of(sight | Exporting.chosen(given, settings))
+    learner, strategy = runs.learner(run, backbone, None, None, plan.compute.device, plan.compute.precision)
     assert learner.backbone is not None and learner.cut is not None
     if learner.backbone.episodic or (strategy is not None and strategy.learns_from == "support"):
         raise OptionError(
@@ -131,10 +137,10 @@ def export_features(
         chosen,
         learner.backbone,
         learner.cut,
-        store=store,
-        frames=frames if frames is not None else run.frames if run else 8,
-        resize=resize if resize is not None else run.resize if run else "short",
-        stored_only=stored_only,
+        store=plan.compute.store,
+        frames=plan.view.frames,
+        resize=plan.view.resize,
+        stored_only=plan.compute.stored_only,
         condense=learner.backbone.image.exact,
         progress=progress,
     )

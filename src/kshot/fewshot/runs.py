@@ -21,7 +21,7 @@ from kshot.fewshot.learner import Learner
 from kshot.fewshot.strategies import get_strategy
 from kshot.fewshot.strategies.base import Strategy
 from kshot.files import write_atomic
-from kshot.settings import renamed
+from kshot.settings import Training
 
 if TYPE_CHECKING:
     from kshot.backbones.backbone import Backbone
@@ -96,7 +96,7 @@ def read_config(folder: Path) -> dict[str, Any]:
             f"that wrote it"
         )
     gate.typed(config, forms.RunFile, path, CheckpointError)
-    return config | {"schedule": renamed(config["schedule"])}
+    return config | {"schedule": Training.renamed(config["schedule"])}
 
 
 def write_config(folder: Path, config: Mapping[str, Any]) -> None:

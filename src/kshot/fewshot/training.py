@@ -6,7 +6,7 @@ import datetime
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -23,23 +23,20 @@ from kshot.fewshot.episodes import Sampler
 from kshot.fewshot.evaluation import class_texts, score, text_notes
 from kshot.fewshot.fit import Fitted, fit, seeded
 from kshot.fewshot.learner import Learner
-from kshot.fewshot.result import Damaged, Followed, machine
+from kshot.fewshot.result import Followed, machine
+from kshot.fewshot.resuming import KEPT_ELSEWHERE, Trained, computed, finished, refuse_occupied, trained_of
 from kshot.fewshot.strategies import get_strategy
 from kshot.fewshot.strategies.base import Objective, Strategy
-from kshot.files import alone, disk, occupied, write_atomic
+from kshot.fields import Settings
+from kshot.files import alone, disk, write_atomic
 from kshot.progress import Progress, quiet
 from kshot.settings import (
-    Augmentation,
     EpisodeShape,
     Evaluating,
     Evaluation,
     Method,
-    Schedule,
     Scoring,
-    Selection,
-    Settings,
     Training,
-    View,
 )
 from kshot.settings_types import TrainingKeywords
 from kshot.tuning import options as options_of
@@ -50,42 +47,7 @@ if TYPE_CHECKING:
 
     from kshot.backbones.backbone import Backbone
 
-KEPT_ELSEWHERE = ("select", "val_episodes", "way", "query", "shot", "shared_group")  # in a run's config
 VAL_SEED = 1_000_003  # the val episodes are the same in every run, whatever its seed
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What `train` answers.
-
-    Attributes:
-        run: the run folder.
-        weights: number of trained parameters.
-        best_step: the step whose weights were kept.
-        steps: steps taken.
-        val_accuracy: percent, None without val classes.
-        seconds: in all.
-        missing: clips of a benchmark's base and val classes that this copy of it lacks.
-        notes: what was passed over or left out, in sentences.
-        unreadable: clip -> why it was left out.
-        damaged: clips that count although something of them is lost.
-    """
-
-    run: Path
-    weights: int
-    best_step: int
-    steps: int
-    val_accuracy: float | None
-    seconds: float
-    missing: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    unreadable: dict[str, str] = field(default_factory=dict)
-    damaged: tuple[Damaged, ...] = ()
-
-    def report(self) -> dict[str, Any]:
-        """What `kshot train --json` prints."""
-        damaged = [one.model_dump() for one in self.damaged]
-        return asdict(self) | {"run": str(self.run), "seconds": round(self.seconds, 3), "damaged": damaged}
 
 
 @alone("out")
@@ -126,9 +88,9 @@ def train(
     followed = protocols.followed(protocol, preset, plan.values()) if protocol is not None else None
     setup = _prepare(plan, data, Path(out), backbone, resume)
     config = _config(plan, setup, followed)
-    if resume and (done := _finished(setup.folder, config)):
+    if resume and (done := finished(setup.folder, config)):
         return replace(done, seconds=time.monotonic() - started)
-    config["computed"], changed = _computed(setup.folder, setup.backbone)
+    config["computed"], changed = computed(setup.folder, setup.backbone)
     notes = [*setup.notes, *changed, *setup.data.notes]
     clips = _extracted(plan, setup, progress)
     notes += clips.notes
@@ -138,7 +100,7 @@ def train(
         config["result"] = _result(plan, setup, clips, learned, peak) | {"notes": notes}
         runs.write_config(setup.folder, config)
         (setup.folder / "checkpoint.safetensors").unlink(missing_ok=True)
-    return replace(_trained(setup.folder, config), seconds=time.monotonic() - started)
+    return replace(trained_of(setup.folder, config), seconds=time.monotonic() - started)
 
 
 @dataclass(frozen=True)
@@ -180,7 +142,7 @@ def _prepare(plan: Training, data: str | Path | Dataset, folder: Path, source: A
     if loaded.features is not None:
         raise DataError(f"{loaded.name} holds ready-made features: there is no backbone to train; give videos")
     base, val = _splits(loaded, strategy, plan.selection.select)
-    _refuse_occupied(folder, resume)
+    refuse_occupied(folder, resume)
 
     is_loaded = isinstance(source, backbones.Backbone)
     backbone = source if is_loaded else backbones.load(source, plan.compute.device, plan.compute.precision)
@@ -372,22 +334,6 @@ def _no_text() -> Tensor:
     raise AssertionError("a strategy that says it needs no class texts has asked for them")
 
 
-def _computed(folder: Path, backbone: Backbone) -> tuple[list[dict[str, str]], list[str]]:
-    """How the steps of the run in `folder` were computed and are from here on, each way once; and what to say of it.
-
-    It is what the last bits of trained weights depend on beside the settings.
-    """
-    now = {"device": str(backbone.device)} | {name: machine()[name] for name in ("threads", "torch", "processor")}
-    before: list[dict[str, str]] = []
-    if (folder / "checkpoint.safetensors").exists():
-        before = runs.read_config(folder).get("computed", [])
-    if not before or before[-1] == now:
-        return before or [now], []
-    changed = [f"{name} {was} and now {now.get(name)}" for name, was in before[-1].items() if was != now.get(name)]
-    told = f"this run was begun with {', '.join(changed)}: its weights differ in their last bits from an unbroken run's"
-    return [*before, now], [told]
-
-
 def strategy_of(method: Method, shape: EpisodeShape, batches: int, lr: float) -> Strategy:
     """The strategy as `train` uses it: what its options leave open follows from the run's.
 
@@ -409,67 +355,11 @@ def tuning_options_of(method: Method, frames: int) -> dict[str, Any]:
     return chosen
 
 
-def _trained(folder: Path, config: dict[str, Any]) -> Trained:
-    """What the config of a finished run says."""
-    result = config["result"]
-    return Trained(
-        folder,
-        result["trained_parameters"],
-        result["best_step"],
-        result["steps"],
-        result["val_accuracy"],
-        result["training_seconds"],
-        tuple(result.get("missing", ())),
-        tuple(result.get("notes", ())),
-        result["unreadable"],
-        tuple(Damaged(**one) for one in result.get("damaged", ())),
-    )
-
-
 def _splits(data: Dataset, strategy: Strategy, select: str) -> tuple[Dataset | None, Dataset | None]:
     """Base and val clips that the strategy needs; a data set without val classes trains without selection."""
     base = data.select("train") if strategy.learns_from == "base" else None
     val = data.select("val") if select == "val" and "val" in data.splits else None
     return base, val
-
-
-def _refuse_occupied(folder: Path, resume: bool) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise OptionError(f"--out {folder} is a file; name a folder")
-    if occupied(folder):
-        if not (folder / "config.json").exists():
-            raise OptionError(f"--out {folder} is not empty and holds no run; name another folder")
-        if not resume:
-            raise OptionError(f"--out {folder} holds a run already; add --resume to go on with it, or name another")
-
-
-def _finished(folder: Path, config: dict[str, Any]) -> Trained | None:
-    """The finished run in `folder`; None where there is none, or one to go on with.
-
-    Raises:
-        OptionError: it was started with other settings.
-        CheckpointError: its config cannot be read.
-    """
-    path = folder / "config.json"
-    if not path.exists():
-        return None
-    before = _before(runs.read_config(folder))
-    asked: dict[str, Any] = json.loads(json.dumps(config))
-    asked["backbone"]["name"] = before["backbone"]["name"]  # another path to the same weights will do
-    for name, value in asked.items():
-        if name != "version" and before.get(name) != value:
-            raise OptionError(
-                f"run {folder} was started with other settings: {name} was {before.get(name)}, now {value}; "
-                f"repeat the first command with --resume, or name another --out"
-            )
-    return _trained(folder, before) if "result" in before else None
-
-
-def _before(config: dict[str, Any]) -> dict[str, Any]:
-    """A config of any version with the settings that it does not name, as they were before there was a choice."""
-    once = View().record() | Augmentation().record() | EpisodeShape().record() | {"augment": [], "no_flip": []}
-    schedule = Schedule().record() | Selection().record() | config["schedule"]
-    return once | config | {"schedule": {name: schedule[name] for name in schedule if name not in KEPT_ELSEWHERE}}
 
 
 def _sampler(clips: Dataset, shape: EpisodeShape, val: Activations | None = None) -> Sampler:

@@ -16,7 +16,7 @@ from kshot.datasets import SPLITS
 from kshot.errors import OptionError, unknown
 from kshot.fewshot import protocols
 from kshot.fewshot.strategies import get_strategy
-from kshot.settings import EpisodeRules, Method, Testing, Training, View, renamed
+from kshot.settings import EpisodeRules, Method, Testing, Training, View
 
 Made = TypeVar("Made")
 
@@ -195,7 +195,7 @@ def impossible(study: Study) -> tuple[int | None, str, str] | None:
 def _training(asked: dict[str, Any]) -> None:
     """Refuses settings of `kshot.train` that have impossible values; their names are known."""
     try:
-        Training.of(renamed(asked))
+        Training.of(Training.renamed(asked))
     except OptionError as error:
         raise OptionError(f"train: {error}") from None
 
@@ -284,7 +284,7 @@ def _check_training(path: Path, text: str, table: dict[str, Any]) -> None:
         if not isinstance(inner := table.get(key, {}), dict):
             raise OptionError(f"{path}: {key} must be a table such as {{ lr = ... }}, found {gate.shortened(inner)}")
         if inner:
-            table[key] = inner = renamed(inner)
+            table[key] = inner = Training.renamed(inner)
         _check(path, text, inner, set(TRAIN_KEYS), key)
     for name, values in table.get("search", {}).items():
         if not isinstance(values, list) or not values:

@@ -17,14 +17,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from kshot import datasets, heads
-from kshot.activations.activations import Activations
+from kshot import datasets
 from kshot.activations.decoding import decoders, spread, timed_decoding
-from kshot.activations.shards import Array
-from kshot.backbones import backbone as backbones
 from kshot.backbones.backbone import Backbone
 from kshot.datasets import BENCHMARKS, SPLITS, Dataset
 from kshot.errors import DataError, KshotError, OptionError, VideoError
@@ -37,11 +31,12 @@ from kshot.fewshot.strategies.base import Strategy
 from kshot.fewshot.training import strategy_of, tuning_options_of
 from kshot.progress import Progress, quiet
 from kshot.settings import Training
+from kshot.study.counting import Tail, Work, anew, batch_clips, held_bytes, passing
 from kshot.study.file import Row, Study
 from kshot.study.runner import by_name, planned, training_settings
 
 if TYPE_CHECKING:
-    import torch
+    pass
 
 SLOW = 1.0  # seconds for a clip above which timing one has to do
 MOST = 64  # clips that are timed at once where they are quick, as many as are embedded at a time
@@ -50,46 +45,18 @@ EPISODES = 50  # that are scored to time a head
 STATES = 4  # float32 numbers for each weight that learns: itself, its gradient, Adam's two moments
 
 
-@dataclass(frozen=True)
-class Work:
-    """Clips that go through a tail, without and with gradients, and seconds of scoring episodes."""
-
-    forward: float = 0
-    learning: float = 0
-    scoring: float = 0
-
-    def __add__(self, other: Work) -> Work:
-        return Work(self.forward + other.forward, self.learning + other.learning, self.scoring + other.scoring)
-
-    def __mul__(self, times: float) -> Work:
-        return Work(self.forward * times, self.learning * times, self.scoring * times)
-
-
-@dataclass(frozen=True)
-class Tail:
-    """What a clip costs from a row's cut on.
-
-    forward, learning: seconds of a pass without gradients, and of one there and back. *_work: their multiply-adds.
-    held: bytes that are kept for the way back. weights: bytes of what learns.
-    """
-
-    forward: float
-    learning: float
-    forward_work: int
-    learning_work: int
-    held: int
-    weights: int
-
-    def seconds(self, work: Work) -> float:
-        return work.forward * self.forward + work.learning * self.learning + work.scoring
-
-    def multiply_adds(self, work: Work) -> float:
-        return work.forward * self.forward_work + work.learning * self.learning_work
-
-
 @dataclass
 class Stored:
-    """Activations that rows share. each: bytes a clip. before: multiply-adds a clip up to the cut."""
+    """Activations that rows share.
+
+    Attributes:
+        cut: where they stand.
+        condensed: whether the last block's tokens are condensed.
+        each: bytes a clip.
+        before: multiply-adds a clip up to the cut.
+        splits: whose clips are stored.
+        views: of a base clip.
+    """
 
     cut: int
     condensed: bool
@@ -114,8 +81,14 @@ def forecast(
     """Disk, time and memory of a study, whose arguments are those of `kshot.study.runner.run`. Nothing is written.
 
     Args:
-        study, data, backbone, seeds, episodes, protocol, device, precision: as in `kshot.study.run`. A benchmark that
-            was not prepared is taken as published, and its decoding is not timed.
+        study: as in `kshot.study.runner.run`.
+        data: as there. A benchmark that was not prepared is taken as published, and its decoding is not timed.
+        backbone: as there.
+        seeds: as there.
+        episodes: as there.
+        protocol: as there.
+        device: as there.
+        precision: as there.
         speed: reckon with a device of so many million million (1e12) multiply-adds a second in place of this one.
             Decoding and the scoring of episodes are timed here all the same.
         progress: how to show progress.
@@ -133,12 +106,12 @@ def forecast(
     if speed is not None and not 0 < speed < math.inf:
         raise OptionError(f"speed must be above 0, found {speed:g}")
     plan = planned(study, protocol, seeds, episodes)
-    sets, spines = by_name(data or plan.data, "data set"), by_name(backbone or plan.backbone, "backbone")
+    sets, networks = by_name(data or plan.data, "data set"), by_name(backbone or plan.backbone, "backbone")
     parts = []
-    with progress(f"reckoning {plan.title}", len(sets) * len(spines) * len(plan.rows), "rows") as step:
-        for (name, source), spine in itertools.product(sets.items(), spines.values()):
-            made = spine if isinstance(spine, Backbone) else backbones.load(spine, device, precision)
-            parts.append(_Part(plan, name, source, made, speed).tell(step))
+    with progress(f"reckoning {plan.title}", len(sets) * len(networks) * len(plan.rows), "rows") as step:
+        for (name, where), network in itertools.product(sets.items(), networks.values()):
+            made = network if isinstance(network, Backbone) else backbones.load(network, device, precision)
+            parts.append(_Part(plan, name, where, made, speed).tell(step))
     return {
         "title": plan.title,
         "settings": {"seeds": list(plan.seeds), "shots": list(plan.shots), "episodes": plan.episodes},
@@ -167,8 +140,8 @@ def clips_of(source: str | Dataset) -> tuple[Dataset, bool]:
 class _Part:
     """A study's rows on one data set and backbone."""
 
-    def __init__(self, plan: Study, name: str, source: str | Dataset, spine: Backbone, speed: float | None) -> None:
-        self.plan, self.name, self.spine, self.speed = plan, name, spine, speed
+    def __init__(self, plan: Study, name: str, source: str | Dataset, backbone: Backbone, speed: float | None) -> None:
+        self.plan, self.name, self.backbone, self.speed = plan, name, backbone, speed
         self.data, self.there = clips_of(source)
         self.split = SPLITS.get(plan.split, plan.split)
         self.test = self.data.select(self.split)
@@ -194,10 +167,10 @@ class _Part:
             stores.append(about | {"seconds": round(seconds, 1)})
         return {
             "data": self.name,
-            "backbone": self.spine.name,
+            "backbone": self.backbone.name,
             "clips": {part: count for part, count in self.clips.items() if count} or {"all": len(self.data)},
-            "device": str(self.spine.device),
-            "precision": self.spine.precision,
+            "device": str(self.backbone.device),
+            "precision": self.backbone.precision,
             "decoding": decoding,
             "stores": sorted(stores, key=lambda one: -one["cut"]),
             "rows": rows,
@@ -211,14 +184,14 @@ class _Part:
         method = get_strategy(row.strategy, **row.strategy_options)
         training, validations, most, times = Work(), Work(), 0, [0]
         if method.learns_from == "nothing":
-            learner = Learner.frozen(self.spine, row.head or method.default_head, row.head_options)
+            learner = Learner.frozen(self.backbone, row.head or method.default_head, row.head_options)
             tail = self._tail("frozen", learner, {self.split})
         else:
             preset = protocols.preset(plan.protocol, "training", self.name) if plan.protocol else {}
             training_of = Training.of(preset | training_settings(plan, row, plan.shots[0]))
             schedule, shape = training_of.schedule, training_of.shape
             tuned = tuning_options_of(training_of.method, plan.frames)
-            learner = Learner.build(self.spine, row.tuning, tuned, row.head or method.default_head, row.head_options)
+            learner = Learner.build(self.backbone, row.tuning, tuned, row.head or method.default_head, row.head_options)
             learnt = [part for part in ("train", "val") if self.clips[part]][method.learns_from == "support" :]
             tail = self._tail(f"{row.tuning} {tuned}", learner, {*learnt, self.split}, training_of.augmentation.views)
             # With the first seed each combination is trained once, and with the others the one that was chosen; a
@@ -254,7 +227,7 @@ class _Part:
             course = Work(support, max(method.tried) * support)
             return course * count, Work(len(method.tried) * queries) * count, support
         batches = plan.schedule.steps * plan.schedule.accumulate
-        first, learning, most = _batches(method, learner, self.data.select("train"), batches, self.plan.frames)
+        first, learning, most = batch_clips(method, learner, self.data.select("train"), batches, self.plan.frames)
         validations = Work()
         if val is not None:
             way = min(shape.way, len(val.classes))
@@ -291,28 +264,30 @@ class _Part:
         """The tail of a learner, traced and timed, and what is stored before it."""
         import torch
 
-        spine, cut = learner.backbone, learner.cut
-        assert spine is not None and cut is not None
-        frames, condensed = self.plan.frames, cut == spine.depth and spine.image.exact
-        twin = spine.copy().to("meta")  # traced there, not computed
+        backbone, cut = learner.backbone, learner.cut
+        assert backbone is not None and cut is not None
+        frames, condensed = self.plan.frames, cut == backbone.depth and backbone.image.exact
+        twin = backbone.copy().to("meta")  # traced there, not computed
         with torch.no_grad():
-            pixels, found = torch.empty(frames, 3, spine.size, spine.size, device="meta"), []
+            pixels, found = torch.empty(frames, 3, backbone.size, backbone.size, device="meta"), []
             before = cost.multiply_adds(lambda: found.append(twin.encode_to(pixels, cut)))
             x = twin.condense(found[0]) if condensed else found[0]
         weights = sum(weight.numel() for weight in learner.weights().values())
-        work = [cost.multiply_adds(_pass(twin, x, cut, frames, back)) for back in (False, True)[: 1 + bool(weights)]]
+        work = [cost.multiply_adds(passing(twin, x, cut, frames, back)) for back in (False, True)[: 1 + bool(weights)]]
         draw = torch.Generator().manual_seed(0)
         real = torch.rand(MOST * frames, *x.shape[1:], generator=draw).to(x.dtype if cut == 0 else torch.float16)
-        real = real.to(spine.device)
-        held = _held(spine, real[:frames].clone(), cut, frames) if weights else 0
+        real = real.to(backbone.device)
+        held = held_bytes(backbone, real[:frames].clone(), cut, frames) if weights else 0
         most = (MOST, max(1, min(MOST, ROOM // max(held, 1))))
 
         def timed(back: bool) -> float:
-            return self._timed(lambda n: _pass(spine, real[: n * frames], cut, frames, back)(), work[back], most[back])
+            return self._timed(
+                lambda n: passing(backbone, real[: n * frames], cut, frames, back)(), work[back], most[back]
+            )
 
         forward = timed(False)
         learning = timed(True) if weights else 0.0
-        each = frames * spine.size**2 * 3 if cut == 0 else 2 * x.numel()  # bytes of frames, else float16
+        each = frames * backbone.size**2 * 3 if cut == 0 else 2 * x.numel()  # bytes of frames, else float16
         tail = Tail(forward, learning, work[0], work[-1] if weights else 0, held, STATES * 4 * weights)
         return tail, Stored(cut, condensed, each, before)
 
@@ -335,26 +310,28 @@ class _Part:
     def _wait(self) -> None:
         import torch
 
-        if self.spine.device.type == "cuda":
-            torch.cuda.synchronize(self.spine.device)
+        if self.backbone.device.type == "cuda":
+            torch.cuda.synchronize(self.backbone.device)
 
     def _encoding(self) -> float:
         """Seconds a multiply-add of the image tower."""
         import torch
 
-        whole = cost.of_clip(self.spine, self.plan.frames)
-        pixels = torch.rand(4 * self.plan.frames, 3, self.spine.size, self.spine.size).to(self.spine.device)
+        whole = cost.of_clip(self.backbone, self.plan.frames)
+        pixels = torch.rand(4 * self.plan.frames, 3, self.backbone.size, self.backbone.size).to(self.backbone.device)
         if self.speed is None:
-            _pass(self.spine, pixels[: self.plan.frames], 0, self.plan.frames)()  # warms the device up
+            passing(self.backbone, pixels[: self.plan.frames], 0, self.plan.frames)()  # warms the device up
         return (
-            self._timed(lambda n: _pass(self.spine, pixels[: n * self.plan.frames], 0, self.plan.frames)(), whole, 4)
+            self._timed(
+                lambda n: passing(self.backbone, pixels[: n * self.plan.frames], 0, self.plan.frames)(), whole, 4
+            )
             / whole
         )
 
     def _decoding(self) -> float:
         """Seconds a clip, in one process."""
         paths = [self.data.paths[i] for i in spread(range(len(self.data)))]
-        seconds, results = timed_decoding(paths, self.plan.frames, self.spine.size, self.plan.resize)
+        seconds, results = timed_decoding(paths, self.plan.frames, self.backbone.size, self.plan.resize)
         faults = [str(result) for result in results if isinstance(result, VideoError)]
         if len(faults) == len(results):
             raise DataError(f"no clip of {self.name} could be read; the first reason: {faults[0]}")
@@ -364,15 +341,15 @@ class _Part:
         """Seconds that scoring an episode takes the head, a new one in place of what training will make of it."""
         import torch
 
-        dim = self.spine.embed_dim
+        dim = self.backbone.embed_dim
         key = (learner.head.name, str(learner.head_options), len(data), way, shot, query, trained)
         if key not in self.scored:
             groups = None if self.plan.shared_group else data.groups
             sampler = Sampler(data.labels, data.classes, way, shot, query, 0, groups)
-            head = _anew(learner, trained).to(self.spine.device).eval()
+            head = anew(learner, trained).to(self.backbone.device).eval()
             draw = torch.Generator().manual_seed(0)
-            clips = torch.randn(len(data), self.plan.frames, dim, generator=draw).to(self.spine.device)
-            text = torch.randn(len(data.classes), dim, generator=draw).to(self.spine.device)
+            clips = torch.randn(len(data), self.plan.frames, dim, generator=draw).to(self.backbone.device)
+            text = torch.randn(len(data.classes), dim, generator=draw).to(self.backbone.device)
             scorer, chunk = head_scorer(
                 head, clips, data.labels, text if head.needs_text else None, (way * shot, way * query)
             )
@@ -383,78 +360,3 @@ class _Part:
                 seconds.append(time.perf_counter() - begin)
             self.scored[key] = min(seconds) / EPISODES
         return self.scored[key]
-
-
-def _pass(backbone: Backbone, x: torch.Tensor, cut: int, frames: int, learning: bool = False) -> Callable[[], None]:
-    """A way through a tail, and back where something learns there."""
-    import torch
-
-    def run() -> None:
-        with torch.set_grad_enabled(learning):
-            out = backbone.encode_from(x, cut, frames)
-        if out.requires_grad:
-            out.sum().backward()  # type: ignore[no-untyped-call]
-            for weight in backbone.parameters():
-                weight.grad = None
-
-    return run
-
-
-def _held(backbone: Backbone, x: torch.Tensor, cut: int, frames: int) -> int:
-    """Bytes that the way there leaves for the way back."""
-    import torch
-
-    own = {weight.untyped_storage().data_ptr() for weight in backbone.parameters()}
-    found: dict[int, int] = {}
-
-    def keep(value: torch.Tensor) -> torch.Tensor:
-        storage = value.untyped_storage()
-        if storage.data_ptr() not in own:
-            found[storage.data_ptr()] = storage.nbytes()
-        return value
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
-        out = backbone.encode_from(x, cut, frames)
-    return sum(found.values()) if out.requires_grad else 0
-
-
-@dataclass(frozen=True)
-class _Asked(Activations):
-    """Stand-ins for activations that count how many clips they were asked for."""
-
-    counted: list[int] = field(default_factory=list)
-    keep_copies: bool = True  # all of them are one and the same
-
-    def gather(self, indices: Sequence[int] | NDArray[np.int64], visit: tuple[int, int] | None = None) -> Array:
-        self.counted.append(len(indices))
-        return super().gather(indices, visit)
-
-
-def _batches(method: Strategy, learner: Learner, base: Dataset, batches: int, frames: int) -> tuple[int, int, int]:
-    """Clips that a strategy embeds before its first batch, in all of its batches, and in one of them at most."""
-    import torch
-
-    assert learner.backbone is not None
-    dim, generator = learner.backbone.embed_dim, np.random.default_rng(0)
-    one = generator.standard_normal((1, frames, dim)).astype(np.float32)
-    stand_ins = _Asked(replace(base, features=np.broadcast_to(one, (len(base), frames, dim))), None)
-    text = torch.from_numpy(generator.standard_normal((len(base.classes), dim)).astype(np.float32))
-    objective = method.objective(Learner(None, None, _anew(learner, True)), stand_ins, lambda: text, 0)
-    first = sum(stand_ins.counted)
-    starts = [start for start in objective.starts if start < batches] or [0]
-    total = most = 0
-    for start, end in zip(starts, [*starts[1:], batches], strict=True):
-        stand_ins.counted.clear()
-        with torch.no_grad():
-            objective.loss(start)
-        clips = sum(stand_ins.counted)
-        total += clips * (end - start + 1)  # the multiply-adds of a stage are counted by a batch more
-        most = max(most, clips)
-    return first, total, most
-
-
-def _anew(learner: Learner, trained: bool) -> heads.Head:
-    """A learner's head once more. trained: let it score although it has learned nothing."""
-    head = heads.get_head(learner.head.name, **learner.head_options)
-    head.trained = trained
-    return head

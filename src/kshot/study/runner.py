@@ -64,8 +64,14 @@ def run(
     Args:
         study: a name, file or Study.
         out: the study's folder, DIR.
-        data, backbone, seeds, episodes, protocol: in place of the study's own, where given; see `read` and `Study`.
-        store, device, precision: as in `kshot.extract`.
+        data: data sets in place of the study's own, if any.
+        backbone: backbones in place of the study's own, if any.
+        seeds: in place of the study's own, if any.
+        episodes: in place of the study's own.
+        protocol: in place of the study's own; see `read`.
+        store: as in `kshot.extract`.
+        device: as in `kshot.extract`.
+        precision: as in `kshot.extract`.
         progress: how to show progress, of the whole grid and of the row at work.
         keep_copies: keep them although the study does not say so; see `kshot.activations.copies`.
 

@@ -1,0 +1,132 @@
+"""What a run folder says of a training: what came of it, and whether one that begins may go on there."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kshot.errors import OptionError
+from kshot.fewshot import runs
+from kshot.fewshot.result import Damaged, machine
+from kshot.files import occupied
+from kshot.settings import Augmentation, EpisodeShape, Schedule, Selection, View
+
+if TYPE_CHECKING:
+    from kshot.backbones.backbone import Backbone
+
+KEPT_ELSEWHERE = (
+    "select",
+    "val_episodes",
+    "way",
+    "query",
+    "shot",
+    "shared_group",
+)  # in a run's config
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What `train` answers.
+
+    Attributes:
+        run: the run folder.
+        weights: number of trained parameters.
+        best_step: the step whose weights were kept.
+        steps: steps taken.
+        val_accuracy: percent, None without val classes.
+        seconds: in all.
+        missing: clips of a benchmark's base and val classes that this copy of it lacks.
+        notes: what was passed over or left out, in sentences.
+        unreadable: clip -> why it was left out.
+        damaged: clips that count although something of them is lost.
+    """
+
+    run: Path
+    weights: int
+    best_step: int
+    steps: int
+    val_accuracy: float | None
+    seconds: float
+    missing: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    unreadable: dict[str, str] = field(default_factory=dict)
+    damaged: tuple[Damaged, ...] = ()
+
+    def report(self) -> dict[str, Any]:
+        """What `kshot train --json` prints."""
+        damaged = [one.model_dump() for one in self.damaged]
+        return asdict(self) | {"run": str(self.run), "seconds": round(self.seconds, 3), "damaged": damaged}
+
+
+def computed(folder: Path, backbone: Backbone) -> tuple[list[dict[str, str]], list[str]]:
+    """How the steps of the run in `folder` were computed and are from here on, each way once; and what to say of it.
+
+    It is what the last bits of trained weights depend on beside the settings.
+    """
+    now = {"device": str(backbone.device)} | {name: machine()[name] for name in ("threads", "torch", "processor")}
+    before: list[dict[str, str]] = []
+    if (folder / "checkpoint.safetensors").exists():
+        before = runs.read_config(folder).get("computed", [])
+    if not before or before[-1] == now:
+        return before or [now], []
+    changed = [f"{name} {was} and now {now.get(name)}" for name, was in before[-1].items() if was != now.get(name)]
+    told = f"this run was begun with {', '.join(changed)}: its weights differ in their last bits from an unbroken run's"
+    return [*before, now], [told]
+
+
+def trained_of(folder: Path, config: dict[str, Any]) -> Trained:
+    """What the config of a finished run says."""
+    result = config["result"]
+    return Trained(
+        folder,
+        result["trained_parameters"],
+        result["best_step"],
+        result["steps"],
+        result["val_accuracy"],
+        result["training_seconds"],
+        tuple(result.get("missing", ())),
+        tuple(result.get("notes", ())),
+        result["unreadable"],
+        tuple(Damaged(**one) for one in result.get("damaged", ())),
+    )
+
+
+def refuse_occupied(folder: Path, resume: bool) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise OptionError(f"--out {folder} is a file; name a folder")
+    if occupied(folder):
+        if not (folder / "config.json").exists():
+            raise OptionError(f"--out {folder} is not empty and holds no run; name another folder")
+        if not resume:
+            raise OptionError(f"--out {folder} holds a run already; add --resume to go on with it, or name another")
+
+
+def finished(folder: Path, config: dict[str, Any]) -> Trained | None:
+    """The finished run in `folder`; None where there is none, or one to go on with.
+
+    Raises:
+        OptionError: it was started with other settings.
+        CheckpointError: its config cannot be read.
+    """
+    path = folder / "config.json"
+    if not path.exists():
+        return None
+    before = _before(runs.read_config(folder))
+    asked: dict[str, Any] = json.loads(json.dumps(config))
+    asked["backbone"]["name"] = before["backbone"]["name"]  # another path to the same weights will do
+    for name, value in asked.items():
+        if name != "version" and before.get(name) != value:
+            raise OptionError(
+                f"run {folder} was started with other settings: {name} was {before.get(name)}, now {value}; "
+                f"repeat the first command with --resume, or name another --out"
+            )
+    return trained_of(folder, before) if "result" in before else None
+
+
+def _before(config: dict[str, Any]) -> dict[str, Any]:
+    """A config of any version with the settings that it does not name, as they were before there was a choice."""
+    once = View().record() | Augmentation().record() | EpisodeShape().record() | {"augment": [], "no_flip": []}
+    schedule = Schedule().record() | Selection().record() | config["schedule"]
+    return once | config | {"schedule": {name: schedule[name] for name in schedule if name not in KEPT_ELSEWHERE}}
