@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from kshot import datasets
 from kshot.activations.decoding import decoders, spread, timed_decoding
+from kshot.backbones import backbone as backbones
 from kshot.backbones.backbone import Backbone
 from kshot.datasets import BENCHMARKS, SPLITS, Dataset
 from kshot.errors import DataError, KshotError, OptionError, VideoError

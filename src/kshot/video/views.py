@@ -45,8 +45,9 @@ def parse(augment: str | Sequence[str]) -> tuple[str, ...]:
 def has_side(label: str) -> bool:
     """Whether a class is named after a direction that a mirror turns round.
 
-    >>> [name for name in ("Turning the camera left", "swipeRight", "moving up", "copyright") if has_side(name)]
-    ['Turning the camera left', 'swipeRight']
+    Examples:
+        >>> [name for name in ("Turning the camera left", "swipeRight", "moving up", "copyright") if has_side(name)]
+        ['Turning the camera left', 'swipeRight']
     """
     words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", label)
     return any(word.lower() in SIDES for word in words)
