@@ -286,8 +286,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     if config.get("format") not in READS:
         raise CheckpointError(
             f"{path} has format {gate.shortened(config.get('format'))}, written by kshot "
-            f"{gate.shortened(config.get('kshot'))}; this is kshot {__version__}, which reads format {' or '.join(map(str, READS))}: use "
-            f"the kshot that wrote it, or fit the model again"
+            f"{gate.shortened(config.get('kshot'))}; this is kshot {__version__}, which reads format "
+            f"{' or '.join(map(str, READS))}: use the kshot that wrote it, or fit the model again"
         )
     if not seals.whole(config):
         raise CheckpointError(f"{path} is damaged: its checksum is wrong; {again}")
