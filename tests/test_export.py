@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ from clips import SPLITS, draw, write_video
 from kshot import heads, tuning, video
 from kshot.backbones.backbone import Backbone
 from kshot.errors import KshotError, OptionError, StoreError
-from kshot.export import TOLERANCE, Whole, compare, export, trace, translate
+from kshot.export import TOLERANCE, Exported, Whole, compare, export, trace, translate
 from kshot.recognizer import Recognizer
 from kshot.recognizer.classifier import Classifier, Scorer
 from kshot.recognizer.methods import METHODS
@@ -53,13 +53,13 @@ def taught(clips: list[Path], adapted: Path, clip_folder: Path) -> Recognizer:
 
 
 @pytest.fixture(scope="module")
-def exported(taught: Recognizer, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+def exported(taught: Recognizer, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Exported]:
     folder = tmp_path_factory.mktemp("model") / "onnx"
     return folder, export(taught, folder)
 
 
 def test_the_graph_agrees_with_pytorch_for_any_number_of_clips(
-    taught: Recognizer, exported: tuple[Path, dict[str, Any]], clips: list[Path]
+    taught: Recognizer, exported: tuple[Path, Exported], clips: list[Path]
 ) -> None:
     import onnxruntime
 
@@ -79,14 +79,14 @@ def test_the_graph_agrees_with_pytorch_for_any_number_of_clips(
         np.testing.assert_allclose(known, wanted.known, atol=TOLERANCE)
 
 
-def test_exporting_changes_nothing(taught: Recognizer, exported: tuple[Path, dict[str, Any]]) -> None:
+def test_exporting_changes_nothing(taught: Recognizer, exported: tuple[Path, Exported]) -> None:
     backbone = taught.learner_.backbone
     assert backbone is not None and backbone.image.exact and not backbone.image.plain
     assert not any(value.requires_grad and value.grad is not None for value in backbone.parameters())
 
 
 def test_the_example_needs_neither_kshot_nor_torch_and_gives_the_same_labels(
-    taught: Recognizer, exported: tuple[Path, dict[str, Any]], clips: list[Path]
+    taught: Recognizer, exported: tuple[Path, Exported], clips: list[Path]
 ) -> None:
     folder, _ = exported
     script = f"""
@@ -117,7 +117,7 @@ def test_the_example_is_short() -> None:
     assert len(EXAMPLE.read_text().splitlines()) <= 45
 
 
-def test_the_note_tells_all_that_the_graph_does_not(taught: Recognizer, exported: tuple[Path, dict[str, Any]]) -> None:
+def test_the_note_tells_all_that_the_graph_does_not(taught: Recognizer, exported: tuple[Path, Exported]) -> None:
     note = json.loads((exported[0] / "model.json").read_text("utf-8"))
     backbone = taught.learner_.backbone
     assert backbone is not None

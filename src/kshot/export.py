@@ -18,6 +18,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ from kshot.backbones import hub
 from kshot.errors import KshotError, OptionError, unknown
 from kshot.files import disk, locked, write_atomic
 from kshot.progress import Progress, quiet
+from kshot.recognizer.record import Record
 
 if TYPE_CHECKING:
     from kshot.backbones.backbone import Backbone
@@ -40,9 +42,26 @@ LARGEST = 1_900_000_000  # bytes of weights that fit into one ONNX file
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 
 
+@dataclass(frozen=True)
+class Exported(Record):
+    """What an export wrote.
+
+    Attributes:
+        folder: where it lies.
+        files: paths of the graph and of the note beside it.
+        bytes: size of the graph.
+        difference: the largest to PyTorch, in probability or in `known`, on noise.
+    """
+
+    folder: str
+    files: list[str]
+    bytes: int
+    difference: float
+
+
 def export(
     model: Recognizer | str | Path, out: str | Path | None = None, format: str = "onnx", progress: Progress = quiet
-) -> dict[str, Any]:
+) -> Exported:
     """Writes a trained model for other runtimes, after checking that it answers as PyTorch does.
 
     Args:
@@ -52,7 +71,7 @@ def export(
         progress: how to show progress.
 
     Returns:
-        folder, files: what was written. bytes: of the graph. difference: the largest to PyTorch, on noise.
+        What was written.
 
     Raises:
         OptionError: an unknown format, a missing package, no place to write to, a model that is no such graph.
@@ -98,7 +117,7 @@ class Whole(nn.Module):
         return proba, known
 
 
-def _onnx(model: Recognizer, folder: Path, progress: Progress) -> dict[str, Any]:
+def _onnx(model: Recognizer, folder: Path, progress: Progress) -> Exported:
     backbone = model.learner_.backbone
     assert backbone is not None
     if backbone.episodic:
@@ -136,10 +155,10 @@ def _onnx(model: Recognizer, folder: Path, progress: Progress) -> dict[str, Any]
             write_atomic(folder / "model.json", json.dumps(seals.sealed(note), indent=1, ensure_ascii=False).encode())
         step(1, "")
     files = [str(folder / name) for name in (file.name, "model.json")]
-    return {"folder": str(folder), "files": files, "bytes": len(graph), "difference": difference}
+    return Exported(str(folder), files, len(graph), difference)
 
 
-FORMATS: dict[str, Callable[[Recognizer, Path, Progress], dict[str, Any]]] = {"onnx": _onnx}
+FORMATS: dict[str, Callable[[Recognizer, Path, Progress], Exported]] = {"onnx": _onnx}
 
 
 def trace(module: nn.Module, example: Tensor) -> torch.export.ExportedProgram:

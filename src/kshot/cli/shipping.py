@@ -45,7 +45,7 @@ def export(
     """
     from kshot.export import export as run
 
-    show(run(model, out, format, progress=chosen_progress(as_json)), as_json, _tell_export)
+    show(run(model, out, format, progress=chosen_progress(as_json)).plain(), as_json, _tell_export)
 
 
 def _tell_checks(found: dict[str, Any]) -> None:

@@ -8,8 +8,9 @@ import sys
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 
@@ -60,7 +61,7 @@ def watch(
                 teller.tell(last)
     finally:
         if last is not None:
-            teller.sum_up(_summary(last, sorted(latencies)))
+            teller.sum_up(Summary.of(last, sorted(latencies)))
 
 
 @contextmanager
@@ -78,15 +79,32 @@ def _ended_by_ctrl_c(watching: Watch) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _summary(last: Sighting, latencies: list[float]) -> dict[str, Any]:
-    return {
-        "seconds": round(last.seconds, 3),
-        "frames": last.frames,
-        "skipped": last.skipped,
-        "latency_ms": round(latencies[len(latencies) // 2], 1) if latencies else 0.0,
-        "latency_ms_95": round(latencies[len(latencies) * 95 // 100], 1) if latencies else 0.0,
-        "answered": last.about is not None,
-    }
+@dataclass(frozen=True)
+class Summary:
+    """What a watch came to, in the end.
+
+    Attributes:
+        seconds: since the beginning.
+        frames: how many were encoded.
+        skipped: how many made way for newer ones.
+        latency_ms: from the arrival of a frame to its answer, the median of the last `REMEMBERED`, in milliseconds.
+        latency_ms_95: within which 95 % of them were answered.
+        answered: whether a window was ever full.
+    """
+
+    seconds: float
+    frames: int
+    skipped: int
+    latency_ms: float
+    latency_ms_95: float
+    answered: bool
+
+    @classmethod
+    def of(cls, last: Sighting, latencies: list[float]) -> Summary:
+        """The summary after the last sighting, with latencies in milliseconds, ascending."""
+        middle = round(latencies[len(latencies) // 2], 1) if latencies else 0.0
+        most = round(latencies[len(latencies) * 95 // 100], 1) if latencies else 0.0
+        return cls(round(last.seconds, 3), last.frames, last.skipped, middle, most, last.about is not None)
 
 
 def _milliseconds(sighting: Sighting) -> float:
@@ -110,12 +128,12 @@ class _Words:
     def line(self, text: str) -> None:
         print(text, flush=True)
 
-    def sum_up(self, summary: dict[str, Any]) -> None:
+    def sum_up(self, summary: Summary) -> None:
         text = (
-            f"{summary['frames']} frames in {clock(summary['seconds'])}, {summary['skipped']} skipped; from frame to "
-            f"answer {summary['latency_ms']:.0f} ms, 95 % within {summary['latency_ms_95']:.0f} ms"
+            f"{summary.frames} frames in {clock(summary.seconds)}, {summary.skipped} skipped; from frame to "
+            f"answer {summary.latency_ms:.0f} ms, 95 % within {summary.latency_ms_95:.0f} ms"
         )
-        if not summary["answered"]:
+        if not summary.answered:
             text += "; that is less than a window, so there is no answer: `kshot predict` answers short clips"
         print(text, file=sys.stderr)
 
@@ -166,5 +184,5 @@ class _Lines(_Words):
         for segment in sighting.answer.segments:
             self.line(json.dumps({"segment": segment.plain()}))
 
-    def sum_up(self, summary: dict[str, Any]) -> None:
-        self.line(json.dumps({"summary": summary}))
+    def sum_up(self, summary: Summary) -> None:
+        self.line(json.dumps({"summary": asdict(summary)}))

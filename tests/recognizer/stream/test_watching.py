@@ -17,7 +17,7 @@ import pytest
 
 from clips import draw, write_video
 from kshot import Recognizer
-from kshot.cli.watching import _summary
+from kshot.cli.watching import Summary
 from kshot.datasets import load
 from kshot.recognizer.stream.watch import Sighting
 
@@ -143,6 +143,6 @@ def test_what_cannot_be_written_is_told_before_the_work(command, arguments: tupl
 
 def test_the_summary_tells_the_median_and_where_95_percent_end() -> None:
     last = Sighting(2.0, None, "clap", 0.9, None, None, 3, 1)  # type: ignore[arg-type]
-    found = _summary(last, [float(n) for n in range(100)])
-    assert (found["latency_ms"], found["latency_ms_95"]) == (50.0, 95.0)
-    assert _summary(last, [])["latency_ms_95"] == 0.0
+    found = Summary.of(last, [float(n) for n in range(100)])
+    assert (found.latency_ms, found.latency_ms_95) == (50.0, 95.0)
+    assert Summary.of(last, []).latency_ms_95 == 0.0
