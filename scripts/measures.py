@@ -59,7 +59,7 @@ AT_LEAST = {"tests / source, lines", "typed arguments, share"}
 
 LEVELS: tuple[tuple[str, ...], ...] = (
     ("errors", "paths", "progress", "draws", "system", "interrupt", "terminal", "names"),
-    ("gate", "options", "files", "fields", "settings", "settings_types", "seals", "forms", "templates"),
+    ("gate", "options", "files", "settings", "seals", "forms", "templates"),
     ("backbones", "video"),
     ("tuning", "heads", "datasets"),
     ("activations",),

@@ -1,4 +1,4 @@
-"""Writes src/kshot/settings_types.py from the fields of `kshot.settings`.
+"""Writes src/kshot/settings/types.py from the fields of `kshot.settings`.
 
 `tests/test_settings.py` checks that it is current.
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from kshot.settings import FRONTS
 
-FILE = Path(__file__).parents[1] / "src" / "kshot" / "settings_types.py"
+FILE = Path(__file__).parents[1] / "src" / "kshot" / "settings" / "types.py"
 HEAD = '''\
 """Keyword arguments of public functions, for editors and type checkers.
 

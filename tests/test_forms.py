@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from kshot import forms, gate
+from kshot import gate
+from kshot.datasets.forms import PreparedFile
 from kshot.errors import CheckpointError, DataError
+from kshot.fewshot.forms import RunFile
 from kshot.fewshot.result import Result
 
 NAMED = {"name": "partial", "options": {}}
@@ -43,9 +45,9 @@ PREPARED: dict[str, Any] = {
 
 def test_a_whole_file_is_handed_on_as_it_is() -> None:
     for value, form in (
-        (RUN, forms.RunFile),
-        (RUN | {"result": RESULT}, forms.RunFile),
-        (PREPARED, forms.PreparedFile),
+        (RUN, RunFile),
+        (RUN | {"result": RESULT}, RunFile),
+        (PREPARED, PreparedFile),
     ):
         before = copy.deepcopy(value)
         assert gate.typed(value, form, "x.json") is value
@@ -54,37 +56,37 @@ def test_a_whole_file_is_handed_on_as_it_is() -> None:
 
 def test_further_keys_of_a_newer_version_are_let_through() -> None:
     value = RUN | {"later": {"anything": [1]}}
-    assert gate.typed(value, forms.RunFile, "x.json")["later"] == {"anything": [1]}
+    assert gate.typed(value, RunFile, "x.json")["later"] == {"anything": [1]}
 
 
 @pytest.mark.parametrize("key", list(RUN))
 def test_every_key_of_a_run_has_to_be_there(key: str) -> None:
     with pytest.raises(CheckpointError, match=rf"^config.json is damaged: it lacks '{key}'$"):
-        gate.typed({name: RUN[name] for name in RUN if name != key}, forms.RunFile, "config.json", CheckpointError)
+        gate.typed({name: RUN[name] for name in RUN if name != key}, RunFile, "config.json", CheckpointError)
 
 
 @pytest.mark.parametrize("key", list(PREPARED))
 def test_every_key_of_a_prepared_benchmark_has_to_be_there(key: str) -> None:
     with pytest.raises(DataError, match=f"it lacks '{key}'"):
-        gate.typed({name: PREPARED[name] for name in PREPARED if name != key}, forms.PreparedFile, "prepared.json")
+        gate.typed({name: PREPARED[name] for name in PREPARED if name != key}, PreparedFile, "prepared.json")
 
 
 @pytest.mark.parametrize(
     ("form", "value", "place"),
     [
-        (forms.RunFile, RUN | {"frames": "8"}, "frames: "),
-        (forms.RunFile, RUN | {"frames": 8.0}, "frames: "),
-        (forms.RunFile, RUN | {"frames": True}, "frames: "),
-        (forms.RunFile, RUN | {"frames": 0}, "frames: "),
-        (forms.RunFile, RUN | {"resize": "long"}, "resize: "),
-        (forms.RunFile, RUN | {"head": {"name": "otam"}}, "it lacks 'head.options'"),
-        (forms.RunFile, RUN | {"base_classes": ["a", 1]}, "base_classes.1: "),
-        (forms.RunFile, RUN | {"result": RESULT | {"training_seconds": float("nan")}}, "result.training_seconds: "),
-        (forms.RunFile, RUN | {"result": RESULT | {"steps": -1}}, "result.steps: "),
-        (forms.PreparedFile, PREPARED | {"found": -1}, "found: "),
-        (forms.PreparedFile, PREPARED | {"found": 2**63}, "found: "),
-        (forms.PreparedFile, PREPARED | {"missing": {"test": "x"}}, "missing.test: "),
-        (forms.PreparedFile, [], "it should be "),
+        (RunFile, RUN | {"frames": "8"}, "frames: "),
+        (RunFile, RUN | {"frames": 8.0}, "frames: "),
+        (RunFile, RUN | {"frames": True}, "frames: "),
+        (RunFile, RUN | {"frames": 0}, "frames: "),
+        (RunFile, RUN | {"resize": "long"}, "resize: "),
+        (RunFile, RUN | {"head": {"name": "otam"}}, "it lacks 'head.options'"),
+        (RunFile, RUN | {"base_classes": ["a", 1]}, "base_classes.1: "),
+        (RunFile, RUN | {"result": RESULT | {"training_seconds": float("nan")}}, "result.training_seconds: "),
+        (RunFile, RUN | {"result": RESULT | {"steps": -1}}, "result.steps: "),
+        (PreparedFile, PREPARED | {"found": -1}, "found: "),
+        (PreparedFile, PREPARED | {"found": 2**63}, "found: "),
+        (PreparedFile, PREPARED | {"missing": {"test": "x"}}, "missing.test: "),
+        (PreparedFile, [], "it should be "),
     ],
 )
 def test_another_kind_is_refused_by_its_place(form: Any, value: Any, place: str) -> None:

@@ -16,14 +16,14 @@ import pytest
 
 import kshot
 from forks import Command
-from kshot import settings, settings_types
+from kshot import settings
 from kshot.backbones.backbone import Backbone
 from kshot.errors import OptionError
 from kshot.fewshot.evaluation import evaluate
 from kshot.fewshot.strategies import STRATEGIES, get_strategy
 from kshot.fewshot.training import train
-from kshot.fields import Front, Settings
-from kshot.settings import Compute, EpisodeShape, Evaluating, Method, Schedule, Selection, Training, View
+from kshot.settings import Compute, EpisodeShape, Evaluating, Method, Schedule, Selection, Training, View, types
+from kshot.settings.fields import Front, Settings
 
 ROOT = Path(__file__).parents[1]
 QUICK: dict[str, Any] = {"way": 3, "query": 2, "steps": 2, "val_every": 2, "val_episodes": 5}
@@ -35,7 +35,7 @@ def test_the_types_for_editors_are_current() -> None:
         import settings_types as script
     finally:
         sys.path.pop(0)
-    assert Path(settings_types.__file__).read_text("utf-8") == script.text(), "run python scripts/settings_types.py"
+    assert Path(types.__file__).read_text("utf-8") == script.text(), "run python scripts/settings_types.py"
 
 
 @pytest.mark.parametrize("front", settings.FRONTS)
@@ -175,10 +175,10 @@ def test_a_new_setting_is_one_field(clips_csv: Path, clip_folder: Path, warm_sto
     """Its option, help, study key, check, keyword, record and type all follow from it, in a copy of the package."""
     copy = tmp_path / "src" / "kshot"
     shutil.copytree(Path(kshot.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    text = (copy / "settings.py").read_text("utf-8")
+    text = (copy / "settings" / "__init__.py").read_text("utf-8")
     before = "    seed: int = setting("
     assert text.count(before) == 2
-    (copy / "settings.py").write_text(text.replace(before, NEW + before, 1), "utf-8")
+    (copy / "settings" / "__init__.py").write_text(text.replace(before, NEW + before, 1), "utf-8")
     study = tmp_path / "new.toml"
     study.write_text(STUDY.format(data=clips_csv, backbone=clip_folder))
 
@@ -200,7 +200,7 @@ def test_a_new_setting_is_one_field(clips_csv: Path, clip_folder: Path, warm_sto
     types = run(
         script=f"import runpy; runpy.run_path({str(tmp_path / 'scripts' / 'settings_types.py')!r}, run_name='__main__')"
     )
-    assert types.returncode == 0 and "    ema: float\n" in (copy / "settings_types.py").read_text("utf-8")
+    assert types.returncode == 0 and "    ema: float\n" in (copy / "settings" / "types.py").read_text("utf-8")
 
 
 def test_the_command_line_takes_every_setting(command: Command) -> None:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 import typer
 
 from kshot.cli.common import pairs
-from kshot.fields import Settings
+from kshot.settings.fields import Settings
 
 READ_AS = (Path, str, bool, int, float)
 """What an option is read as where a setting may be several: the first of these."""

@@ -332,7 +332,7 @@ def _read(folder: Path) -> PreparedBenchmark:
     Raises:
         DataError: it is damaged, or of another format.
     """
-    from kshot import forms
+    from kshot.datasets import forms
 
     path, again = folder / "prepared.json", f"remove {folder} and prepare it again"
     report: dict[str, Any] = seals.read(path, again=again)

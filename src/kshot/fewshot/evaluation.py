@@ -23,11 +23,11 @@ from kshot.fewshot import cost, protocols, runs
 from kshot.fewshot.episodes import Episodes, Sampler
 from kshot.fewshot.learner import Learner
 from kshot.fewshot.result import ClipScore, Conditions, Costs, Damaged, Named, Result, interval, machine
-from kshot.fields import Settings
 from kshot.files import disk, plain
 from kshot.progress import Progress, quiet
 from kshot.settings import Evaluating
-from kshot.settings_types import EvaluatingKeywords
+from kshot.settings.fields import Settings
+from kshot.settings.types import EvaluatingKeywords
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -24,11 +24,11 @@ from kshot.datasets import Dataset
 from kshot.datasets.features import checked, opened
 from kshot.errors import DataError, OptionError
 from kshot.fewshot import runs
-from kshot.fields import Settings
 from kshot.files import disk, plain, whole, write_atomic
 from kshot.progress import Progress, quiet
 from kshot.settings import Exporting
-from kshot.settings_types import ExportingKeywords
+from kshot.settings.fields import Settings
+from kshot.settings.types import ExportingKeywords
 
 if TYPE_CHECKING:
     from kshot.backbones.backbone import Backbone

@@ -359,7 +359,7 @@ def expect_finite(source: object, tensors: Mapping[str, Tensor]) -> None:
 
 def _about(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     """What a checkpoint says beside its tensors."""
-    from kshot import forms
+    from kshot.fewshot import forms
 
     try:
         about = json.loads(metadata.get("fit", "{}"))

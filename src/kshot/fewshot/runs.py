@@ -82,7 +82,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: see `read`.
     """
-    from kshot import forms
+    from kshot.fewshot import forms
 
     path = folder / "config.json"
     if not path.exists():

@@ -27,7 +27,6 @@ from kshot.fewshot.result import Followed, machine
 from kshot.fewshot.resuming import KEPT_ELSEWHERE, Trained, computed, finished, refuse_occupied, trained_of
 from kshot.fewshot.strategies import get_strategy
 from kshot.fewshot.strategies.base import Objective, Strategy
-from kshot.fields import Settings
 from kshot.files import alone, disk, write_atomic
 from kshot.progress import Progress, quiet
 from kshot.settings import (
@@ -38,7 +37,8 @@ from kshot.settings import (
     Scoring,
     Training,
 )
-from kshot.settings_types import TrainingKeywords
+from kshot.settings.fields import Settings
+from kshot.settings.types import TrainingKeywords
 from kshot.tuning import options as options_of
 from kshot.video.views import framing, never_flipped, parse
 

@@ -157,7 +157,7 @@ def explain(folder: Path, config: dict[str, Any]) -> None:
     Raises:
         CheckpointError: names the field.
     """
-    from kshot import forms
+    from kshot.recognizer import forms
 
     gate.typed(config, forms.ModelFile, folder / "config.json", CheckpointError)
 

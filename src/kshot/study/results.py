@@ -11,8 +11,9 @@ from pydantic import Field, PlainSerializer, PlainValidator, TypeAdapter, Valida
 
 from kshot import gate, seals
 from kshot.errors import DataError
+from kshot.fewshot.forms import Seed
 from kshot.fewshot.result import Costs, Damaged, Result
-from kshot.forms import Count, Finite, Form, Names, Saved, Seed
+from kshot.forms import Count, Finite, Form, Names, Saved
 from kshot.study.file import Study
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from kshot.forms.base import Finite, Form, Frames, Names, Seed
-from kshot.forms.runs import BackboneName
+from kshot.fewshot.forms import BackboneName, Frames, Seed
+from kshot.forms import Finite, Form, Names
 
 
 class RecognizerArguments(Form):

@@ -1,12 +1,16 @@
-"""Run folders of `kshot train` and prepared benchmarks."""
+"""What run folders hold, field by field."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from kshot.forms.base import Count, Finite, Form, Frames, Names
+from kshot.forms import Count, Finite, Form, Names
+from kshot.settings import bounds
+
+Seed = Annotated[int, Field(ge=0, le=bounds("seed")[1])]
+Frames = Annotated[int, Field(ge=1, le=bounds("frames")[1])]
 
 
 class Choice(Form):
@@ -105,35 +109,3 @@ class TrainingState(Form):
     stale: Count
     history: list[dict[str, Any]]
     step_seconds: Finite | None = None
-
-
-class ExpectedCounts(Form):
-    """Split -> label -> clips, as published.
-
-    Attributes:
-        train: label -> clips.
-        val: label -> clips.
-        test: label -> clips.
-    """
-
-    train: dict[str, Count]
-    val: dict[str, Count]
-    test: dict[str, Count]
-
-
-class PreparedFile(Form):
-    """`prepared.json` of a benchmark.
-
-    Attributes:
-        format: of this file.
-        benchmark: its name.
-        found: clips that are there.
-        expected: clips that were published.
-        missing: split -> clips that are not there.
-    """
-
-    format: int
-    benchmark: str
-    found: Count
-    expected: ExpectedCounts
-    missing: dict[str, Names]

@@ -2,7 +2,7 @@
 
 Settings that belong together travel together, as small frozen dataclasses. Command-line options and their help, the
 keys of study files and their checks, protocols, run configs and forecasts are derived from the fields. So is
-`kshot.settings_types`, from which editors complete keyword arguments; `python scripts/settings_types.py` writes it.
+`kshot.settings.types`, from which editors complete keyword arguments; `python scripts/settings_types.py` writes it.
 
 A new setting is one field here and the place where it is used.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from kshot.errors import OptionError
-from kshot.fields import Front, Settings, expect_whole, setting
+from kshot.settings.fields import Front, Settings, expect_whole, setting
 
 PROMPTS: tuple[str, ...] = ("a video of a person doing {}",)
 """Templates of class texts where none are given."""
