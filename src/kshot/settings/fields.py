@@ -78,8 +78,8 @@ class Settings:
 
     @classmethod
     def fields(cls) -> tuple[Field[Any], ...]:
-        """Its settings as fields; their metadata is what `setting` was told."""
-        return fields(cls)  # type: ignore[arg-type]
+        """Its settings as fields, made by `setting`; a class that inherits them may have other fields, too."""
+        return tuple(one for one in fields(cls) if "help" in one.metadata)  # type: ignore[arg-type]
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
