@@ -182,7 +182,7 @@ def test_each_clip_counts_how_often_it_was_asked_and_what_it_was_taken_for(tmp_p
     assert [row.clip for row in result.per_clip] == [str(data.paths[clip]) for clip in sorted(asked)]
     for clip, row in zip(sorted(asked), result.per_clip, strict=True):
         own = int(data.labels[clip])
-        assert (row.label, row.asked) == (data.classes[own], asked[clip])
+        assert (row.label, row.queries) == (data.classes[own], asked[clip])
         assert row.right == answered[clip, own]
         wrong = {data.classes[c]: n for (k, c), n in answered.items() if k == clip and c != own}
         assert row.taken_for == wrong and list(row.taken_for.values()) == sorted(wrong.values(), reverse=True)

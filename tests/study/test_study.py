@@ -213,7 +213,8 @@ def test_tables(done: tuple[Path, StudyResult]):
 def test_what_is_saved_is_read_back_whole(done: tuple[Path, StudyResult]):
     folder, report = done
     again = load_study(folder)
-    assert again.plain() == report.plain() and again.settings == report.settings
+    assert again.settings == report.settings and again.summary == report.summary
+    assert StudyResult.parse(json.loads(json.dumps(again.plain())), "study.json").plain() == again.plain()
     row = next(row for row in again.rows if not row.error)
     result = row.result(folder, 1)
     assert (
