@@ -104,7 +104,10 @@ def test_a_strategy_is_in_every_product(name: str, backbone: Backbone, clips_csv
 def test_nothing_but_the_family_knows_the_names_of_strategies() -> None:
     source = ROOT / "src" / "kshot"
     names = re.compile(r"[\"'](" + "|".join(set(strategies.STRATEGIES) - {"frozen"}) + r")[\"']")
-    allowed = {source / "settings" / "__init__.py", source / "fewshot" / "strategies" / "__init__.py"}  # the default; the registry
+    allowed = {
+        source / "settings" / "__init__.py",
+        source / "fewshot" / "strategies" / "__init__.py",
+    }  # the default; the registry
     device = re.compile(r"device=.meta.|to\(.meta.\)|torch\.device\(.meta.\)")  # PyTorch's, of the same name
     found = {
         f"{path.relative_to(source)}: {ast.unparse(node)}"

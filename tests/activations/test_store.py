@@ -334,7 +334,8 @@ for line in sys.stdin:
 def test_killed_at_any_moment_it_opens_and_every_shard_is_whole(tmp_path: Path) -> None:
     """One process forks the writers, so that each starts at once and dies at another moment of its work.
 
-    There are 20 of them, and more on a machine so busy that few of those got to write anything.
+    Half of them die soon, most of these before they have written anything; the others are left until a shard is there,
+    however long a busy machine takes for it.
     """
     moments = random.Random(0)
     shards = 0
@@ -342,12 +343,13 @@ def test_killed_at_any_moment_it_opens_and_every_shard_is_whole(tmp_path: Path) 
         [sys.executable, "-c", WRITER, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as parent:
         assert parent.stdin is not None and parent.stdout is not None
-        for turn in range(400):
-            if turn >= 20 and shards > 20:
-                break
+        for turn in range(40):
             print(turn, file=parent.stdin, flush=True)
             child = int(parent.stdout.readline())
-            time.sleep(moments.uniform(0.0, 0.06))
+            deadline = time.monotonic() + 120
+            while turn % 2 and len(list(tmp_path.rglob("shard-*.json"))) == shards and time.monotonic() < deadline:
+                time.sleep(0.001)
+            time.sleep(moments.uniform(0.0, 0.03))
             os.kill(child, signal.SIGKILL)
             assert parent.stdout.readline() == "gone\n"
             store = Store(tmp_path, {"cut": 3})
@@ -360,7 +362,7 @@ def test_killed_at_any_moment_it_opens_and_every_shard_is_whole(tmp_path: Path) 
                 found = store.gather(clips)[:, 0, 0]
                 assert found.tolist() == [int(clip.partition("-")[2]) % 2000 for clip in clips]
         parent.stdin.close()
-    assert shards > 20
+    assert shards >= 20
     with store.writing():
         pass
     assert {path.suffix for path in store.folder.iterdir()} <= {".json", ".npy", ""}
