@@ -70,7 +70,7 @@ def test_a_class_may_be_used_up_by_an_episode() -> None:
 def test_sources_are_kept_apart_and_drawn_again_as_by_a_loop(seed: int) -> None:
     groups = np.array([f"s{n}" for n in np.random.default_rng(seed).integers(0, 5, len(UNEVEN))])
     for c in range(4):  # at least three sources a class
-        groups[np.flatnonzero(UNEVEN == c)[:3]] = ["s0", "s1", "s2"]
+        groups[np.flatnonzero(np.equal(UNEVEN, c))[:3]] = ["s0", "s1", "s2"]
     found = Sampler(UNEVEN, NAMES, 3, 1, 2, seed, groups).draw(range(40))
     assert_drawn(found, range(40), 3, 1, 2, seed, groups=groups)
 
@@ -226,6 +226,5 @@ def test_many_episodes_are_drawn_in_blocks_that_leave_no_trace(monkeypatch: pyte
     count = 2_000_000 // (3 * 12) + 5
     found = sampler.draw(range(count))
     assert sizes == [2_000_000 // (3 * 12), 5]
-    assert_drawn(
-        Episodes(found.classes[-6:], found.support[-6:], found.query[-6:]), range(count - 6, count), 3, 1, 2, 0
-    )
+    last = Episodes(found.classes[-6:], found.support[-6:], found.query[-6:])
+    assert_drawn(last, range(count - 6, count), 3, 1, 2, 0)
