@@ -1,4 +1,4 @@
-"""What a report says in words: advice for each class, what is mixed up, and notes, each at the limit where it changes."""
+"""What a report says in words: advice for each class, confusions, and notes at the limits where they change."""
 
 from __future__ import annotations
 
@@ -61,14 +61,12 @@ def test_shares_are_rounded_to_four_decimals() -> None:
 
 
 def test_confusions_are_the_most_frequent_first() -> None:
-    labels, answers = [0] * 4 + [1] * 2 + [2] * 8, [1, 1, 2, 0] + [0, -1] + [0, 0, 0, 0, 1, 1, 2, 2]
+    labels, answers = [0] * 4 + [1] * 2 + [2] * 8, [1, 1, 2, 0, 0, -1, 0, 0, 0, 0, 1, 1, 2, 2]
     rows = advice.confusions(support(labels), np.arange(14), np.array(answers))
     assert rows == [
-        Confusion("wave", "bow", 4, 8), Confusion("bow", "sit", 2, 4), Confusion("sit", "bow", 1, 2),
-        Confusion("sit", "unknown", 1, 2), Confusion("wave", "sit", 2, 8), Confusion("bow", "wave", 1, 4),
-    ][:2] + [
+        Confusion("wave", "bow", 4, 8), Confusion("bow", "sit", 2, 4),  # half of theirs
         Confusion("sit", "bow", 1, 2), Confusion("sit", "unknown", 1, 2),
-        Confusion("wave", "sit", 2, 8), Confusion("bow", "wave", 1, 4),
+        Confusion("wave", "sit", 2, 8), Confusion("bow", "wave", 1, 4),  # a quarter
     ]  # fmt: skip
 
 

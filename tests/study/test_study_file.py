@@ -41,8 +41,8 @@ def test_names_are_tidied_and_a_baseline_with_them(write: Any) -> None:
 
 
 def test_lists_are_crossed_in_their_order_and_named_after_what_differs(write: Any) -> None:
-    row = '[[row]]\nname = "m"\nstrategy = "meta"\nlayers = ["proj", 2]\nhead = ["otam", "nearest"]\ntrain = {steps = 3}\n'
-    found = read(write(row + '[[row]]\nname = "last"\n'))
+    lists = 'layers = ["proj", 2]\nhead = ["otam", "nearest"]\ntrain = {steps = 3}\n'
+    found = read(write(ROW + lists + '[[row]]\nname = "last"\n'))
     assert [one.name for one in found.rows] == [
         "m, proj, otam", "m, proj, nearest", "m, 2, otam", "m, 2, nearest", "last",
     ]  # fmt: skip
@@ -183,7 +183,8 @@ TEXT = 'lr = 1\n\n[[row]]\nname = "a"\n  [[row]]\nhead = "x"\n[row.train]\nsteps
     ("number", "key", "line"),
     [
         (None, "lr", ", line 1"), (None, "head", ""), (0, "name", ", line 4"), (0, "head", ""), (1, "head", ", line 6"),
-        (1, "train", ", line 7"), (1, "steps", ", line 8"), (1, "lr", ", line 1"), (1, "ste", ""), (7, "lr", ", line 1"),
+        (1, "train", ", line 7"), (1, "steps", ", line 8"), (1, "lr", ", line 1"),
+        (1, "ste", ""), (7, "lr", ", line 1"),
     ],
 )  # fmt: skip
 def test_lines_are_counted_within_tables(number: int | None, key: str, line: str) -> None:
