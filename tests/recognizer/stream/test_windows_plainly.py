@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from dataclasses import replace
@@ -125,7 +126,7 @@ def test_segments_lie_end_to_end_and_last_long_enough_whatever_the_labels(seed: 
         parts += found.add(Scores(times[[i]], proba[[i]], np.ones(1)), [str(label)])
     assert parts + found.end(float(len(named))) == every
     assert every[0].start == 0 and every[-1].end == len(named)
-    for one, other in zip(every, every[1:], strict=False):
+    for one, other in itertools.pairwise(every):
         assert one.end == other.start and one.label != other.label
     assert all(segment.end - segment.start >= 3.0 for segment in every)
     assert all((segment.score is None) == (segment.label == "unknown") for segment in every)
