@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ def is_constant(pts: list[int]) -> bool:
     if len(pts) < 2:
         return True
     mean = Fraction(pts[-1] - pts[0], len(pts) - 1)
-    steps = [later - earlier for earlier, later in zip(pts, pts[1:], strict=False)]
+    steps = [later - earlier for earlier, later in pairwise(pts)]
     drift = max(abs(time - pts[0] - mean * number) for number, time in enumerate(pts))
     return drift < mean and max(steps) <= 2 * min(steps) + 1
 
