@@ -28,7 +28,7 @@ FRONTS = {
     "cli.recognizer.fit",
     "fewshot.evaluation.evaluate",
     "fewshot.training.train",
-    "recognizer.estimator.Estimator.__init__",
+    "recognizer.estimator.__init__",
 }
 """Public functions and commands whose keyword arguments are the settings themselves."""
 
@@ -47,7 +47,6 @@ GOALS = {
 LIMITS = GOALS | {
     "evaluate --head otam runs through, files": 54,
     "evaluate --head otam runs through, lines": 8700,
-    "tests / source, lines": 0.83,
 }
 """What is reached where the goal is not."""
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import Iterator
+from typing import Any
 
-from kshot.progress import bars, clock, quiet
+import pytest
+from rich import progress as rich_progress
+
+from kshot import progress
+from kshot.progress import Bars, bars, clock, quiet
+from kshot.terminal import console
 
 
 def test_quiet_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
@@ -47,4 +53,76 @@ def test_bars_close_when_the_work_fails(capsys: pytest.CaptureFixture[str]) -> N
 
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00.0"), (59.96, "1:00.0"), (3725.25, "1:02:05.2")])
 def test_clock(seconds: float, text: str) -> None:
+    assert clock(seconds) == text
+
+
+@pytest.fixture
+def screen(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Bars, list[float]]]:
+    """Bars whose clock stands still until it is moved, on a screen that only keeps what it is told."""
+    now = [0.0]
+    made = Bars()
+
+    def opened() -> Any:
+        assert made._screen is None, "one screen for all bars that are open"
+        return rich_progress.Progress(get_time=lambda: now[0], console=console(stderr=True), auto_refresh=False)
+
+    monkeypatch.setattr(progress, "_screen", opened)
+    yield made, now
+
+
+def test_the_rate_is_over_all_of_the_time_so_far(screen: tuple[Bars, list[float]]) -> None:
+    made, now = screen
+    with made("extracting", 10, "clips") as step:
+        (bar,) = made._screen.tasks
+        assert (bar.description, bar.total, bar.fields) == (
+            "extracting", 10, {"unit": "clips", "rate": "", "note": ""},
+        )  # fmt: skip
+        step()
+        assert (bar.completed, bar.fields["rate"]) == (1, ""), "no time, no rate"
+        now[0] = 2.0
+        step(4)
+        assert (bar.completed, bar.fields["rate"]) == (5, "2.5/s")
+        now[0] = 9.0
+        step(1, note="1 unreadable")
+        assert (bar.fields["rate"], bar.fields["note"]) == ("0.667/s", "1 unreadable")
+        step()
+        assert (bar.completed, bar.fields["note"]) == (7, "1 unreadable"), "a note stays until the next"
+
+
+def test_an_inner_bar_goes_away_and_the_outer_one_moves_on(screen: tuple[Bars, list[float]]) -> None:
+    made, _ = screen
+    with made("outer", 2, "rows") as outer:
+        with made("inner", 3, "steps") as inner:
+            inner(2)
+            outer()
+            assert [(bar.description, bar.completed) for bar in made._screen.tasks] == [("outer", 1), ("inner", 2)]
+        assert [bar.description for bar in made._screen.tasks] == ["outer"]
+        outer()
+        assert made._screen.tasks[0].completed == 2
+    assert made._screen is None and made._open == 0
+
+
+def test_what_a_bar_shows_is_text_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    with bars("[red]title", 4, "clips") as step:
+        step(3, note="[bold]note")
+        (bar,) = bars._screen.tasks
+        shown = console(width=200)
+        shown.print(bars._screen.make_tasks_table([bar]))
+    out, _ = capsys.readouterr()
+    assert "[red]title" in out and "[bold]note" in out and " 3/4 clips " in out and " left " in out
+    assert "━" * 12 in out and "━" * 25 not in out, "24 characters wide"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (9.94, "0:09.9"),
+        (9.96, "0:10.0"),
+        (60, "1:00.0"),
+        (3599.9, "59:59.9"),
+        (3599.96, "1:00:00.0"),
+        (36_000, "10:00:00.0"),
+    ],
+)
+def test_tenths_carry_over_to_seconds_minutes_and_hours(seconds: float, text: str) -> None:
     assert clock(seconds) == text

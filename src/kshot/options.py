@@ -46,9 +46,15 @@ def _problem(target: Callable[..., Any], option: str, value: Any) -> str:
         return ""
     alone = SimpleNamespace(__annotations__={option: parameter.annotation})  # what others mean may be unknown
     try:
-        return problem(get_type_hints(alone, vars(sys.modules[target.__module__]))[option], value)
+        return problem(get_type_hints(alone, _names_of(target))[option], value)
     except NameError:  # a name that only type checkers see
         return ""
+
+
+def _names_of(target: Callable[..., Any]) -> dict[str, Any]:
+    """The names that annotations of a function's, or of a class's `__init__`, may use; it may be inherited."""
+    made = target.__init__ if isinstance(target, type) else target  # type: ignore[misc]
+    return vars(sys.modules[getattr(made, "__module__", None) or target.__module__])
 
 
 def problem(annotation: Any, value: Any) -> str:

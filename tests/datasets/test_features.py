@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from kshot import datasets
+from kshot import datasets, gate, settings
+from kshot.datasets import features as features_module
 from kshot.errors import DataError, OptionError
 
 
@@ -147,3 +150,122 @@ def test_arrays_that_are_not_used_are_named(tmp_path: Path) -> None:
     np.savez(tmp_path / "f.npz", features=values, label=list("aabb"), mask=values, subject=list("pqpq"))
     assert datasets.load(tmp_path / "f.npz").notes == ("2 arrays of f.npz not used: mask, subject",)
     assert datasets.load(f"{tmp_path / 'f.npz'}?subject=p").notes == ("1 array of f.npz not used: mask",)
+
+
+# ---- limits --------------------------------------------------------------------------------------------------------
+
+
+def told(path: Path) -> str:
+    """The message of a file that is refused."""
+    with pytest.raises(DataError) as caught:
+        datasets.load(path)
+    return str(caught.value)
+
+
+def test_an_array_may_be_as_large_as_is_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path)  # features of 120 bytes
+    monkeypatch.setattr(features_module, "ARRAY_BYTES", 120)
+    assert len(datasets.load(path)) == 4
+    monkeypatch.setattr(features_module, "ARRAY_BYTES", 119)
+    assert told(path) == "net.npz: array 'features' has 120 bytes: expected at most 119"
+
+
+def test_an_array_that_promises_more_than_there_is_takes_no_memory(tmp_path: Path) -> None:
+    path, whole = tmp_path / "net.npz", arrays()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, array in whole.items():
+            text = io.BytesIO()
+            np.save(text, array)
+            data = text.getvalue()
+            archive.writestr(f"{name}.npy", data[:-20] if name == "features" else data)
+    assert told(path) == "net.npz: array 'features' is cut off: 100 of 120 bytes are there"
+
+
+@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
+def test_arrays_of_every_version_of_the_format_are_read(tmp_path: Path, version: tuple[int, int]) -> None:
+    path = tmp_path / "net.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, array in arrays().items():
+            text = io.BytesIO()
+            np.lib.format.write_array(text, array, version)
+            archive.writestr(f"{name}.npy", text.getvalue())
+    data = datasets.load(path)
+    assert data.features is not None and data.features.ravel().tolist() == list(range(60))
+
+
+def test_a_bomb_is_known_by_how_much_comes_out_of_how_little(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "net.npz"
+    np.savez_compressed(path, features=np.zeros((4, 8, 4096), np.float32), label=list("aabb"))
+    with zipfile.ZipFile(path) as archive:
+        packed = archive.getinfo("features.npy").compress_size
+    size = 4 * 8 * 4096 * 4
+    assert len(datasets.load(path)) == 4, "small arrays may be much alike"
+    monkeypatch.setattr(features_module, "ROOM", size)
+    assert len(datasets.load(path)) == 4
+    monkeypatch.setattr(features_module, "ROOM", size - 1)
+    assert told(path) == (
+        f"net.npz: array 'features' would unpack {packed:,} bytes to {size:,}: no real features are that much alike; "
+        f"save them with numpy.savez"
+    )
+    monkeypatch.setattr(features_module, "PACKED", size // packed + 1)
+    assert len(datasets.load(path)) == 4
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 9])
+def test_values_are_checked_in_every_chunk_of_clips(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(features_module, "CHUNK", 2)
+    rng = np.random.default_rng(count)
+    for value in (np.nan, np.inf, -np.inf):
+        for bad in range(count):
+            values = rng.normal(size=(count, 3, 5)).astype(np.float32)
+            values[bad, rng.integers(3), rng.integers(5)] = value
+            values[-1, 0, 0] = value
+            number = len({bad, count - 1})
+            with pytest.raises(DataError, match=rf"features of {number} clips are not finite, the first is row {bad}$"):
+                features_module.checked(Path("f.npz"), values, lambda index: f"row {index}")
+    fine = rng.normal(size=(count, 3, 5))
+    assert np.shares_memory(features_module.checked(Path("f.npz"), fine), fine), "no copy where none is needed"
+
+
+@pytest.mark.parametrize("dtype", [">f4", "<f4", ">f2", "f8"])
+def test_features_come_in_the_byte_order_of_this_machine(dtype: str) -> None:
+    values = np.arange(24).reshape(2, 3, 4).astype(dtype)
+    for given in (values, np.asfortranarray(values)):
+        found = features_module.checked(Path("f.npz"), given)
+        assert found.dtype.isnative and found.flags.c_contiguous and found.dtype.itemsize == values.dtype.itemsize
+        np.testing.assert_array_equal(found, values)
+
+
+def test_frames_a_clip_have_their_limit() -> None:
+    most = settings.bounds("frames")[1]
+    assert features_module.checked(Path("f.npz"), np.zeros((1, most, 1), np.float16)).shape == (1, most, 1)
+    with pytest.raises(DataError) as caught:
+        features_module.checked(Path("f.npz"), np.zeros((1, most + 1, 1), np.float16))
+    assert str(caught.value) == f"f.npz: expected at most {most:,} frames a clip, found {most + 1:,}"
+
+
+def test_clips_that_a_benchmark_lacks_are_kept_by_split(tmp_path: Path) -> None:
+    lacking = np.array(["train\tx/1", "test\ty\tz", "train\tx/2"])
+    data = datasets.load(write(tmp_path, missing=lacking))
+    assert data.missing == {"train": ("x/1", "x/2"), "test": ("y\tz",)}
+    assert data.missing_from("base") == ["x/1", "x/2"] and datasets.load(write(tmp_path)).missing == {}
+    assert [path.name for path in data.paths] == ["clip-0", "clip-1", "clip-2", "clip-3"]
+
+
+def test_all_conditions_have_to_hold_and_features_are_none(tmp_path: Path) -> None:
+    path = write(tmp_path, view=np.array([1, 2, 1, 2]), side=np.array(list("llrr")))
+    assert datasets.load(path, where={"view": "1", "side": "r"}).paths == (tmp_path / "clip-2",)
+    with pytest.raises(DataError, match=r"^net\.npz: no clip has view = '3' and side = 'l'$"):
+        datasets.load(path, where={"view": "3", "side": "l"})
+    with pytest.raises(OptionError, match=r"no array 'features' to filter by, found features, label, view, side$"):
+        datasets.load(path, where={"features": "1"})
+
+
+def test_texts_have_their_limit_and_lose_their_blanks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path, label=np.array([" a", "a ", "b", " b "]))
+    assert datasets.load(path).classes == ("a", "b")
+    size = np.array([" a", "a ", "b", " b "]).nbytes
+    monkeypatch.setattr(gate, "TEXT_BYTES", size)
+    assert len(datasets.load(path)) == 4
+    monkeypatch.setattr(gate, "TEXT_BYTES", size - 1)
+    assert told(path) == f"net.npz: 'label' has {size} bytes: expected at most {size - 1}"

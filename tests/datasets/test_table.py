@@ -176,3 +176,91 @@ def test_published_split_lists(shared: Path) -> None:
     """The lists name no files that are here, and have no header beyond path and label."""
     data = datasets.load(shared / "splits" / "hmdb51_test.csv", check_files=False)
     assert (len(data), len(data.classes)) == (1292, 10)
+
+
+def told(tmp_path: Path, text: str) -> str:
+    """The message of a table that is refused."""
+    with pytest.raises(DataError) as caught:
+        datasets.load(write(tmp_path, text))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("header", "shown"),
+    [
+        ("path,label,start", "column 'start'"),
+        ("path,label,Start,END", "columns 'Start', 'END'"),
+        ("path,label,To,x,From", "columns 'To', 'From'"),
+    ],
+)
+def test_columns_of_segments_are_named_and_counted(tmp_path: Path, header: str, shown: str) -> None:
+    assert told(tmp_path, f"{header}\n") == (
+        f"clips.csv: {shown} would cut clips out of their files, but a clip is a whole file: cut them first (ffmpeg "
+        f"-ss START -to END -i FILE CLIP), or remove what is not meant so"
+    )
+
+
+@pytest.mark.parametrize("header", ["path,label,from", "path,label,to", "path,label,From,too"])
+def test_from_or_to_alone_is_a_column_like_any_other(tmp_path: Path, header: str) -> None:
+    columns = header.split(",")[2:]
+    data = datasets.load(write(tmp_path, f"{header}\n1.mp4,a{',x' * len(columns)}\n"))
+    assert len(data) == 1 and data.notes[0].endswith(f"of clips.csv not used: {', '.join(columns)}")
+
+
+def test_a_header_without_a_column_that_is_needed_says_what_it_has(tmp_path: Path) -> None:
+    assert told(tmp_path, "") == "clips.csv is empty: expected a header line 'path,label[,split,group]'"
+    assert told(tmp_path, "path\tlabel\n") == (
+        "clips.csv: no column 'path' in the header, found 'path\\tlabel'; separate columns by commas, not by '\\t'"
+    )
+    assert told(tmp_path, "a;b,label\n") == "clips.csv: no column 'path' in the header, found 'a;b', 'label'"
+    assert told(tmp_path, "path\n") == "clips.csv: no column 'label' in the header, found 'path'"
+    for count in (11, 12, 13):
+        names = [f"c{n}" for n in range(count)]
+        found = ", ".join(repr(name) for name in names[:12])
+        assert told(tmp_path, ",".join(names) + "\n") == f"clips.csv: no column 'path' in the header, found {found}"
+    assert told(tmp_path, "path,lable\n").endswith("did you mean 'lable'?")
+    assert told(tmp_path, "path,late\n").endswith("found 'path', 'late'"), "not near enough"
+
+
+def test_lines_of_another_length_say_what_to_do(tmp_path: Path) -> None:
+    assert told(tmp_path, "path,label\n\n1.mp4,a\n2.mp4,b,c\n") == (
+        "clips.csv: line 4 has 3 values, the header 2: put a value that holds a comma between double quotes"
+    )
+
+
+@pytest.mark.parametrize("count", [1, 7, 8, 9, 12])
+def test_eight_columns_that_are_not_used_are_named(count: int) -> None:
+    names = [f"c{n}" for n in range(count)]
+    more = f" and {count - 8} more" if count > 8 else ""
+    (sentence,) = table.unused_columns(Path("d/clips.csv"), names, "array")
+    kind = "array" if count == 1 else "arrays"
+    assert sentence == f"{count} {kind} of clips.csv not used: {', '.join(names[:8])}{more}"
+    assert table.unused_columns(Path("d/clips.csv"), []) == []
+
+
+@pytest.mark.parametrize("count", [1, 3, 4])
+def test_three_missing_clips_are_named(tmp_path: Path, count: int) -> None:
+    rows = "".join(f"x{n}.mp4,a\n" for n in range(count))
+    shown = ", ".join(f"{tmp_path / f'x{n}.mp4'} (line {n + 2})" for n in range(min(3, count)))
+    more = f" and {count - 3} more" if count > 3 else ""
+    assert told(tmp_path, f"path,label\n{rows}1.mp4,a\n") == (
+        f"clips.csv: {count} of {count + 1} clips are missing: {shown}{more}: paths are relative to "
+        f"{tmp_path.resolve()}"
+    )
+
+
+def test_a_table_can_be_given_another_name_and_all_conditions_have_to_hold(tmp_path: Path) -> None:
+    path = write(tmp_path, " path , label ,extra\n1.mp4,a,x\n2.mp4,a,y\n3.mp4,b,x\n")
+    assert table.load(path).name == "clips" and table.load(path, name="mine").name == "mine"
+    assert table.load(path, {"extra": "x", "label": "a"}).paths == (tmp_path / "1.mp4",)
+    with pytest.raises(DataError, match=r"^clips\.csv: no row has extra = 'y' and label = 'b'$"):
+        table.load(path, {"extra": "y", "label": "b"})
+    assert table.load(path).notes == ("1 column of clips.csv not used: extra",)
+    assert table.load(path, {"extra": "x"}).notes == ()
+
+
+def test_line_ends_within_a_value_are_part_of_it(tmp_path: Path) -> None:
+    """The csv module has to see them as they are, and lines are counted by it."""
+    path = write(tmp_path, 'path,label,extra\r\n1.mp4,a,"x\r\ny"\r\n9.mp4,b\r\n')
+    with pytest.raises(DataError, match="line 4 has 2 values"):
+        table.load(path)

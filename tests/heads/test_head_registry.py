@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 import sys
 from pathlib import Path
 
@@ -133,3 +134,13 @@ def test_an_annotation_that_only_type_checkers_know_does_not_hide_the_others() -
     expect("t", known, {"clip": "anything", "plain": "anything", "scale": 2}, target)
     with pytest.raises(OptionError, match="t: option 'scale': it should be a valid number, found 'high'"):
         expect("t", known, {"scale": "high"}, target)
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_value_of_the_wrong_kind_is_refused_before_anything_is_made(name: str) -> None:
+    """Of options that a head inherits from a class in another module, too."""
+    for option in options(name):
+        with pytest.raises(
+            OptionError, match=f"^head '{re.escape(name)}': option '{option}': it should .*, found {{}}$"
+        ):
+            kshot.heads.expect(name, {option: {}})

@@ -110,8 +110,9 @@ def test_differences_are_paired_and_pooled_over_seeds(done: tuple[Path, StudyRes
     assert line.episodes == 6
 
 
-def test_finished_rows_are_not_run_again(source: Path, done: tuple[Path, StudyResult]):
-    folder, before = done
+def test_finished_rows_are_not_run_again(source: Path, done: tuple[Path, StudyResult], tmp_path: Path):
+    before, folder = done[1], tmp_path / "again"  # a copy: other tests read what was found first
+    shutil.copytree(done[0], folder)
     stamps = {p: p.stat().st_mtime_ns for p in folder.rglob("*-shot.json")}
     gone = next(p for p in stamps if "meta-proj" in str(p)).parent
     (gone / "row.json").unlink()

@@ -231,6 +231,9 @@ def _crossed(path: Path, row: dict[str, Any]) -> list[Row]:
         raise OptionError(f"{path}: every [[row]] needs a name")
     named = names.label(row["name"], f"{path}: a row", "name", OptionError)
     lists = {k: row[k] for k in ("tuning", "layers", "head") if isinstance(row.get(k), list)}
+    for key in lists:
+        if not lists[key]:
+            raise OptionError(f"{path}: row '{named}': {key} must be one value or a list of some, found []")
     settings.expect(rows=math.prod(map(len, lists.values())))
     made = []
     for values in itertools.product(*lists.values()):

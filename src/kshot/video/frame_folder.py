@@ -45,7 +45,8 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         with os.scandir(path) as entries:
-            images = [entry for entry in entries if is_image(entry.name)]
+            # In one order on every disk, so that messages are the same everywhere, too.
+            images = sorted((entry for entry in entries if is_image(entry.name)), key=lambda entry: natural(entry.name))
         for entry in images:
             if not entry.is_file():
                 gate.regular(entry.path, error=VideoError)  # says what it is instead
@@ -55,7 +56,7 @@ class Folder:
         if len(names) > container.MAX_FRAMES:
             raise VideoError(container.too_long())
         _one_series(names)
-        self.files = [path / name for name in sorted(names, key=natural)]
+        self.files = [path / name for name in names]
         self.shape: tuple[int, int] | None = None
 
     def close(self) -> None:
@@ -65,7 +66,8 @@ class Folder:
         """The number of frames, and when each is on show at `FOLDER_FPS`.
 
         Raises:
-            VideoError: the first frame is no picture.
+            VideoError: the first frame is no regular file, or too large.
+            OSError: it is no picture.
         """
         gate.regular(self.files[0], FRAME_BYTES, VideoError)
         with Image.open(self.files[0], formats=("JPEG", "PNG")) as image:
