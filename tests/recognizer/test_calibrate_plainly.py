@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 
+from kshot.errors import OptionError
 from kshot.recognizer import calibrate
 from kshot.recognizer.calibrate import TEMPERATURES, USUAL
 from kshot.recognizer.costs import Costs
@@ -194,8 +195,6 @@ def test_balanced_weights_give_every_class_the_same() -> None:
     [{"cost": True}, {"share": "0.1"}, {"most": 1.01}, {"most": -0.01}, {"share": math.nan}, {"cost": math.inf}],
 )
 def test_costs_that_there_cannot_be_name_what_was_found(values: dict[str, float]) -> None:
-    from kshot.errors import OptionError
-
     with pytest.raises(OptionError, match="expected some videos|" + re_found(values)):
         Costs(**values)
 
