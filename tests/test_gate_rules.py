@@ -40,6 +40,18 @@ def test_a_file_may_be_as_large_as_is_allowed_and_no_byte_larger(tmp_path: Path)
         gate.read_toml(tmp_path / "a.toml", 5, StoreError)
 
 
+def test_what_cannot_be_reached_or_is_no_file_says_so(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"")
+    for path, told in {
+        tmp_path: f"{tmp_path} is a folder: expected a regular file",
+        tmp_path / "a" / "b": f"{tmp_path / 'a' / 'b'} cannot be reached (Not a directory)",
+        Path("a\0b"): "a\0b cannot be reached (embedded null byte)",
+    }.items():
+        with pytest.raises(DataError) as caught:
+            gate.regular(path)
+        assert str(caught.value) == told
+
+
 def test_a_file_that_grows_while_it_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "log"
     path.write_bytes(b"x" * 11)

@@ -57,6 +57,16 @@ def test_one_clip_under_two_labels_is_left_out_and_within_a_label_stays() -> Non
     ]
 
 
+@pytest.mark.parametrize(("labels", "other"), [("ab", 1), ("aab", 2), ("aba", 1), ("abb", 1), ("aaba", 2), ("abcb", 1)])
+def test_of_one_clip_under_two_labels_the_pair_that_is_named_has_both(labels: str, other: int) -> None:
+    _, notes = apart(featured(*[(label, "test", 1) for label in labels], ("z", "test", 2)), "test")
+    count = len(labels)
+    assert notes == [f"{count} clips of split test left out, the same bytes under two labels: d/0.mp4 = d/{other}.mp4"]
+    with pytest.raises(DataError) as told:
+        expect_one_label(["x"] * count, labels, [str(n) for n in range(count)])
+    assert f"two labels: 0 ('a') and {other} ('{labels[other]}'): remove" in str(told.value)
+
+
 def test_many_pairs_are_named_by_three_and_counted() -> None:
     rows = [("a", "test", n // 2) for n in range(10)]
     assert apart(featured(*rows), "test")[1][0].endswith("d/4.mp4 = d/5.mp4 and 2 more")

@@ -80,15 +80,14 @@ def test_a_shard_has_clips_of_one_shape_and_type(tmp_path: Path, values: np.ndar
 def test_a_shard_is_closed_by_its_size_and_by_its_time_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr(shards.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(shards, "SHARD_BYTES", 30)
+    monkeypatch.setattr(shards, "SHARD_BYTES", 40)
     writer = ShardWriter(tmp_path)
     counts = []
-    for number, moment in enumerate((0.0, 20.0, 20.001, 30.0, 40.0, 40.5)):
+    for number, moment in enumerate((0.0, 20.0, 20.001, 30.0, 40.0, 40.002, 41.0, 41.0, 41.0, 41.0)):
         now[0] = moment
         writer.add(str(number), np.full(10, number, np.uint8))
         counts.append(len(list(tmp_path.glob("*.npy"))))
-    assert counts == [0, 0, 1, 1, 1, 2], "at 30 bytes, or later than 20 seconds; the clock begins anew with each"
-    writer.close()
+    assert counts == [0, 0, 1, 1, 1, 2, 2, 2, 2, 3], "later than 20 seconds after the last, or at 40 bytes"
 
 
 def test_what_is_dropped_leaves_nothing_and_an_empty_flush_writes_nothing(tmp_path: Path) -> None:
@@ -118,11 +117,26 @@ def test_an_array_of_another_kind_is_no_shard(tmp_path: Path, values: np.ndarray
 
 
 def test_a_manifest_is_read_as_it_was_written(tmp_path: Path) -> None:
-    one = Manifest("ab" * 32, 7, ("x", "y"), "")
-    path = tmp_path / f"{name_of(one.text())}.json"
-    path.write_bytes(one.text())
-    assert read_manifest(path) == one and not one.by_time and Manifest("", 0, ()).by_time
+    for chosen in ("", shards.BY_TIME):
+        one = Manifest("ab" * 32, 7, ("x", "y"), chosen)
+        path = tmp_path / f"{name_of(one.text())}.json"
+        path.write_bytes(one.text())
+        assert read_manifest(path) == one and one.by_time == (chosen == "time")
     assert name_of(b"") == "shard-e3b0c44298fc1c14"
+    path.write_bytes(one.text() + b" ")
+    with pytest.raises(
+        ValueError, match=r"^its manifest was altered: the name of a shard is the hash of its manifest$"
+    ):
+        read_manifest(path)
+
+
+@pytest.mark.parametrize("value", [[], None, "text", 3])
+def test_a_manifest_that_is_no_object_names_nothing(tmp_path: Path, value: object) -> None:
+    text = json.dumps(value).encode()
+    path = tmp_path / f"{name_of(text)}.json"
+    path.write_bytes(text)
+    with pytest.raises(ValueError, match="it does not name its clips, bytes and sha256"):
+        read_manifest(path)
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,7 @@ def options(program: typer.Typer) -> dict[str, Any]:
     return {one.name or "": one for one in typer.main.get_command(program).params}
 
 
-EVERY = (settings.View, settings.EpisodeShape, settings.Method, settings.Schedule, settings.Selection)
+EVERY = tuple(settings.Training.groups().values())
 
 
 def test_every_field_is_an_option_with_its_help_and_its_default() -> None:
@@ -131,8 +131,19 @@ def test_every_field_is_an_option_with_its_help_and_its_default() -> None:
         option = found[name]
         assert option.param_type_name == "option" and option.help == field.metadata["help"], name
         assert option.opts[0] == "--" + (field.metadata["option"] or name).replace("_", "-")
-        if not option.multiple and field.default is not None:
-            assert option.default == field.default, name
+        several = bool(field.metadata["option"]) or field.name == "no_flip"
+        assert option.multiple == several, name
+        assert option.default == (None if several else field.default), name
+
+
+def test_what_is_on_by_default_can_be_turned_off_and_a_flag_stands_alone() -> None:
+    found = options(command(*EVERY)[0])
+    switches = {one.name: one for group in EVERY for one in group.fields() if isinstance(one.default, bool)}
+    assert {field.metadata["flag"] for field in switches.values()} == {True, False}
+    for name, field in switches.items():
+        spelled = name.replace("_", "-")
+        assert found[name].opts == [f"--{spelled}"]
+        assert found[name].secondary_opts == ([] if field.metadata["flag"] else [f"--no-{spelled}"]), name
 
 
 def test_fields_may_be_left_out_and_defaults_hidden() -> None:

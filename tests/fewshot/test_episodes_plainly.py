@@ -163,6 +163,10 @@ SAME = np.array(["x"] * 3 + list("uvw"))
     ("given", "advice"),
     [
         ({"groups": SAME}, r"--query, or allow shared groups \(--shared-group\)$"),
+        (
+            {"groups": SAME, "copies": np.array(list("abcdef"))},
+            r"--query, or allow shared groups \(--shared-group\)$",
+        ),
         ({"copies": SAME}, r"--query, or copies \(--keep-copies\), which count as one source$"),
         (
             {"groups": np.array(list("aab") * 2), "copies": SAME},

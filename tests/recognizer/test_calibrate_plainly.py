@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 
+from kshot.errors import OptionError
 from kshot.recognizer import calibrate
 from kshot.recognizer.calibrate import TEMPERATURES, USUAL
 from kshot.recognizer.costs import Costs
@@ -104,6 +105,13 @@ def test_the_threshold_by_its_formula(costs: Costs) -> None:
     assert calibrate.threshold(known, right, other, costs=costs, groups=groups) == pytest.approx(plain)
 
 
+def test_weights_count_others_that_often_where_there_is_a_threshold() -> None:
+    known, right, other = np.linspace(0.7, 0.9, 9), np.ones(9, bool), np.array([0.1, 0.3, 0.5])
+    weighed = calibrate.threshold(known, right, other, np.array([1, 2, 3]) / 6)
+    assert weighed == pytest.approx(calibrate.threshold(known, right, np.repeat(other, [1, 2, 3])))
+    assert calibrate.threshold(known, right, other) < weighed < 0.7
+
+
 def test_where_a_threshold_cannot_be_set_nothing_is_refused() -> None:
     known, other = np.array([0.8, 0.9]), np.array([0.1, 0.2])
     both, one = np.ones(2, bool), np.array([True, False])
@@ -194,8 +202,6 @@ def test_balanced_weights_give_every_class_the_same() -> None:
     [{"cost": True}, {"share": "0.1"}, {"most": 1.01}, {"most": -0.01}, {"share": math.nan}, {"cost": math.inf}],
 )
 def test_costs_that_there_cannot_be_name_what_was_found(values: dict[str, float]) -> None:
-    from kshot.errors import OptionError
-
     with pytest.raises(OptionError, match="expected some videos|" + re_found(values)):
         Costs(**values)
 

@@ -139,6 +139,22 @@ def test_large_requests_go_to_the_paths_for_videos_alone(headers: dict[str, str]
     assert Asked("POST", "/api/videos", authorization=bearer(), **headers).reached
 
 
+def test_the_headers_of_every_answer_are_these() -> None:
+    """Spelled out: each of them shuts one way in, and a slip of the pen opens it."""
+    assert HEADERS == {
+        "content-security-policy": (
+            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self' blob:; "
+            "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        ),
+        "permissions-policy": "camera=(self), microphone=(), geolocation=()",
+        "cross-origin-opener-policy": "same-origin",
+        "cross-origin-resource-policy": "same-origin",
+        "referrer-policy": "no-referrer",
+        "x-content-type-options": "nosniff",
+        "x-frame-options": "DENY",
+    }
+
+
 def test_every_answer_has_the_headers_that_keep_the_page_shut() -> None:
     for asked in (Asked(cookie=COOKIE), Asked(), Asked(host="evil.example")):
         assert {name: asked.headers[name] for name in HEADERS} == HEADERS

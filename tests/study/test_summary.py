@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kshot import seals
 from kshot.errors import DataError
 from kshot.fewshot.result import Costs, Result, interval
 from kshot.study.file import Row, Study
@@ -248,8 +249,6 @@ def test_a_summary_that_is_not_of_its_rows_is_damaged(spoil: Any, report: StudyR
 
 
 def test_a_result_file_that_was_changed_after_its_row_was_sealed_is_damaged(tmp_path: Path) -> None:
-    from kshot import seals
-
     made = row(tmp_path, "m", 0, {1: [1.0, 3.0]})
     path = tmp_path / "m-0" / "1-shot.json"
     made.files = {"1-shot.json": seals.sha256(path)}

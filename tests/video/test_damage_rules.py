@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_headers import boxes, gif, packets, riff
+from test_headers import asf, boxes, gif, matroska, packets, riff
 
 from kshot.video import damage
 from kshot.video.damage import Damage, Packets, cut, short
@@ -247,3 +247,33 @@ def test_a_torn_transport_stream_has_lost_a_packet_at_least(tmp_path: Path, size
     found = cut(written(tmp_path / "clip.ts", b"G" * size), "mpegts")
     assert found is not None and found.kept == pytest.approx(kept)
     assert found.fatal and found.reason == "the file ends within a packet"
+
+
+def test_a_short_file_says_what_it_has_and_what_was_promised(tmp_path: Path) -> None:
+    found = cut(written(tmp_path / "clip.mp4", boxes((b"mdat", 99_992))[:50_000]), "mp4")
+    assert found == Damage(0.5, "the file has 50,000 of the 100,000 bytes that its headers promise")
+
+
+def test_headers_of_one_format_say_nothing_in_another(tmp_path: Path) -> None:
+    files = {
+        "mp4": boxes((b"ftyp", 16), (b"mdat", 5000)), "matroska": matroska(b"\x41\x00", 256), "asf": asf(9000, 0, 9000),
+        "avi": riff((b"LIST", b"a" * 5000)),
+    }  # fmt: skip
+    for own, data in files.items():
+        path = written(tmp_path / "clip", data[:200])
+        assert {format for format in (*files, "flv", "ogg") if cut(path, format) is not None} == {own}
+
+
+@pytest.mark.parametrize(("place", "seen"), [(0, True), (1, True), ((1 << 16) - 92, True), ((1 << 16) - 91, False)])
+def test_the_properties_of_asf_are_looked_for_in_the_first_64_kibibytes(tmp_path: Path, place: int, seen: bool) -> None:
+    properties = asf(1 << 30, 0, 0)[30:]
+    path = written(tmp_path / "clip.wmv", b"h" * place + properties + b"d" * 100)
+    assert (cut(path, "asf") is not None) == seen
+
+
+@pytest.mark.parametrize("at", [0, 15])
+def test_another_mark_where_a_matroska_element_should_be_promises_nothing(tmp_path: Path, at: int) -> None:
+    data = bytearray(matroska(b"\x41\x00", 256)[:100])
+    assert cut(written(tmp_path / "clip.mkv", bytes(data)), "matroska") is not None
+    data[at] ^= 1
+    assert cut(written(tmp_path / "clip.mkv", bytes(data)), "matroska") is None

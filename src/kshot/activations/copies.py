@@ -53,7 +53,7 @@ def kept_apart(part: Activations, whole: Dataset, split: str) -> tuple[Activatio
     torn = np.zeros(len(marks), bool)
     if twice:
         torn[np.concatenate(twice)] = True
-        pairs = [(data.paths[clips[0]], data.paths[clips[-1]]) for clips in twice]
+        pairs = [(data.paths[clips[0]], data.paths[_another(clips, data.labels)]) for clips in twice]
         notes.append(
             f"{_clips(int(torn.sum()))} of split {split} left out, the same bytes under two labels: {_named(pairs)}"
         )
@@ -95,7 +95,7 @@ def expect_one_label(marks: Sequence[str], labels: Sequence[str], names: Sequenc
     if found:
         shown = []
         for clips in found[:SHOWN]:
-            other = next(i for i in clips if labels[i] != labels[clips[0]])
+            other = _another(clips, labels)
             shown.append(f"{names[clips[0]]} ('{labels[clips[0]]}') and {names[other]} ('{labels[other]}')")
         more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
         raise DataError(
@@ -134,6 +134,11 @@ def _alike(marks: NDArray[np.str_]) -> list[NDArray[np.int64]]:
     _, first, numbers, counts = np.unique(marks, return_index=True, return_inverse=True, return_counts=True)
     several = sorted(np.flatnonzero(counts > 1), key=lambda number: int(first[number]))
     return [np.flatnonzero(numbers == number) for number in several]
+
+
+def _another(clips: NDArray[np.int64], labels: Sequence[object] | NDArray[np.int64]) -> int:
+    """The first of the clips that has another label than the first."""
+    return next(int(i) for i in clips if labels[i] != labels[clips[0]])
 
 
 def _clips(count: int) -> str:
