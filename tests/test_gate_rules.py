@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kshot.forms.base import Saved
 from pydantic import Field
 
 from kshot import gate
 from kshot.errors import CheckpointError, DataError, KshotError, StoreError
+from kshot.forms import Saved
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,6 @@ from kshot.settings import (
     View,
     bounds,
     expect_whole,
-    renamed,
 )
 
 LIMITED = [
@@ -131,7 +130,7 @@ def test_what_a_mapping_lacks_has_its_default() -> None:
     plan = Training.of({"way": 3, "lr": 0.5, "frames": 4, "other": 7})
     assert (plan.shape.way, plan.schedule.lr, plan.view.frames) == (3, 0.5, 4)
     assert plan.values() == Training.defaults() | {"way": 3, "lr": 0.5, "frames": 4}
-    assert renamed({"clip": 1.0, "lr": 2.0}) == {"max_grad_norm": 1.0, "lr": 2.0}
+    assert Training.renamed({"clip": 1.0, "lr": 2.0}) == {"max_grad_norm": 1.0, "lr": 2.0}
 
 
 def test_a_later_object_beats_an_earlier_one_as_a_whole() -> None:
