@@ -50,7 +50,7 @@ from kshot.fewshot.learner import Learner
 from kshot.recognizer import calibrate
 from kshot.recognizer.choose import candidates
 from kshot.recognizer.classifier import decide
-from kshot.recognizer.fitting import Fitted, fit
+from kshot.recognizer.fitting import FittedMethod, fit
 from kshot.recognizer.methods import Support, learn
 from kshot.recognizer.preparing import tuned
 
@@ -102,7 +102,7 @@ class Source:
         if run is None:
             learner = Learner.build(backbone, "partial")
         else:
-            learner, _ = runs.learner(runs.read(run), None, "prototype", None, "cpu", "float32")
+            learner, _ = runs.learner(runs.read_run(run), None, "prototype", None, "cpu", "float32")
         stored = extract(read, backbone, learner.cut, condense=backbone.image.exact)
         assert learner.backbone is not None
         with torch.no_grad():
@@ -180,7 +180,7 @@ def support(source: Source, draw: Draw, clips: Indices) -> Support:
     )
 
 
-def queries(source: Source, lesson: Fitted, clips: Indices) -> Tensor:
+def queries(source: Source, lesson: FittedMethod, clips: Indices) -> Tensor:
     """(n, T, P) what the classifier is given of these clips."""
     if not lesson.weights:
         return source.embeddings[torch.from_numpy(clips)]

@@ -39,7 +39,7 @@ from kshot import load_data, video
 from kshot.backbones.backbone import Backbone, load
 from kshot.recognizer import calibrate, suspects
 from kshot.recognizer.classifier import decide
-from kshot.recognizer.costs import Costs
+from kshot.recognizer.costs import ErrorCosts
 from kshot.recognizer.fitting import fit
 from kshot.recognizer.methods import Support
 
@@ -50,17 +50,17 @@ NEW = 20_000  # scores that a threshold is measured on
 WAY = 5
 
 
-def balance(known: Array, right: Array, other: Array, costs: Costs) -> float:
+def balance(known: Array, right: Array, other: Array, costs: ErrorCosts) -> float:
     """Where the share of trained actions' clips named rightly and of others refused add up to most: the old rule."""
     return _cheapest(known, right, other, 1.0, costs.most)
 
 
-def cheapest(known: Array, right: Array, other: Array, costs: Costs) -> float:
+def cheapest(known: Array, right: Array, other: Array, costs: ErrorCosts) -> float:
     """The place that would have been the cheapest for these very clips."""
     return _cheapest(known, right, other, costs.stake, costs.most)
 
 
-def robust(known: Array, right: Array, other: Array, costs: Costs) -> float:
+def robust(known: Array, right: Array, other: Array, costs: ErrorCosts) -> float:
     return calibrate.threshold(known, right, other, costs=costs)
 
 
@@ -73,7 +73,7 @@ def _cheapest(known: Array, right: Array, other: Array, stake: float, most: floa
 
 
 def unknown(options: argparse.Namespace) -> Iterator[str]:
-    costs = Costs()
+    costs = ErrorCosts()
     yield f"stake {costs.stake:g}; refused of trained, caught of others, %; saved per 100 trained clips"
     for auroc in (0.5, 0.55, 0.6, 0.65, 0.7, 0.8, 0.9, 0.95):
         apart = math.sqrt(2) * NormalDist().inv_cdf(auroc)

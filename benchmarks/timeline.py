@@ -40,7 +40,7 @@ from extraction import random_b32
 from kshot import Recognizer, video
 from kshot.backbones.backbone import load
 from kshot.recognizer.stream.timeline import FRAMES_AT_ONCE
-from kshot.recognizer.stream.windows import Settings
+from kshot.recognizer.stream.windows import WindowSettings
 from kshot.video.container import FOLDER_FPS
 
 WIDTH, HEIGHT, RATE = 320, 240, 30
@@ -93,7 +93,7 @@ def speed(path: Path, backbone: str, repeat: int) -> dict[str, Any]:
     recognizer = fitted(backbone)
     encoder = recognizer.learner_.backbone
     assert encoder is not None
-    interval = Settings.of(recognizer).interval
+    interval = WindowSettings.of(recognizer).interval
     encoded = 0
 
     def count(module: torch.nn.Module, given: tuple[torch.Tensor, ...]) -> None:

@@ -23,7 +23,7 @@ from kshot.recognizer.methods import method
 from kshot.settings import EpisodeShape, Method
 from kshot.study.counting import batch_clips
 from kshot.study.file import SHIPPED, Row, Study, impossible
-from kshot.study.file import read as read_study
+from kshot.study.file import read_study as read_study
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

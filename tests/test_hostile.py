@@ -136,7 +136,7 @@ def test_a_run(adapted: Path, backbone: Backbone, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(adapted, tmp_path / "run"))
 
     def use() -> None:
-        run = runs.read(folder)
+        run = runs.read_run(folder)
         assert run.frames and run.resize and run.seen
         if run.config["tuning"] != whole["tuning"] or run.config["head"] != whole["head"]:
             runs.learner(run, backbone, None, None, "cpu", "float32")
@@ -166,7 +166,7 @@ def test_a_model(backbone: Backbone, tmp_path: Path) -> None:
         path.write_text(json.dumps(seals.sealed(before | {"arguments": changed})))
         survives(what, "", lambda: Recognizer.load(folder, backbone))
     path.write_text(json.dumps(before))
-    weights, _ = fit.load(next(folder.glob("weights-*")))
+    weights, _ = fit.load_tensors(next(folder.glob("weights-*")))
     for name in weights:
         for odd in (torch.full_like(weights[name], math.nan), weights[name].flatten()[:0], weights[name][None], None):
             made = weights | {name: odd}
@@ -175,7 +175,7 @@ def test_a_model(backbone: Backbone, tmp_path: Path) -> None:
 
 
 def _seal_weights(folder: Path, config: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
-    fit.save(folder / "weights-other.safetensors", tensors)
+    fit.save_tensors(folder / "weights-other.safetensors", tensors)
     files = {"weights-other.safetensors": seals.sha256(folder / "weights-other.safetensors")}
     (folder / "config.json").write_text(json.dumps(seals.sealed(config | {"files": files})))
 
@@ -328,14 +328,14 @@ def test_a_study_file(tmp_path: Path) -> None:
         if "null" in text or "\\ud800" in text:
             continue  # there is no such value in TOML
         path.write_text(text)
-        survives(what, path.name, lambda: study_file.read(path))
+        survives(what, path.name, lambda: study_file.read_study(path))
     for what, data in torn(b'title = "t"\n[[row]]\nname = "a"\n'):
         path.write_bytes(data)
-        survives(what, path.name, lambda: study_file.read(path))
+        survives(what, path.name, lambda: study_file.read_study(path))
     for rows in ("[[1, 2]]", '["a"]', "3", '{name = "a"}'):
         path.write_text(f"row = {rows}\n")
         with pytest.raises(OptionError, match=r"study\.toml"):
-            study_file.read(path)
+            study_file.read_study(path)
 
 
 def test_limits_of_studies_are_named(tmp_path: Path) -> None:
@@ -352,7 +352,7 @@ def test_limits_of_studies_are_named(tmp_path: Path) -> None:
     ):
         path.write_text(text)
         with pytest.raises(OptionError, match=limit):
-            study_file.read(path)
+            study_file.read_study(path)
 
 
 @pytest.mark.parametrize("seed", [-1, 2**63, 1.5, "7", None])
@@ -463,11 +463,11 @@ def test_a_prepared_benchmark(tmp_path: Path) -> None:
 
 def test_a_checkpoint(adapted: Path, tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.safetensors"
-    fit.save(path, {"weight.a": torch.ones(2)}, {"fit": "{}"})
+    fit.save_tensors(path, {"weight.a": torch.ones(2)}, {"fit": "{}"})
     whole = path.read_bytes()
     for place in range(0, len(whole), 3):
         path.write_bytes(whole[:place])
-        survives(f"cut to {place}", path.name, lambda: fit.load(path))
+        survives(f"cut to {place}", path.name, lambda: fit.load_tensors(path))
     good = {"step": 1, "best_step": 0, "best_val": None, "seconds": 1.0, "stale": 0, "history": []}
     for what, changed in mutants(good):
         about = json.dumps(changed)

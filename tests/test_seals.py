@@ -64,7 +64,7 @@ def test_layout_and_order_of_keys_are_no_change(tmp_path: Path) -> None:
     ):
         path = tmp_path / f"{number}.json"
         path.write_text(text, encoding="utf-8")
-        assert seals.read(path) == sealed
+        assert seals.read_sealed(path) == sealed
 
 
 def test_a_seal_is_not_part_of_itself() -> None:
@@ -98,13 +98,13 @@ def test_files_that_are_no_table(tmp_path: Path, files: Any) -> None:
 def test_reading_says_what_is_wrong_and_what_to_do(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     path.write_text(json.dumps(ABOUT))
-    assert seals.read(path) == ABOUT, "of an older version: no seal"
+    assert seals.read_sealed(path) == ABOUT, "of an older version: no seal"
     path.write_text(json.dumps(changed(seals.sealed(ABOUT), ("flag",))))
     with pytest.raises(CheckpointError, match=r"config.json is damaged: its checksum is wrong; train again$"):
-        seals.read(path, CheckpointError, "train again")
+        seals.read_sealed(path, CheckpointError, "train again")
     path.write_text("[1]")
     with pytest.raises(DataError, match=r"expected a JSON object, found \[1\]; copy it again"):
-        seals.read(path)
+        seals.read_sealed(path)
 
 
 def test_a_large_file_is_hashed_in_pieces_as_a_whole(tmp_path: Path) -> None:

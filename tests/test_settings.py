@@ -127,7 +127,7 @@ def test_a_run_of_before_the_rename_goes_on_and_is_read(
     for name in ("resize", "views", "augment", "no_flip", "keep_copies"):
         del config[name]
     path.write_text(json.dumps(seals.sealed(config, tmp_path / "run", runs.FILES)))
-    assert runs.read(tmp_path / "run").config["schedule"]["max_grad_norm"] == 3.0
+    assert runs.read_run(tmp_path / "run").config["schedule"]["max_grad_norm"] == 3.0
     assert train(clips_csv, tmp_path / "run", resume=True, **common, **QUICK).steps == 2
     with pytest.raises(OptionError, match="other settings: schedule was"):
         train(clips_csv, tmp_path / "run", resume=True, **{**common, "max_grad_norm": 1.0}, **QUICK)
@@ -162,10 +162,10 @@ from pathlib import Path
 from kshot.cli import main
 from kshot.fewshot import protocols
 from kshot.settings import Training
-from kshot.study.file import read
+from kshot.study.file import read_study
 from kshot.study.forecast import forecast
 assert Training.of(protocols.preset("kshot", "training") | {"ema": 0.25}).schedule.ema == 0.25
-plan = read(sys.argv[1])
+plan = read_study(sys.argv[1])
 assert forecast(plan, speed=1.0)["parts"][0]["rows"][0]["trainings"] == 1
 main(sys.argv[2:])
 """

@@ -15,7 +15,7 @@ import studies
 from kshot import Recognizer, seals
 from kshot.activations.store import Store
 from kshot.backbones.backbone import Backbone
-from kshot.datasets.features import load
+from kshot.datasets.features import load_features
 from kshot.errors import DataError, OptionError
 from kshot.study.file import Row, Study
 from kshot.verify import recognise, verify
@@ -122,7 +122,7 @@ def test_features_and_a_studio_project(tmp_path: Path) -> None:
     flip(path)
     assert list(verify(path)["damaged"]) == [str(path)]
     with pytest.raises(DataError):
-        load(path)
+        load_features(path)
     (tmp_path / "project" / "videos").mkdir(parents=True)
     (tmp_path / "project" / "videos" / "1.mp4").write_bytes(b"video")
     state = {"format": 1, "state": {"videos": [{"file": "1.mp4"}]}}

@@ -56,7 +56,7 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read(path: Path, error: type[KshotError] = DataError, again: str = "copy it again") -> dict[str, Any]:
+def read_sealed(path: Path, error: type[KshotError] = DataError, again: str = "copy it again") -> dict[str, Any]:
     """What a sealed file says; one of an older version has no seal.
 
     Args:

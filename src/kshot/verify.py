@@ -117,7 +117,7 @@ class Found:
         """Checks a sealed file and those that it names; what it says, empty where it is damaged."""
         self.checked += 1
         try:
-            about = seals.read(path)
+            about = seals.read_sealed(path)
         except KshotError as error:
             self.damaged[str(path)] = _bare(error, path)
             return {}
@@ -157,7 +157,7 @@ def _run(folder: Path, found: Found) -> None:
         return
     if "files" not in config:
         found.checked += 1  # its weights, which the config names all the same
-    found.reads(folder, lambda: runs.read(folder))
+    found.reads(folder, lambda: runs.read_run(folder))
 
 
 def _model(folder: Path, found: Found) -> None:
@@ -250,7 +250,7 @@ def _features(path: Path, found: Found) -> None:
     from kshot.datasets import features
 
     found.checked += 1
-    if found.reads(path, lambda: features.load(path)):
+    if found.reads(path, lambda: features.load_features(path)):
         found.unsealed[str(path)] = "no seal: the CRC-32 of each of its arrays was checked"
 
 

@@ -150,4 +150,4 @@ def test_an_unknown_activation_is_one_clear_error(clip_folder: Path, tmp_path: P
         clip_folder_read(tmp_path)
 
 
-clip_folder_read = clip_folder.read  # the fixture of that name hides the module
+clip_folder_read = clip_folder.read_checkpoint  # the fixture of that name hides the module

@@ -124,7 +124,7 @@ def test_what_is_not_followed_is_refused_by_name(
     if nested:
         move(folder)
     with pytest.raises(CheckpointError, match=f"{NEW}, image_processor: {words}" if nested else f"{OLD}: {words}"):
-        preprocessing.read(folder, 32)
+        preprocessing.read_pixels(folder, 32)
 
 
 def test_two_files_that_differ_are_refused_naming_both(folder: Path) -> None:

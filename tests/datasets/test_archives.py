@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from kshot.datasets import archives, rar_tools
-from kshot.datasets.archives import Limits, unpack
+from kshot.datasets.archives import ArchiveLimits, unpack
 from kshot.errors import DataError
 from rars import write_rar, write_tool
 
@@ -59,7 +59,7 @@ def taken(tmp_path: Path) -> Callable[..., dict[str, bytes]]:
     """Unpacks what ends in .avi; returns what was then on disk."""
     out = tmp_path / "work" / "out"
 
-    def run(archive: Path, limits: Limits | None = None) -> dict[str, bytes]:
+    def run(archive: Path, limits: ArchiveLimits | None = None) -> dict[str, bytes]:
         def take(name: PurePosixPath, size: int) -> Path | None:
             return out / name.name if name.suffix == ".avi" else None
 
@@ -215,9 +215,9 @@ def test_what_a_tool_leaves_is_looked_through(
 def test_a_bomb_stops(kind: str, tmp_path: Path, tool: None, taken: Callable[..., dict[str, bytes]]) -> None:
     path = write(kind, tmp_path, {"a.avi": b"", "b.avi": bytes(3_000_000)})
     with pytest.raises(DataError, match=r"grows to more than 0 times its size and 0\.001 GB"):
-        taken(path, Limits(growth=0, floor=1_000_000))
+        taken(path, ArchiveLimits(growth=0, floor=1_000_000))
     with pytest.raises(DataError, match="refused, nothing of it was kept: more than 1 members"):
-        taken(path, Limits(members=1))
+        taken(path, ArchiveLimits(members=1))
     assert not left(tmp_path)
 
 

@@ -63,7 +63,7 @@ def write(folder: Path, form: str) -> list[Path]:
 
 @pytest.mark.parametrize("form", ["csv", "names", "folders", "numbers"])
 def test_every_form_of_the_list_is_the_list(form: str, bench: Benchmark, tmp_path: Path) -> None:
-    listed = lists.read(bench, write(tmp_path / form, form))
+    listed = lists.read_lists(bench, write(tmp_path / form, form))
     assert listed == {clip: (label, split) for split in SPLITS for label, clip in clips(split)}
 
 
@@ -72,13 +72,13 @@ def test_one_csv_with_splits_is_the_list(bench: Benchmark, tmp_path: Path) -> No
     with file.open("w", newline="") as text:
         rows = [(f"{clip}.mp4", label, split) for split in SPLITS for label, clip in clips(split)]
         csv.writer(text).writerows([("path", "label", "split"), *rows])
-    assert len(lists.read(bench, [file])) == 30
+    assert len(lists.read_lists(bench, [file])) == 30
 
 
 @pytest.mark.parametrize("name", ["kinetics100", "kinetics100-clipfsar", "ssv2-small", "ssv2-full", "hmdb51"])
 def test_the_published_lists_are_taken(name: str, shared: Path) -> None:
     bench = benchmark(name)
-    listed = lists.read(bench, [shared / "splits" / f"{name.replace('-', '_')}_{split}.csv" for split in SPLITS])
+    listed = lists.read_lists(bench, [shared / "splits" / f"{name.replace('-', '_')}_{split}.csv" for split in SPLITS])
     assert len(listed) == sum(bench.clips.values())
 
 
@@ -87,7 +87,7 @@ def test_the_other_list_of_kinetics_is_refused(shared: Path) -> None:
     with pytest.raises(
         DataError, match=r"not the published list of Kinetics-100 \(CMN\): split train has 6,400 clips, sha"
     ):
-        lists.read(benchmark("kinetics100"), files)
+        lists.read_lists(benchmark("kinetics100"), files)
 
 
 @pytest.mark.parametrize(("change", "why"), [
@@ -102,7 +102,7 @@ def test_another_list_is_refused(change, why: str, bench: Benchmark, tmp_path: P
     files = write(tmp_path / "lists", "names")
     files[0].write_text(change(files[0].read_text()))
     with pytest.raises(DataError, match=why):
-        lists.read(bench, files)
+        lists.read_lists(bench, files)
 
 
 def test_a_class_in_two_splits_is_refused(bench: Benchmark, tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_a_class_in_two_splits_is_refused(bench: Benchmark, tmp_path: Path) -> N
     with pytest.raises(
         DataError, match=r"testlist03.txt, line 13: class 'high kick' is in split 'test', but in 'train' at"
     ):
-        lists.read(bench, files)
+        lists.read_lists(bench, files)
 
 
 def test_the_list_of_another_benchmark_is_known_for_it(shared: Path) -> None:
@@ -119,12 +119,12 @@ def test_the_list_of_another_benchmark_is_known_for_it(shared: Path) -> None:
     with pytest.raises(
         DataError, match=r"train.csv, line 4: .* no class 'Holding something': ssv2-full has it, so this"
     ):
-        lists.read(benchmark("ssv2-small"), files)
+        lists.read_lists(benchmark("ssv2-small"), files)
 
 
 def test_a_split_that_is_missing_is_noticed(bench: Benchmark, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no clip of split val: give the whole published list of Tiny"):
-        lists.read(bench, write(tmp_path / "lists", "names")[:1])
+        lists.read_lists(bench, write(tmp_path / "lists", "names")[:1])
 
 
 def test_files_that_are_no_lists(bench: Benchmark, tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_files_that_are_no_lists(bench: Benchmark, tmp_path: Path) -> None:
         ("train.csv", "line 2: unknown split 'tset': did you mean 'test'"), ("val.csv", "line 2: expected a path"),
     ):  # fmt: skip
         with pytest.raises(DataError, match=f"{name}.*{why}"):
-            lists.read(bench, [tmp_path / name])
+            lists.read_lists(bench, [tmp_path / name])
 
 
 @pytest.fixture
@@ -169,7 +169,7 @@ def test_a_list_is_fetched_once(bench: Benchmark, served: tuple[str, Path, list[
     bench = replace(bench, name="fetched", lists={split: f"{url}/{split}list03.txt" for split in SPLITS})
     files = lists.fetch(bench)
     assert files == [home / "lists" / "fetched" / f"{split}.txt" for split in SPLITS] == lists.fetch(bench)
-    assert asked == [f"/lists/{split}list03.txt" for split in SPLITS] and len(lists.read(bench, files)) == 30
+    assert asked == [f"/lists/{split}list03.txt" for split in SPLITS] and len(lists.read_lists(bench, files)) == 30
 
 
 def test_a_fetched_file_that_is_not_the_list_is_thrown_away(

@@ -154,7 +154,7 @@ def test_what_is_no_text(tmp_path: Path) -> None:
     folder = tmp_path / "folder.csv"
     folder.mkdir()
     with pytest.raises(DataError, match=r"folder\.csv: cannot be read: Is a directory"):
-        table.load(folder)
+        table.load_table(folder)
 
 
 def test_missing_files_can_be_allowed(tmp_path: Path) -> None:
@@ -251,16 +251,16 @@ def test_three_missing_clips_are_named(tmp_path: Path, count: int) -> None:
 
 def test_a_table_can_be_given_another_name_and_all_conditions_have_to_hold(tmp_path: Path) -> None:
     path = write(tmp_path, " path , label ,extra\n1.mp4,a,x\n2.mp4,a,y\n3.mp4,b,x\n")
-    assert table.load(path).name == "clips" and table.load(path, name="mine").name == "mine"
-    assert table.load(path, {"extra": "x", "label": "a"}).paths == (tmp_path / "1.mp4",)
+    assert table.load_table(path).name == "clips" and table.load_table(path, name="mine").name == "mine"
+    assert table.load_table(path, {"extra": "x", "label": "a"}).paths == (tmp_path / "1.mp4",)
     with pytest.raises(DataError, match=r"^clips\.csv: no row has extra = 'y' and label = 'b'$"):
-        table.load(path, {"extra": "y", "label": "b"})
-    assert table.load(path).notes == ("1 column of clips.csv not used: extra",)
-    assert table.load(path, {"extra": "x"}).notes == ()
+        table.load_table(path, {"extra": "y", "label": "b"})
+    assert table.load_table(path).notes == ("1 column of clips.csv not used: extra",)
+    assert table.load_table(path, {"extra": "x"}).notes == ()
 
 
 def test_line_ends_within_a_value_are_part_of_it(tmp_path: Path) -> None:
     """The csv module has to see them as they are, and lines are counted by it."""
     path = write(tmp_path, 'path,label,extra\r\n1.mp4,a,"x\r\ny"\r\n9.mp4,b\r\n')
     with pytest.raises(DataError, match="line 4 has 2 values"):
-        table.load(path)
+        table.load_table(path)

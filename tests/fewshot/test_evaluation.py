@@ -24,7 +24,7 @@ from kshot.errors import CheckpointError, DataError, KshotError, NotEnoughClips,
 from kshot.fewshot import evaluation
 from kshot.fewshot.episodes import Sampler
 from kshot.fewshot.evaluation import Result, class_texts, evaluate, head_scorer, interval, run_episodes, score
-from kshot.fewshot.fit import load as tensors
+from kshot.fewshot.fit import load_tensors as tensors
 from kshot.fewshot.learner import Learner
 from kshot.fewshot.training import train
 from kshot.heads import get_head

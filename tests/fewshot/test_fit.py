@@ -18,7 +18,7 @@ from torch import Tensor
 
 from forks import Forks
 from kshot.errors import CheckpointError, KshotError, OptionError
-from kshot.fewshot.fit import Fitted, load, save
+from kshot.fewshot.fit import Fitted, load_tensors, save_tensors
 from kshot.fewshot.fit import fit as training_loop
 from kshot.settings import Schedule, Selection
 
@@ -59,7 +59,7 @@ def trained(folder: Path, plan: Schedule = PLAN, resume: bool = False) -> Fitted
 def same(left: Path, right: Path) -> None:
     """Two folders hold the same weights bit for bit, the same checkpoint and the same metrics."""
     for name in ("weights.safetensors", "checkpoint.safetensors"):
-        one, two = load(left / name)[0], load(right / name)[0]
+        one, two = load_tensors(left / name)[0], load_tensors(right / name)[0]
         assert one.keys() == two.keys()
         assert all(torch.equal(one[key], two[key]) for key in one), name
     assert metrics(left) == metrics(right)
@@ -82,7 +82,7 @@ def test_stopped_by_ctrl_c_and_resumed_equals_straight(tmp_path: Path, optimizer
     with pytest.raises(KeyboardInterrupt):
         fit(weights, pressed, plan, accuracy, tmp_path / "stopped", False, {"bias": 0.5}, extra=extra)
     assert metrics(tmp_path / "stopped")[-1]["step"] == stop + 1
-    _, about = load(tmp_path / "stopped" / "checkpoint.safetensors")
+    _, about = load_tensors(tmp_path / "stopped" / "checkpoint.safetensors")
     assert json.loads(about["fit"])["step"] == stop + 1, "nothing is done twice"
     trained(tmp_path / "stopped", plan, resume=True)
     same(tmp_path / "straight", tmp_path / "stopped")
@@ -189,14 +189,14 @@ def test_keeps_the_first_of_the_best_on_val(tmp_path: Path, accuracies: list[flo
     if best_step:  # a run of the same schedule, cut off at the best step
         fit(alone, alone_loss, PLAN, scripted([float(s == best_step) for s in (0, 4, 8, 12)]))
     assert torch.equal(weights["w"], alone["w"])
-    assert torch.equal(load(tmp_path / "weights.safetensors")[0]["w"], weights["w"])
+    assert torch.equal(load_tensors(tmp_path / "weights.safetensors")[0]["w"], weights["w"])
 
 
 def test_without_val_the_last_weights_are_kept(tmp_path: Path) -> None:
     weights, _, loss, _ = task()
     fitted = fit(weights, loss, PLAN, None, tmp_path)
     assert (fitted.best_step, fitted.best_val) == (12, None)
-    last = load(tmp_path / "checkpoint.safetensors")[0]["weight.w"]
+    last = load_tensors(tmp_path / "checkpoint.safetensors")[0]["weight.w"]
     assert torch.equal(weights["w"], last) and bool((last != 0).any())
 
 
@@ -297,8 +297,8 @@ def test_extra_weights_learn_but_are_not_kept(tmp_path: Path) -> None:
     weights, extra, loss, accuracy = task()
     fit(weights, loss, PLAN, accuracy, tmp_path, extra=extra)
     assert bool((extra["bias"] != 0).any())
-    assert load(tmp_path / "weights.safetensors")[0].keys() == {"w"}
-    assert {"weight.w", "weight.bias"} <= load(tmp_path / "checkpoint.safetensors")[0].keys()
+    assert load_tensors(tmp_path / "weights.safetensors")[0].keys() == {"w"}
+    assert {"weight.w", "weight.bias"} <= load_tensors(tmp_path / "checkpoint.safetensors")[0].keys()
 
 
 def test_a_loss_that_is_not_finite_ends_training_with_the_best_so_far(tmp_path: Path) -> None:
@@ -307,7 +307,7 @@ def test_a_loss_that_is_not_finite_ends_training_with_the_best_so_far(tmp_path: 
         fit(weights, lambda i: loss(i) * (math.nan if i == 6 else 1), PLAN, scripted([1.0, 2.0]), tmp_path)
     assert all(math.isfinite(value) for line in metrics(tmp_path) for value in line.values())
     assert metrics(tmp_path)[-1]["step"] == 6
-    assert bool(torch.isfinite(load(tmp_path / "weights.safetensors")[0]["w"]).all())
+    assert bool(torch.isfinite(load_tensors(tmp_path / "weights.safetensors")[0]["w"]).all())
     assert {path.suffix for path in tmp_path.iterdir()} == {".safetensors", ".jsonl"}
 
 
@@ -355,7 +355,7 @@ def test_a_checkpoint_whose_state_is_hostile_is_one_line(tmp_path: Path) -> None
     with pytest.raises(KeyboardInterrupt):
         fit(weights, pressed, PLAN, accuracy, tmp_path, False, {"bias": 0.5}, extra=extra)
     path = tmp_path / "checkpoint.safetensors"
-    held, about = load(path)
+    held, about = load_tensors(path)
     said = json.loads(about["fit"])
     name = next(name for name in held if name.startswith("weight."))
     state = next(name for name in held if name.startswith("optimizer.") and held[name].ndim)
@@ -375,7 +375,7 @@ def test_a_checkpoint_whose_state_is_hostile_is_one_line(tmp_path: Path) -> None
         (held | {state: held[state] * 0 + float("inf")}, about),
         (held | {"optimizer.x.step": torch.tensor(1.0)}, about),
     ):
-        save(path, tensors, metadata)
+        save_tensors(path, tensors, metadata)
         with pytest.raises(CheckpointError, match=r"checkpoint\.safetensors is damaged.*; start again") as caught:
             trained(tmp_path, resume=True)
         assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
@@ -393,9 +393,9 @@ def test_refuses_a_loss_that_does_not_depend_on_the_weights() -> None:
 
 def test_saves_and_loads_tensors_and_metadata(tmp_path: Path) -> None:
     tensors = {"a": torch.arange(6.0).view(2, 3).T, "b": torch.tensor(3, dtype=torch.int64)}
-    save(tmp_path / "t.safetensors", tensors, {"about": "x"})
-    loaded, metadata = load(tmp_path / "t.safetensors")
+    save_tensors(tmp_path / "t.safetensors", tensors, {"about": "x"})
+    loaded, metadata = load_tensors(tmp_path / "t.safetensors")
     assert metadata == {"about": "x"}
     assert all(torch.equal(loaded[name], tensors[name]) for name in tensors)
     with pytest.raises(CheckpointError, match=r"no such file: .*none\.safetensors"):
-        load(tmp_path / "none.safetensors")
+        load_tensors(tmp_path / "none.safetensors")

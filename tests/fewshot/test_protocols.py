@@ -19,7 +19,7 @@ from kshot.fewshot.protocols import OURS, PROTOCOLS, SETS, as_markdown, listing,
 from kshot.fewshot.result import Followed
 from kshot.fewshot.training import train
 from kshot.settings import Evaluating, Training
-from kshot.study.file import read
+from kshot.study.file import read_study
 from kshot.study.runner import run as study
 from kshot.video.views import framing, parse
 
@@ -153,11 +153,11 @@ def test_a_study_follows_where_its_file_is_silent(
     head = 'protocol = "clip-fsar"\nway = 3\nshots = [1]\nepisodes = 10\nresize = "short"\n'
     rest = '[train]\nsteps = 2\nval_every = 2\nval_episodes = 5\nviews = 1\n[[row]]\nname = "m"\nstrategy = "meta"\n'
     file.write_text(head + rest)
-    plan = read(file)
+    plan = read_study(file)
     assert (plan.query, plan.way, plan.prompts, plan.resize) == (1, 3, ("a photo of {}",), "short")
-    assert read(file, "kshot").query == 5 and read(file, "kshot").protocol == "kshot"
+    assert read_study(file, "kshot").query == 5 and read_study(file, "kshot").protocol == "kshot"
     file.write_text("query = 2\n" + head + rest)
-    assert (read(file).query, read(file).train["query"]) == (2, 2)
+    assert (read_study(file).query, read_study(file).train["query"]) == (2, 2)
     done = study(file, tmp_path / "study", [load_data(clips_csv)], [backbone], store=warm_store)
     (row,) = done.rows
     assert not row.error, row
@@ -168,7 +168,7 @@ def test_a_study_follows_where_its_file_is_silent(
     assert result["options"]["protocol"]["changed"] == {"way": 3, "query": 2, "episodes": 10, "resize": "short"}
     assert done.settings.protocol == "clip-fsar"
     with pytest.raises(OptionError, match="unknown protocol 'x'"):
-        read(file, "x")
+        read_study(file, "x")
 
 
 def test_the_listing(command: Command) -> None:

@@ -13,8 +13,8 @@ from kshot import seals
 from kshot.backbones.backbone import Backbone, load
 from kshot.errors import CheckpointError
 from kshot.fewshot import runs
-from kshot.fewshot.fit import load as tensors
-from kshot.fewshot.fit import save
+from kshot.fewshot.fit import load_tensors as tensors
+from kshot.fewshot.fit import save_tensors
 from kshot.fewshot.strategies.direct import Direct
 from kshot.fewshot.training import train
 from tiny import random_clip
@@ -44,7 +44,7 @@ def spoil(folder: Path, **changes: object) -> None:
 
 
 def test_weights_come_back_bit_for_bit(finished: Path, backbone: Backbone) -> None:
-    run = runs.read(finished)
+    run = runs.read_run(finished)
     built, strategy = runs.learner(run, backbone, None, None, "cpu", "float32")
     saved, _ = tensors(finished / "weights.safetensors")
     own = built.weights()
@@ -57,12 +57,12 @@ def test_weights_come_back_bit_for_bit(finished: Path, backbone: Backbone) -> No
 
 
 def test_the_backbone_of_the_run_is_the_default(finished: Path, clip_folder: Path) -> None:
-    built, _ = runs.learner(runs.read(finished), None, None, None, "cpu", "float32")
+    built, _ = runs.learner(runs.read_run(finished), None, None, None, "cpu", "float32")
     assert built.backbone is not None and built.backbone.name == str(clip_folder)
 
 
 def test_another_head_takes_the_tuned_backbone(finished: Path, backbone: Backbone) -> None:
-    run = runs.read(finished)
+    run = runs.read_run(finished)
     built, _ = runs.learner(run, backbone, "nearest", {}, "cpu", "float32")
     same, _ = runs.learner(run, backbone, "prototype", {"scale": 5.0}, "cpu", "float32")
     assert (built.head.name, same.head.name, same.head_options) == ("nearest", "prototype", {"scale": 5.0})
@@ -87,7 +87,7 @@ def test_direct_has_no_weights_and_the_steps_that_were_chosen(
         val_episodes=3,
         store=warm_store,
     )
-    run = runs.read(tmp_path / "run")
+    run = runs.read_run(tmp_path / "run")
     built, strategy = runs.learner(run, backbone, None, None, "cpu", "float32")
     assert run.digest == "" and isinstance(strategy, Direct)
     assert strategy.steps == run.config["result"]["best_step"]
@@ -100,7 +100,7 @@ def test_direct_has_no_weights_and_the_steps_that_were_chosen(
 def test_refuses_the_run_of_another_backbone(finished: Path, tmp_path: Path) -> None:
     other = load(random_clip(tmp_path / "other", seed=1))
     with pytest.raises(CheckpointError, match=r"was trained from backbone .*, found .*other .*: pass that"):
-        runs.learner(runs.read(finished), other, None, None, "cpu", "float32")
+        runs.learner(runs.read_run(finished), other, None, None, "cpu", "float32")
 
 
 def test_refuses_damaged_weights(folder: Path) -> None:
@@ -109,25 +109,25 @@ def test_refuses_damaged_weights(folder: Path) -> None:
     data[-3] ^= 1
     weights.write_bytes(data)
     with pytest.raises(CheckpointError, match=r"weights\.safetensors is damaged: its sha256 is not the one in config"):
-        runs.read(folder)
+        runs.read_run(folder)
     weights.unlink()
     with pytest.raises(CheckpointError, match=r"has lost its weights\.safetensors"):
-        runs.read(folder)
+        runs.read_run(folder)
 
 
 def test_refuses_an_unfinished_run(folder: Path) -> None:
     spoil(folder, result=None)
     with pytest.raises(CheckpointError, match=r"is not finished; run the same `kshot train` command with --resume"):
-        runs.read(folder)
+        runs.read_run(folder)
 
 
 def test_refuses_what_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"is not a run folder: expected config\.json in it"):
-        runs.read(tmp_path)
+        runs.read_run(tmp_path)
     for text in ("{", "[]", "3", '"text"'):
         (tmp_path / "config.json").write_text(text)
         with pytest.raises(CheckpointError, match=r"config\.json is (damaged|no JSON)"):
-            runs.read(tmp_path)
+            runs.read_run(tmp_path)
 
 
 def test_refuses_a_config_without_its_parts_or_of_another_format(folder: Path) -> None:
@@ -135,10 +135,10 @@ def test_refuses_a_config_without_its_parts_or_of_another_format(folder: Path) -
     for part in ("backbone", "strategy", "tuning", "head", "frames", "base_classes", "val_classes"):
         spoil(folder, **config | {part: None})
         with pytest.raises(CheckpointError, match=f"is damaged: it lacks '{part}'"):
-            runs.read(folder)
+            runs.read_run(folder)
     spoil(folder, **config | {"format": 2})
     with pytest.raises(CheckpointError, match="has format 2, this kshot reads format 1"):
-        runs.read(folder)
+        runs.read_run(folder)
 
 
 def test_an_edited_config_is_refused_and_one_of_an_older_version_is_read(folder: Path) -> None:
@@ -146,11 +146,11 @@ def test_an_edited_config_is_refused_and_one_of_an_older_version_is_read(folder:
     config = json.loads(path.read_text())
     path.write_text(json.dumps(config | {"base_classes": ["another"]}))
     with pytest.raises(CheckpointError, match=r"config\.json is damaged: its checksum is wrong"):
-        runs.read(folder)
+        runs.read_run(folder)
     path.write_text(json.dumps({name: config[name] for name in reversed(config) if name not in ("seal", "files")}))
-    assert runs.read(folder).config["frames"] == 8  # kshot 0.1 sealed nothing
+    assert runs.read_run(folder).config["frames"] == 8  # kshot 0.1 sealed nothing
     path.write_text(json.dumps(dict(sorted(config.items())), indent=4))
-    assert runs.read(folder).config == config  # neither order nor layout is sealed
+    assert runs.read_run(folder).config == config  # neither order nor layout is sealed
 
 
 def test_a_config_of_wrong_kinds_is_one_line_with_the_field(folder: Path) -> None:
@@ -158,25 +158,25 @@ def test_a_config_of_wrong_kinds_is_one_line_with_the_field(folder: Path) -> Non
     with pytest.raises(
         CheckpointError, match=r"config\.json is damaged: frames: it should be a valid integer, found '8'"
     ):
-        runs.read(folder)
+        runs.read_run(folder)
     spoil(folder, frames=8, strategy={"name": "meta", "options": {"wya": 3}})
     with pytest.raises(CheckpointError, match=r"config\.json asks for what cannot be built"):
-        runs.read(folder)
+        runs.read_run(folder)
 
 
 def test_weights_that_are_not_finite_are_refused(folder: Path, backbone: Backbone) -> None:
     weights, _ = tensors(folder / "weights.safetensors")
     name = min(weights)
     weights[name].view(-1)[0] = float("nan")
-    save(folder / "weights.safetensors", weights)
+    save_tensors(folder / "weights.safetensors", weights)
     config = json.loads((folder / "config.json").read_text())
     config["result"]["weights_sha256"] = seals.sha256(folder / "weights.safetensors")
     spoil(folder, **config)
     with pytest.raises(CheckpointError, match=f"{name} holds numbers that are not finite"):
-        runs.learner(runs.read(folder), backbone, None, None, "cpu", "float32")
+        runs.learner(runs.read_run(folder), backbone, None, None, "cpu", "float32")
 
 
 def test_refuses_weights_of_another_tuning(folder: Path, backbone: Backbone) -> None:
     spoil(folder, tuning={"name": "partial", "options": {"layers": "proj"}})
     with pytest.raises(CheckpointError, match="holds other weights than this tuning and head train"):
-        runs.learner(runs.read(folder), backbone, None, None, "cpu", "float32")
+        runs.learner(runs.read_run(folder), backbone, None, None, "cpu", "float32")

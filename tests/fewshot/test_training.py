@@ -23,7 +23,7 @@ from kshot.datasets import load as load_data
 from kshot.errors import CheckpointError, DataError, KshotError, NotEnoughClips, OptionError
 from kshot.fewshot import fit
 from kshot.fewshot.evaluation import evaluate
-from kshot.fewshot.fit import load as tensors
+from kshot.fewshot.fit import load_tensors as tensors
 from kshot.fewshot.strategies.direct import Direct
 from kshot.fewshot.training import VAL_SEED, Trained, train
 from kshot.progress import Step

@@ -19,7 +19,7 @@ from kshot.backbones.backbone import Backbone
 from kshot.errors import CheckpointError, OptionError, StoreError
 from kshot.recognizer.artefact import FORMAT
 from kshot.recognizer.card import card
-from kshot.recognizer.costs import Costs
+from kshot.recognizer.costs import ErrorCosts
 from kshot.recognizer.report import Report
 
 
@@ -223,7 +223,7 @@ def test_a_model_keeps_what_unknown_was_weighed_by(backbone: Backbone, tmp_path:
     costs = {"cost": 3.0, "share": 0.4}
     made = Recognizer(backbone, method="prototype", reject=costs).fit(*films(each=3))
     again = Recognizer.load(made.save(tmp_path / "model", thumbnails=False), backbone)
-    assert again.reject == costs and again.report_.unknown.costs == Costs(**costs, most=0.1)
+    assert again.reject == costs and again.report_.unknown.costs == ErrorCosts(**costs, most=0.1)
     assert again.partial_fit(*films(each=1, first=9)).report_.unknown.costs.cost == 3
 
 

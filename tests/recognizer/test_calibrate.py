@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from kshot.errors import OptionError
 from kshot.recognizer import calibrate
-from kshot.recognizer.costs import Costs
+from kshot.recognizer.costs import ErrorCosts
 from kshot.recognizer.report import Trade
 
 
@@ -71,7 +71,7 @@ def test_the_threshold_parts_what_can_be_parted_and_refuses_few():
     assert 0.7 < place < 0.8
     mixed, other = np.random.default_rng(3).normal(2, 1, 30), np.random.default_rng(4).normal(0, 1, 30)
     for most in (0.0, 0.1, 0.2):  # others would be worth more
-        place = calibrate.threshold(mixed, np.ones(30, bool), other, costs=Costs(100, 0.5, most))
+        place = calibrate.threshold(mixed, np.ones(30, bool), other, costs=ErrorCosts(100, 0.5, most))
         assert (mixed < place).sum() == round(most * 30)
 
 
@@ -80,10 +80,10 @@ def test_the_threshold_is_where_the_costs_are_least():
     at = (np.arange(20_000) + 0.5) / 20_000
     scores = np.array([NormalDist().inv_cdf(p) for p in at])
     right = np.arange(20_000) * 7 % 5 > 0
-    for costs in (Costs(1, 0.2, 1), Costs(4, 0.2, 1), Costs(1, 0.5, 1)):
+    for costs in (ErrorCosts(1, 0.2, 1), ErrorCosts(4, 0.2, 1), ErrorCosts(1, 0.5, 1)):
         place = calibrate.threshold(scores + 2, right, scores, costs=costs)
         assert place == pytest.approx(1 - math.log(0.8 / costs.stake) / 2, abs=0.03)
-    assert calibrate.threshold(scores + 2, right, scores, costs=Costs(share=0)) == -math.inf
+    assert calibrate.threshold(scores + 2, right, scores, costs=ErrorCosts(share=0)) == -math.inf
     assert calibrate.threshold(scores, right, scores + 1) == -math.inf, "others look more like it than its own"
 
 
@@ -106,13 +106,13 @@ def test_clips_filmed_together_are_one_piece_of_evidence_for_a_threshold():
 
 
 def test_what_it_costs_can_be_said():
-    assert Costs.of(True) == Costs() and Costs.of(False) is None
-    assert Costs.of({"share": 0.5, "cost": 3}).stake == 3
+    assert ErrorCosts.of(True) == ErrorCosts() and ErrorCosts.of(False) is None
+    assert ErrorCosts.of({"share": 0.5, "cost": 3}).stake == 3
     with pytest.raises(OptionError, match="did you mean 'share'"):
-        Costs.of({"shares": 0.5})
+        ErrorCosts.of({"shares": 0.5})
     for wrong in ({"cost": -1}, {"cost": math.nan}, {"cost": math.inf}, {"share": 1.0}, {"share": 1.1}, {"most": "1"}):
         with pytest.raises(OptionError, match="expected"):
-            Costs.of(wrong)
+            ErrorCosts.of(wrong)
 
 
 def test_the_trade_by_hand():

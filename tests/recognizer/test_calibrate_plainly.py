@@ -11,7 +11,7 @@ import pytest
 from kshot.errors import OptionError
 from kshot.recognizer import calibrate
 from kshot.recognizer.calibrate import TEMPERATURES, USUAL
-from kshot.recognizer.costs import Costs
+from kshot.recognizer.costs import ErrorCosts
 from kshot.recognizer.report import Trade
 
 
@@ -80,7 +80,7 @@ def test_foreseen_scores_are_the_nearest_raised_by_what_the_last_mean_did() -> N
     assert weights == pytest.approx([0.625, 0.625, -0.125, -0.125])
 
 
-def plain_threshold(known: list[float], right: list[bool], other: list[float], costs: Costs, count: int) -> float:
+def plain_threshold(known: list[float], right: list[bool], other: list[float], costs: ErrorCosts, count: int) -> float:
     """The formula for clips of equal weight, without its exceptions."""
     own = [k for k, r in zip(known, right, strict=True) if r]
     means = sum(own) / len(own), sum(other) / len(other)
@@ -94,8 +94,10 @@ def plain_threshold(known: list[float], right: list[bool], other: list[float], c
     return min(place, kept)
 
 
-@pytest.mark.parametrize("costs", [Costs(), Costs(2.0, 0.3, 1.0), Costs(5.0, 0.5, 0.2), Costs(0.1, 0.1, 0.0)])
-def test_the_threshold_by_its_formula(costs: Costs) -> None:
+@pytest.mark.parametrize(
+    "costs", [ErrorCosts(), ErrorCosts(2.0, 0.3, 1.0), ErrorCosts(5.0, 0.5, 0.2), ErrorCosts(0.1, 0.1, 0.0)]
+)
+def test_the_threshold_by_its_formula(costs: ErrorCosts) -> None:
     rng = np.random.default_rng(7)
     known, other, right = rng.normal(2, 0.5, 24), rng.normal(0, 0.8, 15), rng.random(24) < 0.8
     plain = plain_threshold(known.tolist(), right.tolist(), other.tolist(), costs, int(right.sum()))
@@ -118,7 +120,7 @@ def test_where_a_threshold_cannot_be_set_nothing_is_refused() -> None:
     assert calibrate.threshold(known, both, other) > 0.2
     assert calibrate.threshold(known, one, other) == -math.inf, "one clip has no spread"
     assert calibrate.threshold(known, both, other, groups=np.array(["g", "g"])) == -math.inf
-    assert calibrate.threshold(known, both, other, costs=Costs(cost=0)) == -math.inf
+    assert calibrate.threshold(known, both, other, costs=ErrorCosts(cost=0)) == -math.inf
     assert calibrate.threshold(known, both, known) == -math.inf, "no distance is left"
 
 
@@ -203,7 +205,7 @@ def test_balanced_weights_give_every_class_the_same() -> None:
 )
 def test_costs_that_there_cannot_be_name_what_was_found(values: dict[str, float]) -> None:
     with pytest.raises(OptionError, match="expected some videos|" + re_found(values)):
-        Costs(**values)
+        ErrorCosts(**values)
 
 
 def re_found(values: dict[str, float]) -> str:
@@ -212,6 +214,6 @@ def re_found(values: dict[str, float]) -> str:
 
 
 def test_costs_at_their_limits_and_their_stake() -> None:
-    assert Costs(0, 0, 0).stake == 0 and Costs(most=1.0).most == 1
-    assert Costs(cost=2, share=0.75).stake == pytest.approx(6)
-    assert Costs.of({}) == Costs() and Costs.of(True) == Costs() and Costs.of(False) is None
+    assert ErrorCosts(0, 0, 0).stake == 0 and ErrorCosts(most=1.0).most == 1
+    assert ErrorCosts(cost=2, share=0.75).stake == pytest.approx(6)
+    assert ErrorCosts.of({}) == ErrorCosts() and ErrorCosts.of(True) == ErrorCosts() and ErrorCosts.of(False) is None

@@ -13,7 +13,7 @@ from test_fitting import clips as support
 from kshot import Recognizer
 from kshot.errors import CheckpointError, OptionError
 from kshot.recognizer import artefact, report
-from kshot.recognizer.costs import Costs
+from kshot.recognizer.costs import ErrorCosts
 from kshot.recognizer.fitting import fit
 from kshot.recognizer.record import Record
 from kshot.recognizer.report import Report
@@ -53,7 +53,7 @@ def test_why_is_there_only_without_an_accuracy():
 
 def test_a_report_is_read_back_as_it_was(found: Report):
     assert Report.of_plain(json.loads(json.dumps(found.plain()))) == found
-    assert isinstance(found.unknown.costs, Costs) and found.confusions[0].count >= 1
+    assert isinstance(found.unknown.costs, ErrorCosts) and found.confusions[0].count >= 1
 
 
 def test_fields_are_read_like_the_json_too(found: Report):
@@ -86,7 +86,7 @@ def test_every_field_is_described(kind: type[Record]):
 @pytest.mark.parametrize("reject", [{"cost": -1}, {"share": 1.0}, {"most": "all"}, {"price": 1}])
 def test_costs_that_there_cannot_be(reject: dict[str, Any]):
     with pytest.raises(OptionError) as refused:
-        Costs.of(reject)
+        ErrorCosts.of(reject)
     assert "\n" not in str(refused.value)
 
 

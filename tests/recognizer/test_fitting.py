@@ -13,7 +13,7 @@ import torch
 from kshot.errors import OptionError
 from kshot.heads.formulas import unit
 from kshot.recognizer import calibrate, suspects
-from kshot.recognizer.costs import Costs
+from kshot.recognizer.costs import ErrorCosts
 from kshot.recognizer.fitting import NEVER, fit
 from kshot.recognizer.methods import Support
 
@@ -161,7 +161,7 @@ def test_costs_move_the_threshold():
     thresholds = [told["threshold"] for told in by.values()]
     assert thresholds == sorted(thresholds) and thresholds[0] < thresholds[2]
     assert by[0.3]["refused"] < by[10.0]["refused"] and by[0.3]["caught"] < by[10.0]["caught"]
-    assert by[1.0].costs == Costs(1.0, 0.2, 0.5) and by[1.0]["clips"] == 40
+    assert by[1.0].costs == ErrorCosts(1.0, 0.2, 0.5) and by[1.0]["clips"] == 40
     trade = by[1.0]["trade"]
     assert [point["refused"] for point in trade] == [0, 0.05, 0.1, 0.2, 0.3, 0.5]
     assert all(a["caught"] <= b["caught"] for a, b in pairwise(trade))

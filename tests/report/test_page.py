@@ -40,12 +40,12 @@ def test_printed_settings_are_a_study_file_that_reads_back_the_same(tmp_path: Pa
         train_shot=0,
     )  # fmt: skip
     for plan in (
-        study_file.read("quick"),
-        replace(study_file.read("quick"), rows=(nasty,), baseline=nasty.name, center=True),
+        study_file.read_study("quick"),
+        replace(study_file.read_study("quick"), rows=(nasty,), baseline=nasty.name, center=True),
     ):
         path = tmp_path / "study.toml"
         path.write_text(words.as_toml(settings(plan)), "utf-8")
-        assert study_file.read(path) == plan
+        assert study_file.read_study(path) == plan
     odd = {"train": {"a b": [1, 2.5], "c": True}}  # keys that no option has need quotes all the same
     assert tomllib.loads(words.as_toml(settings(plan) | odd))["train"] == odd["train"]
 
@@ -53,10 +53,10 @@ def test_printed_settings_are_a_study_file_that_reads_back_the_same(tmp_path: Pa
 def test_a_row_whose_options_were_lists_reads_back_as_it_ran(tmp_path: Path) -> None:
     source = tmp_path / "grid.toml"
     source.write_text('title = "grid"\n[[row]]\nname = "meta"\nstrategy = "meta"\nlayers = ["proj", 1, 2]\n')
-    plan = study_file.read(source)
+    plan = study_file.read_study(source)
     (tmp_path / "again.toml").write_text(words.as_toml(settings(plan)))
-    assert [row.layers for row in study_file.read(tmp_path / "again.toml").rows] == ["proj", 1, 2]
-    assert study_file.read(tmp_path / "again.toml") == plan
+    assert [row.layers for row in study_file.read_study(tmp_path / "again.toml").rows] == ["proj", 1, 2]
+    assert study_file.read_study(tmp_path / "again.toml") == plan
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from kshot.recognizer import Recognizer
 from kshot.studio import engine as engines
 from kshot.studio.engine import StudioEngine
 from kshot.studio.project import Closed, Project
-from kshot.studio.state import ModelRecord, Training
+from kshot.studio.state import ModelRecord, TrainingProgress
 from kshot.studio.view import model_view, page_state
 
 EMPTY = ModelRecord("m", 0.0, {}, [], {})
@@ -83,7 +83,7 @@ def taught(backbone: Backbone, clip_folder: Path, tmp_path_factory: pytest.TempP
         engine.train()
         assert engine._training is not None
         engine._training.join()
-        assert project.state.training == Training("done")
+        assert project.state.training == TrainingProgress("done")
     return folder / "p"
 
 
@@ -245,7 +245,7 @@ def test_ended_while_teaching_and_taking_in(folder: Path, film: bytes, tmp_path:
     assert code == 0 and err == "kshot: the studio is closed; the same command opens it again\n"
     assert len(list((folder / "videos").iterdir())) == taken
     with closing(reopened(folder)) as project:
-        assert project.state.training == Training("interrupted")
+        assert project.state.training == TrainingProgress("interrupted")
         assert len(list((folder / "models").iterdir())) == 1
 
 
@@ -347,5 +347,5 @@ def test_a_model_of_another_backbone_asks_to_be_taught_again(taught: Path, clip_
         assert engine._training is not None
         engine._training.join()
         seen = model_view(engine)
-        assert project.state.training == Training("done") and not seen.stale and seen.changed == ""
+        assert project.state.training == TrainingProgress("done") and not seen.stale and seen.changed == ""
         assert engines.GRACE > 0 and isinstance(engine.trained.model(), Recognizer)

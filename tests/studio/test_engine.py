@@ -21,7 +21,7 @@ from kshot.studio.feed import Feed
 from kshot.studio.keys import Keys
 from kshot.studio.project import Project
 from kshot.studio.server import create_app
-from kshot.studio.state import Training
+from kshot.studio.state import TrainingProgress
 from kshot.studio.view import model_view
 
 HOST = "127.0.0.1:8470"
@@ -63,7 +63,7 @@ def put(engine: StudioEngine, label: str, *paths: Path) -> list[str]:
     return ids
 
 
-def teach(engine: StudioEngine) -> Training | None:
+def teach(engine: StudioEngine) -> TrainingProgress | None:
     engine.train()
     assert engine._training is not None
     engine._training.join()
@@ -76,7 +76,7 @@ def test_the_report_calls_clips_by_their_ids(engine: StudioEngine, shown: dict[s
     pictures = np.stack([frame for _, frame in video.iterate(shown["wave"][2])])
     again = write_video(engine.project.folder / "again.mp4", pictures)
     (twin,) = put(engine, engine.project.state.labels[1].id, again)
-    assert teach(engine) == Training("done")
+    assert teach(engine) == TrainingProgress("done")
     seen = model_view(engine)
     report = json.loads(json.dumps(seen.report))
     assert 0 <= report["accuracy"]["low"] <= report["accuracy"]["value"] <= report["accuracy"]["high"] <= 1
@@ -89,7 +89,7 @@ def test_the_report_calls_clips_by_their_ids(engine: StudioEngine, shown: dict[s
 def test_with_one_clip_a_class_it_says_why_it_cannot_say(engine: StudioEngine, shown: dict[str, list[Path]]) -> None:
     for word in WORDS[:2]:
         put(engine, engine.project.add_label(word).id, shown[word][0])
-    assert teach(engine) == Training("done")
+    assert teach(engine) == TrainingProgress("done")
     report = model_view(engine).report
     assert report["accuracy"] is None and "one clip of some actions" in report["why"]
 
@@ -111,7 +111,7 @@ def test_cancelled_between_two_lessons(engine: StudioEngine, shown: dict[str, li
                 meter.stop.set()
 
     engine._notify = notify
-    assert teach(engine) == Training("cancelled")
+    assert teach(engine) == TrainingProgress("cancelled")
     unit, done, total = seen[-1]
     assert unit == "lessons" and done == 2 < total
     assert engine.project.state.trained == before
@@ -124,7 +124,7 @@ def test_a_model_taught_elsewhere_learns_more_and_forgets(
     engine.begin_with(model, Recognizer.load(model))
     put(engine, engine.project.add_label("jump").id, *shown["jump"])
     assert model_view(engine).stale
-    assert teach(engine) == Training("done")
+    assert teach(engine) == TrainingProgress("done")
     seen = model_view(engine)
     assert seen.classes == ["clap", "jump", "wave"] and not seen.stale
     assert {one["clips"] for one in seen.report["classes"]} == {3}
@@ -134,7 +134,7 @@ def test_a_model_taught_elsewhere_learns_more_and_forgets(
     assert np.allclose(engine.trained.model().predict_proba(again), whole.predict_proba(again), atol=1e-5)
     engine.project.remove_label("base-1")
     assert model_view(engine).stale
-    assert teach(engine) == Training("done") and model_view(engine).classes == ["clap", "jump"]
+    assert teach(engine) == TrainingProgress("done") and model_view(engine).classes == ["clap", "jump"]
 
 
 def test_the_model_comes_as_an_archive(

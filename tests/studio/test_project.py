@@ -18,7 +18,7 @@ from forks import OBEDIENT, Forks
 from kshot import __version__
 from kshot.errors import DataError, OptionError, StoreError
 from kshot.studio.project import QUERIES, REMOVALS, Project
-from kshot.studio.state import ModelRecord, PredictedSegment, Training, Video
+from kshot.studio.state import ModelRecord, PredictedSegment, TrainingProgress, Video
 
 
 def put(project: Project, label: str | None = None, name: str = "a.mp4") -> Video:
@@ -43,9 +43,9 @@ def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
 
 def test_a_teaching_that_was_cut_off_is_told(tmp_path: Path) -> None:
     with closing(Project(tmp_path / "p", {})) as project, project.change() as state:
-        state.training = Training("running")
+        state.training = TrainingProgress("running")
     with closing(Project(tmp_path / "p", {})) as again:
-        assert again.state.training == Training("interrupted")
+        assert again.state.training == TrainingProgress("interrupted")
 
 
 @pytest.mark.parametrize(
@@ -269,7 +269,7 @@ def test_every_field_of_a_saved_project_is_read_and_written_as_before(tmp_path: 
     file.write_text(json.dumps({"format": 1, "kshot": "0.1.0", "generation": 7, "saved": 1.0, "state": EVERYTHING}))
     with closing(Project(tmp_path / "p", {})) as project:
         state = project.state
-        assert state.training == Training("failed", "too few") and state.trained == ModelRecord(
+        assert state.training == TrainingProgress("failed", "too few") and state.trained == ModelRecord(
             "m1", 1.5, {"b1": "wave"}, ["wave"], {"why": None}, seconds=2.5
         )
         prediction = project.queries()[0].prediction

@@ -26,7 +26,7 @@ from kshot.studio.routes.camera import FRAME_BYTES
 from kshot.studio.routes.page import FOLDER, PAGE
 from kshot.studio.serve import serve
 from kshot.studio.server import create_app
-from kshot.studio.state import Label, ModelRecord, PredictedSegment, Prediction, Removal, Training, Video
+from kshot.studio.state import Label, ModelRecord, PredictedSegment, Prediction, Removal, TrainingProgress, Video
 
 HOST = "127.0.0.1:8470"
 KEYS = Keys()
@@ -412,7 +412,7 @@ def test_json_of_the_state_is_plain(client: TestClient, engine: StudioEngine) ->
         prediction = Prediction("clip", 1.5, ["wave"], [segment], [0.75], [[1.0]], [], "m1")
         state.videos = [replace(clip, label="a1", source="camera"), replace(query, prediction=prediction, truth="bow")]
         state.trained = ModelRecord("m1", 2.0, {"b1": "wave"}, ["wave"], {"accuracy": None})
-        state.training = Training("done")
+        state.training = TrainingProgress("done")
         state.removed = [Removal("one clip", [], [])]
     found = client.get("/api/state").json()
     assert (
@@ -428,5 +428,5 @@ def test_json_of_the_state_is_plain(client: TestClient, engine: StudioEngine) ->
         "model": "m1", "at": 2.0, "classes": ["wave"], "report": {"accuracy": None}, "stale": False, "changed": "",
     }  # fmt: skip
     with engine.project.change() as state:
-        state.training = Training("failed", "too few")
+        state.training = TrainingProgress("failed", "too few")
     assert client.get("/api/state").json()["teaching"] == {"status": "failed", "error": "too few"}

@@ -29,7 +29,7 @@ from kshot.studio.feed import Feed
 from kshot.studio.keys import Keys
 from kshot.studio.project import Project
 from kshot.studio.server import create_app
-from kshot.studio.state import Prediction, Training, Video
+from kshot.studio.state import Prediction, TrainingProgress, Video
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Locator, Page
@@ -252,7 +252,7 @@ def test_the_whole_story(studio: Studio, drawn: Path, tmp_path: Path) -> None:
     keys.press("Enter")
     page.locator("#teach-progress").wait_for()
     page.locator("#keep").wait_for()
-    assert studio.project.state.training == Training("done")
+    assert studio.project.state.training == TrainingProgress("done")
     assert studio.project.state.trained is not None
     told = studio.project.state.trained.report["accuracy"]
     value, low, high = (f"{round(100 * told[name])}\u00a0%" for name in ("value", "low", "high"))
@@ -316,7 +316,7 @@ def taught(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         engine.train()
         assert engine._training is not None
         engine._training.join()
-        assert project.state.training == Training("done")
+        assert project.state.training == TrainingProgress("done")
     return folder
 
 
@@ -751,4 +751,4 @@ def test_a_killed_server_goes_on_where_it_was(browser: Browser, forks: Forks, ta
     assert closed.stderr == "kshot: the studio is closed; the same command opens it again\n"
     assert json.loads(closed.stdout) == {"address": second["address"], "project": str(folder)}
     with closing(Project(folder, {})) as project:
-        assert project.state.training == Training("interrupted") and len(project.clips()) == 6
+        assert project.state.training == TrainingProgress("interrupted") and len(project.clips()) == 6

@@ -140,12 +140,12 @@ def test_every_command_runs(place: Path, command: Command) -> None:
 def test_the_page_names_what_ships() -> None:
     text = PAGE.read_text("utf-8")
     for name, rows in (("paper-laptop", 8), ("paper", 15)):
-        assert len(study_file.read(name).rows) == rows
+        assert len(study_file.read_study(name).rows) == rows
         assert f"`{name}`, {rows} rows" in text
-    whole = {row.name: row for row in study_file.read("paper").rows}
-    small = study_file.read("paper-laptop")
+    whole = {row.name: row for row in study_file.read_study("paper").rows}
+    small = study_file.read_study("paper-laptop")
     assert all(whole[row.name] == row for row in small.rows), "the laptop's rows are those of the paper's study"
     same = ("shots", "seeds", "episodes", "baseline", "shared_group", "train", "search")
-    assert all(getattr(small, name) == getattr(study_file.read("paper"), name) for name in same)
+    assert all(getattr(small, name) == getattr(study_file.read_study("paper"), name) for name in same)
     for split, counts in COUNTS.items():
         assert f"{sum(counts.values()):,}" in text, split

@@ -78,7 +78,7 @@ def done(source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
 
 
 def test_lists_are_crossed_into_rows(source: Path):
-    names = [row.name for row in study_file.read(source).rows]
+    names = [row.name for row in study_file.read_study(source).rows]
     assert names == ["frozen", "meta, proj", "meta, block", "direct", "broken"]
 
 
@@ -177,7 +177,7 @@ def test_a_row_of_an_older_version_is_taken_only_by_the_row_that_it_is(source: P
 
 
 def test_what_would_count_twice_is_refused(source: Path, tmp_path: Path):
-    plan = study_file.read(source)
+    plan = study_file.read_study(source)
     data = plan.data[0]
     loaded = datasets.load(data)
     for change, text in (
@@ -284,12 +284,12 @@ def test_typos_name_the_key(source: Path, tmp_path: Path, before: str, after: st
     path = tmp_path / "typo.toml"
     path.write_text(source.read_text().replace(before, after, 1))
     with pytest.raises(OptionError, match=text):
-        study_file.read(path)
+        study_file.read_study(path)
 
 
 def test_unknown_study_and_foreign_folders(tmp_path: Path):
     with pytest.raises(OptionError, match="unknown study 'quik': did you mean 'quick'"):
-        study_file.read("quik")
+        study_file.read_study("quik")
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(OptionError, match="holds no study"):
         study.run("quick", tmp_path)
@@ -298,7 +298,7 @@ def test_unknown_study_and_foreign_folders(tmp_path: Path):
 
 
 def test_what_cannot_start_leaves_nothing_behind(source: Path, tmp_path: Path):
-    plan = study_file.read(source)
+    plan = study_file.read_study(source)
     for change, text in (
         ({"data": ["motn"]}, "no data at 'motn'.*did you mean 'motion'"),
         ({"backbone": [str(tmp_path / "none")]}, "no backbone folder at"),
@@ -320,12 +320,12 @@ def test_a_wrong_line_is_found_among_rows_whose_names_begin_alike(tmp_path: Path
         '[[row]]\nname = "meta, again"\nstrategy = "meta"\n[row.train]\nlr = "x"\n'
     )
     with pytest.raises(OptionError, match=r"alike\.toml, line 9: row 'meta, again': train: lr must be"):
-        study_file.read(path)
+        study_file.read_study(path)
 
 
 def test_shipped_studies_are_valid():
     for path in study_file.SHIPPED.glob("*.toml"):
-        assert study_file.read(path.stem).rows
+        assert study_file.read_study(path.stem).rows
 
 
 SEARCHED = """
@@ -383,4 +383,4 @@ def test_training_settings_are_checked_when_read(tmp_path: Path, line: str, mess
     path = tmp_path / "odd.toml"
     path.write_text(f'title = "odd"\n{line}\n[[row]]\nname = "a"\nstrategy = "meta"\n')
     with pytest.raises(OptionError, match=re.escape(message)):
-        study_file.read(path)
+        study_file.read_study(path)

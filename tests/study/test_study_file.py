@@ -11,7 +11,7 @@ import pytest
 from kshot.errors import OptionError
 from kshot.fewshot import protocols
 from kshot.study import file as module
-from kshot.study.file import Row, Study, impossible, of_row, read
+from kshot.study.file import Row, Study, impossible, of_row, read_study
 
 ROW = '[[row]]\nname = "m"\nstrategy = "meta"\n'
 
@@ -27,22 +27,22 @@ def write(tmp_path: Path) -> Any:
 
 
 def test_a_file_that_says_little_has_the_defaults(write: Any) -> None:
-    assert read(write(ROW)) == Study("mine", (Row("m", strategy="meta"),))
+    assert read_study(write(ROW)) == Study("mine", (Row("m", strategy="meta"),))
 
 
 def test_single_texts_stand_for_lists_of_one_and_lists_become_tuples(write: Any) -> None:
-    found = read(write('data = "d"\nbackbone = ["b", "c"]\nprompts = "a {}"\nshots = [5]\n' + ROW))
+    found = read_study(write('data = "d"\nbackbone = ["b", "c"]\nprompts = "a {}"\nshots = [5]\n' + ROW))
     assert (found.data, found.backbone, found.prompts, found.shots) == (("d",), ("b", "c"), ("a {}",), (5,))
 
 
 def test_names_are_tidied_and_a_baseline_with_them(write: Any) -> None:
-    found = read(write('baseline = " Cafe\\u0301 "\n[[row]]\nname = " Caf\\u00e9 "\n'))
+    found = read_study(write('baseline = " Cafe\\u0301 "\n[[row]]\nname = " Caf\\u00e9 "\n'))
     assert found.baseline == found.rows[0].name == "Café"
 
 
 def test_lists_are_crossed_in_their_order_and_named_after_what_differs(write: Any) -> None:
     lists = 'layers = ["proj", 2]\nhead = ["otam", "nearest"]\ntrain = {steps = 3}\n'
-    found = read(write(ROW + lists + '[[row]]\nname = "last"\n'))
+    found = read_study(write(ROW + lists + '[[row]]\nname = "last"\n'))
     assert [one.name for one in found.rows] == [
         "m, proj, otam", "m, proj, nearest", "m, 2, otam", "m, 2, nearest", "last",
     ]  # fmt: skip
@@ -57,16 +57,16 @@ def test_an_option_of_a_crossed_row_is_found_on_the_line_of_its_table(write: Any
         f'{ROW}[[row]]\nname = "x"\nstrategy = "meta"\nlayers = ["proj", "block"]\n[[row]]\nname = "y"\nhead = "ota"\n'
     )
     with pytest.raises(OptionError, match=r"mine\.toml, line 10: row 'y': unknown head 'ota': did you mean 'otam'"):
-        read(write(text))
+        read_study(write(text))
 
 
 def test_what_all_rows_share_is_found_before_them(write: Any) -> None:
     with pytest.raises(OptionError, match=r"line 3: row 'm': train: lr must be above 0, found 0"):
-        read(write('title = "t"\n# lr\ntrain = { lr = 0 }\n' + ROW))
+        read_study(write('title = "t"\n# lr\ntrain = { lr = 0 }\n' + ROW))
     with pytest.raises(OptionError, match=r"line 2: row 'm': train: lr must be a finite number, found 'x'"):
-        read(write('title = "t"\nsearch = { lr = [0.1, "x"] }\n' + ROW))
+        read_study(write('title = "t"\nsearch = { lr = [0.1, "x"] }\n' + ROW))
     with pytest.raises(OptionError, match=r"mine\.toml, line 2: seeds must differ: .*found \[1, 1\]"):
-        read(write('title = "t"\nseeds = [1, 1]\n' + ROW))
+        read_study(write('title = "t"\nseeds = [1, 1]\n' + ROW))
 
 
 @pytest.mark.parametrize(
@@ -102,30 +102,30 @@ def test_what_all_rows_share_is_found_before_them(write: Any) -> None:
 )
 def test_a_mistake_is_told_with_the_file_and_its_line(text: str, message: str, write: Any) -> None:
     with pytest.raises(OptionError, match=re.escape(message)) as refused:
-        read(write(text))
+        read_study(write(text))
     told = str(refused.value)
     assert told.count("mine.toml") == 1 and "\n" not in told
 
 
 def test_a_missing_file_is_told_apart_from_a_missing_study(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match=re.escape(f"no file {tmp_path / 'none.toml'}")):
-        read(tmp_path / "none.toml")
+        read_study(tmp_path / "none.toml")
     with pytest.raises(OptionError, match="unknown study 'headz': did you mean 'heads'"):
-        read("headz")
+        read_study("headz")
 
 
 def test_a_protocol_fills_in_what_the_file_leaves_out(write: Any) -> None:
     preset = protocols.preset("trx", "testing")
-    plain, own = read(write(ROW), "trx"), read(write("query = 3\nway = 4\n" + ROW), "trx")
+    plain, own = read_study(write(ROW), "trx"), read_study(write("query = 3\nway = 4\n" + ROW), "trx")
     assert plain.query == preset["query"] and plain.protocol == "trx" and plain.train == {}
     assert (own.query, own.way, own.episodes, own.train) == (3, 4, preset["episodes"], {"query": 3})
-    both = read(write('protocol = "paper"\nquery = 3\ntrain = { query = 7, steps = 2 }\n' + ROW), "trx")
+    both = read_study(write('protocol = "paper"\nquery = 3\ntrain = { query = 7, steps = 2 }\n' + ROW), "trx")
     assert both.protocol == "trx" and both.train == {"query": 7, "steps": 2}
-    assert read(write('protocol = "paper"\n' + ROW)).protocol == "paper"
+    assert read_study(write('protocol = "paper"\n' + ROW)).protocol == "paper"
 
 
 def test_older_names_of_settings_are_read(write: Any) -> None:
-    assert read(write("train = { clip = 2.0 }\n" + ROW + "train = { clip = 3.0 }\n")).rows[0].train == {
+    assert read_study(write("train = { clip = 2.0 }\n" + ROW + "train = { clip = 3.0 }\n")).rows[0].train == {
         "max_grad_norm": 3.0
     }
 

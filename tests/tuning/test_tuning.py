@@ -72,7 +72,7 @@ def test_the_whole_road_from_videos_to_a_figure(place: Path, tmp_path: Path, met
     config = json.loads((trained.run / "config.json").read_text())
     assert config["tuning"] == {"name": method, "options": options | ({"frames": 4} if method == "aim" else {})}
 
-    run = runs.read(trained.run)
+    run = runs.read_run(trained.run)
     learner, _ = runs.learner(run, None, None, None, "cpu", "float32")
     backbone = learner.backbone
     assert backbone is not None

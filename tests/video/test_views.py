@@ -19,7 +19,7 @@ from kshot.activations.activations import Activations
 from kshot.activations.extraction import extract, extract_views
 from kshot.backbones import backbone as backbones
 from kshot.errors import DataError, OptionError
-from kshot.fewshot.fit import load
+from kshot.fewshot.fit import load_tensors
 from kshot.fewshot.training import train
 from kshot.video import FRAMINGS, Framing, preprocess, views
 from kshot.video.views import AUGMENT, framing, has_side, never_flipped, parse
@@ -302,7 +302,7 @@ def test_stopped_and_resumed_with_views_equals_straight(place: Path, tmp_path: P
     with pytest.raises(KeyboardInterrupt):
         run("stopped", progress=press)
     run("stopped", resume=True)
-    one, two = (load(tmp_path / name / "weights.safetensors")[0] for name in ("straight", "stopped"))
+    one, two = (load_tensors(tmp_path / name / "weights.safetensors")[0] for name in ("straight", "stopped"))
     assert one.keys() == two.keys() and all(bool((one[name] == two[name]).all()) for name in one)
     losses = [(tmp_path / name / "metrics.jsonl").read_text().splitlines() for name in ("straight", "stopped")]
     first, second = ([{k: v for k, v in json.loads(row).items() if k != "seconds"} for row in rows] for rows in losses)

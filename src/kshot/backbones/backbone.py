@@ -57,7 +57,7 @@ def load(
         found.set_precision(arithmetic)
         return found.to(target)
     allow_bin = allow_bin or os.environ.get("KSHOT_ALLOW_BIN") == "1"
-    parts = clip_folder.read(hub.resolve(name, allow_bin), allow_bin)
+    parts = clip_folder.read_checkpoint(hub.resolve(name, allow_bin), allow_bin)
     backbone = Backbone(parts.model, name=str(name), tokenizer=parts.tokenizer, pixels=parts.pixels)
     backbone.fingerprint = parts.fingerprint
     backbone.set_precision(arithmetic)

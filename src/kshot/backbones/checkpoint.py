@@ -49,7 +49,7 @@ class LoadedClip:
     fingerprint: str
 
 
-def read(folder: Path, allow_bin: bool = False) -> LoadedClip:
+def read_checkpoint(folder: Path, allow_bin: bool = False) -> LoadedClip:
     """Reads configuration, weights (as float32), tokenizer and preprocessing of a CLIP.
 
     Args:
@@ -61,7 +61,7 @@ def read(folder: Path, allow_bin: bool = False) -> LoadedClip:
             are missing, unknown, not finite or of another shape: no weight is ever left at a random value.
     """
     config = _config(folder)
-    pixels = preprocessing.read(folder, int(config.vision_config.image_size))
+    pixels = preprocessing.read_pixels(folder, int(config.vision_config.image_size))
     weights = _weights(folder, allow_bin)
     model = _fill(config, weights, folder)
     tokenizer, words = _tokenizer(folder, int(config.text_config.max_position_embeddings))

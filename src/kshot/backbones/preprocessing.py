@@ -50,7 +50,7 @@ class Pixels:
 AS_CLIP = Pixels()
 
 
-def read(folder: Path, side: int) -> Pixels:
+def read_pixels(folder: Path, side: int) -> Pixels:
     """What a folder says of pixels; CLIP's own where it says nothing.
 
     Args:

@@ -69,7 +69,7 @@ def fit(
     """
     from kshot import Recognizer, datasets
     from kshot.files import locked, occupied
-    from kshot.recognizer.costs import Costs
+    from kshot.recognizer.costs import ErrorCosts
 
     def free() -> None:
         if occupied(out) or (out.exists() and not out.is_dir()):
@@ -77,7 +77,7 @@ def fit(
 
     free()
     costs = {"cost": unknown_cost, "share": unknown_share, "most": unknown_most}
-    weighed = reject if not reject or costs == Costs().plain() else costs
+    weighed = reject if not reject or costs == ErrorCosts().plain() else costs
     model = Recognizer(
         backbone, adapted, method, frames, reject=weighed, background=background, store=store, seed=seed, device=device,
         keep_copies=keep_copies, head_options=pairs(head_option) or None,

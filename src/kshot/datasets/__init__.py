@@ -56,7 +56,7 @@ def load(data: str | Path | Dataset, where: Mapping[str, str] | None = None, che
             raise OptionError(f"a folder takes no row filter, found {where}: make a CSV with these columns")
         from kshot.datasets import folder
 
-        return folder.load(path)
+        return folder.load_folder(path)
     if not path.exists():
         known = [*DATASETS, *BENCHMARKS]
         hint = f"or one of {', '.join(known)}"
@@ -66,7 +66,7 @@ def load(data: str | Path | Dataset, where: Mapping[str, str] | None = None, che
     if path.suffix.lower() == ".npz":
         from kshot.datasets import features
 
-        return features.load(path, where)
+        return features.load_features(path, where)
     if path.suffix.lower() == ".csv":
         return _table(path, where, check_files, path.stem)
     raise DataError(f"{path}: expected a folder of class folders, a .csv or an .npz, found a {_kind(path)} file")
@@ -80,7 +80,7 @@ def _table(path: Path, where: Mapping[str, str], check_files: bool, name: str) -
         from kshot.datasets import prepare
 
         missing = prepare.missing_beside(path)
-    return replace(table.load(path, where, check_files, name), missing=missing)
+    return replace(table.load_table(path, where, check_files, name), missing=missing)
 
 
 def _make(name: str, number: str) -> Path:

@@ -44,7 +44,7 @@ _BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOF
 
 
 @dataclass(frozen=True)
-class Limits:
+class ArchiveLimits:
     """What an archive may hold.
 
     Attributes:
@@ -92,7 +92,7 @@ def _stem(part: Path) -> str:
 
 
 def unpack(
-    archive: Path, take: Take, scratch: Path, limits: Limits | None = None, progress: Progress = quiet
+    archive: Path, take: Take, scratch: Path, limits: ArchiveLimits | None = None, progress: Progress = quiet
 ) -> list[Path]:
     """Writes the members of an archive that `take` has a place for.
 
@@ -113,7 +113,7 @@ def unpack(
     parts = whole(archive)
     size = sum(gate.regular(part) for part in parts)
     kind = _kind(parts[0])
-    bounds = limits or Limits()
+    bounds = limits or ArchiveLimits()
     guard = _Guard(archive, take, bounds, max(bounds.floor, bounds.growth * size))
     if len(parts) > 1:
         guard.parts = f"; there are {len(parts)} parts, the last is {parts[-1].name}: is one missing after it?"
@@ -145,7 +145,7 @@ class _Guard:
         parts: a remark for an archive in parts, "" for one file.
     """
 
-    def __init__(self, archive: Path, take: Take, limits: Limits, room: int) -> None:
+    def __init__(self, archive: Path, take: Take, limits: ArchiveLimits, room: int) -> None:
         self.archive, self.take, self.limits, self.room = archive, take, limits, room
         self.written: list[Path] = []
         self.members = 0

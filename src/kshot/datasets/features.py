@@ -35,7 +35,7 @@ UNREADABLE = (
 TEXTS = ("label", "split", "group", "path")
 
 
-def load(path: Path, where: Mapping[str, str] | None = None) -> Dataset:
+def load_features(path: Path, where: Mapping[str, str] | None = None) -> Dataset:
     """The clips of an .npz: `features`, `label` and, where there are any, `split`, `group`, `path` and `missing`.
 
     Paths say where features came from; the files need not exist. missing: `split TAB clip` of each that a benchmark

@@ -15,7 +15,7 @@ SYSTEM = frozenset({"thumbs.db", "desktop.ini", "icon\r", "ehthumbs.db", "$recyc
 SHOWN = 4  # kinds of files that are passed over and named
 
 
-def load(root: Path) -> Dataset:
+def load_folder(root: Path) -> Dataset:
     """The clips below a folder: class/clip, or split/class/clip where all top folders bear names of splits.
 
     Raises:

@@ -29,7 +29,7 @@ _NAME = re.compile(rf"(.*?)_({_LABELS})_{_TAGS}")
 _KEPT = ("draw_sword", "ride_bike", "shake_hands", "shoot_bow")
 
 
-def read(path: PurePosixPath) -> ListedClip | None:
+def parse_path(path: PurePosixPath) -> ListedClip | None:
     """`brush_hair/April_09_brush_hair_u_nm_np1_ba_goo_0.avi`: the video's title stands before the class."""
     folder, match = path.parent.name, _NAME.fullmatch(path.stem)
     if re.fullmatch(_LABELS, folder):
@@ -61,7 +61,7 @@ HMDB51 = Benchmark(
         "val": "3e21825de4e2ad9a17f46c8487ea92dca6c2cb28cdffba518d8d7d39aaa6a9fd",
         "test": "1a78e86fb4045af3f7bc340dae2247fa07de46fd2d44be1e669fdab8540c9e09",
     },
-    read=read,
+    read=parse_path,
     readable=readable,
     published=published,
     counts={label: count for counts in COUNTS.values() for label, count in counts.items()},

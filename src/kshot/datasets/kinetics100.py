@@ -45,7 +45,7 @@ _CLIPFSAR = (
 )
 
 
-def read(path: PurePosixPath) -> ListedClip | None:
+def parse_path(path: PurePosixPath) -> ListedClip | None:
     """`air_drumming/-VtLx-mcPds_000012_000022.mp4`: YouTube id, start and end in seconds; some copies lack these."""
     video, times = path.stem[:ID], path.stem[ID:]
     if len(video) < ID or not (times == "" or (times[0] == "_" and times.replace("_", "").isdigit())):
@@ -65,7 +65,7 @@ KINETICS100 = Benchmark(
         "val": "aa8c6d3e983613019c6a3445d5117a083efd472cb453a4008483c4b234c3ce89",
         "test": "f649d817f0c5b6ab7fa8a2132ba03d2c061af97c267ff4e38e72727438caf7c4",
     },
-    read=read,
+    read=parse_path,
     readable=str,
     lists={split: f"{_TRX}/{split}list03.txt" for split in CLASSES},
     key=lambda clip: clip[:ID],

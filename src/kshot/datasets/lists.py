@@ -29,7 +29,7 @@ Listed = dict[str, tuple[str, str]]
 """id of a clip -> its label and split."""
 
 
-def read(bench: Benchmark, files: Sequence[Path]) -> Listed:
+def read_lists(bench: Benchmark, files: Sequence[Path]) -> Listed:
     """The clips of a benchmark by its list.
 
     Args:
@@ -79,7 +79,7 @@ def fetch(bench: Benchmark, progress: Progress = quiet) -> list[Path]:
                     write_atomic(file, data)
             step()
     try:
-        read(bench, list(files.values()))
+        read_lists(bench, list(files.values()))
     except DataError as error:
         for file in files.values():
             file.unlink(missing_ok=True)

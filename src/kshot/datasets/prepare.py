@@ -180,7 +180,7 @@ def prepare(
         name: of a benchmark, see `kshot.datasets.benchmark.BENCHMARKS`.
         source: what was downloaded: archives, or folders of archives or of clips, in any depth.
         out: the folder to make; `$KSHOT_HOME/data/NAME` by default, where otherwise a link to it is left.
-        clip_list: files of the published list, for a benchmark that has one; see `kshot.datasets.lists.read`.
+        clip_list: files of the published list, for a benchmark that has one; see `kshot.datasets.lists.read_lists`.
         download: fetch the list from its public place. Nothing else is ever fetched.
         allow_missing: go on without clips that are not there; every result will name them.
         progress: how to show it.
@@ -209,7 +209,7 @@ def prepare(
     files = [Path(file) for file in clip_list]
     if download:
         files = lists.fetch(bench, progress)
-    listed = lists.read(bench, files) if files else None
+    listed = lists.read_lists(bench, files) if files else None
     with _working(folder) as work:
         if (folder / "prepared.json").exists():
             raise DataError(f"another process has just prepared {folder}: run the same command again")
@@ -335,7 +335,7 @@ def _read(folder: Path) -> PreparedBenchmark:
     from kshot.datasets import forms
 
     path, again = folder / "prepared.json", f"remove {folder} and prepare it again"
-    report: dict[str, Any] = seals.read(path, again=again)
+    report: dict[str, Any] = seals.read_sealed(path, again=again)
     if report.get("format") != FORMAT:
         raise DataError(f"{path} is damaged (format {report.get('format')}, expected {FORMAT}): {again}")
     gate.typed(report, forms.PreparedFile, path)

@@ -241,7 +241,7 @@ def label(template: str) -> str:
 _TEMPLATES = {label(template): template for kind in (FULL, SMALL) for split in kind.values() for template in split}
 
 
-def read(path: PurePosixPath) -> ListedClip | None:
+def parse_path(path: PurePosixPath) -> ListedClip | None:
     """`78687.webm`: the video's number."""
     return ListedClip(path.stem, "", path.stem) if path.stem.isdecimal() else None
 
@@ -263,7 +263,7 @@ SSV2_FULL = Benchmark(
         "val": "04dfb49cf8faf37d777ac868deb2ec98a9d664b8108effe92e0c3ee5bb68a166",
         "test": "8dffb8a145b8ad683d45f5e73b5e5968232e3c8739f7546a069120288ecd728b",
     },
-    read=read,
+    read=parse_path,
     readable=str,
     published=published,
     lists={split: f"{_TRX}/ssv2_OTAM/{split}list07.txt" for split in FULL},
@@ -281,7 +281,7 @@ SSV2_SMALL = Benchmark(
         "val": "71e36bf200cd7d193dcd6bf66fda6081256c6141b4b29f04fc91c40ac26647ef",
         "test": "036b462226c1671427c3f6e9e9d83afff62244b6031c5c5d8a6fdb4274c8a02c",
     },
-    read=read,
+    read=parse_path,
     readable=str,
     published=published,
     lists={split: f"{_TRX}/ssv2_CMN/{split}list03.txt" for split in SMALL},

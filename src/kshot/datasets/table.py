@@ -21,7 +21,7 @@ _SEGMENT = re.compile(rf"{_WHAT}{{0,3}}(?:start|end|begin|stop|onset|offset){_WH
 """A column, less all but its letters, that says where in a file a clip begins or ends."""
 
 
-def load(
+def load_table(
     path: Path, where: Mapping[str, str] | None = None, check_files: bool = True, name: str | None = None
 ) -> Dataset:
     """The clips of a CSV (UTF-8); paths are relative to it.

@@ -42,7 +42,7 @@ _PUBLISHED = {
 }  # fmt: skip
 
 
-def read(path: PurePosixPath) -> ListedClip | None:
+def parse_path(path: PurePosixPath) -> ListedClip | None:
     """`Archery/v_Archery_g01_c02.avi`: part 2 of source video 1. One class is spelt otherwise in its files' names."""
     match = _NAME.fullmatch(path.stem)
     label = _LABELS.get(match[1].lower()) if match else None
@@ -74,7 +74,7 @@ UCF101 = Benchmark(
         "val": "f442b200cfce43134877291a4a4c64b2d6d9403ed61bc7a1833f4ab1baf0074f",
         "test": "fea8bf1667c5a8a118c774c6d9fbcc8b110c29b837774a4fd9173a3fd121c9ef",
     },
-    read=read,
+    read=parse_path,
     readable=readable,
     published=published,
     counts={label: count for counts in COUNTS.values() for label, count in counts.items()},

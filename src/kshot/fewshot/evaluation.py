@@ -78,7 +78,7 @@ def evaluate(
     preset = protocols.preset(protocol, "testing") if protocol is not None else {}
     plan = Evaluating.of(preset | chosen)
     expect_prompts(plan.view.prompts)
-    run = runs.read(adapted) if adapted is not None else None
+    run = runs.read_run(adapted) if adapted is not None else None
     if run is not None:
         plan = Evaluating.of(preset | {"frames": run.frames, "resize": run.resize} | chosen)
     loaded = datasets.load(data if data is not None else features)  # type: ignore[arg-type]

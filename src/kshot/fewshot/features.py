@@ -65,7 +65,7 @@ def import_features(
         return _write(target, datasets.load(source))
     from kshot.datasets import prepare, table
 
-    listed = table.load(Path(clips), check_files=False)
+    listed = table.load_table(Path(clips), check_files=False)
     values, paths = _values(source, array)
     checked(source, values, lambda row: f"clip {row}" + (f", '{listed.paths[row]}'" if row < len(listed) else ""))
     if len(values) != len(listed):
@@ -123,7 +123,7 @@ def export_features(
     if table is not None:
         plain(table)
     chosen = loaded.select(split)
-    run = runs.read(adapted) if adapted is not None else None
+    run = runs.read_run(adapted) if adapted is not None else None
     sight = {"frames": run.frames, "resize": run.resize} if run is not None else {}
     plan = Exporting.of(sight | Exporting.chosen(given, settings))
     learner, strategy = runs.learner(run, backbone, None, None, plan.compute.device, plan.compute.precision)

@@ -238,7 +238,7 @@ class _Loop:
         self.fitted.best_step = step
         self.best = {name: weight.detach().clone() for name, weight in self.weights.items()}
         if self.folder is not None:
-            save(self.folder / "weights.safetensors", self.best)
+            save_tensors(self.folder / "weights.safetensors", self.best)
 
     def _log(self, line: dict[str, Any]) -> None:
         if self.folder is not None:
@@ -261,7 +261,7 @@ class _Loop:
             "history": self.fitted.history,
             "step_seconds": self.fitted.step_seconds,
         }
-        save(self.folder / "checkpoint.safetensors", tensors, {"fit": json.dumps(about)})
+        save_tensors(self.folder / "checkpoint.safetensors", tensors, {"fit": json.dumps(about)})
 
     def _resume(self) -> int:
         if self.folder is None:
@@ -270,7 +270,7 @@ class _Loop:
         if not path.exists():
             self._forget_after(-1)
             return 0
-        tensors, metadata = load(path)
+        tensors, metadata = load_tensors(path)
         if {n.removeprefix("weight.") for n in tensors if n.startswith("weight.")} != set(self.learning):
             raise CheckpointError(f"{path} is of a run with other trained weights; start again in another --out")
         try:
@@ -303,7 +303,7 @@ class _Loop:
         )  # fmt: skip
         self.stale = int(about["stale"])
         if about["best_val"] is not None:
-            best, _ = load((self.folder or Path()) / "weights.safetensors")
+            best, _ = load_tensors((self.folder or Path()) / "weights.safetensors")
             self.best = {name: best[name].to(weight.device) for name, weight in self.weights.items()}
         step = int(about["step"])
         if not 0 <= step <= self.schedule.steps:
@@ -323,14 +323,14 @@ class _Loop:
         write_atomic(path, "".join(kept).encode())
 
 
-def save(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
     """Writes tensors as safetensors, whole or not at all."""
     from safetensors.torch import save as to_bytes
 
     write_atomic(path, to_bytes({n: t.detach().contiguous().cpu() for n, t in tensors.items()}, metadata))
 
 
-def load(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of a safetensors file.
 
     Raises:

@@ -55,7 +55,7 @@ class Run:
         return {*self.config["base_classes"], *self.config["val_classes"]}
 
 
-def read(folder: str | Path) -> Run:
+def read_run(folder: str | Path) -> Run:
     """Reads a run folder.
 
     Raises:
@@ -80,14 +80,14 @@ def read_config(folder: Path) -> dict[str, Any]:
     """What `config.json` of a run folder says, finished or not; everything that is read from it is of the right kind.
 
     Raises:
-        CheckpointError: see `read`.
+        CheckpointError: see `read_run`.
     """
     from kshot.fewshot import forms
 
     path = folder / "config.json"
     if not path.exists():
         raise CheckpointError(f"{folder} is not a run folder: expected config.json in it, as `kshot train` writes")
-    config = seals.read(path, CheckpointError, "copy it again or train again")
+    config = seals.read_sealed(path, CheckpointError, "copy it again or train again")
     if config.get("format") != FORMAT:
         if "format" not in config:
             raise CheckpointError(f"{path} is damaged or of something else: it lacks 'format'")
@@ -153,7 +153,7 @@ def learner(
             f"{run.folder / 'config.json'} asks for what cannot be built ({error}); copy it again or train again"
         ) from None
     if run.digest:
-        weights, _ = fit.load(run.folder / "weights.safetensors")
+        weights, _ = fit.load_tensors(run.folder / "weights.safetensors")
         fit.expect_finite(run.folder / "weights.safetensors", weights)
         if not same:  # another head keeps its own weights, if it has any
             weights = {n: w for n, w in weights.items() if n.startswith("backbone.")}

@@ -133,7 +133,7 @@ def _nothing_new_on_failure(folder: Path) -> Iterator[None]:
         raise
 
 
-def load(cls: type[R], folder: str | Path, backbone: str | Path | Backbone | None, device: str) -> R:
+def load_model(cls: type[R], folder: str | Path, backbone: str | Path | Backbone | None, device: str) -> R:
     """Reads a folder, or "hf://owner/name", into a new Recognizer. See `Recognizer.load`."""
     folder = hub.local(folder)
     config = read_config(folder)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kshot.recognizer.costs import Costs
+from kshot.recognizer.costs import ErrorCosts
 from kshot.recognizer.report import Trade
 
 Array = NDArray[Any]
@@ -112,7 +112,7 @@ def threshold(
     right: Array,
     other: Array,
     weights: Array | None = None,
-    costs: Costs | None = None,
+    costs: ErrorCosts | None = None,
     groups: Array | None = None,
 ) -> float:
     """The score below which "unknown" costs less than a label; -inf if that never is.
@@ -127,10 +127,10 @@ def threshold(
         right: (n,) whether their likeliest label is theirs.
         other: (m,) scores of clips of classes that were left out.
         weights: (m,) of these, in all 1; equal by default.
-        costs: of either error; `Costs()` by default.
+        costs: of either error; `ErrorCosts()` by default.
         groups: (n,) of the known ones, what was filmed together and is one piece of evidence; each clip by default.
     """
-    costs = costs or Costs()
+    costs = costs or ErrorCosts()
     right = right.astype(bool)
     count = int(right.sum()) if groups is None else len(np.unique(groups[right]))
     if count < 2 or costs.stake == 0:

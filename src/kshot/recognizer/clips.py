@@ -58,7 +58,7 @@ class Clip:
     damaged: DamagedClip | None = None
 
 
-def read(
+def read_clips(
     videos: Sequence[Path | Array],
     labels: Sequence[str],
     groups: Sequence[str],

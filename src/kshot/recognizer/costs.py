@@ -12,7 +12,7 @@ from kshot.recognizer.record import Record
 
 
 @dataclass(frozen=True)
-class Costs(Record):
+class ErrorCosts(Record):
     """What "unknown" is weighed by; the unit is a clip of a trained action that would get its label and is refused.
 
     With the defaults, one video in five shows something else and either error is as bad as the other: what refuses four

@@ -26,7 +26,7 @@ from kshot.recognizer.choose import (
     pick,
 )
 from kshot.recognizer.classifier import UNKNOWN, Classifier
-from kshot.recognizer.costs import Costs
+from kshot.recognizer.costs import ErrorCosts
 from kshot.recognizer.methods import AUTO, FINE_TUNING, Support, learn
 from kshot.recognizer.report import Accuracy, CurvePoint, MethodAccuracy, Report, Share, Suspect, Unknown
 
@@ -39,7 +39,7 @@ CURVE_DRAWS = 5
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FittedMethod:
     """What came of fitting.
 
     Attributes:
@@ -108,13 +108,13 @@ def fit(
     reject: bool | Mapping[str, float] = True,
     seed: int = 0,
     progress: Progress = quiet,
-) -> Fitted:
+) -> FittedMethod:
     """Compares methods on the clips, learns the chosen one from all of them, and says what to expect.
 
     Args:
         support: two classes or more, none without clips.
         method: "auto", or the one to take.
-        reject: whether "unknown" may be an answer; a mapping says what it is weighed by, see `Costs`.
+        reject: whether "unknown" may be an answer; a mapping says what it is weighed by, see `ErrorCosts`.
         seed: of the bootstrap and of the learning curve's draws.
         progress: how to show progress.
 
@@ -123,7 +123,7 @@ def fit(
         CheckpointError: a method whose head must be trained before.
     """
     notes: list[str] = []
-    costs = Costs.of(reject)
+    costs = ErrorCosts.of(reject)
     names = _methods(support, method)
     pairs = suspects.twins(support)
     support = replace(support, groups=suspects.joined(support.groups, pairs))
@@ -148,7 +148,7 @@ def fit(
     ).eval()
     report = _report(trial, chosen, pairs, bends, unknown, seed)
     report.notes.extend([*notes, *support.text_notes])
-    return Fitted(chosen, classifier, _limit(unknown.threshold, support), final.weights, report)
+    return FittedMethod(chosen, classifier, _limit(unknown.threshold, support), final.weights, report)
 
 
 def _report(
@@ -203,7 +203,7 @@ def _limit(threshold: float | None, support: Support) -> float:
     return NEVER if support.background else -math.inf
 
 
-def _unknown(trial: Trial, chosen: str, costs: Costs | None, notes: list[str]) -> Unknown:
+def _unknown(trial: Trial, chosen: str, costs: ErrorCosts | None, notes: list[str]) -> Unknown:
     """How well clips of untrained actions can be told apart, and the threshold for it; adds to the notes."""
     support, found = trial.support, trial.results[chosen]
     clips = trial.scored[support.labels[trial.scored] < support.actions]
@@ -239,7 +239,9 @@ def _unknown(trial: Trial, chosen: str, costs: Costs | None, notes: list[str]) -
     return replace(unknown, threshold=place if math.isfinite(place) else None, refused=refused, caught=caught)
 
 
-def _threshold(trial: Trial, chosen: str, costs: Costs, outside: Array, clips: Indices) -> tuple[float, float, float]:
+def _threshold(
+    trial: Trial, chosen: str, costs: ErrorCosts, outside: Array, clips: Indices
+) -> tuple[float, float, float]:
     """The threshold, and the shares of clips of trained and of other actions that are refused by one which was set
     without the clip's part: that refuses others of those that it was set on."""
     support, found = trial.support, trial.results[chosen]

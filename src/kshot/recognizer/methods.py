@@ -35,7 +35,7 @@ FINE_TUNING = Direct(steps=10, lr=3e-4, scale=SCALE)
 
 
 @dataclass(frozen=True)
-class Method:
+class RecognizerMethod:
     """A way to learn from a few clips.
 
     Attributes:
@@ -64,17 +64,17 @@ class Method:
         return kind.learns and not kind.works_untrained
 
 
-METHODS: dict[str, Method] = {  # what "auto" compares, the simplest first
-    "text": Method("the class names alone", "text", text_scale="scale"),
-    "prototype": Method("the mean clip of each class", "prototype"),
-    "fusion": Method("class names and mean clips together", "fusion", {"beta": "loo"}),
-    "linear-probe": Method("a logistic regression on the clips", "linear-probe"),
-    "otam": Method("the order of the frames", "otam"),
-    "partial": Method("fine-tuning of the last layer", "prototype", {"scale": SCALE}, tunes=True),
+METHODS: dict[str, RecognizerMethod] = {  # what "auto" compares, the simplest first
+    "text": RecognizerMethod("the class names alone", "text", text_scale="scale"),
+    "prototype": RecognizerMethod("the mean clip of each class", "prototype"),
+    "fusion": RecognizerMethod("class names and mean clips together", "fusion", {"beta": "loo"}),
+    "linear-probe": RecognizerMethod("a logistic regression on the clips", "linear-probe"),
+    "otam": RecognizerMethod("the order of the frames", "otam"),
+    "partial": RecognizerMethod("fine-tuning of the last layer", "prototype", {"scale": SCALE}, tunes=True),
 }
 
 
-def method(name: str) -> Method:
+def method(name: str) -> RecognizerMethod:
     """A method by its name: one of `METHODS`, or a head.
 
     Raises:
@@ -84,7 +84,7 @@ def method(name: str) -> Method:
         return METHODS[name]
     if name not in heads.HEADS:
         raise unknown("method", name, [AUTO, *dict.fromkeys([*METHODS, *heads.HEADS])])
-    return Method(f"the head {name}", name)
+    return RecognizerMethod(f"the head {name}", name)
 
 
 def expect(name: str, options: Mapping[str, Any]) -> None:

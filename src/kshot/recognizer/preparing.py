@@ -25,7 +25,7 @@ from kshot.recognizer import clips as labelled
 from kshot.recognizer import videos as inputs
 from kshot.recognizer.classifier import UNKNOWN
 from kshot.recognizer.clips import Clip
-from kshot.recognizer.costs import Costs
+from kshot.recognizer.costs import ErrorCosts
 from kshot.recognizer.estimator import Estimator
 from kshot.recognizer.methods import AUTO, METHODS, TEXT_SCALE, Support, expect, method
 
@@ -45,7 +45,7 @@ def checked(
     """
     expect(recognizer.method, recognizer.head_options or {})
     settings.expect(frames=recognizer.frames, seed=recognizer.seed)
-    Costs.of(recognizer.reject)
+    ErrorCosts.of(recognizer.reject)
     items, given = inputs.listed(videos), list(labels)
     if len(items) != len(given):
         raise DataError(f"expected one label a clip, found {len(items)} clips and {len(given)} labels")
@@ -85,7 +85,7 @@ def starting(recognizer: Estimator) -> Learner:
             given if isinstance(given, Backbone) else backbones.load(given, recognizer.device, recognizer.precision)
         )
         return Learner.build(loaded, FINE_TUNED)
-    run = runs.read(recognizer.adapted)
+    run = runs.read_run(recognizer.adapted)
     _expect_run(recognizer.method, run)
     if run.resize != "short":
         raise OptionError(
@@ -141,7 +141,7 @@ def reached(recognizer: Estimator, progress: Progress) -> tuple[Learner, list[Cl
     lost = [clip for clip in clips if clip.tokens is None and Path(clip.name).exists()]
     if not lost:
         return learner, clips
-    again, _ = labelled.read(
+    again, _ = labelled.read_clips(
         [Path(clip.name) for clip in lost], [clip.label for clip in lost], [clip.group for clip in lost], learner,
         recognizer.frames, store=recognizer.store, progress=progress,
     )  # fmt: skip

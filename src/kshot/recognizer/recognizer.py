@@ -88,7 +88,9 @@ class Recognizer(Estimator):
             raise unknown("background label", nothing, sorted(set(texts)))
         _check_actions({*texts} - {nothing})
         start = preparing.starting(self)
-        new, unreadable = labelled.read(items, texts, together, start, self.frames, store=self.store, progress=progress)
+        new, unreadable = labelled.read_clips(
+            items, texts, together, start, self.frames, store=self.store, progress=progress
+        )
         return self._learn(start, new, texts, unreadable, progress, groups is not None)
 
     def partial_fit(
@@ -103,7 +105,9 @@ class Recognizer(Estimator):
         items, texts, together = preparing.checked(self, videos, labels, groups)
         names.distinct([*(clip.label for clip in self.clips_), *texts])
         start, known = preparing.reached(self, progress)
-        new, unreadable = labelled.read(items, texts, together, start, self.frames, len(known), self.store, progress)
+        new, unreadable = labelled.read_clips(
+            items, texts, together, start, self.frames, len(known), self.store, progress
+        )
         return self._learn(start, [*known, *new], texts, unreadable, progress, groups is not None)
 
     def forget(self, label: str, progress: Progress = quiet) -> Self:
@@ -269,7 +273,7 @@ class Recognizer(Estimator):
         Raises:
             CheckpointError: no model, damaged, of another version, or another backbone.
         """
-        loaded: Self = artefact.load(cls, folder, backbone, device)
+        loaded: Self = artefact.load_model(cls, folder, backbone, device)
         return loaded
 
     def push_to_hub(self, repo_id: str, thumbnails: bool = False, private: bool = True) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from kshot.recognizer.costs import Costs
+from kshot.recognizer.costs import ErrorCosts
 from kshot.recognizer.record import Record
 
 
@@ -174,7 +174,7 @@ class Unknown(Record):
     threshold: float | None = None
     refused: float | None = None
     caught: float | None = None
-    costs: Costs | None = None
+    costs: ErrorCosts | None = None
     clips: int = 0
     trade: list[Trade] = field(default_factory=list)
     how: str = ""
@@ -182,7 +182,7 @@ class Unknown(Record):
     @classmethod
     def of_plain(cls, values: Mapping[str, Any]) -> Self:
         costs, trade = values.get("costs"), [Trade.of_plain(one) for one in values.get("trade", [])]
-        return super().of_plain({**values, "costs": costs and Costs.of_plain(costs), "trade": trade})
+        return super().of_plain({**values, "costs": costs and ErrorCosts.of_plain(costs), "trade": trade})
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from kshot.report.comparison import Comparison
 from kshot.report.filmstrips import Reel
 from kshot.report.findings import findings
 from kshot.report.pictures import Picture
-from kshot.report.tables import Costs, Published, Table
+from kshot.report.tables import CostTable, Published, Table
 from kshot.study.results import RowResult, StudyResult
 from kshot.templates import render
 
@@ -50,7 +50,7 @@ class Part:
         return tables.main(self.comparison)
 
     @property
-    def costs(self) -> Costs | None:
+    def costs(self) -> CostTable | None:
         """What every method costs, where more is known than the main table says."""
         return tables.costs(self.comparison)
 

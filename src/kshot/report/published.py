@@ -58,7 +58,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Row:
+class PublishedRow:
     """A published method on a data set.
 
     Attributes:
@@ -76,14 +76,14 @@ class Row:
     source: Source
 
 
-def rows() -> tuple[Row, ...]:
+def rows() -> tuple[PublishedRow, ...]:
     """All of them, in the order of the file."""
     made = []
     for entry in _file()["source"]:
         source = Source(**{"paper": ""} | {key: value for key, value in entry.items() if key != "rows"})
         for row in entry["rows"]:
             shots = {int(shot): float(value) for shot, value in row["accuracy"].items()}
-            made.append(Row(row["method"], row["backbone"], row["data"], shots, source))
+            made.append(PublishedRow(row["method"], row["backbone"], row["data"], shots, source))
     return tuple(made)
 
 
@@ -94,7 +94,7 @@ def known_as(data: str) -> str:
     return next((known for known in SETS if name == known or name.startswith((f"{known}-", f"{known}:"))), "")
 
 
-def matching(data: str, way: int, shots: Collection[int], classes: int) -> list[Row]:
+def matching(data: str, way: int, shots: Collection[int], classes: int) -> list[PublishedRow]:
     """The rows that a result on `classes` novel classes of `data` may be held against, the highest first.
 
     Empty where the data set, its novel classes, the way or all the shots are not those of a published row.
@@ -104,7 +104,7 @@ def matching(data: str, way: int, shots: Collection[int], classes: int) -> list[
         return []
     found = [row for row in rows() if row.data == name and set(row.accuracy) & set(shots)]
 
-    def height(row: Row) -> list[float]:
+    def height(row: PublishedRow) -> list[float]:
         return [row.accuracy.get(shot, 0.0) for shot in sorted(shots, reverse=True)]
 
     return sorted(found, key=height, reverse=True)

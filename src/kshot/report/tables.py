@@ -50,7 +50,7 @@ NONE = Cell("–", shade="none")
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """A row of a table.
 
     Attributes:
@@ -79,13 +79,13 @@ class Table:
 
     label: str
     head: Sequence[str]
-    rows: Sequence[Row]
+    rows: Sequence[TableRow]
     groups: Sequence[tuple[str, int]] | None = None
     text: int = 0
 
 
 @dataclass(frozen=True)
-class Costs:
+class CostTable:
     """The table of costs with what its note says.
 
     Attributes:
@@ -130,7 +130,7 @@ def main(comparison: Comparison) -> Table:
             cells += [_cost(next(iter(own.values())), key) for key in costs]
         else:
             cells = [_failed(comparison.failures(name)[0].error, max(1, len(below)))]
-        rows.append(Row(name, cells, "baseline" if name == comparison.baseline else ""))
+        rows.append(TableRow(name, cells, "baseline" if name == comparison.baseline else ""))
     return Table(comparison.title, ["method", *below], rows, groups)
 
 
@@ -168,7 +168,7 @@ def _cost(line: Line, key: str) -> Cell:
     return NONE if text == "–" else Cell(text, notes=("per episode too",) if again else ())
 
 
-def costs(comparison: Comparison) -> Costs | None:
+def costs(comparison: Comparison) -> CostTable | None:
     """What every method costs; None for a study of an older version, whose few costs stand in the main table."""
     if not comparison.shots:
         return None
@@ -181,11 +181,11 @@ def costs(comparison: Comparison) -> Costs | None:
     table = Table(
         f"Costs, {comparison.title}",
         ["method", *(COSTS[group][key] for group, key in shown)],
-        [Row(line.name, [_cost(line, key) for _, key in shown]) for line in lines],
+        [TableRow(line.name, [_cost(line, key) for _, key in shown]) for line in lines],
         [(group, len(keys)) for group, keys in groups.items() if keys],
     )
     devices = dict.fromkeys(f"{line.device}, {line.precision}" for line in lines if line.device)
-    return Costs(table, "; ".join(devices), comparison.shots[-1] if len(comparison.shots) > 1 else 0)
+    return CostTable(table, "; ".join(devices), comparison.shots[-1] if len(comparison.shots) > 1 else 0)
 
 
 def matching(comparison: Comparison) -> Published | None:
@@ -199,11 +199,11 @@ def matching(comparison: Comparison) -> Published | None:
     name = published.known_as(comparison.data)
     own = {shot: Cell(f"{line.accuracy:.1f}", within(line.ci95, 1)) for shot, line in comparison.lines_of(best).items()}
     first = [Cell(comparison.backbone, shade="text"), *(own.get(shot, Cell("–")) for shot in shots), Cell()]
-    rows = [Row(best, first, "this study")]
+    rows = [TableRow(best, first, "this study")]
     for row in found:
         cells = [Cell(published.written(row.accuracy.get(shot)) or "–") for shot in shots]
         source = Cell(row.source.name, link=row.source.link)
-        rows.append(Row(row.method, [Cell(row.backbone, shade="text"), *cells, source], "published"))
+        rows.append(TableRow(row.method, [Cell(row.backbone, shade="text"), *cells, source], "published"))
     protocols = {row.source.name: f"{row.source.protocol}. Read: {row.source.read}." for row in found}
     head = ["method", "backbone", *map(in_shots, shots), "read at"]
     return Published(name, Table(f"Published on {name}", head, rows, text=2), published.SETS[name][1], protocols)
@@ -223,7 +223,7 @@ def methods(settings: Study, comparisons: Sequence[Comparison]) -> Table:
             heads.get(method.name) or method.head or "–",
             ", ".join(f"{key} = {value}" for key, value in _options(method).items()) or "–",
         )
-        rows.append(Row(method.name, [Cell(word, shade="text") for word in words]))
+        rows.append(TableRow(method.name, [Cell(word, shade="text") for word in words]))
     return Table("Methods", ["method", "strategy", "tunes", "head", "options"], rows, text=5)
 
 
@@ -244,6 +244,6 @@ def runs(comparison: Comparison) -> Table:
             cells += [Cell(f"{one.accuracy:.2f}", within(one.ci95, 2)) if one else Cell("–") for one in found]
             cells.append(Cell("–" if run.val_accuracy is None else f"{run.val_accuracy:.1f}"))
             cells.append(Cell(f"{run.training_seconds or 0.0:,.1f}"))
-        rows.append(Row(run.name, cells))
+        rows.append(TableRow(run.name, cells))
     head = ["method", "seed", *map(in_shots, comparison.shots), "val", "seconds"]
     return Table(f"Every run, {comparison.title}", head, rows)

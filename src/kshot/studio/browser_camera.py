@@ -11,7 +11,7 @@ import numpy as np
 
 from kshot.errors import DataError, OptionError
 from kshot.recognizer.stream.watch import Course
-from kshot.recognizer.stream.windows import Array, Settings
+from kshot.recognizer.stream.windows import Array, WindowSettings
 from kshot.studio.camera_answer import CameraAnswer
 from kshot.studio.state import WIDEST
 from kshot.video import Grid, preprocess
@@ -44,7 +44,7 @@ class BrowserCamera:
         self.classes = [str(name) for name in recognizer.classes_]
         self.size = backbone.size
         self.side = min(max(self.size, SIDES[0]), SIDES[1])
-        self.settings = Settings.of(recognizer)
+        self.settings = WindowSettings.of(recognizer)
         self._grid = Grid(self.settings.interval)
         self._course = Course(recognizer, self.settings)
         self._recent: deque[tuple[float, Array]] = deque()

@@ -19,9 +19,9 @@ from kshot.studio.meter import Cancelled, Meter
 from kshot.studio.predictions import Predictions
 from kshot.studio.project import Project
 from kshot.studio.reader import Reader, even, write_video
-from kshot.studio.state import Label, ModelRecord, Training, Video
+from kshot.studio.state import Label, ModelRecord, TrainingProgress, Video
 from kshot.studio.trained import TrainedModel
-from kshot.studio.work import Work
+from kshot.studio.work import Jobs
 
 if TYPE_CHECKING:
     from kshot.recognizer import Recognizer
@@ -61,7 +61,7 @@ class StudioEngine:
         self.device = device
         self.reader = Reader()
         self.meter: Meter | None = None
-        self.work = Work()
+        self.work = Jobs()
         self.trained = TrainedModel(project, device)
         self.predictions = Predictions(project, self.work, self.trained, self._named, lambda: self._notify())
         self._notify = notify
@@ -243,7 +243,7 @@ class StudioEngine:
         except KshotError as error:
             if self.work.ending.is_set():
                 return
-            fault = Training("failed", str(error))
+            fault = TrainingProgress("failed", str(error))
         with self.project.change() as state:
             state.drawing = False
             state.training = fault
@@ -274,7 +274,7 @@ class StudioEngine:
         name = EXAMPLE[int(np.random.default_rng().integers(len(EXAMPLE)))]
         return self._draw([(name, one)], f"an unseen performer, {one + 1}", truth=name)
 
-    # Training
+    # TrainingProgress
 
     def train(self) -> None:
         """Trains a model on the clips that are there now, in the background.
@@ -289,7 +289,7 @@ class StudioEngine:
                 raise Busy("the example is still being drawn: a moment")
             with self.work.here():
                 with self.project.change() as state:
-                    state.training = Training("running")
+                    state.training = TrainingProgress("running")
                 self.meter = Meter(self._notify)
                 self._training = self.work.start("train", self._train, self.meter)
 
@@ -301,7 +301,7 @@ class StudioEngine:
 
     def _train(self, meter: Meter) -> None:
         started, queries = time.monotonic(), list[str]()
-        ended: Training | None = None
+        ended: TrainingProgress | None = None
         folder = self.project.new_model()
         try:
             recognizer, clips = self._trained(meter)
@@ -311,11 +311,11 @@ class StudioEngine:
             self.project.set_trained(self._kept(folder, recognizer, clips, time.monotonic() - started))
             self.trained.put(folder, recognizer)
         except Cancelled:
-            ended = Training("cancelled")
+            ended = TrainingProgress("cancelled")
         except KshotError as error:
-            ended = Training("failed", self._named(str(error)))
+            ended = TrainingProgress("failed", self._named(str(error)))
         except Exception as error:
-            ended = Training("failed", f"teaching failed by a fault of kshot: {type(error).__name__}: {error}")
+            ended = TrainingProgress("failed", f"teaching failed by a fault of kshot: {type(error).__name__}: {error}")
         finally:
             self.meter = None
         if ended:

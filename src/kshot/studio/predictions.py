@@ -17,7 +17,7 @@ from kshot.studio.meter import Cancelled
 from kshot.studio.project import UNKNOWN, Closed, Project
 from kshot.studio.state import PredictedSegment, Prediction
 from kshot.studio.trained import TrainedModel
-from kshot.studio.work import Closing, Work
+from kshot.studio.work import Closing, Jobs
 from kshot.video.workers import Job, decode
 
 LONG = 1.75  # times the length of a clip that the model was trained on: what is longer may show more than one action
@@ -43,7 +43,7 @@ class Predictions:
     def __init__(
         self,
         project: Project,
-        work: Work,
+        work: Jobs,
         trained: TrainedModel,
         named: Callable[[str], str],
         notify: Callable[[], None],

@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 from kshot import names
 from kshot.errors import DataError, KshotError, OptionError
 from kshot.files import disk, locked, write_atomic
-from kshot.studio.state import Label, ModelRecord, Removal, State, Training, Video, read_state, written
+from kshot.studio.state import Label, ModelRecord, Removal, State, TrainingProgress, Video, read_state, written
 from kshot.video.container import SUFFIXES
 
 NAME = 60  # characters of an action's name, at most
@@ -80,7 +80,7 @@ class Project:
             (self.folder / "session").unlink(missing_ok=True)  # earlier versions kept a key for ever
             self.state.settings |= settings
             if self.state.training and self.state.training.status == "running":
-                self.state.training = Training("interrupted")
+                self.state.training = TrainingProgress("interrupted")
             self._sweep(models=True)
             self._save()
         except BaseException:
@@ -289,7 +289,7 @@ class Project:
     def set_trained(self, trained: ModelRecord) -> None:
         """A new model is in place; the one before it goes, unless it can be taken back."""
         with self.change() as state:
-            state.trained, state.training = trained, Training("done")
+            state.trained, state.training = trained, TrainingProgress("done")
         self._sweep(models=True)
 
     # On disk

@@ -155,7 +155,7 @@ class ModelRecord:
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainingProgress:
     """How the last training went.
 
     Attributes:
@@ -175,7 +175,7 @@ def _plain_training(found: Any, write: SerializerFunctionWrapHandler) -> dict[st
 
 
 Base = Annotated[str, Field(pattern=r"^([A-Za-z0-9_-][A-Za-z0-9._-]{0,99})?$")]
-TrainingJson = Annotated[Training, WrapSerializer(_plain_training)]
+TrainingJson = Annotated[TrainingProgress, WrapSerializer(_plain_training)]
 ModelField = Annotated[ModelRecord | None, Field(alias="taught")]
 
 

@@ -70,7 +70,7 @@ class ModelView:
 
 
 @dataclass(frozen=True)
-class Limits:
+class PageLimits:
     """What is taken.
 
     Attributes:
@@ -108,7 +108,7 @@ class PageState:
     taught: ModelView | None
     teaching: TrainingJson | None
     removed: str | None
-    limits: Limits
+    limits: PageLimits
 
 
 _PAGE = TypeAdapter(PageState)
@@ -141,7 +141,7 @@ def page_state(engine: StudioEngine, file_bytes: int) -> PageState:
         taught=model_view(engine),
         teaching=state.training,
         removed=state.removed[0].what if state.removed else None,
-        limits=Limits(file_bytes),
+        limits=PageLimits(file_bytes),
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ class Closing(KshotError):
     """The studio is closing: nothing new begins."""
 
 
-class Work:
+class Jobs:
     """Knows who is at work. The threads are daemons: a process that has to end does not wait for them.
 
     Attributes:

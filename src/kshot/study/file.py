@@ -57,7 +57,7 @@ class Row(Method):
 
 @dataclass(frozen=True)
 class Study(View, EpisodeRules, Testing):
-    """The settings of a study; see `read` for its file.
+    """The settings of a study; see `read_study` for its file.
 
     Attributes:
         title: what its report is called.
@@ -89,7 +89,7 @@ class Study(View, EpisodeRules, Testing):
     about: str = ""
 
 
-def read(source: str | Path, protocol: str | None = None) -> Study:
+def read_study(source: str | Path, protocol: str | None = None) -> Study:
     """A study from a TOML file or by the name of one that ships ("quick", "paper", "heads").
 
     protocol: in place of the file's own. What the file says beats it.

@@ -36,7 +36,7 @@ from kshot.files import alone, disk, occupied, write_atomic
 from kshot.names import folder_name, folder_names
 from kshot.progress import Progress, quiet
 from kshot.settings import EpisodeRules, Method, Testing, View
-from kshot.study.file import Row, Study, impossible, of_row, read
+from kshot.study.file import Row, Study, impossible, of_row, read_study
 from kshot.study.results import Outcome, RowResult, Search, StudyResult, Tried
 from kshot.study.summary import summarise
 from kshot.study.tables import as_csv, as_markdown
@@ -164,7 +164,9 @@ def planned(
     Raises:
         OptionError: it cannot be run.
     """
-    plan = replace(study, protocol=protocol or study.protocol) if isinstance(study, Study) else read(study, protocol)
+    plan = (
+        replace(study, protocol=protocol or study.protocol) if isinstance(study, Study) else read_study(study, protocol)
+    )
     plan = replace(plan, seeds=tuple(seeds or plan.seeds), episodes=plan.episodes if episodes is None else episodes)
     if wrong := impossible(plan):
         raise OptionError(f"{of_row(plan, wrong[0])}{wrong[2]}")
@@ -273,7 +275,7 @@ def _train(cell: _Cell, data: Dataset, backbone: Backbone, shot: int, chosen: Ma
         data, folder, backbone=backbone, protocol=cell.plan.protocol, resume=folder.exists(), progress=cell.progress,
         **own,
     )  # fmt: skip
-    return runs.read(folder)
+    return runs.read_run(folder)
 
 
 def training_settings(plan: Study, row: Row, shot: int) -> dict[str, Any]:
@@ -333,7 +335,7 @@ def _refuse_other(folder: Path, settings: dict[str, Any]) -> None:
     if path.exists():
         again = "remove it and run the same command again, if the study's settings are the same"
         formerly = {"resize": "short", "keep_copies": False}  # once there was no other
-        before = formerly | seals.read(path, OptionError, again)
+        before = formerly | seals.read_sealed(path, OptionError, again)
         words = ("title", "about")  # which change no number
         changed = [name for name in settings if name not in words and before.get(name) != settings[name]]
         if changed:
@@ -345,7 +347,7 @@ def _refuse_other(folder: Path, settings: dict[str, Any]) -> None:
 def _finished(path: Path, own: Mapping[str, Any]) -> RowResult | None:
     """A row's record, unless it is missing, torn, altered, of another row, or of a failure: then it is run again."""
     try:
-        record = RowResult.parse(seals.read(path), path)
+        record = RowResult.parse(seals.read_sealed(path), path)
     except DataError:
         return None
     mine = all(getattr(record, key) == value for key, value in own.items())

@@ -92,7 +92,7 @@ def load_study(folder: str | Path) -> StudyResult:
     path = Path(folder) / "study.json"
     if not path.exists():
         raise DataError(f"{folder} holds no finished study: expected study.json, as `kshot study` writes")
-    report = StudyResult.parse(seals.read(path, again="run the study again, finished rows are kept"), path)
+    report = StudyResult.parse(seals.read_sealed(path, again="run the study again, finished rows are kept"), path)
     for row in report.rows:
         inside(Path(folder), row.folder)
     if not _agrees(report):

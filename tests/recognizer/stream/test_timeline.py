@@ -19,7 +19,7 @@ from kshot import Recognizer, video
 from kshot.datasets import load
 from kshot.errors import OptionError, StoreError, VideoError
 from kshot.recognizer.stream.timeline import STILLS, Timeline, timeline
-from kshot.recognizer.stream.windows import Segment, Settings
+from kshot.recognizer.stream.windows import Segment, WindowSettings
 from recognizers import BLUE, DARK, GREEN, RED, Colours, paint
 
 PARTS = ((RED, 250), (DARK, 100), (GREEN, 150), (BLUE, 250))  # 10, 4, 6 and 10 seconds
@@ -182,7 +182,7 @@ def made(*segments: Segment) -> Timeline:
         known=nothing[:, 0],
         labels=np.array([]),
         segments=list(segments),
-        settings=replace(Settings.of(Colours()), threshold=-np.inf),
+        settings=replace(WindowSettings.of(Colours()), threshold=-np.inf),
     )
 
 

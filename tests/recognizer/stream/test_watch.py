@@ -15,7 +15,7 @@ from kshot.errors import OptionError, VideoError
 from kshot.recognizer.stream import watch as live
 from kshot.recognizer.stream.timeline import Timeline, timeline
 from kshot.recognizer.stream.watch import Camera, Live, Newest, Playback, Sample, Sighting, Watch, watch
-from kshot.recognizer.stream.windows import Scores, Settings
+from kshot.recognizer.stream.windows import Scores, WindowSettings
 from kshot.video import Samples
 from recognizers import BLUE, DARK, GREEN, RED, SIZE, Colours, paint
 
@@ -56,7 +56,7 @@ def assert_same(sightings: list[Sighting], whole: Timeline) -> None:
 
 def test_a_file_played_live_is_the_file_itself(film: Path, whole: Timeline) -> None:
     clock, judge = Clock(), Colours()
-    settings = Settings.of(judge)
+    settings = WindowSettings.of(judge)
     player, engine = Playback(film, settings.interval, SIZE, clock, clock.sleep), Live(judge, settings, clock)
     sightings = []
     for sample in player.samples():
@@ -90,7 +90,7 @@ class Container:
 
 def test_a_camera_that_shows_a_film_is_the_film(film: Path, whole: Timeline) -> None:
     clock, judge = Clock(), Colours()
-    settings = Settings.of(judge)
+    settings = WindowSettings.of(judge)
     camera, engine = Camera(Container(film, clock), settings.interval, SIZE, clock), Live(judge, settings, clock)
     sightings = [engine.take(sample) for sample in camera.samples()]
     sightings.append(engine.end(camera.seconds))
@@ -101,7 +101,7 @@ def test_a_camera_that_shows_a_film_is_the_film(film: Path, whole: Timeline) -> 
 def test_through_its_threads_a_film_is_the_same(film: Path, whole: Timeline) -> None:
     """As fast as it comes: the feeder waits until a sample was taken, so none is skipped."""
     judge = Colours()
-    settings = Settings.of(judge)
+    settings = WindowSettings.of(judge)
     watching = Watch(judge, settings, Playback(film, settings.interval, SIZE, sleep=lambda _: None))
     put = watching._newest.put
 
@@ -133,7 +133,7 @@ def test_a_slow_encoder_skips_frames_and_is_never_late_by_more_than_one(film: Pa
             return super().states(frames)
 
     judge = Slow()
-    engine, sightings = Live(judge, Settings.of(judge), clock), []
+    engine, sightings = Live(judge, WindowSettings.of(judge), clock), []
     while waiting or newest._sample is not None:
         if newest._sample is None:
             pass_time(waiting[0].arrived - clock.now)
@@ -166,7 +166,7 @@ def test_the_newest_wins_and_errors_come_through() -> None:
 
 def test_stopping_gives_all_that_is_known(film: Path) -> None:
     judge = Colours()
-    settings = Settings.of(judge)
+    settings = WindowSettings.of(judge)
     watching = Watch(judge, settings, Playback(film, settings.interval, SIZE, sleep=lambda _: time.sleep(0.01)))
     sightings = []
     for sighting in watching:
@@ -183,7 +183,7 @@ def test_a_film_broken_in_the_middle_shows_what_came_before(tmp_path: Path) -> N
     path = write_video(tmp_path / "broken.mkv", np.repeat(np.repeat(FRAMES, 2, 1), 2, 2))
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     judge, sightings = Colours(), []
-    settings = Settings.of(judge)
+    settings = WindowSettings.of(judge)
     with pytest.raises(VideoError, match=r"broken\.mkv"):
         for sighting in Watch(judge, settings, Playback(path, settings.interval, SIZE, sleep=lambda _: None)):
             sightings.append(sighting)
@@ -219,7 +219,7 @@ def test_a_real_device_is_read_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_long_gap_begins_anew_and_a_short_one_shows_the_frame_before() -> None:
     """After a pause of days no window is made up; what was certain before is told, and times go on."""
     judge = Colours()
-    settings = Settings.of(judge)
+    settings = WindowSettings.of(judge)
     step, course = settings.interval, live.Course(judge, settings)
     red, blue = (paint((colour, 1))[0] for colour in (RED, BLUE))
     for interval in range(20):

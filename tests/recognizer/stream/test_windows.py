@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from kshot.errors import OptionError
-from kshot.recognizer.stream.windows import Engine, Labels, Scores, Segments, Settings, Windows
+from kshot.recognizer.stream.windows import Engine, Labels, Scores, Segments, Windows, WindowSettings
 from recognizers import BLUE, DARK, GREEN, RED, SIZE, Colours, paint
 
 
-def plain(judge: Colours, **options) -> Settings:
+def plain(judge: Colours, **options) -> WindowSettings:
     """Raw windows, every label believed."""
-    return Settings.of(judge, **({"smooth": 0.0, "shortest": 0.0} | options))
+    return WindowSettings.of(judge, **({"smooth": 0.0, "shortest": 0.0} | options))
 
 
 def test_a_window_is_as_many_intervals_as_a_clip_has_frames() -> None:
@@ -38,7 +38,7 @@ def test_bit_by_bit_is_the_same_as_all_at_once(stride: int, smooth: float) -> No
     answers = []
     for pieces in (1, 7, 30):
         judge = Colours()
-        engine = Engine(judge, Settings.of(judge, stride=stride, smooth=smooth, shortest=1.0))
+        engine = Engine(judge, WindowSettings.of(judge, stride=stride, smooth=smooth, shortest=1.0))
         parts = [
             engine.add(intervals[piece].tolist(), frames[piece]) for piece in np.array_split(np.arange(30), pieces)
         ]
@@ -96,7 +96,7 @@ def test_smoothing_is_a_mean_that_falls_with_the_distance() -> None:
 
 def test_little_is_held_however_long_the_stream() -> None:
     judge = Colours()
-    engine = Engine(judge, Settings.of(judge))
+    engine = Engine(judge, WindowSettings.of(judge))
     frames = paint((RED, 32))
     for start in range(0, 32 * 50, 32):
         engine.add(range(start, start + 32), frames)
@@ -113,7 +113,9 @@ def test_a_label_keeps_its_place_until_another_leads_clearly() -> None:
     assert labels == ["a", "a", "a", "b", "unknown", "b"]  # after "unknown" the best one wins
 
 
-SETTINGS = Settings(window=2.0, interval=0.5, stride=2, smooth=0, shortest=3.0, threshold=0.0)  # a window a second
+SETTINGS = WindowSettings(
+    window=2.0, interval=0.5, stride=2, smooth=0, shortest=3.0, threshold=0.0
+)  # a window a second
 
 
 def segments(labels: str, shortest: float = 3.0, until: float | None = None) -> list[tuple[float, float, str]]:
@@ -166,7 +168,7 @@ def test_the_score_of_a_segment_is_the_mean_of_its_label() -> None:
 
 def test_all_of_it_together() -> None:
     judge = Colours()
-    engine = Engine(judge, Settings.of(judge))
+    engine = Engine(judge, WindowSettings.of(judge))
     frames = paint((RED, 20), (DARK, 20), (GREEN, 20))
     done = engine.add(range(60), frames).segments + engine.end(30.0).segments
     assert [s.label for s in done] == ["red", "unknown", "green"]
@@ -178,10 +180,10 @@ def test_all_of_it_together() -> None:
 )
 def test_impossible_settings_are_refused(options: dict) -> None:
     with pytest.raises(OptionError, match="expected"):
-        Settings.of(Colours(), **options)
+        WindowSettings.of(Colours(), **options)
 
 
 def test_settings_follow_the_taught_clips() -> None:
-    settings = Settings.of(Colours())
+    settings = WindowSettings.of(Colours())
     assert (settings.window, settings.interval, settings.step) == (2.0, 0.5, 0.5)
     assert (settings.smooth, settings.shortest, settings.delay) == (2, 1.5, 2.0)

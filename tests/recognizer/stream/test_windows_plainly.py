@@ -14,7 +14,16 @@ import pytest
 from kshot.errors import OptionError
 from kshot.recognizer.stream import timeline as module
 from kshot.recognizer.stream.timeline import STILLS, Timeline, check_picture
-from kshot.recognizer.stream.windows import MARGIN, Labels, Scores, Segment, Segments, Settings, Windows, _Smoother
+from kshot.recognizer.stream.windows import (
+    MARGIN,
+    Labels,
+    Scores,
+    Segment,
+    Segments,
+    Windows,
+    WindowSettings,
+    _Smoother,
+)
 from recognizers import SIZE, Colours
 
 
@@ -23,7 +32,7 @@ def shown(intervals: list[int], total: int) -> list[int]:
     return [max((n for n, own in enumerate(intervals) if own <= i), default=0) for i in range(total)]
 
 
-def raw(judge: Colours, frames: np.ndarray, intervals: list[int], total: int, settings: Settings) -> Scores:
+def raw(judge: Colours, frames: np.ndarray, intervals: list[int], total: int, settings: WindowSettings) -> Scores:
     states = np.stack([frame.reshape(-1, 3).mean(0) / 255 for frame in frames])
     line, size = shown(intervals, total), judge.frames
     starts = range(0, total - size + 1, settings.stride)
@@ -49,7 +58,7 @@ def test_windows_of_any_stream_are_those_of_the_whole_film(seed: int) -> None:
     intervals = np.sort(rng.choice(total, count, replace=False)).tolist()
     frames = rng.integers(0, 256, (count, SIZE, SIZE, 3), np.uint8)
     judge, stride, radius = Colours(), int(rng.integers(1, 5)), int(rng.integers(0, 4))
-    settings = replace(Settings.of(judge, stride=stride), smooth=radius)
+    settings = replace(WindowSettings.of(judge, stride=stride), smooth=radius)
     windows, parts = Windows(judge, settings), []
     cuts = np.sort(rng.choice(np.arange(1, count), min(4, count - 1), replace=False)).tolist()
     for first, last in zip([0, *cuts], [*cuts, count], strict=True):
@@ -63,10 +72,10 @@ def test_windows_of_any_stream_are_those_of_the_whole_film(seed: int) -> None:
 
 def test_an_end_before_the_last_frame_takes_nothing_away_and_without_frames_there_is_nothing() -> None:
     judge = Colours()
-    windows = Windows(judge, replace(Settings.of(judge), smooth=0))
+    windows = Windows(judge, replace(WindowSettings.of(judge), smooth=0))
     assert len(windows.add(range(6), np.zeros((6, SIZE, SIZE, 3), np.uint8))) == 3
     assert len(windows.end(2)) == 0 and windows.intervals == 6
-    empty = Windows(judge, Settings.of(judge))
+    empty = Windows(judge, WindowSettings.of(judge))
     assert len(empty.end(50)) == 0 and empty.intervals == 0
 
 
@@ -103,7 +112,7 @@ def test_another_label_must_lead_by_more_than_the_margin() -> None:
 
 def test_segments_come_as_soon_as_they_are_certain() -> None:
     """One window a second, three seconds to be believed: the first label ends when the next has lasted so long."""
-    settings = Settings(window=2.0, interval=0.5, stride=2, smooth=0, shortest=3.0, threshold=0.0)
+    settings = WindowSettings(window=2.0, interval=0.5, stride=2, smooth=0, shortest=3.0, threshold=0.0)
     found, told = Segments(np.array(["a", "b"]), settings), []
     for number, label in enumerate("aaaabbbb"):
         done = found.add(Scores(np.array([number + 0.5]), np.array([[0.6, 0.4]]), np.ones(1)), [label])
@@ -117,7 +126,7 @@ def test_segments_come_as_soon_as_they_are_certain() -> None:
 def test_segments_lie_end_to_end_and_last_long_enough_whatever_the_labels(seed: int) -> None:
     rng = np.random.default_rng(seed)
     named = rng.choice(["a", "b", "c", "unknown"], 60, p=[0.4, 0.3, 0.1, 0.2]).repeat(rng.integers(1, 4, 60))
-    settings = Settings(2.0, 0.5, 2, 0, shortest=3.0, threshold=0.0)
+    settings = WindowSettings(2.0, 0.5, 2, 0, shortest=3.0, threshold=0.0)
     times, proba = np.arange(len(named)) + 0.5, rng.dirichlet(np.ones(3), len(named))
     whole, found = Segments(np.array(["a", "b", "c"]), settings), Segments(np.array(["a", "b", "c"]), settings)
     every = whole.add(Scores(times, proba, np.ones(len(named))), named.tolist()) + whole.end(float(len(named)))
@@ -145,14 +154,14 @@ def test_segments_lie_end_to_end_and_last_long_enough_whatever_the_labels(seed: 
 )
 def test_impossible_settings_say_what_was_found(options: dict[str, Any], text: str) -> None:
     with pytest.raises(OptionError, match=text):
-        Settings.of(Colours(), **options)
+        WindowSettings.of(Colours(), **options)
 
 
 def test_settings_are_in_windows_and_seconds() -> None:
-    made = Settings.of(Colours(), window=4.0, stride=2, smooth=5.0, shortest=0.0)
+    made = WindowSettings.of(Colours(), window=4.0, stride=2, smooth=5.0, shortest=0.0)
     assert (made.interval, made.step, made.smooth, made.shortest, made.threshold) == (1.0, 2.0, 2, 0.0, 0.3)
     assert made.delay == 2.0 + 2 * 2.0
-    assert Settings.of(Colours(), stride=4, window=2.0).stride == 4
+    assert WindowSettings.of(Colours(), stride=4, window=2.0).stride == 4
 
 
 def test_segments_are_rounded_for_json() -> None:
@@ -166,7 +175,7 @@ def film(*segments: Segment, duration: float = 10.0, fps: float = 10.0) -> Timel
     return Timeline(
         video="a.mp4", duration=duration, fps=fps, frames=100, looked_at=20, classes=np.array(["a"]),
         times=np.array([0.123456]), proba=np.array([[0.33333333]]), known=np.array([0.98766]), labels=np.array(["a"]),
-        segments=list(segments), settings=Settings.of(Colours()), stills=[(0.0, nothing)],
+        segments=list(segments), settings=WindowSettings.of(Colours()), stills=[(0.0, nothing)],
     )  # fmt: skip
 
 

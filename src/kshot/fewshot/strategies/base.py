@@ -38,7 +38,7 @@ class Objective:
 
 
 @dataclass(frozen=True)
-class Choice:
+class StepChoice:
     """What a strategy that learns inside episodes chose on the val classes.
 
     Attributes:
@@ -105,9 +105,9 @@ class Strategy:
 
     def choose(
         self, learner: Learner, val: Activations | None, sampler: Sampler | None, episodes: int, progress: Progress
-    ) -> Choice:
+    ) -> StepChoice:
         """For "support": options chosen on val episodes, or its own without val classes (None)."""
-        return Choice()
+        return StepChoice()
 
     def scores(self, learner: Learner, support: Array, labels: Array, query: Array, way: int) -> Tensor:
         """For "support": (Q, way) scores of one episode's queries after learning from its support alone.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from kshot.errors import OptionError
-from kshot.fewshot.strategies.base import Choice, Strategy, class_logits
+from kshot.fewshot.strategies.base import StepChoice, Strategy, class_logits
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,10 +54,10 @@ class Direct(Strategy):
 
     def choose(
         self, learner: Learner, val: Activations | None, sampler: Sampler | None, episodes: int, progress: Progress
-    ) -> Choice:
+    ) -> StepChoice:
         """The number of steps with the highest accuracy on the val episodes, the fewest of equals."""
         if val is None or sampler is None:
-            return Choice({"steps": self.steps}, steps=self.steps)
+            return StepChoice({"steps": self.steps}, steps=self.steps)
         right, queries = dict.fromkeys(self.tried, 0), 0
         with progress("choosing steps on val", episodes, "episodes") as step:
             for index in range(episodes):
@@ -70,7 +70,7 @@ class Direct(Strategy):
                 step()
         accuracy = {steps: 100 * hits / queries for steps, hits in right.items()}
         best = max(self.tried, key=lambda steps: accuracy[steps])
-        return Choice({"steps": best}, accuracy, best)
+        return StepChoice({"steps": best}, accuracy, best)
 
     def scores(self, learner: Learner, support: Array, labels: Array, query: Array, way: int) -> Tensor:
         """(Q, way) scaled cosines to the classifier after the last step."""

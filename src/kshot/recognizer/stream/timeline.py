@@ -24,7 +24,7 @@ from kshot.files import disk, write_atomic
 from kshot.progress import Progress, clock, quiet
 from kshot.recognizer import videos as inputs
 from kshot.recognizer.classifier import UNKNOWN
-from kshot.recognizer.stream.windows import Answer, Array, Engine, Scores, Segment, Settings, WindowClassifier
+from kshot.recognizer.stream.windows import Answer, Array, Engine, Scores, Segment, WindowClassifier, WindowSettings
 from kshot.video.container import FOLDER_FPS
 from kshot.video.workers import Stream
 
@@ -48,7 +48,7 @@ class Timeline:
         known: (n,) how much each window looks like a trained class, smoothed.
         labels: (n,) the label of each window; "unknown" below the threshold.
         segments: from 0 to `duration` without gaps, "unknown" where no label is believed.
-        settings: how it was cut into windows, see `kshot.recognizer.stream.windows.Settings`.
+        settings: how it was cut into windows, see `kshot.recognizer.stream.windows.WindowSettings`.
         notes: what one should know, such as where a broken file ended.
         complete: whether all of the video could be read.
         stills: a few (seconds, picture (S, S, 3) uint8) for the filmstrip.
@@ -65,7 +65,7 @@ class Timeline:
     known: Array
     labels: Array
     segments: list[Segment]
-    settings: Settings
+    settings: WindowSettings
     notes: list[str] = field(default_factory=list)
     complete: bool = True
     stills: list[tuple[float, Array]] = field(default_factory=list, repr=False, compare=False)
@@ -204,7 +204,7 @@ def timeline(
 ) -> Timeline:
     """What happens when in a video; see `Recognizer.timeline`."""
     item = _one(video)
-    settings = Settings.of(recognizer, window, stride, smooth, shortest)
+    settings = WindowSettings.of(recognizer, window, stride, smooth, shortest)
     size = recognizer.size
     source: Stream | _Pictures
     if isinstance(item, Path):

@@ -21,7 +21,7 @@ from typing import Any
 import av
 
 from kshot.errors import OptionError, VideoError
-from kshot.recognizer.stream.windows import Answer, Array, Engine, Scores, Settings, WindowClassifier
+from kshot.recognizer.stream.windows import Answer, Array, Engine, Scores, WindowClassifier, WindowSettings
 from kshot.video import Grid, preprocess
 from kshot.video.workers import Stream
 
@@ -116,7 +116,7 @@ class Course:
         intervals: how many have had a frame since the last gap.
     """
 
-    def __init__(self, recognizer: WindowClassifier, settings: Settings) -> None:
+    def __init__(self, recognizer: WindowClassifier, settings: WindowSettings) -> None:
         self._recognizer, self._settings = recognizer, settings
         self._engine, self._begin, self._next = Engine(recognizer, settings), 0, 0
         self._longest = max(recognizer.frames, math.ceil(GAP / settings.interval))
@@ -157,7 +157,7 @@ def _joined(one: Answer, other: Answer) -> Answer:
 class Live:
     """The engine, fed one sample at a time."""
 
-    def __init__(self, recognizer: WindowClassifier, settings: Settings, clock: Clock = time.monotonic) -> None:
+    def __init__(self, recognizer: WindowClassifier, settings: WindowSettings, clock: Clock = time.monotonic) -> None:
         self.interval = settings.interval
         self.clock = clock
         self._course, self._frames = Course(recognizer, settings), 0
@@ -319,7 +319,7 @@ def watch(
         VideoError: there is no such camera.
         OptionError: an impossible value.
     """
-    settings = Settings.of(recognizer, window, stride, smooth, shortest)
+    settings = WindowSettings.of(recognizer, window, stride, smooth, shortest)
     size = recognizer.size
     if file is not None:
         return Watch(recognizer, settings, Playback(file, settings.interval, size))
@@ -333,7 +333,7 @@ class Watch:
         VideoError: while iterating: a file that cannot be read, or a camera that is gone; what was seen stays seen.
     """
 
-    def __init__(self, recognizer: WindowClassifier, settings: Settings, source: Playback | Camera) -> None:
+    def __init__(self, recognizer: WindowClassifier, settings: WindowSettings, source: Playback | Camera) -> None:
         self.settings, self.source = settings, source
         self._live, self._newest = Live(recognizer, settings), Newest()
         self._stopped = False

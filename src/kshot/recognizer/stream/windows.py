@@ -53,7 +53,7 @@ class WindowClassifier(Protocol):
 
 
 @dataclass(frozen=True)
-class Settings:
+class WindowSettings:
     """How a long video is cut into windows, and windows into segments.
 
     Attributes:
@@ -80,7 +80,7 @@ class Settings:
         stride: int = 1,
         smooth: float | None = None,
         shortest: float | None = None,
-    ) -> Settings:
+    ) -> WindowSettings:
         """Settings for a recognizer; what is None follows from the length of its clips.
 
         Args:
@@ -179,7 +179,7 @@ class Answer:
 class Engine:
     """All of it in a row: frames in, scores, labels and segments out."""
 
-    def __init__(self, recognizer: WindowClassifier, settings: Settings) -> None:
+    def __init__(self, recognizer: WindowClassifier, settings: WindowSettings) -> None:
         self.settings = settings
         self._windows = Windows(recognizer, settings)
         self._labels = Labels(recognizer.classes_, settings.threshold)
@@ -211,7 +211,7 @@ class Windows:
     state nor a window's raw scores.
     """
 
-    def __init__(self, recognizer: WindowClassifier, settings: Settings) -> None:
+    def __init__(self, recognizer: WindowClassifier, settings: WindowSettings) -> None:
         self.recognizer, self.settings = recognizer, settings
         self.intervals = 0  # that have a state
         self._states: Array | None = None  # of the frames that the last T - 1 intervals show
@@ -349,7 +349,7 @@ class Segments:
     longer. A window speaks for the time around its middle, the first and the last one also for the beginning and end.
     """
 
-    def __init__(self, classes: Array, settings: Settings) -> None:
+    def __init__(self, classes: Array, settings: WindowSettings) -> None:
         self.classes, self.settings = [str(c) for c in classes], settings
         self._believed: _Run | None = None  # may still be extended
         self._flicker: _Run | None = None  # after it
