@@ -16,6 +16,7 @@ from kshot.studio.keys import LINKS, Keys
 
 HOST = "127.0.0.1:8470"
 KEYS = Keys()
+KEYS.secret = "of-a-test"  # the same in every process, since cases are named after it
 COOKIE = f"kshot-studio-8470={KEYS.secret}"
 
 
