@@ -196,22 +196,6 @@ def test_a_wrapped_command_shows_its_own_arguments_first() -> None:
     assert run.__name__ == "run" and run.__doc__ == "About it." and set(run.__annotations__) == set(shown)
 
 
-def test_given_leaves_out_defaults_whatever_their_value() -> None:
-    program, seen = typer.Typer(add_completion=False), []
-
-    @program.command()
-    def run(context: typer.Context, way: int = 5, shot: int = 1) -> None:
-        seen.append(common.given(context, {"way": way, "shot": shot}))
-
-    for arguments, wanted in (
-        ([], {}),
-        (["--way", "5"], {"way": 5}),
-        (["--way", "3", "--shot", "1"], {"way": 3, "shot": 1}),
-    ):
-        assert CliRunner().invoke(program, arguments).exit_code == 0
-        assert seen.pop() == wanted
-
-
 def test_mappings_and_sequences_are_told_apart() -> None:
     """Else NAME=VALUE texts would reach a head as a list."""
     from kshot.cli.settings import _members, _value

@@ -281,7 +281,8 @@ def test_training_sees_the_views_and_its_config_names_them(place: Path, tmp_path
 def test_stopped_and_resumed_with_views_equals_straight(place: Path, tmp_path: Path, strategy: str):
     def run(out: str, **how: object):
         return train(
-            place / "clips/clips.csv", tmp_path / out, strategy, backbone=place / "clip", store=place / "store",
+            place / "clips/clips.csv", tmp_path / out, strategy=strategy, backbone=place / "clip",
+            store=place / "store",
             frames=FRAMES, way=3, query=2, steps=6, val_every=3, val_episodes=10, views=3, augment="time,crop,flip",
             **how,
         )  # fmt: skip

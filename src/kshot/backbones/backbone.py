@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,9 @@ from kshot.errors import CheckpointError, OptionError
 from kshot.settings import PROMPTS
 
 TEXTS_PER_BATCH = 256
+
+NAMED: dict[str, str] = dict.fromkeys(("lite", "lite1", "lite2"), "kshot.backbones.lite:load_lite")
+"""Name -> function that loads it, of families that come as packages."""
 
 
 def load(
@@ -49,11 +53,10 @@ def load(
         CheckpointError: weights that cannot be found, fetched or trusted to be complete.
         OptionError: a device or precision that does not exist here.
     """
-    from kshot.backbones import lite
-
     target, arithmetic = pick_device(device), pick_precision(precision)
-    if str(name) in lite.SIZES:
-        found = lite.load_lite(str(name))
+    if str(name) in NAMED:
+        module, _, attribute = NAMED[str(name)].partition(":")
+        found: Backbone = getattr(import_module(module), attribute)(str(name))
         found.set_precision(arithmetic)
         return found.to(target)
     allow_bin = allow_bin or os.environ.get("KSHOT_ALLOW_BIN") == "1"

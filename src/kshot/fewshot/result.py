@@ -19,9 +19,23 @@ from kshot.errors import OptionError
 from kshot.files import disk, write_atomic
 from kshot.forms import Count, Finite, Form, Saved
 
+
+def _numbers(values: Any) -> NDArray[np.float64]:
+    """A list of finite numbers as an array."""
+    if isinstance(values, list) and not all(type(value) in (int, float) for value in values):
+        raise ValueError("Input should be a list of numbers")
+    try:
+        found = np.asarray(values, np.float64)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError("Input should be a list of numbers") from None
+    if found.ndim != 1 or not np.isfinite(found).all():
+        raise ValueError("Input should be a list of finite numbers")
+    return found
+
+
 Accuracies = Annotated[
     NDArray[np.float64],
-    PlainValidator(lambda values: np.asarray(values, np.float64)),
+    PlainValidator(_numbers),
     PlainSerializer(lambda values: np.round(values, 4).tolist()),
 ]
 

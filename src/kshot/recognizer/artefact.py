@@ -203,7 +203,10 @@ def _put_back(
     made._start = preparing.starting(made)
     made.backbone = named
     made.learner_, made.tuned_ = preparing.tuned(made._start, weights["tuned"]), bool(weights["tuned"])
-    made.classifier_ = classifier.restore(config["decider"], weights["decider"]).to(backbone.device)
+    try:
+        made.classifier_ = classifier.restore(config["decider"], weights["decider"]).to(backbone.device)
+    except OptionError as error:  # a head or option that is none: the folder's fault, not the caller's
+        raise ValueError(str(error)) from None
     made.clips_ = clips(config, weights["clips"][""].numpy())
     made.classes_, made.n_clips_ = np.array(config["classes"]), len(made.clips_)
     made.method_, made.clip_seconds_ = config["method"], config["clip_seconds"]

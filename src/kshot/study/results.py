@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, PlainSerializer, PlainValidator, TypeAdapter, ValidationError
 
 from kshot import gate, seals
-from kshot.errors import DataError
+from kshot.errors import DataError, OptionError
 from kshot.fewshot.forms import Seed
 from kshot.fewshot.result import Costs, Damaged, Result
 from kshot.forms import Count, Finite, Form, Names, Saved
@@ -200,6 +200,8 @@ def _settings(value: Any) -> Study:
         return value
     try:  # strict, but lists are tuples in JSON
         return TypeAdapter(Study).validate_json(json.dumps(value), strict=True)
+    except OptionError as error:
+        raise ValueError(str(error)) from None
     except ValidationError as error:
         first = error.errors()[0]
         raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}") from None
