@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import ast
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -45,8 +46,8 @@ GOALS = {
     "typed arguments, share": 1.0,
 }
 LIMITS = GOALS | {
-    "evaluate --head otam runs through, files": 54,
-    "evaluate --head otam runs through, lines": 8700,
+    "evaluate --head otam runs through, files": 55,
+    "evaluate --head otam runs through, lines": 8800,
 }
 """What is reached where the goal is not."""
 
@@ -67,10 +68,11 @@ LEVELS: tuple[tuple[str, ...], ...] = (
 
 TRACE = """
 import json, sys, threading
+SOURCE = sys.argv.pop(1)  # of kshot, with a separator behind it
 seen = set()
 def note(frame, event, argument):
     code = frame.f_code
-    if event == "call" and code.co_flags & 1 and "/kshot/" in code.co_filename:  # functions, not bodies of classes
+    if event == "call" and code.co_flags & 1 and code.co_filename.startswith(SOURCE):  # no class bodies
         seen.add(code.co_filename)
 threading.setprofile(note)
 sys.setprofile(note)
@@ -219,7 +221,7 @@ def evaluation_path(folder: Path) -> list[Path]:
     asked += ["--store", str(folder / "store")]
     seen: list[str] = []
     for _ in range(2):  # once to store, once more to follow
-        command = [sys.executable, "-c", TRACE, str(folder / "seen.json"), *asked]
+        command = [sys.executable, "-c", TRACE, f"{SOURCE}{os.sep}", str(folder / "seen.json"), *asked]
         subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
         seen = json.loads((folder / "seen.json").read_text())
     return [Path(name) for name in seen]
