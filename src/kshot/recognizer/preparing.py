@@ -202,6 +202,8 @@ def _text(
 ) -> tuple[Tensor | None, list[str]]:
     """(C, P) of the class names, None without, and what is to be said of them."""
     expect_prompts(prompts)
+    if not backbone.has_text and not needed:
+        return None, [f"Class names play no part: backbone '{backbone.name}' has no text side."]
     try:
         with torch.no_grad():
             return backbone.embed_text(classes, prompts), backbone.text_notes(classes, prompts)
