@@ -32,7 +32,11 @@ FLOORS = (
     ("what is computed once", 1, ("activations/",)),
     ("families: one file, one line, one test each", 1, ("tuning/", "heads/", "datasets/")),
     ("what a frame is, and what sees it", 0, ("backbones/", "video/")),
-    ("the ground", 4, ("files", "gate", "names", "seals", "draws", "options", "errors", "progress", "paths", "system")),
+    (
+        "the ground",
+        4,
+        ("settings", "files", "gate", "names", "seals", "draws", "options", "errors", "progress", "paths", "system"),
+    ),
 )
 
 
