@@ -21,19 +21,10 @@ from kshot.cli.common import (
 from kshot.cli.settings import takes
 from kshot.settings import Exporting
 
-data = typer.Typer(rich_markup_mode=None)
-app.add_typer(data, name="data")
-features = typer.Typer(rich_markup_mode=None)
-data.add_typer(features, name="features")
+data = app.group("data", "Data sets: what there is, and the field's benchmarks made ready.")
+features = data.group("features", "Ready-made features: those of other networks in, embeddings out.")
 
 SHOWN = 20  # names of missing clips that are printed
-
-
-@data.callback(invoke_without_command=True)
-def _data(context: typer.Context) -> None:
-    """Data sets: what there is, and the field's benchmarks made ready."""
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
 
 
 @data.command("list")
@@ -145,13 +136,6 @@ def _tell_protocols(values: dict[str, Any]) -> None:
     from kshot.fewshot.protocols import as_text
 
     typer.echo("\n\n".join(map(as_text, values["protocols"])))
-
-
-@features.callback(invoke_without_command=True)
-def _features(context: typer.Context) -> None:
-    """Ready-made features: those of other networks in, embeddings out."""
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
 
 
 @features.command("import")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import Field
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
@@ -20,7 +21,7 @@ READ_AS = (Path, str, bool, int, float)
 
 def takes(
     *groups: type[Settings], without: Iterable[str] = (), undecided: Iterable[str] = ()
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
+) -> Callable[[Callable[..., None]], _Taking]:
     """Gives a command an option for each field of settings classes.
 
     The command has an argument `context` and gets, as keyword arguments, those settings that the user gave, whatever
@@ -31,37 +32,58 @@ def takes(
         without: fields that are no option of this command.
         undecided: fields whose default depends on other things and is not shown.
     """
-    left_out, open_ones = set(without), set(undecided)
-    kinds = {name: get_type_hints(group)[name] for group in groups for name in group.names() if name not in left_out}
-    fields = {one.name: one for group in groups for one in group.fields()}
-    options = []
-    for name, hint in kinds.items():
-        about, default = fields[name].metadata, None if name in open_ones else fields[name].default
-        members = {get_origin(kind) or kind for kind in _members(hint)}
+    return functools.partial(_Taking, groups=groups, without=frozenset(without), undecided=frozenset(undecided))
+
+
+class _Taking:
+    """A command with its options. They are made when somebody looks at them: most starts need one command's only."""
+
+    def __init__(
+        self,
+        command: Callable[..., None],
+        groups: Sequence[type[Settings]],
+        without: frozenset[str],
+        undecided: frozenset[str],
+    ) -> None:
+        self._command, self._groups, self._without, self._undecided = command, groups, without, undecided
+        functools.update_wrapper(self, command, [one for one in functools.WRAPPER_ASSIGNMENTS if "annot" not in one])
+
+    def __call__(self, context: typer.Context, **values: Any) -> None:
+        asked = {name: values.pop(name) for name in self._kinds}
+        given = {name: _value(self._kinds[name], value) for name, value in asked.items() if _given(context, name)}
+        self._command(context=context, **values, **given)
+
+    @functools.cached_property
+    def _kinds(self) -> dict[str, Any]:
+        """Setting -> its type."""
+        hints = {group: get_type_hints(group) for group in self._groups}
+        return {name: hints[group][name] for group in self._groups for name in group.names() if self._has(name)}
+
+    def _has(self, name: str) -> bool:
+        return name not in self._without
+
+    @functools.cached_property
+    def __signature__(self) -> inspect.Signature:
+        signature = inspect.signature(self._command, eval_str=True)
+        own = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
+        fields = [one for group in self._groups for one in group.fields() if self._has(one.name)]
+        return signature.replace(parameters=[*own, *(self._option(one) for one in fields)])
+
+    @property
+    def __annotations__(self) -> dict[str, Any]:  # type: ignore[override]
+        return {name: one.annotation for name, one in self.__signature__.parameters.items()}
+
+    def _option(self, field: Field[Any]) -> inspect.Parameter:
+        about, default = field.metadata, None if field.name in self._undecided else field.default
+        members = {get_origin(kind) or kind for kind in _members(self._kinds[field.name])}
         several = bool(about["option"]) or members == {Sequence}  # an option that stands once for each value
         kind: Any = list[str] if several else next(each for each in READ_AS if each in members)
         if several or default is None:
             kind, default = kind | None, None
-        called = f"--{(about['option'] or name).replace('_', '-')}"
+        called = f"--{(about['option'] or field.name).replace('_', '-')}"
         spelled = () if kind is bool and not about["flag"] else (called,)  # --name and --no-name
         annotation = Annotated[kind, typer.Option(*spelled, help=about["help"])]
-        options.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation))
-
-    def wrap(command: Callable[..., None]) -> Callable[..., None]:
-        signature = inspect.signature(command, eval_str=True)
-        own = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
-
-        @functools.wraps(command)
-        def call(context: typer.Context, **values: Any) -> None:
-            asked = {name: values.pop(name) for name in kinds}
-            given = {name: _value(kinds[name], value) for name, value in asked.items() if _given(context, name)}
-            command(context=context, **values, **given)
-
-        call.__signature__ = signature.replace(parameters=[*own, *options])  # type: ignore[attr-defined]
-        call.__annotations__ = {one.name: one.annotation for one in (*own, *options)}
-        return call
-
-    return wrap
+        return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
 def _members(hint: Any) -> set[Any]:
