@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,29 @@ def test_many_frames_are_encoded_as_each_alone(network: Backbone) -> None:
         together = network.encode_to(x, network.depth)
         alone = torch.cat([network.encode_to(frame, network.depth) for frame in x.split(1)])
     torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5 * float(alone.abs().max()))
+
+
+def test_folded_norms_are_those_of_these_weights(network: Backbone) -> None:
+    """What a convolution and its norm become while nothing learns agrees with both, before and after a change."""
+    ours = network.copy()
+    unit = ours.image.blocks[3].project  # type: ignore[union-attr]
+    unit.norm = copy.deepcopy(unit.norm)  # type: ignore[union-attr]  (copies of a backbone share what is frozen)
+    x = torch.randn(2, unit.conv.in_channels, 5, 5)  # type: ignore[union-attr]
+    for _ in range(2):
+        folded = unit(x)  # type: ignore[operator]
+        unit.plain = True
+        apart = unit(x)  # type: ignore[operator]
+        unit.plain = False
+        torch.testing.assert_close(folded, apart, rtol=1e-5, atol=1e-5 * float(apart.abs().max()))
+        with torch.no_grad():
+            unit.norm.weight.mul_(3)  # type: ignore[union-attr]
+    frame = pixels(ours, 1)
+    with torch.inference_mode():
+        quick = network.encode_from(network.encode_to(frame, network.depth), network.depth)
+        whole = network.copy()
+        whole.image.plain = True
+        slow = whole(frame)
+    assert float((quick - slow).norm() / slow.norm()) < 1e-5 and not torch.equal(quick, slow)
 
 
 def test_statistics_of_norms_stay_whatever_learns(network: Backbone) -> None:

@@ -32,7 +32,7 @@ from kshot.errors import CheckpointError, OptionError
 
 AS_TENSORFLOW = Pixels((127 / 255,) * 3, (128 / 255,) * 3)  # (value - 127) / 128
 EPSILON = 1e-3  # of batch norms
-AT_ONCE = 8  # frames; of more, a CPU's memory for wide maps is fetched from the system anew in every layer
+AT_ONCE = 4  # frames; of more, a CPU's memory for wide maps is fetched from the system anew in every layer
 ENDS_AT_ONCE = 32  # maps that enter the last block, for the same reason
 
 
@@ -91,7 +91,8 @@ def load_lite(name: str) -> Backbone:
         tower = LiteTower(size)
     tower.load_state_dict({_named(key, tower): value for key, value in weights.items() if _wanted(key)}, assign=True)
     backbone = Lite(tower, name)
-    backbone.fingerprint = hashlib.sha256(f"{size.sha256} {AS_TENSORFLOW}".encode()).hexdigest()
+    # Folded norms differ from norms apart in the seventh digit, so they are part of the name of what is stored.
+    backbone.fingerprint = hashlib.sha256(f"{size.sha256} {AS_TENSORFLOW} folded".encode()).hexdigest()
     return backbone
 
 
@@ -151,22 +152,50 @@ class Norm(nn.Module):
 
 
 class Unit(nn.Module):
-    """A convolution without bias, padded as TensorFlow's "SAME" does, and its norm; ReLU6 follows where asked."""
+    """A convolution without bias, padded as TensorFlow's "SAME" does, and its norm; ReLU6 follows where asked.
+
+    Attributes:
+        conv: the convolution.
+        norm: its batch norm.
+        active: whether ReLU6 follows.
+        plain: compute the norm apart also where nothing learns.
+    """
 
     def __init__(self, into: int, out: int, kernel: int = 1, stride: int = 1, groups: int = 1, active: bool = True):
         super().__init__()
         self.conv = nn.Conv2d(into, out, kernel, stride, groups=groups, bias=False)
         self.norm = Norm(out)
         self.active = active
+        self.plain = False
+        self._folded: tuple[tuple[tuple[int, int], ...], Tensor, Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         kernel, stride = self.conv.kernel_size[0], self.conv.stride[0]
-        if kernel > 1:
-            side = x.shape[-1]
-            more = max((math.ceil(side / stride) - 1) * stride + kernel - side, 0)
+        side = x.shape[-1]
+        more = max((math.ceil(side / stride) - 1) * stride + kernel - side, 0)
+        if more % 2:  # one more below and on the right
             x = F.pad(x, [more // 2, more - more // 2] * 2)
-        x = self.norm(self.conv(x))
-        return F.relu6(x) if self.active else x
+        padding = 0 if more % 2 else more // 2
+        if self.plain or any(value.requires_grad for value in self.parameters()):
+            x = self.norm(F.conv2d(x, self.conv.weight, None, stride, padding, 1, self.conv.groups))
+            return F.relu6(x) if self.active else x
+        x = F.conv2d(x, *self.folded(), stride, padding, 1, self.conv.groups)
+        return F.relu6(x, inplace=not torch.is_grad_enabled()) if self.active else x
+
+    def folded(self) -> tuple[Tensor, Tensor]:
+        """Weight and bias of the one convolution that does what this one and its norm do, while nothing learns."""
+        parts = [self.conv.weight, self.norm.weight, self.norm.bias, self.norm.running_mean, self.norm.running_var]
+        state = tuple((part.data_ptr(), part._version) for part in parts)  # of these weights, not of later ones
+        if self._folded is None or self._folded[0] != state:
+            with torch.inference_mode(False), torch.no_grad():
+                weight, scale, shift, mean, variance = (part.double() for part in parts)
+                scale = scale / (variance + EPSILON).sqrt()
+                weight = (weight * scale.view(-1, 1, 1, 1)).float().contiguous(memory_format=torch.channels_last)
+                self._folded = state, weight, (shift - mean * scale).float()
+        return self._folded[1:]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_folded": None}  # copies make their own
 
 
 class Block(nn.Module):
@@ -198,7 +227,7 @@ class LiteTower(nn.Module):
         tokens: places of that map.
         size: side of its images, in pixels.
         precision: type of the blocks' arithmetic.
-        plain: as in `Tower`; there is but one way here.
+        plain: run all rows at once and each norm apart, as other runtimes are given it and as tests compare with.
         exact: whether the last block runs on condensed tokens: never.
     """
 
@@ -216,7 +245,16 @@ class LiteTower(nn.Module):
         self.depth, self.size = len(self.blocks), size.side
         self.tokens = math.ceil(size.side / 32) ** 2
         self.precision = torch.float32
-        self.plain = False
+
+    @property
+    def plain(self) -> bool:
+        return self.stem.plain
+
+    @plain.setter
+    def plain(self, value: bool) -> None:
+        for unit in self.modules():
+            if isinstance(unit, Unit):
+                unit.plain = value
 
     def encode_to(self, x: Tensor, cut: int) -> Tensor:
         """What block `cut` receives of frames (N, 3, size, size); L + 1 is the embedding (N, 1280)."""
