@@ -168,3 +168,5 @@ def test_it_trains_and_is_evaluated_on_stored_maps(clips_csv: Path, tmp_path: Pa
     assert result.backbone == "lite" and result.options.frames == 2 and 0 <= result.accuracy <= 100
     with pytest.raises(OptionError, match="has no text side"):
         evaluate(clips_csv, head="text", **quick)
+    more: dict[str, Any] = quick | {"steps": 1, "val_every": 1, "val_episodes": 2, "tuning": "clip-adapter"}
+    assert train(clips_csv, tmp_path / "adapter", **more).weights == 2 * 1280 * 320

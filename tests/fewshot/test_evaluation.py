@@ -413,7 +413,7 @@ def test_refuses_arguments_that_contradict_each_other(
         evaluate(clips_csv, features=tmp_path / "f.npz")
     for arguments in ({"features": tmp_path / "f.npz"}, {"data": tmp_path / "f.npz"}):
         for extra in ({"backbone": backbone}, {"adapted": run}):
-            with pytest.raises(OptionError, match="ready-made features need no backbone and no adapted run"):
+            with pytest.raises(OptionError, match="ready-made features need no backbone, and an adapted run only if"):
                 evaluate(**arguments, **extra, split="all")
     with pytest.raises(DataError, match="holds no features; pass it as data"):
         evaluate(features=clips_csv)

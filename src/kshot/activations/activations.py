@@ -126,6 +126,6 @@ def content(part: Activations) -> NDArray[np.str_]:
     return np.array(part.digests, np.str_)
 
 
-def from_features(data: Dataset) -> Activations:
-    """Ready-made features as activations that need no backbone."""
-    return Activations(data, cut=None)
+def from_features(data: Dataset, cut: int | None = None) -> Activations:
+    """Ready-made features as activations that need no backbone, or that enter its last layer at `cut`."""
+    return Activations(data, cut)

@@ -31,8 +31,11 @@ from kshot.settings import PROMPTS
 
 TEXTS_PER_BATCH = 256
 
-NAMED: dict[str, str] = dict.fromkeys(("lite", "lite1", "lite2"), "kshot.backbones.lite:load_lite")
-"""Name -> function that loads it, of families that come as packages."""
+NAMED: dict[str, str] = {
+    **dict.fromkeys(("lite", "lite1", "lite2"), "kshot.backbones.lite:load_lite"),
+    "features:": "kshot.backbones.features:load_features_backbone",
+}
+"""Name -> function that loads it, of families that come as packages, and of ready-made features of P channels."""
 
 
 def load(
@@ -54,8 +57,9 @@ def load(
         OptionError: a device or precision that does not exist here.
     """
     target, arithmetic = pick_device(device), pick_precision(precision)
-    if str(name) in NAMED:
-        module, _, attribute = NAMED[str(name)].partition(":")
+    kind, colon, _ = str(name).partition(":")
+    if kind + colon in NAMED:
+        module, _, attribute = NAMED[kind + colon].partition(":")
         found: Backbone = getattr(import_module(module), attribute)(str(name))
         found.set_precision(arithmetic)
         return found.to(target)
@@ -129,6 +133,7 @@ class Backbone(nn.Module):
         depth: L, blocks of the image tower.
         embed_dim: P, width of an embedding.
         tunings: names of the tuning methods that fit it; None for all.
+        lacks: what the other tuning methods need and it does not have.
         prompt: the one template of class texts, if a tuning method has put one in place of others, else "".
         episodic: whether an embedding depends on the other clips of its episode; only a tuning method makes it so.
         across: whether a frame's embedding depends on the other frames of its clip; again only by a tuning method.
@@ -141,6 +146,7 @@ class Backbone(nn.Module):
     mean: Tensor
     std: Tensor
     tunings: tuple[str, ...] | None = None
+    lacks = "attention"
 
     def __init__(
         self,
@@ -195,6 +201,11 @@ class Backbone(nn.Module):
     def precision(self) -> str:
         """Name of the type of the blocks' arithmetic."""
         return str(self.image.precision).removeprefix("torch.")
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of a frame as it enters the image tower."""
+        return (3, self.size, self.size)
 
     def set_precision(self, precision: torch.dtype) -> None:
         """Sets the type of both towers' arithmetic; weights and results stay float32."""

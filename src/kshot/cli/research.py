@@ -77,9 +77,10 @@ def extract(
 @takes(*Training.groups().values())
 def train(
     context: typer.Context,
-    data: DATA,
     out: Annotated[Path, typer.Option(help="the run folder to write")],
-    backbone: BACKBONE = "kshot-tiny",
+    data: Annotated[str | None, typer.Argument(help="as in extract; leave out with --features")] = None,
+    backbone: Annotated[str | None, typer.Option(help="as in extract")] = None,
+    features: Annotated[Path | None, typer.Option(help="ready-made features, .npz: a layer on them learns")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --out")] = False,
     protocol: PROTOCOL = None,
     as_json: JSON = False,
@@ -92,8 +93,9 @@ def train(
     from kshot.fewshot.training import train as run
 
     trained = run(
-        data, out, backbone=backbone, resume=resume, protocol=protocol, progress=chosen_progress(as_json), **settings
-    )
+        data, out, backbone=backbone, features=features, resume=resume, protocol=protocol,
+        progress=chosen_progress(as_json), **settings,
+    )  # fmt: skip
     show(trained.report(), as_json, _tell_training)
 
 

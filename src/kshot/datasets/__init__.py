@@ -72,6 +72,18 @@ def load(data: str | Path | Dataset, where: Mapping[str, str] | None = None, che
     raise DataError(f"{path}: expected a folder of class folders, a .csv or an .npz, found a {_kind(path)} file")
 
 
+def either(data: str | Path | Dataset | None, features: str | Path | None) -> str | Path | Dataset:
+    """The clips, or the ready-made features in their place.
+
+    Raises:
+        OptionError: neither is given, or both.
+    """
+    given = data if features is None else features
+    if given is None or (data is not None and features is not None):
+        raise OptionError("expected either data or features, found " + ("neither" if given is None else "both"))
+    return given
+
+
 def _table(path: Path, where: Mapping[str, str], check_files: bool, name: str) -> Dataset:
     from kshot.datasets import table
 

@@ -58,11 +58,12 @@ def multiply_adds(work: Callable[[], object]) -> int:
 
 
 def of_clip(backbone: Backbone, frames: int) -> int:
-    """Multiply-adds of the whole image tower for one clip, from pixels to embeddings; nothing is computed."""
+    """Multiply-adds of the whole image tower for one clip, from pixels (or features) to embeddings; nothing is
+    computed."""
     import torch
 
     twin = backbone.copy().to("meta")
-    pixels = torch.empty(frames, 3, backbone.size, backbone.size, device="meta")
+    pixels = torch.empty(frames, *backbone.input_shape, device="meta")
     with torch.no_grad():
         return multiply_adds(lambda: twin.encode_from(pixels, 0, frames))
 

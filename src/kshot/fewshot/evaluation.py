@@ -72,8 +72,7 @@ def evaluate(
         KshotError: whatever cannot be done as asked; nothing is written then.
     """
     started, peak = time.monotonic(), cost.Peak()
-    if (data is None) == (features is None):
-        raise OptionError("expected either data or features, found " + ("neither" if data is None else "both"))
+    source = datasets.either(data, features)
     chosen = Evaluating.chosen(given, settings)
     preset = protocols.preset(protocol, "testing") if protocol is not None else {}
     plan = Evaluating.of(preset | chosen)
@@ -81,11 +80,10 @@ def evaluate(
     run = runs.read_run(adapted) if adapted is not None else None
     if run is not None:
         plan = Evaluating.of(preset | {"frames": run.frames, "resize": run.resize} | chosen)
-    loaded = datasets.load(data if data is not None else features)  # type: ignore[arg-type]
-    if loaded.features is not None and (run or backbone is not None):
-        raise OptionError("ready-made features need no backbone and no adapted run: leave both out")
+    loaded = datasets.load(source)
     if features is not None and loaded.features is None:
         raise DataError(f"{features} holds no features; pass it as data, with a backbone")
+    _expect_fitting(loaded, run, backbone)
     clips = _novel(loaded, plan.evaluation.split, run)
     # Impossible episodes are refused here, before anything is decoded.
     sampler_of(clips, plan)
@@ -99,7 +97,7 @@ def evaluate(
     with naming_left_out(left_out):
         result = score(learner, activations, strategy, plan, progress)
     result.split, result.data = split, loaded.name
-    if learner.backbone is None:
+    if loaded.features is not None:
         result.fingerprint = runs.features_fingerprint(loaded)
     lacking = loaded.missing_from(split) + (run.config["result"].get("missing", []) if run is not None else [])
     result.missing = list(dict.fromkeys(lacking))
@@ -107,7 +105,7 @@ def evaluate(
     how = result.options
     if plan.shape.keep_copies:
         how.keep_copies = True
-    if learner.backbone is not None:
+    if loaded.features is None:
         how.frames, how.resize = plan.view.frames, plan.view.resize
     if protocol is not None:
         how.protocol = protocols.followed(protocol, preset, plan.values())
@@ -118,6 +116,25 @@ def evaluate(
     if out is not None:
         result.save(out)
     return result
+
+
+def _expect_fitting(loaded: Dataset, run: runs.Run | None, backbone: object) -> None:
+    """Refuses features with a run or backbone for videos, and videos with a run that was trained on features."""
+    channels = run.channels if run is not None else None
+    if run is not None and channels is not None and loaded.features is None:
+        raise DataError(f"run {run.folder} was trained on ready-made features: give features of the same network")
+    if loaded.features is None:
+        return
+    if backbone is not None or (run is not None and channels is None):
+        raise OptionError(
+            "ready-made features need no backbone, and an adapted run only if features were what it was trained on: "
+            "leave both out"
+        )
+    if run is not None and loaded.features.shape[2] != channels:
+        raise DataError(
+            f"{loaded.name} holds features of {loaded.features.shape[2]:,} channels, run {run.folder} was trained on "
+            f"{channels:,}: give features of the same network"
+        )
 
 
 def _novel(loaded: Dataset, split: str, run: runs.Run | None) -> Dataset:
@@ -143,7 +160,7 @@ def _activations(
 ) -> tuple[Learner, Strategy | None, Activations]:
     """What is evaluated, the strategy of its run, and the activations of the clips at its cut."""
     scoring, compute = plan.scoring, plan.compute
-    if clips.features is not None:
+    if clips.features is not None and run is None:
         learner = Learner.frozen(None, scoring.head or "prototype", scoring.head_options)
         learner.head.eval().expect_trained()
         return learner, None, from_features(clips)
@@ -154,6 +171,8 @@ def _activations(
     if strategy is None or strategy.learns_from != "support":
         learner.head.eval().expect_trained()  # before anything is decoded
         text_notes(learner, clips.classes, plan.view.prompts)
+    if clips.features is not None:
+        return learner, strategy, from_features(clips, learner.cut)
     activations = extract(
         clips,
         learner.backbone,

@@ -45,6 +45,12 @@ class Run:
         return int(self.config["frames"])
 
     @property
+    def channels(self) -> int | None:
+        """Channels of the ready-made features that it was trained on; None for a run on videos."""
+        kind, _, channels = self.config["backbone"]["name"].partition(":")
+        return int(channels) if kind == "features" and channels.isdecimal() else None
+
+    @property
     def resize(self) -> str:
         """What was done to its frames before the crop."""
         return str(self.config.get("resize", "short"))

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import kshot
 from kshot import datasets
-from kshot.activations.activations import Activations
+from kshot.activations.activations import Activations, content, from_features
 from kshot.activations.copies import expect_one_label, kept_apart, naming_left_out
 from kshot.activations.extraction import extract, extract_views
 from kshot.backbones.texts import expect_prompts
 from kshot.datasets import Dataset
-from kshot.errors import DataError, OptionError
+from kshot.errors import OptionError
 from kshot.fewshot import cost, protocols, runs
 from kshot.fewshot.episodes import Sampler
 from kshot.fewshot.evaluation import class_texts, score, text_notes
@@ -52,10 +52,11 @@ VAL_SEED = 1_000_003  # the val episodes are the same in every run, whatever its
 
 @alone("out")
 def train(
-    data: str | Path | Dataset,
+    data: str | Path | Dataset | None,
     out: str | Path,
     *given: Settings,
-    backbone: str | Path | Backbone = "kshot-tiny",
+    backbone: str | Path | Backbone | None = None,
+    features: str | Path | None = None,
     resume: bool = False,
     protocol: str | None = None,
     progress: Progress = quiet,
@@ -65,10 +66,12 @@ def train(
 
     Args:
         data: whatever `kshot.datasets.load` takes, with base classes in split "train" and, for the choice of the
-            best weights, val classes in split "val".
+            best weights, val classes in split "val"; None with `features`.
         out: the run folder to write.
         given: settings as objects, such as `Schedule(steps=100)`; all of an object's values count as given.
         backbone: name, folder or loaded Backbone.
+        features: ready-made features (.npz) instead of data and backbone: a linear layer on them learns, which begins
+            as the identity, or with tuning "clip-adapter" a residual adapter.
         resume: go on with the run in `out`, whose settings must be the same; a finished one is left as it is.
         protocol: name of a protocol (see `kshot.fewshot.protocols`) for every setting that is not given here.
         progress: how to show progress.
@@ -79,6 +82,7 @@ def train(
         KshotError: whatever cannot be done as asked.
     """
     started, peak = time.monotonic(), cost.Peak()
+    data = datasets.either(data, features)
     chosen, preset = Training.chosen(given, settings), {}
     if protocol is not None:
         preset = protocols.preset(protocol, "training")  # refuses an unknown one before anything is read
@@ -87,6 +91,7 @@ def train(
     plan = Training.of(preset | chosen)
     followed = protocols.followed(protocol, preset, plan.values()) if protocol is not None else None
     setup = _prepare(plan, data, Path(out), backbone, resume)
+    plan = replace(plan, view=replace(plan.view, frames=setup.frames))
     config = _config(plan, setup, followed)
     if resume and (done := finished(setup.folder, config)):
         return replace(done, seconds=time.monotonic() - started)
@@ -107,8 +112,9 @@ def train(
 class _Setup:
     """A training that can begin: everything is loaded and nothing is decoded yet.
 
-    val_shape: of the val episodes, narrower than asked for where there are few val classes. draws: what views of base
-    clips change. still: classes that are never mirrored. reads_text: whether the loss needs class texts.
+    frames: of a clip. val_shape: of the val episodes, narrower than asked for where there are few val classes.
+    draws: what views of base clips change. still: classes that are never mirrored. reads_text: whether the loss needs
+    class texts.
     """
 
     folder: Path
@@ -119,6 +125,7 @@ class _Setup:
     tuning_options: dict[str, Any]
     learner: Learner
     backbone: Backbone
+    frames: int
     val_shape: EpisodeShape
     draws: tuple[str, ...]
     still: tuple[str, ...]
@@ -137,10 +144,12 @@ def _prepare(plan: Training, data: str | Path | Dataset, folder: Path, source: A
     expect_prompts(view.prompts)
     draws = parse(plan.augmentation.augment) if plan.augmentation.views > 1 else ()
     framing(view.resize)  # refuses an unknown one before anything is loaded
-    tuning_options = tuning_options_of(method, view.frames)
     loaded = datasets.load(data)
+    frames = view.frames
     if loaded.features is not None:
-        raise DataError(f"{loaded.name} holds ready-made features: there is no backbone to train; give videos")
+        source, frames = _on_features(loaded, source, plan), loaded.features.shape[1]
+    source = source if source is not None else "kshot-tiny"
+    tuning_options = tuning_options_of(method, frames)
     base, val = _splits(loaded, strategy, plan.selection.select)
     refuse_occupied(folder, resume)
 
@@ -162,9 +171,19 @@ def _prepare(plan: Training, data: str | Path | Dataset, folder: Path, source: A
             notes += text_notes(learner, part.classes, view.prompts, needed)
     still = never_flipped(base.classes, plan.augmentation.no_flip) if base is not None and "flip" in draws else ()
     return _Setup(
-        folder, loaded, base, val, strategy, tuning_options, learner, backbone, val_shape, draws, tuple(still),
+        folder, loaded, base, val, strategy, tuning_options, learner, backbone, frames, val_shape, draws, tuple(still),
         reads_text, tuple(notes),
     )  # fmt: skip
+
+
+def _on_features(loaded: Dataset, source: Any, plan: Training) -> str:
+    """The name of the backbone that ready-made features are; refuses what cannot be done with them."""
+    assert loaded.features is not None
+    if source is not None:
+        raise OptionError(f"{loaded.name} holds ready-made features, which need no backbone: leave it out")
+    if plan.augmentation.views > 1:
+        raise OptionError(f"{loaded.name} holds ready-made features, which have one view of a clip: leave views out")
+    return f"features:{loaded.features.shape[2]}"
 
 
 def _config(plan: Training, setup: _Setup, followed: Followed | None) -> dict[str, Any]:
@@ -227,22 +246,30 @@ def _extracted(plan: Training, setup: _Setup, progress: Progress) -> _Clips:
         "condense": learner.backbone.image.exact, "resize": plan.view.resize, "progress": progress,
     }  # fmt: skip
     begin, notes = time.monotonic(), []
-    base = extract(setup.base, setup.backbone, learner.cut, **how) if setup.base is not None else None
+    base = _stored(setup.base, learner, how)
     if base is not None:
         if not keep:
             names = [base.data.classes[label] for label in base.data.labels]
-            expect_one_label(base.digests, names, base.data.paths)
+            expect_one_label(content(base).tolist(), names, base.data.paths)
         base = replace(base, keep_copies=keep)
         setup.strategy.expect(base.data, base.copies)
         if plan.augmentation.views > 1:
             base = extract_views(base, setup.backbone, plan.augmentation.views, setup.draws, setup.still, **how)
-    val = extract(setup.val, setup.backbone, learner.cut, **how) if setup.val is not None else None
+    val = _stored(setup.val, learner, how)
     if val is not None:
         val, left_out = kept_apart(replace(val, keep_copies=keep), setup.data, "val")
         notes += left_out
         with naming_left_out(left_out):
             _sampler(val.data, setup.val_shape, val)
     return _Clips(base, val, time.monotonic() - begin, tuple(notes))
+
+
+def _stored(part: Dataset | None, learner: Learner, how: Mapping[str, Any]) -> Activations | None:
+    """The activations of a part of the clips, or the features that stand for them."""
+    if part is None or part.features is not None:
+        return from_features(part, learner.cut) if part is not None else None
+    assert learner.cut is not None and learner.backbone is not None
+    return extract(part, learner.backbone, learner.cut, **how)
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ def apply(name: str, backbone: Backbone, **chosen: Any) -> int:
     expect(name, chosen)
     if backbone.tunings is not None and name not in backbone.tunings:
         raise OptionError(
-            f"tuning '{name}' does not fit backbone '{backbone.name}', which has no attention: take "
+            f"tuning '{name}' does not fit backbone '{backbone.name}', which has no {backbone.lacks}: take "
             f"{', '.join(backbone.tunings[:-1])} or {backbone.tunings[-1]}"
         )
     cut: int = _find(name)(backbone, **chosen)

@@ -35,7 +35,7 @@ def apply(backbone: Backbone, reduction: int = 4, ratio: float = 0.2, tower: str
         raise OptionError(f"ratio '{ratio}': expected a number between 0 and 1")
     for part in towers(backbone, tower):
         adapter = Bottleneck(backbone.embed_dim, width, nn.ReLU(), bias=False)
-        part.feature = alongside(part.projection, Blend(adapter, share))
+        part.feature = alongside(part, Blend(adapter, share))
     return deepest_cut(backbone.image)
 
 
