@@ -6,7 +6,7 @@ is like the new word (Changpinyo et al., Synthesized Classifiers, CVPR 2016, arX
 ICLR 2014, arXiv 1312.5650, mixes words instead of classifiers). With unit word vectors t_k of the known classes and a
 of the name, all less the mean of the known ones, weights w_k (P), and r the embedding of pictures in general:
 
-    s = softmax(a . t_k / 0.1) - 1 / K        c = sum_k s_k w_k        text vector = unit(c - (c . r) r)
+    s = softmax(a . t_k / 0.15) - 1 / K        c = sum_k s_k w_k        text vector = unit(c - (c . r) r)
 
 So a text vector lies among the embeddings of frames, as a CLIP's does. r makes a picture of nothing in particular like
 every class; it is a constant of the network (see `usual`), and nothing is taken from clips. How alike words are says a static
@@ -36,7 +36,7 @@ SHA256 = {
     "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
     "imagenet.txt": "4eb3da435cf544e4a6f390f62c84cb9c9bb68cf8b14e97f8a063452382e5efd2",
 }
-SOFTNESS = 0.1  # of the softmax over known classes: chosen on base classes by scripts/text_weight.py
+SOFTNESS = 0.15  # of the softmax over known classes: chosen on base classes by scripts/text_weight.py
 UNKNOWN = "[UNK]"
 SHOWN = 3  # names in a note
 
