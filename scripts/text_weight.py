@@ -116,7 +116,11 @@ def draw(clips: Clips, shot: int, episodes: int, seed: int | None) -> Drawn:
     batch = Sampler(clips.labels, clips.classes, WAY, shot, QUERY, 0, clips.groups).draw(range(episodes))
     query, support, own = (
         values[torch.from_numpy(places)]
-        for values, places in ((clips.embeddings, batch.query), (clips.embeddings, batch.support), (text, batch.classes))
+        for values, places in (
+            (clips.embeddings, batch.query),
+            (clips.embeddings, batch.support),
+            (text, batch.classes),
+        )
     )
     labels = torch.from_numpy(batch.support_labels.copy())
     means = unit(class_means(support, labels, WAY))

@@ -43,7 +43,9 @@ class Fusion(Head):
 
     needs_text = True
 
-    def __init__(self, beta: float | Literal["earned", "loo"] = "earned", scale: float = 20.0, text_scale: float = 100.0) -> None:
+    def __init__(
+        self, beta: float | Literal["earned", "loo"] = "earned", scale: float = 20.0, text_scale: float = 100.0
+    ) -> None:
         super().__init__()
         if beta not in ("earned", "loo") and (isinstance(beta, str) or not 0 <= beta <= 1):
             raise OptionError(f"beta weighs text against clips: expected 0 to 1, 'earned' or 'loo', found {beta!r}")
@@ -93,9 +95,7 @@ class Fusion(Head):
         return self.visual.scale * torch.where(member > 0, own, scores)
 
 
-def earned(
-    words: Tensor, labels: Tensor, sharp: float = SHARP, enough: float = ENOUGH, top: float = TOP
-) -> Tensor:
+def earned(words: Tensor, labels: Tensor, sharp: float = SHARP, enough: float = ENOUGH, top: float = TOP) -> Tensor:
     """The weight that class names deserve, by how well they alone name the support clips; it needs no clip left out.
 
     With z the text scores of the support clips, less their mean over the classes and over their root mean square, so
