@@ -3,8 +3,9 @@
     python benchmarks/choice.py 'clips.csv?dataset=jhmdb' --backbone lite [--store STORE] [--lessons 200]
 
 Each lesson draws two base (train) classes and a few groups of each; the recognizer's methods (text, prototype, fusion,
-linear-probe, otam) are compared on them, and each is then scored on all clips of the two classes from other groups. Names are those
-of the data, or good ones: the mean of the clips that are in no lesson, so that names alone are about as good as clips.
+linear-probe, otam) are compared on them, and each is then scored on clips of the two classes from other groups. Names
+are those of the data, or good ones: the mean of half of the clips from other groups, which are then not scored, so that
+names alone are about as good as clips.
 Two rules choose: one standard error with names alone as the simplest method (the rule until November 2026), and
 `kshot.recognizer.choose.pick` on the order that the recognizer has now.
 """

