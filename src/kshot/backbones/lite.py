@@ -118,7 +118,7 @@ def weights_of(name: str) -> Path:
 
 
 def _wanted(key: str) -> bool:
-    """Whether a tensor of the file is one of the tower's: not the classifier (the text side's), no counters of batches."""
+    """Whether a tensor is one of the tower's: not the classifier (the text side has it), no counter of batches."""
     return not key.startswith("_fc.") and not key.endswith("num_batches_tracked")
 
 

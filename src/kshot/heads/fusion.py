@@ -29,8 +29,9 @@ class Fusion(Head):
     p_text comes from the text head, p_visual from the prototype head. By default the text earns its weight on the
     support clips of each episode, from one clip a class on (see `earned`): class names that tell them apart count,
     names that do not are left out. With `beta="loo"` the weight is chosen in each episode on its support clips alone,
-    too: each clip is scored by prototypes of the others, and the weight of the fixed grid 0, 0.1 ... 1 with the smallest cross-entropy wins. Where a class has one support clip
-    nothing can be left out, and the weight is 0.5. Queries are never looked at.
+    too: each clip is scored by prototypes of the others, and the weight of the fixed grid 0, 0.1 ... 1 with the
+    smallest cross-entropy wins; where a class has one support clip nothing can be left out, and the weight is 0.5.
+    Queries are never looked at.
 
     Scores are log probabilities up to a constant of the query. A prepared clip is (1, D).
 

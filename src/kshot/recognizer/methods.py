@@ -70,9 +70,7 @@ METHODS: dict[str, RecognizerMethod] = {  # what "auto" compares, the simplest f
     "linear-probe": RecognizerMethod("a logistic regression on the clips", "linear-probe"),
     "otam": RecognizerMethod("the order of the frames", "otam"),
     "partial": RecognizerMethod("fine-tuning of the last layer", "prototype", {"scale": SCALE}, tunes=True),
-    "text": RecognizerMethod(
-        "the class names alone", "text", text_scale="scale"
-    ),  # last: only where clips are clearly worse
+    "text": RecognizerMethod("the class names alone", "text", text_scale="scale"),  # last: see `choose.pick`
 }
 
 
