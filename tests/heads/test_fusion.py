@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from kshot.heads import get_head
-from kshot.heads.fusion import GRID
+from kshot.heads.fusion import ENOUGH, GRID, SHARP, TOP, earned
 
 Draw = Callable[..., tuple[Tensor, Tensor, Tensor, Tensor]]
 
@@ -67,4 +67,50 @@ def test_one_shot_falls_back_to_a_half(draw: Draw) -> None:
     query, support, labels, text = draw(episodes=2)
     labels[0] = torch.tensor([0, 1, 1, 2, 2, 2])  # only this episode has a class of one clip
     mixed = get_head("fusion", beta="loo")(query, support, labels, text)
-    torch.testing.assert_close(mixed[:1], get_head("fusion")(query, support, labels, text)[:1])
+    torch.testing.assert_close(mixed[:1], get_head("fusion", beta=0.5)(query, support, labels, text)[:1])
+
+
+def earned_by_loop(support: Tensor, labels: Tensor, text: Tensor, scale: float) -> float:
+    """The weight that text earns on one episode's support (N, T, D), number by number."""
+    rows = []
+    for clip in support.tolist():
+        frames, dim = len(clip), len(clip[0])
+        mean = [sum(frame[d] for frame in clip) / frames for d in range(dim)]
+        cosines = [
+            sum(a * b for a, b in zip(mean, words, strict=True)) / math.hypot(*mean) / math.hypot(*words)
+            for words in text.tolist()
+        ]
+        rows.append([scale * (value - sum(cosines) / len(cosines)) for value in cosines])
+    way = len(text)
+    spread = math.sqrt(sum(value**2 for row in rows for value in row) / (len(rows) * way))
+    gain = 0.0
+    for row, own in zip(rows, labels.tolist(), strict=True):
+        likely = [math.exp(SHARP * value / spread) for value in row]
+        gain += math.log(way * likely[own] / sum(likely)) / len(rows)
+    weight = TOP / (len(rows) / way) * min(max(gain / ENOUGH, 0), 1) / spread
+    return weight / (1 + weight)
+
+
+@pytest.mark.parametrize("shot", [1, 3])
+def test_the_earned_weight_is_that_of_a_plain_loop(shot: int, draw: Draw) -> None:
+    query, support, labels, text = draw(episodes=8, shot=shot)
+    text[::2] = text[::2].flip(1)  # in half of the episodes the names mislead
+    head = get_head("fusion")
+    scores = head(query, support, labels, text)
+    betas = [earned_by_loop(support[e], labels[e], text[e], 100.0) for e in range(8)]
+    assert max(betas[::2]) < min(betas[1::2]), "names that mislead weigh less"
+    for e, beta in enumerate(betas):
+        one = (x[e : e + 1] for x in (query, support, labels, text))
+        torch.testing.assert_close(scores[e : e + 1], get_head("fusion", beta=beta)(*one))
+
+
+def test_names_that_say_nothing_weigh_nothing_and_no_scale_matters(draw: Draw) -> None:
+    query, support, labels, text = draw(episodes=4, shot=1)
+    alike = text[:, :1].expand_as(text)
+    inputs = (query, support, labels)
+    clips_alone = get_head("prototype")(*inputs).log_softmax(-1)
+    torch.testing.assert_close(get_head("fusion")(*inputs, alike), clips_alone)
+    words = 100 * torch.rand(4, 3, 3, dtype=torch.float64)
+    order = torch.arange(3).expand(4, 3)
+    one, ten = (earned(factor * words, order) for factor in (1, 10))
+    torch.testing.assert_close(ten / (1 - ten), one / (1 - one) / 10)  # what it multiplies is ten times as large

@@ -22,6 +22,7 @@ CHOICES: list[tuple[str, dict[str, Any]]] = [
     ("tip-adapter", {"alpha": "loo", "beta": "loo"}),
     ("tip-adapter-f", {"alpha": "loo"}),
     ("fusion", {"beta": "loo"}),
+    ("fusion", {"beta": 0.5}),
 ]
 each_head = pytest.mark.parametrize(("name", "chosen"), CHOICES, ids=lambda value: str(value))
 Draw = Callable[..., tuple[Tensor, Tensor, Tensor, Tensor]]
@@ -140,11 +141,13 @@ def test_gradients_reach_the_query_and_agree_with_differences(name: str, chosen:
 
 
 @pytest.mark.parametrize(
-    "name", ["nearest", "prototype", "otam", "bimhm", "trx", "clip-fsar", "meta-baseline", "fusion"]
-)
-def test_gradients_reach_the_support(name: str, draw: Draw) -> None:
+    ("name", "chosen"),
+    [*((name, {}) for name in ("nearest", "prototype", "otam", "bimhm", "trx", "clip-fsar", "meta-baseline")),
+     ("fusion", {"beta": 0.5})],  # a weight that was earned is a constant to the gradient
+)  # fmt: skip
+def test_gradients_reach_the_support(name: str, chosen: dict[str, Any], draw: Draw) -> None:
     query, support, labels, text = draw(episodes=1, query=2, way=2, frames=3, channels=8)
-    head = make(name, {}, channels=8)
+    head = make(name, chosen, channels=8)
     support.requires_grad_()
     assert torch.autograd.gradcheck(lambda s: head(query, s, labels, text), support, atol=1e-4)
 

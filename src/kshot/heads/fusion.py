@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Literal
 
@@ -18,30 +19,36 @@ GRID = tuple(step / 10 for step in range(11))
 """Weights that leave-one-out chooses from."""
 FALLBACK = 0.5
 """Weight where leave-one-out cannot choose: an episode in which a class has a single support clip."""
+SHARP, ENOUGH, TOP = 0.25, 0.2, 1.5
+"""Constants of `earned`, chosen on base classes by scripts/text_weight.py; docs/heads.md has the figures."""
 
 
 class Fusion(Head):
     """p_text ** beta * p_visual ** (1 - beta) in log space (Wang et al., CLIP-FSAR, IJCV 2024, arXiv 2303.02982).
 
-    p_text comes from the text head, p_visual from the prototype head. With `beta="loo"` the weight is chosen
-    in each episode on its support clips alone: each clip is scored by prototypes of the others, and the weight
-    of the fixed grid 0, 0.1 ... 1 with the smallest cross-entropy wins. Where a class has one support clip
-    nothing can be left out, and the weight is 0.5. Queries are never looked at.
+    p_text comes from the text head, p_visual from the prototype head. By default the text earns its weight on the
+    support clips of each episode, from one clip a class on (see `earned`): class names that tell them apart count,
+    names that do not are left out. With `beta="loo"` the weight is chosen in each episode on its support clips alone,
+    too: each clip is scored by prototypes of the others, and the weight of the fixed grid 0, 0.1 ... 1 with the
+    smallest cross-entropy wins; where a class has one support clip nothing can be left out, and the weight is 0.5.
+    Queries are never looked at.
 
     Scores are log probabilities up to a constant of the query. A prepared clip is (1, D).
 
     Args:
-        beta: weight of the text, 0 (visual only) to 1 (text only), or "loo".
+        beta: weight of the text: "earned", a fixed one from 0 (visual only) to 1 (text only), or "loo".
         scale: of the prototype head.
         text_scale: of the text head.
     """
 
     needs_text = True
 
-    def __init__(self, beta: float | Literal["loo"] = 0.5, scale: float = 20.0, text_scale: float = 100.0) -> None:
+    def __init__(
+        self, beta: float | Literal["earned", "loo"] = "earned", scale: float = 20.0, text_scale: float = 100.0
+    ) -> None:
         super().__init__()
-        if beta != "loo" and (isinstance(beta, str) or not 0 <= beta <= 1):
-            raise OptionError(f"beta weighs text against clips: expected 0 to 1 or 'loo', found {beta!r}")
+        if beta not in ("earned", "loo") and (isinstance(beta, str) or not 0 <= beta <= 1):
+            raise OptionError(f"beta weighs text against clips: expected 0 to 1, 'earned' or 'loo', found {beta!r}")
         self.beta = beta
         self.visual = Prototype(scale)
         self.text = Text(text_scale)
@@ -54,11 +61,14 @@ class Fusion(Head):
 
     def fit_support(self, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> dict[str, Tensor]:
         fitted = self.text.fit_support(support, labels, text, way) | self.visual.fit_support(support, labels, text, way)
+        if self.beta == "earned":
+            with torch.no_grad():
+                return fitted | {"beta": earned(self.text.score(support, support, labels, text, way), labels)}
         return fitted | {"beta": self.choose(support, labels, text, way)} if self.beta == "loo" else fitted
 
     def score_fitted(self, query: Tensor, fitted: Mapping[str, Tensor], way: int) -> Tensor:
         words, clips = (head.score_fitted(query, fitted, way) for head in (self.text, self.visual))
-        return fuse(words, clips, fitted["beta"] if self.beta == "loo" else float(self.beta))
+        return fuse(words, clips, fitted["beta"] if isinstance(self.beta, str) else float(self.beta))
 
     @torch.no_grad()
     def choose(self, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> Tensor:
@@ -83,6 +93,37 @@ class Fusion(Head):
         rest = unit(sums.gather(1, labels[:, :, None].expand_as(support)) - support)
         own = (support * rest).sum(dim=2, keepdim=True)
         return self.visual.scale * torch.where(member > 0, own, scores)
+
+
+def earned(words: Tensor, labels: Tensor, sharp: float = SHARP, enough: float = ENOUGH, top: float = TOP) -> Tensor:
+    """The weight that class names deserve, by how well they alone name the support clips; it needs no clip left out.
+
+    With z the text scores of the support clips, less their mean over the classes and over their root mean square, so
+    that no scale of the text matters, and w the factor on the text scores where those of the clips have the factor one:
+
+        g = mean over clips of log(way * softmax(sharp * z)[own class])
+        w * rms = top / shots * clip(g / enough, 0, 1)
+
+    Names that are no better than chance have g <= 0. More clips a class need words less. The rule is kshot's own.
+
+    Args:
+        words: (E, N, way) scores of the support clips by the text head.
+        labels: (E, N) class of each.
+        sharp: factor on z before the softmax.
+        enough: g from which on text has its full weight.
+        top: that weight for one clip a class, in root mean squares of the text scores.
+
+    Returns:
+        (E, 1, 1) weight w / (1 + w) for `fuse`, 0 to 1.
+    """
+    way, shots = words.shape[2], words.shape[1] / words.shape[2]
+    words = words - words.mean(dim=2, keepdim=True)
+    spread = words.square().mean(dim=(1, 2), keepdim=True).sqrt()
+    apart = spread > 0
+    spread = torch.where(apart, spread, 1.0)
+    gain = math.log(way) - held_out_loss(sharp * words / spread, labels)
+    weight = top / shots * (gain[:, None, None] / enough).clamp(0, 1) / spread
+    return torch.where(apart, weight / (1 + weight), 0.0)
 
 
 def fuse(words: Tensor, clips: Tensor, beta: float | Tensor) -> Tensor:

@@ -124,6 +124,9 @@ def _two(cosines: Array) -> Array:
 def pick(costs: Array, which: Indices, weights: Array) -> int:
     """The simplest method that is not clearly worse than the best: the rule of one standard error.
 
+    The class names alone come last in `METHODS`, so that they are taken only where all that learns from the clips is
+    clearly worse: good names look as good as few clips can show (figures: docs/recognizer.md, benchmarks/choice.py).
+
     Args:
         costs: (methods, n) loss of each clip, the simplest method first.
         which: (n,) number of each clip's group; differences of clips of one group are no independent evidence.

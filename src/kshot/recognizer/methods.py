@@ -65,12 +65,12 @@ class RecognizerMethod:
 
 
 METHODS: dict[str, RecognizerMethod] = {  # what "auto" compares, the simplest first
-    "text": RecognizerMethod("the class names alone", "text", text_scale="scale"),
     "prototype": RecognizerMethod("the mean clip of each class", "prototype"),
-    "fusion": RecognizerMethod("class names and mean clips together", "fusion", {"beta": "loo"}),
+    "fusion": RecognizerMethod("class names and mean clips together", "fusion", {"beta": "earned"}),
     "linear-probe": RecognizerMethod("a logistic regression on the clips", "linear-probe"),
     "otam": RecognizerMethod("the order of the frames", "otam"),
     "partial": RecognizerMethod("fine-tuning of the last layer", "prototype", {"scale": SCALE}, tunes=True),
+    "text": RecognizerMethod("the class names alone", "text", text_scale="scale"),  # last: see `choose.pick`
 }
 
 

@@ -49,8 +49,9 @@ def apply(name: str, backbone: Backbone, **chosen: Any) -> int:
     """
     expect(name, chosen)
     if backbone.tunings is not None and name not in backbone.tunings:
+        lack = "text tower that could learn" if name == "coop" else backbone.lacks
         raise OptionError(
-            f"tuning '{name}' does not fit backbone '{backbone.name}', which has no {backbone.lacks}: take "
+            f"tuning '{name}' does not fit backbone '{backbone.name}', which has no {lack}: take "
             f"{', '.join(backbone.tunings[:-1])} or {backbone.tunings[-1]}"
         )
     cut: int = _find(name)(backbone, **chosen)
@@ -82,8 +83,8 @@ def towers(backbone: Backbone, tower: str) -> list[Tower]:
     Raises:
         OptionError: another name.
     """
-    if tower in ("text", "both") and not backbone.has_text:
-        raise OptionError(f"backbone '{backbone.name}' has no text side: tune tower image")
+    if tower in ("text", "both") and not backbone.text.depth:
+        raise OptionError(f"backbone '{backbone.name}' has no text tower that could learn: tune tower image")
     known: dict[str, list[Tower]] = {
         "image": [backbone.image],
         "text": [backbone.text],
