@@ -36,6 +36,7 @@ from kshot.recognizer.record import Record
 if TYPE_CHECKING:
     from kshot.backbones.backbone import Backbone
     from kshot.recognizer import Recognizer
+    from kshot.recognizer.classifier import Classifier
 
 TOLERANCE = 1e-4  # largest difference to PyTorch, in probability or in `known`, that is written
 LARGEST = 1_900_000_000  # bytes of weights that fit into one ONNX file
@@ -102,17 +103,18 @@ def export(
 class Whole(nn.Module):
     """Encoder and head of a Recognizer, on the CPU in single precision: pixels (n, T, 3, S, S) -> proba, known."""
 
-    def __init__(self, backbone: Backbone, classifier: nn.Module) -> None:
+    def __init__(self, backbone: Backbone, classifier: Classifier) -> None:
         super().__init__()
         self.backbone = backbone.copy().to("cpu")
         self.backbone.set_precision(torch.float32)
         self.backbone.image.plain = True
+        self.changing = classifier.scorer.head.by_change
         self.classifier = copy.deepcopy(classifier).to("cpu").float()
         self.eval()
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         frames = pixels.shape[1]
-        embeddings = self.backbone.encode_from(pixels.flatten(0, 1), 0, frames)
+        embeddings = self.backbone.encode_from(pixels.flatten(0, 1), 0, frames, changing=self.changing)
         proba, known = self.classifier(embeddings.view(-1, frames, embeddings.shape[-1]))
         return proba, known
 

@@ -58,6 +58,16 @@ class RecognizerMethod:
         return heads.find(self.head).needs_text
 
     @property
+    def by_change(self) -> bool:
+        """Whether its clips are pooled by how much each place changes."""
+        return heads.find(self.head).by_change
+
+    @property
+    def least_frames(self) -> int:
+        """Frames that a clip must have at least."""
+        return heads.find(self.head).least_frames
+
+    @property
     def needs_training(self) -> bool:
         """Whether its head gives noise until a run of `kshot train` has trained it."""
         kind = heads.find(self.head)
@@ -67,11 +77,18 @@ class RecognizerMethod:
 METHODS: dict[str, RecognizerMethod] = {  # what "auto" compares, the simplest first
     "text": RecognizerMethod("the class names alone", "text", text_scale="scale"),
     "prototype": RecognizerMethod("the mean clip of each class", "prototype"),
+    "change": RecognizerMethod("how each class changes over time", "change"),
+    "both": RecognizerMethod("the mean clip of each class and how it changes", "both"),
+    "where": RecognizerMethod("the mean clip of each class, seen where it changes", "where"),
     "fusion": RecognizerMethod("class names and mean clips together", "fusion", {"beta": "loo"}),
     "linear-probe": RecognizerMethod("a logistic regression on the clips", "linear-probe"),
     "otam": RecognizerMethod("the order of the frames", "otam"),
     "partial": RecognizerMethod("fine-tuning of the last layer", "prototype", {"scale": SCALE}, tunes=True),
 }
+
+
+READINGS = ("prototype", "change", "both", "where")
+"""Ways to read clips without learning, of which the one with the lowest loss stands for all; see `choose.rivals`."""
 
 
 def method(name: str) -> RecognizerMethod:
@@ -109,6 +126,7 @@ class Support:
         groups: (n,) text, what was filmed together.
         names: (n,) for messages.
         embeddings: (n, T, P).
+        changing: (n, T, P) pooled by how much each place changes, None where that cannot be had or serves nobody.
         text: (C, P) of the class names, None without a text tower.
         text_notes: what the text tower does not see of them, in sentences.
         text_scale: factor on the cosine with class names.
@@ -124,6 +142,7 @@ class Support:
     groups: Array
     names: tuple[str, ...]
     embeddings: Tensor
+    changing: Tensor | None = None
     text: Tensor | None = None
     text_notes: tuple[str, ...] = ()
     text_scale: float = TEXT_SCALE
@@ -141,6 +160,13 @@ class Support:
     def actions(self) -> int:
         """Number of classes besides the background."""
         return len(self.classes) - self.background
+
+    def seen_by(self, name: str) -> Tensor:
+        """(n, T, P) the embeddings that a method looks at."""
+        if not method(name).by_change:
+            return self.embeddings
+        assert self.changing is not None
+        return self.changing
 
     def head_of(self, name: str) -> tuple[Head, dict[str, Any]]:
         """The head of a method and its options, made once.
@@ -222,11 +248,12 @@ class Lesson:
 def learn(name: str, support: Support, clips: Indices, queries: Indices) -> Learned:
     """What a method takes from some of the clips, and the embeddings of those that it is to answer."""
     present, labels = np.unique(support.labels[clips], return_inverse=True)
-    lesson = Lesson(support, clips, present, labels.astype(np.int64), support.embeddings[torch.from_numpy(clips)])
+    seen = support.seen_by(name)
+    lesson = Lesson(support, clips, present, labels.astype(np.int64), seen[torch.from_numpy(clips)])
     with torch.no_grad():
         if method(name).tunes:
             return _fine_tune(name, lesson, queries)
-        return Learned(_fit(name, lesson), lesson.means(), present, support.embeddings[torch.from_numpy(queries)])
+        return Learned(_fit(name, lesson), lesson.means(), present, seen[torch.from_numpy(queries)])
 
 
 def _fit(name: str, lesson: Lesson) -> Scorer:
