@@ -134,11 +134,13 @@ def test_the_head_of_every_method_can_be_translated(
     made = Recognizer(backbone=clip_folder, method=method, frames=FRAMES).fit(clips, [path.name[0] for path in clips])
     backbone = made.learner_.backbone
     assert backbone is not None and made.report_.method == method
-    whole = Whole(backbone, made.classifier_)
+    changing = made.classifier_.scorer.head.by_change
+    whole = Whole(backbone, made.classifier_, changing)
     frames = np.concatenate([video.read(path, FRAMES, size=backbone.size) for path in clips])
     pixels = backbone.pixels(frames).unflatten(0, (len(clips), FRAMES))
     with torch.no_grad():
-        embeddings = whole.backbone.encode_from(pixels.flatten(0, 1), 0, FRAMES).view(len(clips), FRAMES, -1)
+        embeddings = whole.backbone.encode_from(pixels.flatten(0, 1), 0, FRAMES, changing=changing)
+        embeddings = embeddings.view(len(clips), FRAMES, -1)
         traced = trace(whole, pixels).module()(pixels[:1])
         np.testing.assert_allclose(traced[0], made.predict_proba(clips[:1]), atol=1e-5)
     program = translate(whole.classifier, embeddings, ("embeddings",), ("proba", "known"))

@@ -36,7 +36,6 @@ from kshot.recognizer.record import Record
 if TYPE_CHECKING:
     from kshot.backbones.backbone import Backbone
     from kshot.recognizer import Recognizer
-    from kshot.recognizer.classifier import Classifier
 
 TOLERANCE = 1e-4  # largest difference to PyTorch, in probability or in `known`, that is written
 LARGEST = 1_900_000_000  # bytes of weights that fit into one ONNX file
@@ -101,14 +100,20 @@ def export(
 
 
 class Whole(nn.Module):
-    """Encoder and head of a Recognizer, on the CPU in single precision: pixels (n, T, 3, S, S) -> proba, known."""
+    """Encoder and head of a Recognizer, on the CPU in single precision: pixels (n, T, 3, S, S) -> proba, known.
 
-    def __init__(self, backbone: Backbone, classifier: Classifier) -> None:
+    Args:
+        backbone: the encoder.
+        classifier: embeddings (n, T, P) -> proba, known.
+        changing: whether it looks at frames pooled by how much each place changes.
+    """
+
+    def __init__(self, backbone: Backbone, classifier: nn.Module, changing: bool = False) -> None:
         super().__init__()
         self.backbone = backbone.copy().to("cpu")
         self.backbone.set_precision(torch.float32)
         self.backbone.image.plain = True
-        self.changing = classifier.scorer.head.by_change
+        self.changing = changing
         self.classifier = copy.deepcopy(classifier).to("cpu").float()
         self.eval()
 
@@ -131,7 +136,7 @@ def _onnx(model: Recognizer, folder: Path, progress: Progress) -> Exported:
         raise OptionError(
             f"the head {head.name} of this model is no graph that other runtimes can read: fit with another --method"
         )
-    whole = Whole(backbone, model.classifier_)
+    whole = Whole(backbone, model.classifier_, head.by_change)
     size = sum(value.numel() * value.element_size() for value in whole.backbone.image.parameters())
     if size > LARGEST:
         raise OptionError(f"{backbone.name} has {size / 1e9:.1f} GB of weights, an ONNX file holds {LARGEST / 1e9:.1f}")

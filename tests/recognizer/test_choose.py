@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -156,7 +158,11 @@ def test_more_clips_make_a_rising_curve():
 
 def test_candidates_are_what_the_clips_allow():
     clips = support()
-    assert choose.candidates(clips) == ["text", "prototype", "fusion", "linear-probe", "otam"]
+    assert choose.candidates(clips) == ["text", "prototype", "change", "both", "fusion", "linear-probe", "otam"]
+    assert choose.candidates(replace(clips, changing=clips.embeddings))[4] == "where"
+    still = replace(clips, embeddings=clips.embeddings[:, :1])
+    assert choose.candidates(still) == ["text", "prototype", "fusion", "linear-probe", "otam"]
+    assert choose.missing("change", still) == "at least 2 frames a clip"
     without = Support(clips.classes, clips.labels, clips.groups, clips.names, clips.embeddings)
-    assert choose.candidates(without) == ["prototype", "linear-probe", "otam"]
+    assert choose.candidates(without) == ["prototype", "change", "both", "linear-probe", "otam"]
     assert list(METHODS)[-1] == "partial"

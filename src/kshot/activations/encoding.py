@@ -61,9 +61,7 @@ def encode(backbone: Backbone, cut: int, clips: Array, dtype: str, condense: boo
     return result
 
 
-def tail(
-    backbone: Backbone | None, values: Array, cut: int | None, support: int = 0, changing: bool = False
-) -> Tensor:
+def tail(backbone: Backbone | None, values: Array, cut: int | None, support: int = 0, changing: bool = False) -> Tensor:
     """The tail: embeddings (n, frames, P) of activations; keeps gradients of what learns.
 
     Args:

@@ -217,9 +217,7 @@ class Backbone(nn.Module):
         """What block `cut` of the image tower receives for frames (N, 3, H, W); see `Tower.encode_to`."""
         return self.image.encode_to(frames, cut)
 
-    def encode_from(
-        self, x: Tensor, cut: int, frames: int = 1, support: int = 0, changing: bool = False
-    ) -> Tensor:
+    def encode_from(self, x: Tensor, cut: int, frames: int = 1, support: int = 0, changing: bool = False) -> Tensor:
         """The embedding (N, P), not normalised, from what image block `cut` receives; see `Tower.encode_from`.
 
         How rows belong together matters to few tuning methods.

@@ -28,7 +28,7 @@ def weights(places: Tensor, frames: int) -> Tensor:
     """
     if frames < 2:
         raise OptionError(f"where a clip changes takes at least 2 frames a clip, found {frames}")
-    clips = places.unflatten(0, (-1, frames))
+    clips = places.view(-1, frames, *places.shape[1:])
     change = torch.linalg.vector_norm(clips[:, 1:] - clips[:, :-1], dim=-1).mean(1)
     squared = change * change
     total = squared.sum(-1, keepdim=True)

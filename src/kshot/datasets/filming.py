@@ -105,7 +105,6 @@ class Group:
             occluded=bool(rng.uniform() < 0.4),
         )
 
-
     def in_place(self, other: Group) -> Group:
         """This performer in the scene and light of another group, with nothing in between."""
         return replace(self, backdrop=other.backdrop, gain=other.gain, noise=other.noise, occluded=False)

@@ -188,4 +188,5 @@ def cached(
 
 
 if __name__ == "__main__":
-    render_part(Path(sys.argv[1]), *(int(argument) for argument in sys.argv[2:6]), sys.argv[6])
+    clips_a_class, drawn, which, of = (int(argument) for argument in sys.argv[2:6])
+    render_part(Path(sys.argv[1]), clips_a_class, drawn, which, of, sys.argv[6])

@@ -271,8 +271,8 @@ def _scorer(learner: Learner, activations: Activations, plan: Evaluating) -> tup
     data = activations.data
     if plan.evaluation.scale and learner.head.needs_text:
         raise OptionError(
-            f"scale changes the channels of clips alone, and head '{learner.head.name}' compares them with class names: "
-            f"leave out scale, or take a head without texts, such as prototype"
+            f"scale changes the channels of clips, not of class names, and head '{learner.head.name}' compares both: "
+            f"leave it out, or take a head without texts, such as prototype"
         )
     with torch.no_grad():
         text = class_texts(learner, data.classes, plan.view.prompts)() if learner.head.needs_text else None

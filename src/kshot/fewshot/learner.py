@@ -47,7 +47,12 @@ class Learner:
                 )
             return cls(None, None, heads.get_head(head, **chosen), chosen)
         chosen = _fitting(head, chosen, backbone)
-        return cls(backbone, _cut(head, backbone.depth + 1, backbone), heads.get_head(head, **chosen).to(backbone.device), chosen)
+        return cls(
+            backbone,
+            _cut(head, backbone.depth + 1, backbone),
+            heads.get_head(head, **chosen).to(backbone.device),
+            chosen,
+        )
 
     @classmethod
     def build(

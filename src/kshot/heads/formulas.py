@@ -48,9 +48,9 @@ def root(x: Tensor) -> Tensor:
 def statistics(support: Tensor) -> tuple[Tensor, Tensor]:
     """Centre and spread (E, 1, D) of each channel over support clips (E, N, D).
 
-    With five clips a channel's variance is mostly luck, and dividing by it would raise the noise; so the mean variance of
-    all channels is added to each. On base classes of `motion` and of J-HMDB any share of it from a half to two was as
-    good; without, 1-shot accuracy of the mean frame on J-HMDB fell by 9 points.
+    With five clips a channel's variance is mostly luck, and dividing by it would raise the noise; so the mean variance
+    of all channels is added to each. On base classes of `motion` and of J-HMDB any share of it from a half to two was
+    as good.
     """
     centre = support.mean(dim=1, keepdim=True)
     variance = (support - centre).square().mean(dim=1, keepdim=True)

@@ -126,7 +126,6 @@ class Support:
         groups: (n,) text, what was filmed together.
         names: (n,) for messages.
         embeddings: (n, T, P).
-        changing: (n, T, P) pooled by how much each place changes, None where that cannot be had or serves nobody.
         text: (C, P) of the class names, None without a text tower.
         text_notes: what the text tower does not see of them, in sentences.
         text_scale: factor on the cosine with class names.
@@ -135,6 +134,7 @@ class Support:
         tokens: gives activations (k, T, ...) of clips at the learner's cut.
         head: a head that a run of `kshot train` has trained, None without.
         head_options: options of the method's head, or those that `head` was made with.
+        changing: (n, T, P) pooled by how much each place changes, None where that cannot be had of all clips.
     """
 
     classes: tuple[str, ...]
@@ -142,7 +142,6 @@ class Support:
     groups: Array
     names: tuple[str, ...]
     embeddings: Tensor
-    changing: Tensor | None = None
     text: Tensor | None = None
     text_notes: tuple[str, ...] = ()
     text_scale: float = TEXT_SCALE
@@ -151,6 +150,7 @@ class Support:
     tokens: Callable[[Indices], Array] | None = None
     head: Head | None = None
     head_options: Mapping[str, Any] = field(default_factory=dict)
+    changing: Tensor | None = None
     _made: dict[str, tuple[Head, dict[str, Any]]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kshot import heads, names, settings
-from kshot.activations.encoding import tail
 from kshot.backbones import backbone as backbones
 from kshot.backbones.backbone import Backbone
 from kshot.backbones.hub import BUNDLED
@@ -32,7 +31,6 @@ from kshot.recognizer.methods import AUTO, METHODS, TEXT_SCALE, Support, expect,
 
 Array = NDArray[Any]
 
-CLIPS_AT_ONCE = 32
 FINE_TUNED = "partial"  # the tuning method, and the recognizer's method that uses it
 
 
@@ -152,8 +150,13 @@ def reached(recognizer: Estimator, progress: Progress) -> tuple[Learner, list[Cl
         [Path(clip.name) for clip in lost], [clip.label for clip in lost], [clip.group for clip in lost], learner,
         recognizer.frames, store=recognizer.store, progress=progress,
     )  # fmt: skip
-    found = {clip.digest: clip.tokens for clip in again}
-    return learner, [replace(clip, tokens=clip.tokens or found.get(clip.digest)) for clip in clips]
+    found = {clip.digest: clip for clip in again}
+    return learner, [
+        replace(clip, tokens=found[clip.digest].tokens, changing=found[clip.digest].changing)
+        if clip.tokens is None and clip.digest in found
+        else clip
+        for clip in clips
+    ]
 
 
 def _reads_tokens(name: str) -> bool:
@@ -184,14 +187,14 @@ def support(recognizer: Estimator, clips: Sequence[Clip], learner: Learner) -> S
     text, notes = _text(backbone, classes, recognizer.prompts, needed)
     tokens = [clip.tokens for clip in clips]
     lost = next((clip.name for clip in clips if clip.tokens is None), None)
-    if lost is not None and name != AUTO and _reads_tokens(name):
-        raise DataError(f"method '{name}' learns from the clips' frames, and {lost} is no longer what it was")
+    if lost is not None and name == FINE_TUNED:
+        raise DataError(f"method '{FINE_TUNED}' learns from the clips' frames, and {lost} is no longer what it was")
 
     def gather(indices: NDArray[np.int64]) -> Array:
         return np.stack([tokens[i]() for i in indices])
 
     able = lost is None and 0 < learner.cut <= backbone.depth and not backbone.across  # type: ignore[operator]
-    seen = able and backbone.image.changes and recognizer.frames > 1 and (name == AUTO or method(name).by_change)
+    seen = [clip.changing for clip in clips if clip.changing is not None]
     own = name not in METHODS and learner.head.trained and learner.head.name == name
     return Support(
         classes=classes,
@@ -199,7 +202,6 @@ def support(recognizer: Estimator, clips: Sequence[Clip], learner: Learner) -> S
         groups=np.array([clip.group or clip.digest for clip in clips]),
         names=tuple(clip.name for clip in clips),
         embeddings=torch.from_numpy(np.stack([clip.embeddings for clip in clips])).to(backbone.device),
-        changing=_changing(learner, gather, len(clips)) if seen else None,
         text=text,
         text_notes=tuple(notes) if needed or name == AUTO else (),
         text_scale=backbone.logit_scale or TEXT_SCALE,
@@ -208,17 +210,8 @@ def support(recognizer: Estimator, clips: Sequence[Clip], learner: Learner) -> S
         tokens=gather if able else None,
         head=learner.head if own else None,
         head_options=learner.head_options if own else recognizer.head_options or {},
+        changing=torch.from_numpy(np.stack(seen)).to(backbone.device) if len(seen) == len(clips) else None,
     )
-
-
-def _changing(learner: Learner, gather: Callable[[NDArray[np.int64]], Array], count: int) -> Tensor:
-    """(count, T, P) of clips whose places are weighed by how much they change."""
-    with torch.no_grad():
-        parts = [
-            tail(learner.backbone, gather(clips), learner.cut, changing=True)
-            for clips in np.array_split(np.arange(count), -(-count // CLIPS_AT_ONCE))
-        ]
-    return torch.cat(parts)
 
 
 def _text(

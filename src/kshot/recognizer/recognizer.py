@@ -330,8 +330,8 @@ class Recognizer(Estimator):
         lost = sum(clip.tokens is None for clip in clips)
         if lost and self.method == AUTO:
             self.report_.notes.append(
-                f"Fine-tuning of the last layer and where clips change were not compared: {lost} of the clips are no longer "
-                "what they were."
+                f"Fine-tuning of the last layer and where clips change were not compared: {lost} of the clips are no "
+                "longer what they were."
             )
         self.learner_, self.tuned_ = preparing.tuned(start, fitted.weights), bool(fitted.weights)
         return self
