@@ -5,8 +5,8 @@
 
 Readings are the methods prototype (the mean over frames), change, both and where; see docs/heads.md.
 
-auto: random lessons of `way` classes and `shot` clips of each, as `benchmarks/recognizer.py promise` draws them. Each is
-fitted by `kshot.recognizer.fitting.fit` with method "auto", with all of its methods and with the readings alone, and
+auto: random lessons of `way` classes and `shot` clips of each, as `benchmarks/recognizer.py promise` draws them. Each
+is fitted by `kshot.recognizer.fitting.fit` with method "auto", with all of its methods and with the readings alone, and
 every reading is learned by itself; all are scored, none refused, on all other clips of the lesson's classes that are in
 no training clip's group. "gain" is over the mean, "best" the best reading in hindsight: one for all
 lessons.
@@ -22,19 +22,19 @@ from __future__ import annotations
 import argparse
 import os
 from collections import Counter
-from typing import Any
+from collections.abc import Iterator
 from unittest import mock
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does; read when torch is imported
 
 import numpy as np
 import torch
-from recognizer import Draw, Source, draws, mean, queries, support  # benchmarks/recognizer.py
 
 from kshot import evaluate
 from kshot.recognizer import choose
 from kshot.recognizer.fitting import fit
 from kshot.recognizer.methods import METHODS, READINGS, learn
+from recognizer import Draw, Source, draws, mean, queries, support  # benchmarks/recognizer.py
 
 
 def taken(source: Source, draw: Draw) -> tuple[str, float]:
@@ -56,26 +56,26 @@ def shares(source: Source, draw: Draw) -> list[float]:
     return [float((answer == everything.labels[rest]).mean()) for answer in answers]
 
 
-def auto(options: argparse.Namespace) -> dict[str, Any]:
+def auto(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
     source = Source.of(options.data, options.split, None, options.backbone, options.store)
     lessons = list(draws(source, options.way, options.shot, options.draws, False, options.seed))
     table = np.array([shares(source, draw) for draw in lessons])
     only = {name: METHODS[name] for name in READINGS}
     best = table[:, table.mean(0).argmax()]
-    result = {name: mean(column) for name, column in zip(READINGS, table.T, strict=True)}
+    yield from ((name, mean(column)) for name, column in zip(READINGS, table.T, strict=True))
     for what, methods in (("of the readings", only), ("of all methods", METHODS)):
         with mock.patch.object(choose, "METHODS", methods):
             chosen = [taken(source, draw) for draw in lessons]
         right = np.array([share for _, share in chosen])
-        result[f"auto, {what}"] = (
+        yield (
+            f"auto, {what}",
             f"{mean(right)}; less the best: {mean(right - best)}; less each lesson's best: "
             f"{mean(right - table.max(1))}; gain: {mean(right - table[:, 0])}; took "
-            f"{dict(Counter(name for name, _ in chosen).most_common())}"
+            f"{dict(Counter(name for name, _ in chosen).most_common())}",
         )
-    return result
 
 
-def figures(options: argparse.Namespace) -> dict[str, Any]:
+def figures(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
     def accuracy(head: str, shot: int) -> str:
         found = evaluate(
             options.data, options.backbone, head=head, shot=shot, split=options.split, shared_group=False,
@@ -83,7 +83,7 @@ def figures(options: argparse.Namespace) -> dict[str, Any]:
         )  # fmt: skip
         return f"{found.accuracy:.1f} ± {found.ci95:.1f}"
 
-    return {head: " / ".join(accuracy(head, shot) for shot in (1, 5)) for head in READINGS}
+    yield from ((head, " / ".join(accuracy(head, shot) for shot in (1, 5))) for head in READINGS)
 
 
 def main() -> None:
@@ -105,8 +105,8 @@ def main() -> None:
             command.add_argument("--episodes", type=int, default=2000)
             command.add_argument("--scale", action="store_true")
     options = parser.parse_args()
-    for name, value in options.run_it(options).items():
-        print(f"{name}: {value}")
+    for name, value in options.run_it(options):
+        print(f"{name}: {value}", flush=True)
 
 
 if __name__ == "__main__":

@@ -142,7 +142,7 @@ def test_a_camera_is_an_option_of_the_data_set(home: Path, monkeypatch: pytest.M
     drawn = list(filming.frames(read.classes[0], 0, 0, "fixed"))
     assert np.abs(frames(clip).astype(float) - np.stack(drawn)).mean() < 6, "the files are of another camera"
     for wrong in ("motion:1?camera=fixd", "motion:1?camera="):
-        with pytest.raises(OptionError, match="unknown camera .*fixed"):
+        with pytest.raises(OptionError, match=r"unknown camera .*fixed"):
             datasets.load(wrong)
     assert not list((tmp_path / "motion").glob("*fixd*"))
 

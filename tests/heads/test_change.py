@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 
@@ -24,7 +25,7 @@ def changes(clip: Tensor) -> list[float]:
     """Mean absolute difference of successive frames and standard deviation of each channel, one by one."""
     frames = [length(frame.tolist()) for frame in clip]
     channels = list(zip(*frames, strict=True))
-    steps = [sum(abs(b - a) for a, b in zip(one, one[1:], strict=False)) / (len(one) - 1) for one in channels]
+    steps = [sum(abs(b - a) for a, b in itertools.pairwise(one)) / (len(one) - 1) for one in channels]
     spreads = [math.sqrt(sum((v - sum(one) / len(one)) ** 2 for v in one) / len(one)) for one in channels]
     return length([*steps, *spreads])
 
@@ -89,5 +90,5 @@ def test_statistics_are_those_of_the_support_alone(draw: Draw) -> None:
 def test_a_clip_of_one_frame_is_refused(draw: Draw) -> None:
     query, support, labels, _ = draw(frames=1)
     for name in ("change", "both"):
-        with pytest.raises(OptionError, match=f"head '{name}' compares successive frames: expected at least 2 a clip, fo"):
+        with pytest.raises(OptionError, match=f"head '{name}' compares successive frames: expected at least 2"):
             get_head(name)(query, support, labels)

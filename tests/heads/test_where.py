@@ -130,7 +130,7 @@ def test_a_learner_of_this_head_keeps_places(backbone: Backbone) -> None:
 @pytest.mark.parametrize("method", ["task-adapter", "st-adapter"])
 def test_a_tuning_that_it_does_not_fit_is_refused(method: str, backbone: Backbone) -> None:
     assert method in tuning.TUNING
-    with pytest.raises(OptionError, match="'where' weighs places .* use another head or another tuning"):
+    with pytest.raises(OptionError, match=r"'where' weighs places .* use another head or another tuning"):
         Learner.build(backbone, method, head="where")
 
 
@@ -138,7 +138,7 @@ def test_ready_made_features_have_no_places(tmp_path: Path) -> None:
     names = np.repeat(["a", "b"], 8)
     np.savez(tmp_path / "f.npz", features=np.random.default_rng(0).normal(size=(16, 3, 8)).astype(np.float32),
              label=names, split=np.repeat("test", 16), group=np.arange(16).astype(str), path=names)  # fmt: skip
-    with pytest.raises(OptionError, match="'where' weighs places .* ready-made features have none.* such as change"):
+    with pytest.raises(OptionError, match=r"'where' weighs places .* ready-made features have none.* such as change"):
         evaluate(features=tmp_path / "f.npz", head="where", way=2, episodes=5)
     assert evaluate(features=tmp_path / "f.npz", head="change", way=2, episodes=5).head == "change"
 

@@ -264,7 +264,8 @@ def _tensors(recognizer: Estimator) -> dict[str, Tensor]:
         tensors |= {f"tuned.{name}": value for name, value in recognizer.learner_.weights().items()}
     tensors["clips"] = torch.from_numpy(np.stack([clip.embeddings for clip in recognizer.clips_]))
     if recognizer.classifier_.scorer.head.by_change:
-        tensors["changing"] = torch.from_numpy(np.stack([clip.changing for clip in recognizer.clips_]))
+        kept = [clip.changing for clip in recognizer.clips_ if clip.changing is not None]
+        tensors["changing"] = torch.from_numpy(np.stack(kept))
     return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
 
 
