@@ -43,6 +43,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kshot import Recognizer, load_data
+from kshot.activations.encoding import embed
 from kshot.activations.extraction import extract
 from kshot.backbones.backbone import load
 from kshot.fewshot import runs
@@ -50,6 +51,7 @@ from kshot.fewshot.learner import Learner
 from kshot.recognizer import calibrate
 from kshot.recognizer.choose import candidates
 from kshot.recognizer.classifier import decide
+from kshot.recognizer.clips import weighs_places
 from kshot.recognizer.fitting import FittedMethod, fit
 from kshot.recognizer.methods import Support, learn
 from kshot.recognizer.preparing import tuned
@@ -58,6 +60,7 @@ Array = NDArray[Any]
 Indices = NDArray[np.int64]
 
 DATA, OF = "motion:160", 40  # lessons from the clips of `motion`; 60 people more as queries
+FRAMES = 8
 BINS = 15  # of probabilities, for the expected calibration error
 
 
@@ -77,6 +80,7 @@ class Source:
         text_scale: factor on the cosine with them.
         learner: what fine-tuning changes.
         gather: gives activations of clips.
+        changing: (N, T, P) pooled by how much each place changes.
     """
 
     name: str
@@ -90,26 +94,30 @@ class Source:
     text_scale: float = 100.0
     learner: Learner | None = None
     gather: Any = None
+    changing: Tensor | None = None
 
     @classmethod
-    def of(cls, data: str, split: str, run: str | None = None) -> Source:
+    def of(
+        cls, data: str, split: str, run: str | None = None, backbone: str | None = None, store: str | None = None
+    ) -> Source:
         read = load_data(data).select(split)
         about = (Path(data).stem, np.array(read.classes), read.labels, read.groups)
         if read.features is not None:
             order = np.array([f"{number:06d}" for number in range(len(read))])
             return cls(*about, order, [], torch.from_numpy(np.asarray(read.features, np.float32)))
-        backbone = load()
+        loaded = load() if backbone is None else load(backbone)
         if run is None:
-            learner = Learner.build(backbone, "partial")
+            learner = Learner.build(loaded, "partial")
         else:
             learner, _ = runs.learner(runs.read_run(run), None, "prototype", None, "cpu", "float32")
-        stored = extract(read, backbone, learner.cut, condense=backbone.image.exact)
+        stored = extract(read, loaded, learner.cut, store=store, condense=loaded.image.exact)
         assert learner.backbone is not None
         with torch.no_grad():
-            text = learner.backbone.embed_text(read.classes)
+            text = learner.backbone.embed_text(read.classes) if loaded.has_text else None
+        seen = embed(learner.backbone, stored, changing=True) if weighs_places(learner, FRAMES) else None
         return cls(
             *about, np.array(stored.digests), [Path(path) for path in read.paths], learner.embed_all(stored), text,
-            learner.backbone.logit_scale or 100.0, learner, stored.gather,
+            learner.backbone.logit_scale or 100.0, learner, stored.gather, seen,
         )  # fmt: skip
 
 
@@ -177,11 +185,15 @@ def support(source: Source, draw: Draw, clips: Indices) -> Support:
         text_scale=source.text_scale,
         learner=source.learner,
         tokens=None if source.gather is None else lambda some: source.gather(clips[some]),
+        changing=None if source.changing is None else source.changing[torch.from_numpy(clips)],
     )
 
 
 def queries(source: Source, lesson: FittedMethod, clips: Indices) -> Tensor:
     """(n, T, P) what the classifier is given of these clips."""
+    if lesson.classifier.scorer.head.by_change:
+        assert source.changing is not None
+        return source.changing[torch.from_numpy(clips)]
     if not lesson.weights:
         return source.embeddings[torch.from_numpy(clips)]
     assert source.learner is not None

@@ -18,6 +18,7 @@ import kshot
 from clips import SPLITS, draw, write_video
 from kshot import heads, tuning, video
 from kshot.backbones.backbone import Backbone
+from kshot.backbones.lite import Lite, LiteTower, Size
 from kshot.errors import KshotError, OptionError, StoreError
 from kshot.export import TOLERANCE, Exported, Whole, compare, export, trace, translate
 from kshot.recognizer import Recognizer
@@ -134,16 +135,32 @@ def test_the_head_of_every_method_can_be_translated(
     made = Recognizer(backbone=clip_folder, method=method, frames=FRAMES).fit(clips, [path.name[0] for path in clips])
     backbone = made.learner_.backbone
     assert backbone is not None and made.report_.method == method
-    whole = Whole(backbone, made.classifier_)
+    changing = made.classifier_.scorer.head.by_change
+    whole = Whole(backbone, made.classifier_, changing)
     frames = np.concatenate([video.read(path, FRAMES, size=backbone.size) for path in clips])
     pixels = backbone.pixels(frames).unflatten(0, (len(clips), FRAMES))
     with torch.no_grad():
-        embeddings = whole.backbone.encode_from(pixels.flatten(0, 1), 0, FRAMES).view(len(clips), FRAMES, -1)
+        embeddings = whole.backbone.encode_from(pixels.flatten(0, 1), 0, FRAMES, changing=changing)
+        embeddings = embeddings.view(len(clips), FRAMES, -1)
         traced = trace(whole, pixels).module()(pixels[:1])
         np.testing.assert_allclose(traced[0], made.predict_proba(clips[:1]), atol=1e-5)
     program = translate(whole.classifier, embeddings, ("embeddings",), ("proba", "known"))
     program.save(tmp_path / "head.onnx")
     assert compare(whole.classifier, tmp_path / "head.onnx", embeddings) <= TOLERANCE
+
+
+@pytest.mark.parametrize("family", ["clip", "lite"])
+def test_a_model_that_weighs_places_is_one_graph(family: str, backbone: Backbone, tmp_path: Path) -> None:
+    """From pixels to answers, weights of places included."""
+    torch.manual_seed(0)
+    made = backbone if family == "clip" else Lite(LiteTower(Size(0.25, 0.3, 64, "", "")))
+    pixels = torch.randn(3, FRAMES, 3, made.size, made.size)
+    whole = Whole(made, Means(), changing=True)
+    translate(whole, pixels, ("pixels",), ("one", "other")).save(tmp_path / "model.onnx")
+    assert compare(whole, tmp_path / "model.onnx", pixels) <= TOLERANCE
+    with torch.no_grad():
+        wanted = made.encode_from(pixels.flatten(0, 1), 0, FRAMES, changing=True).view(3, FRAMES, -1).mean(1)
+        torch.testing.assert_close(whole(pixels)[0], wanted, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", heads.HEADS)

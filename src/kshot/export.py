@@ -100,19 +100,26 @@ def export(
 
 
 class Whole(nn.Module):
-    """Encoder and head of a Recognizer, on the CPU in single precision: pixels (n, T, 3, S, S) -> proba, known."""
+    """Encoder and head of a Recognizer, on the CPU in single precision: pixels (n, T, 3, S, S) -> proba, known.
 
-    def __init__(self, backbone: Backbone, classifier: nn.Module) -> None:
+    Args:
+        backbone: the encoder.
+        classifier: embeddings (n, T, P) -> proba, known.
+        changing: whether it looks at frames pooled by how much each place changes.
+    """
+
+    def __init__(self, backbone: Backbone, classifier: nn.Module, changing: bool = False) -> None:
         super().__init__()
         self.backbone = backbone.copy().to("cpu")
         self.backbone.set_precision(torch.float32)
         self.backbone.image.plain = True
+        self.changing = changing
         self.classifier = copy.deepcopy(classifier).to("cpu").float()
         self.eval()
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         frames = pixels.shape[1]
-        embeddings = self.backbone.encode_from(pixels.flatten(0, 1), 0, frames)
+        embeddings = self.backbone.encode_from(pixels.flatten(0, 1), 0, frames, changing=self.changing)
         proba, known = self.classifier(embeddings.view(-1, frames, embeddings.shape[-1]))
         return proba, known
 
@@ -129,7 +136,7 @@ def _onnx(model: Recognizer, folder: Path, progress: Progress) -> Exported:
         raise OptionError(
             f"the head {head.name} of this model is no graph that other runtimes can read: fit with another --method"
         )
-    whole = Whole(backbone, model.classifier_)
+    whole = Whole(backbone, model.classifier_, head.by_change)
     size = sum(value.numel() * value.element_size() for value in whole.backbone.image.parameters())
     if size > LARGEST:
         raise OptionError(f"{backbone.name} has {size / 1e9:.1f} GB of weights, an ONNX file holds {LARGEST / 1e9:.1f}")

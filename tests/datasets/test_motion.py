@@ -11,6 +11,7 @@ import av
 import numpy as np
 import pytest
 
+from kshot import datasets
 from kshot.datasets import filming, motion
 from kshot.datasets.actions import ACTIONS
 from kshot.datasets.bodies import joints
@@ -105,6 +106,45 @@ def test_seeds_clips_and_performers_differ() -> None:
     assert len({first("wave", clip, seed) for clip in range(3) for seed in range(2)}) == 6
     one, other = filming.Group.make("test", 0, 0), filming.Group.make("test", 1, 0)
     assert one.look != other.look
+
+
+def test_a_fixed_camera_sees_the_same_place_whoever_does_what() -> None:
+    """Backgrounds agree but for noise and the performer; the performers and their movements are those of `motion`."""
+
+    def middle(name: str, clip: int, camera: str) -> np.ndarray:
+        return np.stack(list(filming.frames(name, clip, 0, camera))).astype(float).mean(0)
+
+    def corner(picture: np.ndarray) -> np.ndarray:
+        return picture[:12, :12].mean((0, 1))
+
+    asked = [("walk", 0), ("sit down", 5), ("wave", 11), ("lie down", 2)]
+    fixed = [middle(*one, "fixed") for one in asked]
+    free = [middle(*one, "free") for one in asked]
+    for one in fixed[1:]:
+        assert np.abs(corner(one) - corner(fixed[0])).max() < 1, "but for noise"
+    assert min(np.abs(corner(one) - corner(free[0])).max() for one in free[1:]) > 10
+    for (name, clip), one in zip(asked, fixed, strict=True):
+        assert len(list(filming.frames(name, clip, 0, "fixed"))) == len(list(filming.frames(name, clip, 0)))
+        assert np.abs(one - fixed[0]).max() > 20 or name == "walk", "the performer is not there"
+
+
+def test_free_is_the_camera_where_none_is_named() -> None:
+    one, other = (list(filming.frames("wave", 3, 0, *camera)) for camera in ((), ("free",)))
+    np.testing.assert_array_equal(one, other)
+
+
+def test_a_camera_is_an_option_of_the_data_set(home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("KSHOT_HOME", str(tmp_path))
+    read = datasets.load("motion:1?camera=fixed&split=val")
+    assert read.name == "motion?camera=fixed" and len(read) == 5 and set(read.splits) == {"val"}
+    assert {path.parents[1].name for path in read.paths} == {f"v{motion.VERSION}-seed0-fixed"}
+    (clip,) = [path for path in read.paths if path.parent.name == read.classes[0].replace(" ", "-")]
+    drawn = list(filming.frames(read.classes[0], 0, 0, "fixed"))
+    assert np.abs(frames(clip).astype(float) - np.stack(drawn)).mean() < 6, "the files are of another camera"
+    for wrong in ("motion:1?camera=fixd", "motion:1?camera="):
+        with pytest.raises(OptionError, match=r"unknown camera .*fixed"):
+            datasets.load(wrong)
+    assert not list((tmp_path / "motion").glob("*fixd*"))
 
 
 def test_goes_on_where_it_was_stopped(rendered: Path) -> None:

@@ -342,8 +342,9 @@ def test_direct_is_evaluated_by_learning_in_every_episode(
     )
     np.testing.assert_array_equal(one.episode_accuracy, two.episode_accuracy)
     assert one.strategy == "direct"
-    with pytest.raises(OptionError, match="center has no meaning"):
-        evaluate(clips_csv, backbone, tmp_path / "run", episodes=2, store=warm_store, center=True, **SHAPE)
+    for name in ("center", "scale"):
+        with pytest.raises(OptionError, match=f"{name} has no meaning"):
+            evaluate(clips_csv, backbone, tmp_path / "run", episodes=2, store=warm_store, **{name: True}, **SHAPE)
 
 
 def test_refuses_test_classes_that_were_trained_on(
@@ -430,3 +431,32 @@ def test_ten_thousand_episodes_in_a_moment() -> None:
     result = score(Learner.frozen(None), activations, episodes=10_000)
     assert time.process_time() - begin < 12
     assert result.episodes == len(result.episode_accuracy) == 10_000
+
+
+def test_scale_takes_statistics_of_the_support_alone_by_a_plain_loop() -> None:
+    data = replace(features(), features=(features().features * np.linspace(0.1, 30, features().features.shape[2])))
+    learner = Learner.frozen(None)
+    found = score(learner, from_features(data), episodes=40, scale=True, **SHAPE)
+    clips = torch.from_numpy(data.features).double()
+    sampler = Sampler(data.labels, data.classes, SHAPE["way"], SHAPE["shot"], SHAPE["query"], 0)
+    accuracy = []
+    for number in range(40):
+        episode = sampler.draw([number])
+        near, far = clips[episode.support[0]], clips[episode.query[0]]
+        frames = near.reshape(-1, near.shape[2])
+        variance = frames.var(0, unbiased=False)
+        spread = (variance + variance.mean()).sqrt()
+        near, far = (torch.nn.functional.normalize(((x - frames.mean(0)) / spread).mean(1), dim=1) for x in (near, far))
+        labels = torch.from_numpy(episode.support_labels[0].copy())
+        means = torch.stack([torch.nn.functional.normalize(near[labels == k].mean(0), dim=0) for k in range(found.way)])
+        accuracy.append(float(((far @ means.T).argmax(1).numpy() == episode.query_labels[0]).mean()))
+    assert found.episode_accuracy == pytest.approx(np.array(accuracy) * 100)
+    plain = score(learner, from_features(data), episodes=40, **SHAPE)
+    assert found.accuracy != plain.accuracy
+    assert found.options.scale == "mean and deviation of the support clips of each episode"
+    assert plain.options.scale is None
+
+
+def test_scale_is_refused_where_it_has_no_meaning(backbone: Backbone, clips_csv: Path, warm_store: Path) -> None:
+    with pytest.raises(OptionError, match="scale changes the channels of clips, not of class names, and head 'text'"):
+        evaluate(clips_csv, backbone, head="text", way=2, episodes=2, scale=True, store=warm_store)

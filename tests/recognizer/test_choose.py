@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -156,7 +158,36 @@ def test_more_clips_make_a_rising_curve():
 
 def test_candidates_are_what_the_clips_allow():
     clips = support()
-    assert choose.candidates(clips) == ["prototype", "fusion", "linear-probe", "otam", "text"]
+    assert choose.candidates(clips) == ["prototype", "change", "both", "fusion", "linear-probe", "otam", "text"]
+    assert choose.candidates(replace(clips, changing=clips.embeddings))[3] == "where"
+    still = replace(clips, embeddings=clips.embeddings[:, :1])
+    assert choose.candidates(still) == ["prototype", "fusion", "linear-probe", "otam", "text"]
+    assert choose.missing("change", still) == "at least 2 frames a clip"
     without = Support(clips.classes, clips.labels, clips.groups, clips.names, clips.embeddings)
-    assert choose.candidates(without) == ["prototype", "linear-probe", "otam"]
+    assert choose.candidates(without) == ["prototype", "change", "both", "linear-probe", "otam"]
     assert list(METHODS)[-2:] == ["partial", "text"]
+
+
+def test_of_readings_that_are_alike_the_loss_alone_decides():
+    """Where the first of them is worse by less than the noise; other methods still need a clear lead."""
+    rng = np.random.default_rng(1)
+    base, which, ones = rng.random(40), np.arange(40), np.ones(40)
+    noise = rng.normal(size=(2, 40))
+    noise -= noise.mean(1, keepdims=True)
+    costs = np.array([base + 0.05 + noise[0], base, base - 0.02 + noise[1]])
+    assert choose.pick(costs, which, ones) == 0
+    assert choose.pick(costs, which, ones, [0, 1]) == 1
+    assert choose.pick(costs, which, ones, [0, 1, 2]) == 2
+    assert choose.pick(costs[::-1], which, ones, [1, 2]) == 0, "a simpler method that is not clearly worse"
+    assert choose.rivals(["text", "prototype", "change", "otam", "where"]) == [1, 2, 4]
+
+
+def test_optimism_counts_the_choice_among_readings():
+    """Four readings that only guess: the one with the lowest loss looks better than it is."""
+    rng = np.random.default_rng(0)
+    costs, groups = rng.random((4, 40)), np.arange(40).astype(str)
+    right = costs < 0.5
+    best = int(costs.mean(1).argmin())
+    lost = choose.optimism(costs, right, groups, 0, range(4))
+    assert 0 < lost < right[best].mean()
+    assert lost > choose.optimism(costs[:1], right[:1], groups, 0, [0])

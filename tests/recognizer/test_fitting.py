@@ -32,7 +32,8 @@ def clips(ways: int = 4, each: int = 6, spread: float = 0.8, seed: int = 0, text
 def test_the_report_is_whole_and_plain():
     found = fit(clips(spread=1.2, text=True))
     report = json.loads(json.dumps(found.report.plain()))
-    assert [row["name"] for row in report["methods"]] == ["prototype", "fusion", "linear-probe", "otam", "text"]
+    names = ["prototype", "change", "both", "fusion", "linear-probe", "otam", "text"]
+    assert [row["name"] for row in report["methods"]] == names
     assert report["method"] == "text", "texts that are the very centres are clearly better than clips"
     told = report["accuracy"]
     assert 0 <= told["low"] <= told["value"] <= told["high"] <= 1 and told["clips"] == 24

@@ -17,6 +17,7 @@ from test_fitting import clips as support
 from test_recognizer import same
 
 from kshot import Recognizer, heads, seals
+from kshot.activations.encoding import tail
 from kshot.backbones.backbone import Backbone
 from kshot.errors import CheckpointError, KshotError, OptionError
 from kshot.recognizer import artefact
@@ -76,6 +77,9 @@ def test_a_method_scores_as_its_head_does(name: str, backbone: Backbone, run_of:
     """On the support of the whole fit: the head itself, called as `evaluate` calls it."""
     made = fitted(name, backbone, run_of, frames=4)
     shown = torch.from_numpy(np.stack([clip.embeddings for clip in made.clips_]))
+    if method(name).by_change:
+        tokens = np.stack([clip.tokens() for clip in made.clips_])
+        shown = tail(backbone, tokens, made.learner_.cut, changing=True)
     labels = torch.tensor([made.classes_.tolist().index(clip.label) for clip in made.clips_])
     head, text = made.classifier_.scorer.head, backbone.embed_text(made.classes_.tolist())
     with torch.inference_mode():
@@ -91,8 +95,10 @@ def test_every_compared_method_is_a_head_or_tunes(name: str, backbone: Backbone,
     assert made.classifier_.scorer.head.name == METHODS[name].head
 
 
-def test_auto_compares_what_it_always_did():
-    assert list(METHODS) == ["prototype", "fusion", "linear-probe", "otam", "partial", "text"]
+def test_auto_compares_these_the_simplest_first():
+    assert list(METHODS) == [
+        "prototype", "change", "both", "where", "fusion", "linear-probe", "otam", "partial", "text"
+    ]  # fmt: skip
     assert set(TRAINED) == {"trx", "clip-fsar"}
 
 
@@ -174,7 +180,7 @@ def test_the_help_lists_what_there_is(command: Any):
     assert code == 0 and words >= {*heads.HEADS, AUTO, "partial"}
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", ["text", "prototype", "fusion", "linear-probe", "otam", "partial"])
 def test_a_model_folder_of_format_2_still_answers(name: str, backbone: Backbone, tmp_path: Path):
     """As kshot wrote them before: four classes of scorers, each with tensors of its own."""
     made = Recognizer(backbone, method=name, background="wave").fit(*films("clap jump wave bow", each=3))

@@ -61,7 +61,7 @@ def encode(backbone: Backbone, cut: int, clips: Array, dtype: str, condense: boo
     return result
 
 
-def tail(backbone: Backbone | None, values: Array, cut: int | None, support: int = 0) -> Tensor:
+def tail(backbone: Backbone | None, values: Array, cut: int | None, support: int = 0, changing: bool = False) -> Tensor:
     """The tail: embeddings (n, frames, P) of activations; keeps gradients of what learns.
 
     Args:
@@ -69,6 +69,7 @@ def tail(backbone: Backbone | None, values: Array, cut: int | None, support: int
         values: (n, frames, ...) as `Activations.gather` gives them.
         cut: at which they were taken; None for ready-made features.
         support: the first clips, if they are the support of one episode; see `kshot.backbones.backbone.Rows`.
+        changing: whether frames are pooled by how much each place changes in their clip.
     """
     import torch
 
@@ -78,17 +79,20 @@ def tail(backbone: Backbone | None, values: Array, cut: int | None, support: int
     flat = stored.flatten(0, 1).to(backbone.device, non_blocking=True)
     if cut == 0:
         flat = backbone.pixels(flat)
-    embeddings = backbone.encode_from(flat, cut, stored.shape[1], support)
+    embeddings = backbone.encode_from(flat, cut, stored.shape[1], support, changing)
     return embeddings.view(stored.shape[0], stored.shape[1], -1)
 
 
-def embed(backbone: Backbone, activations: Activations, indices: Sequence[int] | None = None) -> Tensor:
+def embed(
+    backbone: Backbone, activations: Activations, indices: Sequence[int] | None = None, changing: bool = False
+) -> Tensor:
     """Embeddings (n, frames, P), float32: one pass of the tail over stored activations, without gradients.
 
     Args:
         backbone: whose tail.
         activations: of a data set.
         indices: of its clips; None for all of them.
+        changing: as for `tail`.
 
     Raises:
         StoreError: a shard is damaged or gone.
@@ -100,7 +104,8 @@ def embed(backbone: Backbone, activations: Activations, indices: Sequence[int] |
     with torch.no_grad():
         start, per_batch = 0, 1  # the first clip tells the shape
         while start < len(chosen):
-            embedded = tail(backbone, activations.gather(chosen[start : start + per_batch]), activations.cut)
+            values = activations.gather(chosen[start : start + per_batch])
+            embedded = tail(backbone, values, activations.cut, changing=changing)
             if not start:
                 out = embedded.new_empty(len(chosen), *embedded.shape[1:])
                 per_batch = max(1, 512 // embedded.shape[1])

@@ -228,7 +228,7 @@ class Backbone(nn.Module):
         """What block `cut` of the image tower receives for frames (N, 3, H, W); see `Tower.encode_to`."""
         return self.image.encode_to(frames, cut)
 
-    def encode_from(self, x: Tensor, cut: int, frames: int = 1, support: int = 0) -> Tensor:
+    def encode_from(self, x: Tensor, cut: int, frames: int = 1, support: int = 0, changing: bool = False) -> Tensor:
         """The embedding (N, P), not normalised, from what image block `cut` receives; see `Tower.encode_from`.
 
         How rows belong together matters to few tuning methods.
@@ -238,11 +238,15 @@ class Backbone(nn.Module):
             cut: 0..L + 1.
             frames: number of successive rows that are one clip.
             support: number of the first clips that are an episode's support; see `Rows`.
+            changing: whether frames are pooled by how much each place changes in their clip; see
+                `Tower.encode_changing`.
 
         Raises:
             OptionError: no such cut, or rows that are no whole clips.
         """
         with _arranged(x.shape[0], Rows(frames, support)):  # len(x) would fix the number of an export
+            if changing:
+                return self.image.encode_changing(x, cut, frames)
             return self.image.encode_from(x, cut)
 
     def condense(self, tokens: Tensor) -> Tensor:

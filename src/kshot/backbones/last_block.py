@@ -118,6 +118,25 @@ def forward(block: Any, n: Tensor, x: Tensor, read: Tensor | None = None, causal
         return out
 
 
+def attend(block: Any, n: Tensor, x: Tensor, weights: Tensor) -> Tensor:
+    """What the whole block would give at one token of each row, if all its heads attended with these weights.
+
+    Args:
+        block: as for `forward`.
+        n: (N, M, D) normalised tokens, in the type of the block's parameters.
+        x: (N, D) the raw token that is read out.
+        weights: (N, M) of the tokens, in all 1 for each row.
+
+    Returns:
+        (N, D).
+    """
+    attention, norm = block.self_attn, block.layer_norm1
+    mean = torch.einsum("nm,nmd->nd", weights, n)
+    y = x + attention.out_proj(attention.v_proj(mean * norm.weight + norm.bias))
+    out: Tensor = y + block.mlp(block.layer_norm2(y))
+    return out
+
+
 class _Attend(torch.autograd.Function):
     """softmax(u n^T) n: each head's query (N, H, D) attends to the tokens (N, T, D), chunk by chunk of N."""
 

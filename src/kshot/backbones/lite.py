@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kshot import seals
-from kshot.backbones import last_block
+from kshot.backbones import last_block, places
 from kshot.backbones.backbone import Backbone
 from kshot.backbones.preprocessing import Pixels
 from kshot.backbones.words import ClassifierWords, usual
@@ -234,9 +234,11 @@ class LiteTower(nn.Module):
         precision: type of the blocks' arithmetic.
         plain: run all rows at once and each norm apart, as other runtimes are given it and as tests compare with.
         exact: whether the last block runs on condensed tokens: never.
+        changes: whether frames can be pooled by change, see `encode_changing`.
     """
 
     exact = False
+    changes = True
 
     def __init__(self, size: Size):
         super().__init__()
@@ -277,6 +279,29 @@ class LiteTower(nn.Module):
         out: Tensor = self.feature(x.float() if cut == self.depth + 1 else self._pooled(x, cut))
         return out
 
+    def encode_changing(self, x: Tensor, cut: int, frames: int) -> Tensor:
+        """The embedding (N, 1280) with places weighted by how much each changes in its clip, in place of their mean.
+
+        Args:
+            x: (N, ...) as for `encode_from`, the frames of a clip in a row.
+            cut: 0..L.
+            frames: of a clip.
+
+        Raises:
+            OptionError: a cut behind the last block, or clips of one frame.
+        """
+        self._check(cut)
+        if cut > self.depth:
+            raise OptionError(
+                "frames cannot be pooled by change here, only the embedding was kept of them: take another head or "
+                "tuning method"
+            )
+        with last_block.arithmetic(x.device, self.precision):
+            most = ENDS_AT_ONCE if cut == self.depth else AT_ONCE
+            seen = self._apart(lambda part: self._map(part, cut), x, most).flatten(2).mT
+        out: Tensor = self.feature(torch.einsum("nm,nmc->nc", places.weights(seen, frames), seen))
+        return out
+
     def condense(self, tokens: Tensor) -> Tensor:
         raise OptionError("an EfficientNet-Lite has no class token, so its last map cannot be condensed")
 
@@ -287,8 +312,12 @@ class LiteTower(nn.Module):
 
     def _ended(self, x: Tensor, cut: int) -> Tensor:
         """The mean over places of what comes out of the last block, from what block `cut` receives."""
+        return self._map(x, cut).mean((2, 3))
+
+    def _map(self, x: Tensor, cut: int) -> Tensor:
+        """What comes out of the last block (N, 1280, h, w), from what block `cut` receives."""
         x = self._stem(x) if cut == 0 else x.float()
-        return self._run(x, max(cut, 1), self.depth + 1).float().mean((2, 3))
+        return self._run(x, max(cut, 1), self.depth + 1).float()
 
     def _run(self, x: Tensor, start: int, end: int) -> Tensor:
         """Blocks `start` to `end` - 1, counted from 1."""

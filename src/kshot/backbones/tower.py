@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kshot.backbones import last_block
+from kshot.backbones import last_block, places
 from kshot.errors import OptionError
 
 
@@ -55,6 +55,11 @@ class Tower(nn.Module):
     def exact(self) -> bool:
         """Whether the last block still may run on its read-out token alone, so that condensed tokens suffice."""
         return not self.plain and last_block.exact(self.blocks[-1])
+
+    @property
+    def changes(self) -> bool:
+        """Whether frames can be pooled by change, see `encode_changing`."""
+        return last_block.exact(self.blocks[-1])
 
     def read(self, x: Tensor) -> Tensor | None:
         """Positions (N,) that are read out of inputs x; None for the first."""
@@ -118,6 +123,39 @@ class Tower(nn.Module):
                 token = self._last(x, read)
         with last_block.arithmetic(token.device):
             out: Tensor = self.projection(self.norm(_widen(token)))
+            return out
+
+    def encode_changing(self, x: Tensor, cut: int, frames: int) -> Tensor:
+        """The projected embedding (N, P), its last block attending to patches by how much each changes in its clip.
+
+        In place of the softmax of its query, the class token's weights of patches are those of
+        `kshot.backbones.places.weights`, for every head the same.
+
+        Args:
+            x: (N, ...) as for `encode_from`, the frames of a clip in a row.
+            cut: 0..L.
+            frames: of a clip.
+
+        Raises:
+            OptionError: a cut behind the last block, a last block that was altered, or clips of one frame.
+        """
+        self._check(cut)
+        if cut > self.depth or not self.changes:
+            why = "only the embedding was kept of them" if cut > self.depth else "its last block is altered"
+            raise OptionError(f"frames cannot be pooled by change here, {why}: take another head or tuning method")
+        with last_block.arithmetic(x.device, self.precision):
+            x = self._embed(x) if cut == 0 else x
+            if cut == self.depth and x.shape[1] == self.tokens + 1:
+                n, token = x[:, :-1], x[:, -1]
+            else:
+                x = _widen(x)
+                for block in self.blocks[max(cut, 1) - 1 : -1]:
+                    x = self._run(block, x)
+                n, token = self._normalise(_widen(x)), x[:, 0]
+        with last_block.arithmetic(x.device):
+            patches = _widen(n[:, 1:])
+            token = last_block.attend(self.blocks[-1], patches, _widen(token), places.weights(patches, frames))
+            out: Tensor = self.feature(self.projection(self.norm(token)))
             return out
 
     def condense(self, tokens: Tensor, read: Tensor | None = None) -> Tensor:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from kshot.recognizer.stream.timeline import Timeline
 
 SUSPECTS = 6  # shown on a terminal
-METHODS = f"how to learn: auto compares six ways on your clips; partial; or a head: {', '.join(HEADS)}"
+METHODS = f"how to learn: auto compares nine ways on your clips; partial; or a head: {', '.join(HEADS)}"
 
 
 @app.command()

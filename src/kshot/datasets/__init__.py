@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl
 
 from kshot.datasets.dataset import SPLITS, Dataset, build
-from kshot.datasets.registry import BENCHMARKS, DATASETS
+from kshot.datasets.registry import BENCHMARKS, DATASETS, OPTIONS
 from kshot.errors import DataError, OptionError
 
 __all__ = ["BENCHMARKS", "DATASETS", "SPLITS", "Dataset", "build", "load"]
@@ -23,13 +23,14 @@ def load(data: str | Path | Dataset, where: Mapping[str, str] | None = None, che
         data: a name ("motion", or "motion:16" for 16 clips a class; a prepared benchmark, "hmdb51", or
             "hmdb51:published" for the class texts of published code), a folder of class folders (or of train, val and
             test folders of them), a CSV (`path,label[,split,group]`), an .npz of ready-made features, or a Dataset,
-            which is returned as it is. "clips.csv?dataset=jhmdb" and "motion?split=test" are short for `where`.
+            which is returned as it is. "clips.csv?dataset=jhmdb" and "motion?split=test" are short for `where`;
+            "motion?camera=fixed" is another drawing, see `kshot.datasets.filming.CAMERAS`.
         where: column -> value: only those rows of a CSV or of a named data set, or clips of an .npz.
         check_files: whether a clip whose file is missing is an error.
 
     Raises:
         DataError: the source cannot be used, with the place and the reason.
-        OptionError: unknown name or column.
+        OptionError: unknown name, column or camera.
     """
     if isinstance(data, Dataset):
         return data
@@ -38,7 +39,9 @@ def load(data: str | Path | Dataset, where: Mapping[str, str] | None = None, che
     where |= _filter(query, text) if mark else {}
     name, _, number = text.partition(":")
     if name in DATASETS:
-        return _table(_make(name, number), where, check_files, name)
+        options = {key: where.pop(key) for key in OPTIONS.get(name, ()) if key in where}
+        drawn = "&".join(f"{key}={value}" for key, value in options.items())
+        return _table(_make(name, number, options), where, check_files, f"{name}?{drawn}" if drawn else name)
     if name in BENCHMARKS:
         from kshot.datasets import prepare
 
@@ -95,13 +98,13 @@ def _table(path: Path, where: Mapping[str, str], check_files: bool, name: str) -
     return replace(table.load_table(path, where, check_files, name), missing=missing)
 
 
-def _make(name: str, number: str) -> Path:
+def _make(name: str, number: str, options: Mapping[str, str]) -> Path:
     """Call the function of a named data set; returns its CSV."""
     if number and not (number.isdecimal() and int(number)):
         raise OptionError(f"expected '{name}:' and a number of clips a class, like '{name}:16', found '{number}'")
     module, _, function = DATASETS[name].partition(":")
     make = getattr(import_module(module), function)
-    return Path(make(int(number)) if number else make())
+    return Path(make(int(number), **options) if number else make(**options))
 
 
 def _filter(query: str, path: str) -> dict[str, str]:

@@ -1,7 +1,7 @@
-"""One clip of `motion`: a performer in a scene doing an action in their own manner, seen from their own viewpoint.
+"""One clip of `motion`: a performer in a scene doing an action in their own manner, seen by a camera.
 
 A group is one performer in one scene: it has two clips of every class of its split. A clip depends on its class, its
-number and the seed alone, whatever else is drawn.
+number, the camera and the seed alone, whatever else is drawn. A further camera is a line in `CAMERAS`.
 """
 
 from __future__ import annotations
@@ -18,9 +18,48 @@ from kshot.datasets.actions import ACTIONS
 from kshot.datasets.bodies import ANGLES, Angles, joints, mirror
 from kshot.datasets.drawing import Colour, light, muted, occlude, scene, shade
 from kshot.datasets.figures import Look, Viewpoint, draw_figure, project
+from kshot.errors import unknown
 
 SIZE = 112
 """Side of the pictures in pixels."""
+
+
+FREE = "free"
+"""The camera of `motion` where none is named."""
+
+
+@dataclass(frozen=True)
+class Camera:
+    """How the clips of a data set are filmed.
+
+    Attributes:
+        fixed: whether one camera on a stand films all clips of all performers in one place and light, always from the
+            same side and with the same stool in the picture. So neither background nor viewpoint tells the action.
+            Else every group has a scene and a light of its own, and every clip a viewpoint of its own that sways.
+    """
+
+    fixed: bool = False
+
+
+STAND = Viewpoint(yaw=25.0)
+"""Where the fixed camera stands; most actions are seen best from about there."""
+
+CAMERAS: dict[str, Camera] = {
+    FREE: Camera(),
+    "fixed": Camera(fixed=True),
+}
+"""The values of `motion?camera=`."""
+
+
+def camera_of(name: str) -> Camera:
+    """A camera by its name.
+
+    Raises:
+        OptionError: no such camera.
+    """
+    if name not in CAMERAS:
+        raise unknown("camera", name, CAMERAS)
+    return CAMERAS[name]
 
 
 def _rng(*key: int | str) -> np.random.Generator:
@@ -66,16 +105,24 @@ class Group:
             occluded=bool(rng.uniform() < 0.4),
         )
 
+    def in_place(self, other: Group) -> Group:
+        """This performer in the scene and light of another group, with nothing in between."""
+        return replace(self, backdrop=other.backdrop, gain=other.gain, noise=other.noise, occluded=False)
 
-def frames(name: str, clip: int, seed: int) -> Iterator[NDArray[np.uint8]]:
+
+def frames(name: str, clip: int, seed: int, camera: str = FREE) -> Iterator[NDArray[np.uint8]]:
     """The pictures (SIZE, SIZE, 3) of a clip.
 
     Args:
         name: of the action.
         clip: its number within the class.
         seed: of performers, scenes, viewpoints and manners.
+        camera: one of `CAMERAS`; performers and their movements are the same for all.
+
+    Raises:
+        OptionError: no such camera.
     """
-    action, rng = ACTIONS[name], _rng("clip", seed, name, clip)
+    action, rng, filmed = ACTIONS[name], _rng("clip", seed, name, clip), camera_of(camera)
     group = Group.make(action.split, clip // 2, seed)
     count = int(rng.integers(24, 37))
     if action.cyclic:
@@ -91,21 +138,25 @@ def frames(name: str, clip: int, seed: int) -> Iterator[NDArray[np.uint8]]:
     yaw = action.yaw + rng.uniform(-25, 25)
     if rng.uniform() < 0.5:
         poses, yaw = mirror(poses), -yaw
-    camera = Viewpoint.random(rng, yaw)
+    view = Viewpoint.random(rng, yaw)
     pan = rng.uniform(-0.03, 0.03, 2) * np.sin(turn / 2 + rng.uniform(0, np.pi))
+    if filmed.fixed:
+        group, view, pan = group.in_place(Group.make("fixed", 0, seed)), STAND, 0 * pan
     noise = rng.normal(0, group.noise, (3, SIZE, SIZE, 3)).astype(np.int16)
     stool = muted(rng, 0.4, (0.3, 0.8)) if action.stool or rng.uniform() < 0.1 else None
+    if filmed.fixed:
+        stool = muted(_rng("stool", seed), 0.4, (0.3, 0.8))
     veil = int(rng.integers(2**32)) if group.occluded else None
 
     side, points = 2 * SIZE, joints(poses, group.look.body)
     for t in range(count):
         dx, dy = pan[t]
-        view = replace(camera, x=camera.x - dx, ground=camera.ground - dy)
+        seen = replace(view, x=view.x - dx, ground=view.ground - dy)
         left, top = int((0.15 / 2 + dx) * side), int((0.15 / 2 + dy) * side)
         picture = group.backdrop.crop((left, top, left + side, top + side))
         if stool is not None:
-            _draw_stool(picture, view, stool)
-        draw_figure(picture, project(points[t], view), group.look, view, float(poses[t, ANGLES.index("turn")]))
+            _draw_stool(picture, seen, stool)
+        draw_figure(picture, project(points[t], seen), group.look, seen, float(poses[t, ANGLES.index("turn")]))
         if veil is not None:
             occlude(picture, np.random.default_rng(veil))
         yield light(picture.reduce(2), group.gain, noise[t % len(noise)])

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kshot.datasets.actions import ACTIONS
-from kshot.datasets.filming import SIZE, frames
+from kshot.datasets.filming import FREE, SIZE, camera_of, frames
 from kshot.errors import DataError, OptionError, unknown
 from kshot.files import disk, locked, whole
 from kshot.paths import home
@@ -76,7 +76,7 @@ def _rows(clips: int) -> list[tuple[str, str, str, str]]:
     ]
 
 
-def render_part(folder: Path, clips: int, seed: int, part: int, parts: int) -> None:
+def render_part(folder: Path, clips: int, seed: int, part: int, parts: int, camera: str = FREE) -> None:
     """Renders every clip that is missing among numbers part, part + parts, ..., in the order of the table.
 
     Args:
@@ -85,42 +85,49 @@ def render_part(folder: Path, clips: int, seed: int, part: int, parts: int) -> N
         seed: of performers, scenes, viewpoints and manners.
         part: number of this part, from 0.
         parts: how many there are.
+        camera: of `kshot.datasets.filming.CAMERAS`.
     """
     for path, name, _, _ in _rows(clips)[part::parts]:
         if not (folder / path).exists():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            _write(folder / path, frames(name, int(Path(path).stem), seed))
+            _write(folder / path, frames(name, int(Path(path).stem), seed, camera))
 
 
 def render(
-    folder: str | Path, clips: int = CLIPS, seed: int = 0, progress: Callable[[int, int], None] | None = None
+    folder: str | Path,
+    clips: int = CLIPS,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+    camera: str = FREE,
 ) -> Path:
     """Render `clips` clips of every class into a folder, in one process for each core; what is there stays.
 
     Args:
         folder: made if it is missing; holds one folder of mp4 files for each class and one CSV for each number of
-            clips. Use another folder for another seed.
+            clips. Use another folder for another seed or camera.
         clips: clips a class, at least 1.
         seed: of performers, scenes, viewpoints and manners.
         progress: called with (clips there, clips in all).
+        camera: of `kshot.datasets.filming.CAMERAS`.
 
     Returns:
         The CSV (`path,label,split,group`), written last: where it exists, all its clips do.
 
     Raises:
-        OptionError: `clips` is less than 1.
+        OptionError: `clips` is less than 1, or no such camera.
         DataError: a process that draws failed.
         StoreError: the clips cannot be written.
     """
     if clips < 1:
         raise OptionError(f"motion needs at least 1 clip a class, found {clips}: ask for 1 or more")
+    camera_of(camera)
     folder, rows = Path(folder), _rows(clips)
     table = folder / f"motion-{clips}.csv"
     if table.exists():
         return table
     with locked(folder, wait=True), disk(folder):  # another may be drawing the same clips: they are drawn once
         if not table.exists():
-            _render_all(folder, clips, seed, rows, progress)
+            _render_all(folder, clips, seed, camera, rows, progress)
             with whole(table) as part, part.open("w", newline="") as file:
                 csv.writer(file).writerows([("path", "label", "split", "group"), *rows])
     return table
@@ -130,6 +137,7 @@ def _render_all(
     folder: Path,
     clips: int,
     seed: int,
+    camera: str,
     rows: list[tuple[str, str, str, str]],
     progress: Callable[[int, int], None] | None,
 ) -> None:
@@ -137,7 +145,8 @@ def _render_all(
     parts = max(1, min(os.cpu_count() or 1, 8, len(rows) // 16))
     command = [sys.executable, "-m", "kshot.datasets.motion", str(folder), str(clips), str(seed)]
     children = [
-        subprocess.Popen([*command, str(part), str(parts)], stderr=subprocess.PIPE, text=True) for part in range(parts)
+        subprocess.Popen([*command, str(part), str(parts), camera], stderr=subprocess.PIPE, text=True)
+        for part in range(parts)
     ]
     try:
         while any(child.poll() is None for child in children):
@@ -159,16 +168,25 @@ def _render_all(
         progress(len(rows), len(rows))
 
 
-def cached(clips: int = CLIPS, seed: int = 0, progress: Callable[[int, int], None] | None = None) -> Path:
-    """`render` into kshot's own folder, once for each seed; result and errors are those of `render`.
+def cached(
+    clips: int = CLIPS,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+    camera: str = FREE,
+) -> Path:
+    """`render` into kshot's own folder, once for each seed and camera; result and errors are those of `render`.
 
     Args:
         clips: clips a class, at least 1.
         seed: of performers, scenes, viewpoints and manners.
         progress: called with (clips there, clips in all).
+        camera: of `kshot.datasets.filming.CAMERAS`.
     """
-    return render(home() / "motion" / f"v{VERSION}-seed{seed}", clips, seed, progress)
+    camera_of(camera)
+    folder = f"v{VERSION}-seed{seed}" + ("" if camera == FREE else f"-{camera}")
+    return render(home() / "motion" / folder, clips, seed, progress, camera)
 
 
 if __name__ == "__main__":
-    render_part(Path(sys.argv[1]), *(int(argument) for argument in sys.argv[2:6]))
+    clips_a_class, drawn, which, of = (int(argument) for argument in sys.argv[2:6])
+    render_part(Path(sys.argv[1]), clips_a_class, drawn, which, of, sys.argv[6])

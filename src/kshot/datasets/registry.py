@@ -7,6 +7,11 @@ DATASETS: dict[str, str] = {
 }
 """Name -> function that makes its CSV, once, and returns the path."""
 
+OPTIONS: dict[str, tuple[str, ...]] = {
+    "motion": ("camera",),
+}
+"""Name -> arguments of that function that follow a ?, as in `motion?camera=fixed`; any other name there is a column."""
+
 BENCHMARKS: dict[str, str] = {
     "hmdb51": "kshot.datasets.hmdb51:HMDB51",
     "ucf101": "kshot.datasets.ucf101:UCF101",

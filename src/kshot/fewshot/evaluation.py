@@ -163,11 +163,13 @@ def _activations(
     if clips.features is not None and run is None:
         learner = Learner.frozen(None, scoring.head or "prototype", scoring.head_options)
         learner.head.eval().expect_trained()
+        learner.head.expect_frames(clips.features.shape[1])
         return learner, None, from_features(clips)
     learner, strategy = runs.learner(
         run, backbone, scoring.head, scoring.head_options, compute.device, compute.precision
     )
     assert learner.backbone is not None and learner.cut is not None
+    learner.head.expect_frames(plan.view.frames)
     if strategy is None or strategy.learns_from != "support":
         learner.head.eval().expect_trained()  # before anything is decoded
         text_notes(learner, clips.classes, plan.view.prompts)
@@ -237,8 +239,8 @@ def score(
     learner.head.eval()
     notes: list[str] = []
     if strategy is not None and strategy.learns_from == "support":
-        if plan.evaluation.center:
-            raise OptionError("center has no meaning for a strategy that learns inside every episode")
+        for name in _statistics(plan):
+            raise OptionError(f"{name} has no meaning for a strategy that learns inside every episode")
         scorer, chunk = _trained_scorer(strategy, learner, activations, shape.way), 1
     else:
         notes = text_notes(learner, data.classes, plan.view.prompts)
@@ -269,6 +271,7 @@ def score(
         options=Conditions(
             shared_group=shape.shared_group,
             center=f"mean of the {len(data)} clips evaluated" if plan.evaluation.center else None,
+            scale="mean and deviation of the support clips of each episode" if plan.evaluation.scale else None,
             head_options=learner.head_options,
             prompts=expect_prompts(plan.view.prompts) if learner.head.needs_text else None,
         ),
@@ -284,18 +287,30 @@ def _scorer(learner: Learner, activations: Activations, plan: Evaluating) -> tup
     """A scorer by the learner's head, and how many episodes it takes at a time."""
     import torch
 
-    data, center = activations.data, plan.evaluation.center
+    data = activations.data
+    if plan.evaluation.scale and learner.head.needs_text:
+        raise OptionError(
+            f"scale changes the channels of clips, not of class names, and head '{learner.head.name}' compares both: "
+            f"leave it out, or take a head without texts, such as prototype"
+        )
     with torch.no_grad():
         text = class_texts(learner, data.classes, plan.view.prompts)() if learner.head.needs_text else None
     if learner.backbone is not None and learner.backbone.episodic:
-        if center:
-            raise OptionError("center has no meaning for a tuning that embeds every episode by itself")
+        for name in _statistics(plan):
+            raise OptionError(f"{name} has no meaning for a tuning that embeds every episode by itself")
         return _episodic_scorer(learner, activations, text), 1
     embeddings = learner.embed_all(activations)
-    if center:
+    if plan.evaluation.center:
         embeddings = embeddings - embeddings.mean(dim=(0, 1))
     clips = (plan.shape.way * plan.shape.shot, plan.shape.way * plan.shape.query)
+    if plan.evaluation.scale:
+        return scaled_scorer(learner.head, embeddings, clips)
     return head_scorer(learner.head, embeddings, data.labels, text, clips)
+
+
+def _statistics(plan: Evaluating) -> list[str]:
+    """The settings asked for that move or scale stored embeddings."""
+    return [name for name in ("center", "scale") if getattr(plan.evaluation, name)]
 
 
 def _shares(data: Dataset, answers: NDArray[np.int64]) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
@@ -370,6 +385,25 @@ def head_scorer(
         return scores
 
     each = sum(count * x[0].numel() * x.element_size() for count, x in zip(clips, (near, far), strict=True))
+    return scorer, max(1, min(2000, CHUNK_BYTES // each))
+
+
+def scaled_scorer(head: Head, embeddings: Tensor, clips: tuple[int, int]) -> tuple[Scorer, int]:
+    """As `head_scorer`, each channel centred and scaled by all frames of an episode's support clips."""
+    import torch
+
+    from kshot.heads.formulas import full, standardise, statistics
+
+    @torch.no_grad()
+    def scorer(batch: Episodes) -> Tensor:
+        near = full(_rows(embeddings, torch.from_numpy(batch.support)))
+        far = full(_rows(embeddings, torch.from_numpy(batch.query)))
+        centre, spread = statistics(near.flatten(1, 2))
+        near, far = (standardise(one.flatten(1, 2), centre, spread).view(one.shape) for one in (near, far))
+        scores: Tensor = head(far, near, torch.from_numpy(batch.support_labels.copy()).to(near.device))
+        return scores
+
+    each = sum(clips) * embeddings[0].numel() * embeddings.element_size()
     return scorer, max(1, min(2000, CHUNK_BYTES // each))
 
 

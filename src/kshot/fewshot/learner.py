@@ -11,7 +11,7 @@ import numpy as np
 from kshot import heads, tuning
 from kshot.activations.activations import Activations
 from kshot.activations.encoding import embed, tail
-from kshot.errors import CheckpointError
+from kshot.errors import CheckpointError, OptionError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,9 +40,19 @@ class Learner:
         """A head on a backbone as it came, or on ready-made features (None)."""
         chosen = dict(head_options or {})
         if backbone is None:
+            if heads.find(head).by_change:
+                raise OptionError(
+                    f"head '{head}' weighs places by how much they change, and ready-made features have none: use data "
+                    f"with a backbone, or a head that needs none, such as change"
+                )
             return cls(None, None, heads.get_head(head, **chosen), chosen)
         chosen = _fitting(head, chosen, backbone)
-        return cls(backbone, backbone.depth + 1, heads.get_head(head, **chosen).to(backbone.device), chosen)
+        return cls(
+            backbone,
+            _cut(head, backbone.depth + 1, backbone),
+            heads.get_head(head, **chosen).to(backbone.device),
+            chosen,
+        )
 
     @classmethod
     def build(
@@ -56,7 +66,7 @@ class Learner:
         """A learner on a copy of `backbone` with a tuning method applied."""
         chosen, own = _fitting(head, dict(head_options or {}), backbone), backbone.copy()
         cut = tuning.apply(method, own, **(options or {}))
-        return cls(own, cut, heads.get_head(head, **chosen).to(own.device), chosen)
+        return cls(own, _cut(head, cut, own), heads.get_head(head, **chosen).to(own.device), chosen)
 
     def embed(self, values: Array, support: int = 0) -> Tensor:
         """(n, frames, P) embeddings of activations (n, frames, ...), with gradients.
@@ -64,7 +74,7 @@ class Learner:
         support: how many of the first clips are the support of the episode that all of them belong to; it matters
         only if the backbone is episodic. 0 if each clip stands alone.
         """
-        return tail(self.backbone, values, self.cut, support)
+        return tail(self.backbone, values, self.cut, support, self.head.by_change)
 
     def embed_query(self, query: Array, support: Array) -> Tensor:
         """(Q, frames, P) embeddings of an episode's queries, which look at its support if the backbone is episodic."""
@@ -76,7 +86,7 @@ class Learner:
         """(n, frames, P) embeddings of every clip, or of those with these indices, without gradients."""
         if self.backbone is None:
             return tail(None, activations.gather(range(len(activations.data)) if indices is None else indices), None)
-        return embed(self.backbone, activations, indices)
+        return embed(self.backbone, activations, indices, self.head.by_change)
 
     def weights(self) -> dict[str, Tensor]:
         """Name -> parameter that learns."""
@@ -106,6 +116,22 @@ class Learner:
                 weight.copy_(weights[name])
         if whole:
             self.head.trained = True
+
+
+def _cut(head: str, cut: int, backbone: Backbone) -> int:
+    """The cut of a learner: that of its tuning, but with places where its head weighs them.
+
+    Raises:
+        OptionError: a head that weighs places, and a backbone tuned so that they cannot be weighed.
+    """
+    if not heads.find(head).by_change:
+        return cut
+    if backbone.episodic or backbone.across or not backbone.image.changes:
+        raise OptionError(
+            f"head '{head}' weighs places by how much they change, and this tuning alters how the last block looks at "
+            f"them: use another head or another tuning"
+        )
+    return min(cut, backbone.depth)
 
 
 def _fitting(head: str, chosen: dict[str, Any], backbone: Backbone) -> dict[str, Any]:

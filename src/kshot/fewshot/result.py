@@ -70,6 +70,7 @@ class Conditions(Form):
     Attributes:
         shared_group: whether a query may share its source with a support clip.
         center: which mean was subtracted, in words; None for none.
+        scale: by what each channel was scaled, in words; None for nothing.
         head_options: options of the head.
         prompts: templates of class texts, where the head reads them.
         keep_copies: whether clips stayed that hold the bytes of another.
@@ -83,6 +84,7 @@ class Conditions(Form):
 
     shared_group: bool = True
     center: str | None = None
+    scale: str | None = None
     head_options: dict[str, Any] = Field(default_factory=dict)
     prompts: list[str] | None = None
     keep_copies: bool = False

@@ -155,6 +155,8 @@ def learner(
     try:
         built = Learner.build(loaded, tuned["name"], tuned["options"], str(name), options)
     except Exception as error:  # what a damaged or made-up config asks for can fail in any way
+        if not same and isinstance(error, OptionError):  # another head, which does not go with its tuning
+            raise
         raise CheckpointError(
             f"{run.folder / 'config.json'} asks for what cannot be built ({error}); copy it again or train again"
         ) from None

@@ -158,6 +158,7 @@ def _prepare(plan: Training, data: str | Path | Dataset, folder: Path, source: A
     with seeded(schedule.seed, backbone.device):  # new weights of heads and adapters
         head = method.head or strategy.default_head
         learner = Learner.build(backbone, method.tuning, tuning_options, head, method.head_options)
+    learner.head.expect_frames(view.frames)
     val_shape = replace(shape, way=min(shape.way, len(val.classes))) if val is not None else shape
     if base is not None:
         strategy.expect(base)

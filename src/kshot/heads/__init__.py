@@ -18,6 +18,9 @@ __all__ = ["HEADS", "Head", "expect", "find", "get_head", "options"]
 HEADS: dict[str, str] = {
     "nearest": "kshot.heads.nearest:Nearest",
     "prototype": "kshot.heads.prototype:Prototype",
+    "change": "kshot.heads.change:Change",
+    "both": "kshot.heads.both:Both",
+    "where": "kshot.heads.where:Where",
     "otam": "kshot.heads.otam:OTAM",
     "bimhm": "kshot.heads.bimhm:BiMHM",
     "trx": "kshot.heads.trx:TRX",

@@ -32,6 +32,11 @@ class Head(nn.Module):
     is_graph: ClassVar[bool] = True
     """Whether `prepare` and `score_fitted` take the same steps whatever the values, as an export needs."""
 
+    by_change: ClassVar[bool] = False
+    """Whether its clips are pooled over places by how much each of them changes, see `kshot.backbones.places`."""
+    least_frames: ClassVar[int] = 1
+    """Frames that a clip must have at least."""
+
     name: str = "head"
     """What the command line calls this head; `get_head` sets it."""
 
@@ -151,6 +156,14 @@ class Head(nn.Module):
             raise CheckpointError(
                 f"head '{self.name}' learns and was never trained: its scores would be noise. Train it with "
                 f"`kshot train ... --head {self.name}` and give the run with --adapted"
+            )
+
+    def expect_frames(self, frames: int) -> None:
+        """Refuse clips of fewer frames than the head compares."""
+        if frames < self.least_frames:
+            raise OptionError(
+                f"head '{self.name}' compares successive frames: expected at least {self.least_frames} a clip, found "
+                f"{frames}"
             )
 
     @staticmethod

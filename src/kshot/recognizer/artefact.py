@@ -207,7 +207,8 @@ def _put_back(
         made.classifier_ = classifier.restore(config["decider"], weights["decider"]).to(backbone.device)
     except OptionError as error:  # a head or option that is none: the folder's fault, not the caller's
         raise ValueError(str(error)) from None
-    made.clips_ = clips(config, weights["clips"][""].numpy())
+    changing = weights["changing"].get("")
+    made.clips_ = clips(config, weights["clips"][""].numpy(), None if changing is None else changing.numpy())
     made.classes_, made.n_clips_ = np.array(config["classes"]), len(made.clips_)
     made.method_, made.clip_seconds_ = config["method"], config["clip_seconds"]
     made.threshold_ = -math.inf if config["threshold"] is None else config["threshold"]
@@ -235,12 +236,16 @@ def run_name(files: dict[str, bytes]) -> str:
     return f"adapted-{_digest(b''.join(files.values()))[:12]}"
 
 
-def clips(config: dict[str, Any], embeddings: Array) -> list[Clip]:
+def clips(config: dict[str, Any], embeddings: Array, changing: Array | None = None) -> list[Clip]:
     """The trained clips of a model, with their embeddings (n, T, P) and without their activations."""
+    kept = [None] * len(embeddings) if changing is None else changing
     return [
-        Clip(**clip | {"seconds": math.nan if clip["seconds"] is None else clip["seconds"]}, embeddings=values)
-        for clip, values in zip(config["clips"], embeddings, strict=True)
-    ]
+        Clip(
+            **clip | {"seconds": math.nan if clip["seconds"] is None else clip["seconds"]}, embeddings=values,
+            changing=moving,
+        )
+        for clip, values, moving in zip(config["clips"], embeddings, kept, strict=True)
+    ]  # fmt: skip
 
 
 def push(recognizer: Estimator, repository: str, thumbnails: bool, private: bool) -> str:
@@ -251,18 +256,21 @@ def push(recognizer: Estimator, repository: str, thumbnails: bool, private: bool
 
 
 def _tensors(recognizer: Estimator) -> dict[str, Tensor]:
-    """What the weights file holds: `decider.*`, `tuned.*` and `clips`."""
+    """What the weights file holds: `decider.*`, `tuned.*`, `clips`, and `changing` where the method looks at that."""
     import torch
 
     tensors = {f"decider.{name}": value for name, value in recognizer.classifier_.state_dict().items()}
     if recognizer.tuned_:
         tensors |= {f"tuned.{name}": value for name, value in recognizer.learner_.weights().items()}
     tensors["clips"] = torch.from_numpy(np.stack([clip.embeddings for clip in recognizer.clips_]))
+    if recognizer.classifier_.scorer.head.by_change:
+        kept = [clip.changing for clip in recognizer.clips_ if clip.changing is not None]
+        tensors["changing"] = torch.from_numpy(np.stack(kept))
     return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
 
 
 def _parts(weights: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    parts: dict[str, dict[str, Tensor]] = {"decider": {}, "tuned": {}, "clips": {}}
+    parts: dict[str, dict[str, Tensor]] = {"decider": {}, "tuned": {}, "clips": {}, "changing": {}}
     for name, value in weights.items():
         part, _, rest = name.partition(".")
         parts[part][rest] = value

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from kshot.heads.formulas import pool
 from kshot.recognizer import methods
-from kshot.recognizer.methods import METHODS, Support, learn
+from kshot.recognizer.methods import METHODS, READINGS, Support, learn
 
 Array = NDArray[Any]
 Indices = NDArray[np.int64]
@@ -121,8 +121,17 @@ def _two(cosines: Array) -> Array:
     return most
 
 
-def pick(costs: Array, which: Indices, weights: Array) -> int:
+def rivals(names: Sequence[str]) -> list[int]:
+    """Places among these methods of those that only read clips in different ways, see `methods.READINGS`."""
+    return [place for place, name in enumerate(names) if name in READINGS]
+
+
+def pick(costs: Array, which: Indices, weights: Array, alike: Sequence[int] = ()) -> int:
     """The simplest method that is not clearly worse than the best: the rule of one standard error.
+
+    Methods that are no simpler than each other are compared by their loss alone first, and the best of them stands for
+    all: by the rule the first of them would be taken where another is better by less than the noise, which gave away 1
+    to 5 points of accuracy.
 
     The class names alone come last in `METHODS`, so that they are taken only where all that learns from the clips is
     clearly worse: good names look as good as few clips can show (figures: docs/recognizer.md, benchmarks/choice.py).
@@ -131,11 +140,13 @@ def pick(costs: Array, which: Indices, weights: Array) -> int:
         costs: (methods, n) loss of each clip, the simplest method first.
         which: (n,) number of each clip's group; differences of clips of one group are no independent evidence.
         weights: (groups,) how often each group counts.
+        alike: methods of which none is simpler.
     """
     each = weights[which]
     means = costs @ each / each.sum()
+    out = {*alike} - {min(alike, key=means.__getitem__, default=-1)}
     best = int(means.argmin())
-    for method in range(len(costs)):
+    for method in (method for method in range(len(costs)) if method not in out):
         difference = costs[method] - costs[best]
         mean = means[method] - means[best]
         sums = np.bincount(which, difference - mean, len(weights))
@@ -146,7 +157,7 @@ def pick(costs: Array, which: Indices, weights: Array) -> int:
     return best
 
 
-def optimism(costs: Array, right: Array, groups: Array, seed: int) -> float:
+def optimism(costs: Array, right: Array, groups: Array, seed: int, alike: Sequence[int] = ()) -> float:
     """By how much the share of right answers of the chosen method is too high because it was chosen, 0 or more.
 
     Bootstrap bias corrected cross-validation (Tsamardinos et al., Machine Learning 107, 2018): groups are drawn again
@@ -157,17 +168,18 @@ def optimism(costs: Array, right: Array, groups: Array, seed: int) -> float:
         right: (methods, n) whether its likeliest class is its own.
         groups: (n,) text, what was filmed together.
         seed: of the draws.
+        alike: as for `pick`.
     """
     _, which = np.unique(groups, return_inverse=True)
     parts = int(which.max()) + 1
-    plain = right[pick(costs, which, np.ones(parts))].mean()
+    plain = right[pick(costs, which, np.ones(parts), alike)].mean()
     draw = np.random.default_rng(seed)
     hits, scored = 0.0, 0
     for _ in range(DRAWS):
         weights = np.bincount(draw.integers(0, parts, parts), minlength=parts).astype(float)
         outside = weights[which] == 0
         if outside.any():
-            hits += right[pick(costs, which, weights), outside].sum()
+            hits += right[pick(costs, which, weights, alike), outside].sum()
             scored += int(outside.sum())
     return max(0.0, float(plain - hits / scored)) if scored else 0.0
 
@@ -211,4 +223,8 @@ def missing(name: str, support: Support) -> str:
     kind = methods.method(name)
     if kind.needs_text and support.text is None:
         return "class texts, and there is no text tower"
+    if support.embeddings.shape[1] < kind.least_frames:
+        return f"at least {kind.least_frames} frames a clip"
+    if kind.by_change and support.changing is None:
+        return "what is seen at each place of the clips' frames, and that cannot be had"
     return "weights it may tune" if kind.tunes and support.tokens is None else ""

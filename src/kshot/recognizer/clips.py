@@ -15,7 +15,7 @@ from PIL import Image
 
 from kshot import datasets
 from kshot.activations.activations import Activations
-from kshot.activations.encoding import encode, tail
+from kshot.activations.encoding import embed, encode, tail
 from kshot.activations.extraction import extract
 from kshot.errors import DataError, VideoError
 from kshot.progress import Progress, quiet
@@ -45,6 +45,8 @@ class Clip:
         tokens: gives activations (T, ...) at that learner's cut; None once they are out of reach, as after loading.
         strip: small frames (T, side, side, 3) of an array; those of a file are read when they are needed.
         damaged: what is lost of it, None for nothing.
+        changing: (T, P) as the embeddings, but pooled by how much each place changes (see `kshot.backbones.places`);
+            None where that cannot be had.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Clip:
     tokens: Callable[[], Array] | None = None
     strip: Array | None = None
     damaged: DamagedClip | None = None
+    changing: Array | None = None
 
 
 def read_clips(
@@ -123,12 +126,14 @@ def _files(
         data, backbone, cut, store=store, frames=frames, dtype=DTYPE, condense=backbone.image.exact, progress=progress
     )
     embeddings, found = learner.embed_all(stored).cpu().numpy(), {}
+    changing = embed(backbone, stored, changing=True).cpu().numpy() if weighs_places(learner, frames) else None
     for row, place in enumerate(stored.data.groups):
         i, name = int(place), str(videos[int(place)])
         damaged = stored.damaged.get(name)
         found[i] = Clip(
             name, labels[i], groups[i], stored.digests[row], _seconds(videos[i]), embeddings[row],
             partial(_row, stored, row), damaged=DamagedClip(name, **damaged.plain()) if damaged else None,
+            changing=None if changing is None else changing[row],
         )  # fmt: skip
     return found, stored.unreadable
 
@@ -140,10 +145,20 @@ def _array(video: Any, name: str, label: str, group: str, learner: Learner, fram
     tokens = encode(backbone, cut, taken[None], DTYPE, backbone.image.exact)
     with torch.no_grad():
         values = tail(backbone, tokens, cut)[0].cpu().numpy()
+        seen = weighs_places(learner, frames)
+        changing = tail(backbone, tokens, cut, changing=True)[0].cpu().numpy() if seen else None
     small = np.stack([np.asarray(Image.fromarray(frame).resize((STRIP, STRIP))) for frame in taken])
     return Clip(
-        name, label, group, inputs.digest(taken), inputs.seconds(video), values, partial(np.squeeze, tokens, 0), small
-    )
+        name, label, group, inputs.digest(taken), inputs.seconds(video), values, partial(np.squeeze, tokens, 0), small,
+        changing=changing,
+    )  # fmt: skip
+
+
+def weighs_places(learner: Learner, frames: int) -> bool:
+    """Whether a learner's activations of so many frames a clip tell where it changes."""
+    backbone, cut = learner.backbone, learner.cut
+    assert backbone is not None and cut is not None
+    return 0 < cut <= backbone.depth and frames > 1 and backbone.image.changes and not backbone.across
 
 
 def in_order(clips: Sequence[Clip]) -> list[Clip]:

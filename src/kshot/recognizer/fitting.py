@@ -24,6 +24,7 @@ from kshot.recognizer.choose import (
     optimism,
     out_of_class_scores,
     pick,
+    rivals,
 )
 from kshot.recognizer.classifier import UNKNOWN, Classifier
 from kshot.recognizer.costs import ErrorCosts
@@ -98,7 +99,7 @@ class Trial:
         """The method to take: the simplest of those that are not clearly worse than the best."""
         if len(self.scored):
             _, which = np.unique(self.groups, return_inverse=True)
-            return list(self.results)[pick(self.costs, which, np.ones(int(which.max()) + 1))]
+            return list(self.results)[pick(self.costs, which, np.ones(int(which.max()) + 1), rivals([*self.results]))]
         return "prototype" if "prototype" in self.results else next(iter(self.results))
 
 
@@ -278,7 +279,7 @@ def _expected(trial: Trial, answers: Array, seed: int) -> Accuracy | None:
         return None
     labels = support.labels[trial.scored]
     right = answers == np.where(labels == support.actions, -1, labels)
-    lost = optimism(trial.costs, trial.right, trial.groups, seed) if compared > 1 else 0.0
+    lost = optimism(trial.costs, trial.right, trial.groups, seed, rivals([*trial.results])) if compared > 1 else 0.0
     left = _left_out(trial)
 
     def promised(weights: Array | None) -> tuple[Share, float]:

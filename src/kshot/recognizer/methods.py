@@ -58,6 +58,16 @@ class RecognizerMethod:
         return heads.find(self.head).needs_text
 
     @property
+    def by_change(self) -> bool:
+        """Whether its clips are pooled by how much each place changes."""
+        return heads.find(self.head).by_change
+
+    @property
+    def least_frames(self) -> int:
+        """Frames that a clip must have at least."""
+        return heads.find(self.head).least_frames
+
+    @property
     def needs_training(self) -> bool:
         """Whether its head gives noise until a run of `kshot train` has trained it."""
         kind = heads.find(self.head)
@@ -66,12 +76,19 @@ class RecognizerMethod:
 
 METHODS: dict[str, RecognizerMethod] = {  # what "auto" compares, the simplest first
     "prototype": RecognizerMethod("the mean clip of each class", "prototype"),
+    "change": RecognizerMethod("how each class changes over time", "change"),
+    "both": RecognizerMethod("the mean clip of each class and how it changes", "both"),
+    "where": RecognizerMethod("the mean clip of each class, seen where it changes", "where"),
     "fusion": RecognizerMethod("class names and mean clips together", "fusion", {"beta": "earned"}),
     "linear-probe": RecognizerMethod("a logistic regression on the clips", "linear-probe"),
     "otam": RecognizerMethod("the order of the frames", "otam"),
     "partial": RecognizerMethod("fine-tuning of the last layer", "prototype", {"scale": SCALE}, tunes=True),
     "text": RecognizerMethod("the class names alone", "text", text_scale="scale"),  # last: see `choose.pick`
 }
+
+
+READINGS = ("prototype", "change", "both", "where")
+"""Ways to read clips without learning, of which the one with the lowest loss stands for all; see `choose.rivals`."""
 
 
 def method(name: str) -> RecognizerMethod:
@@ -117,6 +134,7 @@ class Support:
         tokens: gives activations (k, T, ...) of clips at the learner's cut.
         head: a head that a run of `kshot train` has trained, None without.
         head_options: options of the method's head, or those that `head` was made with.
+        changing: (n, T, P) pooled by how much each place changes, None where that cannot be had of all clips.
     """
 
     classes: tuple[str, ...]
@@ -132,6 +150,7 @@ class Support:
     tokens: Callable[[Indices], Array] | None = None
     head: Head | None = None
     head_options: Mapping[str, Any] = field(default_factory=dict)
+    changing: Tensor | None = None
     _made: dict[str, tuple[Head, dict[str, Any]]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:
@@ -141,6 +160,13 @@ class Support:
     def actions(self) -> int:
         """Number of classes besides the background."""
         return len(self.classes) - self.background
+
+    def seen_by(self, name: str) -> Tensor:
+        """(n, T, P) the embeddings that a method looks at."""
+        if not method(name).by_change:
+            return self.embeddings
+        assert self.changing is not None
+        return self.changing
 
     def head_of(self, name: str) -> tuple[Head, dict[str, Any]]:
         """The head of a method and its options, made once.
@@ -222,11 +248,12 @@ class Lesson:
 def learn(name: str, support: Support, clips: Indices, queries: Indices) -> Learned:
     """What a method takes from some of the clips, and the embeddings of those that it is to answer."""
     present, labels = np.unique(support.labels[clips], return_inverse=True)
-    lesson = Lesson(support, clips, present, labels.astype(np.int64), support.embeddings[torch.from_numpy(clips)])
+    seen = support.seen_by(name)
+    lesson = Lesson(support, clips, present, labels.astype(np.int64), seen[torch.from_numpy(clips)])
     with torch.no_grad():
         if method(name).tunes:
             return _fine_tune(name, lesson, queries)
-        return Learned(_fit(name, lesson), lesson.means(), present, support.embeddings[torch.from_numpy(queries)])
+        return Learned(_fit(name, lesson), lesson.means(), present, seen[torch.from_numpy(queries)])
 
 
 def _fit(name: str, lesson: Lesson) -> Scorer:

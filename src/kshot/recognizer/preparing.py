@@ -45,6 +45,11 @@ def checked(
     """
     expect(recognizer.method, recognizer.head_options or {})
     settings.expect(frames=recognizer.frames, seed=recognizer.seed)
+    if recognizer.method != AUTO and recognizer.frames < (least := method(recognizer.method).least_frames):
+        raise OptionError(
+            f"method '{recognizer.method}' compares successive frames: expected at least {least} a clip, found "
+            f"{recognizer.frames}"
+        )
     ErrorCosts.of(recognizer.reject)
     items, given = inputs.listed(videos), list(labels)
     if len(items) != len(given):
@@ -136,7 +141,7 @@ def reached(recognizer: Estimator, progress: Progress) -> tuple[Learner, list[Cl
     learner, clips = getattr(recognizer, "_start", None), recognizer.clips_
     if learner is None or _another_head(recognizer, learner):
         learner = starting(recognizer)
-    if recognizer.method not in (AUTO, FINE_TUNED):
+    if not _reads_tokens(recognizer.method):
         return learner, clips
     lost = [clip for clip in clips if clip.tokens is None and Path(clip.name).exists()]
     if not lost:
@@ -145,8 +150,18 @@ def reached(recognizer: Estimator, progress: Progress) -> tuple[Learner, list[Cl
         [Path(clip.name) for clip in lost], [clip.label for clip in lost], [clip.group for clip in lost], learner,
         recognizer.frames, store=recognizer.store, progress=progress,
     )  # fmt: skip
-    found = {clip.digest: clip.tokens for clip in again}
-    return learner, [replace(clip, tokens=clip.tokens or found.get(clip.digest)) for clip in clips]
+    found = {clip.digest: clip for clip in again}
+    return learner, [
+        replace(clip, tokens=found[clip.digest].tokens, changing=found[clip.digest].changing)
+        if clip.tokens is None and clip.digest in found
+        else clip
+        for clip in clips
+    ]
+
+
+def _reads_tokens(name: str) -> bool:
+    """Whether a method looks at more of the clips than their embeddings."""
+    return name == AUTO or method(name).tunes or method(name).by_change
 
 
 def _another_head(recognizer: Estimator, learner: Learner) -> bool:
@@ -179,6 +194,7 @@ def support(recognizer: Estimator, clips: Sequence[Clip], learner: Learner) -> S
         return np.stack([tokens[i]() for i in indices])
 
     able = lost is None and 0 < learner.cut <= backbone.depth and not backbone.across  # type: ignore[operator]
+    seen = [clip.changing for clip in clips if clip.changing is not None]
     own = name not in METHODS and learner.head.trained and learner.head.name == name
     return Support(
         classes=classes,
@@ -194,6 +210,7 @@ def support(recognizer: Estimator, clips: Sequence[Clip], learner: Learner) -> S
         tokens=gather if able else None,
         head=learner.head if own else None,
         head_options=learner.head_options if own else recognizer.head_options or {},
+        changing=torch.from_numpy(np.stack(seen)).to(backbone.device) if len(seen) == len(clips) else None,
     )
 
 

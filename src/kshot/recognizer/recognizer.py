@@ -12,7 +12,7 @@ import torch
 
 from kshot import names
 from kshot.activations.copies import expect_one_label
-from kshot.activations.encoding import encode
+from kshot.activations.encoding import encode, tail
 from kshot.backbones.backbone import Backbone
 from kshot.errors import DataError, NotEnoughClips, VideoError, unknown
 from kshot.progress import Progress, quiet
@@ -226,7 +226,7 @@ class Recognizer(Estimator):
         parts = []
         for start in range(0, len(frames), FRAMES_AT_ONCE):
             batch = np.ascontiguousarray(frames[start : start + FRAMES_AT_ONCE])
-            if backbone.across:
+            if self._by_clip:
                 parts.append(encode(backbone, cut, batch[None], "float32", condense=False)[0])
             else:
                 with torch.inference_mode():
@@ -238,12 +238,18 @@ class Recognizer(Estimator):
         """Answers for windows (w, T, ...) of states."""
         self._check_fitted()
         backbone = backbone_of(self.learner_)
-        if backbone.across:
+        if self._by_clip:
+            changing = self.classifier_.scorer.head.by_change
             with torch.inference_mode():
-                embeddings = self.learner_.embed(states)
+                embeddings = tail(backbone, states, self.learner_.cut, changing=changing)
         else:
             embeddings = torch.from_numpy(states).to(backbone.device)
         return decide(self.classifier_, embeddings, self.classes_, self.threshold_)
+
+    @property
+    def _by_clip(self) -> bool:
+        """Whether what is seen of a frame depends on the others of its clip or window."""
+        return backbone_of(self.learner_).across or self.classifier_.scorer.head.by_change
 
     def save(self, folder: str | Path, thumbnails: bool = True) -> Path:
         """Writes the model folder: config.json, safetensors and a card to read; see docs/recognizer.md.
@@ -324,7 +330,8 @@ class Recognizer(Estimator):
         lost = sum(clip.tokens is None for clip in clips)
         if lost and self.method == AUTO:
             self.report_.notes.append(
-                f"Fine-tuning of the last layer was not compared: {lost} of the clips are no longer what they were."
+                f"Fine-tuning of the last layer and where clips change were not compared: {lost} of the clips are no "
+                "longer what they were."
             )
         self.learner_, self.tuned_ = preparing.tuned(start, fitted.weights), bool(fitted.weights)
         return self

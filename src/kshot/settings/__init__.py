@@ -225,11 +225,13 @@ class Testing(Settings):
         episodes: random episodes.
         split: test (novel classes), val, train (base) or all.
         center: whether to subtract the mean embedding of the clips that are evaluated, as the field's reference does.
+        scale: whether to centre and scale each channel by the support clips of its episode; no query plays a part.
     """
 
     episodes: int = setting(10_000, "random episodes", low=1, high=10_000_000)
     split: str = setting("test", "test (novel), val, train (base) or all")
     center: bool = setting(False, "subtract the mean of the clips evaluated", flag=True)
+    scale: bool = setting(False, "centre and scale each channel by the support clips of its episode", flag=True)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -155,6 +155,9 @@ class EvaluatingKeywords(TypedDict, total=False):
     center: bool
     """subtract the mean of the clips evaluated"""
 
+    scale: bool
+    """centre and scale each channel by the support clips of its episode"""
+
     seed: int
     """names the draws; the same seed, the same table"""
 
