@@ -130,7 +130,8 @@ def learner(
     from kshot.backbones import backbone as backbones
 
     if backbone is None:
-        backbone = run.config["backbone"]["name"] if run else "kshot-tiny"
+        assert run is not None
+        backbone = run.config["backbone"]["name"]
     loaded = backbone if isinstance(backbone, backbones.Backbone) else backbones.load(backbone, device, precision)
     if run is None:
         return Learner.frozen(loaded, head or "prototype", head_options), None

@@ -17,6 +17,7 @@ from kshot.activations.copies import expect_one_label, kept_apart, naming_left_o
 from kshot.activations.extraction import extract, extract_views
 from kshot.backbones.texts import expect_prompts
 from kshot.datasets import Dataset
+from kshot.datasets.drawn import settled
 from kshot.errors import DataError, OptionError
 from kshot.fewshot import cost, protocols, runs
 from kshot.fewshot.episodes import Sampler
@@ -55,7 +56,7 @@ def train(
     data: str | Path | Dataset,
     out: str | Path,
     *given: Settings,
-    backbone: str | Path | Backbone = "kshot-tiny",
+    backbone: str | Path | Backbone | None = None,
     resume: bool = False,
     protocol: str | None = None,
     progress: Progress = quiet,
@@ -68,7 +69,8 @@ def train(
             best weights, val classes in split "val".
         out: the run folder to write.
         given: settings as objects, such as `Schedule(steps=100)`; all of an object's values count as given.
-        backbone: name, folder or loaded Backbone.
+        backbone: name, folder or loaded Backbone; by the data where it is left out, see `default_backbone` in
+            `kshot.datasets.drawn`, or with `resume` the run's own.
         resume: go on with the run in `out`, whose settings must be the same; a finished one is left as it is.
         protocol: name of a protocol (see `kshot.fewshot.protocols`) for every setting that is not given here.
         progress: how to show progress.
@@ -141,6 +143,9 @@ def _prepare(plan: Training, data: str | Path | Dataset, folder: Path, source: A
     loaded = datasets.load(data)
     if loaded.features is not None:
         raise DataError(f"{loaded.name} holds ready-made features: there is no backbone to train; give videos")
+    if source is None and resume and (folder / "config.json").exists():
+        source = runs.read_config(folder)["backbone"]["name"]
+    loaded, source = settled(loaded, source)
     base, val = _splits(loaded, strategy, plan.selection.select)
     refuse_occupied(folder, resume)
 
