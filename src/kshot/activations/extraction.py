@@ -18,13 +18,13 @@ import numpy as np
 from kshot import datasets
 from kshot.activations import decoding, rates
 from kshot.activations.activations import Activations
+from kshot.activations.default import settled
 from kshot.activations.digests import Digests
 from kshot.activations.encoding import cut_number, encode
 from kshot.activations.recipe import Recipe
 from kshot.activations.shards import Array, ShardWriter
 from kshot.activations.store import Store, holders
 from kshot.datasets import Dataset
-from kshot.datasets.drawn import settled
 from kshot.errors import ClipLost, DataError, StoreError, VideoError
 from kshot.paths import home
 from kshot.progress import Progress, Step, quiet
@@ -125,7 +125,7 @@ def extract(
     Args:
         data: whatever `kshot.datasets.load` takes, or a Dataset.
         backbone: name, folder or loaded Backbone; by the data where it is left out, see `default_backbone` in
-            `kshot.datasets.drawn`.
+            `kshot.activations.default`.
         cut: "frames" (0), "last" (what the last block receives), "embedding", or a block's number 1..L.
         store: folder; $KSHOT_HOME/store by default.
         frames: frames a clip, the middle of as many equal segments.

@@ -143,7 +143,9 @@ def study(
     study: Annotated[str, typer.Argument(help="quick, or a TOML file")],
     out: Annotated[Path, typer.Option(help="the study's folder")],
     data: Annotated[list[str] | None, typer.Option(help="data sets in place of the study's own")] = None,
-    backbone: Annotated[list[str] | None, typer.Option(help="backbones in place of the study's own; as in extract where it has none")] = None,
+    backbone: Annotated[
+        list[str] | None, typer.Option(help="backbones in place of the study's own; as in extract where it has none")
+    ] = None,
     seed: SEEDS = None,
     episodes: Annotated[int | None, typer.Option(help="test episodes in place of the study's own")] = None,
     protocol: PROTOCOL = None,

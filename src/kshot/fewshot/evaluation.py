@@ -15,10 +15,10 @@ import kshot
 from kshot import datasets
 from kshot.activations.activations import Activations, from_features
 from kshot.activations.copies import kept_apart, naming_left_out
+from kshot.activations.default import settled
 from kshot.activations.extraction import extract
 from kshot.backbones.texts import expect_prompts
 from kshot.datasets import SPLITS, Dataset
-from kshot.datasets.drawn import settled
 from kshot.errors import DataError, OptionError
 from kshot.fewshot import cost, protocols, runs
 from kshot.fewshot.episodes import Episodes, Sampler
@@ -61,7 +61,7 @@ def evaluate(
     Args:
         data: whatever `kshot.datasets.load` takes; leave out with `features`.
         backbone: name, folder or loaded Backbone; the adapted run's own by default, else by the data, see
-            `default_backbone` in `kshot.datasets.drawn`.
+            `default_backbone` in `kshot.activations.default`.
         adapted: folder written by `kshot train`. It sees clips as it was trained, unless frames or resize are given.
         given: settings as objects, such as `EpisodeShape(shot=5)`; all of an object's values count as given.
         features: ready-made features (.npz) instead of data and backbone.

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kshot import datasets
+from kshot.activations.default import settled
 from kshot.activations.extraction import extract
 from kshot.datasets import Dataset
-from kshot.datasets.drawn import settled
 from kshot.datasets.features import checked, opened
 from kshot.errors import DataError, OptionError
 from kshot.fewshot import runs

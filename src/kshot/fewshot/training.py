@@ -14,10 +14,10 @@ import kshot
 from kshot import datasets
 from kshot.activations.activations import Activations
 from kshot.activations.copies import expect_one_label, kept_apart, naming_left_out
+from kshot.activations.default import settled
 from kshot.activations.extraction import extract, extract_views
 from kshot.backbones.texts import expect_prompts
 from kshot.datasets import Dataset
-from kshot.datasets.drawn import settled
 from kshot.errors import DataError, OptionError
 from kshot.fewshot import cost, protocols, runs
 from kshot.fewshot.episodes import Sampler
@@ -70,7 +70,7 @@ def train(
         out: the run folder to write.
         given: settings as objects, such as `Schedule(steps=100)`; all of an object's values count as given.
         backbone: name, folder or loaded Backbone; by the data where it is left out, see `default_backbone` in
-            `kshot.datasets.drawn`, or with `resume` the run's own.
+            `kshot.activations.default`, or with `resume` the run's own.
         resume: go on with the run in `out`, whose settings must be the same; a finished one is left as it is.
         protocol: name of a protocol (see `kshot.fewshot.protocols`) for every setting that is not given here.
         progress: how to show progress.

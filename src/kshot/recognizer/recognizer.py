@@ -12,9 +12,10 @@ import torch
 
 from kshot import names
 from kshot.activations.copies import expect_one_label
+from kshot.activations.default import Default, default_backbone
 from kshot.activations.encoding import encode
 from kshot.backbones.backbone import Backbone
-from kshot.datasets.drawn import Default, default_backbone, is_drawn
+from kshot.datasets.drawn import is_drawn
 from kshot.errors import DataError, NotEnoughClips, VideoError, unknown
 from kshot.progress import Progress, quiet
 from kshot.recognizer import artefact, fitting, preparing

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kshot.datasets.drawn import Default
+from kshot.activations.default import Default
 from kshot.errors import DataError, KshotError
 from kshot.files import disk
 from kshot.studio.meter import Cancelled, Meter

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from kshot import gate, names
-from kshot.datasets.drawn import Default, default_backbone
+from kshot.activations.default import Default, default_backbone
 from kshot.errors import DataError, KshotError, OptionError
 from kshot.files import disk, locked, write_atomic
 from kshot.studio.state import Label, ModelRecord, Removal, State, TrainingProgress, Video, read_state, written

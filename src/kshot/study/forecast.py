@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 from kshot import datasets
 from kshot.activations.decoding import decoders, spread, timed_decoding
+from kshot.activations.default import default_backbone
 from kshot.backbones import backbone as backbones
 from kshot.backbones.backbone import Backbone
 from kshot.datasets import BENCHMARKS, SPLITS, Dataset
-from kshot.datasets.drawn import default_backbone
 from kshot.errors import DataError, KshotError, OptionError, VideoError
 from kshot.fewshot import cost, protocols
 from kshot.fewshot.episodes import Sampler

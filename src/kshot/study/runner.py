@@ -23,10 +23,10 @@ from typing import Any, TypeVar
 
 import kshot
 from kshot import datasets, seals
+from kshot.activations.default import default_backbone, noted
 from kshot.backbones import backbone as backbones
 from kshot.backbones.backbone import Backbone
 from kshot.datasets import Dataset
-from kshot.datasets.drawn import Default, default_backbone
 from kshot.errors import DataError, KshotError, OptionError
 from kshot.fewshot import cost, runs
 from kshot.fewshot.evaluation import evaluate
@@ -67,7 +67,7 @@ def run(
         out: the study's folder, DIR.
         data: data sets in place of the study's own, if any.
         backbone: backbones in place of the study's own, if any. Where neither names one, those that a study in `out`
-            was begun with, else the default of the data, see `default_backbone` in `kshot.datasets.drawn`.
+            was begun with, else the default of the data, see `default_backbone` in `kshot.activations.default`.
         seeds: in place of the study's own, if any.
         episodes: in place of the study's own.
         protocol: in place of the study's own; see `read`.
@@ -83,10 +83,10 @@ def run(
     plan = planned(study, protocol, seeds, episodes)
     plan = replace(plan, keep_copies=plan.keep_copies or keep_copies)
     folder = Path(out)
-    sets, given = by_name(data or plan.data, "data set"), backbone or plan.backbone or _recorded(folder)
-    loaded: dict[str, Dataset] = {} if given else {name: datasets.load(source) for name, source in sets.items()}
-    chosen = Default("") if given else default_backbone(*loaded.values())
-    backbones_named = by_name(given or [chosen.name], "backbone")
+    sets = by_name(data or plan.data, "data set")
+    backbones_named = by_name(backbone or plan.backbone or _recorded(folder), "backbone")
+    if not backbones_named:
+        sets, backbones_named = _by_data(sets)
     settings = replace(plan, data=tuple(sets), backbone=tuple(backbones_named))
     said = json.loads(json.dumps(asdict(settings)))
     _refuse_other(folder, said)
@@ -97,12 +97,7 @@ def run(
     places = _places(folder, whose)
     todo = [c for c, at, own in zip(grid, places, whose, strict=True) if _finished(at / "row.json", own) is None]
     # All that is still needed is loaded before anything is written or run: a wrong name is told now, not in hours.
-    datas = {
-        name: loaded[name] if name in loaded else datasets.load(source)
-        for name, source in dict(cell[0] for cell in todo).items()
-    }
-    if chosen.notes:
-        datas = {name: replace(one, notes=(*one.notes, *chosen.notes)) for name, one in datas.items()}
+    datas = {name: datasets.load(source) for name, source in dict(cell[0] for cell in todo).items()}
     backbones_of = {
         name: source if isinstance(source, Backbone) else backbones.load(source, device, precision)
         for name, source in dict(cell[1] for cell in todo).items()
@@ -333,6 +328,13 @@ def _costs(trained: Mapping[str, Any], result: Result) -> Costs:
         join = max if key == "peak_memory" or (key == "stored_bytes" and result.split != "test") else sum
         both[key] = None if None in values else join(values)
     return Costs(**both)
+
+
+def _by_data(sets: Mapping[str, str | Dataset]) -> tuple[dict[str, str | Dataset], dict[str, str | Backbone]]:
+    """The data sets, loaded, and the backbone that they get where none is named."""
+    loaded = {name: datasets.load(source) for name, source in sets.items()}
+    chosen = default_backbone(*loaded.values())
+    return {name: noted(one, chosen.notes) for name, one in loaded.items()}, {chosen.name: chosen.name}
 
 
 def _recorded(folder: Path) -> list[str]:
