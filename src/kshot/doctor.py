@@ -237,7 +237,7 @@ def _weights() -> tuple[str, ...]:
 
 
 def _lite() -> tuple[str, ...]:
-    """Whether the default of real video is there, whole and unchanged, and computes; with what is said of its rights."""
+    """Whether the default of real video is there, unchanged, and computes; with its licence and its maker's words."""
     import numpy as np
     import torch
 
@@ -256,8 +256,8 @@ def _lite() -> tuple[str, ...]:
         return "problem", f"lite gives an embedding of length {norm}", "try --device cpu and another PyTorch build"
     return (
         "ok",
-        f"{name} {_version(name)}, loaded and run in {time.perf_counter() - start:.1f} s; licence: {_licence(name)}; its "
-        "maker calls the conversion from Google's weights not thoroughly tested",
+        f"{name} {_version(name)}, loaded and run in {time.perf_counter() - start:.1f} s; licence: {_licence(name)}; "
+        "its maker calls the conversion from Google's weights not thoroughly tested",
     )
 
 

@@ -102,7 +102,7 @@ def train(
 def evaluate(
     context: typer.Context,
     data: Annotated[str | None, typer.Argument(help="as in extract; leave out with --features")] = None,
-    backbone: Annotated[str | None, typer.Option(help="as in extract; with --adapted the run's by default")] = None,
+    backbone: Annotated[str | None, typer.Option(help="as in extract; with --adapted the run's")] = None,
     adapted: Annotated[Path | None, typer.Option(help="a run folder of kshot train; it sees clips as trained")] = None,
     features: Annotated[Path | None, typer.Option(help="ready-made features, .npz")] = None,
     out: Annotated[Path | None, typer.Option(help="also write the whole result, every episode, as JSON")] = None,
@@ -143,9 +143,7 @@ def study(
     study: Annotated[str, typer.Argument(help="quick, or a TOML file")],
     out: Annotated[Path, typer.Option(help="the study's folder")],
     data: Annotated[list[str] | None, typer.Option(help="data sets in place of the study's own")] = None,
-    backbone: Annotated[
-        list[str] | None, typer.Option(help="backbones in place of the study's own; as in extract where it has none")
-    ] = None,
+    backbone: Annotated[list[str] | None, typer.Option(help="backbones in place of the study's own")] = None,
     seed: SEEDS = None,
     episodes: Annotated[int | None, typer.Option(help="test episodes in place of the study's own")] = None,
     protocol: PROTOCOL = None,
@@ -263,8 +261,8 @@ def _tell_result(result: Result) -> None:
     interval = f" +- {result.ci95:.2f}" if result.ci95 is not None else ""
     typer.echo(
         f"{result.accuracy:.2f} %{interval}  (chance {result.chance:.4g} %, {result.way}-way {result.shot}-shot, "
-        f"{result.query} queries, {result.episodes:,} episodes, seed {result.seed}, split {result.split}, {result.clips} clips, "
-        f"head {result.head}, backbone {result.backbone}, {result.seconds:.1f} s)"
+        f"{result.query} queries, {result.episodes:,} episodes, seed {result.seed}, split {result.split}, "
+        f"{result.clips} clips, head {result.head}, backbone {result.backbone}, {result.seconds:.1f} s)"
     )
     if followed := result.options.protocol:
         changed = ", ".join(f"{name} {value}" for name, value in followed.changed.items())

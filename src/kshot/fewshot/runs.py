@@ -131,8 +131,13 @@ def learner(
 
     if backbone is None:
         assert run is not None
-        backbone = run.config["backbone"]["name"]
-    loaded = backbone if isinstance(backbone, backbones.Backbone) else backbones.load(backbone, device, precision)
+        named = run.config["backbone"]["name"]
+        try:
+            loaded = backbones.load(named, device, precision)
+        except CheckpointError as error:
+            raise CheckpointError(f"run {run.folder} was trained from backbone {named}: {error}") from None
+    else:
+        loaded = backbone if isinstance(backbone, backbones.Backbone) else backbones.load(backbone, device, precision)
     if run is None:
         return Learner.frozen(loaded, head or "prototype", head_options), None
     if loaded.fingerprint != run.config["backbone"]["fingerprint"]:

@@ -44,8 +44,8 @@ def _found(report: Report, backbone: str, chance: float) -> str:
         return ""
     if last.accuracy - first.accuracy < RISING and last.accuracy < (1 + chance) / 2:
         return (
-            f"More clips did not help backbone {backbone} to tell these actions apart ({_percent(first.accuracy)} right "
-            f"with {first.clips} an action to learn from, {_percent(last.accuracy)} with {last.clips}, chance "
+            f"More clips did not help backbone {backbone} to tell these actions apart ({_percent(first.accuracy)} "
+            f"right with {first.clips} an action to learn from, {_percent(last.accuracy)} with {last.clips}, chance "
             f"{_percent(chance)})"
         )
     return ""
