@@ -232,7 +232,7 @@ def _tell_estimate(values: dict[str, Any]) -> None:
 
 def _tell_extraction(values: dict[str, Any]) -> None:
     typer.echo(
-        f"{values['clips']} clips of {values['data']} by {values['backbone']} at cut {values['cut']} in "
+        f"{values['clips']} clips of {values['data']} at cut {values['cut']} of {values['backbone']} in "
         f"{values['store']}: "
         f"{values['stored_now']} stored now in {values['seconds']:.1f} s, {len(values['unreadable'])} unreadable"
     )

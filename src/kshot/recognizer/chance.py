@@ -13,7 +13,7 @@ from kshot.recognizer.report import Report
 def beside_chance(report: Report, backbone: str, drawn: bool = False, adapted: bool = False) -> Report:
     """The report with its backbone, the chance level and, where it is not shown to be passed, what to do first.
 
-    Advice on single clips is left out then: where actions are not told apart, it is noise.
+    That clips look mislabelled is left out then: where actions are not told apart, it is noise. Near-duplicates stay.
 
     Args:
         report: of a fit.
@@ -26,7 +26,8 @@ def beside_chance(report: Report, backbone: str, drawn: bool = False, adapted: b
     about = replace(report, backbone=backbone, chance=round(chance, 4))
     if not found:
         return about
-    return replace(about, warning=f"{found}: {_next(backbone, drawn, adapted)}.", suspects=[])
+    kept = [one for one in report.suspects if one.reason == "duplicate"]
+    return replace(about, warning=f"{found}: {_next(backbone, drawn, adapted)}.", suspects=kept)
 
 
 def _found(report: Report, backbone: str, chance: float) -> str:

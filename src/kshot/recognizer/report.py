@@ -220,7 +220,7 @@ class Report(Record):
         backbone: name of the backbone; "" in models of older versions, like the next two.
         chance: share of new clips that guessing would get right: one by the number of classes.
         warning: a sentence to be read first, where it is not shown that the backbone can tell the actions apart, with
-            what to do; suspects are left out then. "" for nothing to say.
+            what to do; no clip is called mislabelled then. "" for nothing to say.
     """
 
     method: str
