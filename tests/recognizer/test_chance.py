@@ -106,10 +106,8 @@ def test_the_command_and_the_card_say_it_first(command: Command, tmp_path: Path)
     code, out, err = command(*words, "--backbone", "kshot-tiny")
     assert code == 0, err
     first = out.splitlines()[0]
-    assert (
-        "backbone kshot-tiny" in first and "chance 50 %" in first
+    assert "backbone kshot-tiny" in first and "chance 50 %" in first
     assert "`--backbone lite`, which is installed" in first
-    )
     assert "looks like" not in out and "chance: 50 %, by guessing one of 2" in out
     about = (tmp_path / "model" / "README.md").read_text("utf-8").split("## What to expect\n\n")[1]
     assert about.splitlines()[0].replace("\\", "") == first
