@@ -264,7 +264,8 @@ def _lite() -> tuple[str, ...]:
 def _licence(name: str) -> str:
     """The licence that a package's metadata names, and the one whose text it brings."""
     about = metadata.metadata(name)
-    named = about.get("License-Expression") or about.get("License") or "UNKNOWN"
+    fields = [field for field in ("License-Expression", "License") if field in about]
+    named = about[fields[0]] if fields else "UNKNOWN"
     texts = [file for file in metadata.files(name) or () if file.name.upper().startswith("LICENSE")]
     text = " ".join(texts[0].read_text().split()) if texts else ""
     brought = "Apache-2.0" if "Apache License, Version 2.0" in text else f"{text[:60]}..." if text else "none"

@@ -42,8 +42,8 @@ def test_an_interval_that_holds_chance_or_lies_below(clear: Report, low: float, 
     suspects = [Suspect("a", "x", "y", "mislabelled", None), Suspect("b", "x", "x", "duplicate", "c")]
     found = beside_chance(replace(clear, accuracy=share(0.4, low, high), suspects=suspects), "lite")
     assert found.warning == (
-        f"It is not shown that backbone lite can tell these actions apart (40 % expected, 95 % interval {100 * low:.0f} "
-        f"% to {100 * high:.0f} %, chance 25 %): {LARGER}, {MORE}"
+        f"It is not shown that backbone lite can tell these actions apart (40 % expected, 95 % interval "
+        f"{100 * low:.0f} % to {100 * high:.0f} %, chance 25 %): {LARGER}, {MORE}"
     )
     assert found.suspects == suspects[1:], "no clip is called mislabelled where actions are not told apart"
     assert found.accuracy == share(0.4, low, high) and found.notes == clear.notes

@@ -200,10 +200,10 @@ def load_both(
         raise DataError(
             f"{loaded.name} holds ready-made features; there is nothing to extract: evaluate them as they are"
         )
-    loaded, backbone = settled(loaded, backbone)
-    if isinstance(backbone, backbones.Backbone):
-        return loaded, backbone
-    return loaded, backbones.load(backbone, device=device, precision=precision)
+    loaded, named = settled(loaded, backbone)
+    if isinstance(named, backbones.Backbone):
+        return loaded, named
+    return loaded, backbones.load(named, device=device, precision=precision)
 
 
 def _known_unreadable(task: Task, todo: Sequence[int]) -> dict[str, str]:

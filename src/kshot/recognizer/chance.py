@@ -7,7 +7,7 @@ from dataclasses import replace
 from kshot.backbones.better import better
 from kshot.backbones.hub import BUNDLED
 from kshot.recognizer.advice import RISING
-from kshot.recognizer.report import Report
+from kshot.recognizer.report import Accuracy, Report, Share
 
 
 def beside_chance(report: Report, backbone: str, drawn: bool = False, adapted: bool = False) -> Report:
@@ -34,8 +34,9 @@ def _found(report: Report, backbone: str, chance: float) -> str:
     """What speaks against it: the interval holds chance, or clips did not help; "" for nothing."""
     if report.accuracy is None:
         return ""
-    for share in filter(None, (report.accuracy, report.accuracy.balanced)):
-        if share.low <= chance:
+    shares: list[Accuracy | Share | None] = [report.accuracy, report.accuracy.balanced]
+    for share in shares:
+        if share is not None and share.low <= chance:
             return (
                 f"It is not shown that backbone {backbone} can tell these actions apart ({_percent(share.value)} "
                 f"expected, 95 % interval {_percent(share.low)} to {_percent(share.high)}, chance {_percent(chance)})"
