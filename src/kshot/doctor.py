@@ -236,6 +236,42 @@ def _weights() -> tuple[str, ...]:
     return "ok", f"kshot-tiny {TINY}, loaded and run in {time.perf_counter() - start:.1f} s"
 
 
+def _lite() -> tuple[str, ...]:
+    """Whether the default of real video is there, unchanged, and computes; with its licence and its maker's words."""
+    import numpy as np
+    import torch
+
+    from kshot.backbones import backbone
+    from kshot.backbones.lite import package
+    from kshot.errors import CheckpointError
+
+    start, name = time.perf_counter(), package("lite")
+    try:
+        lite = backbone.load("lite")
+    except CheckpointError as error:
+        return "problem", str(error), _install(name, again="damaged" in str(error))
+    with torch.inference_mode():
+        norm = float(lite(lite.pixels(np.full((1, lite.size, lite.size, 3), 127, np.uint8))).norm())
+    if not 0 < norm < 1e6:
+        return "problem", f"lite gives an embedding of length {norm}", "try --device cpu and another PyTorch build"
+    return (
+        "ok",
+        f"{name} {_version(name)}, loaded and run in {time.perf_counter() - start:.1f} s; licence: {_licence(name)}; "
+        "its maker calls the conversion from Google's weights not thoroughly tested",
+    )
+
+
+def _licence(name: str) -> str:
+    """The licence that a package's metadata names, and the one whose text it brings."""
+    about = metadata.metadata(name)
+    fields = [field for field in ("License-Expression", "License") if field in about]
+    named = about[fields[0]] if fields else "UNKNOWN"
+    texts = [file for file in metadata.files(name) or () if file.name.upper().startswith("LICENSE")]
+    text = " ".join(texts[0].read_text().split()) if texts else ""
+    brought = "Apache-2.0" if "Apache License, Version 2.0" in text else f"{text[:60]}..." if text else "none"
+    return f"{brought} by its LICENSE, {'none' if named == 'UNKNOWN' else named} in its metadata"
+
+
 def _cache() -> tuple[str, ...]:
     place = home()
     there = next(folder for folder in (place, *place.absolute().parents) if folder.exists())
@@ -311,6 +347,7 @@ CHECKS: dict[str, Callable[[], tuple[str, ...]]] = {
     "torchvision": _torchvision,
     "decoding": _decoding,
     "weights": _weights,
+    "lite": _lite,
     "cache": _cache,
     "export": _export,
     "camera": _camera,

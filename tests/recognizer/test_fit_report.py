@@ -19,7 +19,8 @@ from kshot.recognizer.record import Record
 from kshot.recognizer.report import Report
 
 KEYS = {
-    "": "method methods accuracy classes confusions suspects curve unknown notes unreadable damaged",
+    "": "method methods accuracy classes confusions suspects curve unknown notes unreadable damaged backbone "
+    "chance warning",
     "accuracy": "value low high clips how balanced left_out gained",
     "unknown": "auroc fpr95 threshold refused caught costs clips trade how",
     "classes": "label clips accuracy advice",

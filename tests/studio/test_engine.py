@@ -152,3 +152,19 @@ def test_the_model_comes_as_an_archive(
     assert Recognizer.load(folder).predict(shown["wave"]).tolist() == ["wave"] * 3
     text = "".join(path.read_text("utf-8", "ignore") for path in folder.rglob("*.json"))
     assert "clap-0.mp4" in text and str(shown["clap"][0].parent) not in text and not list(folder.rglob("*.jpg"))
+
+
+def test_own_clips_are_taught_on_the_backbone_of_real_video(tmp_path: Path, shown: dict[str, list[Path]]) -> None:
+    """No backbone is named: the page has its name, the chance level and no wish to teach again."""
+    with closing(Project(tmp_path / "own", {"method": "prototype"})) as own:
+        engine = StudioEngine(own, lambda: None)
+        try:
+            for word in WORDS[:2]:
+                put(engine, own.add_label(word).id, *shown[word][:2])
+            assert teach(engine) == TrainingProgress("done")
+            engine.trained.check()
+            seen = model_view(engine)
+            assert seen is not None and (seen.report["backbone"], seen.report["chance"]) == ("lite", 0.5)
+            assert (seen.stale, seen.changed) == (False, "") and "backbone" not in own.state.settings
+        finally:
+            engine.close()

@@ -348,3 +348,48 @@ for number in itertools.count():
             names = [label.name for label in again.state.labels]
             first = int(names[0].split()[1]) if names else 0
             assert names == [f"action {first + place}" for place in range(len(names))]
+
+
+def test_the_backbone_of_a_project_is_that_of_its_clips(tmp_path: Path) -> None:
+    """Kept where one was named; clips of the example are drawn, also those from before there was a mark."""
+    with closing(Project(tmp_path / "p", {})) as project:
+        wave = project.add_label("wave").id
+
+        def put(id: str, source: str) -> None:
+            (project.folder / "videos" / f"{id}.mp4").write_bytes(b"video")
+            project.add_video(Video(id, id, f"{id}.mp4", 1.0, source, label=wave))
+
+        put("a", "example")
+        assert project.default_backbone() == ("kshot-tiny", ())
+        put("b", "camera")
+        assert project.default_backbone().name == "lite"
+        assert project.default_backbone().notes[0].startswith("1 of the 2 clips are drawn and the others are not")
+        project.remove_video("a")
+        assert project.default_backbone() == ("lite", ())
+    with closing(Project(tmp_path / "p", {"backbone": "ViT-B/16"})) as project:
+        assert project.default_backbone() == ("ViT-B/16", ())
+    with closing(Project(tmp_path / "p", {})) as project:
+        assert project.default_backbone() == ("ViT-B/16", ())
+
+
+@pytest.mark.parametrize(
+    ("report", "source", "kept"),
+    [({}, "camera", "mine"), ({"backbone": "mine"}, "camera", "lite"), ({}, "example", "kshot-tiny")],
+)
+def test_a_project_of_an_older_version_goes_on_with_its_backbone(
+    report: dict[str, str], source: str, kept: str, tmp_path: Path
+) -> None:
+    """Older versions wrote no backbone into a report: their model's config.json names it."""
+    Project(tmp_path / "p", {}).close()
+    model = tmp_path / "p" / "models" / "m1"
+    model.mkdir()
+    (model / "config.json").write_text(json.dumps({"backbone": {"name": "mine", "fingerprint": "f"}}))
+    clip = CLIP | {"source": source}
+    state = EVERYTHING | {"settings": {}, "taught": TAUGHT | {"report": report}, "base": "", "videos": [clip]}
+    file = tmp_path / "p" / "project.json"
+    file.write_text(json.dumps({"format": 1, "kshot": "0.1.0", "generation": 7, "saved": 1.0, "state": state}))
+    for _ in range(2):
+        with closing(Project(tmp_path / "p", {})) as project:
+            assert project.default_backbone().name == kept
+    with closing(Project(tmp_path / "p", {"backbone": "other"})) as project:
+        assert project.default_backbone().name == "other"

@@ -34,6 +34,7 @@ class Activations:
         views: stores of the views that a visit draws from.
         seen: int64 (clips, views), which of `views` holds a clip's view; None where there is view 0 alone.
         keep_copies: whether clips that hold the same may stand on both sides of an episode.
+        backbone: name of the backbone; "" for ready-made features.
     """
 
     data: Dataset
@@ -48,6 +49,7 @@ class Activations:
     views: tuple[Store, ...] = ()
     seen: NDArray[np.int64] | None = None
     keep_copies: bool = False
+    backbone: str = ""
 
     @property
     def copies(self) -> NDArray[np.str_] | None:
@@ -106,6 +108,7 @@ class Activations:
         """What `kshot extract --json` prints."""
         return {
             "data": self.data.name,
+            "backbone": self.backbone,
             "clips": len(self.data),
             "stored_now": self.stored_now,
             "unreadable": self.unreadable,

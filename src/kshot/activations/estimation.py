@@ -27,6 +27,7 @@ class Estimate:
 
     Attributes:
         data: name of the data set.
+        backbone: name of the backbone.
         clips: how many it has.
         stored: how many of them are stored already.
         bytes: on disk, of all clips.
@@ -40,6 +41,7 @@ class Estimate:
     """
 
     data: str
+    backbone: str
     clips: int
     stored: int
     bytes: int
@@ -58,7 +60,7 @@ class Estimate:
 
 def estimate(
     data: str | Path | Dataset,
-    backbone: str | Path | Backbone = "kshot-tiny",
+    backbone: str | Path | Backbone | None = None,
     cut: str | int = "last",
     store: str | Path | None = None,
     frames: int = 8,
@@ -102,6 +104,7 @@ def estimate(
     each = encoding + seconds / decoding.decoders(count)
     return Estimate(
         data=data.name,
+        backbone=backbone.name,
         clips=len(data),
         stored=len(data) - len(todo),
         bytes=bytes_a_clip * len(data),

@@ -18,6 +18,7 @@ import numpy as np
 from kshot import datasets
 from kshot.activations import decoding, rates
 from kshot.activations.activations import Activations
+from kshot.activations.default import settled
 from kshot.activations.digests import Digests
 from kshot.activations.encoding import cut_number, encode
 from kshot.activations.recipe import Recipe
@@ -99,7 +100,7 @@ class Task:
 
 def extract(
     data: str | Path | Dataset,
-    backbone: str | Path | Backbone = "kshot-tiny",
+    backbone: str | Path | Backbone | None = None,
     cut: str | int = "last",
     store: str | Path | None = None,
     frames: int = 8,
@@ -123,7 +124,8 @@ def extract(
 
     Args:
         data: whatever `kshot.datasets.load` takes, or a Dataset.
-        backbone: name, folder or loaded Backbone.
+        backbone: name, folder or loaded Backbone; by the data where it is left out, see `default_backbone` in
+            `kshot.activations.default`.
         cut: "frames" (0), "last" (what the last block receives), "embedding", or a block's number 1..L.
         store: folder; $KSHOT_HOME/store by default.
         frames: frames a clip, the middle of as many equal segments.
@@ -177,7 +179,7 @@ def extract(
 
 
 def load_both(
-    data: str | Path | Dataset, backbone: str | Path | Backbone, device: str, precision: str
+    data: str | Path | Dataset, backbone: str | Path | Backbone | None, device: str, precision: str
 ) -> tuple[Dataset, Backbone]:
     """The data set and the backbone of an extraction, which may be loaded already.
 
@@ -198,9 +200,11 @@ def load_both(
         raise DataError(
             f"{loaded.name} holds ready-made features; there is nothing to extract: evaluate them as they are"
         )
-    if isinstance(backbone, backbones.Backbone):
-        return loaded, backbone
-    return loaded, backbones.load(backbone, device=device, precision=precision)
+    named: str | Path | Backbone
+    loaded, named = settled(loaded, backbone)
+    if isinstance(named, backbones.Backbone):
+        return loaded, named
+    return loaded, backbones.load(named, device=device, precision=precision)
 
 
 def _known_unreadable(task: Task, todo: Sequence[int]) -> dict[str, str]:
@@ -305,6 +309,7 @@ def _reader(task: Task, unreadable: Mapping[str, str]) -> Activations:
         task.store,
         tuple(digests[i] for i in readable),
         damaged={str(data.paths[i]): losses[digests[i]] for i in readable if digests[i] in losses},
+        backbone=task.backbone.name,
     )
 
 

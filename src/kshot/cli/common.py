@@ -21,7 +21,11 @@ SAID = {name: one.metadata["help"] for front in FRONTS for name, one in front.fi
 MODEL = Annotated[str, typer.Argument(help="a model folder of kshot fit, or hf://owner/name")]
 """A text, not a path: paths make one slash of two."""
 DATA = Annotated[str, typer.Argument(help="motion, motion:16, a folder of class folders, a CSV, or CSV?column=value")]
-BACKBONE = Annotated[str, typer.Option(help="kshot-tiny, lite, a folder in transformers format, or a hub id")]
+BY_DATA = "by default kshot-tiny for drawn clips (motion), lite for all others"
+BACKBONE = Annotated[
+    str | None,
+    typer.Option(help=f"kshot-tiny, lite, ViT-B/16, a folder in transformers format, or a hub id; {BY_DATA}"),
+]
 MOVED = Annotated[str | None, typer.Option("--backbone", help="where the model's backbone lies now, if it was moved")]
 STORE = Annotated[Path | None, typer.Option(help=SAID["store"])]
 ALLOW_DAMAGED = Annotated[bool, typer.Option("--allow-damaged", help="take what is left of damaged clips; it is said")]

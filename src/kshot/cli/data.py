@@ -161,7 +161,7 @@ def export(
     context: typer.Context,
     data: DATA,
     out: Annotated[Path, typer.Option(help="the .npz to write")],
-    backbone: Annotated[str | None, typer.Option(help="as in kshot extract; the adapted run's by default")] = None,
+    backbone: Annotated[str | None, typer.Option(help="as in kshot extract; with --adapted the run's")] = None,
     adapted: Annotated[Path | None, typer.Option(help="a run folder of kshot train")] = None,
     split: Annotated[str, typer.Option(help="all, train (base), val or test (novel)")] = "all",
     table: Annotated[Path | None, typer.Option(help="also write path,label,split,group as a CSV")] = None,

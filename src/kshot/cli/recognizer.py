@@ -41,7 +41,7 @@ METHODS = f"how to learn: auto compares nine ways on your clips; partial; or a h
 def fit(
     clips: Annotated[str, typer.Argument(help="a folder of class folders, a CSV, or CSV?column=value")],
     out: Annotated[Path, typer.Option(help="the model folder to write")],
-    backbone: BACKBONE = "kshot-tiny",
+    backbone: BACKBONE = None,
     adapted: Annotated[
         Path | None, typer.Option(help="a run of kshot train to start from, adapted on other, labelled actions")
     ] = None,
@@ -155,6 +155,8 @@ def predict(
 def _tell_fit(values: dict[str, Any]) -> None:
     from kshot.recognizer.methods import method
 
+    if values["warning"]:
+        typer.echo(f"{values['warning']}\n")
     for video, reason in values["unreadable"].items():
         typer.echo(f"left out: {reason if video in reason else f'{video}: {reason}'}")
     width = max(len(one["label"]) for one in values["classes"])
@@ -174,6 +176,7 @@ def _tell_fit(values: dict[str, Any]) -> None:
         typer.echo(f"look again: {len(values['suspects']) - SUSPECTS} more, in config.json or with --json")
     for note in values["notes"]:
         typer.echo(f"note: {note}")
+    typer.echo(f"backbone: {values['backbone']}")
     typer.echo(f"method: {values['method']}, {method(values['method']).words}")
     found = values["accuracy"]
     if found is None:
@@ -185,6 +188,7 @@ def _tell_fit(values: dict[str, Any]) -> None:
             f"{100 * found['balanced']['value']:.0f} % where all actions are equally frequent "
             f"({100 * found['balanced']['low']:.0f} to {100 * found['balanced']['high']:.0f} %)"
         )
+    typer.echo(f"chance: {100 * values['chance']:.0f} %, by guessing one of {len(values['classes'])}")
     unknown = values["unknown"]
     if unknown["threshold"] is not None:
         typer.echo(

@@ -45,7 +45,7 @@ SHOWN = 20  # paths without a seal that are printed
 def extract(
     context: typer.Context,
     data: DATA,
-    backbone: BACKBONE = "kshot-tiny",
+    backbone: BACKBONE = None,
     cut: Annotated[str, typer.Option(help="last, frames, embedding or a block's number")] = "last",
     dtype: Annotated[str, typer.Option(help="float16 or float32, as stored")] = "float16",
     workers: Annotated[int | None, typer.Option(help="decoding processes; one a core by default")] = None,
@@ -79,7 +79,7 @@ def train(
     context: typer.Context,
     out: Annotated[Path, typer.Option(help="the run folder to write")],
     data: Annotated[str | None, typer.Argument(help="as in extract; leave out with --features")] = None,
-    backbone: Annotated[str | None, typer.Option(help="as in extract")] = None,
+    backbone: BACKBONE = None,
     features: Annotated[Path | None, typer.Option(help="ready-made features, .npz: a layer on them learns")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --out")] = False,
     protocol: PROTOCOL = None,
@@ -104,7 +104,7 @@ def train(
 def evaluate(
     context: typer.Context,
     data: Annotated[str | None, typer.Argument(help="as in extract; leave out with --features")] = None,
-    backbone: Annotated[str | None, typer.Option(help="as in extract; the adapted run's by default")] = None,
+    backbone: Annotated[str | None, typer.Option(help="as in extract; with --adapted the run's")] = None,
     adapted: Annotated[Path | None, typer.Option(help="a run folder of kshot train; it sees clips as trained")] = None,
     features: Annotated[Path | None, typer.Option(help="ready-made features, .npz")] = None,
     out: Annotated[Path | None, typer.Option(help="also write the whole result, every episode, as JSON")] = None,
@@ -223,7 +223,7 @@ def verify(
 
 def _tell_estimate(values: dict[str, Any]) -> None:
     typer.echo(
-        f"{values['data']}: {values['clips']} clips, {values['stored']} stored already\n"
+        f"{values['data']}: {values['clips']} clips, {values['stored']} stored already; backbone {values['backbone']}\n"
         f"disk: {values['bytes'] / 1e6:,.1f} MB in all, {values['bytes_to_write'] / 1e6:,.1f} MB to write "
         f"to {values['store']}\n"
         f"time: about {values['seconds']:,.0f} s (measured on {values['measured_on']} clips: "
@@ -234,7 +234,8 @@ def _tell_estimate(values: dict[str, Any]) -> None:
 
 def _tell_extraction(values: dict[str, Any]) -> None:
     typer.echo(
-        f"{values['clips']} clips of {values['data']} at cut {values['cut']} in {values['store']}: "
+        f"{values['clips']} clips of {values['data']} at cut {values['cut']} of {values['backbone']} in "
+        f"{values['store']}: "
         f"{values['stored_now']} stored now in {values['seconds']:.1f} s, {len(values['unreadable'])} unreadable"
     )
     tell_missing(values["data"], values["missing"])
@@ -248,7 +249,8 @@ def _tell_training(values: dict[str, Any]) -> None:
     val = values["val_accuracy"]
     chosen = f"val accuracy {val:.1f} % at step {values['best_step']}" if val is not None else "no val classes"
     typer.echo(
-        f"{values['run']}: {values['weights']:,} trained weights, {chosen}, {values['seconds']:.1f} s\n"
+        f"{values['run']}: {values['weights']:,} trained weights of {values['backbone']}, {chosen}, "
+        f"{values['seconds']:.1f} s\n"
         f"next: kshot evaluate DATA --adapted {values['run']}"
     )
     tell_missing("the data set", values["missing"])
@@ -260,9 +262,9 @@ def _tell_training(values: dict[str, Any]) -> None:
 def _tell_result(result: Result) -> None:
     interval = f" +- {result.ci95:.2f}" if result.ci95 is not None else ""
     typer.echo(
-        f"{result.accuracy:.2f} %{interval}  ({result.way}-way {result.shot}-shot, {result.query} queries, "
-        f"{result.episodes:,} episodes, seed {result.seed}, split {result.split}, {result.clips} clips, "
-        f"head {result.head}, {result.backbone}, {result.seconds:.1f} s)"
+        f"{result.accuracy:.2f} %{interval}  (chance {result.chance:.4g} %, {result.way}-way {result.shot}-shot, "
+        f"{result.query} queries, {result.episodes:,} episodes, seed {result.seed}, split {result.split}, "
+        f"{result.clips} clips, head {result.head}, backbone {result.backbone}, {result.seconds:.1f} s)"
     )
     if followed := result.options.protocol:
         changed = ", ".join(f"{name} {value}" for name, value in followed.changed.items())

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from kshot.cli.app import app
-from kshot.cli.common import DEVICE, JSON, show
+from kshot.cli.common import BY_DATA, DEVICE, JSON, show
 
 
 @app.command()
@@ -24,7 +24,8 @@ def serve(
     host: Annotated[str, typer.Option(help="address to listen on; this machine alone by default")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="where to listen; 0 for any free port", min=0, max=65535)] = 8470,
     backbone: Annotated[
-        str | None, typer.Option(help="kshot-tiny, a folder in transformers format, or a hub id; kept by the project")
+        str | None,
+        typer.Option(help=f"kshot-tiny, lite, ViT-B/16, a folder or a hub id, kept by the project; {BY_DATA}"),
     ] = None,
     adapted: Annotated[Path | None, typer.Option(help="a run folder of kshot train to start from")] = None,
     device: DEVICE = "cpu",

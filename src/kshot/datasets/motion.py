@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kshot.datasets.actions import ACTIONS
+from kshot.datasets.drawn import MARK
 from kshot.datasets.filming import FREE, SIZE, camera_of, frames
 from kshot.errors import DataError, OptionError, unknown
 from kshot.files import disk, locked, whole
@@ -31,6 +32,7 @@ CLIPS = 40
 def _write(path: Path, pictures: Iterator[NDArray[np.uint8]]) -> None:
     """Encode the frames as H.264 in one thread, so that the file is the same each time; appears when complete."""
     with whole(path) as part, av.open(str(part), "w", format="mp4") as file:
+        file.metadata["comment"] = MARK
         options = {"preset": "veryfast", "crf": "20", "g": "12"}
         # PyAV 18.1's encoder looks ahead differently each time.
         options["x264-params"] = "threads=1:sync-lookahead=0:rc-lookahead=0"

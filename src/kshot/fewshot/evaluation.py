@@ -15,6 +15,7 @@ import kshot
 from kshot import datasets
 from kshot.activations.activations import Activations, from_features
 from kshot.activations.copies import kept_apart, naming_left_out
+from kshot.activations.default import settled
 from kshot.activations.extraction import extract
 from kshot.backbones.texts import expect_prompts
 from kshot.datasets import SPLITS, Dataset
@@ -59,7 +60,8 @@ def evaluate(
 
     Args:
         data: whatever `kshot.datasets.load` takes; leave out with `features`.
-        backbone: name, folder or loaded Backbone; the adapted run's own by default, else "kshot-tiny".
+        backbone: name, folder or loaded Backbone; the adapted run's own by default, else by the data, see
+            `default_backbone` in `kshot.activations.default`.
         adapted: folder written by `kshot train`. It sees clips as it was trained, unless frames or resize are given.
         given: settings as objects, such as `EpisodeShape(shot=5)`; all of an object's values count as given.
         features: ready-made features (.npz) instead of data and backbone.
@@ -84,6 +86,8 @@ def evaluate(
     if features is not None and loaded.features is None:
         raise DataError(f"{features} holds no features; pass it as data, with a backbone")
     _expect_fitting(loaded, run, backbone)
+    if run is None and loaded.features is None:
+        loaded, backbone = settled(loaded, backbone)
     clips = _novel(loaded, plan.evaluation.split, run)
     # Impossible episodes are refused here, before anything is decoded.
     sampler_of(clips, plan)
@@ -251,6 +255,7 @@ def score(
     backbone = learner.backbone
     return Result(
         accuracy=float(accuracy.mean()),
+        chance=round(100 / shape.way, 4),
         ci95=interval(accuracy) if len(accuracy) > 1 else None,
         episodes=plan.evaluation.episodes,
         way=shape.way,

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kshot import datasets
+from kshot.activations.default import settled
 from kshot.activations.extraction import extract
 from kshot.datasets import Dataset
 from kshot.datasets.features import checked, opened
@@ -122,8 +123,10 @@ def export_features(
         raise OptionError(f"--table {table} is the data set itself: name another file")
     if table is not None:
         plain(table)
-    chosen = loaded.select(split)
     run = runs.read_run(adapted) if adapted is not None else None
+    if run is None:
+        loaded, backbone = settled(loaded, backbone)
+    chosen = loaded.select(split)
     sight = {"frames": run.frames, "resize": run.resize} if run is not None else {}
     plan = Exporting.of(sight | Exporting.chosen(given, settings))
     learner, strategy = runs.learner(run, backbone, None, None, plan.compute.device, plan.compute.precision)

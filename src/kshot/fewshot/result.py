@@ -165,6 +165,7 @@ class Result(Saved):
 
     Attributes:
         accuracy: mean over episodes, percent.
+        chance: percent that guessing would get right, 100 / way; None in files of older versions.
         ci95: half-width of its 95 % interval, 1.96 * std / sqrt(episodes), percent. It covers the draw of episodes
             only, and is None for a single one.
         episodes: how many.
@@ -198,6 +199,7 @@ class Result(Saved):
     LONG: ClassVar[set[str]] = {"cost", "per_clip", "episode_accuracy", "machine", "format"}
 
     accuracy: Finite = math.nan
+    chance: Finite | None = None
     ci95: Finite | None = None
     episodes: Count = 0
     way: Count = 0

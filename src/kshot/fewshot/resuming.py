@@ -41,6 +41,7 @@ class Trained:
         notes: what was passed over or left out, in sentences.
         unreadable: clip -> why it was left out.
         damaged: clips that count although something of them is lost.
+        backbone: name of the backbone that was adapted.
     """
 
     run: Path
@@ -53,6 +54,7 @@ class Trained:
     notes: tuple[str, ...] = ()
     unreadable: dict[str, str] = field(default_factory=dict)
     damaged: tuple[Damaged, ...] = ()
+    backbone: str = ""
 
     def report(self) -> dict[str, Any]:
         """What `kshot train --json` prints."""
@@ -90,6 +92,7 @@ def trained_of(folder: Path, config: dict[str, Any]) -> Trained:
         tuple(result.get("notes", ())),
         result["unreadable"],
         tuple(Damaged(**one) for one in result.get("damaged", ())),
+        config["backbone"]["name"],
     )
 
 

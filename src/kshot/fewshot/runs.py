@@ -136,8 +136,14 @@ def learner(
     from kshot.backbones import backbone as backbones
 
     if backbone is None:
-        backbone = run.config["backbone"]["name"] if run else "kshot-tiny"
-    loaded = backbone if isinstance(backbone, backbones.Backbone) else backbones.load(backbone, device, precision)
+        assert run is not None
+        named = run.config["backbone"]["name"]
+        try:
+            loaded = backbones.load(named, device, precision)
+        except CheckpointError as error:
+            raise CheckpointError(f"run {run.folder} was trained from backbone {named}: {error}") from None
+    else:
+        loaded = backbone if isinstance(backbone, backbones.Backbone) else backbones.load(backbone, device, precision)
     if run is None:
         return Learner.frozen(loaded, head or "prototype", head_options), None
     if loaded.fingerprint != run.config["backbone"]["fingerprint"]:

@@ -14,6 +14,7 @@ import kshot
 from kshot import datasets
 from kshot.activations.activations import Activations, content, from_features
 from kshot.activations.copies import expect_one_label, kept_apart, naming_left_out
+from kshot.activations.default import settled
 from kshot.activations.extraction import extract, extract_views
 from kshot.backbones.texts import expect_prompts
 from kshot.datasets import Dataset
@@ -69,7 +70,8 @@ def train(
             best weights, val classes in split "val"; None with `features`.
         out: the run folder to write.
         given: settings as objects, such as `Schedule(steps=100)`; all of an object's values count as given.
-        backbone: name, folder or loaded Backbone.
+        backbone: name, folder or loaded Backbone; by the data where it is left out, see `default_backbone` in
+            `kshot.activations.default`, or with `resume` the run's own.
         features: ready-made features (.npz) instead of data and backbone: a linear layer on them learns, which begins
             as the identity, or with tuning "clip-adapter" a residual adapter.
         resume: go on with the run in `out`, whose settings must be the same; a finished one is left as it is.
@@ -148,7 +150,10 @@ def _prepare(plan: Training, data: str | Path | Dataset, folder: Path, source: A
     frames = view.frames
     if loaded.features is not None:
         source, frames = _on_features(loaded, source, plan), loaded.features.shape[1]
-    source = source if source is not None else "kshot-tiny"
+    else:
+        if source is None and resume and (folder / "config.json").exists():
+            source = runs.read_config(folder)["backbone"]["name"]
+        loaded, source = settled(loaded, source)
     tuning_options = tuning_options_of(method, frames)
     base, val = _splits(loaded, strategy, plan.selection.select)
     refuse_occupied(folder, resume)

@@ -173,7 +173,12 @@ def _made(cls: type[R], folder: Path, config: dict[str, Any], backbone: str | Pa
     contents = {name: _content(folder, name, mark) for name, mark in config["files"].items()}
     named = config["backbone"]
     loaded = backbone if isinstance(backbone, backbones.Backbone) else None
-    loaded = loaded or backbones.load(named["name"] if backbone is None else backbone, device)  # type: ignore[arg-type]
+    try:
+        loaded = loaded or backbones.load(named["name"] if backbone is None else backbone, device)  # type: ignore[arg-type]
+    except CheckpointError as error:
+        if backbone is not None:
+            raise
+        raise CheckpointError(f"model {folder} was trained on backbone {named['name']}: {error}") from None
     if loaded.fingerprint != named["fingerprint"]:
         raise CheckpointError(
             f"model {folder} was trained on backbone {named['name']} ({named['fingerprint'][:12]}), found "

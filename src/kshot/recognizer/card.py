@@ -21,6 +21,8 @@ def card(config: Mapping[str, Any], pictures: Sequence[str]) -> str:
     Returns:
         The text, in which labels, names of clips and sentences about them stand as they are, whatever they hold.
     """
+    from kshot.backbones import lite
+
     arguments, backbone = config["arguments"], config["backbone"]
     return render(
         "kshot.recognizer",
@@ -35,6 +37,7 @@ def card(config: Mapping[str, Any], pictures: Sequence[str]) -> str:
         pictures={int(name.split(".")[0]): name for name in pictures},
         backbone=backbone,
         bundled=BUNDLED,
+        lite={name: lite.package(name) for name in lite.SIZES},
         openai=backbone["name"] in {*ALIASES, *ALIASES.values()},
         method=config["method"],
         words=method(config["method"]).words,

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 from numpy.typing import NDArray
 
-from kshot.backbones.hub import BUNDLED
 from kshot.errors import OptionError
 from kshot.recognizer.methods import AUTO
 from kshot.settings import PROMPTS
@@ -42,7 +41,7 @@ class Estimator:
 
     def __init__(
         self,
-        backbone: str | Path | Backbone = BUNDLED,
+        backbone: str | Path | Backbone | None = None,
         adapted: str | Path | None = None,
         method: str = AUTO,
         frames: int = 8,

@@ -15,7 +15,6 @@ from torch import Tensor
 from kshot import heads, names, settings
 from kshot.backbones import backbone as backbones
 from kshot.backbones.backbone import Backbone
-from kshot.backbones.hub import BUNDLED
 from kshot.backbones.texts import expect_prompts
 from kshot.errors import CheckpointError, DataError, OptionError
 from kshot.fewshot import runs
@@ -75,17 +74,21 @@ def background(recognizer: Estimator) -> str | None:
     return None if given is None else names.label(given, "background", "name", OptionError)
 
 
-def starting(recognizer: Estimator) -> Learner:
+def starting(recognizer: Estimator, default: str = "") -> Learner:
     """What methods start from: the backbone as it came or as a run adapted it, with what fine-tuning may change.
 
     Its head is the run's where that is the recognizer's method, else of no account.
+
+    Args:
+        recognizer: with what it was given.
+        default: name of the backbone where it was given neither one nor a run.
 
     Raises:
         OptionError: a run that a recognizer cannot start from, or a method that needs one.
     """
     if recognizer.adapted is None:
         _expect_run(recognizer.method, None)
-        given = recognizer.backbone
+        given = default if recognizer.backbone is None else recognizer.backbone
         loaded = (
             given if isinstance(given, Backbone) else backbones.load(given, recognizer.device, recognizer.precision)
         )
@@ -97,11 +100,10 @@ def starting(recognizer: Estimator) -> Learner:
             f"run {recognizer.adapted} was trained with resize {run.resize}, but a recognizer sees frames with resize "
             f"short: train it so"
         )
-    backbone = None if recognizer.backbone == BUNDLED else recognizer.backbone
     own = _head(recognizer.method, run)
     learner, _ = runs.learner(
-        run, backbone, None if own else "prototype", recognizer.head_options if own else None, recognizer.device,
-        recognizer.precision,
+        run, recognizer.backbone, None if own else "prototype", recognizer.head_options if own else None,
+        recognizer.device, recognizer.precision,
     )  # fmt: skip
     found = backbone_of(learner)
     if found.episodic:
@@ -140,7 +142,7 @@ def reached(recognizer: Estimator, progress: Progress) -> tuple[Learner, list[Cl
     """What methods start from, and the trained clips, with activations where their files are what they were."""
     learner, clips = getattr(recognizer, "_start", None), recognizer.clips_
     if learner is None or _another_head(recognizer, learner):
-        learner = starting(recognizer)
+        learner = starting(recognizer, backbone_of(recognizer.learner_).name)
     if not _reads_tokens(recognizer.method):
         return learner, clips
     lost = [clip for clip in clips if clip.tokens is None and Path(clip.name).exists()]

@@ -12,13 +12,16 @@ import torch
 
 from kshot import names
 from kshot.activations.copies import expect_one_label
+from kshot.activations.default import Default, default_backbone
 from kshot.activations.encoding import encode, tail
 from kshot.backbones.backbone import Backbone
+from kshot.datasets.drawn import is_drawn
 from kshot.errors import DataError, NotEnoughClips, VideoError, unknown
 from kshot.progress import Progress, quiet
 from kshot.recognizer import artefact, fitting, preparing
 from kshot.recognizer import clips as labelled
 from kshot.recognizer import videos as inputs
+from kshot.recognizer.chance import beside_chance
 from kshot.recognizer.classifier import UNKNOWN, Array, Decision, decide
 from kshot.recognizer.clips import Clip
 from kshot.recognizer.estimator import Estimator
@@ -37,7 +40,8 @@ class Recognizer(Estimator):
     """Names the action in a clip after training on a few labelled ones; follows scikit-learn's conventions.
 
     Args:
-        backbone: name, folder or loaded Backbone.
+        backbone: name, folder or loaded Backbone; without one, that of `adapted`, else by the clips: `kshot-tiny` where
+            all of them are drawn by kshot, `lite` for all others. Clips that are added later change nothing of it.
         adapted: folder of `kshot train`: start from a backbone adapted on base classes.
         method: "auto" to compare several and choose, or one: a head of `kshot.heads`, or "partial" for fine-tuning.
         frames: frames a clip.
@@ -87,11 +91,15 @@ class Recognizer(Estimator):
         if nothing is not None and nothing not in texts:
             raise unknown("background label", nothing, sorted(set(texts)))
         _check_actions({*texts} - {nothing})
-        start = preparing.starting(self)
+        given = [Path(inputs.name(item, number)) for number, item in enumerate(items)]
+        default = default_backbone(given) if self.backbone is None and self.adapted is None else Default("")
+        start = preparing.starting(self, default.name)
         new, unreadable = labelled.read_clips(
             items, texts, together, start, self.frames, store=self.store, progress=progress
         )
-        return self._learn(start, new, texts, unreadable, progress, groups is not None)
+        self._learn(start, new, texts, unreadable, progress, groups is not None)
+        self.report_.notes.extend(f"{note}." for note in default.notes)
+        return self
 
     def partial_fit(
         self, videos: Any, labels: Sequence[str], groups: Sequence[str] | None = None, progress: Progress = quiet
@@ -322,7 +330,9 @@ class Recognizer(Estimator):
         lengths = np.array([clip.seconds for clip in clips])
         self.clip_seconds_ = float(np.nanmedian(lengths)) if np.isfinite(lengths).any() else 1.0
         self.method_, self.classifier_, self.threshold_ = fitted.method, fitted.classifier, fitted.threshold
-        self.report_ = replace(fitted.report, unreadable=dict(unreadable), damaged=labelled.losses(clips))
+        drawn = all(is_drawn(Path(clip.name)) for clip in clips)
+        report = beside_chance(fitted.report, backbone_of(start).name, drawn, self.adapted is not None)
+        self.report_ = replace(report, unreadable=dict(unreadable), damaged=labelled.losses(clips))
         if unreadable:
             count = "1 clip" if len(unreadable) == 1 else f"{len(unreadable)} clips"
             self.report_.notes.insert(0, f"{count} could not be read: left out.")

@@ -217,6 +217,10 @@ class Report(Record):
         notes: sentences worth knowing.
         unreadable: name and reason of clips that were left out.
         damaged: clips that count although something of them is lost.
+        backbone: name of the backbone; "" in models of older versions, like the next two.
+        chance: share of new clips that guessing would get right: one by the number of classes.
+        warning: a sentence to be read first, where it is not shown that the backbone can tell the actions apart, with
+            what to do; no clip is called mislabelled then. "" for nothing to say.
     """
 
     method: str
@@ -231,6 +235,9 @@ class Report(Record):
     notes: list[str] = field(default_factory=list)
     unreadable: dict[str, str] = field(default_factory=dict)
     damaged: list[DamagedClip] = field(default_factory=list)
+    backbone: str = ""
+    chance: float | None = None
+    warning: str = ""
 
     def plain(self) -> dict[str, Any]:
         """Ready for JSON; `why` is there only where there is no accuracy."""

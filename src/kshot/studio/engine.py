@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kshot.activations.default import Default
 from kshot.errors import DataError, KshotError
 from kshot.files import disk
 from kshot.studio.meter import Cancelled, Meter
@@ -338,6 +339,7 @@ class StudioEngine:
 
         store = self.project.folder / "store"
         with meter("getting ready", 1, ""):
+            default = Default("")
             base, before, clips = self.project.state.base, self.project.base_labels(), self.project.clip_labels()
             videos = {video.id: video for video in self.project.clips()}
             if base:
@@ -347,10 +349,13 @@ class StudioEngine:
                 kept = {*before.values(), made.background}
                 made.clips_ = [clip for clip in made.clips_ if clip.label in kept]
             else:
-                made = Recognizer(**self.project.state.settings, store=store, device=self.device)
+                settings, default = self.project.state.settings, self.project.default_backbone()
+                named = {} if "adapted" in settings else {"backbone": default.name}
+                made = Recognizer(**named | settings, store=store, device=self.device)
         paths = [str(self.project.path(videos[id])) for id in clips]
         groups = [videos[id].group or id for id in clips]
         made.partial_fit(paths, list(clips.values()), groups=groups, progress=meter)
+        made.report_.notes.extend(f"{note}." for note in default.notes)
         return made, clips | before
 
     def _named(self, text: str) -> str:

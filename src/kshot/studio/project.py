@@ -23,7 +23,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from kshot import names
+from kshot import gate, names
+from kshot.activations.default import Default, default_backbone
 from kshot.errors import DataError, KshotError, OptionError
 from kshot.files import disk, locked, write_atomic
 from kshot.studio.state import Label, ModelRecord, Removal, State, TrainingProgress, Video, read_state, written
@@ -78,6 +79,7 @@ class Project:
             self.fresh = not self._file.exists()
             self.state = State() if self.fresh else self._read()
             (self.folder / "session").unlink(missing_ok=True)  # earlier versions kept a key for ever
+            self._keep_backbone()
             self.state.settings |= settings
             if self.state.training and self.state.training.status == "running":
                 self.state.training = TrainingProgress("interrupted")
@@ -282,6 +284,16 @@ class Project:
         with self._mutex:
             return {label.id: label.name for label in self.state.labels if label.before}
 
+    def default_backbone(self) -> Default:
+        """The backbone of a training now: the one that the project keeps, else that of its clips."""
+        if named := self.state.settings.get("backbone"):
+            return Default(named)
+        clips = self.clips()
+        paths = [self.path(video) for video in clips]
+        # those of the example are drawn, also where they were written before there was a mark
+        known = {path for path, video in zip(paths, clips, strict=True) if video.source == "example"}
+        return default_backbone(paths, known=known)
+
     def new_model(self) -> Path:
         """A folder for the model about to be trained."""
         return self.folder / "models" / _new_id()
@@ -315,6 +327,17 @@ class Project:
                 way = f"{self._before} is what it held before the last change, copy it over the damaged one"
             raise DataError(f"{error}: its videos are in {self.folder / 'videos'}; {way}") from None
         return state
+
+    def _keep_backbone(self) -> None:
+        """A project that an older version has trained goes on with the backbone that its model names."""
+        state = self.state
+        if state.trained is None or "backbone" in state.trained.report or state.base or "adapted" in state.settings:
+            return
+        if all(video.source == "example" for video in self.clips()):
+            return
+        with contextlib.suppress(DataError, KeyError, TypeError):
+            config = gate.read_json(self.folder / "models" / state.trained.model / "config.json")
+            state.settings.setdefault("backbone", str(config["backbone"]["name"]))
 
     def _save(self) -> None:
         self._refuse_older()

@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from kshot import video
+from kshot.datasets.drawn import MARK, is_drawn
 from kshot.errors import KshotError, VideoError
 from kshot.files import whole, write_atomic
 from kshot.video.children import CannotStart, Child, Message, Reply, serve
@@ -104,9 +105,18 @@ def sheet(frames: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def write_video(path: Path, frames: Iterable[np.ndarray], rate: float) -> None:
-    """Writes frames (H, W, 3) uint8, all of one size with even sides, as H.264; the file appears when complete."""
+def write_video(path: Path, frames: Iterable[np.ndarray], rate: float, mark: str = "") -> None:
+    """Writes frames (H, W, 3) uint8, all of one size with even sides, as H.264; the file appears when complete.
+
+    Args:
+        path: of the file.
+        frames: what it shows.
+        rate: frames a second.
+        mark: the file's comment; "" for none.
+    """
     with whole(path) as part, av.open(str(part), "w", format="mp4") as file:
+        if mark:
+            file.metadata["comment"] = mark
         options = {"preset": "veryfast", "crf": "20", "g": "12"}
         stream = file.add_stream("libx264", rate=Fraction(max(rate, 0.1)).limit_denominator(1000), options=options)
         stream.pix_fmt = "yuv420p"
@@ -135,7 +145,8 @@ def _cut(task: Message) -> Message:
     wanted = inside[video.choose(len(inside), keep)]
     # a few at a time, as they may be large
     parts = (video.frames_at(task["path"], wanted[first : first + 16]) for first in range(0, keep, 16))
-    write_video(Path(task["out"]), (even(image) for part in parts for image in part), keep / length)
+    mark = MARK if is_drawn(Path(task["path"])) else ""  # a piece of a drawn film is drawn
+    write_video(Path(task["out"]), (even(image) for part in parts for image in part), keep / length, mark)
     return {}
 
 

@@ -6,7 +6,6 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kshot.backbones.hub import BUNDLED
 from kshot.errors import CheckpointError, KshotError, OptionError
 from kshot.studio.project import Project
 
@@ -88,7 +87,10 @@ class TrainedModel:
         assert before is not None
         if self.project.state.base:  # from which training begins, whatever the settings are
             return ""
-        wanted = settings.get("backbone", BUNDLED)
+        if "backbone" not in settings and ("adapted" in settings or not self.project.clips()):
+            wanted = str(model.backbone)  # the run's own, or nothing that one could be chosen by
+        else:
+            wanted = self.project.default_backbone().name
         if wanted != str(model.backbone):
             now = backbones.load(wanted, self.device)
             if now.fingerprint != before.fingerprint:

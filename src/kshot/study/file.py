@@ -63,7 +63,7 @@ class Study(View, EpisodeRules, Testing):
         title: what its report is called.
         rows: its methods.
         data: data sets, by name, path or query.
-        backbone: backbones, by name or folder.
+        backbone: backbones, by name or folder; none for the default of the data, see `kshot.activations.default`.
         shots: support clips a class, each a column.
         seeds: of training and of episodes, each a run.
         protocol: gives the settings of training that neither `train` nor a row does; in a file also what the file
@@ -79,7 +79,7 @@ class Study(View, EpisodeRules, Testing):
     title: str
     rows: tuple[Row, ...]
     data: tuple[str, ...] = ("motion",)
-    backbone: tuple[str, ...] = ("kshot-tiny",)
+    backbone: tuple[str, ...] = ()
     shots: tuple[int, ...] = (1, 5)
     seeds: tuple[int, ...] = (0,)
     protocol: str | None = None

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from kshot import datasets
 from kshot.activations.decoding import decoders, spread, timed_decoding
+from kshot.activations.default import default_backbone
 from kshot.backbones import backbone as backbones
 from kshot.backbones.backbone import Backbone
 from kshot.datasets import BENCHMARKS, SPLITS, Dataset
@@ -107,7 +108,10 @@ def forecast(
     if speed is not None and not 0 < speed < math.inf:
         raise OptionError(f"speed must be above 0, found {speed:g}")
     plan = planned(study, protocol, seeds, episodes)
-    sets, networks = by_name(data or plan.data, "data set"), by_name(backbone or plan.backbone, "backbone")
+    sets, given = by_name(data or plan.data, "data set"), backbone or plan.backbone
+    if not given:
+        given = [default_backbone(*(clips_of(source)[0] for source in sets.values())).name]
+    networks = by_name(given, "backbone")
     parts = []
     with progress(f"reckoning {plan.title}", len(sets) * len(networks) * len(plan.rows), "rows") as step:
         for (name, where), network in itertools.product(sets.items(), networks.values()):

@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 
 import kshot
 from kshot import datasets, seals
+from kshot.activations.default import default_backbone, noted
 from kshot.backbones import backbone as backbones
 from kshot.backbones.backbone import Backbone
 from kshot.datasets import Dataset
@@ -65,7 +66,8 @@ def run(
         study: a name, file or Study.
         out: the study's folder, DIR.
         data: data sets in place of the study's own, if any.
-        backbone: backbones in place of the study's own, if any.
+        backbone: backbones in place of the study's own, if any. Where neither names one, those that a study in `out`
+            was begun with, else the default of the data, see `default_backbone` in `kshot.activations.default`.
         seeds: in place of the study's own, if any.
         episodes: in place of the study's own.
         protocol: in place of the study's own; see `read`.
@@ -81,7 +83,10 @@ def run(
     plan = planned(study, protocol, seeds, episodes)
     plan = replace(plan, keep_copies=plan.keep_copies or keep_copies)
     folder = Path(out)
-    sets, backbones_named = by_name(data or plan.data, "data set"), by_name(backbone or plan.backbone, "backbone")
+    sets = by_name(data or plan.data, "data set")
+    backbones_named = by_name(backbone or plan.backbone or _recorded(folder), "backbone")
+    if not backbones_named:
+        sets, backbones_named = _by_data(sets)
     settings = replace(plan, data=tuple(sets), backbone=tuple(backbones_named))
     said = json.loads(json.dumps(asdict(settings)))
     _refuse_other(folder, said)
@@ -323,6 +328,22 @@ def _costs(trained: Mapping[str, Any], result: Result) -> Costs:
         join = max if key == "peak_memory" or (key == "stored_bytes" and result.split != "test") else sum
         both[key] = None if None in values else join(values)
     return Costs(**both)
+
+
+def _by_data(sets: Mapping[str, str | Dataset]) -> tuple[dict[str, str | Dataset], dict[str, str | Backbone]]:
+    """The data sets, loaded, and the backbone that they get where none is named."""
+    loaded = {name: datasets.load(source) for name, source in sets.items()}
+    chosen = default_backbone(*loaded.values())
+    return {name: noted(one, chosen.notes) for name, one in loaded.items()}, {chosen.name: chosen.name}
+
+
+def _recorded(folder: Path) -> list[str]:
+    """The backbones of the study that a folder holds; none where it holds none, or one that cannot be read."""
+    try:
+        recorded = seals.read_sealed(folder / "settings.json").get("backbone", [])
+    except DataError:
+        return []
+    return [str(name) for name in recorded] if isinstance(recorded, list) else []
 
 
 def _refuse_other(folder: Path, settings: dict[str, Any]) -> None:

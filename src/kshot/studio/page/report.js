@@ -43,7 +43,21 @@ export function report(taught) {
     name: one.label, share: one.accuracy, text: percent(one.accuracy), number: classColour(one.label, taught.classes),
     hint: mistaken((said.confusions ?? []).filter((other) => other.label === one.label)),
   }));
-  return [...expected(said), ...(rows.length ? [bars(rows)] : []), ...(words.children.length ? [words] : []), ...howFound(said)];
+  return [...first(said), ...expected(said), ...sight(said), ...(rows.length ? [bars(rows)] : []), ...(words.children.length ? [words] : []), ...howFound(said)];
+}
+
+/** What is to be read before all else: that the actions are not told apart, and what to do. */
+function first({ warning }) {
+  return warning ? [el("p", { class: "said bad" }, warning)] : [];
+}
+
+/** What the model sees by, and what guessing would come to. */
+function sight({ backbone, chance }) {
+  const parts = [
+    typeof chance === "number" ? `By guessing it would be ${percent(chance)}.` : "",
+    backbone ? `Backbone: ${backbone}.` : "",
+  ].filter(Boolean);
+  return parts.length ? [el("p", { class: "hint" }, parts.join(" "))] : [];
 }
 
 /** What the clips of one action were taken for. */

@@ -1,0 +1,78 @@
+"""The backbone of whoever names none, by what the clips show."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from kshot import datasets
+from kshot.backbones.hub import BUNDLED
+from kshot.datasets.dataset import Dataset
+from kshot.datasets.drawn import is_drawn
+
+REAL = "lite"
+"""The backbone of real video, where none is named."""
+
+T = TypeVar("T")
+
+
+class Default(NamedTuple):
+    """The backbone of whoever names none.
+
+    Attributes:
+        name: `kshot-tiny` or `lite`.
+        notes: a sentence where drawn clips and real ones are mixed.
+    """
+
+    name: str
+    notes: tuple[str, ...] = ()
+
+
+def default_backbone(*data: str | Path | Dataset | Sequence[Path], known: Collection[Path] = frozenset()) -> Default:
+    """The backbone of data for which none is named: `kshot-tiny` where every clip is drawn, else `lite`.
+
+    Nothing is fetched, and that `lite` is installed is seen when it is loaded.
+
+    Args:
+        data: whatever `kshot.load_data` takes, or paths of clips; all that one call works on.
+        known: clips that are drawn, although they may have been written before there was a mark.
+    """
+    paths = [path for part in data for path in _paths(part)]
+    count = sum(path in known or is_drawn(path) for path in paths)
+    if count == len(paths):
+        return Default(BUNDLED)
+    if not count:
+        return Default(REAL)
+    return Default(
+        REAL,
+        (
+            f"{count:,} of the {len(paths):,} clips are drawn and the others are not: backbone {REAL}, as {BUNDLED} "
+            f"knows drawn figures only",
+        ),
+    )
+
+
+def settled(data: Dataset, backbone: T | None) -> tuple[Dataset, T | str]:
+    """The data and their backbone: the one that is named, else the default; a mixture is a note of the data.
+
+    Args:
+        data: all clips of a call, not only those of the split that it works on.
+        backbone: the one that is named; None for none.
+    """
+    if backbone is not None:
+        return data, backbone
+    name, notes = default_backbone(data)
+    return noted(data, notes), name
+
+
+def noted(data: Dataset, notes: Sequence[str]) -> Dataset:
+    """The data with further notes."""
+    return replace(data, notes=(*data.notes, *notes)) if notes else data
+
+
+def _paths(part: Any) -> Iterator[Path]:
+    if isinstance(part, str | Path | Dataset):
+        part = datasets.load(part).paths
+    return iter(part)
