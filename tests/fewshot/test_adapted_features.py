@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ from kshot.fewshot.learner import Learner
 from kshot.fewshot.runs import read_config
 from kshot.fewshot.strategies import STRATEGIES
 from kshot.fewshot.training import train
+from kshot.study import runner as study
+from kshot.study.file import read_study
+from kshot.study.forecast import forecast
 
 CLASSES, CHANNELS, FRAMES = 40, 16, 3
 SPLITS = ["train"] * 24 + ["val"] * 8 + ["test"] * 8
@@ -135,6 +139,23 @@ def test_weights_of_another_size_are_no_run_of_these_features(run: Path, npz: Pa
     with pytest.raises(CheckpointError, match=re.escape("weights.safetensors is damaged")):
         evaluate(npz, adapted=run)
     (run / "weights.safetensors").write_bytes(text)
+
+
+def test_a_study_has_rows_on_features(npz: Path, tmp_path: Path) -> None:
+    """Frozen and trained ones, as a forecast sees them too; no backbone is named."""
+    file = tmp_path / "net.toml"
+    file.write_text(
+        f"data = ['{npz}']\nshots = [1]\nepisodes = 20\nway = 3\nquery = 2\n[train]\nsteps = 2\nval_episodes = 5\n"
+        "[[row]]\nname = 'frozen'\n[[row]]\nname = 'meta'\nstrategy = 'meta'\n"
+    )
+    told = forecast(file)
+    assert told["bytes"] == 0 and [row.get("error") for row in told["parts"][0]["rows"]] == [None, None]
+    done = study.run(file, tmp_path / "out")
+    assert not any(row.error for row in done.rows)
+    assert {row.backbone for row in done.rows} == {f"features:{CHANNELS}"}
+    mixed = replace(read_study(file), data=(str(npz), str(_narrow(tmp_path))))
+    with pytest.raises(DataError, match="features of another network: take them apart"):
+        study.run(mixed, tmp_path / "mixed")
 
 
 def test_the_command(command: Command, npz: Path, tmp_path: Path) -> None:

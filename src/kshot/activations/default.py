@@ -11,6 +11,7 @@ from kshot import datasets
 from kshot.backbones.hub import BUNDLED
 from kshot.datasets.dataset import Dataset
 from kshot.datasets.drawn import is_drawn
+from kshot.errors import DataError
 
 REAL = "lite"
 """The backbone of real video, where none is named."""
@@ -22,7 +23,7 @@ class Default(NamedTuple):
     """The backbone of whoever names none.
 
     Attributes:
-        name: `kshot-tiny` or `lite`.
+        name: `kshot-tiny`, `lite`, or `features:P` of ready-made features with P channels.
         notes: a sentence where drawn clips and real ones are mixed.
     """
 
@@ -33,12 +34,22 @@ class Default(NamedTuple):
 def default_backbone(*data: str | Path | Dataset | Sequence[Path], known: Collection[Path] = frozenset()) -> Default:
     """The backbone of data for which none is named: `kshot-tiny` where every clip is drawn, else `lite`.
 
-    Nothing is fetched, and that `lite` is installed is seen when it is loaded.
+    Nothing is fetched, and that `lite` is installed is seen when it is loaded. Ready-made features are a backbone of
+    their own, which `kshot.train` gives a layer that can learn.
 
     Args:
         data: whatever `kshot.load_data` takes, or paths of clips; all that one call works on.
         known: clips that are drawn, although they may have been written before there was a mark.
+
+    Raises:
+        DataError: ready-made features beside clips, or beside features of another network.
     """
+    data = tuple(datasets.load(part) if isinstance(part, str | Path) else part for part in data)
+    widths = [part.channels if isinstance(part, Dataset) else None for part in data]
+    if any(widths):
+        if len(set(widths)) > 1:
+            raise DataError("ready-made features stand beside clips, or features of another network: take them apart")
+        return Default(f"features:{widths[0]}")
     paths = [path for part in data for path in _paths(part)]
     count = sum(path in known or is_drawn(path) for path in paths)
     if count == len(paths):
@@ -73,6 +84,4 @@ def noted(data: Dataset, notes: Sequence[str]) -> Dataset:
 
 
 def _paths(part: Any) -> Iterator[Path]:
-    if isinstance(part, str | Path | Dataset):
-        part = datasets.load(part).paths
-    return iter(part)
+    return iter(part.paths if isinstance(part, Dataset) else part)

@@ -46,6 +46,11 @@ class Dataset:
         return len(self.labels)
 
     @property
+    def channels(self) -> int | None:
+        """D of ready-made features; None where there are only videos."""
+        return None if self.features is None else int(self.features.shape[2])
+
+    @property
     def counts(self) -> dict[str, int]:
         """Number of clips of each class."""
         numbers = np.bincount(self.labels, minlength=len(self.classes))

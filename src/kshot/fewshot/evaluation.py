@@ -129,14 +129,15 @@ def _expect_fitting(loaded: Dataset, run: runs.Run | None, backbone: object) -> 
         raise DataError(f"run {run.folder} was trained on ready-made features: give features of the same network")
     if loaded.features is None:
         return
-    if backbone is not None or (run is not None and channels is None):
+    other = backbone is not None and getattr(backbone, "name", backbone) != f"features:{loaded.channels}"
+    if other or (run is not None and channels is None):
         raise OptionError(
             "ready-made features need no backbone, and an adapted run only if features were what it was trained on: "
             "leave both out"
         )
-    if run is not None and loaded.features.shape[2] != channels:
+    if run is not None and loaded.channels != channels:
         raise DataError(
-            f"{loaded.name} holds features of {loaded.features.shape[2]:,} channels, run {run.folder} was trained on "
+            f"{loaded.name} holds features of {loaded.channels:,} channels, run {run.folder} was trained on "
             f"{channels:,}: give features of the same network"
         )
 

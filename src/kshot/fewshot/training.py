@@ -185,11 +185,12 @@ def _prepare(plan: Training, data: str | Path | Dataset, folder: Path, source: A
 def _on_features(loaded: Dataset, source: Any, plan: Training) -> str:
     """The name of the backbone that ready-made features are; refuses what cannot be done with them."""
     assert loaded.features is not None
-    if source is not None:
+    own = f"features:{loaded.channels}"
+    if source is not None and getattr(source, "name", source) != own:
         raise OptionError(f"{loaded.name} holds ready-made features, which need no backbone: leave it out")
     if plan.augmentation.views > 1:
         raise OptionError(f"{loaded.name} holds ready-made features, which have one view of a clip: leave views out")
-    return f"features:{loaded.features.shape[2]}"
+    return own
 
 
 def _config(plan: Training, setup: _Setup, followed: Followed | None) -> dict[str, Any]:

@@ -156,7 +156,8 @@ class _Part:
         self.scored: dict[tuple[Any, ...], float] = {}
 
     def tell(self, step: Callable[[], None]) -> dict[str, Any]:
-        decoding, encoding = self._decoding() if self.there else None, self._encoding()
+        given = self.data.features is not None  # nothing is decoded or stored then
+        decoding, encoding = self._decoding() if self.there and not given else None, self._encoding()
         rows, stores = [], []
         for row in self.plan.rows:
             try:
@@ -164,7 +165,7 @@ class _Part:
             except KshotError as error:
                 rows.append({"name": row.name, "error": str(error)})
             step()
-        for store in self.stores.values():
+        for store in () if given else self.stores.values():
             clips = len(self.data) if "all" in store.splits else sum(self.clips[part] for part in store.splits)
             clips += (store.views - 1) * self.clips["train"]
             seconds = clips * (store.before * encoding + (decoding or 0.0) / decoders())
@@ -274,7 +275,7 @@ class _Part:
         frames, condensed = self.plan.frames, cut == backbone.depth and backbone.image.exact
         twin = backbone.copy().to("meta")  # traced there, not computed
         with torch.no_grad():
-            pixels, found = torch.empty(frames, 3, backbone.size, backbone.size, device="meta"), []
+            pixels, found = torch.empty(frames, *backbone.input_shape, device="meta"), []
             before = cost.multiply_adds(lambda: found.append(twin.encode_to(pixels, cut)))
             x = twin.condense(found[0]) if condensed else found[0]
         weights = sum(weight.numel() for weight in learner.weights().values())
@@ -323,7 +324,7 @@ class _Part:
         import torch
 
         whole = cost.of_clip(self.backbone, self.plan.frames)
-        pixels = torch.rand(4 * self.plan.frames, 3, self.backbone.size, self.backbone.size).to(self.backbone.device)
+        pixels = torch.rand(4 * self.plan.frames, *self.backbone.input_shape).to(self.backbone.device)
         if self.speed is None:
             passing(self.backbone, pixels[: self.plan.frames], 0, self.plan.frames)()  # warms the device up
         return (
