@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +59,8 @@ class WordTable:
 
     def pieces(self, text: str) -> list[list[tuple[int, str]]]:
         """Number and letters of each piece, word by word; what the vocabulary cannot spell is left out."""
-        encoding, words = self.tokenizer.encode(text), {}
+        encoding = self.tokenizer.encode(text)
+        words: dict[int, list[tuple[int, str]]] = {}
         for word, number, piece in zip(encoding.word_ids, encoding.ids, encoding.tokens, strict=True):
             if piece != UNKNOWN:
                 words.setdefault(word, []).append((number, piece))
@@ -118,9 +120,11 @@ def usual(shift: Tensor, scale: Tensor, most: float = 6.0) -> Tensor:
     def above(x: Tensor) -> Tensor:
         """E max(y, 0) of a normal y with mean x."""
         z = x / deviation
-        return x * torch.special.ndtr(z) + deviation * torch.exp(-z.square() / 2) / (2 * torch.pi) ** 0.5
+        part: Tensor = x * torch.special.ndtr(z) + deviation * torch.exp(-z.square() / 2) / math.sqrt(2 * math.pi)
+        return part
 
-    return (above(mean) - above(mean - most)).to(shift.dtype)
+    found: Tensor = above(mean) - above(mean - most)
+    return found.to(shift.dtype)
 
 
 class ClassifierWords(nn.Module):
@@ -194,7 +198,8 @@ class ClassifierWords(nn.Module):
             if not _numbers(table, name.replace("_", " ")):
                 raise DataError(f"the word table knows nothing of the class name '{name}': rename the class")
         made = texts.written(names, ["{}"] if tuple(templates) == PROMPTS else templates)
-        rows, seen = [_numbers(table, text.words) for text in made], {}
+        rows = [_numbers(table, text.words) for text in made]
+        seen: dict[tuple[str, tuple[int, ...]], texts.ClassText] = {}
         for text, row in zip(made, rows, strict=True):
             other = seen.setdefault((text.template, tuple(sorted(row))), text)
             if other.name != text.name:
