@@ -53,8 +53,7 @@ def main() -> None:
                 lesson(embeddings, data.labels, groups, names if kind == "own" else None, size, number)
                 for number in range(given.lessons)
             ]
-            for rule, place in (("before", 0), ("now", 1)):
-                taken = [row[place] for row in rows]
+            for rule, taken in (("before", [row[0] for row in rows]), ("now", [row[1] for row in rows])):
                 accuracy = np.array([row[2][name] for name, row in zip(taken, rows, strict=True)])
                 best = np.array([max(row[2].values()) for row in rows])
                 print(
@@ -83,14 +82,14 @@ def lesson(
     """
     draw = np.random.default_rng((0, size, number))
     classes = draw.choice(len(np.unique(labels)), 2, replace=False)
-    shown, rest, text = [], [], []
-    for c in classes:
+    shown, rest, text = [], [], []  # of each action: its lesson's clips, those to score, its name
+    for c in classes.tolist():
         there = np.flatnonzero(labels == c)
         order = draw.permutation(np.unique(groups[there]))
         shown.append(there[np.isin(groups[there], order[:size])])
         other = there[np.isin(groups[there], order[size:])]
         half = len(other) // 2 if names is None else 0
-        text.append(unit(pool(embeddings[torch.from_numpy(other[:half])])[:, 0].mean(0)) if half else names[c])
+        text.append(unit(pool(embeddings[torch.from_numpy(other[:half])])[:, 0].mean(0)) if names is None else names[c])
         rest.append(other[half:])
     near, far = np.concatenate(shown), np.concatenate(rest)
     everything = np.concatenate([near, far])
@@ -116,8 +115,8 @@ def lesson(
         for name, one in found.items()
     }
     _, place = np.unique(trial.groups, return_inverse=True)
-    order = [list(trial.results).index(name) for name in BEFORE]
-    before = BEFORE[pick(trial.costs[order], place, np.ones(int(place.max()) + 1))]
+    rows = [list(trial.results).index(name) for name in BEFORE]
+    before = BEFORE[pick(trial.costs[rows], place, np.ones(int(place.max()) + 1))]
     return before, trial.chosen(), right
 
 

@@ -78,7 +78,7 @@ def alone(model: BertModel, count: int) -> Tensor:
     """(V, 384): each piece by itself between the marks, mean of the three outputs."""
     ids = torch.arange(count)
     texts = torch.stack([torch.full_like(ids, CLS), ids, torch.full_like(ids, SEP)], 1)
-    return torch.cat([model(part).last_hidden_state.mean(1) for part in texts.split(AT_ONCE)])
+    return torch.cat([model(part).last_hidden_state.mean(1) for part in torch.split(texts, AT_ONCE)])
 
 
 def reduced(vectors: Tensor) -> Tensor:
@@ -86,7 +86,8 @@ def reduced(vectors: Tensor) -> Tensor:
     centred = (vectors - vectors.mean(0)).double()
     axes = torch.linalg.eigh(centred.T @ centred)[1].flip(1)[:, :CHANNELS]
     axes *= axes.gather(0, axes.abs().argmax(0, keepdim=True)).sign()  # a principal axis has no sign of its own
-    return centred @ axes * torch.log(2.0 + torch.arange(len(centred)))[:, None]
+    weighted: Tensor = centred @ axes * torch.log(2.0 + torch.arange(len(centred)))[:, None]
+    return weighted
 
 
 def quantised(vectors: Tensor) -> tuple[Tensor, Tensor]:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +60,7 @@ class WordTable:
     def pieces(self, text: str) -> list[list[tuple[int, str]]]:
         """Number and letters of each piece, word by word; what the vocabulary cannot spell is left out."""
         encoding = self.tokenizer.encode(text)
-        words: dict[int | None, list[tuple[int, str]]] = {}
+        words: dict[int, list[tuple[int, str]]] = {}
         for word, number, piece in zip(encoding.word_ids, encoding.ids, encoding.tokens, strict=True):
             if piece != UNKNOWN:
                 words.setdefault(word, []).append((number, piece))
@@ -119,10 +120,11 @@ def usual(shift: Tensor, scale: Tensor, most: float = 6.0) -> Tensor:
     def above(x: Tensor) -> Tensor:
         """E max(y, 0) of a normal y with mean x."""
         z = x / deviation
-        found: Tensor = x * torch.special.ndtr(z) + deviation * torch.exp(-z.square() / 2) / (2 * torch.pi) ** 0.5
-        return found
+        part: Tensor = x * torch.special.ndtr(z) + deviation * torch.exp(-z.square() / 2) / math.sqrt(2 * math.pi)
+        return part
 
-    return (above(mean) - above(mean - most)).to(shift.dtype)
+    found: Tensor = above(mean) - above(mean - most)
+    return found.to(shift.dtype)
 
 
 class ClassifierWords(nn.Module):
