@@ -1,6 +1,6 @@
 """What reading change is worth, and whether `auto` takes the reading that is best in hindsight.
 
-    python benchmarks/change.py auto DATA [--backbone kshot-tiny] [--split test] [--shot 5] [--draws 50] [--without partial]
+    python benchmarks/change.py auto DATA [--backbone kshot-tiny] [--split test] [--shot 5] [--without partial]
     python benchmarks/change.py figures DATA [--backbone lite] [--split all] [--episodes 2000]
 
 Readings are the methods prototype (the mean over frames), change, both and where; see docs/heads.md.
