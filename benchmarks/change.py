@@ -1,6 +1,6 @@
 """What reading change is worth, and whether `auto` takes the reading that is best in hindsight.
 
-    python benchmarks/change.py auto DATA [--backbone kshot-tiny] [--split test] [--shot 5] [--way 5] [--draws 50]
+    python benchmarks/change.py auto DATA [--backbone kshot-tiny] [--split test] [--shot 5] [--without partial]
     python benchmarks/change.py figures DATA [--backbone lite] [--split all] [--episodes 2000]
 
 Readings are the methods prototype (the mean over frames), change, both and where; see docs/heads.md.
@@ -63,7 +63,9 @@ def auto(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
     only = {name: METHODS[name] for name in READINGS}
     best = table[:, table.mean(0).argmax()]
     yield from ((name, mean(column)) for name, column in zip(READINGS, table.T, strict=True))
-    for what, methods in (("of the readings", only), ("of all methods", METHODS)):
+    rest = {name: kind for name, kind in METHODS.items() if name not in options.without}
+    less = f" but {', '.join(options.without)}" if options.without else ""
+    for what, methods in (("of the readings", only), (f"of all methods{less}", rest)):
         with mock.patch.object(choose, "METHODS", methods):
             chosen = [taken(source, draw) for draw in lessons]
         right = np.array([share for _, share in chosen])
@@ -101,6 +103,7 @@ def main() -> None:
             command.add_argument("--way", type=int, default=5)
             command.add_argument("--shot", type=int, default=5)
             command.add_argument("--draws", type=int, default=50)
+            command.add_argument("--without", nargs="+", default=[], choices=METHODS)
         else:
             command.add_argument("--episodes", type=int, default=2000)
             command.add_argument("--scale", action="store_true")
