@@ -200,6 +200,7 @@ def load_both(
         raise DataError(
             f"{loaded.name} holds ready-made features; there is nothing to extract: evaluate them as they are"
         )
+    named: str | Path | Backbone
     loaded, named = settled(loaded, backbone)
     if isinstance(named, backbones.Backbone):
         return loaded, named
