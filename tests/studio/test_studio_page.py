@@ -389,6 +389,9 @@ def test_the_report_is_told_in_plain_words(ready: Studio) -> None:
     page.locator("summary").click()
     assert "order in time (OTAM) (chosen)" in page.locator("#report table").inner_text()
     assert "its name alone" not in page.locator("#report table").inner_text()
+    warning = "It is not shown that backbone lite can tell these actions apart: take a better backbone."
+    said = show(REPORT | {"warning": warning, "backbone": "lite", "chance": 0.25, "why": warning})
+    assert said.startswith(warning) and "By guessing it would be 25 %. Backbone: lite." in said
     why = "The accuracy cannot be estimated: there is one clip of some actions."
     said = show(REPORT | {"accuracy": None, "why": why, "suspects": [], "methods": [], "unknown": {"threshold": None}})
     assert "nobody knows how good it is" in said and page.locator(".figure").count() == 0
