@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from kshot.fewshot.episodes import Sampler
-from kshot.fewshot.evaluation import head_scorer, run_episodes
+from kshot.fewshot.scoring import head_scorer, run_episodes
 from kshot.heads import get_head
 
 

@@ -39,7 +39,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kshot.fewshot.episodes import Sampler
-from kshot.fewshot.evaluation import head_scorer
+from kshot.fewshot.scoring import head_scorer
 from kshot.heads import Head, get_head
 from kshot.heads.trx import positions
 

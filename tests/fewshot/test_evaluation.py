@@ -23,9 +23,10 @@ from kshot.datasets import load as load_data
 from kshot.errors import CheckpointError, DataError, KshotError, NotEnoughClips, OptionError
 from kshot.fewshot import evaluation
 from kshot.fewshot.episodes import Sampler
-from kshot.fewshot.evaluation import Result, class_texts, evaluate, head_scorer, interval, run_episodes, score
+from kshot.fewshot.evaluation import Result, evaluate, interval, score
 from kshot.fewshot.fit import load_tensors as tensors
 from kshot.fewshot.learner import Learner
+from kshot.fewshot.scoring import class_texts, head_scorer, run_episodes
 from kshot.fewshot.training import train
 from kshot.heads import get_head
 from tiny import random_clip

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
@@ -21,9 +20,19 @@ from kshot.backbones.texts import expect_prompts
 from kshot.datasets import SPLITS, Dataset
 from kshot.errors import DataError, OptionError
 from kshot.fewshot import cost, protocols, runs
-from kshot.fewshot.episodes import Episodes, Sampler
+from kshot.fewshot.episodes import Sampler
 from kshot.fewshot.learner import Learner
 from kshot.fewshot.result import ClipScore, Conditions, Costs, Damaged, Named, Result, interval, machine
+from kshot.fewshot.scoring import (
+    Scorer,
+    class_texts,
+    episodic_scorer,
+    head_scorer,
+    run_episodes,
+    scaled_scorer,
+    text_notes,
+    trained_scorer,
+)
 from kshot.files import disk, plain
 from kshot.progress import Progress, quiet
 from kshot.settings import Evaluating
@@ -31,18 +40,10 @@ from kshot.settings.fields import Settings
 from kshot.settings.types import EvaluatingKeywords
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from kshot.backbones.backbone import Backbone
     from kshot.fewshot.strategies.base import Strategy
-    from kshot.heads.base import Head
 
 __all__ = ["Result", "evaluate", "interval", "machine", "score"]
-
-CHUNK_BYTES = 32 << 20  # embeddings gathered at a time: what stays in the cache is quicker
-
-Scorer = Callable[[Episodes], "Tensor"]
-"""Scores (E, Q, way) of the queries of a batch of episodes."""
 
 
 def evaluate(
@@ -246,7 +247,7 @@ def score(
     if strategy is not None and strategy.learns_from == "support":
         for name in _statistics(plan):
             raise OptionError(f"{name} has no meaning for a strategy that learns inside every episode")
-        scorer, chunk = _trained_scorer(strategy, learner, activations, shape.way), 1
+        scorer, chunk = trained_scorer(strategy, learner, activations, shape.way), 1
     else:
         notes = text_notes(learner, data.classes, plan.view.prompts)
         scorer, chunk = _scorer(learner, activations, plan)
@@ -304,7 +305,7 @@ def _scorer(learner: Learner, activations: Activations, plan: Evaluating) -> tup
     if learner.backbone is not None and learner.backbone.episodic:
         for name in _statistics(plan):
             raise OptionError(f"{name} has no meaning for a tuning that embeds every episode by itself")
-        return _episodic_scorer(learner, activations, text), 1
+        return episodic_scorer(learner, activations, text), 1
     embeddings = learner.embed_all(activations)
     if plan.evaluation.center:
         embeddings = embeddings - embeddings.mean(dim=(0, 1))
@@ -347,127 +348,3 @@ def _per_clip(data: Dataset, answers: NDArray[np.int64]) -> list[ClipScore]:
             )
         )
     return found
-
-
-def run_episodes(
-    scorer: Scorer, sampler: Sampler, episodes: int, chunk: int, progress: Progress = quiet
-) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    """The episode loop: draws `episodes` episodes, scores `chunk` of them at a time.
-
-    Returns:
-        right: (episodes, way * query) whether each query was given its own class; ties go to the lower way.
-        answers: (clips, classes) how often each clip was given each class as a query.
-    """
-    right, answers = [], np.zeros((sampler.clip_count, sampler.class_count), np.int64)
-    with progress("episodes", episodes, "episodes") as step:
-        for start in range(0, episodes, chunk):
-            batch = sampler.draw(range(start, min(start + chunk, episodes)))
-            answer = scorer(batch).argmax(-1).cpu().numpy()
-            truth = batch.query_labels
-            right.append(answer == truth)
-            np.add.at(answers, (batch.query, np.take_along_axis(batch.classes, answer, 1)), 1)
-            step(len(answer))
-    return np.concatenate(right), answers
-
-
-def head_scorer(
-    head: Head, embeddings: Tensor, labels: NDArray[np.int64], text: Tensor | None, clips: tuple[int, int]
-) -> tuple[Scorer, int]:
-    """A scorer that gathers embeddings (n, T, P) and calls the head, and how many episodes of `clips`, of support
-    and query, it takes at a time."""
-    import torch
-
-    own_text = text[torch.from_numpy(labels).to(text.device)] if text is not None else None
-    with torch.no_grad():
-        far = head.prepare(embeddings)
-        near = head.prepare_support(embeddings, own_text, far)
-
-    @torch.no_grad()
-    def scorer(batch: Episodes) -> Tensor:
-        support, query = torch.from_numpy(batch.support), torch.from_numpy(batch.query)
-        way_labels = torch.from_numpy(batch.support_labels.copy()).to(far.device)
-        way_text = text[torch.from_numpy(batch.classes).to(text.device)] if text is not None else None
-        scores: Tensor = head(_rows(far, query), _rows(near, support), way_labels, way_text, prepared=True)
-        return scores
-
-    each = sum(count * x[0].numel() * x.element_size() for count, x in zip(clips, (near, far), strict=True))
-    return scorer, max(1, min(2000, CHUNK_BYTES // each))
-
-
-def scaled_scorer(head: Head, embeddings: Tensor, clips: tuple[int, int]) -> tuple[Scorer, int]:
-    """As `head_scorer`, each channel centred and scaled by all frames of an episode's support clips."""
-    import torch
-
-    from kshot.heads.formulas import full, standardise, statistics
-
-    @torch.no_grad()
-    def scorer(batch: Episodes) -> Tensor:
-        near = full(_rows(embeddings, torch.from_numpy(batch.support)))
-        far = full(_rows(embeddings, torch.from_numpy(batch.query)))
-        centre, spread = statistics(near.flatten(1, 2))
-        near, far = (standardise(one.flatten(1, 2), centre, spread).view(one.shape) for one in (near, far))
-        scores: Tensor = head(far, near, torch.from_numpy(batch.support_labels.copy()).to(near.device))
-        return scores
-
-    each = sum(clips) * embeddings[0].numel() * embeddings.element_size()
-    return scorer, max(1, min(2000, CHUNK_BYTES // each))
-
-
-def _rows(values: Tensor, indices: Tensor) -> Tensor:
-    """values (n, ...) at indices (E, K) -> (E, K, ...)."""
-    picked = values.index_select(0, indices.flatten().to(values.device))
-    return picked.view(*indices.shape, *values.shape[1:])
-
-
-def _trained_scorer(strategy: Strategy, learner: Learner, activations: Activations, way: int) -> Scorer:
-    def scorer(batch: Episodes) -> Tensor:
-        support, query = activations.gather(batch.support[0]), activations.gather(batch.query[0])
-        return strategy.scores(learner, support, batch.support_labels[0], query, way)[None]
-
-    return scorer
-
-
-def _episodic_scorer(learner: Learner, activations: Activations, text: Tensor | None) -> Scorer:
-    """A scorer that embeds the clips of each episode together."""
-    import torch
-
-    def scorer(batch: Episodes) -> Tensor:
-        support, query = activations.gather(batch.support[0]), activations.gather(batch.query[0])
-        with torch.no_grad():
-            near, far = learner.embed(support, len(support)), learner.embed_query(query, support)
-            labels = torch.from_numpy(batch.support_labels.copy()).to(near.device)
-            way_text = text[torch.from_numpy(batch.classes).to(text.device)] if text is not None else None
-            scores: Tensor = learner.head(far[None], near[None], labels, way_text)
-        return scores
-
-    return scorer
-
-
-def text_notes(
-    learner: Learner, classes: Sequence[str], prompts: Sequence[str], needed: bool | None = None
-) -> list[str]:
-    """What the text tower does not see of the class texts, in words, if they are needed: by the head, unless said.
-
-    Raises:
-        KshotError: class texts that do not tell the classes apart.
-    """
-    needed = learner.head.needs_text if needed is None else needed
-    return learner.backbone.text_notes(classes, prompts) if needed and learner.backbone is not None else []
-
-
-def class_texts(learner: Learner, classes: Sequence[str], prompts: Sequence[str]) -> Callable[[], Tensor]:
-    """A function that gives the (C, P) embeddings of class names: computed once unless the text tower learns.
-
-    Raises:
-        OptionError: ready-made features have no text tower.
-    """
-    backbone = learner.backbone
-    if backbone is None:
-        raise OptionError(
-            f"head '{learner.head.name}' needs class texts, but ready-made features come without a text tower: "
-            f"use a head that needs none, as prototype, or data with a backbone"
-        )
-    if any(weight.requires_grad for weight in backbone.text.parameters()):
-        return lambda: backbone.embed_text(classes, prompts)
-    fixed = backbone.embed_text(classes, prompts)
-    return lambda: fixed

@@ -21,11 +21,12 @@ from kshot.datasets import Dataset
 from kshot.errors import OptionError
 from kshot.fewshot import cost, protocols, runs
 from kshot.fewshot.episodes import Sampler
-from kshot.fewshot.evaluation import class_texts, score, text_notes
+from kshot.fewshot.evaluation import score
 from kshot.fewshot.fit import Fitted, fit, seeded
 from kshot.fewshot.learner import Learner
 from kshot.fewshot.result import Followed, machine
 from kshot.fewshot.resuming import KEPT_ELSEWHERE, Trained, computed, finished, refuse_occupied, trained_of
+from kshot.fewshot.scoring import class_texts, text_notes
 from kshot.fewshot.strategies import get_strategy
 from kshot.fewshot.strategies.base import Objective, Strategy
 from kshot.files import alone, disk, write_atomic

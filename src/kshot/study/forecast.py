@@ -26,8 +26,9 @@ from kshot.datasets import BENCHMARKS, SPLITS, Dataset
 from kshot.errors import DataError, KshotError, OptionError, VideoError
 from kshot.fewshot import cost, protocols
 from kshot.fewshot.episodes import Sampler
-from kshot.fewshot.evaluation import head_scorer, machine, run_episodes
 from kshot.fewshot.learner import Learner
+from kshot.fewshot.result import machine
+from kshot.fewshot.scoring import head_scorer, run_episodes
 from kshot.fewshot.strategies import get_strategy
 from kshot.fewshot.strategies.base import Strategy
 from kshot.fewshot.training import strategy_of, tuning_options_of

@@ -15,9 +15,9 @@ from kshot.activations.encoding import embed
 from kshot.activations.shards import Array
 from kshot.backbones.backbone import Backbone
 from kshot.errors import OptionError
-from kshot.fewshot.evaluation import class_texts
 from kshot.fewshot.fit import fit
 from kshot.fewshot.learner import Learner
+from kshot.fewshot.scoring import class_texts
 from kshot.fewshot.strategies.base import Objective
 from kshot.fewshot.strategies.finetune import Finetune
 from kshot.settings import Schedule

@@ -8,9 +8,9 @@ import torch
 from kshot.activations.activations import Activations
 from kshot.backbones.backbone import Backbone
 from kshot.errors import OptionError
-from kshot.fewshot.evaluation import class_texts
 from kshot.fewshot.fit import fit
 from kshot.fewshot.learner import Learner
+from kshot.fewshot.scoring import class_texts
 from kshot.fewshot.strategies import get_strategy
 from kshot.fewshot.strategies.base import Objective
 from kshot.fewshot.strategies.finetune import Finetune

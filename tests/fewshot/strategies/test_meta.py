@@ -14,9 +14,9 @@ from kshot.activations.activations import Activations
 from kshot.backbones.backbone import Backbone
 from kshot.errors import NotEnoughClips, OptionError
 from kshot.fewshot.episodes import Sampler
-from kshot.fewshot.evaluation import class_texts
 from kshot.fewshot.fit import fit
 from kshot.fewshot.learner import Learner
+from kshot.fewshot.scoring import class_texts
 from kshot.fewshot.strategies.meta import Meta
 from kshot.heads import HEADS, get_head
 from kshot.settings import Schedule
