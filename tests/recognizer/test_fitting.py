@@ -9,10 +9,14 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from films import films
 
+from kshot import Recognizer
+from kshot.backbones.backbone import Backbone
 from kshot.errors import OptionError
+from kshot.fewshot.learner import Learner
 from kshot.heads.formulas import unit
-from kshot.recognizer import calibrate, suspects
+from kshot.recognizer import calibrate, fitting, suspects
 from kshot.recognizer.costs import ErrorCosts
 from kshot.recognizer.fitting import NEVER, fit
 from kshot.recognizer.methods import Support
@@ -223,3 +227,28 @@ def test_the_promise_is_kept_where_the_truth_is_known():
         truth = (answered == whole.labels[rest]).mean()
         covered.append(found.report["accuracy"]["low"] <= truth <= found.report["accuracy"]["high"])
     assert np.mean(covered) >= 0.9
+
+
+def test_fine_tuning_that_would_take_longer_than_all_else_is_not_compared(
+    backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The work is that of the backbone's last layer, counted on one clip, and nothing of the counting stays."""
+    videos, labels = films(each=2)
+    made = Recognizer(backbone).fit(videos, labels)
+    assert "partial" in [row["name"] for row in made.report_["methods"]]
+    monkeypatch.setattr(fitting, "FINE_TUNING_WORK", 1e6)
+    short = Recognizer(backbone).fit(videos, labels)
+    assert "partial" not in [row["name"] for row in short.report_["methods"]]
+    assert any("was not compared: with" in note and "Method 'partial' takes it" in note for note in short.report_.notes)
+    assert Recognizer(backbone, method="partial").fit(videos, labels).tuned_
+
+
+def test_the_work_of_fine_tuning_is_counted_as_it_is_done(backbone: Backbone) -> None:
+    learner = Learner.build(backbone, "partial")
+    values = torch.randn(3, 2, 3, backbone.size, backbone.size)
+    with torch.no_grad():
+        held = backbone.condense(backbone.encode_to(values.flatten(0, 1), backbone.depth)).unflatten(0, (3, 2)).numpy()
+    some = replace(clips(ways=2, each=3), learner=learner, tokens=lambda index: held[: len(index)])
+    one, two = fitting._work(some, 1), fitting._work(some, 3)
+    assert two == 2 * one > 0
+    assert all(weight.grad is None for weight in learner.weights().values())

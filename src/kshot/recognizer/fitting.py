@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from kshot.errors import OptionError
+from kshot.fewshot.cost import multiply_adds
 from kshot.progress import Progress, quiet
 from kshot.recognizer import advice, calibrate, methods, suspects
 from kshot.recognizer.choose import (
@@ -35,7 +37,7 @@ Array = NDArray[Any]
 Indices = NDArray[np.int64]
 
 NEVER = -2.0  # a threshold that no cosine is below
-FINE_TUNING_WORK = 1.5e10  # numbers read by the lessons of a comparison: about two minutes on two cores
+FINE_TUNING_WORK = 5e11  # multiply-adds of the lessons of a comparison: ten to fifteen seconds on two cores
 CURVE_DRAWS = 5
 
 
@@ -132,8 +134,8 @@ def fit(
     if method == AUTO and "partial" in names and _work(support, len(parts)) > FINE_TUNING_WORK:
         names.remove("partial")
         notes.append(
-            f"Fine-tuning of the last layer was not compared: with {len(support)} clips that takes minutes. "
-            "method='partial' takes it."
+            f"Fine-tuning of the last layer was not compared: with {len(support)} clips and this backbone that takes "
+            "longer than all else. Method 'partial' takes it."
         )
     with progress("comparing methods", len(names) * len(parts) + 3, "lessons") as step:
         trial = Trial.of(support, {name: held_out(name, support, parts, step=step) for name in names}, parts)
@@ -192,10 +194,18 @@ def _methods(support: Support, name: str) -> list[str]:
 
 
 def _work(support: Support, parts: int) -> float:
-    """Numbers that fine-tuning reads in the lessons of a comparison."""
-    assert support.tokens is not None
-    each = support.tokens(np.arange(1)).size
-    return float(each * len(support) * FINE_TUNING.steps * (parts + 1))
+    """Multiply-adds of fine-tuning in the lessons of a comparison, counted on one clip."""
+    learner, tokens = support.learner, support.tokens
+    assert learner is not None and tokens is not None
+
+    def once() -> None:
+        with torch.enable_grad():
+            learner.embed(tokens(np.arange(1))).sum().backward()  # type: ignore[no-untyped-call]
+
+    each = multiply_adds(once)
+    for weight in learner.weights().values():
+        weight.grad = None
+    return float(each) * len(support) * FINE_TUNING.steps * (parts + 1)
 
 
 def _limit(threshold: float | None, support: Support) -> float:
