@@ -170,7 +170,7 @@ def test_real_folders(shared: Path) -> None:
 
 
 def test_rows_of_a_named_set(clips_csv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets, "_make", lambda name, number: clips_csv)
+    monkeypatch.setattr(datasets, "_make", lambda name, number, options: clips_csv)
     whole = datasets.load("motion:12")
     assert datasets.load("motion:12?split=test").paths == whole.select("test").paths
     assert set(datasets.load("motion", where={"label": "wave"}).classes) == {"wave"}

@@ -21,7 +21,7 @@ from kshot.backbones.backbone import Backbone, load
 from kshot.datasets import Dataset
 from kshot.datasets import load as load_data
 from kshot.errors import CheckpointError, DataError, KshotError, NotEnoughClips, OptionError
-from kshot.fewshot import evaluation
+from kshot.fewshot import scoring
 from kshot.fewshot.episodes import Sampler
 from kshot.fewshot.evaluation import Result, evaluate, interval, score
 from kshot.fewshot.fit import load_tensors as tensors
@@ -103,7 +103,7 @@ def test_chunks_do_not_matter(head: str, monkeypatch: pytest.MonkeyPatch) -> Non
     whole = score(Learner.frozen(None, head), activations, episodes=50, **SHAPE)
     each = 3 * 4 * 3 * 12 * 4
     for episodes in (1, 7, 20):
-        monkeypatch.setattr(evaluation, "CHUNK_BYTES", episodes * each)
+        monkeypatch.setattr(scoring, "CHUNK_BYTES", episodes * each)
         part = score(Learner.frozen(None, head), activations, episodes=50, **SHAPE)
         np.testing.assert_array_equal(part.episode_accuracy, whole.episode_accuracy)
         assert part.confusion == whole.confusion

@@ -73,7 +73,7 @@ def test_unknown_option_names_the_options() -> None:
         ("trx", "width", 0, "width: expected a number above 0, found 0"),
         ("baseline++", "epochs", 2.5, "option 'epochs': it should be a valid integer, found 2.5"),
         ("clip-fsar", "heads", 0, "heads: expected a number above 0, found 0"),
-        ("fusion", "beta", 1.5, "0 to 1 or 'loo', found 1.5"),
+        ("fusion", "beta", 1.5, "0 to 1, 'earned' or 'loo', found 1.5"),
     ],
 )
 def test_impossible_values_are_refused(name: str, option: str, value: object, message: str) -> None:

@@ -95,9 +95,9 @@ def test_what_is_counted_is_what_is_done(source: Path, tmp_path: Path, monkeypat
     done: dict[str, list[int]] = {}  # row -> clips through its tail without gradients, and with them
     row, tail = [""], encoding.tail
 
-    def counted(backbone, values, cut, support=0):  # type: ignore[no-untyped-def]
+    def counted(backbone, values, cut, *more, **named):  # type: ignore[no-untyped-def]
         done.setdefault(row[0], [0, 0])[torch.is_grad_enabled()] += len(values)
-        return tail(backbone, values, cut, support)
+        return tail(backbone, values, cut, *more, **named)
 
     run_row = study._run_row
 

@@ -27,7 +27,7 @@ from torch.nn import functional as F
 
 from kshot import seals
 from kshot.backbones import last_block, places
-from kshot.backbones.backbone import Backbone
+from kshot.backbones.backbone import Backbone, NoText
 from kshot.backbones.preprocessing import Pixels
 from kshot.backbones.words import ClassifierWords, usual
 from kshot.errors import CheckpointError, OptionError
@@ -363,20 +363,20 @@ def _channels(channels: int, width: float) -> int:
 
 
 class Lite(Backbone):
-    """An EfficientNet-Lite with its preprocessing, and the words of its classifier."""
+    """An EfficientNet-Lite with its preprocessing, and the words of its classifier; none where a network has none."""
 
-    text: ClassifierWords  # type: ignore[assignment]
+    text: ClassifierWords | NoText  # type: ignore[assignment]
     tunings = ("partial", "full", "clip-adapter")
 
-    def __init__(self, tower: LiteTower, words: ClassifierWords, name: str = "memory"):
+    def __init__(self, tower: LiteTower, words: ClassifierWords | None = None, name: str = "memory"):
         nn.Module.__init__(self)
         whole: Any = tower
-        self._assemble(whole, words, HEAD, name, None, AS_TENSORFLOW, 100.0)
+        self._assemble(whole, words or NoText(), HEAD, name, None, AS_TENSORFLOW, 100.0)
 
     def embed_text(self, names: Sequence[str], prompts: Sequence[str] | str = PROMPTS) -> Tensor:
         """As `Backbone.embed_text`, by the words of ImageNet's classifier; see `ClassifierWords.embed`."""
-        return self.text.embed(names, prompts)
+        return super().embed_text(names, prompts) if isinstance(self.text, NoText) else self.text.embed(names, prompts)
 
     def text_notes(self, names: Sequence[str], prompts: Sequence[str] | str = PROMPTS) -> list[str]:
         """As `Backbone.text_notes`: words that the table does not know."""
-        return self.text.notes(names, prompts)
+        return super().text_notes(names, prompts) if isinstance(self.text, NoText) else self.text.notes(names, prompts)
