@@ -43,6 +43,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kshot import Recognizer, load_data
+from kshot.activations.default import default_backbone
 from kshot.activations.encoding import embed
 from kshot.activations.extraction import extract
 from kshot.backbones.backbone import load
@@ -105,7 +106,7 @@ class Source:
         if read.features is not None:
             order = np.array([f"{number:06d}" for number in range(len(read))])
             return cls(*about, order, [], torch.from_numpy(np.asarray(read.features, np.float32)))
-        loaded = load() if backbone is None else load(backbone)
+        loaded = load(backbone or default_backbone(read).name)
         if run is None:
             learner = Learner.build(loaded, "partial")
         else:

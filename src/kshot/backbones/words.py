@@ -9,8 +9,8 @@ of the name, all less the mean of the known ones, weights w_k (P), and r the emb
     s = softmax(a . t_k / 0.15) - 1 / K        c = sum_k s_k w_k        text vector = unit(c - (c . r) r)
 
 So a text vector lies among the embeddings of frames, as a CLIP's does. Taking r out makes a picture of nothing in
-particular equally near to every class; r is a constant of the network (see `usual`), no clip is looked at. How alike words
-are says a static table (`WordTable`): `scripts/word_table.py` makes it, and its card lies beside it.
+particular equally near to every class; r is a constant of the network (see `usual`), no clip is looked at. A static
+table (`WordTable`) says how alike words are: `scripts/word_table.py` makes it, and its card lies beside it.
 """
 
 from __future__ import annotations
