@@ -46,8 +46,8 @@ GOALS = {
     "typed arguments, share": 1.0,
 }
 LIMITS = GOALS | {
-    "evaluate --head otam runs through, files": 55,
-    "evaluate --head otam runs through, lines": 8800,
+    "evaluate --head otam runs through, files": 57,
+    "evaluate --head otam runs through, lines": 8700,
 }
 """What is reached where the goal is not."""
 
