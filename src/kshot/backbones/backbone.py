@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kshot.backbones import checkpoint as clip_folder
-from kshot.backbones import hub, texts
+from kshot.backbones import families, hub, texts
 from kshot.backbones.devices import pick_device, pick_precision
 from kshot.backbones.preprocessing import AS_CLIP, Pixels
 from kshot.backbones.tower import ImageTower, TextTower, Tower
@@ -41,7 +40,7 @@ NAMED: dict[str, str] = {
 def load(
     name: str | Path = hub.BUNDLED, device: str = "cpu", precision: str = "float32", allow_bin: bool = False
 ) -> Backbone:
-    """Loads a CLIP, frozen: nothing learns until a tuning method says so.
+    """Loads a backbone, frozen: nothing learns until a tuning method says so.
 
     Args:
         name: a folder in transformers format, `kshot-tiny` (bundled), `ViT-B/32`, `ViT-B/16`, `ViT-L/14`, or a hub id
@@ -64,9 +63,7 @@ def load(
         found.set_precision(arithmetic)
         return found.to(target)
     allow_bin = allow_bin or os.environ.get("KSHOT_ALLOW_BIN") == "1"
-    parts = clip_folder.read_checkpoint(hub.resolve(name, allow_bin), allow_bin)
-    backbone = Backbone(parts.model, name=str(name), tokenizer=parts.tokenizer, pixels=parts.pixels)
-    backbone.fingerprint = parts.fingerprint
+    backbone: Backbone = families.read(hub.resolve(name, allow_bin), str(name), allow_bin)
     backbone.set_precision(arithmetic)
     return backbone.to(target)
 

@@ -1,0 +1,86 @@
+"""Small random checkpoints of every family, written by transformers' own `save_pretrained`, and its forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kshot.backbones.backbone import Backbone
+
+VISION = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "image_size": 32, "patch_size": 8}
+TEXT = {
+    "vocab_size": 600, "hidden_size": 24, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 3,
+    "max_position_embeddings": 12, "bos_token_id": 598, "eos_token_id": 599, "pad_token_id": 599,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Case:
+    """One way in which a family is written.
+
+    Attributes:
+        model: makes the library's network.
+        embed: what the library gives for frames (N, 3, S, S).
+        embed_text: what it gives for token ids; None without a text side.
+    """
+
+    model: Callable[[], Any]
+    embed: Callable[[Any, Tensor], Tensor]
+    embed_text: Callable[[Any, Tensor], Tensor] | None = None
+
+
+def clip() -> Any:
+    from transformers import CLIPConfig, CLIPModel
+
+    config = CLIPConfig(text_config=TEXT, vision_config={**VISION, "intermediate_size": 64}, projection_dim=16)
+    return CLIPModel(config)
+
+
+def pooled(model: Any, frames: Tensor) -> Tensor:
+    """The projected class token of a model with two towers."""
+    out: Tensor = model.visual_projection(model.vision_model(frames).pooler_output)
+    return out
+
+
+def pooled_text(model: Any, ids: Tensor) -> Tensor:
+    """The projected end of a text, of a model with two towers."""
+    out: Tensor = model.text_projection(model.text_model(ids).pooler_output)
+    return out
+
+
+CASES: dict[str, dict[str, Case]] = {
+    "clip": {"": Case(clip, pooled, pooled_text)},
+}
+"""model_type -> ways."""
+EVERY = [(kind, way) for kind, ways in CASES.items() for way in ways]
+
+
+def write(folder: Path, kind: str, way: str = "") -> Any:
+    """Writes a checkpoint with lively random weights into `folder`; gives the library's network, loaded from it."""
+    made = CASES[kind][way].model()
+    draw = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, value in made.named_parameters():
+            if name in ("logit_scale", "logit_bias"):
+                continue
+            noise = torch.randn(value.shape, generator=draw)
+            if value.ndim > 1:
+                scale = 0.5 if "embedding" in name or "token" in name else value.shape[-1] ** -0.5
+                value.copy_(noise * scale)
+            else:
+                value.copy_(noise * 0.1 + float("bias" not in name and "embedding" not in name))
+    with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+        made.save_pretrained(folder)
+        return type(made).from_pretrained(folder).eval()
+
+
+def frames(backbone: Backbone, count: int = 5) -> Tensor:
+    """Random frames (N, 3, S, S) for a backbone."""
+    return torch.randn(count, *backbone.input_shape, generator=torch.Generator().manual_seed(3))
