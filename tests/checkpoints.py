@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -29,11 +30,13 @@ class Case:
         model: makes the library's network.
         embed: what the library gives for frames (N, 3, S, S).
         embed_text: what it gives for token ids; None without a text side.
+        side: of the squares that its image processor cuts out, in pixels; 0 for a folder without one.
     """
 
     model: Callable[[], Any]
     embed: Callable[[Any, Tensor], Tensor]
     embed_text: Callable[[Any, Tensor], Tensor] | None = None
+    side: int = 0
 
 
 def clip() -> Any:
@@ -41,6 +44,21 @@ def clip() -> Any:
 
     config = CLIPConfig(text_config=TEXT, vision_config={**VISION, "intermediate_size": 64}, projection_dim=16)
     return CLIPModel(config)
+
+
+def dinov2(registers: int | None = None, **changed: Any) -> Any:
+    from transformers import Dinov2Config, Dinov2Model, Dinov2WithRegistersConfig, Dinov2WithRegistersModel
+
+    if registers is None:
+        return Dinov2Model(Dinov2Config(**{**VISION, "mlp_ratio": 2, **changed}))
+    values = {**VISION, "mlp_ratio": 2, "num_register_tokens": registers, **changed}
+    return Dinov2WithRegistersModel(Dinov2WithRegistersConfig(**values))
+
+
+def class_token(model: Any, frames: Tensor) -> Tensor:
+    """The normalised class token of a model with one tower."""
+    out: Tensor = model(frames).pooler_output
+    return out
 
 
 def pooled(model: Any, frames: Tensor) -> Tensor:
@@ -57,6 +75,11 @@ def pooled_text(model: Any, ids: Tensor) -> Tensor:
 
 CASES: dict[str, dict[str, Case]] = {
     "clip": {"": Case(clip, pooled, pooled_text)},
+    "dinov2": {"": Case(dinov2, class_token), "another side": Case(dinov2, class_token, side=40)},
+    "dinov2_with_registers": {
+        "": Case(partial(dinov2, 3), class_token),
+        "another side": Case(partial(dinov2, 4), class_token, side=24),
+    },
 }
 """model_type -> ways."""
 EVERY = [(kind, way) for kind, ways in CASES.items() for way in ways]
@@ -78,7 +101,18 @@ def write(folder: Path, kind: str, way: str = "") -> Any:
                 value.copy_(noise * 0.1 + float("bias" not in name and "embedding" not in name))
     with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
         made.save_pretrained(folder)
+        if side := CASES[kind][way].side:
+            bit(side).save_pretrained(folder)
         return type(made).from_pretrained(folder).eval()
+
+
+def bit(side: int, **changed: Any) -> Any:
+    """DINOv2's image processor, with the settings of the published checkpoints but for the side."""
+    from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil
+
+    values = {"size": {"shortest_edge": round(side * 256 / 224)}, "crop_size": {"height": side, "width": side}}
+    means = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
+    return BitImageProcessorPil(**{**values, **means, **changed})
 
 
 def frames(backbone: Backbone, count: int = 5) -> Tensor:

@@ -39,6 +39,10 @@ if TYPE_CHECKING:
 
 TOLERANCE = 1e-4  # largest difference to PyTorch, in probability or in `known`, that is written
 LARGEST = 1_900_000_000  # bytes of weights that fit into one ONNX file
+SQUARES = {  # how frames become square, for whoever feeds the graph
+    "short": "short side to `size`, PIL bicubic, then the centre",
+    "short-256": "short side to 256/224 of `size`, PIL bicubic, then the centre of `size`",
+}
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 
 
@@ -216,7 +220,7 @@ def _note(model: Recognizer, backbone: Backbone) -> dict[str, Any]:
         "frames": model.frames,
         "sampling": "the middle frame of each of `frames` equal parts: floor((i + 0.5) * count / frames)",
         "size": backbone.size,
-        "resize": "short side to `size`, PIL bicubic, then the centre",
+        "resize": SQUARES[backbone.resize],
         "mean": backbone.mean.flatten().tolist(),
         "std": backbone.std.flatten().tolist(),
         "pixels": "(n, frames, 3, size, size) float32: (RGB / 255 - mean) / std",

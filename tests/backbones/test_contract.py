@@ -48,6 +48,7 @@ def test_every_cut_equals_the_forward_pass_of_the_library(pair: tuple[Backbone, 
     expected = case.embed(theirs, x)
     assert expected.shape == (len(x), ours.embed_dim)
     assert ours.input_shape == (3, ours.size, ours.size)
+    assert ours.size == (case.side or 32)
     for cut in range(ours.depth + 2):
         assert distance(ours.encode_from(ours.encode_to(x, cut), cut), expected) <= 1e-5
     assert torch.equal(ours(x), ours.encode_to(x, ours.depth + 1))

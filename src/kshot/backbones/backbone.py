@@ -127,6 +127,7 @@ class Backbone(nn.Module):
             precision; "" for a model built in memory.
         logit_scale: the factor that CLIP puts before its cosines (about 100).
         size: side of its images, in pixels.
+        resize: how its frames become square, a name of `kshot.video.FRAMINGS`.
         depth: L, blocks of the image tower.
         embed_dim: P, width of an embedding.
         tunings: names of the tuning methods that fit it; None for all.
@@ -176,6 +177,7 @@ class Backbone(nn.Module):
         self.episodic = self.across = False
         self.logit_scale = logit_scale
         self.size = image.size
+        self.resize = pixels.resize
         self.depth = image.depth
         self.embed_dim = embed_dim
         self._tokenizer = tokenizer
@@ -203,6 +205,10 @@ class Backbone(nn.Module):
     def input_shape(self) -> tuple[int, ...]:
         """Shape of a frame as it enters the image tower."""
         return (3, self.size, self.size)
+
+    def resized(self, resize: str) -> str:
+        """How frames become square where `resize` is asked for: "short" stands for the checkpoint's own way."""
+        return self.resize if resize == "short" else resize
 
     def set_precision(self, precision: torch.dtype) -> None:
         """Sets the type of both towers' arithmetic; weights and results stay float32."""

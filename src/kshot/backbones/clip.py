@@ -28,6 +28,8 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "image_size": (1, 4096),
     "patch_size": (1, 4096),
     "projection_dim": (1, 2**15),
+    "mlp_ratio": (1 / 64, 64),
+    "num_register_tokens": (0, 1024),
 }
 """The least and the most that a number of a configuration may be: several times what the largest CLIPs have."""
 UNFOLLOWED = ("quantization_config", "pruned_heads")
@@ -124,11 +126,11 @@ class Config:
         Raises:
             ValueError: a value of the wrong kind, or a tower that cannot be.
         """
-        text = _filled(TextConfig, values.get("text_config"), values.get("text_config_dict"))
-        vision = _filled(VisionConfig, values.get("vision_config"), values.get("vision_config_dict"))
+        text = filled(TextConfig, values.get("text_config"), values.get("text_config_dict"))
+        vision = filled(VisionConfig, values.get("vision_config"), values.get("vision_config_dict"))
         width = values.get("projection_dim", cls.projection_dim)
         _check("projection_dim", width, "int")
-        _expect_own(values)
+        expect_own(values)
         side, patch = vision.image_size, vision.patch_size
         if isinstance(side, int) and isinstance(patch, int) and patch > side:
             raise ValueError(f"patch_size {patch} is more than image_size {side}")
@@ -137,12 +139,21 @@ class Config:
         return cls(text, vision, width)
 
 
-def _filled(kind: type[Any], given: object, complete: object) -> Any:
-    """A tower's configuration. `complete`, where early checkpoints have it, wins over `given` with its defaults too."""
+def filled(kind: type[Any], given: object, complete: object = None) -> Any:
+    """A tower's configuration, a dataclass; keys that it has no field for are passed over.
+
+    Args:
+        kind: of the configuration.
+        given: what the file says of it.
+        complete: where early checkpoints have it, this wins over `given`, with its defaults too.
+
+    Raises:
+        ValueError: a value of the wrong kind or out of bounds.
+    """
     chosen = given if complete is None else complete
     if not isinstance(chosen, Mapping | None):
         raise ValueError(f"expected an object for a tower, found {chosen!r}")
-    _expect_own(chosen or {})
+    expect_own(chosen or {})
     known = {one.name: str(one.type) for one in fields(kind)}
     values = {name: value for name, value in (chosen or {}).items() if name in known}
     for name, value in values.items():
@@ -164,8 +175,12 @@ def _check(name: str, value: object, kind: str) -> None:
         raise ValueError(f"{name} is {found}, expected {low:,} to {high:,}")
 
 
-def _expect_own(values: Mapping[str, Any]) -> None:
-    """Refuses what changes the numbers of a CLIP in a way that is not followed."""
+def expect_own(values: Mapping[str, Any]) -> None:
+    """Refuses what changes the numbers of a network in a way that is not followed.
+
+    Raises:
+        ValueError: there is such a thing.
+    """
     for name in UNFOLLOWED:
         if values.get(name):
             raise ValueError(f"{name} is set, which kshot does not follow: take the checkpoint before that was done")
@@ -267,9 +282,9 @@ class Layer(nn.Module):
 class Encoder(nn.Module):
     """The blocks of a tower, under the name that checkpoints give them."""
 
-    def __init__(self, config: TowerConfig) -> None:
+    def __init__(self, config: TowerConfig, layer: type[Layer] = Layer) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
+        self.layers = nn.ModuleList(layer(config) for _ in range(config.num_hidden_layers))
 
 
 def _table(rows: int, width: int) -> nn.Embedding:

@@ -1,4 +1,4 @@
-"""A transformer tower of CLIP as numbered blocks: `encode_to` gives what a block receives, `encode_from` runs the rest.
+"""A transformer tower as numbered blocks: `encode_to` gives what a block receives, `encode_from` runs the rest.
 
 A cut is a number: 0 stands before the tower (the frames or token ids themselves), k = 1..L before block k, L + 1 behind
 the projection. `encode_from(encode_to(x, k), k)` is the whole tower for every k, so whatever lies before the first
@@ -17,7 +17,7 @@ from kshot.errors import OptionError
 
 
 class Tower(nn.Module):
-    """A transformer tower of CLIP: embeddings, L blocks, final norm and projection; one token is read out.
+    """A transformer tower: embeddings, L blocks, final norm and projection; one token is read out.
 
     Attributes:
         embeddings: input -> tokens (N, T, D).
@@ -29,16 +29,18 @@ class Tower(nn.Module):
         depth: L.
         width: D.
         tokens: T, most tokens that a row can have.
+        first: of them, before the patches: the class token and registers.
         precision: type of the blocks' arithmetic.
         plain: run the last block whole, by operations that other runtimes know, instead of on its read-out token alone.
         causal: whether a token attends to earlier ones alone.
     """
 
     causal = False
+    first = 1
     norm: nn.LayerNorm
-    projection: nn.Linear
+    projection: nn.Module
 
-    def __init__(self, embeddings: nn.Module, encoder: Any, norm: nn.LayerNorm, projection: nn.Linear, tokens: int):
+    def __init__(self, embeddings: nn.Module, encoder: Any, norm: nn.LayerNorm, projection: nn.Module, tokens: int):
         super().__init__()
         self.embeddings = embeddings
         self.blocks: nn.ModuleList = encoder.layers
@@ -46,7 +48,7 @@ class Tower(nn.Module):
         self.projection = projection
         self.feature: nn.Module = nn.Identity()
         self.depth = len(self.blocks)
-        self.width = int(projection.in_features)
+        self.width = norm.weight.numel()
         self.tokens = tokens
         self.precision = torch.float32
         self.plain = False
@@ -153,7 +155,7 @@ class Tower(nn.Module):
                     x = self._run(block, x)
                 n, token = self._normalise(_widen(x)), x[:, 0]
         with last_block.arithmetic(x.device):
-            patches = _widen(n[:, 1:])
+            patches = _widen(n[:, self.first :])
             token = last_block.attend(self.blocks[-1], patches, _widen(token), places.weights(patches, frames))
             out: Tensor = self.feature(self.projection(self.norm(token)))
             return out
@@ -208,11 +210,12 @@ class ImageTower(Tower):
         size: side of its images, in pixels.
     """
 
-    def __init__(self, vision: Any, projection: nn.Linear):
+    def __init__(self, vision: Any, projection: nn.Module):
         tokens = int(vision.embeddings.num_positions)
         super().__init__(vision.embeddings, vision.encoder, vision.post_layernorm, projection, tokens)
         self.pre = vision.pre_layrnorm
         self.size = int(vision.embeddings.image_size)
+        self.first = int(getattr(vision.embeddings, "first", 1))
 
     def _embed(self, x: Tensor) -> Tensor:
         if x.ndim != 4 or tuple(x.shape[1:]) != (3, self.size, self.size):

@@ -31,6 +31,8 @@ class Family:
 
 FAMILIES: dict[str, Family] = {
     "clip": Family("clip"),
+    "dinov2": Family("dinov2"),
+    "dinov2_with_registers": Family("dinov2"),
 }
 """model_type -> family."""
 
