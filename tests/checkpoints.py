@@ -46,6 +46,27 @@ def clip() -> Any:
     return CLIPModel(config)
 
 
+def metaclip2(end: int = 599) -> Any:
+    from transformers import MetaClip2Config, MetaClip2Model
+
+    text = {**TEXT, "eos_token_id": end}
+    config = MetaClip2Config(text_config=text, vision_config={**VISION, "intermediate_size": 64}, projection_dim=16)
+    return MetaClip2Model(config)
+
+
+def clip_image(prefix: str = "CLIP") -> Any:
+    import transformers
+
+    config = getattr(transformers, f"{prefix}VisionConfig")(**VISION, intermediate_size=64, projection_dim=16)
+    return getattr(transformers, f"{prefix}VisionModelWithProjection")(config)
+
+
+def image_embeds(model: Any, frames: Tensor) -> Tensor:
+    """The projected class token of a model with an image tower alone."""
+    out: Tensor = model(frames).image_embeds
+    return out
+
+
 def dinov2(registers: int | None = None, **changed: Any) -> Any:
     from transformers import Dinov2Config, Dinov2Model, Dinov2WithRegistersConfig, Dinov2WithRegistersModel
 
@@ -75,6 +96,12 @@ def pooled_text(model: Any, ids: Tensor) -> Tensor:
 
 CASES: dict[str, dict[str, Case]] = {
     "clip": {"": Case(clip, pooled, pooled_text)},
+    "clip_vision_model": {"": Case(clip_image, image_embeds)},
+    "metaclip_2": {
+        "": Case(metaclip2, pooled, pooled_text),
+        "end of text is 2": Case(partial(metaclip2, 2), pooled, pooled_text),
+    },
+    "metaclip_2_vision_model": {"": Case(partial(clip_image, "MetaClip2"), image_embeds)},
     "dinov2": {"": Case(dinov2, class_token), "another side": Case(dinov2, class_token, side=40)},
     "dinov2_with_registers": {
         "": Case(partial(dinov2, 3), class_token),

@@ -275,7 +275,7 @@ class Backbone(nn.Module):
             raise CheckpointError(f"'{self.name}' came without a tokenizer: put tokenizer.json into its folder")
         encodings: list[Any] = self._tokenizer.encode_batch(list(texts))
         rows = [encoding.ids for encoding in encodings]
-        if any(not row or max(row) != row[-1] if self.text.end == 2 else self.text.end not in row for row in rows):
+        if any(not row or max(row) != row[-1] if self.text.highest else self.text.end not in row for row in rows):
             raise CheckpointError(f"the tokenizer of '{self.name}' does not end texts with the end-of-text token")
         most = max((max(row) for row in rows), default=0)
         if most >= self.text.words:
@@ -303,7 +303,7 @@ class Backbone(nn.Module):
         made = texts.written(names, templates)
         encodings = self._encode([text.words for text in made])
         rows = [encoding.ids for encoding in encodings]
-        ends = [row.index(max(row) if self.text.end == 2 else self.text.end) for row in rows]
+        ends = [row.index(max(row) if self.text.highest else self.text.end) for row in rows]
         return rows, texts.examine(made, encodings, ends)
 
     def text_notes(self, names: Sequence[str], prompts: Sequence[str] | str = PROMPTS) -> list[str]:

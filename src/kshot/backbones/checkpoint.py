@@ -23,6 +23,7 @@ WIDTHS = (
     torch.float64,
 )  # others need scales beside them
 START, END = "<|startoftext|>", "<|endoftext|>"
+PIECES = ("spiece.model", "sentencepiece.bpe.model", "tokenizer.model")  # of the sentencepiece library
 M = TypeVar("M", bound=nn.Module)
 
 
@@ -181,6 +182,11 @@ def read_tokenizer(folder: Path, limit: int) -> tuple[Any, str]:
             pairs = [pair for pair in pairs if pair[0] != "#version:"]
             tokenizer = CLIPTokenizer(vocab=_json(vocab), merges=pairs).backend_tokenizer
         else:
+            if pieces := [name for name in PIECES if (folder / name).exists()]:
+                raise CheckpointError(
+                    f"{folder} has its tokenizer only as {pieces[0]}, which kshot does not read: add tokenizer.json, "
+                    "which transformers' AutoTokenizer.from_pretrained(...).save_pretrained(...) writes"
+                )
             return None, ""
         longest = _settings(folder).get("model_max_length")
         if isinstance(longest, int) and not isinstance(longest, bool) and 0 < longest < limit:

@@ -128,12 +128,10 @@ class Config:
         """
         text = filled(TextConfig, values.get("text_config"), values.get("text_config_dict"))
         vision = filled(VisionConfig, values.get("vision_config"), values.get("vision_config_dict"))
-        width = values.get("projection_dim", cls.projection_dim)
-        _check("projection_dim", width, "int")
+        width = projection_dim(values)
         expect_own(values)
-        side, patch = vision.image_size, vision.patch_size
-        if isinstance(side, int) and isinstance(patch, int) and patch > side:
-            raise ValueError(f"patch_size {patch} is more than image_size {side}")
+        if isinstance(vision.image_size, int) and isinstance(vision.patch_size, int):  # others are refused by name
+            expect_square(vision)
         if isinstance(text.eos_token_id, int) and text.eos_token_id >= text.vocab_size:
             raise ValueError(f"eos_token_id {text.eos_token_id} is not in a vocabulary of {text.vocab_size}")
         return cls(text, vision, width)
@@ -173,6 +171,34 @@ def _check(name: str, value: object, kind: str) -> None:
     low, high = BOUNDS.get(name, (0, 0))
     if isinstance(value, int | float) and not low <= value <= high:  # not a number is not within any bounds
         raise ValueError(f"{name} is {found}, expected {low:,} to {high:,}")
+
+
+def projection_dim(values: Mapping[str, Any]) -> int:
+    """P, width of an embedding.
+
+    Raises:
+        ValueError: a value of the wrong kind or out of bounds.
+    """
+    width = values.get("projection_dim", Config.projection_dim)
+    _check("projection_dim", width, "int")
+    return int(width)
+
+
+def expect_square(config: Any) -> None:
+    """Refuses images and patches that are not square, or images too small for one patch.
+
+    Args:
+        config: with `image_size` and `patch_size`, in pixels.
+
+    Raises:
+        ValueError: they are.
+    """
+    side, patch = config.image_size, config.patch_size
+    for size in (side, patch):
+        if not isinstance(size, int):
+            raise ValueError(f"images or patches of {size}: only square ones are supported")
+    if patch > side:
+        raise ValueError(f"patch_size {patch} is more than image_size {side}")
 
 
 def expect_own(values: Mapping[str, Any]) -> None:

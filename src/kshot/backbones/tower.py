@@ -230,6 +230,8 @@ class TextTower(Tower):
 
     Attributes:
         end: id of the end-of-text token.
+        highest: whether a text ends at its highest id instead. `eos_token_id` 2 marks early CLIPs, whose configuration
+            is wrong in this.
         words: number of tokens that it has a vector for.
     """
 
@@ -239,13 +241,13 @@ class TextTower(Tower):
         tokens = int(text.embeddings.position_embedding.num_embeddings)
         super().__init__(text.embeddings, text.encoder, text.final_layer_norm, projection, tokens)
         self.end = int(text.eos_token_id)
+        self.highest = self.end == 2
         self.words = int(text.embeddings.token_embedding.num_embeddings)
 
     def read(self, x: Tensor) -> Tensor:
-        """First end-of-text position (N,) of token ids x (N, T); `eos_token_id` 2 marks early checkpoints, whose
-        configuration is wrong and whose end-of-text token is the one with the highest id."""
+        """First end-of-text position (N,) of token ids x (N, T)."""
         ids = x.int()
-        return (ids if self.end == 2 else (ids == self.end).int()).argmax(-1)
+        return (ids if self.highest else (ids == self.end).int()).argmax(-1)
 
     def _embed(self, x: Tensor) -> Tensor:
         if x.ndim != 2 or x.shape[1] > self.tokens or x.is_floating_point():

@@ -31,6 +31,9 @@ class Family:
 
 FAMILIES: dict[str, Family] = {
     "clip": Family("clip"),
+    "clip_vision_model": Family("clip_image"),
+    "metaclip_2": Family("metaclip2"),
+    "metaclip_2_vision_model": Family("clip_image"),
     "dinov2": Family("dinov2"),
     "dinov2_with_registers": Family("dinov2"),
 }

@@ -11,23 +11,24 @@ from kshot.backbones.clip import CLIP, Config
 from kshot.backbones.preprocessing import Pixels
 from kshot.errors import CheckpointError
 
-ARCHITECTURES = {"CLIPModel", "TFCLIPModel", "FlaxCLIPModel"}  # others under the same model_type compute other numbers
+ARCHITECTURES = ("CLIPModel", "TFCLIPModel", "FlaxCLIPModel")  # others under the same model_type compute other numbers
 LARGEST_SCALE = 1e6
 
 
-def read(folder: Path, name: str, allow_bin: bool = False) -> Backbone:
+def read(folder: Path, name: str, allow_bin: bool = False, architectures: tuple[str, ...] = ARCHITECTURES) -> Backbone:
     """A CLIP with weights (as float32), tokenizer and preprocessing of a folder.
 
     Args:
         folder: in transformers' format.
         name: of the backbone, as it was given.
         allow_bin: also read weights that are there only as a pickle; no code of it is run.
+        architectures: that config.json may name; the first is what it should be.
 
     Raises:
         CheckpointError: a file is missing or damaged, the folder is no CLIP, a setting that is not followed, or tensors
             are missing, unknown, not finite or of another shape: no weight is ever left at a random value.
     """
-    config = _config(folder)
+    config = _config(folder, architectures)
     pixels = preprocessing.read_pixels(folder, int(config.vision_config.image_size))
     weights = checkpoint.read_weights(folder, allow_bin)
     model = checkpoint.fill(lambda: CLIP(config), weights, folder, "a whole CLIP, image and text towers")
@@ -36,15 +37,18 @@ def read(folder: Path, name: str, allow_bin: bool = False) -> Backbone:
         raise CheckpointError(f"{folder}: logit_scale is {scale:g}, which is the logarithm of no sensible factor")
     tokenizer, words = checkpoint.read_tokenizer(folder, int(config.text_config.max_position_embeddings))
     backbone = Backbone(model, name=name, tokenizer=tokenizer, pixels=pixels)
-    backbone.fingerprint = checkpoint.fingerprint(_lines(config, pixels), weights, words)
+    lines = _lines(config, pixels) + ([] if architectures is ARCHITECTURES else [architectures[0]])
+    backbone.fingerprint = checkpoint.fingerprint(lines, weights, words)
     return backbone
 
 
-def _config(folder: Path) -> Config:
+def _config(folder: Path, architectures: tuple[str, ...]) -> Config:
     values = checkpoint.read_config(folder)
-    made = values.get("architectures") or ["CLIPModel"]
-    if not isinstance(made, list) or not ARCHITECTURES.intersection(map(str, made)):
-        raise CheckpointError(f"{folder} is no CLIP: config.json says architectures {made}, expected CLIPModel")
+    made = values.get("architectures") or [architectures[0]]
+    if not isinstance(made, list) or not set(architectures).intersection(map(str, made)):
+        raise CheckpointError(
+            f"{folder} is no CLIP: config.json says architectures {made}, expected {architectures[0]}"
+        )
     try:
         config = Config.read(values)
     except ValueError as error:

@@ -119,11 +119,7 @@ def _config(folder: Path) -> tuple[str, Config]:
             if values.get(setting, usual) is not usual:
                 raise ValueError(f"{setting} is {values[setting]}, which kshot does not follow")
         config: Config = clip.filled(Config, values if kind == REGISTERS else {**values, "num_register_tokens": 0})
-        for size in (config.image_size, config.patch_size):
-            if not isinstance(size, int):
-                raise ValueError(f"images or patches of {size}: only square ones are supported")
-        if config.patch_size > config.image_size:
-            raise ValueError(f"patch_size {config.patch_size} is more than image_size {config.image_size}")
+        clip.expect_square(config)
     except ValueError as error:
         raise CheckpointError(
             f"{folder / 'config.json'} does not describe a DINOv2 that kshot reads ({error})"
