@@ -32,6 +32,7 @@ from kshot.errors import KshotError, OptionError, unknown
 from kshot.files import disk, locked, write_atomic
 from kshot.progress import Progress, quiet
 from kshot.recognizer.record import Record
+from kshot.video import FRAMINGS
 
 if TYPE_CHECKING:
     from kshot.backbones.backbone import Backbone
@@ -41,7 +42,7 @@ TOLERANCE = 1e-4  # largest difference to PyTorch, in probability or in `known`,
 LARGEST = 1_900_000_000  # bytes of weights that fit into one ONNX file
 SQUARES = {  # how frames become square, for whoever feeds the graph
     "short": "short side to `size`, PIL bicubic, then the centre",
-    "short-256": "short side to 256/224 of `size`, PIL bicubic, then the centre of `size`",
+    "short-256": "short side to `short_side`, PIL bicubic, then the centre of `size`",
 }
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 
@@ -221,6 +222,7 @@ def _note(model: Recognizer, backbone: Backbone) -> dict[str, Any]:
         "sampling": "the middle frame of each of `frames` equal parts: floor((i + 0.5) * count / frames)",
         "size": backbone.size,
         "resize": SQUARES[backbone.resize],
+        "short_side": round(backbone.size * FRAMINGS[backbone.resize].margin),
         "mean": backbone.mean.flatten().tolist(),
         "std": backbone.std.flatten().tolist(),
         "pixels": "(n, frames, 3, size, size) float32: (RGB / 255 - mean) / std",
