@@ -15,10 +15,13 @@ import onnxruntime
 from PIL import Image
 
 
-def square(image: Image.Image, size: int) -> np.ndarray:
-    """Short side to `size`, then the centre: (size, size, 3) uint8."""
-    short, long = min(image.size), int(size * max(image.size) / min(image.size))
-    image = image.resize((size, long) if image.width == short else (long, size), Image.Resampling.BICUBIC)
+def square(image: Image.Image, size: int, side: int | None, by: str) -> np.ndarray:
+    """Short side to `side`, then the centre, or both sides where that is None: (size, size, 3) uint8."""
+    filter = Image.Resampling[by.upper()]
+    if side is None:
+        return np.asarray(image.resize((size, size), filter))
+    short, long = min(image.size), int(side * max(image.size) / min(image.size))
+    image = image.resize((side, long) if image.width == short else (long, side), filter)
     left, top = (image.width - size) // 2, (image.height - size) // 2
     return np.asarray(image.crop((left, top, left + size, top + size)))
 
@@ -29,7 +32,8 @@ def predict(folder: Path, clip: str) -> tuple[str, dict[str, float]]:
     with av.open(clip) as video:
         frames = [frame.to_image() for frame in video.decode(video=0)]
     chosen = ((np.arange(note["frames"]) + 0.5) * len(frames) / note["frames"]).astype(int)
-    pixels = np.stack([square(frames[index], note["size"]) for index in chosen]).astype(np.float32)
+    how = (note["size"], note.get("short_side", note["size"]), note.get("filter", "bicubic"))
+    pixels = np.stack([square(frames[index], *how) for index in chosen]).astype(np.float32)
     pixels = ((pixels / 255 - np.float32(note["mean"])) / np.float32(note["std"])).transpose(0, 3, 1, 2)
     session = onnxruntime.InferenceSession(folder / note["model"], providers=["CPUExecutionProvider"])
     proba, known = session.run(None, {"pixels": pixels[None]})

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from kshot.recognizer.classifier import UNKNOWN, Decision
+from kshot.video import FRAMINGS
 
 SIZE = 8
 
@@ -19,6 +20,7 @@ class Colours:
     clip_seconds_ = 2.0
     threshold_ = 0.3
     size = SIZE
+    framing = FRAMINGS["short"]
 
     def __init__(self) -> None:
         self.learner_ = SimpleNamespace(backbone=SimpleNamespace(size=SIZE))

@@ -15,15 +15,17 @@ import pytest
 import torch
 
 import kshot
+from checkpoints import CASES, write
 from clips import SPLITS, draw, write_video
 from kshot import heads, tuning, video
-from kshot.backbones.backbone import Backbone
+from kshot.backbones.backbone import Backbone, NoText, load
 from kshot.backbones.lite import Lite, LiteTower, Size
 from kshot.errors import KshotError, OptionError, StoreError
-from kshot.export import TOLERANCE, Exported, Whole, compare, export, trace, translate
+from kshot.export import SQUARES, TOLERANCE, Exported, Whole, compare, export, trace, translate
 from kshot.recognizer import Recognizer
 from kshot.recognizer.classifier import Classifier, Scorer
 from kshot.recognizer.methods import METHODS
+from kshot.video import FRAMINGS
 
 if TYPE_CHECKING:
     from forks import Command
@@ -122,6 +124,12 @@ def test_the_note_tells_all_that_the_graph_does_not(taught: Recognizer, exported
     note = json.loads((exported[0] / "model.json").read_text("utf-8"))
     backbone = taught.learner_.backbone
     assert backbone is not None
+    assert (
+        note["resize"] == SQUARES["short"]
+        and set(SQUARES) == set(FRAMINGS) - {"squash-256"}
+        and note["filter"] == "bicubic"
+    )
+    assert note["short_side"] == backbone.size
     assert note["labels"] == ["a", "b", "c"] and note["frames"] == FRAMES and note["size"] == backbone.size
     assert note["threshold"] == (None if np.isinf(taught.threshold_) else taught.threshold_)
     assert len(note["mean"]) == len(note["std"]) == 3 and note["backbone"]["fingerprint"] == backbone.fingerprint
@@ -149,11 +157,15 @@ def test_the_head_of_every_method_can_be_translated(
     assert compare(whole.classifier, tmp_path / "head.onnx", embeddings) <= TOLERANCE
 
 
-@pytest.mark.parametrize("family", ["clip", "lite"])
+@pytest.mark.parametrize("family", ["clip", "lite", "dinov2_with_registers", "siglip"])
 def test_a_model_that_weighs_places_is_one_graph(family: str, backbone: Backbone, tmp_path: Path) -> None:
     """From pixels to answers, weights of places included."""
     torch.manual_seed(0)
-    made = backbone if family == "clip" else Lite(LiteTower(Size(0.25, 0.3, 64, "", "")))
+    if family in CASES and family != "clip":
+        write(tmp_path, family, "another side" if family.startswith("dinov2") else "")
+        made = load(tmp_path)
+    else:
+        made = backbone if family == "clip" else Lite(LiteTower(Size(0.25, 0.3, 64, "", "")), NoText())  # type: ignore[arg-type]
     pixels = torch.randn(3, FRAMES, 3, made.size, made.size)
     whole = Whole(made, Means(), changing=True)
     translate(whole, pixels, ("pixels",), ("one", "other")).save(tmp_path / "model.onnx")

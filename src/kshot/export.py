@@ -32,6 +32,7 @@ from kshot.errors import KshotError, OptionError, unknown
 from kshot.files import disk, locked, write_atomic
 from kshot.progress import Progress, quiet
 from kshot.recognizer.record import Record
+from kshot.video import FRAMINGS
 
 if TYPE_CHECKING:
     from kshot.backbones.backbone import Backbone
@@ -39,6 +40,12 @@ if TYPE_CHECKING:
 
 TOLERANCE = 1e-4  # largest difference to PyTorch, in probability or in `known`, that is written
 LARGEST = 1_900_000_000  # bytes of weights that fit into one ONNX file
+SQUARES = {  # how frames become square, for whoever feeds the graph
+    "short": "short side to `size`, PIL bicubic, then the centre",
+    "short-256": "short side to `short_side`, PIL bicubic, then the centre of `size`",
+    "squash": "both sides to `size`, PIL bicubic",
+    "squash-bilinear": "both sides to `size`, PIL bilinear",
+}
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 
 
@@ -204,6 +211,7 @@ def compare(module: nn.Module, file: Path, example: Tensor) -> float:
 
 def _note(model: Recognizer, backbone: Backbone) -> dict[str, Any]:
     """What a program must know to feed the graph and to read its answer."""
+    framing = FRAMINGS[backbone.resize]
     return {
         "kind": "kshot export",
         "format": 1,
@@ -216,7 +224,9 @@ def _note(model: Recognizer, backbone: Backbone) -> dict[str, Any]:
         "frames": model.frames,
         "sampling": "the middle frame of each of `frames` equal parts: floor((i + 0.5) * count / frames)",
         "size": backbone.size,
-        "resize": "short side to `size`, PIL bicubic, then the centre",
+        "resize": SQUARES[backbone.resize],
+        "short_side": None if framing.squash else round(backbone.size * framing.margin),
+        "filter": "bilinear" if framing.bilinear else "bicubic",
         "mean": backbone.mean.flatten().tolist(),
         "std": backbone.std.flatten().tolist(),
         "pixels": "(n, frames, 3, size, size) float32: (RGB / 255 - mean) / std",

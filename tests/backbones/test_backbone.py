@@ -349,10 +349,17 @@ def _drop(prefix: str) -> Any:
 @pytest.mark.parametrize(
     "damage, message",
     [
-        (lambda f: (f / "config.json").unlink(), "has no config.json: expected a CLIP in transformers format"),
+        (
+            lambda f: (f / "config.json").unlink(),
+            "has no config.json: expected a checkpoint of clip.* in transformers format",
+        ),
         (lambda f: (f / "config.json").write_text("{"), "config.json is no JSON .*: fetch it again"),
         (lambda f: (f / "config.json").write_text("[]"), "config.json holds a list, expected an object"),
-        (lambda f: edit(f / "config.json", model_type="siglip"), "no CLIP: config.json says model_type 'siglip'"),
+        (
+            lambda f: edit(f / "config.json", model_type="bert"),
+            "config.json says model_type 'bert', expected one of clip",
+        ),
+        (lambda f: edit(f / "config.json", model_type=["clip"]), r"says model_type \['clip'\], expected one of clip"),
         (lambda f: edit(f / "config.json", vision_config={"hidden_size": 33}), "does not describe a CLIP"),
         (lambda f: edit(f / "config.json", vision_config={"hidden_size": "x"}), "does not describe a CLIP"),
         (lambda f: (f / "model.safetensors").unlink(), "has no weights: expected model.safetensors"),

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from kshot.backbones import backbone, clip, last_block
-from kshot.backbones import checkpoint as clip_folder
+from kshot.backbones.families import clip as family
 from kshot.backbones.tower import Tower
 
 
@@ -147,7 +147,4 @@ def test_an_unknown_activation_is_one_clear_error(clip_folder: Path, tmp_path: P
     config["text_config"]["hidden_act"] = "wavy"
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(CheckpointError, match="unknown activation: 'wavy'"):
-        clip_folder_read(tmp_path)
-
-
-clip_folder_read = clip_folder.read_checkpoint  # the fixture of that name hides the module
+        family.read(tmp_path, "wavy")

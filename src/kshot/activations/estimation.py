@@ -91,6 +91,7 @@ def estimate(
         StoreError: the store cannot be used.
     """
     data, backbone = load_both(data, backbone, device, precision)
+    resize = backbone.resized(resize)
     number = cut_number(backbone, cut)
     count = decoding.processes(workers)
     task = Task.open(data, backbone, Recipe(number, frames, dtype, backbone.image.exact, resize), store)

@@ -139,8 +139,8 @@ def extract(
             extraction has found unreadable, which are left out as they were then.
         condense: at the last block, store what its exact form needs (see `Backbone.condense`) rather than the bare
             tokens, which only a tuning method that alters that block needs.
-        resize: what is done to a frame before its square is cut out: "short" (short side to the backbone's size, CLIP's
-            own), "short-256" or "squash-256" (short side, or both, to 256/224 of it).
+        resize: what is done to a frame before its square is cut out: "short" (as the backbone's checkpoint says; of a
+            CLIP the short side becomes its size), "short-256" or "squash-256" (short side, or both, to 256/224 of it).
         view: 0 takes the middle frame of each segment and the central square, as tests do; any other number is a draw
             of what `augment` names, for training. See `kshot.video.views`.
         augment: some of "time", "crop" and "flip".
@@ -161,7 +161,9 @@ def extract(
     number = cut_number(backbone, cut)
     count = decoding.processes(workers, timeout)
     condense = condense and backbone.image.exact  # no such form of an altered block, or without a class token
-    recipe = Recipe(number, frames, dtype, condense, resize, view, views.parse(augment) if view else ())
+    recipe = Recipe(
+        number, frames, dtype, condense, backbone.resized(resize), view, views.parse(augment) if view else ()
+    )
     task = Task.open(data, backbone, recipe, store, check, stored_only)
     rates.check(data.paths, task.digests, task.store, not stored_only, progress)
     todo = task.todo()

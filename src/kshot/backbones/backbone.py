@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kshot.backbones import checkpoint as clip_folder
-from kshot.backbones import hub, texts
+from kshot.backbones import families, hub, texts
 from kshot.backbones.devices import pick_device, pick_precision
 from kshot.backbones.preprocessing import AS_CLIP, Pixels
 from kshot.backbones.tower import ImageTower, TextTower, Tower
@@ -41,7 +40,7 @@ NAMED: dict[str, str] = {
 def load(
     name: str | Path = hub.BUNDLED, device: str = "cpu", precision: str = "float32", allow_bin: bool = False
 ) -> Backbone:
-    """Loads a CLIP, frozen: nothing learns until a tuning method says so.
+    """Loads a backbone, frozen: nothing learns until a tuning method says so.
 
     Args:
         name: a folder in transformers format, `kshot-tiny` (bundled), `ViT-B/32`, `ViT-B/16`, `ViT-L/14`, or a hub id
@@ -64,9 +63,7 @@ def load(
         found.set_precision(arithmetic)
         return found.to(target)
     allow_bin = allow_bin or os.environ.get("KSHOT_ALLOW_BIN") == "1"
-    parts = clip_folder.read_checkpoint(hub.resolve(name, allow_bin), allow_bin)
-    backbone = Backbone(parts.model, name=str(name), tokenizer=parts.tokenizer, pixels=parts.pixels)
-    backbone.fingerprint = parts.fingerprint
+    backbone: Backbone = families.read(hub.resolve(name, allow_bin), str(name), allow_bin)
     backbone.set_precision(arithmetic)
     return backbone.to(target)
 
@@ -130,10 +127,12 @@ class Backbone(nn.Module):
             precision; "" for a model built in memory.
         logit_scale: the factor that CLIP puts before its cosines (about 100).
         size: side of its images, in pixels.
+        resize: how its frames become square, a name of `kshot.video.FRAMINGS`.
         depth: L, blocks of the image tower.
         embed_dim: P, width of an embedding.
         tunings: names of the tuning methods that fit it; None for all.
         lacks: what the other tuning methods need and it does not have.
+        starts: number of tokens before the first word of a text.
         prompt: the one template of class texts, if a tuning method has put one in place of others, else "".
         episodic: whether an embedding depends on the other clips of its episode; only a tuning method makes it so.
         across: whether a frame's embedding depends on the other frames of its clip; again only by a tuning method.
@@ -147,6 +146,7 @@ class Backbone(nn.Module):
     std: Tensor
     tunings: tuple[str, ...] | None = None
     lacks = "attention"
+    starts = 1
 
     def __init__(
         self,
@@ -179,6 +179,7 @@ class Backbone(nn.Module):
         self.episodic = self.across = False
         self.logit_scale = logit_scale
         self.size = image.size
+        self.resize = pixels.resize
         self.depth = image.depth
         self.embed_dim = embed_dim
         self._tokenizer = tokenizer
@@ -206,6 +207,10 @@ class Backbone(nn.Module):
     def input_shape(self) -> tuple[int, ...]:
         """Shape of a frame as it enters the image tower."""
         return (3, self.size, self.size)
+
+    def resized(self, resize: str) -> str:
+        """How frames become square where `resize` is asked for: "short" stands for the checkpoint's own way."""
+        return self.resize if resize == "short" else resize
 
     def set_precision(self, precision: torch.dtype) -> None:
         """Sets the type of both towers' arithmetic; weights and results stay float32."""
@@ -272,7 +277,7 @@ class Backbone(nn.Module):
             raise CheckpointError(f"'{self.name}' came without a tokenizer: put tokenizer.json into its folder")
         encodings: list[Any] = self._tokenizer.encode_batch(list(texts))
         rows = [encoding.ids for encoding in encodings]
-        if any(not row or max(row) != row[-1] if self.text.end == 2 else self.text.end not in row for row in rows):
+        if any(end < 0 for end in self._ends(encodings)):
             raise CheckpointError(f"the tokenizer of '{self.name}' does not end texts with the end-of-text token")
         most = max((max(row) for row in rows), default=0)
         if most >= self.text.words:
@@ -281,6 +286,14 @@ class Backbone(nn.Module):
                 "not belong together; fetch it again"
             )
         return encodings
+
+    def _ends(self, encodings: Sequence[Any]) -> list[int]:
+        """Place of the token that ends each text; -1 where there is none."""
+        if self.text.highest:
+            found = [(encoding.ids, max(encoding.ids, default=-1)) for encoding in encodings]
+            return [ids.index(end) if ids and end == ids[-1] else -1 for ids, end in found]
+        end = self.text.end
+        return [encoding.ids.index(end) if end in encoding.ids else -1 for encoding in encodings]
 
     def _padded(self, rows: Sequence[list[int]]) -> Tensor:
         longest = max(map(len, rows), default=0)
@@ -300,8 +313,7 @@ class Backbone(nn.Module):
         made = texts.written(names, templates)
         encodings = self._encode([text.words for text in made])
         rows = [encoding.ids for encoding in encodings]
-        ends = [row.index(max(row) if self.text.end == 2 else self.text.end) for row in rows]
-        return rows, texts.examine(made, encodings, ends)
+        return rows, texts.examine(made, encodings, self._ends(encodings), self.starts)
 
     def text_notes(self, names: Sequence[str], prompts: Sequence[str] | str = PROMPTS) -> list[str]:
         """What the text tower does not see of the class texts that `embed_text` makes, in words; [] if it sees all.

@@ -28,6 +28,8 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "image_size": (1, 4096),
     "patch_size": (1, 4096),
     "projection_dim": (1, 2**15),
+    "mlp_ratio": (1 / 64, 64),
+    "num_register_tokens": (0, 1024),
 }
 """The least and the most that a number of a configuration may be: several times what the largest CLIPs have."""
 UNFOLLOWED = ("quantization_config", "pruned_heads")
@@ -124,25 +126,32 @@ class Config:
         Raises:
             ValueError: a value of the wrong kind, or a tower that cannot be.
         """
-        text = _filled(TextConfig, values.get("text_config"), values.get("text_config_dict"))
-        vision = _filled(VisionConfig, values.get("vision_config"), values.get("vision_config_dict"))
-        width = values.get("projection_dim", cls.projection_dim)
-        _check("projection_dim", width, "int")
-        _expect_own(values)
-        side, patch = vision.image_size, vision.patch_size
-        if isinstance(side, int) and isinstance(patch, int) and patch > side:
-            raise ValueError(f"patch_size {patch} is more than image_size {side}")
+        text = filled(TextConfig, values.get("text_config"), values.get("text_config_dict"))
+        vision = filled(VisionConfig, values.get("vision_config"), values.get("vision_config_dict"))
+        width = projection_dim(values)
+        expect_own(values)
+        if isinstance(vision.image_size, int) and isinstance(vision.patch_size, int):  # others are refused by name
+            expect_square(vision)
         if isinstance(text.eos_token_id, int) and text.eos_token_id >= text.vocab_size:
             raise ValueError(f"eos_token_id {text.eos_token_id} is not in a vocabulary of {text.vocab_size}")
         return cls(text, vision, width)
 
 
-def _filled(kind: type[Any], given: object, complete: object) -> Any:
-    """A tower's configuration. `complete`, where early checkpoints have it, wins over `given` with its defaults too."""
+def filled(kind: type[Any], given: object, complete: object = None) -> Any:
+    """A tower's configuration, a dataclass; keys that it has no field for are passed over.
+
+    Args:
+        kind: of the configuration.
+        given: what the file says of it.
+        complete: where early checkpoints have it, this wins over `given`, with its defaults too.
+
+    Raises:
+        ValueError: a value of the wrong kind or out of bounds.
+    """
     chosen = given if complete is None else complete
     if not isinstance(chosen, Mapping | None):
         raise ValueError(f"expected an object for a tower, found {chosen!r}")
-    _expect_own(chosen or {})
+    expect_own(chosen or {})
     known = {one.name: str(one.type) for one in fields(kind)}
     values = {name: value for name, value in (chosen or {}).items() if name in known}
     for name, value in values.items():
@@ -164,8 +173,40 @@ def _check(name: str, value: object, kind: str) -> None:
         raise ValueError(f"{name} is {found}, expected {low:,} to {high:,}")
 
 
-def _expect_own(values: Mapping[str, Any]) -> None:
-    """Refuses what changes the numbers of a CLIP in a way that is not followed."""
+def projection_dim(values: Mapping[str, Any]) -> int:
+    """P, width of an embedding.
+
+    Raises:
+        ValueError: a value of the wrong kind or out of bounds.
+    """
+    width = values.get("projection_dim", Config.projection_dim)
+    _check("projection_dim", width, "int")
+    return int(width)
+
+
+def expect_square(config: Any) -> None:
+    """Refuses images and patches that are not square, or images too small for one patch.
+
+    Args:
+        config: with `image_size` and `patch_size`, in pixels.
+
+    Raises:
+        ValueError: they are.
+    """
+    side, patch = config.image_size, config.patch_size
+    for size in (side, patch):
+        if not isinstance(size, int):
+            raise ValueError(f"images or patches of {size}: only square ones are supported")
+    if patch > side:
+        raise ValueError(f"patch_size {patch} is more than image_size {side}")
+
+
+def expect_own(values: Mapping[str, Any]) -> None:
+    """Refuses what changes the numbers of a network in a way that is not followed.
+
+    Raises:
+        ValueError: there is such a thing.
+    """
     for name in UNFOLLOWED:
         if values.get(name):
             raise ValueError(f"{name} is set, which kshot does not follow: take the checkpoint before that was done")
@@ -187,8 +228,8 @@ def activation(name: str) -> nn.Module:
     """
     if name == "quick_gelu":
         return QuickGELU()
-    if name == "gelu":
-        return nn.GELU()
+    if name in ("gelu", "gelu_pytorch_tanh"):
+        return nn.GELU("none" if name == "gelu" else "tanh")
     from transformers.activations import ACT2FN
 
     made: nn.Module = ACT2FN[name]
@@ -267,9 +308,9 @@ class Layer(nn.Module):
 class Encoder(nn.Module):
     """The blocks of a tower, under the name that checkpoints give them."""
 
-    def __init__(self, config: TowerConfig) -> None:
+    def __init__(self, config: TowerConfig, layer: type[Layer] = Layer) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
+        self.layers = nn.ModuleList(layer(config) for _ in range(config.num_hidden_layers))
 
 
 def _table(rows: int, width: int) -> nn.Embedding:

@@ -1,14 +1,15 @@
 """The exact last block: the class token alone, from normalised tokens, without forming keys and values.
 
-Only one token leaves the last block of a CLIP tower: the class token (image) or the end-of-text token (text). With n_i
-the tokens after LayerNorm without its affine part (g, b), one query per head is enough, and both the keys' and the
+Only one token leaves the last block of a CLIP or DINOv2: the class token (image) or the end-of-text token (text). With
+n_i the tokens after LayerNorm without its affine part (g, b), one query per head is enough, and both the keys' and the
 values' projections move, by associativity, from all tokens to that one query:
 
     u = g * (W_k^T q)       a = softmax_i(u . n_i)       c = g * sum_i a_i n_i + b       v = W_v c + b_v
 
 (the keys' bias and b add the same number to every logit of a head, which softmax ignores; c uses sum_i a_i = 1). The
-rest of the block, residual and MLP, sees that one token. Output and gradients are those of the whole block to rounding,
-at about a hundredth of its work: what remains is reading n twice forward and twice back.
+rest of the block, residual, MLP and LayerScale where there is one, sees that one token. Output and gradients are those
+of the whole block to rounding, at about a hundredth of its work: what remains is reading n twice forward and twice
+back.
 """
 
 from __future__ import annotations
@@ -24,7 +25,11 @@ from torch.nn import functional as F
 CHUNK = {"cpu": 4 * 2**20, "cuda": 256 * 2**20}  # bytes of tokens worked on at once: a CPU's stay in its cache
 
 # Known by name, so that transformers, which is slow to import, need not be there
-LAYERS = {("kshot.backbones.clip", "Layer"), ("transformers.models.clip.modeling_clip", "CLIPEncoderLayer")}
+LAYERS = {
+    ("kshot.backbones.clip", "Layer"),
+    ("kshot.backbones.families.dinov2", "Layer"),
+    ("transformers.models.clip.modeling_clip", "CLIPEncoderLayer"),
+}
 ATTENTIONS = {("kshot.backbones.clip", "Attention"), ("transformers.models.clip.modeling_clip", "CLIPAttention")}
 
 
@@ -113,9 +118,7 @@ def forward(block: Any, n: Tensor, x: Tensor, read: Tensor | None = None, causal
         u = torch.einsum("nhd,hdc->nhc", q.view(-1, heads, width), keys)
         mean: Tensor = _Attend.apply(u, n, keep)  # type: ignore[no-untyped-call]
         v = torch.einsum("nhc,hdc->nhd", mean, values).flatten(1) + attention.v_proj(norm.bias)
-        y = x.to(dtype) + attention.out_proj(v)
-        out: Tensor = y + block.mlp(block.layer_norm2(y))
-        return out
+        return _behind(block, x.to(dtype), attention.out_proj(v))
 
 
 def attend(block: Any, n: Tensor, x: Tensor, weights: Tensor) -> Tensor:
@@ -132,8 +135,16 @@ def attend(block: Any, n: Tensor, x: Tensor, weights: Tensor) -> Tensor:
     """
     attention, norm = block.self_attn, block.layer_norm1
     mean = torch.einsum("nm,nmd->nd", weights, n)
-    y = x + attention.out_proj(attention.v_proj(mean * norm.weight + norm.bias))
-    out: Tensor = y + block.mlp(block.layer_norm2(y))
+    return _behind(block, x, attention.out_proj(attention.v_proj(mean * norm.weight + norm.bias)))
+
+
+def _behind(block: Any, x: Tensor, seen: Tensor) -> Tensor:
+    """What a block makes of a token (N, D) and of what its attention has seen: residuals, scaled where it has
+    LayerScale, and the MLP."""
+    scales = [getattr(block, name, None) for name in ("layer_scale1", "layer_scale2")]
+    y = x + (seen if scales[0] is None else scales[0](seen))
+    made = block.mlp(block.layer_norm2(y))
+    out: Tensor = y + (made if scales[1] is None else scales[1](made))
     return out
 
 

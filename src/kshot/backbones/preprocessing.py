@@ -17,7 +17,6 @@ FILES = ("preprocessor_config.json", "processor_config.json")
 """Where it is said: to itself, or by transformers 5 under "image_processor" of the whole processor's file."""
 NESTED = "image_processor"
 
-PROCESSORS = {"CLIPImageProcessor", "CLIPImageProcessorFast", "CLIPImageProcessorPil", "CLIPFeatureExtractor"}
 KINDS = ("image_processor_type", "feature_extractor_type")
 FOLLOWED = {"size", "crop_size", "do_rescale", "rescale_factor", "do_normalize", "image_mean", "image_std"}
 FIXED: dict[str, tuple[tuple[Any, ...], str]] = {  # setting -> the values that are followed, and what kshot does
@@ -28,6 +27,10 @@ FIXED: dict[str, tuple[tuple[Any, ...], str]] = {  # setting -> the values that 
     "use_square_size": ((False,), "the short side is resized"),
     "data_format": (("channels_first",), "channels come first"),
 }
+SQUASHED: dict[str, tuple[tuple[Any, ...], str]] = FIXED | {  # where both sides become those of the square
+    "do_center_crop": ((False,), "nothing is cut off"),
+    "resample": ((2, 3, "bilinear", "bicubic"), "frames are resized by the bilinear or the bicubic filter, 2 or 3"),
+}
 HARMLESS = {  # of a decoded frame, or of whoever calls the processor
     "do_convert_rgb", "processor_class", "auto_map", "_valid_processor_keys", "return_tensors", "input_data_format",
     "device", "disable_grouping", "transformers_version", "image_seq_length", "_processor_class", "backend",
@@ -36,31 +39,69 @@ HARMLESS = {  # of a decoded frame, or of whoever calls the processor
 
 @dataclass(frozen=True)
 class Pixels:
-    """What becomes of a pixel: (value / 255 - mean) / std.
+    """How a frame becomes what a backbone sees: a square, and of its pixels (value / 255 - mean) / std.
 
     Attributes:
         mean: of red, green and blue.
         std: standard deviation of red, green and blue.
+        resize: how frames become square, a name of `kshot.video.FRAMINGS`.
     """
 
     mean: tuple[float, ...] = MEAN
     std: tuple[float, ...] = STD
+    resize: str = "short"
 
 
 AS_CLIP = Pixels()
 
 
-def read_pixels(folder: Path, side: int) -> Pixels:
-    """What a folder says of pixels; CLIP's own where it says nothing.
+@dataclass(frozen=True)
+class Processor:
+    """The image processor of a family.
+
+    Attributes:
+        owner: whose it is, for messages.
+        names: of its class in transformers, under which checkpoints name it.
+        usual: what it does where a folder does not say.
+    """
+
+    owner: str
+    names: tuple[str, ...]
+    usual: Pixels
+
+
+CLIPS = Processor(
+    "CLIP", ("CLIPImageProcessor", "CLIPImageProcessorFast", "CLIPImageProcessorPil", "CLIPFeatureExtractor"), AS_CLIP
+)
+
+
+def read_pixels(folder: Path, side: int, processor: Processor = CLIPS) -> Pixels:
+    """What a folder says of pixels; its family's own where it says nothing.
 
     Args:
         folder: of a checkpoint.
-        side: of the images that the configuration asks for, in pixels.
+        side: of the images that the network is given, in pixels.
+        processor: of its family.
 
     Raises:
         CheckpointError: a file that cannot be read, a setting that kshot does not follow, or two files that differ.
     """
-    said = {}
+    found = [_pixels(values, where, side, processor) for where, values in settings(folder)]
+    if len(found) == 2 and found[0] != found[1]:
+        raise CheckpointError(
+            f"{folder / FILES[0]} and {FILES[1]} ask for different pixels ({_differing(*found)}): remove the one that "
+            "this checkpoint was not trained with"
+        )
+    return found[0] if found else processor.usual
+
+
+def settings(folder: Path) -> list[tuple[str, dict[str, Any]]]:
+    """The settings of a folder's image processor, from each file that has some, with the place they are from.
+
+    Raises:
+        CheckpointError: a file that cannot be read.
+    """
+    said: list[tuple[str, dict[str, Any]]] = []
     for name in FILES:
         path = folder / name
         if not path.exists():
@@ -73,58 +114,66 @@ def read_pixels(folder: Path, side: int) -> Pixels:
                 continue
         if not isinstance(values, dict):
             raise CheckpointError(f"{where} holds a {type(values).__name__}, expected an object: fetch it again")
-        said[name] = _pixels(values, where, side)
-    found = list(said.values())
-    if len(found) == 2 and found[0] != found[1]:
-        raise CheckpointError(
-            f"{folder / FILES[0]} and {FILES[1]} ask for different pixels ({_differing(*found)}): remove the one that "
-            "this checkpoint was not trained with"
-        )
-    return found[0] if found else AS_CLIP
+        said.append((where, {key: value for key, value in values.items() if value is not None}))
+    return said
 
 
-def _pixels(values: Mapping[str, Any], where: str, side: int) -> Pixels:
-    values = {name: value for name, value in values.items() if value is not None}
+def _pixels(values: Mapping[str, Any], where: str, side: int, processor: Processor) -> Pixels:
     for name in KINDS:
-        if name in values and values[name] not in PROCESSORS:
-            raise CheckpointError(f"{where}: {name} is {_shown(values[name])}, expected one of CLIP's own")
+        if name in values and values[name] not in processor.names:
+            raise CheckpointError(f"{where}: {name} is {shown(values[name])}, expected one of {processor.owner}'s own")
+    fixed = SQUASHED if processor.usual.resize == "squash" else FIXED
     for name, value in values.items():
-        if name in FIXED and value not in FIXED[name][0]:
-            raise _unfollowed(where, name, value, FIXED[name][1])
+        if name in fixed and value not in fixed[name][0]:
+            raise _unfollowed(where, name, value, fixed[name][1])
         known = name in FIXED or name in FOLLOWED or name in HARMLESS or name in KINDS
         if not known and value not in (False, {}, [], ""):
             raise _unfollowed(where, name, value, "this setting is not known")
-    _sides(values, where, side)
-    mean, std = _three(values, "image_mean", MEAN, where), _three(values, "image_std", STD, where)
+    usual = processor.usual
+    resize = _square(values, where, side, usual.resize)
+    mean, std = _three(values, "image_mean", usual.mean, where), _three(values, "image_std", usual.std, where)
     if min(std) <= 0:
         raise CheckpointError(f"{where}: image_std is {list(std)}, expected three numbers above 0")
     for name in ("do_rescale", "do_normalize"):
         if not isinstance(values.get(name, True), bool):
-            raise CheckpointError(f"{where}: {name} is {_shown(values[name])}, expected true or false")
+            raise CheckpointError(f"{where}: {name} is {shown(values[name])}, expected true or false")
     if not values.get("do_normalize", True):
         mean, std = (0.0,) * 3, (1.0,) * 3
     factor = values.get("rescale_factor", 1 / 255) if values.get("do_rescale", True) else 1.0
     if not _number(factor) or not 1e-6 < factor < 1e6:
-        raise CheckpointError(f"{where}: rescale_factor is {_shown(factor)}, expected a number above 0, as 1/255")
+        raise CheckpointError(f"{where}: rescale_factor is {shown(factor)}, expected a number above 0, as 1/255")
     if not math.isclose(factor, 1 / 255, rel_tol=1e-6):  # (value * factor - mean) / std, in other words
         mean, std = (tuple(one / (255 * factor) for one in part) for part in (mean, std))
-    return Pixels(mean, std)
+    return Pixels(mean, std, resize)
 
 
-def _sides(values: Mapping[str, Any], where: str, side: int) -> None:
-    """Refuses any other geometry than the short side at `side` pixels and then the centre."""
-    size = values.get("size", side)
+def _square(values: Mapping[str, Any], where: str, side: int, usual: str) -> str:
+    """How frames become square, a name of `kshot.video.FRAMINGS`; `usual` where nothing is said of it.
+
+    Raises:
+        CheckpointError: other than the short side at `side` pixels, or at 256/224 of it where the family does so, and
+            then the centre; other than both sides where it does that.
+    """
+    if usual == "squash":
+        size = values.get("size", side)
+        if size not in (side, {"height": side, "width": side}) or isinstance(size, bool):
+            raise _unfollowed(where, "size", size, f"both sides are resized to the {side} pixels of config.json")
+        return "squash-bilinear" if values.get("resample", 3) in (2, "bilinear") else "squash"
+    lengths = {"short": side} if usual == "short" else {usual: round(side * 256 / 224), "short": side}
+    size = values.get("size", lengths[usual])
     if isinstance(size, Mapping) and {n for n, v in size.items() if v is not None} == {"shortest_edge"}:
         size = size["shortest_edge"]
-    if size != side or isinstance(size, bool):
-        raise _unfollowed(where, "size", size, f"the short side is resized to the {side} pixels of config.json")
+    if size not in lengths.values() or isinstance(size, bool):
+        to = f"the {side} pixels of config.json" if usual == "short" else " or ".join(map(str, lengths.values()))
+        raise _unfollowed(where, "size", size, f"the short side is resized to {to}")
     crop = values.get("crop_size", side)
     if isinstance(crop, Mapping):
         crop = [crop.get("height"), crop.get("width")]
     if isinstance(crop, list) and len(crop) == 2 and crop[0] == crop[1]:
         crop = crop[0]
     if crop != side or isinstance(crop, bool):
-        raise CheckpointError(f"{where}: crop_size is {_shown(crop)}, but config.json asks for {side} pixels")
+        raise CheckpointError(f"{where}: crop_size is {shown(crop)}, but config.json asks for {side} pixels")
+    return next(name for name, length in lengths.items() if length == size)
 
 
 def _three(values: Mapping[str, Any], name: str, usual: tuple[float, ...], where: str) -> tuple[float, ...]:
@@ -132,7 +181,7 @@ def _three(values: Mapping[str, Any], name: str, usual: tuple[float, ...], where
     found = values.get(name, usual)
     found = [found] * 3 if _number(found) else found
     if not isinstance(found, list | tuple) or len(found) != 3 or not all(map(_number, found)):
-        raise CheckpointError(f"{where}: {name} is {_shown(found)}, expected three numbers in image_mean and image_std")
+        raise CheckpointError(f"{where}: {name} is {shown(found)}, expected three numbers in image_mean and image_std")
     return tuple(float(value) for value in found)
 
 
@@ -142,7 +191,7 @@ def _number(value: object) -> bool:
 
 def _unfollowed(where: str, name: str, value: object, does: str) -> CheckpointError:
     return CheckpointError(
-        f"{where}: {name} is {_shown(value)}, which kshot does not follow ({does}): this checkpoint would see other "
+        f"{where}: {name} is {shown(value)}, which kshot does not follow ({does}): this checkpoint would see other "
         "pixels than it was trained on"
     )
 
@@ -152,6 +201,7 @@ def _differing(one: Pixels, other: Pixels) -> str:
     return f"{name} {list(getattr(one, name))} and {list(getattr(other, name))}"
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """A setting for a message."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -58,13 +58,14 @@ def written(names: Sequence[str], templates: Sequence[str]) -> list[ClassText]:
     return made
 
 
-def examine(texts: Sequence[ClassText], encodings: Sequence[Any], ends: Sequence[int]) -> list[str]:
+def examine(texts: Sequence[ClassText], encodings: Sequence[Any], ends: Sequence[int], starts: int = 1) -> list[str]:
     """What the tower does not see of the texts, in words; nothing where it sees all of them.
 
     Args:
         texts: from `written`.
         encodings: of the tokenizers library, one a text.
         ends: places of the token at which the tower stops reading, one a text.
+        starts: number of tokens before the first word.
 
     Raises:
         OptionError: a prompt leaves no room for a name.
@@ -73,14 +74,14 @@ def examine(texts: Sequence[ClassText], encodings: Sequence[Any], ends: Sequence
     cut: dict[str, list[tuple[ClassText, int, int]]] = {}
     seen: dict[tuple[str, tuple[int, ...]], tuple[ClassText, bool]] = {}
     for text, encoding, end in zip(texts, encodings, ends, strict=True):
-        offsets = encoding.offsets[1:end]
+        offsets = encoding.offsets[starts:end]
         reach = max((stop for _, stop in offsets), default=0)
         whole = end == len(encoding.ids) - 1 and not encoding.overflowing
         shown = any(start < text.end and stop > text.begin for start, stop in offsets)
         if not shown and not whole:
             raise OptionError(
                 f"prompt '{short(text.template)}' leaves no room for '{short(text.name)}': this text tower reads "
-                f"{end - 1} tokens of it and stops before the name; shorten the prompt"
+                f"{end - starts} tokens of it and stops before the name; shorten the prompt"
             )
         if not shown:
             raise DataError(f"nothing is left of the class name '{short(text.name)}' in tokens: rename the class")
@@ -89,7 +90,7 @@ def examine(texts: Sequence[ClassText], encodings: Sequence[Any], ends: Sequence
         if other.name != text.name:
             refuse_equal(other, text, whole and other_whole)
         if not whole:
-            cut.setdefault(text.template, []).append((text, reach, end - 1))
+            cut.setdefault(text.template, []).append((text, reach, end - starts))
     return [_sentence(template, lost, len({text.name for text in texts})) for template, lost in cut.items()]
 
 

@@ -1,4 +1,4 @@
-"""A transformer tower of CLIP as numbered blocks: `encode_to` gives what a block receives, `encode_from` runs the rest.
+"""A transformer tower as numbered blocks: `encode_to` gives what a block receives, `encode_from` runs the rest.
 
 A cut is a number: 0 stands before the tower (the frames or token ids themselves), k = 1..L before block k, L + 1 behind
 the projection. `encode_from(encode_to(x, k), k)` is the whole tower for every k, so whatever lies before the first
@@ -17,7 +17,7 @@ from kshot.errors import OptionError
 
 
 class Tower(nn.Module):
-    """A transformer tower of CLIP: embeddings, L blocks, final norm and projection; one token is read out.
+    """A transformer tower: embeddings, L blocks, final norm and projection; one token is read out.
 
     Attributes:
         embeddings: input -> tokens (N, T, D).
@@ -29,16 +29,18 @@ class Tower(nn.Module):
         depth: L.
         width: D.
         tokens: T, most tokens that a row can have.
+        first: of them, before the patches: the class token and registers.
         precision: type of the blocks' arithmetic.
         plain: run the last block whole, by operations that other runtimes know, instead of on its read-out token alone.
         causal: whether a token attends to earlier ones alone.
     """
 
     causal = False
+    first = 1
     norm: nn.LayerNorm
-    projection: nn.Linear
+    projection: nn.Module
 
-    def __init__(self, embeddings: nn.Module, encoder: Any, norm: nn.LayerNorm, projection: nn.Linear, tokens: int):
+    def __init__(self, embeddings: nn.Module, encoder: Any, norm: nn.LayerNorm, projection: nn.Module, tokens: int):
         super().__init__()
         self.embeddings = embeddings
         self.blocks: nn.ModuleList = encoder.layers
@@ -46,7 +48,7 @@ class Tower(nn.Module):
         self.projection = projection
         self.feature: nn.Module = nn.Identity()
         self.depth = len(self.blocks)
-        self.width = int(projection.in_features)
+        self.width = norm.weight.numel()
         self.tokens = tokens
         self.precision = torch.float32
         self.plain = False
@@ -84,7 +86,7 @@ class Tower(nn.Module):
             tokens = self._embed(x)
             for block in self.blocks[: cut - 1]:
                 tokens = self._run(block, tokens)
-        return _widen(tokens)
+        return widen(tokens)
 
     def encode_from(self, x: Tensor, cut: int, read: Tensor | None = None, condensed: bool | None = None) -> Tensor:
         """The projected embedding (N, P), not normalised, from what block `cut` receives.
@@ -99,7 +101,7 @@ class Tower(nn.Module):
             OptionError: no such cut, no `read` where it is needed, or condensed tokens for an altered last block.
         """
         self._check(cut)
-        embedding = _widen(x) if cut == self.depth + 1 else self._project(x, cut, read, condensed)
+        embedding = widen(x) if cut == self.depth + 1 else self._project(x, cut, read, condensed)
         with last_block.arithmetic(embedding.device):
             out: Tensor = self.feature(embedding)
             return out
@@ -117,12 +119,12 @@ class Tower(nn.Module):
             if condensed:
                 token = self._last_condensed(x, cut, read)
             else:
-                x = _widen(x)
+                x = widen(x)
                 for block in self.blocks[max(cut, 1) - 1 : -1]:
                     x = self._run(block, x)
                 token = self._last(x, read)
         with last_block.arithmetic(token.device):
-            out: Tensor = self.projection(self.norm(_widen(token)))
+            out: Tensor = self.projection(self.norm(widen(token)))
             return out
 
     def encode_changing(self, x: Tensor, cut: int, frames: int) -> Tensor:
@@ -148,13 +150,13 @@ class Tower(nn.Module):
             if cut == self.depth and x.shape[1] == self.tokens + 1:
                 n, token = x[:, :-1], x[:, -1]
             else:
-                x = _widen(x)
+                x = widen(x)
                 for block in self.blocks[max(cut, 1) - 1 : -1]:
                     x = self._run(block, x)
-                n, token = self._normalise(_widen(x)), x[:, 0]
+                n, token = self._normalise(widen(x)), x[:, 0]
         with last_block.arithmetic(x.device):
-            patches = _widen(n[:, 1:])
-            token = last_block.attend(self.blocks[-1], patches, _widen(token), places.weights(patches, frames))
+            patches = widen(n[:, self.first :])
+            token = last_block.attend(self.blocks[-1], patches, widen(token), places.weights(patches, frames))
             out: Tensor = self.feature(self.projection(self.norm(token)))
             return out
 
@@ -167,13 +169,13 @@ class Tower(nn.Module):
             tokens: (N, T, D).
             read: (N,) positions that are read out; None for the first.
         """
-        tokens = _widen(tokens)
+        tokens = widen(tokens)
         return torch.cat([self._normalise(tokens), _pick(tokens, read)[:, None]], dim=1)
 
     def _last(self, x: Tensor, read: Tensor | None) -> Tensor:
         block = self.blocks[-1]
         if self.exact:
-            return last_block.forward(block, self._normalise(_widen(x)), _pick(x, read), read, self.causal)
+            return last_block.forward(block, self._normalise(widen(x)), _pick(x, read), read, self.causal)
         return _pick(self._run(block, x), read)
 
     def _last_condensed(self, x: Tensor, cut: int, read: Tensor | None) -> Tensor:
@@ -208,11 +210,12 @@ class ImageTower(Tower):
         size: side of its images, in pixels.
     """
 
-    def __init__(self, vision: Any, projection: nn.Linear):
+    def __init__(self, vision: Any, projection: nn.Module):
         tokens = int(vision.embeddings.num_positions)
         super().__init__(vision.embeddings, vision.encoder, vision.post_layernorm, projection, tokens)
         self.pre = vision.pre_layrnorm
         self.size = int(vision.embeddings.image_size)
+        self.first = int(getattr(vision.embeddings, "first", 1))
 
     def _embed(self, x: Tensor) -> Tensor:
         if x.ndim != 4 or tuple(x.shape[1:]) != (3, self.size, self.size):
@@ -227,6 +230,8 @@ class TextTower(Tower):
 
     Attributes:
         end: id of the end-of-text token.
+        highest: whether a text ends at its highest id instead. `eos_token_id` 2 marks early CLIPs, whose configuration
+            is wrong in this.
         words: number of tokens that it has a vector for.
     """
 
@@ -236,13 +241,13 @@ class TextTower(Tower):
         tokens = int(text.embeddings.position_embedding.num_embeddings)
         super().__init__(text.embeddings, text.encoder, text.final_layer_norm, projection, tokens)
         self.end = int(text.eos_token_id)
+        self.highest = self.end == 2
         self.words = int(text.embeddings.token_embedding.num_embeddings)
 
     def read(self, x: Tensor) -> Tensor:
-        """First end-of-text position (N,) of token ids x (N, T); `eos_token_id` 2 marks early checkpoints, whose
-        configuration is wrong and whose end-of-text token is the one with the highest id."""
+        """First end-of-text position (N,) of token ids x (N, T)."""
         ids = x.int()
-        return (ids if self.end == 2 else (ids == self.end).int()).argmax(-1)
+        return (ids if self.highest else (ids == self.end).int()).argmax(-1)
 
     def _embed(self, x: Tensor) -> Tensor:
         if x.ndim != 2 or x.shape[1] > self.tokens or x.is_floating_point():
@@ -251,7 +256,7 @@ class TextTower(Tower):
         return out
 
 
-def _widen(x: Tensor) -> Tensor:
+def widen(x: Tensor) -> Tensor:
     """Half precision as float32, everything else as it is."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 

@@ -82,7 +82,7 @@ class RunFile(Form):
     tuning: Choice
     head: Choice
     frames: Frames
-    resize: Literal["short", "short-256", "squash-256"] = "short"
+    resize: Literal["short", "short-256", "squash-256", "squash", "squash-bilinear"] = "short"
     schedule: dict[str, Any]
     base_classes: Names
     val_classes: Names

@@ -36,6 +36,7 @@ from kshot.recognizer.card import card
 from kshot.recognizer.clips import Clip
 from kshot.recognizer.estimator import Estimator
 from kshot.recognizer.report import Report
+from kshot.video import FRAMINGS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -353,13 +354,14 @@ def _thumbnails(recognizer: Estimator) -> dict[str, bytes]:
     """File name -> JPEG filmstrip of one clip of each action; none for a clip that is no longer there."""
     from PIL import Image
 
-    size = preparing.backbone_of(recognizer.learner_).size
+    backbone = preparing.backbone_of(recognizer.learner_)
+    framing = FRAMINGS[backbone.resize]
     result = {}
     for number, label in enumerate(recognizer.classes_):
         clip = next(clip for clip in recognizer.clips_ if clip.label == label)
         strip = clip.strip
         if strip is None and Path(clip.name).exists():
-            read = next(iter(videos.frames_of([Path(clip.name)], SHOWN, size, allow_damaged=True)))
+            read = next(iter(videos.frames_of([Path(clip.name)], SHOWN, backbone.size, 60.0, True, framing)))
             strip = None if isinstance(read, VideoError) else read.frames
         if strip is None:
             continue

@@ -21,6 +21,7 @@ from kshot.errors import DataError, VideoError
 from kshot.progress import Progress, quiet
 from kshot.recognizer import videos as inputs
 from kshot.recognizer.report import DamagedClip
+from kshot.video import FRAMINGS
 
 if TYPE_CHECKING:
     from kshot.fewshot.learner import Learner
@@ -141,7 +142,7 @@ def _files(
 def _array(video: Any, name: str, label: str, group: str, learner: Learner, frames: int) -> Clip:
     backbone, cut = learner.backbone, learner.cut
     assert backbone is not None and cut is not None
-    taken = inputs.prepare(video, frames, backbone.size)
+    taken = inputs.prepare(video, frames, backbone.size, FRAMINGS[backbone.resize])
     tokens = encode(backbone, cut, taken[None], DTYPE, backbone.image.exact)
     with torch.no_grad():
         values = tail(backbone, tokens, cut)[0].cpu().numpy()

@@ -28,6 +28,7 @@ from kshot.recognizer.estimator import Estimator
 from kshot.recognizer.methods import AUTO
 from kshot.recognizer.preparing import backbone_of
 from kshot.recognizer.stream.timeline import Timeline, timeline
+from kshot.video import FRAMINGS, Framing
 from kshot.video.container import FOLDER_FPS
 
 if TYPE_CHECKING:
@@ -157,6 +158,12 @@ class Recognizer(Estimator):
         self._check_fitted()
         return backbone_of(self.learner_).size
 
+    @property
+    def framing(self) -> Framing:
+        """How a frame becomes that square."""
+        self._check_fitted()
+        return FRAMINGS[backbone_of(self.learner_).resize]
+
     def timeline(
         self,
         video: Any,
@@ -219,8 +226,8 @@ class Recognizer(Estimator):
             allow_damaged: whether to answer for files of which a decoder error or more than a tenth is lost, too.
         """
         self._check_fitted()
-        size = backbone_of(self.learner_).size
-        for taken in inputs.frames_of(inputs.listed(videos), self.frames, size, allow_damaged=allow_damaged):
+        listed = inputs.listed(videos)
+        for taken in inputs.frames_of(listed, self.frames, self.size, 60.0, allow_damaged, self.framing):
             if isinstance(taken, VideoError):
                 yield taken
             else:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from kshot import video
 from kshot.errors import OptionError, VideoError
-from kshot.video import Taken, workers
+from kshot.video import FRAMINGS, Framing, Taken, workers
 from kshot.video.container import FOLDER_FPS
 
 Array = NDArray[Any]
@@ -48,24 +48,31 @@ def digest(frames: Array) -> str:
 
 
 def frames_of(
-    videos: Sequence[Path | Array], frames: int, size: int, timeout: float = 60.0, allow_damaged: bool = False
+    videos: Sequence[Path | Array],
+    frames: int,
+    size: int,
+    timeout: float = 60.0,
+    allow_damaged: bool = False,
+    framing: Framing = FRAMINGS["short"],
 ) -> Iterator[Taken | VideoError]:
     """Chosen and preprocessed frames (frames, size, size, 3) uint8 of each video, in order, or why there are none.
 
     Files are decoded in processes of their own, which a broken file may crash or hang.
     """
     jobs = [
-        workers.Job(item, frames, size=size, allow_damaged=allow_damaged) for item in videos if isinstance(item, Path)
+        workers.Job(item, frames, size=size, framing=framing, allow_damaged=allow_damaged)
+        for item in videos
+        if isinstance(item, Path)
     ]
     count = min(os.cpu_count() or 1, 8, -(-len(jobs) // CLIPS_A_PROCESS))
     with closing(workers.decode(jobs, count, timeout)) as decoded:
         for item in videos:
-            yield next(decoded)[1] if isinstance(item, Path) else Taken(prepare(item, frames, size))
+            yield next(decoded)[1] if isinstance(item, Path) else Taken(prepare(item, frames, size, framing))
 
 
-def prepare(clip: Array, frames: int, size: int) -> Array:
+def prepare(clip: Array, frames: int, size: int, framing: Framing = FRAMINGS["short"]) -> Array:
     """(T, H, W, 3) uint8 -> (frames, size, size, 3), the frames and pixels that a file of this clip would give."""
-    return video.preprocess(clip[video.choose(len(clip), frames)], size)
+    return video.preprocess(clip[video.choose(len(clip), frames)], size, framing)
 
 
 def seconds(item: Path | Array) -> float:

@@ -33,6 +33,7 @@ class BrowserCamera:
         id: names the stream: frames of an older one are refused.
         classes: names of the actions that the model knows.
         size: pixels of a side of what the backbone sees.
+        framing: how a frame becomes that square.
         side: pixels of the shorter side of a frame.
         settings: windows and their distance, the same as for a file.
     """
@@ -42,7 +43,7 @@ class BrowserCamera:
         assert backbone is not None
         self.id = secrets.token_hex(6)
         self.classes = [str(name) for name in recognizer.classes_]
-        self.size = backbone.size
+        self.size, self.framing = backbone.size, recognizer.framing
         self.side = min(max(self.size, SIDES[0]), SIDES[1])
         self.settings = WindowSettings.of(recognizer)
         self._grid = Grid(self.settings.interval)
@@ -75,7 +76,7 @@ class BrowserCamera:
             self._latest = seconds, frame.shape
             self._keep(seconds, frame)
             due = self._grid.add(seconds, frame)
-            seen = due and self._course.add(due[0], preprocess(due[1][None], self.size)[0])
+            seen = due and self._course.add(due[0], preprocess(due[1][None], self.size, self.framing)[0])
             ready = min(1.0, self._course.intervals * self.settings.interval / self.settings.window)
             if not seen or not seen.labels:
                 return CameraAnswer(ready)

@@ -150,7 +150,8 @@ class Predictions:
                 notes=[self._named(note) for note in seen.notes],
                 model=model,
             )
-        taken = next(decode([Job(path, recognizer.frames, size=backbone.size, allow_damaged=True)], workers=1))[1]
+        job = Job(path, recognizer.frames, size=backbone.size, framing=recognizer.framing, allow_damaged=True)
+        taken = next(decode([job], workers=1))[1]
         if isinstance(taken, VideoError):
             raise taken
         decided = recognizer.decide(recognizer.states(taken.frames)[None])

@@ -17,7 +17,8 @@ def apply(backbone: Backbone, width: int = 384, time: int = 3, space: int = 1, b
     """Patches x of a clip become x + up(convolve(down(x))) before they enter a block.
 
     The convolution is depthwise, over the patches' places in frames, rows and columns; what it misses outside the clip
-    is zero. The class token passes by. `up` starts at zero, so nothing changes at first. Any number of frames will do.
+    is zero. The class token, and registers where there are any, pass by. `up` starts at zero, so nothing changes at
+    first. Any number of frames will do.
 
     Args:
         backbone: changed in place; the image tower alone has adapters.
@@ -38,7 +39,7 @@ def apply(backbone: Backbone, width: int = 384, time: int = 3, space: int = 1, b
         raise OptionError(f"time {time} and space {space}: expected odd numbers, so that a patch is in the middle")
     for block in last_blocks(tower, blocks):
         adapter = Bottleneck(tower.width, width, Convolution(width, time, space))
-        swap(tower, block, Preceded(block, alongside(block, adapter)))
+        swap(tower, block, Preceded(block, alongside(block, adapter), tower.first))
     backbone.across = time > 1
     return deepest_cut(tower)
 
@@ -59,14 +60,15 @@ class Convolution(nn.Module):
 
 
 class Preceded(nn.Module):
-    """A frozen block before which an adapter adds to the patches."""
+    """A frozen block before which an adapter adds to the patches; first: tokens that come before them."""
 
-    def __init__(self, block: nn.Module, adapter: nn.Module):
+    def __init__(self, block: nn.Module, adapter: nn.Module, first: int = 1):
         super().__init__()
         self.block = block
         self.adapter = adapter
+        self.first = first
 
     def forward(self, x: Tensor, mask: Tensor | None = None, **options: bool) -> Tensor:
-        patches = x[:, 1:]
-        out: Tensor = self.block(torch.cat([x[:, :1], patches + self.adapter(patches)], 1), mask, **options)
+        patches = x[:, self.first :]
+        out: Tensor = self.block(torch.cat([x[:, : self.first], patches + self.adapter(patches)], 1), mask, **options)
         return out

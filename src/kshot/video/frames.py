@@ -39,12 +39,14 @@ class Framing:
         margin: that length over the side of the square that is cut out.
         place: (x, y) in [0, 1) of the square among the places it could take; None for the centre.
         flip: mirror left and right.
+        bilinear: resize by the bilinear filter in place of the bicubic one, both with antialiasing.
     """
 
     squash: bool = False
     margin: float = 1.0
     place: tuple[float, float] | None = None
     flip: bool = False
+    bilinear: bool = False
 
 
 INSTANT = 1e-6
@@ -54,6 +56,8 @@ FRAMINGS = {  # the field resizes to 256 and crops 224; other backbones keep tha
     "short": Framing(),
     "short-256": Framing(margin=256 / 224),
     "squash-256": Framing(squash=True, margin=256 / 224),
+    "squash": Framing(squash=True),
+    "squash-bilinear": Framing(squash=True, bilinear=True),
 }
 
 
@@ -330,7 +334,7 @@ class Samples:
 
 
 def preprocess(frames: np.ndarray, size: int, framing: Framing = FRAMINGS["short"]) -> np.ndarray:
-    """A square of each frame, (T, H, W, 3) -> (T, size, size, 3), uint8 in and out, resized by PIL's bicubic filter.
+    """A square of each frame, (T, H, W, 3) -> (T, size, size, 3), uint8 in and out, resized by PIL's filter.
 
     By default CLIP's own: short side to `size`, centre crop, bit for bit what the PIL image processor of CLIP in
     transformers does before it rescales and normalises. PIL resizes a wide image along x, rounds to 8 bits, then along
@@ -352,13 +356,14 @@ def preprocess(frames: np.ndarray, size: int, framing: Framing = FRAMINGS["short
     new_width, new_height = (side, long) if width <= height else (long, side)
     left, top = _corner(new_width - size, new_height - size, framing.place)
     out = np.empty((len(frames), size, size, 3), dtype=np.uint8)
+    by = Image.Resampling.BILINEAR if framing.bilinear else Image.Resampling.BICUBIC
     for row, frame in zip(out, frames, strict=True):
         image = Image.fromarray(frame)
         if width > height:
-            image = image.resize((new_width, height), Image.Resampling.BICUBIC)
-            image = image.crop((left, 0, left + size, height)).resize((size, new_height), Image.Resampling.BICUBIC)
+            image = image.resize((new_width, height), by)
+            image = image.crop((left, 0, left + size, height)).resize((size, new_height), by)
         else:
-            image = image.resize((new_width, new_height), Image.Resampling.BICUBIC)
+            image = image.resize((new_width, new_height), by)
             image = image.crop((left, 0, left + size, new_height))
         square = np.asarray(image)[top : top + size]
         row[:] = square[:, ::-1] if framing.flip else square

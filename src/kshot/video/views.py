@@ -104,4 +104,4 @@ def describe(resize: str, augment: Sequence[str] = ()) -> str:
     sides = "both sides" if base.squash else "short side"
     place = "random crop" if "crop" in augment else "centre crop"
     mirrored = ", mirrored at random" if "flip" in augment else ""
-    return f"{sides} to {length} (PIL bicubic), {place}{mirrored}"
+    return f"{sides} to {length} (PIL {'bilinear' if base.bilinear else 'bicubic'}), {place}{mirrored}"

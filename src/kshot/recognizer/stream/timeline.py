@@ -205,12 +205,12 @@ def timeline(
     """What happens when in a video; see `Recognizer.timeline`."""
     item = _one(video)
     settings = WindowSettings.of(recognizer, window, stride, smooth, shortest)
-    size = recognizer.size
+    size, framing = recognizer.size, recognizer.framing
     source: Stream | _Pictures
     if isinstance(item, Path):
-        source = Stream(item, settings.interval, size, timeout)
+        source = Stream(item, settings.interval, size, timeout, framing)
     else:
-        source = _Pictures(item, settings.interval, size, fps)
+        source = _Pictures(item, settings.interval, size, fps, framing)
     engine, stills = Engine(recognizer, settings), _Stills(settings.interval)
     answers, looked_at = [], 0
     with _ahead(source) as batches:
@@ -225,7 +225,7 @@ def timeline(
     answers.append(engine.end(source.seconds))
     notes = [f"read up to {clock(source.seconds)} only: {source.failure}"] if source.failure else []
     if engine.intervals < recognizer.frames:
-        answers = [_whole(recognizer, item, size, source.seconds)]
+        answers = [_whole(recognizer, item, source.seconds)]
         notes.append(
             f"{source.seconds:.2f} seconds are less than a window of {settings.window:.2f}: answered as one clip, "
             "with frames from all of it"
@@ -257,9 +257,10 @@ def _one(video: Any) -> Path | Array:
     return found[0]
 
 
-def _whole(recognizer: WindowClassifier, item: Path | Array, size: int, seconds: float) -> Answer:
+def _whole(recognizer: WindowClassifier, item: Path | Array, seconds: float) -> Answer:
     """The answer for a video that is shorter than a window, the same as that of `predict`."""
-    taken = next(inputs.frames_of([item], recognizer.frames, size, allow_damaged=True))  # its notes say what is lost
+    read = inputs.frames_of([item], recognizer.frames, recognizer.size, 60.0, True, recognizer.framing)
+    taken = next(read)  # its notes say what is lost
     if isinstance(taken, VideoError):
         raise taken
     decision = recognizer.decide(recognizer.states(taken.frames)[None])
@@ -274,10 +275,11 @@ class _Pictures:
 
     failure = ""
 
-    def __init__(self, frames: Array, interval: float, size: int, fps: float) -> None:
+    def __init__(self, frames: Array, interval: float, size: int, fps: float, framing: videos.Framing) -> None:
         if not 0 < fps < math.inf:
             raise OptionError(f"expected more than 0 frames a second, found {fps:g}")
         self.pictures, self.frames, self.size, self.fps = frames, len(frames), size, fps
+        self.framing = framing
         self.grid = videos.Grid(interval)
         self.seconds = self.announced = len(frames) / fps
 
@@ -288,7 +290,7 @@ class _Pictures:
 
     def _due(self, due: tuple[int, int] | None) -> Iterator[tuple[int, Array]]:
         if due:
-            yield due[0], videos.preprocess(self.pictures[due[1]][None], self.size)[0]
+            yield due[0], videos.preprocess(self.pictures[due[1]][None], self.size, self.framing)[0]
 
     def stop(self) -> None:
         """Nothing runs."""

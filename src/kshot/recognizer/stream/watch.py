@@ -22,7 +22,7 @@ import av
 
 from kshot.errors import OptionError, VideoError
 from kshot.recognizer.stream.windows import Answer, Array, Engine, Scores, WindowClassifier, WindowSettings
-from kshot.video import Grid, preprocess
+from kshot.video import FRAMINGS, Framing, Grid, preprocess
 from kshot.video.workers import Stream
 
 GAP = 30.0  # seconds without a frame that are filled by the one before
@@ -194,9 +194,10 @@ class Playback:
         size: int,
         clock: Clock = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
+        framing: Framing = FRAMINGS["short"],
     ) -> None:
         self.interval, self.clock, self.sleep = interval, clock, sleep
-        self._stream = Stream(path, interval, size)
+        self._stream = Stream(path, interval, size, framing=framing)
 
     @property
     def seconds(self) -> float:
@@ -225,8 +226,15 @@ class Camera:
     failure = ""
     patience = PATIENCE
 
-    def __init__(self, container: Any, interval: float, size: int, clock: Clock = time.monotonic) -> None:
-        self.container, self.size, self.clock = container, size, clock
+    def __init__(
+        self,
+        container: Any,
+        interval: float,
+        size: int,
+        clock: Clock = time.monotonic,
+        framing: Framing = FRAMINGS["short"],
+    ) -> None:
+        self.container, self.size, self.clock, self.framing = container, size, clock, framing
         self.seconds = 0.0
         self._grid = Grid(interval)
         self._stopped = False
@@ -255,7 +263,7 @@ class Camera:
     def _sample(self, interval: int, taken: tuple[Any, float]) -> Sample:
         frame, arrived = taken
         picture = frame.to_ndarray(format="rgb24")[None]
-        return Sample(interval, preprocess(picture, self.size)[0], arrived)
+        return Sample(interval, preprocess(picture, self.size, self.framing)[0], arrived)
 
     def stop(self) -> None:
         self._stopped = True
@@ -320,10 +328,10 @@ def watch(
         OptionError: an impossible value.
     """
     settings = WindowSettings.of(recognizer, window, stride, smooth, shortest)
-    size = recognizer.size
+    size, framing = recognizer.size, recognizer.framing
     if file is not None:
-        return Watch(recognizer, settings, Playback(file, settings.interval, size))
-    return Watch(recognizer, settings, Camera(open_camera(str(camera)), settings.interval, size))
+        return Watch(recognizer, settings, Playback(file, settings.interval, size, framing=framing))
+    return Watch(recognizer, settings, Camera(open_camera(str(camera)), settings.interval, size, framing=framing))
 
 
 class Watch:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from kshot.errors import OptionError
 from kshot.recognizer.classifier import UNKNOWN, Decision
-from kshot.video import Grid
+from kshot.video import Framing, Grid
 
 Array = NDArray[Any]
 
@@ -46,6 +46,9 @@ class WindowClassifier(Protocol):
 
     @property
     def size(self) -> int: ...
+
+    @property
+    def framing(self) -> Framing: ...
 
     def states(self, frames: Array, /) -> Array: ...
 

@@ -1,0 +1,167 @@
+"""Small random checkpoints of every family, written by transformers' own `save_pretrained`, and its forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from functools import partial
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kshot.backbones.backbone import Backbone
+
+VISION = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "image_size": 32, "patch_size": 8}
+TEXT = {
+    "vocab_size": 600, "hidden_size": 24, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 3,
+    "max_position_embeddings": 12, "bos_token_id": 598, "eos_token_id": 599, "pad_token_id": 599,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Case:
+    """One way in which a family is written.
+
+    Attributes:
+        model: makes the library's network.
+        embed: what the library gives for frames (N, 3, S, S).
+        embed_text: what it gives for token ids; None without a text side.
+        side: of the squares that its image processor cuts out, in pixels; 0 for a folder without one.
+    """
+
+    model: Callable[[], Any]
+    embed: Callable[[Any, Tensor], Tensor]
+    embed_text: Callable[[Any, Tensor], Tensor] | None = None
+    side: int = 0
+
+
+def clip() -> Any:
+    from transformers import CLIPConfig, CLIPModel
+
+    config = CLIPConfig(text_config=TEXT, vision_config={**VISION, "intermediate_size": 64}, projection_dim=16)
+    return CLIPModel(config)
+
+
+def metaclip2(end: int = 599) -> Any:
+    from transformers import MetaClip2Config, MetaClip2Model
+
+    text = {**TEXT, "eos_token_id": end}
+    config = MetaClip2Config(text_config=text, vision_config={**VISION, "intermediate_size": 64}, projection_dim=16)
+    return MetaClip2Model(config)
+
+
+def clip_image(prefix: str = "CLIP") -> Any:
+    import transformers
+
+    config = getattr(transformers, f"{prefix}VisionConfig")(**VISION, intermediate_size=64, projection_dim=16)
+    return getattr(transformers, f"{prefix}VisionModelWithProjection")(config)
+
+
+def image_embeds(model: Any, frames: Tensor) -> Tensor:
+    """The projected class token of a model with an image tower alone."""
+    out: Tensor = model(frames).image_embeds
+    return out
+
+
+def siglip() -> Any:
+    from transformers import SiglipConfig, SiglipModel
+
+    text = {**TEXT, "projection_size": 32}
+    return SiglipModel(SiglipConfig(text_config=text, vision_config={**VISION, "intermediate_size": 64}))
+
+
+def head(model: Any, frames: Tensor) -> Tensor:
+    """What a pooling head gives."""
+    out: Tensor = model.vision_model(frames).pooler_output
+    return out
+
+
+def head_text(model: Any, ids: Tensor) -> Tensor:
+    """What the text tower of such a model gives."""
+    out: Tensor = model.text_model(ids).pooler_output
+    return out
+
+
+def dinov2(registers: int | None = None, **changed: Any) -> Any:
+    from transformers import Dinov2Config, Dinov2Model, Dinov2WithRegistersConfig, Dinov2WithRegistersModel
+
+    if registers is None:
+        return Dinov2Model(Dinov2Config(**{**VISION, "mlp_ratio": 2, **changed}))
+    values = {**VISION, "mlp_ratio": 2, "num_register_tokens": registers, **changed}
+    return Dinov2WithRegistersModel(Dinov2WithRegistersConfig(**values))
+
+
+def class_token(model: Any, frames: Tensor) -> Tensor:
+    """The normalised class token of a model with one tower."""
+    out: Tensor = model(frames).pooler_output
+    return out
+
+
+def pooled(model: Any, frames: Tensor) -> Tensor:
+    """The projected class token of a model with two towers."""
+    out: Tensor = model.visual_projection(model.vision_model(frames).pooler_output)
+    return out
+
+
+def pooled_text(model: Any, ids: Tensor) -> Tensor:
+    """The projected end of a text, of a model with two towers."""
+    out: Tensor = model.text_projection(model.text_model(ids).pooler_output)
+    return out
+
+
+CASES: dict[str, dict[str, Case]] = {
+    "clip": {"": Case(clip, pooled, pooled_text)},
+    "clip_vision_model": {"": Case(clip_image, image_embeds)},
+    "metaclip_2": {
+        "": Case(metaclip2, pooled, pooled_text),
+        "end of text is 2": Case(partial(metaclip2, 2), pooled, pooled_text),
+    },
+    "metaclip_2_vision_model": {"": Case(partial(clip_image, "MetaClip2"), image_embeds)},
+    "siglip": {"": Case(siglip, head, head_text)},
+    "dinov2": {"": Case(dinov2, class_token), "another side": Case(dinov2, class_token, side=40)},
+    "dinov2_with_registers": {
+        "": Case(partial(dinov2, 3), class_token),
+        "another side": Case(partial(dinov2, 4), class_token, side=24),
+    },
+}
+"""model_type -> ways."""
+EVERY = [(kind, way) for kind, ways in CASES.items() for way in ways]
+
+
+def write(folder: Path, kind: str, way: str = "") -> Any:
+    """Writes a checkpoint with lively random weights into `folder`; gives the library's network, loaded from it."""
+    made = CASES[kind][way].model()
+    draw = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, value in made.named_parameters():
+            if name in ("logit_scale", "logit_bias"):
+                continue
+            noise = torch.randn(value.shape, generator=draw)
+            if value.ndim > 1:
+                scale = 0.5 if "embedding" in name or "token" in name else value.shape[-1] ** -0.5
+                value.copy_(noise * scale)
+            else:
+                value.copy_(noise * 0.1 + float("bias" not in name and "embedding" not in name))
+    with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+        made.save_pretrained(folder)
+        if side := CASES[kind][way].side:
+            bit(side).save_pretrained(folder)
+        return type(made).from_pretrained(folder).eval()
+
+
+def bit(side: int, **changed: Any) -> Any:
+    """DINOv2's image processor, with the settings of the published checkpoints but for the side."""
+    from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil
+
+    values = {"size": {"shortest_edge": round(side * 256 / 224)}, "crop_size": {"height": side, "width": side}}
+    means = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
+    return BitImageProcessorPil(**{**values, **means, **changed})
+
+
+def frames(backbone: Backbone, count: int = 5) -> Tensor:
+    """Random frames (N, 3, S, S) for a backbone."""
+    return torch.randn(count, *backbone.input_shape, generator=torch.Generator().manual_seed(3))
