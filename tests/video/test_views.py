@@ -172,9 +172,11 @@ def test_each_choice_has_a_key_of_its_own(backbone, data, tmp_path: Path):
     shared = [cases for cases in folders.values() if len(cases) > 1]
     # a random crop is taken from the wider picture in any case, so there is nothing to tell apart
     assert {tuple(case[:3] for case in cases) for cases in shared} == {
-        (("short", 1, a), ("short-256", 1, a)) for a in ("crop", "time,crop", "time,crop,flip")
+        ((narrow, 1, a), (wide, 1, a))
+        for narrow, wide in (("short", "short-256"), ("squash-256", "squash"))
+        for a in ("crop", "time,crop", "time,crop,flip")
     }
-    assert len(folders) == 3 * 7 - 3
+    assert len(folders) == 5 * 7 - 6
     again = quick(few, backbone, tmp_path, augment="flip")
     assert again.stored_now == 0, "view 0 is the same whatever views change"
 

@@ -45,7 +45,9 @@ class View(Settings):
     """
 
     frames: int = setting(8, "frames a clip", low=1, high=1_024)
-    resize: str = setting("short", "before the crop: short, short-256 or squash-256; see docs/data.md")
+    resize: str = setting(
+        "short", "before the crop: short, short-256, squash-256, squash or squash-bilinear; see docs/data.md"
+    )
     prompts: str | Sequence[str] = setting(
         PROMPTS, "template of class texts with one {}; may be repeated", option="prompt"
     )

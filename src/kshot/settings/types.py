@@ -95,7 +95,7 @@ class TrainingKeywords(TypedDict, total=False):
     """frames a clip"""
 
     resize: str
-    """before the crop: short, short-256 or squash-256; see docs/data.md"""
+    """before the crop: short, short-256, squash-256, squash or squash-bilinear; see docs/data.md"""
 
     prompts: str | Sequence[str]
     """template of class texts with one {}; may be repeated"""
@@ -165,7 +165,7 @@ class EvaluatingKeywords(TypedDict, total=False):
     """frames a clip"""
 
     resize: str | None
-    """before the crop: short, short-256 or squash-256; see docs/data.md"""
+    """before the crop: short, short-256, squash-256, squash or squash-bilinear; see docs/data.md"""
 
     prompts: str | Sequence[str]
     """template of class texts with one {}; may be repeated"""
@@ -190,7 +190,7 @@ class ExportingKeywords(TypedDict, total=False):
     """frames a clip"""
 
     resize: str | None
-    """before the crop: short, short-256 or squash-256; see docs/data.md"""
+    """before the crop: short, short-256, squash-256, squash or squash-bilinear; see docs/data.md"""
 
     prompts: str | Sequence[str]
     """template of class texts with one {}; may be repeated"""
