@@ -55,7 +55,7 @@ def main() -> None:
         for _ in range(5):
             begin = time.perf_counter()
             scorer, chunk = head_scorer(
-                get_head("prototype"), torch.from_numpy(embeddings), labels, None, 5 * (shot + 5)
+                get_head("prototype"), torch.from_numpy(embeddings), labels, None, (5 * shot, 25)
             )
             right, _ = run_episodes(scorer, sampler, options.episodes, chunk)
             seconds.append(time.perf_counter() - begin)
