@@ -49,11 +49,11 @@ def make(path: Path, keyframe_every: int) -> None:
 
 def by_hand(path: Path, pts: list[int], keys: list[int]) -> np.ndarray:
     """Seek only where a keyframe lies between here and the wanted frame, else decode on."""
-    images = []
+    images: list[np.ndarray] = []
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1
-        here, frames = -1, iter(())
+        here, frames = -1, container.decode(stream)
         for wanted in pts:
             key = max(k for k in keys if k <= wanted)
             if key > here:

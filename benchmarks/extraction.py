@@ -53,7 +53,7 @@ def main() -> None:
     rounds = []
     for _ in range(options.repeat):
         begin = time.perf_counter()
-        clips = [clip for _, clip in decode(jobs, workers) if not isinstance(clip, VideoError)]
+        clips = [taken.frames for _, taken in decode(jobs, workers) if not isinstance(taken, VideoError)]
         decoding = time.perf_counter() - begin
         per_batch = extraction.FRAMES_PER_BATCH // 8
         begin = time.perf_counter()

@@ -73,12 +73,12 @@ def main() -> None:
                 os.environ["KSHOT_HOME"] = f"{folder}/home"
                 source = write(Path(folder) / "source")
                 begin = time.perf_counter()
-                assert prepare("layout", source)["found"] == 6766
+                assert prepare("layout", source).found == 6766
                 middle = time.perf_counter()
-                splits = verify("layout")["splits"].values()
+                splits = verify("layout").splits.values()
                 prepared.append(middle - begin)
                 verified.append(time.perf_counter() - middle)
-                assert sum(row["clips_found"] for row in splits) == 6766
+                assert sum(row.clips_found for row in splits) == 6766
         rows.append({"form": form, "prepare": statistics.median(prepared), "verify": statistics.median(verified)})
     if options.json:
         print(json.dumps(rows))

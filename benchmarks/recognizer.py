@@ -111,6 +111,7 @@ class Source:
             learner = Learner.build(loaded, "partial")
         else:
             learner, _ = runs.learner(runs.read_run(run), None, "prototype", None, "cpu", "float32")
+        assert learner.cut is not None
         stored = extract(read, loaded, learner.cut, store=store, condense=loaded.image.exact)
         assert learner.backbone is not None
         with torch.no_grad():
@@ -395,7 +396,7 @@ def speed(options: argparse.Namespace) -> dict[str, Any]:
 
 def adapted(options: argparse.Namespace) -> dict[str, Any]:
     plain, other = Source.of(DATA, options.split), Source.of(DATA, options.split, options.run)
-    result = {}
+    result: dict[str, Any] = {}
     for shot in options.shot:
         lessons = list(draws(plain, options.way, shot, options.draws, options.sessions, options.seed, OF))
         rows = [[kept(source, draw, each=False) for draw in lessons] for source in (plain, other)]
@@ -414,7 +415,8 @@ def picture(said: Array, true: Array, path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from kshot.report.plots import BLUE, INK, SOFT, VERMILLION, render
+    from kshot.report.labels import INK, SOFT
+    from kshot.report.plots import BLUE, VERMILLION, render
 
     order = np.lexsort((said[:, 0], true))
     (value, low, high), true = 100 * said[order].T, 100 * true[order]

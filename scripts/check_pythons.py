@@ -91,7 +91,7 @@ def check(version: str, place: Path) -> str:
 
 def page(python: Path, project: Path) -> None:
     """Opens the studio's page as its own address tells."""
-    command = [python, "-m", "kshot", "serve", "--project", project, "--port", "0", "--no-browser"]
+    command = [str(python), "-m", "kshot", "serve", "--project", str(project), "--port", "0", "--no-browser"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=alone()) as server:
         try:
             assert server.stdout is not None
