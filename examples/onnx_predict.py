@@ -15,13 +15,12 @@ import onnxruntime
 from PIL import Image
 
 
-def square(image: Image.Image, size: int, side: int | None, by: str) -> np.ndarray:
+def square(image: Image.Image, size: int, side: int | None, filter: Image.Resampling) -> np.ndarray:
     """Short side to `side`, then the centre, or both sides where that is None: (size, size, 3) uint8."""
-    filter = Image.Resampling[by.upper()]
     if side is None:
         return np.asarray(image.resize((size, size), filter))
-    short, long = min(image.size), int(side * max(image.size) / min(image.size))
-    image = image.resize((side, long) if image.width == short else (long, side), filter)
+    long = int(side * max(image.size) / min(image.size))
+    image = image.resize((side, long) if image.width <= image.height else (long, side), filter)
     left, top = (image.width - size) // 2, (image.height - size) // 2
     return np.asarray(image.crop((left, top, left + size, top + size)))
 
@@ -32,7 +31,7 @@ def predict(folder: Path, clip: str) -> tuple[str, dict[str, float]]:
     with av.open(clip) as video:
         frames = [frame.to_image() for frame in video.decode(video=0)]
     chosen = ((np.arange(note["frames"]) + 0.5) * len(frames) / note["frames"]).astype(int)
-    how = (note["size"], note.get("short_side", note["size"]), note.get("filter", "bicubic"))
+    how = note["size"], note.get("short_side", note["size"]), Image.Resampling[note.get("filter", "bicubic").upper()]
     pixels = np.stack([square(frames[index], *how) for index in chosen]).astype(np.float32)
     pixels = ((pixels / 255 - np.float32(note["mean"])) / np.float32(note["std"])).transpose(0, 3, 1, 2)
     session = onnxruntime.InferenceSession(folder / note["model"], providers=["CPUExecutionProvider"])

@@ -119,7 +119,8 @@ def test_squares_are_those_of_a_plain_resize_and_crop(size: tuple[int, int], res
     long = short if framing.squash else int(short * max(size) / min(size))
     new = (short, long) if size[0] <= size[1] else (long, short)
     for found, frame in zip(preprocess(frames, side, framing), frames, strict=True):
-        whole = Image.fromarray(frame).resize(new, Image.Resampling.BICUBIC)
+        by = Image.Resampling.BILINEAR if framing.bilinear else Image.Resampling.BICUBIC
+        whole = Image.fromarray(frame).resize(new, by)
         left, top = (new[0] - side) // 2, (new[1] - side) // 2
         np.testing.assert_array_equal(found, np.asarray(whole)[top : top + side, left : left + side])
 
