@@ -47,7 +47,7 @@ GOALS = {
 }
 LIMITS = GOALS | {
     "evaluate --head otam runs through, files": 57,
-    "evaluate --head otam runs through, lines": 8700,
+    "evaluate --head otam runs through, lines": 8720,
 }
 """What is reached where the goal is not."""
 
