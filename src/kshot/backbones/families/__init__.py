@@ -1,7 +1,7 @@
 """Families of checkpoints in transformers' format: who reads a folder, by the `model_type` of its config.json.
 
 Adding one: a file here with `read(folder, name, allow_bin)`, a line in `FAMILIES`, and a case in the contract test
-(`tests/backbones/test_families.py`), which holds for every line: each cut equals the forward pass of the library that
+(`tests/backbones/test_contract.py`), which holds for every line: each cut equals the forward pass of the library that
 owns the checkpoint. A family is imported when a folder of its own is loaded, and not before.
 """
 
