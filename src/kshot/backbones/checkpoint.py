@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,6 +23,7 @@ WIDTHS = (
     torch.bfloat16,
     torch.float64,
 )  # others need scales beside them
+LARGEST_SCALE = 1e6
 START, END = "<|startoftext|>", "<|endoftext|>"
 PIECES = ("spiece.model", "sentencepiece.bpe.model", "tokenizer.model")  # of the sentencepiece library
 M = TypeVar("M", bound=nn.Module)
@@ -148,6 +150,21 @@ def fill(build: Callable[[], M], weights: Mapping[str, Tensor], folder: Path, wh
         raise CheckpointError(f"{folder}: {wrong[0]} has shape {found}, but config.json asks for {wanted}")
     model.load_state_dict(weights, assign=True)
     return model
+
+
+def expect_scale(weights: Mapping[str, Tensor], folder: Path) -> None:
+    """Refuses a `logit_scale` that is the logarithm of no sensible factor on cosines.
+
+    Args:
+        weights: name -> tensor, `logit_scale` among them.
+        folder: that they are from.
+
+    Raises:
+        CheckpointError: it lies beyond plus or minus the logarithm of `LARGEST_SCALE`.
+    """
+    scale = float(weights["logit_scale"])
+    if not abs(scale) <= math.log(LARGEST_SCALE):
+        raise CheckpointError(f"{folder}: logit_scale is {scale:g}, which is the logarithm of no sensible factor")
 
 
 def few(names: Iterable[object]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 from kshot.backbones import checkpoint, preprocessing
@@ -12,7 +11,6 @@ from kshot.backbones.preprocessing import Pixels
 from kshot.errors import CheckpointError
 
 ARCHITECTURES = ("CLIPModel", "TFCLIPModel", "FlaxCLIPModel")  # others under the same model_type compute other numbers
-LARGEST_SCALE = 1e6
 
 
 def read(folder: Path, name: str, allow_bin: bool = False, architectures: tuple[str, ...] = ARCHITECTURES) -> Backbone:
@@ -32,9 +30,7 @@ def read(folder: Path, name: str, allow_bin: bool = False, architectures: tuple[
     pixels = preprocessing.read_pixels(folder, int(config.vision_config.image_size))
     weights = checkpoint.read_weights(folder, allow_bin)
     model = checkpoint.fill(lambda: CLIP(config), weights, folder, "a whole CLIP, image and text towers")
-    scale = float(weights["logit_scale"])
-    if not abs(scale) <= math.log(LARGEST_SCALE):
-        raise CheckpointError(f"{folder}: logit_scale is {scale:g}, which is the logarithm of no sensible factor")
+    checkpoint.expect_scale(weights, folder)
     tokenizer, words = checkpoint.read_tokenizer(folder, int(config.text_config.max_position_embeddings))
     backbone = Backbone(model, name=name, tokenizer=tokenizer, pixels=pixels)
     lines = _lines(config, pixels) + ([] if architectures is ARCHITECTURES else [architectures[0]])

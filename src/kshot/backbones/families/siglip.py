@@ -14,7 +14,6 @@ the scores of all classes, so it changes no softmax over them.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,6 @@ from torch import Tensor, nn
 
 from kshot.backbones import checkpoint, clip, last_block, places, preprocessing
 from kshot.backbones.backbone import Backbone
-from kshot.backbones.families.clip import LARGEST_SCALE
 from kshot.backbones.preprocessing import Pixels, Processor
 from kshot.backbones.tower import TextTower, Tower, widen
 from kshot.errors import CheckpointError, OptionError
@@ -72,9 +70,7 @@ def read(folder: Path, name: str, allow_bin: bool = False) -> Backbone:
     pixels = preprocessing.read_pixels(folder, vision.image_size, PROCESSOR)
     weights = checkpoint.read_weights(folder, allow_bin)
     parts = checkpoint.fill(lambda: Parts(vision, text), weights, folder, "a whole SigLIP, image and text towers")
-    scale = float(weights["logit_scale"])
-    if not abs(scale) <= math.log(LARGEST_SCALE):
-        raise CheckpointError(f"{folder}: logit_scale is {scale:g}, which is the logarithm of no sensible factor")
+    checkpoint.expect_scale(weights, folder)
     tokenizer, words = checkpoint.read_tokenizer(folder, text.max_position_embeddings)
     filler = None if tokenizer is None else _filler(folder, tokenizer)
     backbone = Siglip(parts, name, tokenizer, filler or 0, pixels)
