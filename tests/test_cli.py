@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import typer
 
 import kshot
 from clips import write_table
@@ -178,7 +179,24 @@ def test_help_names_every_command_whole_and_makes_none(command: Command, monkeyp
 
 
 def app_commands() -> list[str]:
-    return [name for name, entry in app.entries.items() if not isinstance(entry, type(app))]
+    return [name for name in app.entries if name != "data"]
+
+
+def test_the_list_of_commands_says_what_their_functions_say() -> None:
+    """`kshot --help` prints the list, and imports no file of a command."""
+    script = (
+        "import sys; from kshot.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\nprint(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    program = sys.modules["kshot.cli.app"]
+    files = {f"kshot.cli.{entry.file}" for entry in program.COMMANDS.values()}
+    assert not files & set(done.stdout.split()) and "kshot.settings" not in done.stdout.split()
+    for name, listed in program.COMMANDS.items():
+        typer.main.get_command(app).commands[name]
+        assert program._sentence(app.entries[name]) == listed.about
+    assert files == {f"kshot.cli.{path.stem}" for path in Path(program.__file__).parent.glob("*.py")} - {
+        f"kshot.cli.{name}" for name in ("__init__", "__main__", "app", "common", "settings")
+    }
 
 
 @pytest.mark.parametrize(

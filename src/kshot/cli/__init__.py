@@ -1,6 +1,6 @@
 """The command line: a thin coat. Each command calls one public function with the same argument names.
 
-A group of commands is one file and its line here.
+A command is a function in one of the files, and its line in `app.COMMANDS`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from kshot import interrupt
 try:
     import typer
 
-    from kshot.cli import data, recognizer, research, shipping, studio, watching  # noqa: F401  (importing registers them)
     from kshot.cli.app import app
     from kshot.errors import KshotError
     from kshot.fewshot import cost

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, MutableMapping
-from typing import Annotated, Any, ClassVar
+from importlib import import_module
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import typer
 from typer.core import TyperGroup
@@ -12,15 +13,27 @@ from typer.core import TyperGroup
 import kshot
 
 
+class Listed(NamedTuple):
+    """A command whose file is imported when it is asked for, and registers it then.
+
+    Attributes:
+        file: in this folder.
+        about: the first sentence of its help.
+    """
+
+    file: str
+    about: str
+
+
 class Program(typer.Typer):
     """A Typer that makes a command when it is asked for: making all of them takes longer than the rest of a start.
 
     Attributes:
-        entries: command -> its function, or the group of commands that it is.
+        entries: command -> its function, the group of commands that it is, or where it is to be found.
     """
 
-    def __init__(self, name: str | None = None, help: str | None = None) -> None:
-        self.entries: dict[str, Callable[..., Any] | Program] = {}
+    def __init__(self, name: str | None = None, help: str | None = None, listed: dict[str, Listed] | None = None):
+        self.entries: Entries = dict(listed or {})
         group = type("Group", (_Group,), {"entries": self.entries})
         how = {"help_option_names": ["-h", "--help"]}
         super().__init__(name=name, help=help, cls=group, context_settings=how, **PLAIN)
@@ -41,6 +54,8 @@ class Program(typer.Typer):
         return made
 
 
+Entry = Callable[..., Any] | Program | Listed
+Entries = dict[str, Entry]
 PLAIN: dict[str, Any] = {"add_completion": False, "rich_markup_mode": None, "pretty_exceptions_enable": False}
 
 
@@ -53,13 +68,17 @@ def _help(context: typer.Context) -> None:
 class _Made(MutableMapping[str, Any]):
     """Name -> command, made from its function at the first look."""
 
-    def __init__(self, entries: dict[str, Callable[..., Any] | Program]) -> None:
+    def __init__(self, entries: Entries) -> None:
         self._entries = entries
         self._made: dict[str, Any] = {}
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._made:
             entry = self._entries[name]
+            if isinstance(entry, Listed):
+                import_module(f"kshot.cli.{entry.file}")
+                entry = self._entries[name]
+            assert not isinstance(entry, Listed)
             if not isinstance(entry, Program):
                 single = typer.Typer(**PLAIN)
                 single.command(name)(entry)
@@ -83,7 +102,7 @@ class _Made(MutableMapping[str, Any]):
 
 
 class _Group(TyperGroup):
-    entries: ClassVar[dict[str, Callable[..., Any] | Program]]
+    entries: ClassVar[Entries]
 
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
@@ -98,18 +117,42 @@ class _Group(TyperGroup):
             formatter.write_dl([(name, _sentence(self.entries[name])) for name in _ordered(self.entries)])
 
 
-def _ordered(entries: dict[str, Callable[..., Any] | Program]) -> list[str]:
+def _ordered(entries: Entries) -> list[str]:
     """Groups stand last."""
     return sorted(entries, key=lambda name: isinstance(entries[name], Program))
 
 
-def _sentence(entry: Callable[..., Any] | Program) -> str:
+def _sentence(entry: Entry) -> str:
+    if isinstance(entry, Listed):
+        return entry.about
     text = entry.info.help if isinstance(entry, Program) else inspect.getdoc(entry)
     paragraph = " ".join((text or "").partition("\n\n")[0].split())
     return paragraph.partition(". ")[0].rstrip(".") + "."
 
 
-app = Program("kshot", "Teach a video model new actions from a handful of clips. Start with: kshot demo")
+COMMANDS = {
+    "fit": Listed(
+        "recognizer", "Train a recognizer of your own actions on a few clips of each, and say what to expect of it."
+    ),
+    "predict": Listed("recognizer", "Name the action in each video, or (--timeline) the actions in a long one."),
+    "extract": Listed("research", "Store the activations of every clip, once."),
+    "train": Listed("research", "Adapt a backbone to the base classes of a data set."),
+    "evaluate": Listed("research", "Few-shot accuracy over random episodes, with its 95 % interval."),
+    "demo": Listed("research", "Everything, offline, in minutes: drawn clips, every strategy, one table and a report."),
+    "study": Listed("research", "Compare strategies, tuning methods and heads on the same episodes."),
+    "report": Listed("research", "Render a study as one self-contained HTML page, with its plots as files."),
+    "verify": Listed("research", "Check what kshot wrote against its seals; what has none is named."),
+    "doctor": Listed("shipping", "Look at this machine: versions, devices, decoding, weights, disk, camera."),
+    "export": Listed(
+        "shipping", "Write a trained model for programs without kshot and torch, checked to answer as it does here."
+    ),
+    "serve": Listed("studio", "The studio: teach actions on a web page of this computer."),
+    "watch": Listed("watching", "Name what a camera sees, live."),
+    "data": Listed("data", "Data sets: what there is, and the field's benchmarks made ready."),
+}
+"""The commands in the order of the help, which imports none of their files."""
+
+app = Program("kshot", "Teach a video model new actions from a handful of clips. Start with: kshot demo", COMMANDS)
 
 
 @app.callback(invoke_without_command=True)
