@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from kshot.backbones.published import trained_on
 from kshot.fewshot.strategies import STRATEGIES, get_strategy
 from kshot.report import tables, words
 from kshot.report.comparison import Comparison
@@ -93,6 +94,12 @@ def compose(study: StudyResult, parts: Sequence[Part]) -> str:
         backbones=list(dict.fromkeys(c.backbone for c in comparisons)),
         strategies={name: get_strategy(name).about for name in used if name in STRATEGIES},
         repeat=study.plain()["settings"],
+        across=tables.across(study),
+        learned=[
+            f"{name} was trained on {of}"
+            for name in dict.fromkeys(c.backbone for c in comparisons)
+            if (of := trained_on(name))
+        ],
         methods=tables.methods(settings, comparisons),
         versions=_facts(study, comparisons),
         lists=_lists(comparisons),

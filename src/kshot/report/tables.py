@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kshot.backbones.published import trained_on
 from kshot.fewshot import cost
 from kshot.report import published
 from kshot.report.comparison import Comparison, trains_in_episodes
 from kshot.report.words import in_shots, signed, within
 from kshot.study.file import Row as Method
 from kshot.study.file import Study
-from kshot.study.results import Line
+from kshot.study.results import Line, StudyResult
 
 BESIDE = {"trained_parameters": "weights", "training_seconds": "seconds"}  # costs in the main table
 COSTS = {  # the table of costs: group -> key of the summary -> heading
@@ -114,6 +115,22 @@ class Published:
     table: Table
     clips: int
     protocols: dict[str, str]
+
+
+def across(study: StudyResult) -> list[tuple[str, Table]]:
+    """Backbones side by side: a table for each data set and shot of a study with several."""
+    tables = []
+    for data in dict.fromkeys(data for data, _ in study.parts()):
+        for found in study.across(data):
+            rows = []
+            for backbone, lines in found.rows.items():
+                cells = [Cell(f"{one.accuracy:.1f}", within(one.ci95)) if one else Cell("failed") for one in lines]
+                learned = trained_on(backbone) or "not known"
+                rows.append(TableRow(backbone, [*cells, Cell(learned, shade="text")]))
+            title = f"{data}, {in_shots(found.shot)}"
+            head = ["backbone", *found.methods, "trained on"]
+            tables.append((title, Table(f"Backbones side by side, {title}", head, rows, text=1)))
+    return tables
 
 
 def main(comparison: Comparison) -> Table:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -239,3 +239,34 @@ class StudyResult(Saved):
     def lines(self, data: str, backbone: str) -> list[Line]:
         """The lines of a data set and backbone."""
         return [line for line in self.summary if (line.data, line.backbone) == (data, backbone)]
+
+    def across(self, data: str) -> list[Across]:
+        """Every backbone's accuracies on a data set, side by side; nothing where there is only one."""
+        names = [backbone for one, backbone in self.parts() if one == data]
+        if len(names) < 2:
+            return []
+        methods = list(dict.fromkeys(line.name for name in names for line in self.lines(data, name)))
+        shots = sorted({line.shot for name in names for line in self.lines(data, name) if line.shot is not None})
+        tables = []
+        for shot in shots:
+            rows = {}
+            for name in names:
+                found = {line.name: line for line in self.lines(data, name) if line.shot == shot}
+                rows[name] = [found.get(method) for method in methods]
+            tables.append(Across(shot, methods, rows))
+        return tables
+
+
+@dataclass(frozen=True)
+class Across:
+    """Backbones side by side at one shot.
+
+    Attributes:
+        shot: support clips a class.
+        methods: names of the rows of the study.
+        rows: backbone -> a line for each method, None where it failed.
+    """
+
+    shot: int
+    methods: list[str]
+    rows: dict[str, list[Line | None]]

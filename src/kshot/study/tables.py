@@ -7,6 +7,7 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
+from kshot.backbones import published
 from kshot.fewshot import cost
 from kshot.study.file import Study
 from kshot.study.results import Line, RowResult, StudyResult
@@ -24,13 +25,30 @@ def as_markdown(report: StudyResult) -> str:
         + (f" Differences are to {markdown(settings.baseline)} on the same episodes." if settings.baseline else "")
         + "\n",
     ]
+    for data in dict.fromkeys(data for data, _ in report.parts()):
+        parts += _across(report, data)
     for data, backbone in report.parts():
         parts.append(f"\n## {markdown(data)}, {markdown(backbone)}\n")
+        if learned := published.trained_on(backbone):
+            parts.append(f"{markdown(backbone)} was trained on {markdown(learned)}.\n")
         if gaps := lacking(report.rows, data):
             parts.append(f"{markdown(gaps)}\n")
         parts += [f"{markdown(note)}.\n" for note in noted(report.rows, data)]
         parts += _table(report.lines(data, backbone), settings)
     return "\n".join(parts) + "\n"
+
+
+def _across(report: StudyResult, data: str) -> list[str]:
+    """A table of backbones for each shot, where there are several."""
+    parts = []
+    for table in report.across(data):
+        parts.append(f"\n## {markdown(data)}, backbones side by side, {table.shot}-shot, %\n")
+        parts.append(_ruled(["backbone", *map(markdown, table.methods), "trained on"], 2 + len(table.methods)))
+        for backbone, lines in table.rows.items():
+            cells = ["failed" if line is None else f"{line.accuracy:.1f} ± {line.ci95:.1f}" for line in lines]
+            learned = published.trained_on(backbone) or "not known"
+            parts.append(f"| {' | '.join([markdown(backbone), *cells, markdown(learned)])} |")
+    return parts
 
 
 def _table(lines: Sequence[Line], settings: Study) -> list[str]:
