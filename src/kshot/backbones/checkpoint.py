@@ -26,6 +26,7 @@ WIDTHS = (
 LARGEST_SCALE = 1e6
 START, END = "<|startoftext|>", "<|endoftext|>"
 PIECES = ("spiece.model", "sentencepiece.bpe.model", "tokenizer.model")  # of the sentencepiece library
+COUNTS = ("position_ids", "num_batches_tracked")
 WRAPPED = "module."  # what training on several devices puts before names
 M = TypeVar("M", bound=nn.Module)
 
@@ -89,7 +90,7 @@ def read_weights(folder: Path, allow_bin: bool, kind: Layout = TRANSFORMERS) -> 
 
 
 def _tensors(file: Path) -> dict[str, Tensor]:
-    """The tensors of one file in float32, but for `position_ids`, which only count."""
+    """The tensors of one file in float32, but for those that only count."""
     gate.regular(file, error=CheckpointError)
     try:
         if file.suffix == ".bin":
@@ -98,7 +99,7 @@ def _tensors(file: Path) -> dict[str, Tensor]:
             from safetensors.torch import load_file
 
             loaded = load_file(file)
-        return {name: _widened(value) for name, value in loaded.items() if not name.endswith("position_ids")}
+        return {name: _widened(value) for name, value in loaded.items() if not name.endswith(COUNTS)}
     except Exception as error:  # a damaged file can fail at any depth of its reader
         reason = " ".join(str(error).split())
         raise CheckpointError(f"{file} is damaged ({reason[:160]}): fetch it again") from None
@@ -149,9 +150,7 @@ def fill(
             f"expected {whole}{wrapped}"
         )
     if extra:
-        raise CheckpointError(
-            f"{folder} holds {len(extra)} tensors that its {config} knows nothing of ({few(extra)})"
-        )
+        raise CheckpointError(f"{folder} holds {len(extra)} tensors that its {config} knows nothing of ({few(extra)})")
     wrong = [name for name, value in expected.items() if value.shape != weights[name].shape]
     if wrong:
         found, wanted = tuple(weights[wrong[0]].shape), tuple(expected[wrong[0]].shape)

@@ -31,16 +31,22 @@ LAYERS = {
     ("transformers.models.clip.modeling_clip", "CLIPEncoderLayer"),
 }
 ATTENTIONS = {("kshot.backbones.clip", "Attention"), ("transformers.models.clip.modeling_clip", "CLIPAttention")}
+TURNING = {("kshot.backbones.families.dinov3", "Attention")}  # keys by their places
 
 
 def exact(block: nn.Module) -> bool:
-    """Whether `forward` may stand in for this block: attention and norm before it compute what they always did.
+    """Whether `forward` may stand in for this block: it is unaltered, and keys are one linear map of all tokens."""
+    return unaltered(block) and _kind(block.self_attn) not in TURNING
+
+
+def unaltered(block: nn.Module) -> bool:
+    """Whether attention of a block and the norm before it compute what they always did, so that `attend` may be used.
 
     Linear layers replaced, hooks or a patched forward anywhere in the block make it False; the whole block has to run
     then. Changed numbers (tuned weights, LoRA's differences to them) are fine, and so is another MLP: it must work on
     every token by itself.
     """
-    if _kind(block) not in LAYERS or _kind(block.self_attn) not in ATTENTIONS:
+    if _kind(block) not in LAYERS or _kind(block.self_attn) not in ATTENTIONS | TURNING:
         return False
     attention: Any = block.self_attn
     linear = (attention.q_proj, attention.k_proj, attention.v_proj, attention.out_proj)

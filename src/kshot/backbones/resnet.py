@@ -7,7 +7,8 @@ The attention pool is the last block. Its tokens are the mean over places t_0 an
 each with a vector p_i of its own, and the mean alone asks. So one query a head is enough, and both the keys' and the
 values' projections move, by associativity, from all tokens to that query; the mean and the vectors move too:
 
-    u = W_k^T q    s_i = u . t_i    a = softmax_i(s_i + u . p_i), s_0 = mean_i s_i    v = W_v sum_i a_i (t_i + p_i) + b_v
+    u = W_k^T q    s_i = u . t_i, s_0 = mean_i s_i    a = softmax_i(s_i + u . p_i)
+    v = W_v sum_i a_i (t_i + p_i) + b_v
 
 (the keys' bias adds the same number to every logit of a head).
 """

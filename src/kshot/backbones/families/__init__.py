@@ -45,8 +45,10 @@ FAMILIES: dict[str, Family] = {
 
 REFUSED: dict[str, str] = {
     "dinov3_convnext": "the ConvNeXt of DINOv3 has no class token and no attention; take its Vision Transformer",
-    "siglip2": "SigLIP 2 NaFlex takes pictures of any shape; take a SigLIP 2 of a fixed size, which is of model_type siglip",
-    "siglip2_vision_model": "SigLIP 2 NaFlex takes pictures of any shape; take a SigLIP 2 of a fixed size",
+    **dict.fromkeys(
+        ("siglip2", "siglip2_vision_model"),
+        "SigLIP 2 NaFlex takes pictures of any shape; take a SigLIP 2 of a fixed size, which says siglip",
+    ),
 }
 """model_type -> why it is not read, and what to take."""
 
