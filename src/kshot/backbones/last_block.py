@@ -124,7 +124,7 @@ def forward(block: Any, n: Tensor, x: Tensor, read: Tensor | None = None, causal
         u = torch.einsum("nhd,hdc->nhc", q.view(-1, heads, width), keys)
         mean: Tensor = _Attend.apply(u, n, keep)  # type: ignore[no-untyped-call]
         v = torch.einsum("nhc,hdc->nhd", mean, values).flatten(1) + attention.v_proj(norm.bias)
-        return _behind(block, x.to(dtype), attention.out_proj(v))
+        return behind(block, x.to(dtype), attention.out_proj(v))
 
 
 def attend(block: Any, n: Tensor, x: Tensor, weights: Tensor) -> Tensor:
@@ -141,10 +141,10 @@ def attend(block: Any, n: Tensor, x: Tensor, weights: Tensor) -> Tensor:
     """
     attention, norm = block.self_attn, block.layer_norm1
     mean = torch.einsum("nm,nmd->nd", weights, n)
-    return _behind(block, x, attention.out_proj(attention.v_proj(mean * norm.weight + norm.bias)))
+    return behind(block, x, attention.out_proj(attention.v_proj(mean * norm.weight + norm.bias)))
 
 
-def _behind(block: Any, x: Tensor, seen: Tensor) -> Tensor:
+def behind(block: Any, x: Tensor, seen: Tensor) -> Tensor:
     """What a block makes of a token (N, D) and of what its attention has seen: residuals, scaled where it has
     LayerScale, and the MLP."""
     scales = [getattr(block, name, None) for name in ("layer_scale1", "layer_scale2")]

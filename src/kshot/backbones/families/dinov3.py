@@ -170,11 +170,12 @@ class Attention(clip.Attention):
         dropout = self.dropout if self.training else 0.0
         causal = is_causal and mask is None
         seen = F.scaled_dot_product_attention(
-            self._turned(q), self._turned(k), v, mask, dropout, causal, scale=self.scale
+            self.turned(q), self.turned(k), v, mask, dropout, causal, scale=self.scale
         )
         return self.out_proj(seen.transpose(1, 2).reshape(x.shape)), None
 
-    def _turned(self, x: Tensor) -> Tensor:
+    def turned(self, x: Tensor) -> Tensor:
+        """Queries or keys (N, heads, T, channels), those of the patches turned by their places."""
         first = x.shape[2] - len(self.cosine)
         patches = x[:, :, first:]
         one, other = patches.chunk(2, -1)
