@@ -4,10 +4,12 @@ The step: 5-way 1-shot, 5 queries a class, 8 frames a clip = 240 frames, ViT-B/1
 block, final norm, projection) or everything learns; forward, prototype cross-entropy, backward.
 
     python benchmarks/last_block.py [--repeats 5] [--busy] [--json]
+    python benchmarks/last_block.py --families [--repeats 5] [--busy] [--json]
 
 The slow ways run on fewer frames and are scaled linearly to 240; the table says on how many. All four take turns within
 a round; ratios are taken within a round, and their median is shown. On a machine that others use too, waiting for the
-other thread swamps the quick way: `--busy` counts processor time on one thread instead.
+other thread swamps the quick way: `--busy` counts processor time on one thread instead. With `--families` the last
+layer of each family, see `last_layers`.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import statistics
 import time
 from collections.abc import Callable
 
+import last_layers
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -123,12 +126,21 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="rounds, after one to warm up")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--busy", action="store_true", help="one thread, processor time instead of time on the clock")
+    parser.add_argument("--families", action="store_true", help="the last layer of each family instead")
     options = parser.parse_args()
     if options.busy:
         torch.set_num_threads(1)
-    rows = measure(options.repeats, time.process_time if options.busy else time.perf_counter)
+    clock = time.process_time if options.busy else time.perf_counter
+    machine = {"threads": torch.get_num_threads(), "busy": options.busy, "torch": torch.__version__}
+    if options.families:
+        found = last_layers.measure(options.repeats, clock)
+        if options.json:
+            print(json.dumps({"frames": last_layers.FRAMES, "repeats": options.repeats, **machine, "families": found}))
+        else:
+            last_layers.show(found)
+        return
+    rows = measure(options.repeats, clock)
     if options.json:
-        machine = {"threads": torch.get_num_threads(), "busy": options.busy, "torch": torch.__version__}
         print(json.dumps({"frames": TOTAL, "repeats": options.repeats, **machine, "ways": rows}))
         return
     print(f"{'one step of ' + str(TOTAL) + ' frames':66}{'timed on':>10}{'seconds':>10}{'ratio':>9}{'asked':>9}")

@@ -1,4 +1,7 @@
-"""Small random checkpoints of every family, written by transformers' own `save_pretrained`, and its forward pass."""
+"""Small random checkpoints of every family, written by transformers' own `save_pretrained`, and its forward pass.
+
+Those in open_clip's layout are written by `open_clips`, from the names that its files document.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ import torch
 from torch import Tensor
 
 from kshot.backbones.backbone import Backbone
+from open_clips import OpenClip
 
 VISION = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "image_size": 32, "patch_size": 8}
 TEXT = {
@@ -31,12 +35,16 @@ class Case:
         embed: what the library gives for frames (N, 3, S, S).
         embed_text: what it gives for token ids; None without a text side.
         side: of the squares that its image processor cuts out, in pixels; 0 for a folder without one.
+        exact: whether the last block runs on condensed tokens.
+        learns: number of weights of the last layer: attention, MLP and norms.
     """
 
     model: Callable[[], Any]
     embed: Callable[[Any, Tensor], Tensor]
     embed_text: Callable[[Any, Tensor], Tensor] | None = None
     side: int = 0
+    exact: bool = True
+    learns: int = 11
 
 
 def clip() -> Any:
@@ -74,6 +82,12 @@ def siglip() -> Any:
     return SiglipModel(SiglipConfig(text_config=text, vision_config={**VISION, "intermediate_size": 64}))
 
 
+def siglip_image() -> Any:
+    from transformers import SiglipVisionConfig, SiglipVisionModel
+
+    return SiglipVisionModel(SiglipVisionConfig(**VISION, intermediate_size=64))
+
+
 def head(model: Any, frames: Tensor) -> Tensor:
     """What a pooling head gives."""
     out: Tensor = model.vision_model(frames).pooler_output
@@ -93,6 +107,34 @@ def dinov2(registers: int | None = None, **changed: Any) -> Any:
         return Dinov2Model(Dinov2Config(**{**VISION, "mlp_ratio": 2, **changed}))
     values = {**VISION, "mlp_ratio": 2, "num_register_tokens": registers, **changed}
     return Dinov2WithRegistersModel(Dinov2WithRegistersConfig(**values))
+
+
+def dinov3(**changed: Any) -> Any:
+    from transformers import DINOv3ViTConfig, DINOv3ViTModel
+
+    values = {**VISION, "intermediate_size": 64, "num_register_tokens": 4}
+    return DINOv3ViTModel(DINOv3ViTConfig(**{**values, **changed}))
+
+
+TEXT_CFG = {"context_length": 12, "vocab_size": 600, "width": 24, "heads": 3, "layers": 2}
+VIT_CFG = {"image_size": 32, "layers": 3, "width": 32, "head_width": 8, "patch_size": 8}
+RESNET_CFG = {"image_size": 64, "layers": [1, 2, 1, 1], "width": 8, "head_width": 16, "patch_size": None}
+
+
+def open_clip(vision: dict[str, Any] = VIT_CFG, text: dict[str, Any] = TEXT_CFG, **more: Any) -> OpenClip:
+    return OpenClip({"embed_dim": 16, "vision_cfg": vision, "text_cfg": text, **more})
+
+
+def visual(model: Any, frames: Tensor) -> Tensor:
+    """What the image tower of open_clip gives."""
+    out: Tensor = model.visual(frames)
+    return out
+
+
+def visual_text(model: Any, ids: Tensor) -> Tensor:
+    """What its text tower gives."""
+    out: Tensor = model.embed(ids)
+    return out
 
 
 def class_token(model: Any, frames: Tensor) -> Tensor:
@@ -121,11 +163,28 @@ CASES: dict[str, dict[str, Case]] = {
         "end of text is 2": Case(partial(metaclip2, 2), pooled, pooled_text),
     },
     "metaclip_2_vision_model": {"": Case(partial(clip_image, "MetaClip2"), image_embeds)},
-    "siglip": {"": Case(siglip, head, head_text)},
-    "dinov2": {"": Case(dinov2, class_token), "another side": Case(dinov2, class_token, side=40)},
+    "siglip": {"": Case(siglip, head, head_text, exact=False)},
+    "siglip_vision_model": {"": Case(siglip_image, class_token, exact=False)},
+    "dinov2": {
+        "": Case(dinov2, class_token),
+        "another side": Case(dinov2, class_token, side=40),
+        "gated": Case(partial(dinov2, use_swiglu_ffn=True), class_token),
+    },
     "dinov2_with_registers": {
         "": Case(partial(dinov2, 3), class_token),
         "another side": Case(partial(dinov2, 4), class_token, side=24),
+    },
+    "dinov3_vit": {
+        "": Case(dinov3, class_token, exact=False),
+        "gated": Case(partial(dinov3, use_gated_mlp=True, hidden_act="silu", key_bias=True), class_token, exact=False),
+    },
+    "open_clip": {
+        "": Case(open_clip, visual, visual_text),
+        "quick": Case(partial(open_clip, quick_gelu=True, custom_text=True), visual, visual_text),
+        "end of text is 2": Case(
+            partial(open_clip, text={**TEXT_CFG, "pool_type": "eos", "eos_id": 2}), visual, visual_text
+        ),
+        "ResNet": Case(partial(open_clip, RESNET_CFG, quick_gelu=True), visual, visual_text, exact=False, learns=9),
     },
 }
 """model_type -> ways."""
@@ -142,15 +201,39 @@ def write(folder: Path, kind: str, way: str = "") -> Any:
                 continue
             noise = torch.randn(value.shape, generator=draw)
             if value.ndim > 1:
-                scale = 0.5 if "embedding" in name or "token" in name else value.shape[-1] ** -0.5
+                inputs = value[0].numel() if value.ndim == 4 and "downs" not in name else value.shape[-1]
+                scale = 0.5 if "embedding" in name or "token" in name else inputs**-0.5
                 value.copy_(noise * scale)
             else:
                 value.copy_(noise * 0.1 + float("bias" not in name and "embedding" not in name))
+        for name, value in made.named_buffers():
+            if "running" in name:  # of a batch norm
+                value.copy_((torch.randn(value.shape, generator=draw) * 0.1 + float("var" in name) * 4).abs())
     with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
         made.save_pretrained(folder)
         if side := CASES[kind][way].side:
             bit(side).save_pretrained(folder)
         return type(made).from_pretrained(folder).eval()
+
+
+def gradients(model: Any) -> list[tuple[Tensor, Tensor]]:
+    """Weights of a library's network with their gradients, as well split in queries, keys and values and turned round
+    where it may keep them together or as (in, out)."""
+    found: list[tuple[Tensor, Tensor]] = []
+    for name, value in model.named_parameters():
+        if value.grad is None:
+            continue
+        pair = (value.detach(), value.grad)
+        found.append(pair)
+        if "in_proj" in name:
+            found += zip(*(one.chunk(3) for one in pair), strict=True)
+        elif name.endswith((".proj", "text_projection")):
+            found.append((pair[0].T, pair[1].T))
+    for name, value in model.named_parameters():
+        if ".gate_proj." in name:
+            other = model.get_parameter(name.replace("gate_proj", "up_proj"))
+            found.append((torch.cat([value, other]).detach(), torch.cat([value.grad, other.grad])))
+    return found
 
 
 def bit(side: int, **changed: Any) -> Any:

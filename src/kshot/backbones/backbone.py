@@ -133,6 +133,8 @@ class Backbone(nn.Module):
         tunings: names of the tuning methods that fit it; None for all.
         lacks: what the other tuning methods need and it does not have.
         starts: number of tokens before the first word of a text.
+        own_scale: whether heads that read texts take `logit_scale` where no other is chosen, as SigLIP's sigmoid was
+            trained with it; elsewhere they take CLIP's 100.
         prompt: the one template of class texts, if a tuning method has put one in place of others, else "".
         episodic: whether an embedding depends on the other clips of its episode; only a tuning method makes it so.
         across: whether a frame's embedding depends on the other frames of its clip; again only by a tuning method.
@@ -147,6 +149,7 @@ class Backbone(nn.Module):
     tunings: tuple[str, ...] | None = None
     lacks = "attention"
     starts = 1
+    own_scale = False
 
     def __init__(
         self,

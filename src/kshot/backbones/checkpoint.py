@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from kshot import gate
-from kshot.backbones.hub import BIN, WEIGHTS, weight_files
+from kshot.backbones.hub import TRANSFORMERS, Layout, weight_files
 from kshot.errors import CheckpointError
 
 WIDTHS = (
@@ -26,6 +26,8 @@ WIDTHS = (
 LARGEST_SCALE = 1e6
 START, END = "<|startoftext|>", "<|endoftext|>"
 PIECES = ("spiece.model", "sentencepiece.bpe.model", "tokenizer.model")  # of the sentencepiece library
+COUNTS = ("position_ids", "num_batches_tracked")
+WRAPPED = "module."  # what training on several devices puts before names
 M = TypeVar("M", bound=nn.Module)
 
 
@@ -39,44 +41,47 @@ def _json(path: Path) -> dict[str, Any]:
     return value
 
 
-def read_config(folder: Path, expected: str = "a checkpoint") -> dict[str, Any]:
+def read_config(folder: Path, expected: str = "a checkpoint", kind: Layout = TRANSFORMERS) -> dict[str, Any]:
     """What config.json says; code that the folder may bring along (`auto_map`) is never read.
 
     Args:
-        folder: in transformers' format.
+        folder: of a checkpoint.
         expected: what the folder should hold, in words.
+        kind: its layout.
 
     Raises:
         CheckpointError: it is not there, or no object of JSON.
     """
-    if not (folder / "config.json").exists():
-        raise CheckpointError(f"{folder} has no config.json: expected {expected} in transformers format")
-    return _json(folder / "config.json")
+    if not (folder / kind.config).exists():
+        form = "transformers" if kind is TRANSFORMERS else "open_clip's"
+        raise CheckpointError(f"{folder} has no {kind.config}: expected {expected} in {form} format")
+    return _json(folder / kind.config)
 
 
-def read_weights(folder: Path, allow_bin: bool) -> dict[str, Tensor]:
+def read_weights(folder: Path, allow_bin: bool, kind: Layout = TRANSFORMERS) -> dict[str, Tensor]:
     """All tensors of a folder by name, in float32 and in memory of their own (no file stays mapped).
 
     Args:
-        folder: in transformers' format.
+        folder: of a checkpoint.
         allow_bin: also read weights that are there only as a pickle; no code of it is run.
+        kind: its layout.
 
     Raises:
         CheckpointError: a file is missing or damaged, or a tensor is no finite numbers or there twice.
     """
-    files = weight_files(folder)
+    files = weight_files(folder, kind)
     missing = [file.name for file in files if not file.is_file()]
     if missing:
         raise CheckpointError(f"{folder} lacks {few(missing)}, named in its index: fetch it again")
-    if not files and not (folder / BIN).is_file():
-        raise CheckpointError(f"{folder} has no weights: expected {WEIGHTS}")
+    if not files and not (folder / kind.bin).is_file():
+        raise CheckpointError(f"{folder} has no weights: expected {kind.weights}")
     if not files and not allow_bin:
         raise CheckpointError(
-            f"{folder} has its weights only as {BIN}, a pickle: expected {WEIGHTS}; convert it, or allow it "
+            f"{folder} has its weights only as {kind.bin}, a pickle: expected {kind.weights}; convert it, or allow it "
             "(KSHOT_ALLOW_BIN=1, in Python allow_bin=True): it is then read without running any code"
         )
     weights: dict[str, Tensor] = {}
-    for file in files or [folder / BIN]:
+    for file in files or [folder / kind.bin]:
         part = _tensors(file)
         if twice := sorted(weights.keys() & part.keys()):
             raise CheckpointError(f"{folder} holds {few(twice)} twice, once in {file.name}: fetch it again")
@@ -85,16 +90,16 @@ def read_weights(folder: Path, allow_bin: bool) -> dict[str, Tensor]:
 
 
 def _tensors(file: Path) -> dict[str, Tensor]:
-    """The tensors of one file in float32, but for `position_ids`, which only count."""
+    """The tensors of one file in float32, but for those that only count."""
     gate.regular(file, error=CheckpointError)
     try:
-        if file.name == BIN:
+        if file.suffix == ".bin":
             loaded = torch.load(file, map_location="cpu", weights_only=True)
         else:
             from safetensors.torch import load_file
 
             loaded = load_file(file)
-        return {name: _widened(value) for name, value in loaded.items() if not name.endswith("position_ids")}
+        return {name: _widened(value) for name, value in loaded.items() if not name.endswith(COUNTS)}
     except Exception as error:  # a damaged file can fail at any depth of its reader
         reason = " ".join(str(error).split())
         raise CheckpointError(f"{file} is damaged ({reason[:160]}): fetch it again") from None
@@ -116,7 +121,9 @@ def _widened(value: Tensor) -> Tensor:
     return made
 
 
-def fill(build: Callable[[], M], weights: Mapping[str, Tensor], folder: Path, whole: str) -> M:
+def fill(
+    build: Callable[[], M], weights: Mapping[str, Tensor], folder: Path, whole: str, config: str = TRANSFORMERS.config
+) -> M:
     """A network that consists of exactly these weights. Built without memory first, so nothing is drawn.
 
     Args:
@@ -124,6 +131,7 @@ def fill(build: Callable[[], M], weights: Mapping[str, Tensor], folder: Path, wh
         weights: name -> tensor.
         folder: that they are from.
         whole: what the folder should hold, in words.
+        config: name of the file that says what the network is.
 
     Raises:
         CheckpointError: tensors are missing, unknown or of another shape, or an activation is not known.
@@ -132,24 +140,27 @@ def fill(build: Callable[[], M], weights: Mapping[str, Tensor], folder: Path, wh
         with torch.device("meta"):
             model = build()
     except KeyError as error:
-        raise CheckpointError(f"{folder / 'config.json'} names an unknown activation: {error}") from None
+        raise CheckpointError(f"{folder / config} names an unknown activation: {error}") from None
     expected = model.state_dict()
     missing, extra = sorted(expected.keys() - weights.keys()), sorted(weights.keys() - expected.keys())
     if missing:
+        wrapped = f" without '{WRAPPED}' before every name" if all(map(_wrapped, weights)) else ""
         raise CheckpointError(
             f"{folder} is incomplete: {len(missing)} of {len(expected)} tensors are missing ({few(missing)}); "
-            f"expected {whole}"
+            f"expected {whole}{wrapped}"
         )
     if extra:
-        raise CheckpointError(
-            f"{folder} holds {len(extra)} tensors that its config.json knows nothing of ({few(extra)})"
-        )
+        raise CheckpointError(f"{folder} holds {len(extra)} tensors that its {config} knows nothing of ({few(extra)})")
     wrong = [name for name, value in expected.items() if value.shape != weights[name].shape]
     if wrong:
         found, wanted = tuple(weights[wrong[0]].shape), tuple(expected[wrong[0]].shape)
-        raise CheckpointError(f"{folder}: {wrong[0]} has shape {found}, but config.json asks for {wanted}")
+        raise CheckpointError(f"{folder}: {wrong[0]} has shape {found}, but {config} asks for {wanted}")
     model.load_state_dict(weights, assign=True)
     return model
+
+
+def _wrapped(name: str) -> bool:
+    return name.startswith(WRAPPED)
 
 
 def expect_scale(weights: Mapping[str, Tensor], folder: Path) -> None:

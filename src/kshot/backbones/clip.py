@@ -30,6 +30,13 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "projection_dim": (1, 2**15),
     "mlp_ratio": (1 / 64, 64),
     "num_register_tokens": (0, 1024),
+    "rope_theta": (1, 1e9),
+    "width": (1, 2**15),
+    "layers": (1, 512),
+    "heads": (1, 512),
+    "head_width": (1, 2**15),
+    "context_length": (3, 2**16),
+    "eos_id": (0, 2**22),
 }
 """The least and the most that a number of a configuration may be: several times what the largest CLIPs have."""
 UNFOLLOWED = ("quantization_config", "pruned_heads")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from kshot import gate
 from kshot.backbones import preprocessing
-from kshot.errors import CheckpointError
+from kshot.errors import CheckpointError, KshotError
 from kshot.paths import home
 
 BUNDLED = "kshot-tiny"
@@ -23,9 +24,30 @@ ALIASES = {
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 BIN = "pytorch_model.bin"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which files a checkpoint consists of.
+
+    Attributes:
+        config: says what the network is.
+        weights: as safetensors, all in one file.
+        index: of weights in several files.
+        bin: the weights as a pickle.
+    """
+
+    config: str
+    weights: str
+    index: str
+    bin: str
+
+
+TRANSFORMERS = Layout("config.json", WEIGHTS, INDEX, BIN)
+OPEN_CLIP = Layout(*(f"open_clip_{name}" for name in ("config.json", WEIGHTS, INDEX, BIN)))
 SMALL = (
-    "config.json", "preprocessor_config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json",
-    "vocab.json", "merges.txt", "special_tokens_map.json", "added_tokens.json",
+    "config.json", OPEN_CLIP.config, "preprocessor_config.json", "processor_config.json", "tokenizer.json",
+    "tokenizer_config.json", "vocab.json", "merges.txt", "special_tokens_map.json", "added_tokens.json",
 )  # fmt: skip
 REMOTE = "hf://"
 CONVERTER = "SFconvertbot"
@@ -67,7 +89,8 @@ def resolve(name: str | Path, allow_bin: bool = False) -> Path:
     there = _cached(repository, revision, allow_bin)
     if there is None and revision == "main" and (note := _note(repository)).is_file():
         there = _cached(repository, note.read_text(errors="replace").strip(), False)
-    if there is not None and any((there / file).exists() for file in preprocessing.FILES):
+    own = OPEN_CLIP.config if there is not None and layout(there) is OPEN_CLIP else ""
+    if there is not None and any((there / file).exists() for file in (*preprocessing.FILES, *filter(None, [own]))):
         return there
     try:
         return _fetch(repository, revision, allow_bin)
@@ -77,21 +100,45 @@ def resolve(name: str | Path, allow_bin: bool = False) -> Path:
         return there  # a copy of old, from before transformers 5's file was fetched, or of one that has none
 
 
-def weight_files(folder: Path) -> list[Path]:
+def layout(folder: Path, names: Iterable[str] | None = None) -> Layout:
+    """Which files a checkpoint consists of: transformers' where it has both kinds whole.
+
+    A config.json without a `model_type`, as timm writes one, is none of transformers'.
+
+    Args:
+        folder: with its configuration.
+        names: of all its files, also those that are not fetched yet; None for those that are there.
+    """
+    there = {path.name for path in folder.iterdir()} if names is None else set(names)
+    if OPEN_CLIP.config not in there:
+        return TRANSFORMERS
+    try:
+        values = gate.read_json(folder / TRANSFORMERS.config) if TRANSFORMERS.config in there else {}
+    except KshotError:
+        return TRANSFORMERS  # whose reader says what is wrong with it
+    typed = isinstance(values, dict) and "model_type" in values
+    return TRANSFORMERS if typed and there & {WEIGHTS, INDEX, BIN} else OPEN_CLIP
+
+
+def weight_files(folder: Path, kind: Layout = TRANSFORMERS) -> list[Path]:
     """The safetensors files of a folder, one or many shards, whether or not all of them exist; [] without any.
+
+    Args:
+        folder: of a checkpoint.
+        kind: its layout.
 
     Raises:
         CheckpointError: the list of shards cannot be read or points out of the folder.
     """
-    if (folder / WEIGHTS).is_file() or not (folder / INDEX).is_file():
-        return [folder / WEIGHTS] if (folder / WEIGHTS).is_file() else []
-    index = gate.read_json(folder / INDEX, error=CheckpointError)
+    if (folder / kind.weights).is_file() or not (folder / kind.index).is_file():
+        return [folder / kind.weights] if (folder / kind.weights).is_file() else []
+    index = gate.read_json(folder / kind.index, error=CheckpointError)
     shards = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(shards, dict) or not shards or not all(isinstance(name, str) for name in shards.values()):
-        raise CheckpointError(f"{folder / INDEX} is damaged (no weight_map of file names): fetch it again")
+        raise CheckpointError(f"{folder / kind.index} is damaged (no weight_map of file names): fetch it again")
     names = sorted(set(shards.values()))
     if any(Path(name).name != name or name in ("", "..") or "\\" in name or "\0" in name for name in names):
-        raise CheckpointError(f"{folder / INDEX} names shards outside its folder: fetch it from its maker again")
+        raise CheckpointError(f"{folder / kind.index} names shards outside its folder: fetch it from its maker again")
     return [folder / name for name in names]
 
 
@@ -169,11 +216,13 @@ def _cached(repository: str, revision: str, allow_bin: bool) -> Path | None:
     """The folder of an earlier download, if all of it is there (weights are fetched last)."""
     from huggingface_hub import try_to_load_from_cache
 
-    config = try_to_load_from_cache(repository, "config.json", revision=revision)
-    if not isinstance(config, str):
+    configs = (try_to_load_from_cache(repository, kind.config, revision=revision) for kind in (TRANSFORMERS, OPEN_CLIP))
+    config = next((path for path in configs if isinstance(path, str)), None)
+    if config is None:
         return None
     folder = Path(config).parent
-    files = weight_files(folder) or ([folder / BIN] if allow_bin else [])
+    kind = layout(folder)
+    files = weight_files(folder, kind) or ([folder / kind.bin] if allow_bin else [])
     return folder if files and all(file.is_file() for file in files) else None
 
 
@@ -188,16 +237,22 @@ def _fetch(repository: str, revision: str, allow_bin: bool) -> Path:
         try:
             info = HfApi().model_info(repository, revision=revision, timeout=TIMEOUT)
             there = {sibling.rfilename for sibling in info.siblings or ()}
-            if "config.json" not in there:
+            configs = [kind.config for kind in (TRANSFORMERS, OPEN_CLIP) if kind.config in there]
+            if not configs:
                 raise _unfetched(repository, "the repository has no config.json")
-            weights = next((file for file in (WEIGHTS, INDEX, *([BIN] if allow_bin else [])) if file in there), None)
-            if weights is None and BIN in there:
-                converted = _converted(repository) if revision == "main" else None
+            kind = TRANSFORMERS
+            if OPEN_CLIP.config in there:
+                kind = layout([download(name).parent for name in configs][-1], there)
+            weights = next(
+                (file for file in (kind.weights, kind.index, *([kind.bin] if allow_bin else [])) if file in there), None
+            )
+            if weights is None and kind.bin in there:
+                converted = _converted(repository) if revision == "main" and kind is TRANSFORMERS else None
                 if converted is None:
                     raise CheckpointError(
-                        f"'{repository}' offers its weights only as {BIN}, a pickle: expected {WEIGHTS}; name a "
-                        f"revision that has it ('{repository}@refs/pr/N'), or allow the pickle (KSHOT_ALLOW_BIN=1, in "
-                        "Python allow_bin=True), which is then read without running any code"
+                        f"'{repository}' offers its weights only as {kind.bin}, a pickle: expected {kind.weights}; "
+                        f"name a revision that has it ('{repository}@refs/pr/N'), or allow the pickle "
+                        "(KSHOT_ALLOW_BIN=1, in Python allow_bin=True), which is then read without running any code"
                     )
                 folder = _fetch(repository, converted, False)
                 with suppress(OSError):  # then the hub is asked again
@@ -205,13 +260,13 @@ def _fetch(repository: str, revision: str, allow_bin: bool) -> Path:
                     _note(repository).write_text(converted)
                 return folder
             if weights is None:
-                raise _unfetched(repository, f"the repository has no {WEIGHTS}")
+                raise _unfetched(repository, f"the repository has no {kind.weights}")
             for file in SMALL:
                 if file in there:
                     folder = download(file).parent
             last = download(weights)
-            if weights == INDEX:
-                for shard in weight_files(last.parent):
+            if weights == kind.index:
+                for shard in weight_files(last.parent, kind):
                     download(shard.name)
         except CheckpointError:
             raise

@@ -31,16 +31,22 @@ LAYERS = {
     ("transformers.models.clip.modeling_clip", "CLIPEncoderLayer"),
 }
 ATTENTIONS = {("kshot.backbones.clip", "Attention"), ("transformers.models.clip.modeling_clip", "CLIPAttention")}
+TURNING = {("kshot.backbones.families.dinov3", "Attention")}  # keys by their places
 
 
 def exact(block: nn.Module) -> bool:
-    """Whether `forward` may stand in for this block: attention and norm before it compute what they always did.
+    """Whether `forward` may stand in for this block: it is unaltered, and keys are one linear map of all tokens."""
+    return unaltered(block) and _kind(block.self_attn) not in TURNING
+
+
+def unaltered(block: nn.Module) -> bool:
+    """Whether attention of a block and the norm before it compute what they always did, so that `attend` may be used.
 
     Linear layers replaced, hooks or a patched forward anywhere in the block make it False; the whole block has to run
     then. Changed numbers (tuned weights, LoRA's differences to them) are fine, and so is another MLP: it must work on
     every token by itself.
     """
-    if _kind(block) not in LAYERS or _kind(block.self_attn) not in ATTENTIONS:
+    if _kind(block) not in LAYERS or _kind(block.self_attn) not in ATTENTIONS | TURNING:
         return False
     attention: Any = block.self_attn
     linear = (attention.q_proj, attention.k_proj, attention.v_proj, attention.out_proj)
@@ -118,7 +124,7 @@ def forward(block: Any, n: Tensor, x: Tensor, read: Tensor | None = None, causal
         u = torch.einsum("nhd,hdc->nhc", q.view(-1, heads, width), keys)
         mean: Tensor = _Attend.apply(u, n, keep)  # type: ignore[no-untyped-call]
         v = torch.einsum("nhc,hdc->nhd", mean, values).flatten(1) + attention.v_proj(norm.bias)
-        return _behind(block, x.to(dtype), attention.out_proj(v))
+        return behind(block, x.to(dtype), attention.out_proj(v))
 
 
 def attend(block: Any, n: Tensor, x: Tensor, weights: Tensor) -> Tensor:
@@ -135,10 +141,10 @@ def attend(block: Any, n: Tensor, x: Tensor, weights: Tensor) -> Tensor:
     """
     attention, norm = block.self_attn, block.layer_norm1
     mean = torch.einsum("nm,nmd->nd", weights, n)
-    return _behind(block, x, attention.out_proj(attention.v_proj(mean * norm.weight + norm.bias)))
+    return behind(block, x, attention.out_proj(attention.v_proj(mean * norm.weight + norm.bias)))
 
 
-def _behind(block: Any, x: Tensor, seen: Tensor) -> Tensor:
+def behind(block: Any, x: Tensor, seen: Tensor) -> Tensor:
     """What a block makes of a token (N, D) and of what its attention has seen: residuals, scaled where it has
     LayerScale, and the MLP."""
     scales = [getattr(block, name, None) for name in ("layer_scale1", "layer_scale2")]

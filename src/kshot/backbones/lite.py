@@ -28,6 +28,7 @@ from torch.nn import functional as F
 from kshot import seals
 from kshot.backbones import last_block, places
 from kshot.backbones.backbone import Backbone, NoText
+from kshot.backbones.batch_norm import BatchNorm
 from kshot.backbones.preprocessing import Pixels
 from kshot.backbones.words import ClassifierWords, usual
 from kshot.errors import CheckpointError, OptionError
@@ -142,22 +143,6 @@ def _named(key: str, tower: LiteTower) -> str:
     return f"blocks.{number}.{own}.{kind}"
 
 
-class Norm(nn.Module):
-    """A batch norm whose statistics stay as they came, whatever learns."""
-
-    running_mean: Tensor
-    running_var: Tensor
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
-        self.register_buffer("running_mean", torch.zeros(channels))
-        self.register_buffer("running_var", torch.ones(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, EPSILON)
-
-
 class Unit(nn.Module):
     """A convolution without bias, padded as TensorFlow's "SAME" does, and its norm; ReLU6 follows where asked.
 
@@ -171,7 +156,7 @@ class Unit(nn.Module):
     def __init__(self, into: int, out: int, kernel: int = 1, stride: int = 1, groups: int = 1, active: bool = True):
         super().__init__()
         self.conv = nn.Conv2d(into, out, kernel, stride, groups=groups, bias=False)
-        self.norm = Norm(out)
+        self.norm = BatchNorm(out, EPSILON)
         self.active = active
         self.plain = False
         self._folded: tuple[tuple[tuple[int, int], ...], Tensor, Tensor] | None = None
@@ -366,7 +351,7 @@ class Lite(Backbone):
     """An EfficientNet-Lite with its preprocessing, and the words of its classifier; none where a network has none."""
 
     text: ClassifierWords | NoText  # type: ignore[assignment]
-    tunings = ("partial", "full", "clip-adapter")
+    tunings = ("partial", "full", "bitfit", "layernorm", "clip-adapter")
 
     def __init__(self, tower: LiteTower, words: ClassifierWords | None = None, name: str = "memory"):
         nn.Module.__init__(self)

@@ -30,6 +30,7 @@ FIXED: dict[str, tuple[tuple[Any, ...], str]] = {  # setting -> the values that 
 SQUASHED: dict[str, tuple[tuple[Any, ...], str]] = FIXED | {  # where both sides become those of the square
     "do_center_crop": ((False,), "nothing is cut off"),
     "resample": ((2, 3, "bilinear", "bicubic"), "frames are resized by the bilinear or the bicubic filter, 2 or 3"),
+    "default_to_square": ((True, False), "both sides are resized"),
 }
 HARMLESS = {  # of a decoded frame, or of whoever calls the processor
     "do_convert_rgb", "processor_class", "auto_map", "_valid_processor_keys", "return_tensors", "input_data_format",
@@ -122,7 +123,7 @@ def _pixels(values: Mapping[str, Any], where: str, side: int, processor: Process
     for name in KINDS:
         if name in values and values[name] not in processor.names:
             raise CheckpointError(f"{where}: {name} is {shown(values[name])}, expected one of {processor.owner}'s own")
-    fixed = SQUASHED if processor.usual.resize == "squash" else FIXED
+    fixed = SQUASHED if processor.usual.resize.startswith("squash") else FIXED
     for name, value in values.items():
         if name in fixed and value not in fixed[name][0]:
             raise _unfollowed(where, name, value, fixed[name][1])
@@ -147,6 +148,37 @@ def _pixels(values: Mapping[str, Any], where: str, side: int, processor: Process
     return Pixels(mean, std, resize)
 
 
+def open_clip_pixels(values: object, where: str, side: int) -> Pixels:
+    """What `preprocess_cfg` of open_clip's layout says of pixels; CLIP's own where it says nothing.
+
+    Args:
+        values: what the file holds under that name; None for nothing.
+        where: it is from.
+        side: of the images that the network is given, in pixels.
+
+    Raises:
+        CheckpointError: a setting that kshot does not follow.
+    """
+    if not isinstance(values, Mapping | None):
+        raise CheckpointError(f"{where}: expected an object as preprocess_cfg, found {shown(values)}")
+    said = {name: value for name, value in (values or {}).items() if value is not None}
+    usual = {
+        "size": (side, [side, side]), "mode": ("RGB",), "resize_mode": ("shortest", "squash"), "fill_color": (0,),
+        "interpolation": ("bicubic", "bilinear") if said.get("resize_mode") == "squash" else ("bicubic",),
+    }  # fmt: skip
+    does = "the short side is resized by the bicubic filter and the centre cut out, or both sides are resized"
+    for name, value in said.items():
+        if name not in (*usual, "mean", "std"):
+            raise _unfollowed(where, name, value, "this setting is not known")
+        if name in usual and (value not in usual[name] or isinstance(value, bool)):
+            raise _unfollowed(where, name, value, f"{does}, to {side} pixels")
+    mean, std = _three(said, "mean", MEAN, where), _three(said, "std", STD, where)
+    if min(std) <= 0:
+        raise CheckpointError(f"{where}: std is {list(std)}, expected three numbers above 0")
+    squashed = "squash-bilinear" if said.get("interpolation") == "bilinear" else "squash"
+    return Pixels(mean, std, squashed if said.get("resize_mode") == "squash" else "short")
+
+
 def _square(values: Mapping[str, Any], where: str, side: int, usual: str) -> str:
     """How frames become square, a name of `kshot.video.FRAMINGS`; `usual` where nothing is said of it.
 
@@ -154,11 +186,12 @@ def _square(values: Mapping[str, Any], where: str, side: int, usual: str) -> str
         CheckpointError: other than the short side at `side` pixels, or at 256/224 of it where the family does so, and
             then the centre; other than both sides where it does that.
     """
-    if usual == "squash":
+    if usual.startswith("squash"):
         size = values.get("size", side)
         if size not in (side, {"height": side, "width": side}) or isinstance(size, bool):
             raise _unfollowed(where, "size", size, f"both sides are resized to the {side} pixels of config.json")
-        return "squash-bilinear" if values.get("resample", 3) in (2, "bilinear") else "squash"
+        filtered = 2 if usual == "squash-bilinear" else 3
+        return "squash-bilinear" if values.get("resample", filtered) in (2, "bilinear") else "squash"
     lengths = {"short": side} if usual == "short" else {usual: round(side * 256 / 224), "short": side}
     size = values.get("size", lengths[usual])
     if isinstance(size, Mapping) and {n for n, v in size.items() if v is not None} == {"shortest_edge"}:
@@ -181,7 +214,7 @@ def _three(values: Mapping[str, Any], name: str, usual: tuple[float, ...], where
     found = values.get(name, usual)
     found = [found] * 3 if _number(found) else found
     if not isinstance(found, list | tuple) or len(found) != 3 or not all(map(_number, found)):
-        raise CheckpointError(f"{where}: {name} is {shown(found)}, expected three numbers in image_mean and image_std")
+        raise CheckpointError(f"{where}: {name} is {shown(found)}, expected three numbers in mean and std")
     return tuple(float(value) for value in found)
 
 

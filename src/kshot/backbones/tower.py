@@ -61,7 +61,7 @@ class Tower(nn.Module):
     @property
     def changes(self) -> bool:
         """Whether frames can be pooled by change, see `encode_changing`."""
-        return last_block.exact(self.blocks[-1])
+        return last_block.unaltered(self.blocks[-1])
 
     def read(self, x: Tensor) -> Tensor | None:
         """Positions (N,) that are read out of inputs x; None for the first."""

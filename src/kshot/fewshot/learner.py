@@ -135,5 +135,8 @@ def _cut(head: str, cut: int, backbone: Backbone) -> int:
 
 
 def _fitting(head: str, chosen: dict[str, Any], backbone: Backbone) -> dict[str, Any]:
-    """A head's options, its number of channels set to the backbone's where it has one."""
-    return {"dim": backbone.embed_dim, **chosen} if "dim" in heads.options(head) else chosen
+    """A head's options, its number of channels and the factor of its text scores set to the backbone's own."""
+    own: dict[str, Any] = {"dim": backbone.embed_dim}
+    if backbone.own_scale:
+        own["scale" if head == "text" else "text_scale"] = backbone.logit_scale
+    return {**{name: value for name, value in own.items() if name in heads.options(head)}, **chosen}

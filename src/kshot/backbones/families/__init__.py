@@ -1,4 +1,4 @@
-"""Families of checkpoints in transformers' format: who reads a folder, by the `model_type` of its config.json.
+"""Families of checkpoints: who reads a folder, by the `model_type` of its config.json, or by open_clip's own file.
 
 Adding one: a file here with `read(folder, name, allow_bin)`, a line in `FAMILIES`, and a case in the contract test
 (`tests/backbones/test_contract.py`), which holds for every line: each cut equals the forward pass of the library that
@@ -12,7 +12,7 @@ from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
-from kshot.backbones import checkpoint
+from kshot.backbones import checkpoint, hub
 from kshot.errors import CheckpointError
 
 
@@ -35,24 +35,41 @@ FAMILIES: dict[str, Family] = {
     "metaclip_2": Family("metaclip2"),
     "metaclip_2_vision_model": Family("clip_image"),
     "siglip": Family("siglip"),
+    "siglip_vision_model": Family("siglip"),
     "dinov2": Family("dinov2"),
     "dinov2_with_registers": Family("dinov2"),
+    "dinov3_vit": Family("dinov3"),
+    "open_clip": Family("open_clip"),
 }
-"""model_type -> family."""
+"""model_type -> family; open_clip's layout has no model_type, and is known by its file."""
+
+REFUSED: dict[str, str] = {
+    "dinov3_convnext": "the ConvNeXt of DINOv3 has no class token and no attention; take its Vision Transformer",
+    **dict.fromkeys(
+        ("siglip2", "siglip2_vision_model"),
+        "SigLIP 2 NaFlex takes pictures of any shape; take a SigLIP 2 of a fixed size, which says siglip",
+    ),
+}
+"""model_type -> why it is not read, and what to take."""
 
 
 def read(folder: Path, name: str, allow_bin: bool = False) -> Any:
     """The `Backbone` in a folder, frozen, with its fingerprint.
 
     Args:
-        folder: in transformers' format.
+        folder: in transformers' format, or in open_clip's.
         name: of the backbone, as it was given.
         allow_bin: also read weights that are there only as a pickle; no code of it is run.
 
     Raises:
         CheckpointError: a folder of no family, a transformers too old for it, or whatever its family refuses.
     """
-    kind = checkpoint.read_config(folder, f"a checkpoint of {_known()}").get("model_type")
+    if hub.layout(folder) is hub.OPEN_CLIP:
+        kind = "open_clip"
+    else:
+        kind = checkpoint.read_config(folder, f"a checkpoint of {_known()}").get("model_type")
+    if isinstance(kind, str) and kind in REFUSED:
+        raise CheckpointError(f"{folder}: config.json says model_type {kind!r}: {REFUSED[kind]}")
     family = FAMILIES.get(kind) if isinstance(kind, str) else None
     if family is None:
         raise CheckpointError(f"{folder}: config.json says model_type {kind!r}, expected one of {_known()}")

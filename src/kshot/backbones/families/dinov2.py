@@ -12,7 +12,7 @@ image processor cuts out squares of another side than config.json names (224 pix
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,8 @@ NAMES = (  # in a file, and here
     (".attention.output.dense.", ".self_attn.out_proj."),
     (".norm1.", ".layer_norm1."),
     (".norm2.", ".layer_norm2."),
+    (".mlp.weights_in.", ".mlp.fc1."),
+    (".mlp.weights_out.", ".mlp.fc2."),
 )
 PLACES = "embeddings.position_embeddings"
 
@@ -57,6 +59,7 @@ class Config:
         image_size: side of the images that have one vector for each place, in pixels.
         patch_size: side of the patch that becomes a token, in pixels.
         num_register_tokens: R, tokens beside the class token and the patches; 0 for the family without.
+        gated: whether the MLP is a gated one (SwiGLU), as the giant's.
     """
 
     hidden_size: int = 768
@@ -69,6 +72,7 @@ class Config:
     image_size: Any = 224
     patch_size: Any = 14
     num_register_tokens: int = 4
+    gated: bool = False
 
     @property
     def block(self) -> clip.TowerConfig:
@@ -95,7 +99,7 @@ def read(folder: Path, name: str, allow_bin: bool = False) -> Backbone:
     side = _side(folder, config)
     pixels = preprocessing.read_pixels(folder, side, PROCESSOR)
     weights = checkpoint.read_weights(folder, allow_bin)
-    about = [f"{kind} {config} side {side}", f"{pixels}"]
+    about = [f"{kind} {_line(config)} side {side}", f"{pixels}"]
     fingerprint = checkpoint.fingerprint(about, weights)
     mine = {_named(key): value for key, value in weights.items() if key != "embeddings.mask_token"}
     if PLACES in mine:
@@ -115,16 +119,17 @@ def _config(folder: Path) -> tuple[str, Config]:
         raise CheckpointError(f"{folder}: config.json says architectures {made}, expected {ARCHITECTURES[kind]}")
     try:
         clip.expect_own(values)
-        for setting, usual in (("qkv_bias", True), ("use_swiglu_ffn", False)):
-            if values.get(setting, usual) is not usual:
-                raise ValueError(f"{setting} is {values[setting]}, which kshot does not follow")
+        if values.get("qkv_bias", True) is not True:
+            raise ValueError(f"qkv_bias is {values['qkv_bias']}, which kshot does not follow")
+        if not isinstance(values.get("use_swiglu_ffn", False), bool):
+            raise ValueError(f"use_swiglu_ffn is {values['use_swiglu_ffn']}, expected true or false")
         config: Config = clip.filled(Config, values if kind == REGISTERS else {**values, "num_register_tokens": 0})
         clip.expect_square(config)
     except ValueError as error:
         raise CheckpointError(
             f"{folder / 'config.json'} does not describe a DINOv2 that kshot reads ({error})"
         ) from None
-    return kind, config
+    return kind, replace(config, gated=True) if values.get("use_swiglu_ffn") else config
 
 
 def _side(folder: Path, config: Config) -> int:
@@ -146,6 +151,12 @@ def _side(folder: Path, config: Config) -> int:
                 "pixels"
             )
     return int(side)
+
+
+def _line(config: Config) -> str:
+    """Of the fingerprint; as it was before there was a gated MLP where there is none."""
+    text = repr(config)
+    return text if config.gated else text.replace(", gated=False", "")
 
 
 def _named(key: str) -> str:
@@ -179,6 +190,24 @@ class Scale(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(..., D) -> (..., D)."""
         return x * self.lambda1
+
+
+class GatedMLP(nn.Module):
+    """Two layers with a gate between them: (..., D) -> (..., D), fc2(act(a) * b) with a, b the halves of fc1(x).
+
+    Shazeer, GLU Variants Improve Transformer, 2020 (arXiv 2002.05202).
+    """
+
+    def __init__(self, channels: int, width: int, activation: nn.Module) -> None:
+        super().__init__()
+        self.fc1, self.fc2 = nn.Linear(channels, 2 * width), nn.Linear(width, channels)
+        self.activation_fn = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., D) -> (..., D)."""
+        gate, value = self.fc1(x).chunk(2, -1)
+        out: Tensor = self.fc2(self.activation_fn(gate) * value)
+        return out
 
 
 class Layer(clip.Layer):
@@ -244,6 +273,10 @@ class Vision(nn.Module):
         self.embeddings = Embeddings(config, side)
         self.pre_layrnorm = nn.Identity()
         self.encoder = clip.Encoder(config.block, Layer)
+        if config.gated:  # two thirds of the width, as a multiple of 8
+            wide = (int(config.block.intermediate_size * 2 / 3) + 7) // 8 * 8
+            for layer in self.encoder.layers:
+                layer.mlp = GatedMLP(config.hidden_size, wide, nn.SiLU())
         self.layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
     @property

@@ -14,7 +14,7 @@ the scores of all classes, so it changes no softmax over them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,17 @@ import torch
 from torch import Tensor, nn
 
 from kshot.backbones import checkpoint, clip, last_block, places, preprocessing
-from kshot.backbones.backbone import Backbone
+from kshot.backbones.backbone import Backbone, NoText
 from kshot.backbones.preprocessing import Pixels, Processor
 from kshot.backbones.tower import TextTower, Tower, widen
 from kshot.errors import CheckpointError, OptionError
 
 NAMES = ("SiglipImageProcessor", "SiglipImageProcessorFast", "SiglipImageProcessorPil")
 PROCESSOR = Processor("SigLIP", NAMES, Pixels((0.5,) * 3, (0.5,) * 3, "squash"))
+
+
+TUNINGS = ("partial", "full", "bitfit", "layernorm", "clip-adapter")
+LACKS = "class token"
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,8 @@ def read(folder: Path, name: str, allow_bin: bool = False) -> Backbone:
         CheckpointError: a file is missing or damaged, a setting that is not followed, or tensors are missing, unknown,
             not finite or of another shape: no weight is ever left at a random value.
     """
+    if checkpoint.read_config(folder).get("model_type") == "siglip_vision_model":
+        return _read_image(folder, name, allow_bin)
     vision, text = _configs(folder)
     pixels = preprocessing.read_pixels(folder, vision.image_size, PROCESSOR)
     weights = checkpoint.read_weights(folder, allow_bin)
@@ -79,19 +85,50 @@ def read(folder: Path, name: str, allow_bin: bool = False) -> Backbone:
     return backbone
 
 
+def _read_image(folder: Path, name: str, allow_bin: bool) -> Backbone:
+    """The image tower alone (`SiglipVisionModel`); see `read`."""
+    values = checkpoint.read_config(folder)
+    _expect_architecture(values, "SiglipVisionModel", folder)
+    try:
+        config = _vision(values)
+    except ValueError as error:
+        raise CheckpointError(f"{folder / 'config.json'} does not describe a SigLIP's image tower ({error})") from None
+    pixels = preprocessing.read_pixels(folder, config.image_size, PROCESSOR)
+    weights = checkpoint.read_weights(folder, allow_bin)
+    own = {key.removeprefix("vision_model."): value for key, value in weights.items()}  # transformers 4 wrote it
+    parts = checkpoint.fill(lambda: Vision(config), own, folder, "an image tower with its pooling head")
+    backbone = SiglipPictures(parts, name, pixels)
+    backbone.fingerprint = checkpoint.fingerprint([f"siglip image tower {config}", f"{pixels}"], own)
+    return backbone
+
+
+def _expect_architecture(values: Mapping[str, Any], wanted: str, folder: Path) -> None:
+    made = values.get("architectures") or [wanted]
+    if not isinstance(made, list) or wanted not in made:
+        raise CheckpointError(f"{folder}: config.json says architectures {made}, expected {wanted}")
+
+
+def _vision(values: object) -> VisionConfig:
+    """The image tower's configuration.
+
+    Raises:
+        ValueError: it is none that can be, or has no pooling head.
+    """
+    config: VisionConfig = clip.filled(VisionConfig, values)
+    clip.expect_square(config)
+    if isinstance(values, Mapping) and values.get("vision_use_head", True) is not True:
+        raise ValueError("vision_use_head is not true, so nothing pools its tokens")
+    return config
+
+
 def _configs(folder: Path) -> tuple[VisionConfig, TextConfig]:
     values = checkpoint.read_config(folder)
-    made = values.get("architectures") or ["SiglipModel"]
-    if not isinstance(made, list) or "SiglipModel" not in made:
-        raise CheckpointError(f"{folder}: config.json says architectures {made}, expected SiglipModel")
+    _expect_architecture(values, "SiglipModel", folder)
     try:
         clip.expect_own(values)
-        vision: VisionConfig = clip.filled(VisionConfig, values.get("vision_config"))
+        vision = _vision(values.get("vision_config"))
         given = values.get("text_config") or {}
         text: TextConfig = clip.filled(TextConfig, given)
-        clip.expect_square(vision)
-        if (values.get("vision_config") or {}).get("vision_use_head", True) is not True:
-            raise ValueError("vision_use_head is not true, so nothing pools its tokens")
         if (width := given.get("projection_size") or text.hidden_size) != vision.hidden_size:
             raise ValueError(f"texts become vectors of {width}, images of {vision.hidden_size}")
     except ValueError as error:
@@ -302,9 +339,10 @@ class Siglip(Backbone):
         pixels: its preprocessing.
     """
 
-    tunings = ("partial", "full", "bitfit", "layernorm", "clip-adapter")
-    lacks = "class token"
+    tunings = TUNINGS
+    lacks = LACKS
     starts = 0
+    own_scale = True
 
     def __init__(self, parts: Parts, name: str, tokenizer: Any, filler: int, pixels: Pixels) -> None:
         nn.Module.__init__(self)
@@ -319,3 +357,21 @@ class Siglip(Backbone):
     def _padded(self, rows: Sequence[list[int]]) -> Tensor:
         filled = [row + [self.filler] * (self.text.tokens - len(row)) for row in rows]
         return torch.tensor(filled, dtype=torch.long, device=self.device).view(len(rows), self.text.tokens)
+
+
+class SiglipPictures(Backbone):
+    """The image tower of a SigLIP with its preprocessing; it has no text side.
+
+    Args:
+        vision: its parts.
+        name: as loaded.
+        pixels: its preprocessing.
+    """
+
+    tunings = TUNINGS
+    lacks = LACKS
+
+    def __init__(self, vision: Vision, name: str = "memory", pixels: Pixels = PROCESSOR.usual) -> None:
+        nn.Module.__init__(self)
+        image: Any = SiglipImage(vision)
+        self._assemble(image, NoText(), image.width, name, None, pixels, 100.0)

@@ -1,0 +1,33 @@
+"""A batch norm as backbones have it: scale and shift may learn, the statistics of its training stay."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class BatchNorm(nn.Module):
+    """A batch norm whose statistics stay as they came, whatever learns: (N, C, h, w) -> (N, C, h, w).
+
+    Attributes:
+        weight: (C,) scale.
+        bias: (C,) shift.
+        running_mean: (C,) of its training.
+        running_var: (C,) of its training.
+        eps: added to variances before their root is taken.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, channels: int, eps: float = 1e-5):
+        super().__init__()
+        self.eps = eps
+        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Channel by channel."""
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
