@@ -16,6 +16,7 @@ from torch import Tensor
 from kshot.backbones.backbone import Backbone
 
 VISION = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "image_size": 32, "patch_size": 8}
+REAL = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 2}  # of B, with two blocks
 TEXT = {
     "vocab_size": 600, "hidden_size": 24, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 3,
     "max_position_embeddings": 12, "bos_token_id": 598, "eos_token_id": 599, "pad_token_id": 599,
@@ -30,6 +31,7 @@ class Case:
         model: makes the library's network.
         embed: what the library gives for frames (N, 3, S, S).
         embed_text: what it gives for token ids; None without a text side.
+        unit: frames of a row.
         side: of the squares that its image processor cuts out, in pixels; 0 for a folder without one.
     """
 
@@ -37,6 +39,7 @@ class Case:
     embed: Callable[[Any, Tensor], Tensor]
     embed_text: Callable[[Any, Tensor], Tensor] | None = None
     side: int = 0
+    unit: int = 1
 
 
 def clip() -> Any:
@@ -113,6 +116,27 @@ def pooled_text(model: Any, ids: Tensor) -> Tensor:
     return out
 
 
+def videomae(kind: str = "Model", **changed: Any) -> Any:
+    import transformers
+
+    sizes = {"intermediate_size": 64, "num_frames": 4, "tubelet_size": 2, "layer_norm_eps": 1e-6}
+    decoder = {"decoder_hidden_size": 16, "decoder_num_hidden_layers": 1, "decoder_num_attention_heads": 2}
+    config = transformers.VideoMAEConfig(**{**VISION, **sizes, **decoder, "decoder_intermediate_size": 32, **changed})
+    return getattr(transformers, f"VideoMAE{kind}")(config)
+
+
+def mean(model: Any, frames: Tensor) -> Tensor:
+    """The mean of all tokens, of an encoder of clips or of what holds one."""
+    out: Tensor = getattr(model, "videomae", model)(frames).last_hidden_state.mean(1)
+    return out
+
+
+def normed_mean(model: Any, frames: Tensor) -> Tensor:
+    """What a VideoMAE gives its classifier."""
+    out: Tensor = model.fc_norm(mean(model, frames))
+    return out
+
+
 CASES: dict[str, dict[str, Case]] = {
     "clip": {"": Case(clip, pooled, pooled_text)},
     "clip_vision_model": {"": Case(clip_image, image_embeds)},
@@ -126,6 +150,13 @@ CASES: dict[str, dict[str, Case]] = {
     "dinov2_with_registers": {
         "": Case(partial(dinov2, 3), class_token),
         "another side": Case(partial(dinov2, 4), class_token, side=24),
+    },
+    "videomae": {
+        "": Case(videomae, mean, unit=4),
+        "normed tokens, no biases": Case(partial(videomae, use_mean_pooling=False, qv_bias=False), mean, unit=4),
+        "classifier": Case(partial(videomae, "ForVideoClassification", num_labels=5), normed_mean, unit=4),
+        "pre-training": Case(partial(videomae, "ForPreTraining", use_mean_pooling=False), mean, unit=4),
+        "real width": Case(partial(videomae, **REAL, num_frames=16, num_attention_heads=12), mean, unit=16),
     },
 }
 """model_type -> ways."""

@@ -47,12 +47,13 @@ def test_every_cut_equals_the_forward_pass_of_the_library(pair: tuple[Backbone, 
     x = frames(ours)
     expected = case.embed(theirs, x)
     assert expected.shape == (len(x), ours.embed_dim)
-    assert ours.input_shape == (3, ours.size, ours.size)
+    assert ours.unit == case.unit
+    assert ours.input_shape == ((3, 32, 32) if case.unit == 1 else (case.unit, 3, 32, 32))[:-2] + (ours.size,) * 2
     assert ours.size == (case.side or 32)
     for cut in range(ours.depth + 2):
         assert distance(ours.encode_from(ours.encode_to(x, cut), cut), expected) <= 1e-5
     assert torch.equal(ours(x), ours.encode_to(x, ours.depth + 1))
-    assert ours.image.exact is hasattr(ours.image, "pre") and ours.image.changes
+    assert ours.image.exact is hasattr(ours.image, "pre") and ours.image.changes is (case.unit == 1)
     tokens = ours.encode_to(x, ours.depth)
     assert tokens.shape == (len(x), ours.image.tokens, ours.image.width)
     condensed = ours.condense(tokens) if ours.image.exact else tokens
@@ -103,10 +104,11 @@ def test_the_fingerprint_is_that_of_the_weights(pair: tuple[Backbone, Any, Any],
     weights = load_file(folder / "model.safetensors")
     for file in folder.glob("*.json"):
         (tmp_path / file.name).write_bytes(file.read_bytes())
-    name = next(name for name in weights if "norm1.weight" in name)
+    name = next(name for name in weights if "norm1.weight" in name or "norm_before.weight" in name)
     save_file(weights | {name: weights[name] + 1}, tmp_path / "model.safetensors")
     assert load(tmp_path).fingerprint != ours.fingerprint
-    for taken in (next(name for name in weights if "mlp.fc1.bias" in name), "another"):
+    inner = next(name for name in weights if "mlp.fc1.bias" in name or "intermediate.dense.bias" in name)
+    for taken in (inner, "another"):
         changed = {n: v for n, v in weights.items() if n != taken} | (
             {} if taken in weights else {taken: torch.ones(1)}
         )

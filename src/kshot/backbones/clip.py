@@ -30,6 +30,8 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "projection_dim": (1, 2**15),
     "mlp_ratio": (1 / 64, 64),
     "num_register_tokens": (0, 1024),
+    "num_frames": (1, 1024),
+    "tubelet_size": (1, 1024),
 }
 """The least and the most that a number of a configuration may be: several times what the largest CLIPs have."""
 UNFOLLOWED = ("quantization_config", "pruned_heads")

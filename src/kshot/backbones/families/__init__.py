@@ -37,6 +37,7 @@ FAMILIES: dict[str, Family] = {
     "siglip": Family("siglip"),
     "dinov2": Family("dinov2"),
     "dinov2_with_registers": Family("dinov2"),
+    "videomae": Family("videomae"),
 }
 """model_type -> family."""
 
