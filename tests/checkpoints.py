@@ -20,6 +20,7 @@ from kshot.backbones.backbone import Backbone
 from open_clips import OpenClip
 
 VISION = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "image_size": 32, "patch_size": 8}
+REAL = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 2}  # of B, with two blocks
 TEXT = {
     "vocab_size": 600, "hidden_size": 24, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 3,
     "max_position_embeddings": 12, "bos_token_id": 598, "eos_token_id": 599, "pad_token_id": 599,
@@ -34,6 +35,7 @@ class Case:
         model: makes the library's network.
         embed: what the library gives for frames (N, 3, S, S).
         embed_text: what it gives for token ids; None without a text side.
+        unit: frames of a row.
         side: of the squares that its image processor cuts out, in pixels; 0 for a folder without one.
         exact: whether the last block runs on condensed tokens.
         learns: number of weights of the last layer: attention, MLP and norms.
@@ -45,6 +47,7 @@ class Case:
     side: int = 0
     exact: bool = True
     learns: int = 11
+    unit: int = 1
 
 
 def clip() -> Any:
@@ -155,6 +158,27 @@ def pooled_text(model: Any, ids: Tensor) -> Tensor:
     return out
 
 
+def videomae(kind: str = "Model", **changed: Any) -> Any:
+    import transformers
+
+    sizes = {"intermediate_size": 64, "num_frames": 4, "tubelet_size": 2, "layer_norm_eps": 1e-6}
+    decoder = {"decoder_hidden_size": 16, "decoder_num_hidden_layers": 1, "decoder_num_attention_heads": 2}
+    config = transformers.VideoMAEConfig(**{**VISION, **sizes, **decoder, "decoder_intermediate_size": 32, **changed})
+    return getattr(transformers, f"VideoMAE{kind}")(config)
+
+
+def mean(model: Any, frames: Tensor) -> Tensor:
+    """The mean of all tokens, of an encoder of clips or of what holds one."""
+    out: Tensor = getattr(model, "videomae", model)(frames).last_hidden_state.mean(1)
+    return out
+
+
+def normed_mean(model: Any, frames: Tensor) -> Tensor:
+    """What a VideoMAE gives its classifier."""
+    out: Tensor = model.fc_norm(mean(model, frames))
+    return out
+
+
 CASES: dict[str, dict[str, Case]] = {
     "clip": {"": Case(clip, pooled, pooled_text)},
     "clip_vision_model": {"": Case(clip_image, image_embeds)},
@@ -185,6 +209,17 @@ CASES: dict[str, dict[str, Case]] = {
             partial(open_clip, text={**TEXT_CFG, "pool_type": "eos", "eos_id": 2}), visual, visual_text
         ),
         "ResNet": Case(partial(open_clip, RESNET_CFG, quick_gelu=True), visual, visual_text, exact=False, learns=9),
+    },
+    "videomae": {
+        "": Case(videomae, mean, unit=4, exact=False),
+        "normed tokens, no biases": Case(
+            partial(videomae, use_mean_pooling=False, qv_bias=False), mean, unit=4, exact=False
+        ),
+        "classifier": Case(partial(videomae, "ForVideoClassification", num_labels=5), normed_mean, unit=4, exact=False),
+        "pre-training": Case(partial(videomae, "ForPreTraining", use_mean_pooling=False), mean, unit=4, exact=False),
+        "real width": Case(
+            partial(videomae, **REAL, num_frames=16, num_attention_heads=12), mean, unit=16, exact=False
+        ),
     },
 }
 """model_type -> ways."""

@@ -15,7 +15,8 @@ SIZE = 8
 class Colours:
     """Red, green and blue frames; anything dark is unknown. Counts its queries."""
 
-    frames = 4
+    frames = frames_ = 4
+    unit = 1
     classes_ = np.array(["red", "green", "blue"])
     clip_seconds_ = 2.0
     threshold_ = 0.3

@@ -45,6 +45,8 @@ SQUARES = {  # how frames become square, for whoever feeds the graph
     "short-256": "short side to `short_side`, PIL bicubic, then the centre of `size`",
     "squash": "both sides to `size`, PIL bicubic",
     "squash-bilinear": "both sides to `size`, PIL bilinear",
+    "short-bilinear": "short side to `size`, PIL bilinear, then the centre",
+    "short-256-bilinear": "short side to `short_side`, PIL bilinear, then the centre of `size`",
 }
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 
@@ -125,9 +127,11 @@ class Whole(nn.Module):
         self.eval()
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        frames = pixels.shape[1]
-        embeddings = self.backbone.encode_from(pixels.flatten(0, 1), 0, frames, changing=self.changing)
-        proba, known = self.classifier(embeddings.view(-1, frames, embeddings.shape[-1]))
+        unit = self.backbone.unit
+        rows = pixels.shape[1] // unit
+        flat = pixels.flatten(0, 1) if unit == 1 else pixels.view(-1, *self.backbone.input_shape)
+        embeddings = self.backbone.encode_from(flat, 0, rows, changing=self.changing)
+        proba, known = self.classifier(embeddings.view(-1, rows, embeddings.shape[-1]))
         return proba, known
 
 
@@ -148,7 +152,7 @@ def _onnx(model: Recognizer, folder: Path, progress: Progress) -> Exported:
     if size > LARGEST:
         raise OptionError(f"{backbone.name} has {size / 1e9:.1f} GB of weights, an ONNX file holds {LARGEST / 1e9:.1f}")
     draw = torch.Generator().manual_seed(0)
-    pixels = torch.randn(3, model.frames, 3, backbone.size, backbone.size, generator=draw)
+    pixels = torch.randn(3, model.frames_, 3, backbone.size, backbone.size, generator=draw)
     with progress("export", 3, "steps") as step, tempfile.TemporaryDirectory(prefix="kshot-export-") as place:
         step(0, "translating")
         program = translate(whole, pixels, ("pixels",), ("proba", "known"))
@@ -221,11 +225,11 @@ def _note(model: Recognizer, backbone: Backbone) -> dict[str, Any]:
         "labels": [str(label) for label in model.classes_],
         "unknown": "unknown",
         "threshold": None if math.isinf(model.threshold_) else float(model.threshold_),
-        "frames": model.frames,
+        "frames": model.frames_,
         "sampling": "the middle frame of each of `frames` equal parts: floor((i + 0.5) * count / frames)",
         "size": backbone.size,
         "resize": SQUARES[backbone.resize],
-        "short_side": None if framing.squash else round(backbone.size * framing.margin),
+        "short_side": None if framing.squash else framing.length(backbone.size),
         "filter": "bilinear" if framing.bilinear else "bicubic",
         "mean": backbone.mean.flatten().tolist(),
         "std": backbone.std.flatten().tolist(),

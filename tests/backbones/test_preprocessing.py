@@ -14,7 +14,7 @@ import torch
 from kshot.backbones import backbone, preprocessing
 from kshot.errors import CheckpointError
 
-OLD, NEW = preprocessing.FILES
+OLD, NEW = preprocessing.FILES[0], preprocessing.WHOLE
 
 
 @pytest.fixture

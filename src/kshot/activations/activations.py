@@ -35,6 +35,7 @@ class Activations:
         seen: int64 (clips, views), which of `views` holds a clip's view; None where there is view 0 alone.
         keep_copies: whether clips that hold the same may stand on both sides of an episode.
         backbone: name of the backbone; "" for ready-made features.
+        notes: what was left out of its checkpoint.
     """
 
     data: Dataset
@@ -50,6 +51,7 @@ class Activations:
     seen: NDArray[np.int64] | None = None
     keep_copies: bool = False
     backbone: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def copies(self) -> NDArray[np.str_] | None:
@@ -57,7 +59,7 @@ class Activations:
         return None if self.keep_copies else content(self)
 
     def gather(self, indices: Sequence[int] | NDArray[np.int64], visit: tuple[int, int] | None = None) -> Array:
-        """Activations (n, frames, ...) of n clips: float16, float32 or uint8 (frames).
+        """Activations (n, rows, ...) of n clips, a row for each unit of the backbone: float16, float32 or uint8 (frames).
 
         Args:
             indices: of the clips.
@@ -115,7 +117,7 @@ class Activations:
             "damaged": self.losses(),
             "passed_over": self.passed_over,
             "missing": self.data.missing_from("all"),
-            "notes": list(self.data.notes),
+            "notes": [*self.data.notes, *self.notes],
             "cut": self.cut,
             "store": str(self.store.folder) if self.store else None,
             "seconds": round(self.seconds, 3),

@@ -33,7 +33,7 @@ def cut_number(backbone: Backbone, cut: str | int) -> int:
 
 
 def encode(backbone: Backbone, cut: int, clips: Array, dtype: str, condense: bool = True) -> Array:
-    """The trunk: activations (n, frames, ...) at a cut of decoded clips.
+    """The trunk: activations (n, rows, ...) at a cut of decoded clips, a row for each unit; frames at cut 0.
 
     Args:
         backbone: whose trunk.
@@ -54,7 +54,7 @@ def encode(backbone: Backbone, cut: int, clips: Array, dtype: str, condense: boo
         values = backbone.encode_to(backbone.pixels(pixels), cut)
         if condense and cut == backbone.depth:
             values = backbone.condense(values)
-        stored = values.to(getattr(torch, dtype)).view(*clips.shape[:2], *values.shape[1:])
+        stored = values.to(getattr(torch, dtype)).view(len(clips), -1, *values.shape[1:])
         if not bool(torch.isfinite(stored).all()):
             raise StoreError(f"activations of this backbone at cut {cut} exceed {dtype}: use dtype float32")
     result: Array = stored.cpu().numpy()
@@ -62,11 +62,11 @@ def encode(backbone: Backbone, cut: int, clips: Array, dtype: str, condense: boo
 
 
 def tail(backbone: Backbone | None, values: Array, cut: int | None, support: int = 0, changing: bool = False) -> Tensor:
-    """The tail: embeddings (n, frames, P) of activations; keeps gradients of what learns.
+    """The tail: embeddings (n, rows, P) of activations, a row for each unit; keeps gradients of what learns.
 
     Args:
         backbone: whose tail; None for ready-made features.
-        values: (n, frames, ...) as `Activations.gather` gives them.
+        values: (n, rows, ...), or (n, frames, ...) at cut 0, as `Activations.gather` gives them.
         cut: at which they were taken; None for ready-made features.
         support: the first clips, if they are the support of one episode; see `kshot.backbones.backbone.Rows`.
         changing: whether frames are pooled by how much each place changes in their clip.
@@ -79,14 +79,14 @@ def tail(backbone: Backbone | None, values: Array, cut: int | None, support: int
     flat = stored.flatten(0, 1).to(backbone.device, non_blocking=True)
     if cut == 0:
         flat = backbone.pixels(flat)
-    embeddings = backbone.encode_from(flat, cut, stored.shape[1], support, changing)
-    return embeddings.view(stored.shape[0], stored.shape[1], -1)
+    embeddings = backbone.encode_from(flat, cut, len(flat) // len(stored), support, changing)
+    return embeddings.view(len(stored), -1, backbone.embed_dim)
 
 
 def embed(
     backbone: Backbone, activations: Activations, indices: Sequence[int] | None = None, changing: bool = False
 ) -> Tensor:
-    """Embeddings (n, frames, P), float32: one pass of the tail over stored activations, without gradients.
+    """Embeddings (n, rows, P), float32: one pass of the tail over stored activations, without gradients.
 
     Args:
         backbone: whose tail.
@@ -108,7 +108,7 @@ def embed(
             embedded = tail(backbone, values, activations.cut, changing=changing)
             if not start:
                 out = embedded.new_empty(len(chosen), *embedded.shape[1:])
-                per_batch = max(1, 512 // embedded.shape[1])
+                per_batch = max(1, 512 // (embedded.shape[1] * backbone.unit))
             out[start : start + len(embedded)] = embedded
             start += len(embedded)
     return out

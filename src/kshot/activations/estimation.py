@@ -63,7 +63,7 @@ def estimate(
     backbone: str | Path | Backbone | None = None,
     cut: str | int = "last",
     store: str | Path | None = None,
-    frames: int = 8,
+    frames: int | None = None,
     dtype: str = "float16",
     device: str = "cpu",
     precision: str = "float32",
@@ -87,11 +87,11 @@ def estimate(
         allow_damaged: see there.
 
     Raises:
-        OptionError: an unknown cut, dtype or resize, or frames < 1.
+        OptionError: an unknown cut, dtype or resize, or frames < 1 or no whole units.
         StoreError: the store cannot be used.
     """
     data, backbone = load_both(data, backbone, device, precision)
-    resize = backbone.resized(resize)
+    resize, frames = backbone.resized(resize), backbone.frames_of(frames)
     number = cut_number(backbone, cut)
     count = decoding.processes(workers)
     task = Task.open(data, backbone, Recipe(number, frames, dtype, backbone.image.exact, resize), store)

@@ -103,7 +103,7 @@ def extract(
     backbone: str | Path | Backbone | None = None,
     cut: str | int = "last",
     store: str | Path | None = None,
-    frames: int = 8,
+    frames: int | None = None,
     dtype: str = "float16",
     device: str = "cpu",
     precision: str = "float32",
@@ -128,7 +128,8 @@ def extract(
             `kshot.activations.default`.
         cut: "frames" (0), "last" (what the last block receives), "embedding", or a block's number 1..L.
         store: folder; $KSHOT_HOME/store by default.
-        frames: frames a clip, the middle of as many equal segments.
+        frames: frames a clip, the middle of as many equal segments; None for 8, or the unit of a backbone that sees
+            clips.
         dtype: how activations are stored, "float16" or "float32"; frames are always stored as uint8.
         device: where the trunk computes, see `kshot.load_backbone`.
         precision: of its arithmetic, see there.
@@ -152,7 +153,7 @@ def extract(
         The activations of all clips that could be read, and what was wrong with the others.
 
     Raises:
-        OptionError: an unknown cut, dtype, resize or augmentation, or frames < 1.
+        OptionError: an unknown cut, dtype, resize or augmentation, or frames < 1 or no whole units.
         DataError: no clip could be read.
         StoreError: the store cannot be written, or lacks a clip with `stored_only`.
     """
@@ -160,6 +161,7 @@ def extract(
     data, backbone = load_both(data, backbone, device, precision)
     number = cut_number(backbone, cut)
     count = decoding.processes(workers, timeout)
+    frames = backbone.frames_of(frames)
     condense = condense and backbone.image.exact  # no such form of an altered block, or without a class token
     recipe = Recipe(
         number, frames, dtype, condense, backbone.resized(resize), view, views.parse(augment) if view else ()
@@ -177,6 +179,7 @@ def extract(
         stored_now=stored_now,
         seconds=time.monotonic() - started,
         passed_over={} if stored_only else _passed_over(data.paths),
+        notes=backbone.notes,
     )
 
 

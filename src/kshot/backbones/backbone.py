@@ -29,6 +29,7 @@ from kshot.errors import CheckpointError, OptionError
 from kshot.settings import PROMPTS
 
 TEXTS_PER_BATCH = 256
+FRAMES = 8  # a clip, where nobody says how many and the unit is a frame
 
 NAMED: dict[str, str] = {
     **dict.fromkeys(("lite", "lite1", "lite2"), "kshot.backbones.lite:load_lite"),
@@ -127,6 +128,8 @@ class Backbone(nn.Module):
             precision; "" for a model built in memory.
         logit_scale: the factor that CLIP puts before its cosines (about 100).
         size: side of its images, in pixels.
+        unit: frames that one row of activations is made of: 1 where frames are embedded one by one, n where a network
+            sees clips of n frames.
         resize: how its frames become square, a name of `kshot.video.FRAMINGS`.
         depth: L, blocks of the image tower.
         embed_dim: P, width of an embedding.
@@ -135,6 +138,7 @@ class Backbone(nn.Module):
         starts: number of tokens before the first word of a text.
         own_scale: whether heads that read texts take `logit_scale` where no other is chosen, as SigLIP's sigmoid was
             trained with it; elsewhere they take CLIP's 100.
+        notes: what was left out of its checkpoint, a sentence each.
         prompt: the one template of class texts, if a tuning method has put one in place of others, else "".
         episodic: whether an embedding depends on the other clips of its episode; only a tuning method makes it so.
         across: whether a frame's embedding depends on the other frames of its clip; again only by a tuning method.
@@ -150,6 +154,8 @@ class Backbone(nn.Module):
     lacks = "attention"
     starts = 1
     own_scale = False
+    unit = 1
+    notes: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -208,8 +214,34 @@ class Backbone(nn.Module):
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Shape of a frame as it enters the image tower."""
-        return (3, self.size, self.size)
+        """Shape of a row as it enters the image tower: a frame, or the frames of a unit."""
+        return (3, self.size, self.size) if self.unit == 1 else (self.unit, 3, self.size, self.size)
+
+    def frames_of(self, given: int | None) -> int:
+        """Frames a clip: as many as are asked for, or one unit, and `FRAMES` where that is a frame.
+
+        Args:
+            given: what is asked for; None if nothing is.
+
+        Raises:
+            OptionError: they are no whole units.
+        """
+        if given is None:
+            return FRAMES if self.unit == 1 else self.unit
+        if given % self.unit:
+            raise OptionError(
+                f"backbone '{self.name}' sees clips of {self.unit} frames: expected frames {self.unit} or a multiple of "
+                f"it, found {given}"
+            )
+        return given
+
+    def rows_of(self, frames: int) -> int:
+        """Rows of activations, and so of embeddings, that so many frames give.
+
+        Raises:
+            OptionError: they are no whole units.
+        """
+        return self.frames_of(frames) // self.unit
 
     def resized(self, resize: str) -> str:
         """How frames become square where `resize` is asked for: "short" stands for the checkpoint's own way."""
@@ -220,20 +252,22 @@ class Backbone(nn.Module):
         self.image.precision = self.text.precision = precision
 
     def pixels(self, frames: Tensor | NDArray[np.uint8]) -> Tensor:
-        """Frames (N, size, size, 3) uint8 -> (N, 3, size, size) float32 on the device, as the checkpoint asks for.
+        """Frames (N, size, size, 3) uint8 -> rows (N, 3, size, size) or, where a unit is n frames, (N / n, n, 3, size,
+        size), float32 on the device, as the checkpoint asks for.
 
         Raises:
-            OptionError: another type or shape.
+            OptionError: another type or shape, or no whole units.
         """
         x = torch.as_tensor(frames)
         if x.dtype != torch.uint8 or x.ndim != 4 or tuple(x.shape[1:]) != (self.size, self.size, 3):
             found = f"{str(x.dtype).removeprefix('torch.')} of shape {tuple(x.shape)}"
             raise OptionError(f"expected uint8 frames of shape (N, {self.size}, {self.size}, 3), got {found}")
         x = x.to(self.device).permute(0, 3, 1, 2)
-        return x.float().mul_(1 / (255 * self.std)).sub_(self.mean / self.std)
+        x = x.float().mul_(1 / (255 * self.std)).sub_(self.mean / self.std)
+        return x if self.unit == 1 else x.view(self.rows_of(len(x)), *self.input_shape)
 
     def encode_to(self, frames: Tensor, cut: int) -> Tensor:
-        """What block `cut` of the image tower receives for frames (N, 3, H, W); see `Tower.encode_to`."""
+        """What block `cut` of the image tower receives for rows of pixels (N, *input_shape); see `Tower.encode_to`."""
         return self.image.encode_to(frames, cut)
 
     def encode_from(self, x: Tensor, cut: int, frames: int = 1, support: int = 0, changing: bool = False) -> Tensor:
@@ -262,7 +296,7 @@ class Backbone(nn.Module):
         return self.image.condense(tokens)
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Frames (N, 3, H, W) -> embeddings (N, P), not normalised."""
+        """Rows of pixels (N, *input_shape) -> embeddings (N, P), not normalised."""
         return self.image.encode_from(frames, 0)
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
@@ -368,6 +402,8 @@ class Backbone(nn.Module):
             "device": str(self.device),
             "precision": self.precision,
             "size": self.size,
+            "unit": self.unit,
+            "notes": list(self.notes),
             "embed_dim": self.embed_dim,
             "image": tower(self.image),
             "text": tower(self.text),

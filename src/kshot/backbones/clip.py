@@ -37,6 +37,8 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "head_width": (1, 2**15),
     "context_length": (3, 2**16),
     "eos_id": (0, 2**22),
+    "num_frames": (1, 1024),
+    "tubelet_size": (1, 1024),
 }
 """The least and the most that a number of a configuration may be: several times what the largest CLIPs have."""
 UNFOLLOWED = ("quantization_config", "pruned_heads")

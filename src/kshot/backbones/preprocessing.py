@@ -13,11 +13,12 @@ from kshot.errors import CheckpointError
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)  # of CLIP's training images, for folders that do not say
 STD = (0.26862954, 0.26130258, 0.27577711)
-FILES = ("preprocessor_config.json", "processor_config.json")
-"""Where it is said: to itself, or by transformers 5 under "image_processor" of the whole processor's file."""
-NESTED = "image_processor"
+WHOLE = "processor_config.json"
+FILES = ("preprocessor_config.json", "video_preprocessor_config.json", WHOLE)
+"""Where it is said: to itself, or by transformers 5 under `NESTED` of the whole processor's file."""
+NESTED = ("image_processor", "video_processor")
 
-KINDS = ("image_processor_type", "feature_extractor_type")
+KINDS = ("image_processor_type", "video_processor_type", "feature_extractor_type")
 FOLLOWED = {"size", "crop_size", "do_rescale", "rescale_factor", "do_normalize", "image_mean", "image_std"}
 FIXED: dict[str, tuple[tuple[Any, ...], str]] = {  # setting -> the values that are followed, and what kshot does
     "do_resize": ((True,), "frames are resized"),
@@ -32,9 +33,11 @@ SQUASHED: dict[str, tuple[tuple[Any, ...], str]] = FIXED | {  # where both sides
     "resample": ((2, 3, "bilinear", "bicubic"), "frames are resized by the bilinear or the bicubic filter, 2 or 3"),
     "default_to_square": ((True, False), "both sides are resized"),
 }
+BILINEAR = FIXED | {"resample": ((2, "bilinear"), "frames are resized by the bilinear filter, 2")}
 HARMLESS = {  # of a decoded frame, or of whoever calls the processor
     "do_convert_rgb", "processor_class", "auto_map", "_valid_processor_keys", "return_tensors", "input_data_format",
     "device", "disable_grouping", "transformers_version", "image_seq_length", "_processor_class", "backend",
+    "do_sample_frames", "num_frames", "fps", "return_metadata", "video_metadata",
 }  # fmt: skip
 
 
@@ -87,12 +90,15 @@ def read_pixels(folder: Path, side: int, processor: Processor = CLIPS) -> Pixels
     Raises:
         CheckpointError: a file that cannot be read, a setting that kshot does not follow, or two files that differ.
     """
-    found = [_pixels(values, where, side, processor) for where, values in settings(folder)]
-    if len(found) == 2 and found[0] != found[1]:
-        raise CheckpointError(
-            f"{folder / FILES[0]} and {FILES[1]} ask for different pixels ({_differing(*found)}): remove the one that "
-            "this checkpoint was not trained with"
-        )
+    said = settings(folder)
+    found = [_pixels(values, where, side, processor) for where, values in said]
+    for (where, _), other in zip(said, found, strict=True):
+        if other != found[0]:
+            one, two = said[0][0], Path(where).name.partition(",")[0]
+            raise CheckpointError(
+                f"{one} and {two} ask for different pixels ({_differing(found[0], other)}): remove the one that this "
+                "checkpoint was not trained with"
+            )
     return found[0] if found else processor.usual
 
 
@@ -109,10 +115,11 @@ def settings(folder: Path) -> list[tuple[str, dict[str, Any]]]:
             continue
         values = gate.read_json(path, error=CheckpointError)
         where = str(path)
-        if name == FILES[1] and isinstance(values, dict):
-            values, where = values.get(NESTED), f"{path}, {NESTED}"
-            if values is None:  # the words around a processor alone
+        if name == WHOLE and isinstance(values, dict):
+            nested = next((part for part in NESTED if values.get(part) is not None), None)
+            if nested is None:  # the words around a processor alone
                 continue
+            values, where = values[nested], f"{path}, {nested}"
         if not isinstance(values, dict):
             raise CheckpointError(f"{where} holds a {type(values).__name__}, expected an object: fetch it again")
         said.append((where, {key: value for key, value in values.items() if value is not None}))
@@ -123,14 +130,15 @@ def _pixels(values: Mapping[str, Any], where: str, side: int, processor: Process
     for name in KINDS:
         if name in values and values[name] not in processor.names:
             raise CheckpointError(f"{where}: {name} is {shown(values[name])}, expected one of {processor.owner}'s own")
-    fixed = SQUASHED if processor.usual.resize.startswith("squash") else FIXED
+    usual = processor.usual
+    filtered = BILINEAR if usual.resize.endswith("bilinear") else FIXED
+    fixed = SQUASHED if usual.resize.startswith("squash") else filtered
     for name, value in values.items():
         if name in fixed and value not in fixed[name][0]:
             raise _unfollowed(where, name, value, fixed[name][1])
         known = name in FIXED or name in FOLLOWED or name in HARMLESS or name in KINDS
         if not known and value not in (False, {}, [], ""):
             raise _unfollowed(where, name, value, "this setting is not known")
-    usual = processor.usual
     resize = _square(values, where, side, usual.resize)
     mean, std = _three(values, "image_mean", usual.mean, where), _three(values, "image_std", usual.std, where)
     if min(std) <= 0:
@@ -192,12 +200,16 @@ def _square(values: Mapping[str, Any], where: str, side: int, usual: str) -> str
             raise _unfollowed(where, "size", size, f"both sides are resized to the {side} pixels of config.json")
         filtered = 2 if usual == "squash-bilinear" else 3
         return "squash-bilinear" if values.get("resample", filtered) in (2, "bilinear") else "squash"
-    lengths = {"short": side} if usual == "short" else {usual: round(side * 256 / 224), "short": side}
+    wide = side * 256 / 224
+    lengths = {usual: {"short-256": round(wide), "short-256-bilinear": int(wide)}.get(usual, side)}
+    if usual == "short-256":
+        lengths["short"] = side
     size = values.get("size", lengths[usual])
     if isinstance(size, Mapping) and {n for n, v in size.items() if v is not None} == {"shortest_edge"}:
         size = size["shortest_edge"]
     if size not in lengths.values() or isinstance(size, bool):
-        to = f"the {side} pixels of config.json" if usual == "short" else " or ".join(map(str, lengths.values()))
+        short = usual.startswith("short") and lengths == {usual: side}
+        to = f"the {side} pixels of config.json" if short else " or ".join(map(str, lengths.values()))
         raise _unfollowed(where, "size", size, f"the short side is resized to {to}")
     crop = values.get("crop_size", side)
     if isinstance(crop, Mapping):

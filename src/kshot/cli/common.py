@@ -29,7 +29,7 @@ BACKBONE = Annotated[
 MOVED = Annotated[str | None, typer.Option("--backbone", help="where the model's backbone lies now, if it was moved")]
 STORE = Annotated[Path | None, typer.Option(help=SAID["store"])]
 ALLOW_DAMAGED = Annotated[bool, typer.Option("--allow-damaged", help="take what is left of damaged clips; it is said")]
-FRAMES = Annotated[int, typer.Option(help=SAID["frames"])]
+FRAMES = Annotated[int | None, typer.Option(help=SAID["frames"])]
 DEVICE = Annotated[str, typer.Option(help=SAID["device"])]
 SEED = Annotated[int, typer.Option(help=SAID["seed"], min=0, max=bounds("seed")[1])]
 SEEDS = Annotated[

@@ -55,7 +55,7 @@ def fit(
     ] = 1.0,
     unknown_share: Annotated[float, typer.Option(help="share of videos that show none of the actions")] = 0.2,
     unknown_most: Annotated[float, typer.Option(help="share of clips of trained actions refused at most")] = 0.1,
-    frames: FRAMES = 8,
+    frames: FRAMES = None,
     seed: SEED = 0,
     store: STORE = None,
     thumbnails: Annotated[bool, typer.Option(help="whether small pictures of the clips go into the model")] = True,

@@ -63,9 +63,10 @@ def of_clip(backbone: Backbone, frames: int) -> int:
     import torch
 
     twin = backbone.copy().to("meta")
-    pixels = torch.empty(frames, *backbone.input_shape, device="meta")
+    rows = backbone.rows_of(frames)
+    pixels = torch.empty(rows, *backbone.input_shape, device="meta")
     with torch.no_grad():
-        return multiply_adds(lambda: twin.encode_from(pixels, 0, frames))
+        return multiply_adds(lambda: twin.encode_from(pixels, 0, rows))
 
 
 def of_step(objective: Objective, weights: Mapping[str, Tensor], batches: int = 1, accumulate: int = 1) -> int:

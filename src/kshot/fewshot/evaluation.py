@@ -96,7 +96,8 @@ def evaluate(
         plain(out)
         with disk(Path(out)):
             Path(out).parent.mkdir(parents=True, exist_ok=True)
-    learner, strategy, activations = _activations(clips, backbone, run, plan, progress)
+    learner, strategy, plan = _learner(clips, backbone, run, plan)
+    activations = _activations(clips, learner, plan, progress)
     split = SPLITS.get(plan.evaluation.split, plan.evaluation.split)
     activations, left_out = kept_apart(replace(activations, keep_copies=plan.shape.keep_copies), loaded, split)
     with naming_left_out(left_out):
@@ -106,7 +107,7 @@ def evaluate(
         result.fingerprint = runs.features_fingerprint(loaded)
     lacking = loaded.missing_from(split) + (run.config["result"].get("missing", []) if run is not None else [])
     result.missing = list(dict.fromkeys(lacking))
-    result.notes = [*loaded.notes, *left_out, *result.notes]
+    result.notes = [*loaded.notes, *activations.notes, *left_out, *result.notes]
     how = result.options
     if plan.shape.keep_copies:
         how.keep_copies = True
@@ -161,38 +162,44 @@ def sampler_of(clips: Dataset, plan: Evaluating, copies: NDArray[np.str_] | None
     return Sampler(clips.labels, clips.classes, shape.way, shape.shot, shape.query, seed, groups, copies)
 
 
-def _activations(
-    clips: Dataset, backbone: str | Path | Backbone | None, run: runs.Run | None, plan: Evaluating, progress: Progress
-) -> tuple[Learner, Strategy | None, Activations]:
-    """What is evaluated, the strategy of its run, and the activations of the clips at its cut."""
+def _learner(
+    clips: Dataset, backbone: str | Path | Backbone | None, run: runs.Run | None, plan: Evaluating
+) -> tuple[Learner, Strategy | None, Evaluating]:
+    """What is evaluated, the strategy of its run, and the plan with as many frames as its backbone takes."""
     scoring, compute = plan.scoring, plan.compute
     if clips.features is not None and run is None:
         learner = Learner.frozen(None, scoring.head or "prototype", scoring.head_options)
         learner.head.eval().expect_trained()
         learner.head.expect_frames(clips.features.shape[1])
-        return learner, None, from_features(clips)
+        return learner, None, plan
     learner, strategy = runs.learner(
         run, backbone, scoring.head, scoring.head_options, compute.device, compute.precision
     )
-    assert learner.backbone is not None and learner.cut is not None
-    learner.head.expect_frames(plan.view.frames)
+    assert learner.backbone is not None
+    frames = learner.backbone.frames_of(plan.view.frames)
+    learner.head.expect_frames(frames if clips.features is None else clips.features.shape[1], learner.backbone.unit)
     if strategy is None or strategy.learns_from != "support":
         learner.head.eval().expect_trained()  # before anything is decoded
         text_notes(learner, clips.classes, plan.view.prompts)
+    return learner, strategy, replace(plan, view=replace(plan.view, frames=frames))
+
+
+def _activations(clips: Dataset, learner: Learner, plan: Evaluating, progress: Progress) -> Activations:
+    """The activations of the clips at the learner's cut."""
     if clips.features is not None:
-        return learner, strategy, from_features(clips, learner.cut)
-    activations = extract(
+        return from_features(clips, learner.cut)
+    assert learner.backbone is not None and learner.cut is not None
+    return extract(
         clips,
         learner.backbone,
         learner.cut,
-        store=compute.store,
+        store=plan.compute.store,
         frames=plan.view.frames,
         resize=plan.view.resize,
-        stored_only=compute.stored_only,
+        stored_only=plan.compute.stored_only,
         condense=learner.backbone.image.exact,
         progress=progress,
     )
-    return learner, strategy, activations
 
 
 def _cost(
@@ -209,7 +216,8 @@ def _cost(
         precision=backbone.precision if backbone is not None else "float32",
     )
     if backbone is not None:
-        found.multiply_adds_per_clip = cost.of_clip(backbone, activations.gather([0]).shape[1])
+        rows = activations.gather([0]).shape[1]
+        found.multiply_adds_per_clip = cost.of_clip(backbone, rows * backbone.unit if activations.cut else rows)
     if strategy is not None and strategy.learns_from == "support":
         data, shape = activations.data, (result.way, result.shot, result.query, result.seed)
         episode = Sampler(data.labels, data.classes, *shape).draw([0])

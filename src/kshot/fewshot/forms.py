@@ -82,7 +82,9 @@ class RunFile(Form):
     tuning: Choice
     head: Choice
     frames: Frames
-    resize: Literal["short", "short-256", "squash-256", "squash", "squash-bilinear"] = "short"
+    resize: Literal[
+        "short", "short-256", "squash-256", "squash", "squash-bilinear", "short-bilinear", "short-256-bilinear"
+    ] = "short"  # fmt: skip
     schedule: dict[str, Any]
     base_classes: Names
     val_classes: Names

@@ -126,6 +126,11 @@ def _cut(head: str, cut: int, backbone: Backbone) -> int:
     """
     if not heads.find(head).by_change:
         return cut
+    if backbone.unit > 1:
+        raise OptionError(
+            f"head '{head}' weighs places by how much they change from frame to frame, and backbone '{backbone.name}' "
+            f"gives one embedding for {backbone.unit} frames: use another head"
+        )
     if backbone.episodic or backbone.across or not backbone.image.changes:
         raise OptionError(
             f"head '{head}' weighs places by how much they change, and this tuning alters how the last block looks at "

@@ -148,29 +148,29 @@ def _prepare(plan: Training, data: str | Path | Dataset, folder: Path, source: A
     draws = parse(plan.augmentation.augment) if plan.augmentation.views > 1 else ()
     framing(view.resize)  # refuses an unknown one before anything is loaded
     loaded = datasets.load(data)
-    frames = view.frames
     if loaded.features is not None:
-        source, frames = _on_features(loaded, source, plan), loaded.features.shape[1]
+        source = _on_features(loaded, source, plan)
     else:
         if source is None and resume and (folder / "config.json").exists():
             source = runs.read_config(folder)["backbone"]["name"]
         loaded, source = settled(loaded, source)
-    tuning_options = tuning_options_of(method, frames)
     base, val = _splits(loaded, strategy, plan.selection.select)
     refuse_occupied(folder, resume)
 
     is_loaded = isinstance(source, backbones.Backbone)
     backbone = source if is_loaded else backbones.load(source, plan.compute.device, plan.compute.precision)
+    frames = backbone.frames_of(view.frames) if loaded.features is None else loaded.features.shape[1]
+    tuning_options = tuning_options_of(method, frames)
     with seeded(schedule.seed, backbone.device):  # new weights of heads and adapters
         head = method.head or strategy.default_head
         learner = Learner.build(backbone, method.tuning, tuning_options, head, method.head_options)
-    learner.head.expect_frames(view.frames)
+    learner.head.expect_frames(frames, backbone.unit)
     val_shape = replace(shape, way=min(shape.way, len(val.classes))) if val is not None else shape
     if base is not None:
         strategy.expect(base)
     if val is not None:
         _sampler(val, val_shape)
-    notes: list[str] = []
+    notes = [*backbone.notes]
     on_base = strategy.learns_from == "base"
     reads_text = on_base and strategy.needs_text(learner)
     for part, needed in ((base, reads_text), (val, on_base and learner.head.needs_text)):

@@ -158,9 +158,22 @@ class Head(nn.Module):
                 f"`kshot train ... --head {self.name}` and give the run with --adapted"
             )
 
-    def expect_frames(self, frames: int) -> None:
-        """Refuse clips of fewer frames than the head compares."""
-        if frames < self.least_frames:
+    def expect_frames(self, frames: int, unit: int = 1) -> None:
+        """Refuse clips of fewer rows than the head compares.
+
+        Args:
+            frames: of a clip.
+            unit: frames that the backbone makes one row of, see `kshot.backbones.backbone.Backbone`.
+
+        Raises:
+            OptionError: there are fewer.
+        """
+        if frames // unit < self.least_frames:
+            if unit > 1:
+                raise OptionError(
+                    f"head '{self.name}' compares successive embeddings, and this backbone gives one for {unit} frames: "
+                    f"expected at least {self.least_frames * unit} frames a clip, found {frames}"
+                )
             raise OptionError(
                 f"head '{self.name}' compares successive frames: expected at least {self.least_frames} a clip, found "
                 f"{frames}"

@@ -109,7 +109,8 @@ def _config(recognizer: Estimator, files: dict[str, str]) -> dict[str, Any]:
         "format": FORMAT,
         "kshot": __version__,
         "backbone": {"name": backbone.name, "fingerprint": backbone.fingerprint},
-        "arguments": {name: getattr(recognizer, name) for name in ARGUMENTS} | {"prompts": list(recognizer.prompts)},
+        "arguments": {name: getattr(recognizer, name) for name in ARGUMENTS}
+        | {"frames": recognizer.frames_, "prompts": list(recognizer.prompts)},
         "classes": recognizer.classes_.tolist(),
         "method": recognizer.method_,
         "decider": classifier.describe(recognizer.classifier_),
@@ -196,7 +197,7 @@ def _made(cls: type[R], folder: Path, config: dict[str, Any], backbone: str | Pa
     # A clip of nothing shows whether everything fits together.
     embeddings = torch.zeros_like(torch.from_numpy(made.clips_[0].embeddings), device=loaded.device)
     proba = classifier.decide(made.classifier_, embeddings[None].float(), made.classes_, made.threshold_).proba
-    if proba.shape != (1, len(made.classes_)) or embeddings.shape != (made.frames, loaded.embed_dim):
+    if proba.shape != (1, len(made.classes_)) or embeddings.shape != (loaded.rows_of(made.frames_), loaded.embed_dim):
         raise ValueError(f"{len(made.classes_)} actions, {proba.shape[-1]} answers, clips of {tuple(embeddings.shape)}")
     return made
 
@@ -215,6 +216,7 @@ def _put_back(
         raise ValueError(str(error)) from None
     changing = weights["changing"].get("")
     made.clips_ = clips(config, weights["clips"][""].numpy(), None if changing is None else changing.numpy())
+    made.frames_ = preparing.frames_of(made, made._start)
     made.classes_, made.n_clips_ = np.array(config["classes"]), len(made.clips_)
     made.method_, made.clip_seconds_ = config["method"], config["clip_seconds"]
     made.threshold_ = -math.inf if config["threshold"] is None else config["threshold"]

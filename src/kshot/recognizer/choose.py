@@ -224,7 +224,7 @@ def missing(name: str, support: Support) -> str:
     if kind.needs_text and support.text is None:
         return "class texts, and there is no text tower"
     if support.embeddings.shape[1] < kind.least_frames:
-        return f"at least {kind.least_frames} frames a clip"
+        return f"at least {kind.least_frames * support.unit} frames a clip"
     if kind.by_change and support.changing is None:
         return "what is seen at each place of the clips' frames, and that cannot be had"
     return "weights it may tune" if kind.tunes and support.tokens is None else ""

@@ -35,6 +35,7 @@ class Estimator:
     threshold_: float
     learner_: Learner
     clips_: list[Clip]
+    frames_: int
     tuned_: bool
 
     _start: Learner
@@ -44,7 +45,7 @@ class Estimator:
         backbone: str | Path | Backbone | None = None,
         adapted: str | Path | None = None,
         method: str = AUTO,
-        frames: int = 8,
+        frames: int | None = None,
         prompts: Sequence[str] = PROMPTS,
         reject: bool | Mapping[str, float] = True,
         background: str | None = None,

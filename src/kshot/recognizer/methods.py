@@ -135,6 +135,7 @@ class Support:
         head: a head that a run of `kshot train` has trained, None without.
         head_options: options of the method's head, or those that `head` was made with.
         changing: (n, T, P) pooled by how much each place changes, None where that cannot be had of all clips.
+        unit: frames of which one of the T embeddings is made.
     """
 
     classes: tuple[str, ...]
@@ -151,6 +152,7 @@ class Support:
     head: Head | None = None
     head_options: Mapping[str, Any] = field(default_factory=dict)
     changing: Tensor | None = None
+    unit: int = 1
     _made: dict[str, tuple[Head, dict[str, Any]]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:

@@ -43,12 +43,10 @@ def checked(
         DataError: labels or groups that do not fit the clips.
     """
     expect(recognizer.method, recognizer.head_options or {})
-    settings.expect(frames=recognizer.frames, seed=recognizer.seed)
-    if recognizer.method != AUTO and recognizer.frames < (least := method(recognizer.method).least_frames):
-        raise OptionError(
-            f"method '{recognizer.method}' compares successive frames: expected at least {least} a clip, found "
-            f"{recognizer.frames}"
-        )
+    settings.expect(seed=recognizer.seed)
+    if recognizer.frames is not None:
+        settings.expect(frames=recognizer.frames)
+        _expect_enough(recognizer.method, recognizer.frames)
     ErrorCosts.of(recognizer.reject)
     items, given = inputs.listed(videos), list(labels)
     if len(items) != len(given):
@@ -66,6 +64,30 @@ def checked(
             f"rename it, or say background='{reserved}' if these clips show none of the actions"
         )
     return items, texts, together
+
+
+def frames_of(recognizer: Estimator, learner: Learner) -> int:
+    """Frames a clip: as many as are asked for, or as the backbone takes.
+
+    Raises:
+        OptionError: no whole units of the backbone, or fewer than the method compares.
+    """
+    backbone = backbone_of(learner)
+    frames = backbone.frames_of(recognizer.frames)
+    _expect_enough(recognizer.method, frames, backbone.unit)
+    return frames
+
+
+def _expect_enough(name: str, frames: int, unit: int = 1) -> None:
+    """Refuses fewer rows, each of `unit` frames, than a method compares."""
+    if name == AUTO or frames // unit >= (least := method(name).least_frames):
+        return
+    if unit > 1:
+        raise OptionError(
+            f"method '{name}' compares successive embeddings, and this backbone gives one for {unit} frames: expected at "
+            f"least {least * unit} frames a clip, found {frames}"
+        )
+    raise OptionError(f"method '{name}' compares successive frames: expected at least {least} a clip, found {frames}")
 
 
 def background(recognizer: Estimator) -> str | None:
@@ -111,10 +133,10 @@ def starting(recognizer: Estimator, default: str = "") -> Learner:
             f"run {recognizer.adapted} tuned {run.config['tuning']['name']}, which looks at the support clips whenever "
             f"it answers; a recognizer answers for one clip alone: train with another tuning method"
         )
-    if found.across and run.frames != recognizer.frames:
+    frames = found.frames_of(recognizer.frames)
+    if found.across and run.frames != frames:
         raise OptionError(
-            f"run {recognizer.adapted} was trained with {run.frames} frames a clip, found {recognizer.frames}: "
-            f"give both the same"
+            f"run {recognizer.adapted} was trained with {run.frames} frames a clip, found {frames}: give both the same"
         )
     return learner
 
@@ -150,7 +172,7 @@ def reached(recognizer: Estimator, progress: Progress) -> tuple[Learner, list[Cl
         return learner, clips
     again, _ = labelled.read_clips(
         [Path(clip.name) for clip in lost], [clip.label for clip in lost], [clip.group for clip in lost], learner,
-        recognizer.frames, store=recognizer.store, progress=progress,
+        recognizer.frames_, store=recognizer.store, progress=progress,
     )  # fmt: skip
     found = {clip.digest: clip for clip in again}
     return learner, [
@@ -208,6 +230,7 @@ def support(recognizer: Estimator, clips: Sequence[Clip], learner: Learner) -> S
         text_notes=tuple(notes) if needed or name == AUTO else (),
         text_scale=backbone.logit_scale or TEXT_SCALE,
         background=nothing in labels,
+        unit=backbone.unit,
         learner=learner if able else None,
         tokens=gather if able else None,
         head=learner.head if own else None,

@@ -45,7 +45,7 @@ class Recognizer(Estimator):
             all of them are drawn by kshot, `lite` for all others. Clips that are added later change nothing of it.
         adapted: folder of `kshot train`: start from a backbone adapted on base classes.
         method: "auto" to compare several and choose, or one: a head of `kshot.heads`, or "partial" for fine-tuning.
-        frames: frames a clip.
+        frames: frames a clip; None for 8, or the unit of a backbone that sees clips.
         prompts: templates of class texts with one {} each.
         reject: whether "unknown" may be an answer. A mapping says what it is weighed by, else as with {"cost": 1.0,
             "share": 0.2, "most": 0.1}: what a label costs for a clip of none of the actions, where refusing a clip of
@@ -69,6 +69,7 @@ class Recognizer(Estimator):
         threshold_: of `known`; below it "unknown".
         report_: what to expect, see `kshot.recognizer.report.Report`; its `plain()` is JSON.
         clips_: the clips, with their embeddings.
+        frames_: frames a clip, and of a window of `timeline`.
         tuned_: whether the backbone was fine-tuned on them.
     """
 
@@ -96,7 +97,7 @@ class Recognizer(Estimator):
         default = default_backbone(given) if self.backbone is None and self.adapted is None else Default("")
         start = preparing.starting(self, default.name)
         new, unreadable = labelled.read_clips(
-            items, texts, together, start, self.frames, store=self.store, progress=progress
+            items, texts, together, start, preparing.frames_of(self, start), store=self.store, progress=progress
         )
         self._learn(start, new, texts, unreadable, progress, groups is not None)
         self.report_.notes.extend(f"{note}." for note in default.notes)
@@ -115,7 +116,7 @@ class Recognizer(Estimator):
         names.distinct([*(clip.label for clip in self.clips_), *texts])
         start, known = preparing.reached(self, progress)
         new, unreadable = labelled.read_clips(
-            items, texts, together, start, self.frames, len(known), self.store, progress
+            items, texts, together, start, self.frames_, len(known), self.store, progress
         )
         return self._learn(start, [*known, *new], texts, unreadable, progress, groups is not None)
 
@@ -153,6 +154,12 @@ class Recognizer(Estimator):
         return float((np.array([*map(names.tidy, self.predict(items).tolist())]) == wanted).mean())
 
     @property
+    def unit(self) -> int:
+        """Frames that the backbone sees at a time; 1 where it sees each by itself."""
+        self._check_fitted()
+        return backbone_of(self.learner_).unit
+
+    @property
     def size(self) -> int:
         """Side in pixels of the square that the backbone sees."""
         self._check_fitted()
@@ -168,7 +175,7 @@ class Recognizer(Estimator):
         self,
         video: Any,
         window: float | None = None,
-        stride: int = 1,
+        stride: int | None = None,
         smooth: float | None = None,
         shortest: float | None = None,
         fps: float = FOLDER_FPS,
@@ -183,7 +190,8 @@ class Recognizer(Estimator):
         Args:
             video: a path, a frame folder, an array (T, H, W, 3) uint8 or a tensor.
             window: seconds of a window; the usual length of a trained clip by default.
-            stride: frames between windows; a window has `frames` of them.
+            stride: frames between windows, of which a window has `frames_`; None for 1, or a quarter of the unit of a
+                backbone that sees clips.
             smooth: seconds on either side over which scores are averaged; half a window by default.
             shortest: seconds that a label must last to be believed; three quarters of a window by default.
             fps: frames a second of an array.
@@ -227,16 +235,21 @@ class Recognizer(Estimator):
         """
         self._check_fitted()
         listed = inputs.listed(videos)
-        for taken in inputs.frames_of(listed, self.frames, self.size, 60.0, allow_damaged, self.framing):
+        for taken in inputs.frames_of(listed, self.frames_, self.size, 60.0, allow_damaged, self.framing):
             if isinstance(taken, VideoError):
                 yield taken
             else:
                 yield replace(self.decide(self.states(taken.frames)[None]), damage=(taken.damage,))
 
     def states(self, frames: Array) -> Array:
-        """Preprocessed frames (n, S, S, 3) uint8 -> (n, ...), what `decide` needs of each; one pass of the encoder."""
+        """Preprocessed frames (n, S, S, 3) uint8 -> (n, ...), what `decide` needs of each; one pass of the encoder.
+
+        A backbone that sees clips needs the frames themselves: it encodes windows, not frames.
+        """
         self._check_fitted()
         backbone, cut = backbone_of(self.learner_), self.learner_.cut
+        if backbone.unit > 1:
+            return frames
         assert cut is not None
         parts = []
         for start in range(0, len(frames), FRAMES_AT_ONCE):
@@ -253,7 +266,11 @@ class Recognizer(Estimator):
         """Answers for windows (w, T, ...) of states."""
         self._check_fitted()
         backbone = backbone_of(self.learner_)
-        if self._by_clip:
+        if backbone.unit > 1:
+            with torch.inference_mode():
+                parts = torch.from_numpy(states).split(max(1, FRAMES_AT_ONCE // states.shape[1]))
+                embeddings = torch.cat([tail(backbone, part.numpy(), 0) for part in parts])
+        elif self._by_clip:
             changing = self.classifier_.scorer.head.by_change
             with torch.inference_mode():
                 embeddings = tail(backbone, states, self.learner_.cut, changing=changing)
@@ -334,6 +351,7 @@ class Recognizer(Estimator):
         fitted = fitting.fit(support, self.method, self.reject, self.seed, progress)
         self._start, self.clips_ = start, clips
         self.classes_, self.n_clips_ = np.array(actions), len(clips)
+        self.frames_ = preparing.frames_of(self, start)
         lengths = np.array([clip.seconds for clip in clips])
         self.clip_seconds_ = float(np.nanmedian(lengths)) if np.isfinite(lengths).any() else 1.0
         self.method_, self.classifier_, self.threshold_ = fitted.method, fitted.classifier, fitted.threshold
@@ -343,6 +361,7 @@ class Recognizer(Estimator):
         if unreadable:
             count = "1 clip" if len(unreadable) == 1 else f"{len(unreadable)} clips"
             self.report_.notes.insert(0, f"{count} could not be read: left out.")
+        self.report_.notes.extend(f"{note}." for note in backbone_of(start).notes)
         self.report_.notes.extend(f"{note}." for note in names.lone([clip.group for clip in clips], grouped))
         lost = sum(clip.tokens is None for clip in clips)
         if lost and self.method == AUTO:

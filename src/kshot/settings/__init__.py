@@ -39,14 +39,16 @@ class View(Settings):
     """How clips and class names are shown to a backbone.
 
     Attributes:
-        frames: frames a clip.
+        frames: frames a clip; None for 8, or the unit of a backbone that sees clips.
         resize: what is done to a frame before the crop.
         prompts: templates of class texts, each with one {} for the class name.
     """
 
-    frames: int = setting(8, "frames a clip", low=1, high=1_024)
+    frames: int | None = setting(
+        None, "frames a clip; 8 by default, or the unit of a backbone that sees clips", low=1, high=1_024
+    )
     resize: str = setting(
-        "short", "before the crop: short, short-256, squash-256, squash or squash-bilinear; see docs/data.md"
+        "short", "before the crop: short, short-256, squash-256, squash, or one of these -bilinear; see docs/data.md"
     )
     prompts: str | Sequence[str] = setting(
         PROMPTS, "template of class texts with one {}; may be repeated", option="prompt"

@@ -112,7 +112,9 @@ def _check(kind: type[Settings], one: Field[Any], value: Any) -> None:
     if about.get("among") and value not in about["among"]:
         raise unknown(name, value, about["among"])
     low, high, above = about.get("low"), about.get("high", math.inf), about.get("above")
-    whole = one.type == "int"  # annotations are texts in this module
+    whole = str(one.type).startswith("int")  # annotations are texts in this module
+    if value is None and one.default is None:
+        return
     if low is None and above is None:
         if problem := options.problem(_hints(kind)[name], value):  # type: ignore[arg-type]
             raise OptionError(f"{name}: {problem}, found {shortened(value)}")

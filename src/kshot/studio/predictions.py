@@ -150,7 +150,7 @@ class Predictions:
                 notes=[self._named(note) for note in seen.notes],
                 model=model,
             )
-        job = Job(path, recognizer.frames, size=backbone.size, framing=recognizer.framing, allow_damaged=True)
+        job = Job(path, recognizer.frames_, size=backbone.size, framing=recognizer.framing, allow_damaged=True)
         taken = next(decode([job], workers=1))[1]
         if isinstance(taken, VideoError):
             raise taken

@@ -59,6 +59,8 @@ class Row(Method):
 class Study(View, EpisodeRules, Testing):
     """The settings of a study; see `read_study` for its file.
 
+    Where it says nothing of frames, each backbone gets its own number: 8, or its unit where that is a clip.
+
     Attributes:
         title: what its report is called.
         rows: its methods.

@@ -148,6 +148,8 @@ class _Part:
 
     def __init__(self, plan: Study, name: str, source: str | Dataset, backbone: Backbone, speed: float | None) -> None:
         self.plan, self.name, self.backbone, self.speed = plan, name, backbone, speed
+        self.frames = backbone.frames_of(plan.frames)
+        self.rows = backbone.rows_of(self.frames)
         self.data, self.there = clips_of(source)
         self.split = SPLITS.get(plan.split, plan.split)
         self.test = self.data.select(self.split)
@@ -197,7 +199,7 @@ class _Part:
             preset = protocols.preset(plan.protocol, "training", self.name) if plan.protocol else {}
             training_of = Training.of(preset | training_settings(plan, row, plan.shots[0]))
             schedule, shape = training_of.schedule, training_of.shape
-            tuned = tuning_options_of(training_of.method, plan.frames)
+            tuned = tuning_options_of(training_of.method, self.frames)
             learner = Learner.build(self.backbone, row.tuning, tuned, row.head or method.default_head, row.head_options)
             learnt = [part for part in ("train", "val") if self.clips[part]][method.learns_from == "support" :]
             tail = self._tail(f"{row.tuning} {tuned}", learner, {*learnt, self.split}, training_of.augmentation.views)
@@ -234,7 +236,7 @@ class _Part:
             course = Work(support, max(method.tried) * support)
             return course * count, Work(len(method.tried) * queries) * count, support
         batches = plan.schedule.steps * plan.schedule.accumulate
-        first, learning, most = batch_clips(method, learner, self.data.select("train"), batches, self.plan.frames)
+        first, learning, most = batch_clips(method, learner, self.data.select("train"), batches, self.rows)
         validations = Work()
         if val is not None:
             way = min(shape.way, len(val.classes))
@@ -273,28 +275,26 @@ class _Part:
 
         backbone, cut = learner.backbone, learner.cut
         assert backbone is not None and cut is not None
-        frames, condensed = self.plan.frames, cut == backbone.depth and backbone.image.exact
+        rows, condensed = self.rows, cut == backbone.depth and backbone.image.exact
         twin = backbone.copy().to("meta")  # traced there, not computed
         with torch.no_grad():
-            pixels, found = torch.empty(frames, *backbone.input_shape, device="meta"), []
+            pixels, found = torch.empty(rows, *backbone.input_shape, device="meta"), []
             before = cost.multiply_adds(lambda: found.append(twin.encode_to(pixels, cut)))
             x = twin.condense(found[0]) if condensed else found[0]
         weights = sum(weight.numel() for weight in learner.weights().values())
-        work = [cost.multiply_adds(passing(twin, x, cut, frames, back)) for back in (False, True)[: 1 + bool(weights)]]
-        draw = torch.Generator().manual_seed(0)
-        real = torch.rand(MOST * frames, *x.shape[1:], generator=draw).to(x.dtype if cut == 0 else torch.float16)
+        work = [cost.multiply_adds(passing(twin, x, cut, rows, back)) for back in (False, True)[: 1 + bool(weights)]]
+        draw, many = torch.Generator().manual_seed(0), max(1, MOST // backbone.unit)
+        real = torch.rand(many * rows, *x.shape[1:], generator=draw).to(x.dtype if cut == 0 else torch.float16)
         real = real.to(backbone.device)
-        held = held_bytes(backbone, real[:frames].clone(), cut, frames) if weights else 0
-        most = (MOST, max(1, min(MOST, ROOM // max(held, 1))))
+        held = held_bytes(backbone, real[:rows].clone(), cut, rows) if weights else 0
+        most = (many, max(1, min(many, ROOM // max(held, 1))))
 
         def timed(back: bool) -> float:
-            return self._timed(
-                lambda n: passing(backbone, real[: n * frames], cut, frames, back)(), work[back], most[back]
-            )
+            return self._timed(lambda n: passing(backbone, real[: n * rows], cut, rows, back)(), work[back], most[back])
 
         forward = timed(False)
         learning = timed(True) if weights else 0.0
-        each = frames * backbone.size**2 * 3 if cut == 0 else 2 * x.numel()  # bytes of frames, else float16
+        each = self.frames * backbone.size**2 * 3 if cut == 0 else 2 * x.numel()  # bytes of frames, else float16
         tail = Tail(forward, learning, work[0], work[-1] if weights else 0, held, STATES * 4 * weights)
         return tail, Stored(cut, condensed, each, before)
 
@@ -324,22 +324,17 @@ class _Part:
         """Seconds a multiply-add of the image tower."""
         import torch
 
-        whole = cost.of_clip(self.backbone, self.plan.frames)
-        pixels = torch.rand(4 * self.plan.frames, *self.backbone.input_shape).to(self.backbone.device)
+        rows, whole = self.rows, cost.of_clip(self.backbone, self.frames)
+        pixels = torch.rand(4 * rows, *self.backbone.input_shape).to(self.backbone.device)
         if self.speed is None:
-            passing(self.backbone, pixels[: self.plan.frames], 0, self.plan.frames)()  # warms the device up
-        return (
-            self._timed(
-                lambda n: passing(self.backbone, pixels[: n * self.plan.frames], 0, self.plan.frames)(), whole, 4
-            )
-            / whole
-        )
+            passing(self.backbone, pixels[:rows], 0, rows)()  # warms the device up
+        return self._timed(lambda n: passing(self.backbone, pixels[: n * rows], 0, rows)(), whole, 4) / whole
 
     def _decoding(self) -> float:
         """Seconds a clip, in one process."""
         paths = [self.data.paths[i] for i in spread(range(len(self.data)))]
         resize = self.backbone.resized(self.plan.resize)
-        seconds, results = timed_decoding(paths, self.plan.frames, self.backbone.size, resize)
+        seconds, results = timed_decoding(paths, self.frames, self.backbone.size, resize)
         faults = [str(result) for result in results if isinstance(result, VideoError)]
         if len(faults) == len(results):
             raise DataError(f"no clip of {self.name} could be read; the first reason: {faults[0]}")
@@ -356,7 +351,7 @@ class _Part:
             sampler = Sampler(data.labels, data.classes, way, shot, query, 0, groups)
             head = anew(learner, trained).to(self.backbone.device).eval()
             draw = torch.Generator().manual_seed(0)
-            clips = torch.randn(len(data), self.plan.frames, dim, generator=draw).to(self.backbone.device)
+            clips = torch.randn(len(data), self.rows, dim, generator=draw).to(self.backbone.device)
             text = torch.randn(len(data.classes), dim, generator=draw).to(self.backbone.device)
             scorer, chunk = head_scorer(
                 head, clips, data.labels, text if head.needs_text else None, (way * shot, way * query)

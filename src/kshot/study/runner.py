@@ -25,7 +25,7 @@ import kshot
 from kshot import datasets, seals
 from kshot.activations.default import default_backbone, noted
 from kshot.backbones import backbone as backbones
-from kshot.backbones.backbone import Backbone
+from kshot.backbones.backbone import FRAMES, Backbone
 from kshot.datasets import Dataset
 from kshot.errors import DataError, KshotError, OptionError
 from kshot.fewshot import cost, runs
@@ -89,6 +89,7 @@ def run(
         sets, backbones_named = _by_data(sets)
     settings = replace(plan, data=tuple(sets), backbone=tuple(backbones_named))
     said = json.loads(json.dumps(asdict(settings)))
+    said["frames"] = plan.frames or FRAMES  # as it always was; see `Study`
     _refuse_other(folder, said)
     grid = list(itertools.product(sets.items(), backbones_named.items(), plan.seeds, plan.rows))
     whose: list[dict[str, Any]] = [

@@ -40,6 +40,7 @@ class Framing:
         place: (x, y) in [0, 1) of the square among the places it could take; None for the centre.
         flip: mirror left and right.
         bilinear: resize by the bilinear filter in place of the bicubic one, both with antialiasing.
+        down: round that length down in place of to the nearest.
     """
 
     squash: bool = False
@@ -47,6 +48,11 @@ class Framing:
     place: tuple[float, float] | None = None
     flip: bool = False
     bilinear: bool = False
+    down: bool = False
+
+    def length(self, size: int) -> int:
+        """Pixels that the short side, or both, become for a square of `size`."""
+        return int(size * self.margin) if self.down else round(size * self.margin)
 
 
 INSTANT = 1e-6
@@ -58,6 +64,8 @@ FRAMINGS = {  # the field resizes to 256 and crops 224; other backbones keep tha
     "squash-256": Framing(squash=True, margin=256 / 224),
     "squash": Framing(squash=True),
     "squash-bilinear": Framing(squash=True, bilinear=True),
+    "short-bilinear": Framing(bilinear=True),
+    "short-256-bilinear": Framing(margin=256 / 224, bilinear=True, down=True),
 }
 
 
@@ -349,7 +357,7 @@ def preprocess(frames: np.ndarray, size: int, framing: Framing = FRAMINGS["short
         VideoError: the frames are too narrow for that.
     """
     height, width = frames.shape[1:3]
-    side = round(size * framing.margin)
+    side = framing.length(size)
     long = side if framing.squash else int(side * max(height, width) / min(height, width))
     if side * long > MAX_PIXELS:
         raise VideoError(f"a frame of {width}x{height} is too narrow to be cropped to a square")

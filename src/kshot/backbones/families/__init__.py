@@ -40,6 +40,7 @@ FAMILIES: dict[str, Family] = {
     "dinov2_with_registers": Family("dinov2"),
     "dinov3_vit": Family("dinov3"),
     "open_clip": Family("open_clip"),
+    "videomae": Family("videomae"),
 }
 """model_type -> family; open_clip's layout has no model_type, and is known by its file."""
 

@@ -195,7 +195,7 @@ def timeline(
     recognizer: WindowClassifier,
     video: Any,
     window: float | None = None,
-    stride: int = 1,
+    stride: int | None = None,
     smooth: float | None = None,
     shortest: float | None = None,
     fps: float = FOLDER_FPS,
@@ -224,7 +224,7 @@ def timeline(
                 step((engine.intervals - before) * settings.interval)
     answers.append(engine.end(source.seconds))
     notes = [f"read up to {clock(source.seconds)} only: {source.failure}"] if source.failure else []
-    if engine.intervals < recognizer.frames:
+    if engine.intervals < recognizer.frames_:
         answers = [_whole(recognizer, item, source.seconds)]
         notes.append(
             f"{source.seconds:.2f} seconds are less than a window of {settings.window:.2f}: answered as one clip, "
@@ -259,7 +259,7 @@ def _one(video: Any) -> Path | Array:
 
 def _whole(recognizer: WindowClassifier, item: Path | Array, seconds: float) -> Answer:
     """The answer for a video that is shorter than a window, the same as that of `predict`."""
-    read = inputs.frames_of([item], recognizer.frames, recognizer.size, 60.0, True, recognizer.framing)
+    read = inputs.frames_of([item], recognizer.frames_, recognizer.size, 60.0, True, recognizer.framing)
     taken = next(read)  # its notes say what is lost
     if isinstance(taken, VideoError):
         raise taken

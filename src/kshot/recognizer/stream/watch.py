@@ -119,7 +119,7 @@ class Course:
     def __init__(self, recognizer: WindowClassifier, settings: WindowSettings) -> None:
         self._recognizer, self._settings = recognizer, settings
         self._engine, self._begin, self._next = Engine(recognizer, settings), 0, 0
-        self._longest = max(recognizer.frames, math.ceil(GAP / settings.interval))
+        self._longest = max(recognizer.frames_, math.ceil(GAP / settings.interval))
 
     @property
     def intervals(self) -> int:
@@ -308,7 +308,7 @@ def watch(
     camera: str | int = "0",
     file: str | os.PathLike[str] | None = None,
     window: float | None = None,
-    stride: int = 1,
+    stride: int | None = None,
     smooth: float | None = None,
     shortest: float | None = None,
 ) -> Watch:

@@ -33,16 +33,20 @@ class WindowClassifier(Protocol):
     """What the engine needs of a recognizer; see `kshot.recognizer.Recognizer`.
 
     Attributes:
-        frames: a window.
+        frames_: a window.
+        unit: frames that the backbone sees at a time; 1 where each is encoded by itself.
         classes_: (C,) labels.
         clip_seconds_: usual length of a clip.
         threshold_: of `known`, below it "unknown".
     """
 
-    frames: int
+    frames_: int
     classes_: Array
     clip_seconds_: float
     threshold_: float
+
+    @property
+    def unit(self) -> int: ...
 
     @property
     def size(self) -> int: ...
@@ -80,7 +84,7 @@ class WindowSettings:
         cls,
         recognizer: WindowClassifier,
         window: float | None = None,
-        stride: int = 1,
+        stride: int | None = None,
         smooth: float | None = None,
         shortest: float | None = None,
     ) -> WindowSettings:
@@ -89,7 +93,8 @@ class WindowSettings:
         Args:
             recognizer: the one that is to answer.
             window: seconds.
-            stride: frames between windows.
+            stride: frames between windows; None for 1, or a quarter of the unit of a backbone that sees clips, which
+                encodes every window anew.
             smooth: seconds on either side over which scores are averaged.
             shortest: seconds that a label must last to be believed.
 
@@ -101,11 +106,12 @@ class WindowSettings:
         shortest = 0.75 * window if shortest is None else shortest
         if not 0 < window < math.inf:
             raise OptionError(f"expected windows longer than 0 seconds, found {window:g}")
-        if not 1 <= stride <= recognizer.frames:
-            raise OptionError(f"expected a stride of 1 to {recognizer.frames} frames (a window), found {stride}")
+        stride = max(1, recognizer.unit // 4) if stride is None else stride
+        if not 1 <= stride <= recognizer.frames_:
+            raise OptionError(f"expected a stride of 1 to {recognizer.frames_} frames (a window), found {stride}")
         if not (0 <= smooth < math.inf and 0 <= shortest < math.inf):
             raise OptionError(f"expected smooth and shortest of 0 seconds or more, found {smooth:g} and {shortest:g}")
-        interval = window / recognizer.frames
+        interval = window / recognizer.frames_
         return cls(window, interval, stride, round(smooth / interval / stride), shortest, recognizer.threshold_)
 
     @property
@@ -243,7 +249,7 @@ class Windows:
 
     def _slide(self, shown: Array) -> Scores:
         """Moves the window over further intervals that show these states."""
-        size, stride = self.recognizer.frames, self.settings.stride
+        size, stride = self.recognizer.frames_, self.settings.stride
         start = self.intervals - len(self._shown)
         line = np.concatenate([self._shown, shown]).astype(np.int64)
         self.intervals += len(shown)
