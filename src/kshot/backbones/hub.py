@@ -100,6 +100,16 @@ def resolve(name: str | Path, allow_bin: bool = False) -> Path:
         return there  # a copy of old, from before transformers 5's file was fetched, or of one that has none
 
 
+def cached(name: str) -> bool:
+    """Whether a hub id or a short name is on this machine already, all of it."""
+    repository, _, revision = ALIASES.get(name, name).partition("@")
+    if not _ID.fullmatch(repository):
+        return False
+    note = _note(repository)
+    revisions = [revision or "main", *([note.read_text(errors="replace").strip()] if note.is_file() else [])]
+    return any(_cached(repository, one, True) is not None for one in revisions)
+
+
 def layout(folder: Path, names: Iterable[str] | None = None) -> Layout:
     """Which files a checkpoint consists of: transformers' where it has both kinds whole.
 

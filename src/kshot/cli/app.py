@@ -143,6 +143,7 @@ COMMANDS = {
     "report": Listed("research", "Render a study as one self-contained HTML page, with its plots as files."),
     "verify": Listed("research", "Check what kshot wrote against its seals; what has none is named."),
     "doctor": Listed("shipping", "Look at this machine: versions, devices, decoding, weights, disk, camera."),
+    "backbones": Listed("shipping", "List backbones: which are on this machine, what they cost and were trained on."),
     "export": Listed(
         "shipping", "Write a trained model for programs without kshot and torch, checked to answer as it does here."
     ),

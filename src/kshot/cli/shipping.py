@@ -10,7 +10,7 @@ import typer
 
 from kshot.cli.app import app
 from kshot.cli.common import JSON, MODEL, chosen_progress, show
-from kshot.terminal import beneath
+from kshot.terminal import beneath, console
 
 COLOURS = {"ok": typer.colors.GREEN, "warning": typer.colors.YELLOW, "problem": typer.colors.RED}
 
@@ -30,6 +30,24 @@ def doctor(
     show(found, as_json, _tell_checks)
     if found["problems"]:
         raise typer.Exit(1)
+
+
+@app.command()
+def backbones(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="names, folders or hub ids; by default all that kshot knows")
+    ] = None,
+    measure: Annotated[bool, typer.Option("--measure", help="clips a second of those on this machine")] = False,
+    as_json: JSON = False,
+) -> None:
+    """List backbones: which are on this machine, what they cost and were trained on. Fetches nothing.
+
+    Example: kshot backbones --measure
+    """
+    from kshot.catalogue import entries
+
+    found = entries(names or (), measure, progress=chosen_progress(as_json))
+    show({"backbones": [one.plain() for one in found]}, as_json, _tell_backbones)
 
 
 @app.command()
@@ -60,6 +78,35 @@ def _tell_checks(found: dict[str, Any]) -> None:
     counts = {kind: found[f"{kind}s"] for kind in ("problem", "warning")}
     words = [f"{count} {kind}{'s' * (count > 1)}" for kind, count in counts.items() if count]
     typer.echo(f"{' and '.join(words)}." if words else "All is well.")
+
+
+def _tell_backbones(found: dict[str, Any]) -> None:
+    """Two tables: what each backbone is, and what it costs."""
+    from rich.table import Table
+
+    from kshot.fewshot.cost import as_bytes
+
+    screen = console(width=None if sys.stdout.isatty() else 140)
+    about = Table("backbone", "here", "text", "licence", "trained on")
+    costs = Table("backbone")
+    columns = ("frames", "side", "weights", "trained by partial", "multiply-adds a clip", "stored a clip", "clips/s")
+    for name in columns:
+        costs.add_column(name, justify="right")
+    for one in found["backbones"]:
+        sizes = one["sizes"]
+        text = "?" if sizes is None else "yes" if sizes["text"] else "no"
+        about.add_row(one["name"], one["here"], text, one["licence"] or "not known", one["trained_on"] or "not known")
+        if sizes is None:
+            costs.add_row(one["name"], *("?" for _ in columns))
+            continue
+        frames = f"{sizes['frames']}" if sizes["unit"] == 1 else f"{sizes['frames']} at once"
+        speed = "" if one["clips_a_second"] is None else f"{one['clips_a_second']:.2g}"
+        costs.add_row(
+            one["name"], frames, f"{sizes['side']}", f"{sizes['weights'] / 1e6:,.1f} M", f"{sizes['partial']:,}",
+            f"{sizes['multiply_adds'] / 1e9:,.1f} G", as_bytes(sizes["stored"]), speed,
+        )  # fmt: skip
+    screen.print(about)
+    screen.print(costs)
 
 
 def _tell_export(done: dict[str, Any]) -> None:
