@@ -35,7 +35,7 @@ from kshot.fewshot.scoring import (
 )
 from kshot.files import disk, plain
 from kshot.progress import Progress, quiet
-from kshot.settings import Evaluating
+from kshot.settings import TORCH, Evaluating
 from kshot.settings.fields import Settings
 from kshot.settings.types import EvaluatingKeywords
 
@@ -171,9 +171,7 @@ def _activations(
         learner.head.eval().expect_trained()
         learner.head.expect_frames(clips.features.shape[1])
         return learner, None, from_features(clips)
-    learner, strategy = runs.learner(
-        run, backbone, scoring.head, scoring.head_options, compute.device, compute.precision
-    )
+    learner, strategy = runs.learner(run, backbone, scoring.head, scoring.head_options, compute)
     assert learner.backbone is not None and learner.cut is not None
     learner.head.expect_frames(plan.view.frames)
     if strategy is None or strategy.learns_from != "support":
@@ -207,6 +205,7 @@ def _cost(
         evaluation_seconds=result.seconds,
         device=str(backbone.device) if backbone is not None else "cpu",
         precision=backbone.precision if backbone is not None else "float32",
+        encoder=backbone.encoder if backbone is not None else TORCH,
     )
     if backbone is not None:
         found.multiply_adds_per_clip = cost.of_clip(backbone, activations.gather([0]).shape[1])

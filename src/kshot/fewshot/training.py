@@ -159,8 +159,7 @@ def _prepare(plan: Training, data: str | Path | Dataset, folder: Path, source: A
     base, val = _splits(loaded, strategy, plan.selection.select)
     refuse_occupied(folder, resume)
 
-    is_loaded = isinstance(source, backbones.Backbone)
-    backbone = source if is_loaded else backbones.load(source, plan.compute.device, plan.compute.precision)
+    backbone = backbones.loaded(source, plan.compute)
     with seeded(schedule.seed, backbone.device):  # new weights of heads and adapters
         head = method.head or strategy.default_head
         learner = Learner.build(backbone, method.tuning, tuning_options, head, method.head_options)
@@ -204,6 +203,7 @@ def _config(plan: Training, setup: _Setup, followed: Followed | None) -> dict[st
             "name": setup.backbone.name,
             "fingerprint": setup.backbone.fingerprint,
             "precision": setup.backbone.precision,
+            **runs.by_encoder(setup.backbone),
         },
         "strategy": {"name": plan.method.strategy, "options": asdict(setup.strategy)},
         "tuning": {"name": plan.method.tuning, "options": setup.tuning_options},

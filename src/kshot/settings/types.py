@@ -109,17 +109,20 @@ class TrainingKeywords(TypedDict, total=False):
     no_flip: Sequence[str] | None
     """a class never mirrored, or none; else those with left, right or clockwise in their name"""
 
-    store: str | Path | None
-    """folder of stored activations; $KSHOT_HOME/store by default"""
-
-    stored_only: bool
-    """never open a video"""
-
     device: str
     """cpu, cuda, cuda:N or auto"""
 
     precision: str
     """float32, bfloat16 or float16"""
+
+    encoder: str
+    """what runs the frozen blocks: torch, or onnx on the CPU; see docs/backbones.md"""
+
+    store: str | Path | None
+    """folder of stored activations; $KSHOT_HOME/store by default"""
+
+    stored_only: bool
+    """never open a video"""
 
 
 class EvaluatingKeywords(TypedDict, total=False):
@@ -170,17 +173,20 @@ class EvaluatingKeywords(TypedDict, total=False):
     prompts: str | Sequence[str]
     """template of class texts with one {}; may be repeated"""
 
-    store: str | Path | None
-    """folder of stored activations; $KSHOT_HOME/store by default"""
-
-    stored_only: bool
-    """never open a video"""
-
     device: str
     """cpu, cuda, cuda:N or auto"""
 
     precision: str
     """float32, bfloat16 or float16"""
+
+    encoder: str
+    """what runs the frozen blocks: torch, or onnx on the CPU; see docs/backbones.md"""
+
+    store: str | Path | None
+    """folder of stored activations; $KSHOT_HOME/store by default"""
+
+    stored_only: bool
+    """never open a video"""
 
 
 class ExportingKeywords(TypedDict, total=False):
@@ -195,14 +201,17 @@ class ExportingKeywords(TypedDict, total=False):
     prompts: str | Sequence[str]
     """template of class texts with one {}; may be repeated"""
 
-    store: str | Path | None
-    """folder of stored activations; $KSHOT_HOME/store by default"""
-
-    stored_only: bool
-    """never open a video"""
-
     device: str
     """cpu, cuda, cuda:N or auto"""
 
     precision: str
     """float32, bfloat16 or float16"""
+
+    encoder: str
+    """what runs the frozen blocks: torch, or onnx on the CPU; see docs/backbones.md"""
+
+    store: str | Path | None
+    """folder of stored activations; $KSHOT_HOME/store by default"""
+
+    stored_only: bool
+    """never open a video"""
