@@ -197,7 +197,7 @@ def test_a_trunk_that_is_no_graph_or_another_one_is_refused_before_anything_is_s
         extract(clips_csv, clip_folder, store=tmp_path / "store", encoder="onnx", workers=0)
     monkeypatch.undo()
     monkeypatch.setattr(runtime, "__version__", "of another")
-    monkeypatch.setattr(runtime, "TOLERANCE", -1.0)
+    monkeypatch.setitem(runtime.TOLERANCES, "onnx", -1.0)
     with pytest.raises(OptionError, match=r"differs from PyTorch by .* use encoder torch"):
         extract(clips_csv, clip_folder, store=tmp_path / "store", encoder="onnx", workers=0)
     assert not list((tmp_path / "store").rglob("*.bin"))
@@ -227,6 +227,22 @@ def test_a_training_says_by_what_it_was_encoded_and_is_not_resumed_by_another(
     assert config["backbone"]["encoder"] == "onnx"
     with pytest.raises(OptionError, match="backbone"):
         train(clips_csv, out=tmp_path / "run", backbone=clip_folder, resume=True, **given)
+
+
+@pytest.mark.parametrize("kind", ["clip", "siglip", "dinov2"])
+def test_matrix_products_in_8_bits_stay_near(kind: str, tmp_path: Path) -> None:
+    write(tmp_path, kind)
+    ours, theirs = load(tmp_path, encoder="onnx-int8"), load(tmp_path)
+    x = frames(ours)
+    with torch.inference_mode():
+        found, wanted = ours(x, ours.depth), theirs(x)
+        assert 1e-5 < distance(ours.encode_to(x, ours.depth), theirs.encode_to(x, ours.depth)) <= 0.1
+    assert torch.nn.functional.cosine_similarity(found, wanted).min() >= 0.99
+
+
+def test_convolutions_in_8_bits_are_refused() -> None:
+    with pytest.raises(OptionError, match=r"onnx-int8 does not fit backbone 'memory': convolutions .*: take onnx$"):
+        small_lite().set_encoder("onnx-int8")
 
 
 @pytest.mark.parametrize("method", ["prototype", "partial", "change", "where"])

@@ -4,6 +4,10 @@
 
 Only blocks that nothing has altered run here; what a tuning method changes stays with PyTorch. KEY is a digest of their
 weights and structure, so a graph never stands for other weights than those it was made of; SHA256 is that of the file.
+
+`onnx` computes in single precision. `onnx-int8` runs matrix products in 8 bits: weights with a scale for each channel
+of their output, activations with one taken from each product's own input, so nothing has to be calibrated
+(onnxruntime.quantization, dynamic). Convolutions keep single precision, and a network of them is refused.
 """
 
 from __future__ import annotations
@@ -30,7 +34,8 @@ if TYPE_CHECKING:
     from kshot.backbones.backbone import Backbone
     from kshot.backbones.tower import ImageTower
 
-TOLERANCE = 1e-5  # largest relative difference to PyTorch at which a graph is kept
+TOLERANCES = {"onnx": 1e-5, "onnx-int8": 0.1}  # largest relative difference to PyTorch at which a graph is kept
+INT8 = "onnx-int8"
 FRAMES_AT_ONCE = 4  # more gain nothing on a CPU and need the more memory
 EXAMPLES = 3  # frames that a graph is traced and checked with
 
@@ -170,6 +175,11 @@ def pick_runtime(name: str, backbone: Backbone) -> Runtime:
         )
     if len(backbone.input_shape) != 3:
         raise OptionError(f"encoder {name} needs frames, and {backbone.name} are ready-made features: leave it out")
+    if name == INT8 and not backbone.image.quantises:
+        raise OptionError(
+            f"encoder {name} does not fit backbone '{backbone.name}': convolutions in 8 bits lose too much, see "
+            f"docs/backbones.md: take onnx"
+        )
     graphs.expect_room(backbone.name, backbone.image)
     return Runtime(name)
 
@@ -199,6 +209,8 @@ def _made(encoder: str, backbone: Backbone, cut: int, progress: Progress) -> byt
         file = Path(folder) / "trunk.onnx"
         try:
             graphs.translate(trunk, example, ("frames",), ("activations",)).save(file)
+            if encoder == INT8:
+                file = _quantised(file)
         except KshotError:
             raise
         except Exception as error:  # the exporter's own kinds are many
@@ -212,13 +224,25 @@ def _made(encoder: str, backbone: Backbone, cut: int, progress: Progress) -> byt
             wanted = trunk(example)
         found = torch.from_numpy(_opened(graph).run(None, {"frames": example.numpy()})[0])
         difference = float((found - wanted).norm() / wanted.norm())
-        if not difference <= TOLERANCE:  # a NaN is no agreement either
+        if not difference <= TOLERANCES[encoder]:  # a NaN is no agreement either
             raise OptionError(
-                f"{place} differs from PyTorch by {difference:.1g} in ONNX Runtime, more than {TOLERANCE:g}: use "
-                f"encoder torch"
+                f"{place} differs from PyTorch by {difference:.1g} in ONNX Runtime, more than {TOLERANCES[encoder]:g}: "
+                f"use encoder torch"
             )
         step(1, "")
     return graph
+
+
+def _quantised(file: Path) -> Path:
+    """The graph with its matrix products in 8 bits, in a file of its own."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    made = file.with_name("quantised.onnx")
+    quantize_dynamic(
+        file, made, op_types_to_quantize=["MatMul", "Gemm"], weight_type=QuantType.QInt8, per_channel=True,
+        reduce_range=True,  # to 7 bits: pairs of products would overflow on a CPU without instructions for them
+    )  # fmt: skip
+    return made
 
 
 def _opened(graph: bytes) -> Any:

@@ -25,7 +25,7 @@ OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("constant", "cosine")
 SELECTIONS = ("val", "none")
 TORCH = "torch"
-ENCODERS = (TORCH, "onnx")
+ENCODERS = (TORCH, "onnx", "onnx-int8")
 
 COUNTS: dict[str, tuple[int, int]] = {
     "rows": (0, 1_000),
@@ -216,7 +216,9 @@ class Arithmetic(Settings):
 
     device: str = setting("cpu", "cpu, cuda, cuda:N or auto")
     precision: str = setting("float32", "float32, bfloat16 or float16")
-    encoder: str = setting(TORCH, "what runs the frozen blocks: torch, or onnx on the CPU; see docs/backbones.md")
+    encoder: str = setting(
+        TORCH, "what runs the frozen blocks: torch, or on the CPU onnx or onnx-int8; see docs/backbones.md"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -116,7 +116,7 @@ class TrainingKeywords(TypedDict, total=False):
     """float32, bfloat16 or float16"""
 
     encoder: str
-    """what runs the frozen blocks: torch, or onnx on the CPU; see docs/backbones.md"""
+    """what runs the frozen blocks: torch, or on the CPU onnx or onnx-int8; see docs/backbones.md"""
 
     store: str | Path | None
     """folder of stored activations; $KSHOT_HOME/store by default"""
@@ -180,7 +180,7 @@ class EvaluatingKeywords(TypedDict, total=False):
     """float32, bfloat16 or float16"""
 
     encoder: str
-    """what runs the frozen blocks: torch, or onnx on the CPU; see docs/backbones.md"""
+    """what runs the frozen blocks: torch, or on the CPU onnx or onnx-int8; see docs/backbones.md"""
 
     store: str | Path | None
     """folder of stored activations; $KSHOT_HOME/store by default"""
@@ -208,7 +208,7 @@ class ExportingKeywords(TypedDict, total=False):
     """float32, bfloat16 or float16"""
 
     encoder: str
-    """what runs the frozen blocks: torch, or onnx on the CPU; see docs/backbones.md"""
+    """what runs the frozen blocks: torch, or on the CPU onnx or onnx-int8; see docs/backbones.md"""
 
     store: str | Path | None
     """folder of stored activations; $KSHOT_HOME/store by default"""
