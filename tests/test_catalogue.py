@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -56,7 +54,9 @@ def test_a_folder_is_looked_at_and_a_stranger_is_refused(tmp_path: Path) -> None
     assert (one.here, one.present, one.licence, one.trained_on) == ("folder", True, "", "")
     assert one.sizes is not None and one.sizes.side == 32 and not one.sizes.text
     assert one.clips_a_second is not None and one.clips_a_second > 0
-    with pytest.raises(CheckpointError, match=r"'me/unheard' is neither a folder, nor in the hub's cache.*fetch it first"):
+    with pytest.raises(
+        CheckpointError, match=r"'me/unheard' is neither a folder, nor in the hub's cache.*fetch it first"
+    ):
         catalogue.entries(["me/unheard"])
 
 

@@ -19,9 +19,10 @@ from checkpoints import CASES, write
 from clips import SPLITS, draw, write_video
 from kshot import heads, tuning, video
 from kshot.backbones.backbone import Backbone, NoText, load
+from kshot.backbones.graphs import compare, trace, translate
 from kshot.backbones.lite import Lite, LiteTower, Size
 from kshot.errors import KshotError, OptionError, StoreError
-from kshot.export import SQUARES, TOLERANCE, Exported, Whole, compare, export, trace, translate
+from kshot.export import SQUARES, TOLERANCE, Exported, Whole, export
 from kshot.recognizer import Recognizer
 from kshot.recognizer.classifier import Classifier, Scorer
 from kshot.recognizer.methods import METHODS
@@ -240,13 +241,13 @@ class Program:
 def test_a_graph_that_answers_differently_is_not_written(
     taught: Recognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kshot.export.translate", lambda *_: Program())
+    monkeypatch.setattr("kshot.backbones.graphs.translate", lambda *_: Program())
     for wrong in (0.01, float("nan")):
-        monkeypatch.setattr("kshot.export.compare", lambda *_, wrong=wrong: wrong)
+        monkeypatch.setattr("kshot.backbones.graphs.compare", lambda *_, wrong=wrong: wrong)
         with pytest.raises(KshotError, match="differs from PyTorch"):
             export(taught, tmp_path / "onnx")
     assert not list(tmp_path.iterdir())
-    monkeypatch.setattr("kshot.export.compare", lambda *_: 0.0)
+    monkeypatch.setattr("kshot.backbones.graphs.compare", lambda *_: 0.0)
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="cannot write"):
         export(taught, tmp_path / "file" / "onnx")
@@ -261,7 +262,7 @@ def test_errors_at_the_door(taught: Recognizer, tmp_path: Path, monkeypatch: pyt
         export(kshot.Recognizer(), tmp_path)
     with pytest.raises(KshotError, match="not a model folder"):
         export(tmp_path)
-    monkeypatch.setattr("kshot.export.NEEDED", ("onnx", "no_such_module"))
+    monkeypatch.setattr("kshot.backbones.graphs.NEEDED", ("onnx", "no_such_module"))
     with pytest.raises(OptionError, match=r"needs no_such_module: pip install 'kshot\[export\]'"):
         export(taught, tmp_path)
     assert not list(tmp_path.iterdir())
@@ -271,8 +272,8 @@ def test_the_command_writes_into_the_model_folder(
     taught: Recognizer, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("kshot.recognizer.Recognizer.load", lambda folder: taught)
-    monkeypatch.setattr("kshot.export.translate", lambda *_: Program())
-    monkeypatch.setattr("kshot.export.compare", lambda *_: 2e-7)
+    monkeypatch.setattr("kshot.backbones.graphs.translate", lambda *_: Program())
+    monkeypatch.setattr("kshot.backbones.graphs.compare", lambda *_: 2e-7)
     code, out, _ = command("export", tmp_path, "--json")
     assert code == 0 and sorted(path.name for path in (tmp_path / "onnx").iterdir()) == ["model.json", "model.onnx"]
     assert json.loads(out)["files"] == [str(tmp_path / "onnx" / name) for name in ("model.onnx", "model.json")]

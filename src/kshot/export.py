@@ -10,14 +10,10 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import importlib.util
 import json
-import logging
 import math
 import tempfile
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +23,7 @@ from torch import Tensor, nn
 
 import kshot
 from kshot import seals
-from kshot.backbones import hub
+from kshot.backbones import graphs, hub
 from kshot.errors import KshotError, OptionError, unknown
 from kshot.files import disk, locked, write_atomic
 from kshot.progress import Progress, quiet
@@ -39,7 +35,6 @@ if TYPE_CHECKING:
     from kshot.recognizer import Recognizer
 
 TOLERANCE = 1e-4  # largest difference to PyTorch, in probability or in `known`, that is written
-LARGEST = 1_900_000_000  # bytes of weights that fit into one ONNX file
 SQUARES = {  # how frames become square, for whoever feeds the graph
     "short": "short side to `size`, PIL bicubic, then the centre",
     "short-256": "short side to `short_side`, PIL bicubic, then the centre of `size`",
@@ -48,7 +43,6 @@ SQUARES = {  # how frames become square, for whoever feeds the graph
     "short-bilinear": "short side to `size`, PIL bilinear, then the centre",
     "short-256-bilinear": "short side to `short_side`, PIL bilinear, then the centre of `size`",
 }
-NEEDED = ("onnx", "onnxscript", "onnxruntime")
 
 
 @dataclass(frozen=True)
@@ -90,9 +84,7 @@ def export(
     """
     if format not in FORMATS:
         raise unknown("format", format, FORMATS)
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        raise OptionError(f"export to {format} needs {', '.join(missing)}: pip install 'kshot[export]'")
+    graphs.expect_packages(f"export to {format}", "export")
     if isinstance(model, str | Path):
         from kshot.recognizer import Recognizer
 
@@ -148,18 +140,16 @@ def _onnx(model: Recognizer, folder: Path, progress: Progress) -> Exported:
             f"the head {head.name} of this model is no graph that other runtimes can read: fit with another --method"
         )
     whole = Whole(backbone, model.classifier_, head.by_change)
-    size = sum(value.numel() * value.element_size() for value in whole.backbone.image.parameters())
-    if size > LARGEST:
-        raise OptionError(f"{backbone.name} has {size / 1e9:.1f} GB of weights, an ONNX file holds {LARGEST / 1e9:.1f}")
+    graphs.expect_room(backbone.name, whole.backbone.image)
     draw = torch.Generator().manual_seed(0)
     pixels = torch.randn(3, model.frames_, 3, backbone.size, backbone.size, generator=draw)
     with progress("export", 3, "steps") as step, tempfile.TemporaryDirectory(prefix="kshot-export-") as place:
         step(0, "translating")
-        program = translate(whole, pixels, ("pixels",), ("proba", "known"))
+        program = graphs.translate(whole, pixels, ("pixels",), ("proba", "known"))
         step(1, "checking")
         file = Path(place) / "model.onnx"
         program.save(file)
-        difference = compare(whole, file, pixels)
+        difference = graphs.compare(whole, file, pixels)
         if not difference <= TOLERANCE:  # a NaN is no agreement either
             raise KshotError(
                 f"the ONNX graph differs from PyTorch by {difference:.1g}, more than {TOLERANCE:g}; not written"
@@ -177,40 +167,6 @@ def _onnx(model: Recognizer, folder: Path, progress: Progress) -> Exported:
 
 
 FORMATS: dict[str, Callable[[Recognizer, Path, Progress], Exported]] = {"onnx": _onnx}
-
-
-def trace(module: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
-    """A module of one tensor as a program whose first axis is free.
-
-    Traced apart from the translation, so that an axis which the code had fixed is an error and not a quiet constant.
-    """
-    with torch.no_grad():
-        clips = {0: torch.export.Dim("clips")}
-        return torch.export.export(module, (example,), dynamic_shapes=(clips,), strict=False)
-
-
-def translate(module: nn.Module, example: Tensor, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> Any:
-    """A module of one tensor as an ONNX program whose first axis is free."""
-    with _silence(), torch.no_grad():
-        program = trace(module, example)
-        return torch.onnx.export(
-            program, dynamo=True, input_names=list(inputs), output_names=list(outputs), verbose=False
-        )
-
-
-def compare(module: nn.Module, file: Path, example: Tensor) -> float:
-    """Largest difference between a module and its ONNX file, on as many clips as it was traced with and on one."""
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    (name,) = (value.name for value in session.get_inputs())
-    worst = 0.0
-    for batch in (example, example[:1]):
-        with torch.no_grad():
-            wanted = module(batch)
-        for found, value in zip(session.run(None, {name: batch.numpy()}), wanted, strict=True):
-            worst = max(worst, float((torch.from_numpy(found) - value).abs().max()), key=lambda v: (math.isnan(v), v))
-    return worst
 
 
 def _note(model: Recognizer, backbone: Backbone) -> dict[str, Any]:
@@ -236,17 +192,3 @@ def _note(model: Recognizer, backbone: Backbone) -> dict[str, Any]:
         "pixels": "(n, frames, 3, size, size) float32: (RGB / 255 - mean) / std",
         "answer": "labels[argmax(proba)], or `unknown` where known < threshold (threshold null: never)",
     }
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Keeps the exporter's remarks off the terminal."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

@@ -16,7 +16,7 @@ from kshot.activations.recipe import Recipe
 from kshot.errors import OptionError
 from kshot.video import FRAMINGS
 
-BACKBONE: Any = SimpleNamespace(depth=12, size=224, fingerprint="ab" * 32, precision="float32")
+BACKBONE: Any = SimpleNamespace(depth=12, size=224, fingerprint="ab" * 32, precision="float32", encoder="torch")
 LAST = Recipe(12)
 
 
@@ -49,13 +49,13 @@ def test_every_field_is_another_folder() -> None:
     }  # fmt: skip
     assert set(changes) == {field.name for field in fields(Recipe)}, "a new field needs its line here"
     others = [folder(replace(LAST, **{name: value})) for name, value in changes.items()]
-    backbones = [{"size": 336}, {"fingerprint": "cd"}, {"precision": "bfloat16"}]
+    backbones = [{"size": 336}, {"fingerprint": "cd"}, {"precision": "bfloat16"}, {"encoder": "onnx"}]
     others += [folder(LAST, SimpleNamespace(**{**vars(BACKBONE), **change})) for change in backbones]
     assert len({folder(LAST), *others}) == len(others) + 1
 
 
 def test_frames_are_shared_by_backbones_of_one_size_and_condensing_matters_at_the_last_block_only() -> None:
-    other = SimpleNamespace(depth=24, size=224, fingerprint="cd", precision="float16")
+    other = SimpleNamespace(depth=24, size=224, fingerprint="cd", precision="float16", encoder="onnx")
     assert folder(Recipe(0)) == folder(Recipe(0, dtype="float32"), other)
     assert folder(Recipe(5)) == folder(Recipe(5, condense=False))
     assert folder(Recipe(13)) == folder(Recipe(13, condense=False))

@@ -16,6 +16,7 @@ from kshot.activations.recipe import Recipe
 from kshot.activations.shards import Array
 from kshot.datasets import Dataset
 from kshot.errors import VideoError
+from kshot.settings import TORCH, Arithmetic
 
 if TYPE_CHECKING:
     from kshot.backbones.backbone import Backbone
@@ -67,6 +68,7 @@ def estimate(
     dtype: str = "float16",
     device: str = "cpu",
     precision: str = "float32",
+    encoder: str = TORCH,
     workers: int | None = None,
     resize: str = "short",
     allow_damaged: bool = False,
@@ -82,6 +84,7 @@ def estimate(
         dtype: see there.
         device: see there.
         precision: see there.
+        encoder: see there.
         workers: see there.
         resize: see there.
         allow_damaged: see there.
@@ -90,7 +93,7 @@ def estimate(
         OptionError: an unknown cut, dtype or resize, or frames < 1 or no whole units.
         StoreError: the store cannot be used.
     """
-    data, backbone = load_both(data, backbone, device, precision)
+    data, backbone = load_both(data, backbone, Arithmetic(device=device, precision=precision, encoder=encoder))
     resize, frames = backbone.resized(resize), backbone.frames_of(frames)
     number = cut_number(backbone, cut)
     count = decoding.processes(workers)

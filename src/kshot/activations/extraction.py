@@ -28,6 +28,7 @@ from kshot.datasets import Dataset
 from kshot.errors import ClipLost, DataError, StoreError, VideoError
 from kshot.paths import home
 from kshot.progress import Progress, Step, quiet
+from kshot.settings import TORCH, Arithmetic
 from kshot.video import Taken, views
 from kshot.video.damage import Damage
 from kshot.video.frame_folder import passed_over
@@ -107,6 +108,7 @@ def extract(
     dtype: str = "float16",
     device: str = "cpu",
     precision: str = "float32",
+    encoder: str = TORCH,
     workers: int | None = None,
     timeout: float = 60.0,
     check: bool = False,
@@ -133,6 +135,7 @@ def extract(
         dtype: how activations are stored, "float16" or "float32"; frames are always stored as uint8.
         device: where the trunk computes, see `kshot.load_backbone`.
         precision: of its arithmetic, see there.
+        encoder: what runs the trunk, see there.
         workers: decoding processes; one a core, at most 8, by default. 0 decodes in this process, without a timeout.
         timeout: seconds after which a clip counts as unreadable.
         check: first hash what is stored and rewrite damaged shards.
@@ -158,7 +161,7 @@ def extract(
         StoreError: the store cannot be written, or lacks a clip with `stored_only`.
     """
     started = time.monotonic()
-    data, backbone = load_both(data, backbone, device, precision)
+    data, backbone = load_both(data, backbone, Arithmetic(device=device, precision=precision, encoder=encoder))
     number = cut_number(backbone, cut)
     count = decoding.processes(workers, timeout)
     frames = backbone.frames_of(frames)
@@ -169,6 +172,8 @@ def extract(
     task = Task.open(data, backbone, recipe, store, check, stored_only)
     rates.check(data.paths, task.digests, task.store, not stored_only, progress)
     todo = task.todo()
+    if todo and not stored_only and backbone.runtime is not None:
+        backbone.runtime.prepare(backbone, number, progress)
     if stored_only:
         unreadable = _known_unreadable(task, todo)
     else:
@@ -184,15 +189,14 @@ def extract(
 
 
 def load_both(
-    data: str | Path | Dataset, backbone: str | Path | Backbone | None, device: str, precision: str
+    data: str | Path | Dataset, backbone: str | Path | Backbone | None, how: Arithmetic
 ) -> tuple[Dataset, Backbone]:
     """The data set and the backbone of an extraction, which may be loaded already.
 
     Args:
-        data: as for `extract`, and so are all others.
+        data: as for `extract`.
         backbone: see there.
-        device: see there.
-        precision: see there.
+        how: device, precision and encoder, see there.
 
     Raises:
         DataError: there are no videos, only ready-made features, or the data cannot be used.
@@ -205,11 +209,8 @@ def load_both(
         raise DataError(
             f"{loaded.name} holds ready-made features; there is nothing to extract: evaluate them as they are"
         )
-    named: str | Path | Backbone
     loaded, named = settled(loaded, backbone)
-    if isinstance(named, backbones.Backbone):
-        return loaded, named
-    return loaded, backbones.load(named, device=device, precision=precision)
+    return loaded, backbones.loaded(named, how)
 
 
 def _known_unreadable(task: Task, todo: Sequence[int]) -> dict[str, str]:

@@ -64,6 +64,7 @@ class Recipe:
         key |= {"format": 1, "preprocessing": views.describe(self.resize, self.augment)}
         if self.cut > 0:  # frames are the same for every backbone of that size
             key |= {"backbone": backbone.fingerprint, "dtype": self.dtype, "precision": backbone.precision}
+            key |= {} if backbone.encoder == settings.TORCH else {"encoder": backbone.encoder}
         if self.cut == backbone.depth:
             key |= {"condensed": self.condense}
         return key

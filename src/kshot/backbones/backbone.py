@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,11 +22,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kshot.backbones import families, hub, texts
-from kshot.backbones.devices import pick_device, pick_precision
+from kshot.backbones.devices import expect_encoder, pick_device, pick_precision
 from kshot.backbones.preprocessing import AS_CLIP, Pixels
 from kshot.backbones.tower import ImageTower, TextTower, Tower
 from kshot.errors import CheckpointError, OptionError
-from kshot.settings import PROMPTS
+from kshot.settings import PROMPTS, TORCH, Arithmetic
+
+if TYPE_CHECKING:
+    from kshot.backbones.runtime import Runtime
 
 TEXTS_PER_BATCH = 256
 FRAMES = 8  # a clip, where nobody says how many and the unit is a frame
@@ -39,7 +42,11 @@ NAMED: dict[str, str] = {
 
 
 def load(
-    name: str | Path = hub.BUNDLED, device: str = "cpu", precision: str = "float32", allow_bin: bool = False
+    name: str | Path = hub.BUNDLED,
+    device: str = "cpu",
+    precision: str = "float32",
+    allow_bin: bool = False,
+    encoder: str = TORCH,
 ) -> Backbone:
     """Loads a backbone, frozen: nothing learns until a tuning method says so.
 
@@ -51,22 +58,31 @@ def load(
             come back float32. Half precision pays on GPUs; few CPUs gain from it.
         allow_bin: also read weights that exist only as `pytorch_model.bin` (tensors only, no code is run). The
             environment variable KSHOT_ALLOW_BIN=1 does the same for all commands.
+        encoder: what runs the blocks that nothing has altered: "torch", or on the CPU and in float32 "onnx", ONNX
+            Runtime; see `kshot.backbones.runtime`.
 
     Raises:
         CheckpointError: weights that cannot be found, fetched or trusted to be complete.
-        OptionError: a device or precision that does not exist here.
+        OptionError: a device, precision or encoder that does not exist here, or that do not go together.
     """
     target, arithmetic = pick_device(device), pick_precision(precision)
+    expect_encoder(encoder)
     kind, colon, _ = str(name).partition(":")
+    backbone: Backbone
     if kind + colon in NAMED:
         module, _, attribute = NAMED[kind + colon].partition(":")
-        found: Backbone = getattr(import_module(module), attribute)(str(name))
-        found.set_precision(arithmetic)
-        return found.to(target)
-    allow_bin = allow_bin or os.environ.get("KSHOT_ALLOW_BIN") == "1"
-    backbone: Backbone = families.read(hub.resolve(name, allow_bin), str(name), allow_bin)
+        backbone = getattr(import_module(module), attribute)(str(name))
+    else:
+        allow_bin = allow_bin or os.environ.get("KSHOT_ALLOW_BIN") == "1"
+        backbone = families.read(hub.resolve(name, allow_bin), str(name), allow_bin)
     backbone.set_precision(arithmetic)
-    return backbone.to(target)
+    backbone.to(target).set_encoder(encoder)
+    return backbone
+
+
+def loaded(source: str | Path | Backbone, how: Arithmetic) -> Backbone:
+    """A backbone that is loaded already as it is, any other as the settings say; see `load`."""
+    return source if isinstance(source, Backbone) else load(source, how.device, how.precision, encoder=how.encoder)
 
 
 @dataclass(frozen=True)
@@ -141,6 +157,7 @@ class Backbone(nn.Module):
         notes: what was left out of its checkpoint, a sentence each.
         prompt: the one template of class texts, if a tuning method has put one in place of others, else "".
         episodic: whether an embedding depends on the other clips of its episode; only a tuning method makes it so.
+        runtime: what runs the blocks that nothing has altered; None for PyTorch.
         across: whether a frame's embedding depends on the other frames of its clip; again only by a tuning method.
         mean: (1, 3, 1, 1) that is subtracted from pixels.
         std: (1, 3, 1, 1) that they are divided by.
@@ -150,6 +167,7 @@ class Backbone(nn.Module):
     text: TextTower
     mean: Tensor
     std: Tensor
+    runtime: Runtime | None = None
     tunings: tuple[str, ...] | None = None
     lacks = "attention"
     starts = 1
@@ -213,6 +231,11 @@ class Backbone(nn.Module):
         return str(self.image.precision).removeprefix("torch.")
 
     @property
+    def encoder(self) -> str:
+        """Name of what runs the blocks that nothing has altered."""
+        return TORCH if self.runtime is None else self.runtime.encoder
+
+    @property
     def input_shape(self) -> tuple[int, ...]:
         """Shape of a row as it enters the image tower: a frame, or the frames of a unit."""
         return (3, self.size, self.size) if self.unit == 1 else (self.unit, 3, self.size, self.size)
@@ -251,6 +274,14 @@ class Backbone(nn.Module):
         """Sets the type of both towers' arithmetic; weights and results stay float32."""
         self.image.precision = self.text.precision = precision
 
+    def set_encoder(self, encoder: str) -> None:
+        """Sets what runs the blocks that nothing has altered, after device and precision; see `load`."""
+        self.runtime = None
+        if encoder != TORCH:
+            from kshot.backbones.runtime import pick_runtime
+
+            self.runtime = pick_runtime(encoder, self)
+
     def pixels(self, frames: Tensor | NDArray[np.uint8]) -> Tensor:
         """Frames (N, size, size, 3) uint8 -> rows (N, 3, size, size) or, where a unit is n frames, (N / n, n, 3, size,
         size), float32 on the device, as the checkpoint asks for.
@@ -267,7 +298,12 @@ class Backbone(nn.Module):
         return x if self.unit == 1 else x.view(self.rows_of(len(x)), *self.input_shape)
 
     def encode_to(self, frames: Tensor, cut: int) -> Tensor:
-        """What block `cut` of the image tower receives for rows of pixels (N, *input_shape); see `Tower.encode_to`."""
+        """What block `cut` of the image tower receives for rows of pixels (N, *input_shape); see `Tower.encode_to`.
+
+        Blocks that learn, or that something learns before, are run by PyTorch whatever the encoder is.
+        """
+        if self.runtime is not None and self.runtime.runs(self, frames, cut):
+            return self.runtime.encode_to(self, frames, cut)
         return self.image.encode_to(frames, cut)
 
     def encode_from(self, x: Tensor, cut: int, frames: int = 1, support: int = 0, changing: bool = False) -> Tensor:
@@ -295,9 +331,11 @@ class Backbone(nn.Module):
         """(N, T, D) tokens entering the last image block -> (N, T + 1, D), all it needs; see `Tower.condense`."""
         return self.image.condense(tokens)
 
-    def forward(self, frames: Tensor) -> Tensor:
-        """Rows of pixels (N, *input_shape) -> embeddings (N, P), not normalised."""
-        return self.image.encode_from(frames, 0)
+    def forward(self, frames: Tensor, cut: int = 0) -> Tensor:
+        """Rows of pixels (N, *input_shape) -> embeddings (N, P), not normalised; blocks before `cut` are run by the
+        encoder."""
+        cut = 0 if self.runtime is None else cut
+        return self.image.encode_from(self.encode_to(frames, cut), cut)
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
         """Token ids (N, T), T the longest text's, on the device; a text too long is cut and still ends properly.

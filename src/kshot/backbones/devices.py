@@ -1,10 +1,11 @@
-"""Where and in which numbers a backbone computes, by name."""
+"""Where, in which numbers and by what a backbone computes, by name."""
 
 from __future__ import annotations
 
 import torch
 
 from kshot.errors import OptionError, unknown
+from kshot.settings import ENCODERS
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -28,3 +29,9 @@ def pick_precision(name: str) -> torch.dtype:
     if name not in PRECISIONS:
         raise unknown("precision", name, PRECISIONS)
     return PRECISIONS[name]
+
+
+def expect_encoder(name: str) -> None:
+    """Refuses a name that is no encoder's; whether it fits a backbone says `kshot.backbones.runtime`."""
+    if name not in ENCODERS:
+        raise unknown("encoder", name, ENCODERS)

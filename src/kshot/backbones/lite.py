@@ -222,10 +222,12 @@ class LiteTower(nn.Module):
         plain: run all rows at once and each norm apart, as other runtimes are given it and as tests compare with.
         exact: whether the last block runs on condensed tokens: never.
         changes: whether frames can be pooled by change, see `encode_changing`.
+        quantises: whether it may run in 8 bits: not its convolutions.
     """
 
     exact = False
     changes = True
+    quantises = False
 
     def __init__(self, size: Size):
         super().__init__()

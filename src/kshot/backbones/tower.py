@@ -32,10 +32,12 @@ class Tower(nn.Module):
         first: of them, before the patches: the class token and registers.
         precision: type of the blocks' arithmetic.
         plain: run the last block whole, by operations that other runtimes know, instead of on its read-out token alone.
+        quantises: whether its matrix products may run in 8 bits.
         causal: whether a token attends to earlier ones alone.
     """
 
     causal = False
+    quantises = True
     first = 1
     norm: nn.LayerNorm
     projection: nn.Module

@@ -31,6 +31,7 @@ STORE = Annotated[Path | None, typer.Option(help=SAID["store"])]
 ALLOW_DAMAGED = Annotated[bool, typer.Option("--allow-damaged", help="take what is left of damaged clips; it is said")]
 FRAMES = Annotated[int | None, typer.Option(help=SAID["frames"])]
 DEVICE = Annotated[str, typer.Option(help=SAID["device"])]
+ENCODER = Annotated[str, typer.Option(help=SAID["encoder"])]
 SEED = Annotated[int, typer.Option(help=SAID["seed"], min=0, max=bounds("seed")[1])]
 SEEDS = Annotated[
     list[int] | None, typer.Option("--seed", help="seeds in place of the study's own", min=0, max=bounds("seed")[1])

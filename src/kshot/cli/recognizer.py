@@ -13,6 +13,7 @@ from kshot.cli.common import (
     ALLOW_DAMAGED,
     BACKBONE,
     DEVICE,
+    ENCODER,
     FRAMES,
     HEAD_OPTION,
     JSON,
@@ -28,6 +29,7 @@ from kshot.cli.common import (
 )
 from kshot.errors import OptionError, VideoError
 from kshot.heads import HEADS
+from kshot.settings import TORCH
 from kshot.terminal import beneath
 
 if TYPE_CHECKING:
@@ -61,6 +63,7 @@ def fit(
     thumbnails: Annotated[bool, typer.Option(help="whether small pictures of the clips go into the model")] = True,
     keep_copies: KEEP_COPIES = False,
     device: DEVICE = "cpu",
+    encoder: ENCODER = TORCH,
     as_json: JSON = False,
 ) -> None:
     """Train a recognizer of your own actions on a few clips of each, and say what to expect of it.
@@ -80,7 +83,7 @@ def fit(
     weighed = reject if not reject or costs == ErrorCosts().plain() else costs
     model = Recognizer(
         backbone, adapted, method, frames, reject=weighed, background=background, store=store, seed=seed, device=device,
-        keep_copies=keep_copies, head_options=pairs(head_option) or None,
+        encoder=encoder, keep_copies=keep_copies, head_options=pairs(head_option) or None,
     )  # fmt: skip
     data = datasets.load(clips)
     if data.features is not None:

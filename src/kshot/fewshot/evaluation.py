@@ -35,7 +35,7 @@ from kshot.fewshot.scoring import (
 )
 from kshot.files import disk, plain
 from kshot.progress import Progress, quiet
-from kshot.settings import Evaluating
+from kshot.settings import TORCH, Evaluating
 from kshot.settings.fields import Settings
 from kshot.settings.types import EvaluatingKeywords
 
@@ -172,9 +172,7 @@ def _learner(
         learner.head.eval().expect_trained()
         learner.head.expect_frames(clips.features.shape[1])
         return learner, None, plan
-    learner, strategy = runs.learner(
-        run, backbone, scoring.head, scoring.head_options, compute.device, compute.precision
-    )
+    learner, strategy = runs.learner(run, backbone, scoring.head, scoring.head_options, compute)
     assert learner.backbone is not None
     frames = learner.backbone.frames_of(plan.view.frames)
     learner.head.expect_frames(frames if clips.features is None else clips.features.shape[1], learner.backbone.unit)
@@ -214,6 +212,7 @@ def _cost(
         evaluation_seconds=result.seconds,
         device=str(backbone.device) if backbone is not None else "cpu",
         precision=backbone.precision if backbone is not None else "float32",
+        encoder=backbone.encoder if backbone is not None else TORCH,
     )
     if backbone is not None:
         rows = activations.gather([0]).shape[1]

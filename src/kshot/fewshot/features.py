@@ -129,7 +129,7 @@ def export_features(
     chosen = loaded.select(split)
     sight = {"frames": run.frames, "resize": run.resize} if run is not None else {}
     plan = Exporting.of(sight | Exporting.chosen(given, settings))
-    learner, strategy = runs.learner(run, backbone, None, None, plan.compute.device, plan.compute.precision)
+    learner, strategy = runs.learner(run, backbone, None, None, plan.compute)
     assert learner.backbone is not None and learner.cut is not None
     if learner.backbone.episodic or (strategy is not None and strategy.learns_from == "support"):
         raise OptionError(

@@ -144,6 +144,7 @@ class Costs(Form):
         extraction_seconds: of decoding and encoding.
         device: on which it ran.
         precision: of the backbone.
+        encoder: that ran the blocks which nothing has altered.
     """
 
     trained_parameters: Finite | None = None
@@ -158,6 +159,7 @@ class Costs(Form):
     extraction_seconds: Finite | None = None
     device: str | None = None
     precision: str | None = None
+    encoder: str | None = None
 
 
 class Result(Saved):

@@ -21,7 +21,7 @@ from kshot.fewshot.learner import Learner
 from kshot.fewshot.strategies import get_strategy
 from kshot.fewshot.strategies.base import Strategy
 from kshot.files import write_atomic
-from kshot.settings import Training
+from kshot.settings import TORCH, Arithmetic, Training
 
 if TYPE_CHECKING:
     from kshot.backbones.backbone import Backbone
@@ -111,6 +111,11 @@ def write_config(folder: Path, config: Mapping[str, Any]) -> None:
     write_atomic(folder / "config.json", json.dumps(about, indent=1).encode())
 
 
+def by_encoder(backbone: Backbone) -> dict[str, str]:
+    """What a folder says of the encoder: nothing of PyTorch, as before there were others."""
+    return {} if backbone.encoder == TORCH else {"encoder": backbone.encoder}
+
+
 def weights_digest(folder: Path) -> str:
     """sha256 of a run's weights, "" where it has none."""
     weights = folder / "weights.safetensors"
@@ -125,8 +130,7 @@ def learner(
     backbone: str | Path | Backbone | None,
     head: str | None,
     head_options: Mapping[str, Any] | None,
-    device: str,
-    precision: str,
+    how: Arithmetic,
 ) -> tuple[Learner, Strategy | None]:
     """The learner of a run (frozen without one) with its own head or another, and the run's strategy.
 
@@ -139,11 +143,11 @@ def learner(
         assert run is not None
         named = run.config["backbone"]["name"]
         try:
-            loaded = backbones.load(named, device, precision)
+            loaded = backbones.loaded(named, how)
         except CheckpointError as error:
             raise CheckpointError(f"run {run.folder} was trained from backbone {named}: {error}") from None
     else:
-        loaded = backbone if isinstance(backbone, backbones.Backbone) else backbones.load(backbone, device, precision)
+        loaded = backbones.loaded(backbone, how)
     if run is None:
         return Learner.frozen(loaded, head or "prototype", head_options), None
     if loaded.fingerprint != run.config["backbone"]["fingerprint"]:

@@ -157,8 +157,7 @@ def _prepare(plan: Training, data: str | Path | Dataset, folder: Path, source: A
     base, val = _splits(loaded, strategy, plan.selection.select)
     refuse_occupied(folder, resume)
 
-    is_loaded = isinstance(source, backbones.Backbone)
-    backbone = source if is_loaded else backbones.load(source, plan.compute.device, plan.compute.precision)
+    backbone = backbones.loaded(source, plan.compute)
     frames = backbone.frames_of(view.frames) if loaded.features is None else loaded.features.shape[1]
     tuning_options = tuning_options_of(method, frames)
     with seeded(schedule.seed, backbone.device):  # new weights of heads and adapters
@@ -204,6 +203,7 @@ def _config(plan: Training, setup: _Setup, followed: Followed | None) -> dict[st
             "name": setup.backbone.name,
             "fingerprint": setup.backbone.fingerprint,
             "precision": setup.backbone.precision,
+            **runs.by_encoder(setup.backbone),
         },
         "strategy": {"name": plan.method.strategy, "options": asdict(setup.strategy)},
         "tuning": {"name": plan.method.tuning, "options": setup.tuning_options},

@@ -29,6 +29,7 @@ from kshot import __version__, gate, seals, settings
 from kshot.backbones import backbone as backbones
 from kshot.backbones import hub
 from kshot.errors import CheckpointError, KshotError, OptionError, VideoError
+from kshot.fewshot import runs
 from kshot.fewshot.fit import expect_finite
 from kshot.files import disk, holding, locked, occupied, write_atomic
 from kshot.recognizer import classifier, preparing, videos
@@ -36,6 +37,7 @@ from kshot.recognizer.card import card
 from kshot.recognizer.clips import Clip
 from kshot.recognizer.estimator import Estimator
 from kshot.recognizer.report import Report
+from kshot.settings import TORCH, Arithmetic
 from kshot.video import FRAMINGS
 
 if TYPE_CHECKING:
@@ -110,7 +112,8 @@ def _config(recognizer: Estimator, files: dict[str, str]) -> dict[str, Any]:
         "kshot": __version__,
         "backbone": {"name": backbone.name, "fingerprint": backbone.fingerprint},
         "arguments": {name: getattr(recognizer, name) for name in ARGUMENTS}
-        | {"frames": recognizer.frames_, "prompts": list(recognizer.prompts)},
+        | {"frames": recognizer.frames_, "prompts": list(recognizer.prompts)}
+        | runs.by_encoder(backbone),
         "classes": recognizer.classes_.tolist(),
         "method": recognizer.method_,
         "decider": classifier.describe(recognizer.classifier_),
@@ -173,10 +176,10 @@ def _made(cls: type[R], folder: Path, config: dict[str, Any], backbone: str | Pa
     if odd := [name for name, kind in KINDS.items() if not isinstance(config[name], kind)]:
         raise TypeError(f"{odd[0]} is a {type(config[odd[0]]).__name__}")
     contents = {name: _content(folder, name, mark) for name, mark in config["files"].items()}
-    named = config["backbone"]
-    loaded = backbone if isinstance(backbone, backbones.Backbone) else None
+    named, asked = config["backbone"], config["arguments"]
+    how = Arithmetic(device=device, precision=asked["precision"], encoder=asked.get("encoder", TORCH))
     try:
-        loaded = loaded or backbones.load(named["name"] if backbone is None else backbone, device)  # type: ignore[arg-type]
+        loaded = backbones.loaded(named["name"] if backbone is None else backbone, how)
     except CheckpointError as error:
         if backbone is not None:
             raise

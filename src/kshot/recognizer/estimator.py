@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from kshot.errors import OptionError
 from kshot.recognizer.methods import AUTO
-from kshot.settings import PROMPTS
+from kshot.settings import PROMPTS, TORCH, Arithmetic
 
 if TYPE_CHECKING:
     from kshot.backbones.backbone import Backbone
@@ -53,6 +53,7 @@ class Estimator:
         seed: int = 0,
         device: str = "cpu",
         precision: str = "float32",
+        encoder: str = TORCH,
         keep_copies: bool = False,
         head_options: Mapping[str, Any] | None = None,
     ) -> None:
@@ -67,8 +68,14 @@ class Estimator:
         self.seed = seed
         self.device = device
         self.precision = precision
+        self.encoder = encoder
         self.keep_copies = keep_copies
         self.head_options = head_options
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """How its backbone computes."""
+        return Arithmetic(device=self.device, precision=self.precision, encoder=self.encoder)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from kshot.fewshot.forms import BackboneName, Frames, Seed
 from kshot.forms import Finite, Form, Names
+from kshot.settings import TORCH
 
 
 class RecognizerArguments(Form):
@@ -19,6 +20,7 @@ class RecognizerArguments(Form):
         background: the class of clips that show none of the others; None for none.
         seed: of all that is random.
         precision: of the backbone's arithmetic.
+        encoder: what runs its frozen blocks; PyTorch where a folder does not say.
     """
 
     method: str
@@ -28,6 +30,7 @@ class RecognizerArguments(Form):
     background: str | None
     seed: Seed
     precision: str
+    encoder: str = TORCH
 
 
 class TaughtClip(Form):

@@ -111,10 +111,7 @@ def starting(recognizer: Estimator, default: str = "") -> Learner:
     if recognizer.adapted is None:
         _expect_run(recognizer.method, None)
         given = default if recognizer.backbone is None else recognizer.backbone
-        loaded = (
-            given if isinstance(given, Backbone) else backbones.load(given, recognizer.device, recognizer.precision)
-        )
-        return Learner.build(loaded, FINE_TUNED)
+        return Learner.build(backbones.loaded(given, recognizer.arithmetic), FINE_TUNED)
     run = runs.read_run(recognizer.adapted)
     _expect_run(recognizer.method, run)
     if run.resize != "short":
@@ -125,7 +122,7 @@ def starting(recognizer: Estimator, default: str = "") -> Learner:
     own = _head(recognizer.method, run)
     learner, _ = runs.learner(
         run, recognizer.backbone, None if own else "prototype", recognizer.head_options if own else None,
-        recognizer.device, recognizer.precision,
+        recognizer.arithmetic,
     )  # fmt: skip
     found = backbone_of(learner)
     if found.episodic:

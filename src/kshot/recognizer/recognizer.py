@@ -56,6 +56,7 @@ class Recognizer(Estimator):
         seed: of whatever is drawn.
         device: where the backbone computes.
         precision: in which it computes.
+        encoder: what runs its frozen blocks, "torch" or on the CPU "onnx"; the model keeps it.
         keep_copies: whether to learn from the same bytes under two labels, which are refused otherwise.
         head_options: options of the method's head, where the method is one.
 
@@ -258,7 +259,7 @@ class Recognizer(Estimator):
                 parts.append(encode(backbone, cut, batch[None], "float32", condense=False)[0])
             else:
                 with torch.inference_mode():
-                    parts.append(backbone(backbone.pixels(batch)).float().cpu().numpy())
+                    parts.append(backbone(backbone.pixels(batch), cut).float().cpu().numpy())
         result: Array = np.concatenate(parts)
         return result
 

@@ -11,6 +11,7 @@ from kshot.fewshot import cost
 from kshot.report import published
 from kshot.report.comparison import Comparison, trains_in_episodes
 from kshot.report.words import in_shots, signed, within
+from kshot.settings import TORCH
 from kshot.study.file import Row as Method
 from kshot.study.file import Study
 from kshot.study.results import Line, StudyResult
@@ -91,7 +92,7 @@ class CostTable:
 
     Attributes:
         table: a row for each method.
-        devices: device and precision of the rows.
+        devices: device, precision and encoder of the rows.
         shot: the shot that costs are of; 0 where there is one only.
     """
 
@@ -201,8 +202,14 @@ def costs(comparison: Comparison) -> CostTable | None:
         [TableRow(line.name, [_cost(line, key) for _, key in shown]) for line in lines],
         [(group, len(keys)) for group, keys in groups.items() if keys],
     )
-    devices = dict.fromkeys(f"{line.device}, {line.precision}" for line in lines if line.device)
+    devices = dict.fromkeys(", ".join(_on(line)) for line in lines if line.device)
     return CostTable(table, "; ".join(devices), comparison.shots[-1] if len(comparison.shots) > 1 else 0)
+
+
+def _on(line: Line) -> list[str]:
+    """Device, precision, and the encoder where it is not PyTorch."""
+    by = [] if line.encoder in (None, TORCH) else [f"encoder {line.encoder}"]
+    return [str(line.device), str(line.precision), *by]
 
 
 def matching(comparison: Comparison) -> Published | None:

@@ -24,6 +24,8 @@ PROMPTS: tuple[str, ...] = ("a video of a person doing {}",)
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("constant", "cosine")
 SELECTIONS = ("val", "none")
+TORCH = "torch"
+ENCODERS = (TORCH, "onnx", "onnx-int8")
 
 COUNTS: dict[str, tuple[int, int]] = {
     "rows": (0, 1_000),
@@ -205,20 +207,33 @@ class Selection(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compute(Settings):
-    """On what device, and where activations are stored.
+class Arithmetic(Settings):
+    """Where, in which numbers and by what a backbone computes.
+
+    Attributes:
+        device: cpu, cuda, cuda:N or auto.
+        precision: of the backbone: float32, bfloat16 or float16.
+        encoder: what runs the blocks that nothing has altered, one of `ENCODERS`.
+    """
+
+    device: str = setting("cpu", "cpu, cuda, cuda:N or auto")
+    precision: str = setting("float32", "float32, bfloat16 or float16")
+    encoder: str = setting(
+        TORCH, "what runs the frozen blocks: torch, or on the CPU onnx or onnx-int8; see docs/backbones.md"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compute(Arithmetic):
+    """How a backbone computes, and where activations are stored.
 
     Attributes:
         store: folder of stored activations; None for $KSHOT_HOME/store.
         stored_only: whether to open no video, and take what is stored alone.
-        device: cpu, cuda, cuda:N or auto.
-        precision: of the backbone: float32, bfloat16 or float16.
     """
 
     store: str | Path | None = setting(None, "folder of stored activations; $KSHOT_HOME/store by default")
     stored_only: bool = setting(False, "never open a video", flag=True)
-    device: str = setting("cpu", "cpu, cuda, cuda:N or auto")
-    precision: str = setting("float32", "float32, bfloat16 or float16")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from kshot.datasets import SPLITS
 from kshot.errors import OptionError, unknown
 from kshot.fewshot import protocols
 from kshot.fewshot.strategies import get_strategy
-from kshot.settings import EpisodeRules, Method, Testing, Training, View
+from kshot.settings import Arithmetic, EpisodeRules, Method, Testing, Training, View
 
 Made = TypeVar("Made")
 
@@ -24,7 +24,7 @@ TRAIN_KEYS = tuple(
     name
     for name in Training.fields()
     if name not in {*Method.names(), *View.names(), "shot", "seed", "shared_group", "keep_copies"}
-    and name not in {"store", "device", "precision"}
+    and name not in {"store", *Arithmetic.names()}
 )
 """Settings of `kshot.train` that a study does not set from its own keys."""
 

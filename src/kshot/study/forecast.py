@@ -24,7 +24,7 @@ from kshot.backbones import backbone as backbones
 from kshot.backbones.backbone import Backbone
 from kshot.datasets import BENCHMARKS, SPLITS, Dataset
 from kshot.errors import DataError, KshotError, OptionError, VideoError
-from kshot.fewshot import cost, protocols
+from kshot.fewshot import cost, protocols, runs
 from kshot.fewshot.episodes import Sampler
 from kshot.fewshot.learner import Learner
 from kshot.fewshot.result import machine
@@ -33,7 +33,7 @@ from kshot.fewshot.strategies import get_strategy
 from kshot.fewshot.strategies.base import Strategy
 from kshot.fewshot.training import strategy_of, tuning_options_of
 from kshot.progress import Progress, quiet
-from kshot.settings import Training
+from kshot.settings import TORCH, Arithmetic, Training
 from kshot.study.counting import Tail, Work, anew, batch_clips, held_bytes, passing
 from kshot.study.file import Row, Study
 from kshot.study.runner import by_name, planned, training_settings
@@ -78,6 +78,7 @@ def forecast(
     protocol: str | None = None,
     device: str = "cpu",
     precision: str = "float32",
+    encoder: str = TORCH,
     speed: float | None = None,
     progress: Progress = quiet,
 ) -> dict[str, Any]:
@@ -92,16 +93,17 @@ def forecast(
         protocol: as there.
         device: as there.
         precision: as there.
+        encoder: as there.
         speed: reckon with a device of so many million million (1e12) multiply-adds a second in place of this one.
             Decoding and the scoring of episodes are timed here all the same.
         progress: how to show progress.
 
     Returns:
         title, settings (seeds, shots, episodes), machine, speed, bytes, seconds, and `parts`, one for each data set and
-        backbone: data, backbone, clips (split -> number), device, precision, decoding (seconds a clip, in one process;
-        None if not timed), bytes, seconds, stores (cut, condensed, clips, bytes, seconds) and rows: name, trainings,
-        training, validation and testing (seconds), seconds (their sum), multiply_adds, memory (bytes that a training
-        step holds at a time beside the backbone); or name and error.
+        backbone: data, backbone, clips (split -> number), device, precision, encoder (where it is not PyTorch),
+        decoding (seconds a clip, in one process; None if not timed), bytes, seconds, stores (cut, condensed, clips,
+        bytes, seconds) and rows: name, trainings, training, validation and testing (seconds), seconds (their sum),
+        multiply_adds, memory (bytes that a training step holds at a time beside the backbone); or name and error.
 
     Raises:
         KshotError: the study cannot be run as asked.
@@ -116,7 +118,7 @@ def forecast(
     parts = []
     with progress(f"reckoning {plan.title}", len(sets) * len(networks) * len(plan.rows), "rows") as step:
         for (name, where), network in itertools.product(sets.items(), networks.values()):
-            made = network if isinstance(network, Backbone) else backbones.load(network, device, precision)
+            made = backbones.loaded(network, Arithmetic(device=device, precision=precision, encoder=encoder))
             parts.append(_Part(plan, name, where, made, speed).tell(step))
     return {
         "title": plan.title,
@@ -180,6 +182,7 @@ class _Part:
             "clips": {part: count for part, count in self.clips.items() if count} or {"all": len(self.data)},
             "device": str(self.backbone.device),
             "precision": self.backbone.precision,
+            **runs.by_encoder(self.backbone),
             "decoding": decoding,
             "stores": sorted(stores, key=lambda one: -one["cut"]),
             "rows": rows,
@@ -326,9 +329,15 @@ class _Part:
 
         rows, whole = self.rows, cost.of_clip(self.backbone, self.frames)
         pixels = torch.rand(4 * rows, *self.backbone.input_shape).to(self.backbone.device)
+        cut = 0 if self.backbone.runtime is None else self.backbone.depth  # nearly all of the tower by its encoder
+
+        def work(clips: int) -> None:
+            with torch.inference_mode():
+                self.backbone(pixels[: clips * rows], cut)
+
         if self.speed is None:
-            passing(self.backbone, pixels[:rows], 0, rows)()  # warms the device up
-        return self._timed(lambda n: passing(self.backbone, pixels[: n * rows], 0, rows)(), whole, 4) / whole
+            work(1)  # warms the device up
+        return self._timed(work, whole, 4) / whole
 
     def _decoding(self) -> float:
         """Seconds a clip, in one process."""

@@ -54,7 +54,8 @@ def _mean_costs(line: Line, rows: Sequence[RowResult], shot: str) -> None:
         values = [_cost(row, shot, key) for row in rows]
         known = [value for value in values if value is not None]
         setattr(line, key, float(np.mean(known)) if len(known) == len(values) else None)
-    line.device, line.precision = _cost(rows[0], shot, "device"), _cost(rows[0], shot, "precision")
+    for key in ("device", "precision", "encoder"):
+        setattr(line, key, _cost(rows[0], shot, key))
 
 
 def _cost(row: RowResult, shot: str, key: str) -> Any:
