@@ -152,7 +152,8 @@ def says(**changed: Any) -> Callable[[Path], None]:
         (says(image_size=48), r"position_embeddings has shape \(1, 17, 32\), but config.json asks for \(1, 37, 32\)"),
         (says(mlp_ratio=4), r"mlp.fc1.* has shape \(64.*\), but config.json asks for \(128"),
         (says(hidden_act="wavy"), "unknown activation: 'wavy'"),
-        (says(use_swiglu_ffn=True), "use_swiglu_ffn is True, which kshot does not follow"),
+        (says(use_swiglu_ffn=True), r"mlp.fc1.weight has shape \(64, 32\), but config.json asks for \(96, 32\)"),
+        (says(use_swiglu_ffn="no"), "use_swiglu_ffn is no, expected true or false"),
         (says(qkv_bias=False), "qkv_bias is False, which kshot does not follow"),
         (says(image_size=[32, 32]), "only square ones are supported"),
         (says(patch_size=64), "patch_size 64 is more than image_size 32"),
@@ -160,7 +161,9 @@ def says(**changed: Any) -> Callable[[Path], None]:
         (says(num_attention_heads=True), "num_attention_heads is True, expected a number"),
         (says(mlp_ratio=0), "mlp_ratio is 0, expected"),
         (says(model_type="dinov2_with_registers"), "expected Dinov2WithRegistersModel"),
-        (says(model_type="dinov3_vit"), "model_type 'dinov3_vit', expected one of clip, .*dinov2, "),
+        (says(model_type="dinov3_vit"), r"architectures .'Dinov2Model'., expected DINOv3ViTModel"),
+        (says(model_type="dinov3_convnext"), "model_type 'dinov3_convnext': the ConvNeXt of DINOv3 has no class token"),
+        (says(model_type="dino"), "model_type 'dino', expected one of clip, .*dinov2, .*open_clip"),
     ],
 )
 def test_half_and_foreign_checkpoints_are_one_line(folder: Path, damage: Callable[[Path], None], words: str) -> None:

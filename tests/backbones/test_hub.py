@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from checkpoints import write
 from hubs import Hub, serving
 from kshot.backbones import hub
 from kshot.errors import CheckpointError
@@ -166,6 +167,35 @@ def test_weights_that_only_the_hubs_own_bot_offers_as_safetensors_come_from_ther
     assert server.requests == []
     _, error = client(server, tmp_path, "someone/clip@refs/pr/3")  # what was asked for by name is not replaced
     assert error.endswith(WAYS_OUT)
+
+
+@pytest.mark.parametrize("timm", [False, True])
+def test_a_repository_in_open_clips_layout_loads_and_loads_again_without_the_hub(
+    server: Hub, tmp_path: Path, timm: bool
+) -> None:
+    write(tmp_path / "made", "open_clip", "ResNet")
+    server.files = {file.name: file.read_bytes() for file in (tmp_path / "made").iterdir()}
+    wanted = set(server.files) | ({"config.json"} if timm else set())
+    server.files["README.md"] = b"no"
+    if timm:  # whose own files lie beside
+        server.files |= {"config.json": b'{"architecture": "resnet50_clip"}', "model.safetensors": b"timm's"}
+    code = "from kshot.backbones import backbone; print(backbone.load(sys.argv[1]).fingerprint)"
+    found, error = client(server, tmp_path, "someone/clip", code=code)
+    assert (len(found), error) == (64, "")
+    asked = {Path(request).name for request in server.requests if request.startswith("GET /someone")}
+    assert asked == wanted
+    server.requests.clear()
+    server.status = 500
+    assert client(server, tmp_path, "someone/clip", code=code) == (found, "")
+    assert server.requests == []
+
+
+def test_a_pickle_in_open_clips_layout_is_refused_until_allowed(server: Hub, tmp_path: Path) -> None:
+    server.files = {"open_clip_config.json": b"{}", "open_clip_pytorch_model.bin": b"x"}
+    _, error = client(server, tmp_path, "someone/clip")
+    assert "only as open_clip_pytorch_model.bin, a pickle: expected open_clip_model.safetensors" in error
+    folder, error = client(server, tmp_path, "someone/clip", "allow")
+    assert error == "" and (Path(folder) / "open_clip_pytorch_model.bin").is_file()
 
 
 def test_a_repository_that_is_no_clip_is_refused_before_any_download(server: Hub, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from kshot import tuning
 from kshot.backbones.backbone import Backbone, load
 from kshot.backbones.families.siglip import Head, Siglip, VisionConfig
 from kshot.errors import CheckpointError, OptionError
+from kshot.fewshot.learner import Learner
 from kshot.video import FRAMINGS, preprocess
 
 PIECES = ["<pad>", "</s>", "a", "video", "of", "person", "doing", "unknown", *"abcdefghijklmnopqrstuvwxyz"]
@@ -223,7 +224,10 @@ OLD = "preprocessor_config.json"
         (weights(lambda w: w | {"logit_scale": torch.full((1,), 99.0)}), "logit_scale is 99"),
         (weights(lambda w: w | {"classifier.weight": torch.ones(2)}), "holds 1 tensors"),
         (says("config.json", architectures=["SiglipVisionModel"]), "expected SiglipModel"),
-        (says("config.json", model_type="siglip2"), "model_type 'siglip2', expected one of"),
+        (
+            says("config.json", model_type="siglip2"),
+            "model_type 'siglip2': SigLIP 2 NaFlex takes pictures of any shape",
+        ),
         (says("config.json", "vision_config", vision_use_head=False), "vision_use_head is not true"),
         (says("config.json", "text_config", projection_size=24), "texts become vectors of 24, images of 32"),
         (says("config.json", "vision_config", image_size=[32, 48]), "only square ones"),
@@ -241,6 +245,30 @@ def test_half_and_foreign_checkpoints_are_one_line(folder: Path, damage: Callabl
     with pytest.raises(CheckpointError, match=said) as caught:
         load(folder)
     assert "\n" not in str(caught.value)
+
+
+def test_the_image_tower_alone_is_read_as_both_transformers_write_it(tmp_path: Path) -> None:
+    write(tmp_path, "siglip_vision_model")
+    made, file = load(tmp_path), tmp_path / "model.safetensors"
+    assert not made.has_text and made.tunings == Siglip.tunings
+    save_file({f"vision_model.{name}": value for name, value in load_file(file).items()}, file)  # transformers 4
+    assert load(tmp_path).fingerprint == made.fingerprint
+    with pytest.raises(OptionError, match="has no text side"):
+        made.embed_text(["a"])
+    says("config.json", vision_use_head=False)(tmp_path)
+    with pytest.raises(CheckpointError, match="does not describe a SigLIP's image tower .vision_use_head is not true"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["text", "fusion", "tip-adapter"])
+def test_heads_that_read_texts_take_the_sigmoids_scale_wherever_none_is_chosen(loaded: Backbone, name: str) -> None:
+    option = "scale" if name == "text" else "text_scale"
+    assert loaded.logit_scale != pytest.approx(100, abs=10)
+    for made in (Learner.frozen(loaded, name), Learner.build(loaded, "partial", head=name)):
+        assert made.head_options[option] == loaded.logit_scale
+    assert Learner.frozen(loaded, name, {option: 7.0}).head_options[option] == 7.0
+    assert option not in Learner.frozen(loaded, "prototype").head_options
+    assert option not in Learner.frozen(load("kshot-tiny"), name).head_options  # CLIP's 100, as ever
 
 
 def test_a_sentencepiece_model_alone_is_refused(folder: Path) -> None:

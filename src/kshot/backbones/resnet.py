@@ -3,20 +3,20 @@
 Radford et al., CLIP, ICML 2021 (arXiv 2103.00020), section 2.4: He et al.'s ResNet with an average pool before every
 convolution that used to skip places. The modules bear the names of open_clip's checkpoints.
 
-The attention pool is the last block. Its tokens are the mean over places t_0 and the places t_1..t_M of the last map,
-each with a vector p_i of its own, and the mean alone asks. So one query a head is enough, and both the keys' and the
-values' projections move, by associativity, from all tokens to that query; the mean and the vectors move too:
+The attention pool is the last block. Its tokens x_i are the mean over places and the places of the last map, each with
+a vector of its own, and the mean alone asks. So one query a head is enough, and both the keys' and the values'
+projections move, by associativity, from all tokens to that query, as in `kshot.backbones.last_block`:
 
-    u = W_k^T q    s_i = u . t_i, s_0 = mean_i s_i    a = softmax_i(s_i + u . p_i)
-    v = W_v sum_i a_i (t_i + p_i) + b_v
+    u = W_k^T q       a = softmax_i(u . x_i)       v = W_v (sum_i a_i x_i) + b_v
 
 (the keys' bias adds the same number to every logit of a head).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -97,15 +97,16 @@ class AttentionPool(nn.Module):
         return out
 
     def pool(self, t: Tensor) -> Tensor:
-        """The same without keys and values of the tokens: (N, M, D) -> (N, P)."""
+        """The same without keys and values of the tokens, in any floating type: (N, M, D) -> (N, P)."""
         places, heads = self.positional_embedding, self.heads
-        q = self.q_proj(t.mean(1) + places[0]).view(len(t), heads, -1) * (t.shape[-1] // heads) ** -0.5
+        q = (
+            self.q_proj(t.mean(1, dtype=places.dtype) + places[0]).view(len(t), heads, -1)
+            * (t.shape[-1] // heads) ** -0.5
+        )
         q = q + 0 * self.k_proj.bias.sum()  # exactly no gradient, but one that weight decay can see
         u = torch.einsum("nhd,hdc->nhc", q, self.k_proj.weight.view(heads, -1, t.shape[-1]))
-        seen = u @ t.mT
-        a = torch.softmax(torch.cat([seen.mean(2, keepdim=True), seen], 2) + u @ places.T, 2)
-        shares = a[..., 1:] + a[..., :1] / t.shape[1]  # the mean's share is that of all places
-        return self._valued(shares @ t + a @ places)
+        mean: Tensor = _Attend.apply(u, t, places)  # type: ignore[no-untyped-call]
+        return self._valued(mean)
 
     def attend(self, t: Tensor, weights: Tensor) -> Tensor:
         """With weights (N, M) of the places, in all 1 for each row, in place of the query's: (N, M, D) -> (N, P)."""
@@ -117,6 +118,53 @@ class AttentionPool(nn.Module):
         value = self.v_proj.weight.view(self.heads, -1, mean.shape[-1])
         out: Tensor = self.c_proj(torch.einsum("nhc,hdc->nhd", mean, value).flatten(1) + self.v_proj.bias)
         return out
+
+
+class _Attend(torch.autograd.Function):
+    """softmax(u x^T) x: each head's query u (N, H, D) attends to x (N, 1 + M, D), chunk by chunk of N.
+
+    Of t (N, M, D) and p (1 + M, D) the tokens x are the mean of t and t itself, each with its row of p.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, u: Tensor, t: Tensor, p: Tensor) -> Tensor:
+        weights, out = u.new_empty(*u.shape[:2], len(p)), torch.empty_like(u, memory_format=torch.contiguous_format)
+        for part, x in _tokens(t, p):
+            torch.softmax(u[part] @ x.mT, -1, out=weights[part])
+            torch.bmm(weights[part], x, out=out[part])
+        ctx.save_for_backward(u, t, p, weights)
+        return out
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
+        u, t, p, weights = ctx.saved_tensors
+        grad_u, grad_p = torch.empty_like(u, memory_format=torch.contiguous_format), torch.zeros_like(p)
+        grad_t = torch.empty_like(t) if ctx.needs_input_grad[1] else None
+        for part, x in _tokens(t, p):
+            a = weights[part]
+            d = grad[part] @ x.mT
+            d = a * (d - (a * d).sum(-1, keepdim=True))
+            torch.bmm(d, x, out=grad_u[part])
+            for share, rows in ((d, u[part]), (a, grad[part])):
+                grad_p.addmm_(share.flatten(0, 1).T, rows.flatten(0, 1))
+            if grad_t is not None:
+                grad_x = d.mT @ u[part] + a.mT @ grad[part]
+                grad_t[part] = grad_x[:, 1:] + grad_x[:, :1] / t.shape[1]
+        return grad_u, grad_t, grad_p
+
+
+def _tokens(t: Tensor, p: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Slices of the rows with the tokens x of `_Attend`, in one buffer used again."""
+    rows, size = len(t), p.numel() * p.element_size()
+    step = max(1, last_block.CHUNK.get(t.device.type, last_block.CHUNK["cuda"]) // size)
+    buffer = p.new_empty(min(step, rows), *p.shape)
+    for start in range(0, rows, step):
+        part = slice(start, min(start + step, rows))
+        x = buffer[: part.stop - start]
+        x[:, 1:].copy_(t[part])
+        torch.mean(x[:, 1:], 1, out=x[:, 0])
+        yield part, x.add_(p)
 
 
 class ResNet(nn.Module):
@@ -209,9 +257,9 @@ class ResNetTower(Tower):
         return self.blocks[-1]  # type: ignore[return-value]
 
     def _project(self, x: Tensor, cut: int, read: Tensor | None, condensed: bool | None) -> Tensor:
-        t = self._places(x, cut)
+        t = x if cut == self.depth else self._places(x, cut)
         with last_block.arithmetic(t.device):
-            out: Tensor = self._pool(t) if self.plain else self._pool.pool(t)
+            out: Tensor = self._pool(widen(t)) if self.plain else self._pool.pool(t)
             return out
 
     def _places(self, x: Tensor, cut: int) -> Tensor:
