@@ -91,11 +91,11 @@ class TrainingKeywords(TypedDict, total=False):
     patience: int
     """validations without a gain until the end, 0 for never"""
 
-    frames: int
-    """frames a clip"""
+    frames: int | None
+    """frames a clip; 8 by default, or the unit of a backbone that sees clips"""
 
     resize: str
-    """before the crop: short, short-256, squash-256, squash or squash-bilinear; see docs/data.md"""
+    """before the crop: short, short-256, squash-256, squash, or one of these -bilinear; see docs/data.md"""
 
     prompts: str | Sequence[str]
     """template of class texts with one {}; may be repeated"""
@@ -161,11 +161,11 @@ class EvaluatingKeywords(TypedDict, total=False):
     seed: int
     """names the draws; the same seed, the same table"""
 
-    frames: int | None
-    """frames a clip"""
+    frames: int | None | None
+    """frames a clip; 8 by default, or the unit of a backbone that sees clips"""
 
     resize: str | None
-    """before the crop: short, short-256, squash-256, squash or squash-bilinear; see docs/data.md"""
+    """before the crop: short, short-256, squash-256, squash, or one of these -bilinear; see docs/data.md"""
 
     prompts: str | Sequence[str]
     """template of class texts with one {}; may be repeated"""
@@ -186,11 +186,11 @@ class EvaluatingKeywords(TypedDict, total=False):
 class ExportingKeywords(TypedDict, total=False):
     """Settings of `export_features`; what is left out has its default."""
 
-    frames: int | None
-    """frames a clip"""
+    frames: int | None | None
+    """frames a clip; 8 by default, or the unit of a backbone that sees clips"""
 
     resize: str | None
-    """before the crop: short, short-256, squash-256, squash or squash-bilinear; see docs/data.md"""
+    """before the crop: short, short-256, squash-256, squash, or one of these -bilinear; see docs/data.md"""
 
     prompts: str | Sequence[str]
     """template of class texts with one {}; may be repeated"""

@@ -290,9 +290,7 @@ class _Part:
         most = (many, max(1, min(many, ROOM // max(held, 1))))
 
         def timed(back: bool) -> float:
-            return self._timed(
-                lambda n: passing(backbone, real[: n * rows], cut, rows, back)(), work[back], most[back]
-            )
+            return self._timed(lambda n: passing(backbone, real[: n * rows], cut, rows, back)(), work[back], most[back])
 
         forward = timed(False)
         learning = timed(True) if weights else 0.0
@@ -330,9 +328,7 @@ class _Part:
         pixels = torch.rand(4 * rows, *self.backbone.input_shape).to(self.backbone.device)
         if self.speed is None:
             passing(self.backbone, pixels[:rows], 0, rows)()  # warms the device up
-        return (
-            self._timed(lambda n: passing(self.backbone, pixels[: n * rows], 0, rows)(), whole, 4) / whole
-        )
+        return self._timed(lambda n: passing(self.backbone, pixels[: n * rows], 0, rows)(), whole, 4) / whole
 
     def _decoding(self) -> float:
         """Seconds a clip, in one process."""
