@@ -59,7 +59,7 @@ class Activations:
         return None if self.keep_copies else content(self)
 
     def gather(self, indices: Sequence[int] | NDArray[np.int64], visit: tuple[int, int] | None = None) -> Array:
-        """Activations (n, rows, ...) of n clips, a row for each unit of the backbone: float16, float32 or uint8 (frames).
+        """Activations (n, rows, ...) of n clips, a row for each unit of the backbone; frames (uint8) at cut 0.
 
         Args:
             indices: of the clips.

@@ -253,8 +253,8 @@ class Backbone(nn.Module):
             return FRAMES if self.unit == 1 else self.unit
         if given % self.unit:
             raise OptionError(
-                f"backbone '{self.name}' sees clips of {self.unit} frames: expected frames {self.unit} or a multiple of "
-                f"it, found {given}"
+                f"backbone '{self.name}' sees clips of {self.unit} frames: expected frames {self.unit} or a multiple "
+                f"of it, found {given}"
             )
         return given
 

@@ -53,8 +53,8 @@ class UnitTower(Tower):
 
     def encode_changing(self, x: Tensor, cut: int, frames: int) -> Tensor:
         raise OptionError(
-            f"frames cannot be pooled by change here, as this backbone sees {self.unit} of them at a time: take another "
-            "head"
+            f"frames cannot be pooled by change here, as this backbone sees {self.unit} of them at a time: take "
+            "another head"
         )
 
     def condense(self, tokens: Tensor, read: Tensor | None = None) -> Tensor:

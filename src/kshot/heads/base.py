@@ -171,8 +171,8 @@ class Head(nn.Module):
         if frames // unit < self.least_frames:
             if unit > 1:
                 raise OptionError(
-                    f"head '{self.name}' compares successive embeddings, and this backbone gives one for {unit} frames: "
-                    f"expected at least {self.least_frames * unit} frames a clip, found {frames}"
+                    f"head '{self.name}' compares successive embeddings, and this backbone gives one for {unit} "
+                    f"frames: expected at least {self.least_frames * unit} frames a clip, found {frames}"
                 )
             raise OptionError(
                 f"head '{self.name}' compares successive frames: expected at least {self.least_frames} a clip, found "

@@ -84,8 +84,8 @@ def _expect_enough(name: str, frames: int, unit: int = 1) -> None:
         return
     if unit > 1:
         raise OptionError(
-            f"method '{name}' compares successive embeddings, and this backbone gives one for {unit} frames: expected at "
-            f"least {least * unit} frames a clip, found {frames}"
+            f"method '{name}' compares successive embeddings, and this backbone gives one for {unit} frames: expected "
+            f"at least {least * unit} frames a clip, found {frames}"
         )
     raise OptionError(f"method '{name}' compares successive frames: expected at least {least} a clip, found {frames}")
 

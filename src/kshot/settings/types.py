@@ -91,11 +91,11 @@ class TrainingKeywords(TypedDict, total=False):
     patience: int
     """validations without a gain until the end, 0 for never"""
 
-    frames: int
-    """frames a clip"""
+    frames: int | None
+    """frames a clip; 8 by default, or the unit of a backbone that sees clips"""
 
     resize: str
-    """before the crop: short, short-256, squash-256, squash or squash-bilinear; see docs/data.md"""
+    """before the crop: short, short-256, squash-256, squash, or one of these -bilinear; see docs/data.md"""
 
     prompts: str | Sequence[str]
     """template of class texts with one {}; may be repeated"""
@@ -109,17 +109,20 @@ class TrainingKeywords(TypedDict, total=False):
     no_flip: Sequence[str] | None
     """a class never mirrored, or none; else those with left, right or clockwise in their name"""
 
-    store: str | Path | None
-    """folder of stored activations; $KSHOT_HOME/store by default"""
-
-    stored_only: bool
-    """never open a video"""
-
     device: str
     """cpu, cuda, cuda:N or auto"""
 
     precision: str
     """float32, bfloat16 or float16"""
+
+    encoder: str
+    """what runs the frozen blocks: torch, or on the CPU onnx or onnx-int8; see docs/backbones.md"""
+
+    store: str | Path | None
+    """folder of stored activations; $KSHOT_HOME/store by default"""
+
+    stored_only: bool
+    """never open a video"""
 
 
 class EvaluatingKeywords(TypedDict, total=False):
@@ -161,48 +164,54 @@ class EvaluatingKeywords(TypedDict, total=False):
     seed: int
     """names the draws; the same seed, the same table"""
 
-    frames: int | None
-    """frames a clip"""
+    frames: int | None | None
+    """frames a clip; 8 by default, or the unit of a backbone that sees clips"""
 
     resize: str | None
-    """before the crop: short, short-256, squash-256, squash or squash-bilinear; see docs/data.md"""
+    """before the crop: short, short-256, squash-256, squash, or one of these -bilinear; see docs/data.md"""
 
     prompts: str | Sequence[str]
     """template of class texts with one {}; may be repeated"""
-
-    store: str | Path | None
-    """folder of stored activations; $KSHOT_HOME/store by default"""
-
-    stored_only: bool
-    """never open a video"""
 
     device: str
     """cpu, cuda, cuda:N or auto"""
 
     precision: str
     """float32, bfloat16 or float16"""
+
+    encoder: str
+    """what runs the frozen blocks: torch, or on the CPU onnx or onnx-int8; see docs/backbones.md"""
+
+    store: str | Path | None
+    """folder of stored activations; $KSHOT_HOME/store by default"""
+
+    stored_only: bool
+    """never open a video"""
 
 
 class ExportingKeywords(TypedDict, total=False):
     """Settings of `export_features`; what is left out has its default."""
 
-    frames: int | None
-    """frames a clip"""
+    frames: int | None | None
+    """frames a clip; 8 by default, or the unit of a backbone that sees clips"""
 
     resize: str | None
-    """before the crop: short, short-256, squash-256, squash or squash-bilinear; see docs/data.md"""
+    """before the crop: short, short-256, squash-256, squash, or one of these -bilinear; see docs/data.md"""
 
     prompts: str | Sequence[str]
     """template of class texts with one {}; may be repeated"""
-
-    store: str | Path | None
-    """folder of stored activations; $KSHOT_HOME/store by default"""
-
-    stored_only: bool
-    """never open a video"""
 
     device: str
     """cpu, cuda, cuda:N or auto"""
 
     precision: str
     """float32, bfloat16 or float16"""
+
+    encoder: str
+    """what runs the frozen blocks: torch, or on the CPU onnx or onnx-int8; see docs/backbones.md"""
+
+    store: str | Path | None
+    """folder of stored activations; $KSHOT_HOME/store by default"""
+
+    stored_only: bool
+    """never open a video"""
