@@ -26,13 +26,12 @@ from kshot.backbones.devices import expect_encoder, pick_device, pick_precision
 from kshot.backbones.preprocessing import AS_CLIP, Pixels
 from kshot.backbones.tower import ImageTower, TextTower, Tower
 from kshot.errors import CheckpointError, OptionError
-from kshot.settings import PROMPTS, TORCH, Arithmetic
+from kshot.settings import FRAMES, PROMPTS, TORCH, Arithmetic
 
 if TYPE_CHECKING:
     from kshot.backbones.runtime import Runtime
 
 TEXTS_PER_BATCH = 256
-FRAMES = 8  # a clip, where nobody says how many and the unit is a frame
 
 NAMED: dict[str, str] = {
     **dict.fromkeys(("lite", "lite1", "lite2"), "kshot.backbones.lite:load_lite"),

@@ -46,7 +46,7 @@ class UnitTower(Tower):
         self.projection: nn.Module = nn.Identity()
         self.feature: nn.Module = nn.Identity()
         self.depth, self.tokens = len(self.blocks), int(embeddings.num_positions)
-        self.width = int(self.blocks[0].embed_dim)
+        self.width = int(encoder.layers[0].embed_dim)
         self.unit, self.size = unit, size
         self.precision = torch.float32
         self.plain = False

@@ -269,7 +269,7 @@ class Recognizer(Estimator):
         backbone = backbone_of(self.learner_)
         if backbone.unit > 1:
             with torch.inference_mode():
-                parts = torch.from_numpy(states).split(max(1, FRAMES_AT_ONCE // states.shape[1]))
+                parts = torch.split(torch.from_numpy(states), max(1, FRAMES_AT_ONCE // states.shape[1]))
                 embeddings = torch.cat([tail(backbone, part.numpy(), 0) for part in parts])
         elif self._by_clip:
             changing = self.classifier_.scorer.head.by_change
