@@ -256,7 +256,7 @@ def test_the_image_tower_alone_is_read_as_both_transformers_write_it(tmp_path: P
     with pytest.raises(OptionError, match="has no text side"):
         made.embed_text(["a"])
     says("config.json", vision_use_head=False)(tmp_path)
-    with pytest.raises(CheckpointError, match="does not describe a SigLIP's image tower .vision_use_head is not true"):
+    with pytest.raises(CheckpointError, match=r"does not describe a SigLIP's image tower .vision_use_head is not true"):
         load(tmp_path)
 
 
