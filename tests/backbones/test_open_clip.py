@@ -75,7 +75,7 @@ def test_weights_as_a_pickle_are_read_where_that_is_allowed(folder: Path) -> Non
     expected = load(folder).fingerprint
     torch.save(load_file(folder / WEIGHTS), folder / BIN)
     (folder / WEIGHTS).unlink()
-    with pytest.raises(CheckpointError, match=f"its weights only as {BIN}, a pickle: expected {WEIGHTS}"):
+    with pytest.raises(CheckpointError, match=rf"its weights only as {BIN}, a pickle: expected {WEIGHTS}"):
         load(folder)
     assert load(folder, allow_bin=True).fingerprint == expected
 
@@ -134,7 +134,7 @@ def test_texts_are_read_by_tokenizer_json_or_refused(folder: Path) -> None:
     torch.testing.assert_close(made.embed_text(["ab", "cd"], "x{}"), expected, atol=1e-5, rtol=0)
     assert made.logit_scale == pytest.approx(float(theirs.logit_scale.detach().exp()))
     (folder / "tokenizer.json").rename(folder / "spiece.model")
-    with pytest.raises(CheckpointError, match="its tokenizer only as spiece.model, .*: add tokenizer.json"):
+    with pytest.raises(CheckpointError, match=r"its tokenizer only as spiece.model, .*: add tokenizer.json"):
         load(folder)
     (folder / "spiece.model").unlink()
     with pytest.raises(CheckpointError, match="came without a tokenizer: put tokenizer.json into its folder"):
@@ -194,7 +194,7 @@ def test_statistics_of_batch_norms_stay(net: Backbone) -> None:
     norms = [part for part in tuned.image.modules() if type(part).__name__ == "BatchNorm"]
     assert len(learns) == 2 * len(norms) == 2 * (3 + 5 * 3 + 4)
     assert all(value.grad is not None and value.grad.any() for value in learns)
-    with pytest.raises(OptionError, match="the last blocks of backbone .* have no norm; take more"):
+    with pytest.raises(OptionError, match=r"the last blocks of backbone .* have no norm; take more"):
         tuning.apply("layernorm", net.copy(), blocks=1)
 
 

@@ -181,7 +181,7 @@ def test_weights_by_change_take_the_place_of_the_query(loaded: Backbone) -> None
 def test_a_tuning_method_fits_or_is_refused_in_one_line(loaded: Backbone, method: str) -> None:
     tuned, x = loaded.copy(), frames(loaded, 4)
     if method not in Siglip.tunings:
-        lack = "text tower that could learn" if method == "coop" else "class token"
+        lack = "token before the first word of a text" if method == "coop" else "class token"
         with pytest.raises(OptionError, match=f"'{method}' does not fit .*, which has no {lack}: take partial, "):
             tuning.apply(method, tuned)
         return
@@ -256,7 +256,7 @@ def test_the_image_tower_alone_is_read_as_both_transformers_write_it(tmp_path: P
     with pytest.raises(OptionError, match="has no text side"):
         made.embed_text(["a"])
     says("config.json", vision_use_head=False)(tmp_path)
-    with pytest.raises(CheckpointError, match="does not describe a SigLIP's image tower .vision_use_head is not true"):
+    with pytest.raises(CheckpointError, match=r"does not describe a SigLIP's image tower .vision_use_head is not true"):
         load(tmp_path)
 
 
