@@ -21,6 +21,7 @@ from open_clips import OpenClip
 
 VISION = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "image_size": 32, "patch_size": 8}
 REAL = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 2}  # of B, with two blocks
+SMALL = {**VISION, "intermediate_size": 64}
 TEXT = {
     "vocab_size": 600, "hidden_size": 24, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 3,
     "max_position_embeddings": 12, "bos_token_id": 598, "eos_token_id": 599, "pad_token_id": 599,
@@ -36,6 +37,8 @@ class Case:
         embed: what the library gives for frames (N, 3, S, S).
         embed_text: what it gives for token ids; None without a text side.
         unit: frames of a row.
+        size: side of images that config.json names, in pixels.
+        count: of frames to compare.
         side: of the squares that its image processor cuts out, in pixels; 0 for a folder without one.
         exact: whether the last block runs on condensed tokens.
         learns: number of weights of the last layer: attention, MLP and norms.
@@ -44,31 +47,33 @@ class Case:
     model: Callable[[], Any]
     embed: Callable[[Any, Tensor], Tensor]
     embed_text: Callable[[Any, Tensor], Tensor] | None = None
+    size: int = 32
+    count: int = 5
     side: int = 0
     exact: bool = True
     learns: int = 11
     unit: int = 1
 
 
-def clip() -> Any:
+def clip(**vision: Any) -> Any:
     from transformers import CLIPConfig, CLIPModel
 
-    config = CLIPConfig(text_config=TEXT, vision_config={**VISION, "intermediate_size": 64}, projection_dim=16)
+    config = CLIPConfig(text_config=TEXT, vision_config={**SMALL, **vision}, projection_dim=16)
     return CLIPModel(config)
 
 
-def metaclip2(end: int = 599) -> Any:
+def metaclip2(end: int = 599, **vision: Any) -> Any:
     from transformers import MetaClip2Config, MetaClip2Model
 
     text = {**TEXT, "eos_token_id": end}
-    config = MetaClip2Config(text_config=text, vision_config={**VISION, "intermediate_size": 64}, projection_dim=16)
+    config = MetaClip2Config(text_config=text, vision_config={**SMALL, **vision}, projection_dim=16)
     return MetaClip2Model(config)
 
 
-def clip_image(prefix: str = "CLIP") -> Any:
+def clip_image(prefix: str = "CLIP", **vision: Any) -> Any:
     import transformers
 
-    config = getattr(transformers, f"{prefix}VisionConfig")(**VISION, intermediate_size=64, projection_dim=16)
+    config = getattr(transformers, f"{prefix}VisionConfig")(**{**SMALL, **vision}, projection_dim=16)
     return getattr(transformers, f"{prefix}VisionModelWithProjection")(config)
 
 
@@ -78,17 +83,18 @@ def image_embeds(model: Any, frames: Tensor) -> Tensor:
     return out
 
 
-def siglip() -> Any:
+def siglip(**vision: Any) -> Any:
     from transformers import SiglipConfig, SiglipModel
 
-    text = {**TEXT, "projection_size": 32}
-    return SiglipModel(SiglipConfig(text_config=text, vision_config={**VISION, "intermediate_size": 64}))
+    config = {**SMALL, **vision}
+    text = {**TEXT, "projection_size": config["hidden_size"]}
+    return SiglipModel(SiglipConfig(text_config=text, vision_config=config))
 
 
-def siglip_image() -> Any:
+def siglip_image(**vision: Any) -> Any:
     from transformers import SiglipVisionConfig, SiglipVisionModel
 
-    return SiglipVisionModel(SiglipVisionConfig(**VISION, intermediate_size=64))
+    return SiglipVisionModel(SiglipVisionConfig(**{**SMALL, **vision}))
 
 
 def head(model: Any, frames: Tensor) -> Tensor:
@@ -208,7 +214,9 @@ CASES: dict[str, dict[str, Case]] = {
         "end of text is 2": Case(
             partial(open_clip, text={**TEXT_CFG, "pool_type": "eos", "eos_id": 2}), visual, visual_text
         ),
-        "ResNet": Case(partial(open_clip, RESNET_CFG, quick_gelu=True), visual, visual_text, exact=False, learns=9),
+        "ResNet": Case(
+            partial(open_clip, RESNET_CFG, quick_gelu=True), visual, visual_text, size=64, exact=False, learns=9
+        ),
     },
     "videomae": {
         "": Case(videomae, mean, unit=4, exact=False),
@@ -225,10 +233,37 @@ CASES: dict[str, dict[str, Case]] = {
 """model_type -> ways."""
 EVERY = [(kind, way) for kind, ways in CASES.items() for way in ways]
 
+B16: dict[str, Any] = {
+    "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 2, "num_attention_heads": 12, "image_size": 224,
+    "patch_size": 16,
+}  # fmt: skip
+H14 = {**B16, "hidden_size": 1280, "intermediate_size": 5120, "num_attention_heads": 16, "patch_size": 14}
+B14 = {**B16, "patch_size": 14, "mlp_ratio": 4}
+VIT_B16 = {"image_size": 224, "layers": 2, "width": 768, "head_width": 64, "patch_size": 16}
+RN50 = {"image_size": 224, "layers": [1, 1, 1, 1], "width": 64, "head_width": 64, "patch_size": None}
+G14 = {**B14, "hidden_size": 1536, "num_attention_heads": 24, "use_swiglu_ffn": True}
+wide = partial(Case, size=224, count=2)
+WIDE: dict[tuple[str, str], Case] = {
+    ("clip", "B/16"): wide(partial(clip, **B16), pooled, pooled_text),
+    ("clip_vision_model", "B/16"): wide(partial(clip_image, **B16), image_embeds),
+    ("metaclip_2", "H/14"): wide(partial(metaclip2, **H14), pooled, pooled_text),
+    ("metaclip_2_vision_model", "H/14"): wide(partial(clip_image, "MetaClip2", **H14), image_embeds),
+    ("siglip", "B/16"): wide(partial(siglip, **B16), head, head_text, exact=False),
+    ("siglip_vision_model", "B/16"): wide(partial(siglip_image, **B16), class_token, exact=False),
+    ("dinov2", "B/14"): wide(partial(dinov2, **B14), class_token),
+    ("dinov2", "g/14"): wide(partial(dinov2, **G14), class_token),
+    ("dinov2_with_registers", "B/14"): wide(partial(dinov2, 4, **B14), class_token),
+    ("dinov3_vit", "B/16"): wide(partial(dinov3, **B16), class_token, exact=False),
+    ("open_clip", "ViT-B-16"): wide(partial(open_clip, VIT_B16), visual, visual_text),
+    ("open_clip", "RN50"): wide(partial(open_clip, RN50), visual, visual_text, exact=False, learns=9),
+}
+"""(model_type, size) -> a case of two blocks, or of one a stage, at a published width."""
+
 
 def write(folder: Path, kind: str, way: str = "") -> Any:
     """Writes a checkpoint with lively random weights into `folder`; gives the library's network, loaded from it."""
-    made = CASES[kind][way].model()
+    case = WIDE[kind, way] if (kind, way) in WIDE else CASES[kind][way]
+    made = case.model()
     draw = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, value in made.named_parameters():
@@ -246,8 +281,8 @@ def write(folder: Path, kind: str, way: str = "") -> Any:
                 value.copy_((torch.randn(value.shape, generator=draw) * 0.1 + float("var" in name) * 4).abs())
     with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
         made.save_pretrained(folder)
-        if side := CASES[kind][way].side:
-            bit(side).save_pretrained(folder)
+        if case.side:
+            bit(case.side).save_pretrained(folder)
         return type(made).from_pretrained(folder).eval()
 
 

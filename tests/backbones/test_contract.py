@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from checkpoints import CASES, EVERY, frames, gradients, write
+from checkpoints import CASES, EVERY, WIDE, frames, gradients, write
 from kshot import tuning
 from kshot.backbones import families
 from kshot.backbones.backbone import Backbone, load
@@ -45,12 +45,12 @@ def test_every_line_has_its_file_its_case_and_its_docs() -> None:
 
 def test_every_cut_equals_the_forward_pass_of_the_library(pair: tuple[Backbone, Any, Any]) -> None:
     ours, theirs, case = pair
-    x = frames(ours)
+    x = frames(ours, case.count)
     expected = case.embed(theirs, x)
     assert expected.shape == (len(x), ours.embed_dim)
     assert ours.unit == case.unit
     assert ours.input_shape == (() if case.unit == 1 else (case.unit,)) + (3, ours.size, ours.size)
-    assert ours.size == (case.side or (64 if case.learns == 9 else 32))
+    assert ours.size == (case.side or case.size)
     for cut in range(ours.depth + 2):
         assert distance(ours.encode_from(ours.encode_to(x, cut), cut), expected) <= 1e-5
     assert torch.equal(ours(x), ours.encode_to(x, ours.depth + 1))
@@ -68,7 +68,7 @@ def test_every_cut_equals_the_forward_pass_of_the_library(pair: tuple[Backbone, 
 def test_gradients_of_the_last_layer_are_those_of_the_library(pair: tuple[Backbone, Any, Any]) -> None:
     """Those of partial tuning on stored tokens, beside those of the library's whole network; paired by value."""
     ours, theirs, case = pair
-    x, tuned = frames(ours), ours.copy()
+    x, tuned = frames(ours, case.count), ours.copy()
     assert tuning.apply("partial", tuned) == ours.depth
     stored = ours.encode_to(x, ours.depth)
     stored = ours.condense(stored) if ours.image.exact else stored
@@ -95,6 +95,15 @@ def test_texts_equal_the_forward_pass_of_the_library(pair: tuple[Backbone, Any, 
     expected, read = case.embed_text(theirs, ids), ours.text.read(ids)
     for cut in range(ours.text.depth + 2):
         assert distance(ours.text.encode_from(ours.text.encode_to(ids, cut), cut, read), expected) <= 1e-5
+
+
+@pytest.mark.parametrize("key", WIDE, ids=" ".join)
+def test_the_same_holds_at_published_widths(key: tuple[str, str], tmp_path: Path) -> None:
+    theirs = write(tmp_path, *key)
+    pair = load(tmp_path), theirs, WIDE[key]
+    test_every_cut_equals_the_forward_pass_of_the_library(pair)
+    test_gradients_of_the_last_layer_are_those_of_the_library(pair)
+    assert {kind for kind, _ in WIDE} == set(families.FAMILIES)
 
 
 def test_the_fingerprint_is_that_of_the_weights(pair: tuple[Backbone, Any, Any], tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_weights_as_a_pickle_are_read_where_that_is_allowed(folder: Path) -> Non
     expected = load(folder).fingerprint
     torch.save(load_file(folder / WEIGHTS), folder / BIN)
     (folder / WEIGHTS).unlink()
-    with pytest.raises(CheckpointError, match=f"its weights only as {BIN}, a pickle: expected {WEIGHTS}"):
+    with pytest.raises(CheckpointError, match=rf"its weights only as {BIN}, a pickle: expected {WEIGHTS}"):
         load(folder)
     assert load(folder, allow_bin=True).fingerprint == expected
 

@@ -181,7 +181,7 @@ def test_weights_by_change_take_the_place_of_the_query(loaded: Backbone) -> None
 def test_a_tuning_method_fits_or_is_refused_in_one_line(loaded: Backbone, method: str) -> None:
     tuned, x = loaded.copy(), frames(loaded, 4)
     if method not in Siglip.tunings:
-        lack = "text tower that could learn" if method == "coop" else "class token"
+        lack = "token before the first word of a text" if method == "coop" else "class token"
         with pytest.raises(OptionError, match=f"'{method}' does not fit .*, which has no {lack}: take partial, "):
             tuning.apply(method, tuned)
         return

@@ -19,7 +19,7 @@ from kshot.backbones.tower import Tower
 from kshot.errors import OptionError, unknown
 from kshot.options import expect as check
 
-__all__ = ["TUNING", "apply", "deepest_cut", "expect", "options", "towers", "unfreeze"]
+__all__ = ["TUNING", "apply", "deepest_cut", "expect", "lacking", "options", "towers", "unfreeze"]
 
 TUNING: dict[str, str] = {
     "partial": "kshot.tuning.partial",
@@ -49,13 +49,19 @@ def apply(name: str, backbone: Backbone, **chosen: Any) -> int:
     """
     expect(name, chosen)
     if backbone.tunings is not None and name not in backbone.tunings:
-        lack = "text tower that could learn" if name == "coop" else backbone.lacks
         raise OptionError(
-            f"tuning '{name}' does not fit backbone '{backbone.name}', which has no {lack}: take "
+            f"tuning '{name}' does not fit backbone '{backbone.name}', which has no {lacking(name, backbone)}: take "
             f"{', '.join(backbone.tunings[:-1])} or {backbone.tunings[-1]}"
         )
     cut: int = _find(name)(backbone, **chosen)
     return cut
+
+
+def lacking(name: str, backbone: Backbone) -> str:
+    """What a method that does not fit a backbone needs and it does not have."""
+    if name != "coop":
+        return backbone.lacks
+    return "token before the first word of a text" if backbone.text.depth else "text tower that could learn"
 
 
 def expect(name: str, chosen: Mapping[str, Any]) -> None:

@@ -347,7 +347,7 @@ class Siglip(Backbone):
     def __init__(self, parts: Parts, name: str, tokenizer: Any, filler: int, pixels: Pixels) -> None:
         nn.Module.__init__(self)
         image, text = SiglipImage(parts.vision_model), SiglipText(parts.text_model, parts.text_model.head)
-        scale = float(parts.logit_scale.detach().exp())
+        scale = 100.0 if parts.logit_scale.is_meta else float(parts.logit_scale.detach().exp())
         self._assemble(image, text, image.width, name, tokenizer, pixels, scale)  # type: ignore[arg-type]
         self.filler = filler
 
