@@ -38,6 +38,7 @@ FAMILIES: dict[str, Family] = {
     "dinov2": Family("dinov2"),
     "dinov2_with_registers": Family("dinov2"),
     "videomae": Family("videomae"),
+    "vjepa2": Family("vjepa2"),
 }
 """model_type -> family."""
 
