@@ -173,6 +173,29 @@ def videomae(kind: str = "Model", **changed: Any) -> Any:
     return getattr(transformers, f"VideoMAE{kind}")(config)
 
 
+def vjepa2(kind: str = "Model", **changed: Any) -> Any:
+    import transformers
+
+    sizes = {
+        "crop_size": 32, "frames_per_clip": 4, "hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 3,
+        "patch_size": 8, "mlp_ratio": 2.5, "num_pooler_layers": 2, "pred_hidden_size": 24, "pred_num_attention_heads": 2,
+        "pred_num_hidden_layers": 1, "pred_num_mask_tokens": 1,
+    }  # fmt: skip
+    return getattr(transformers, f"VJEPA2{kind}")(transformers.VJEPA2Config(**{**sizes, **changed}))
+
+
+def tokens_mean(model: Any, frames: Tensor) -> Tensor:
+    """The mean of what a V-JEPA 2 gives without its predictor."""
+    out: Tensor = model.get_vision_features(frames).mean(1)
+    return out
+
+
+def pooled_tokens(model: Any, frames: Tensor) -> Tensor:
+    """What a V-JEPA 2 gives its classifier."""
+    out: Tensor = model.pooler(model.vjepa2.get_vision_features(frames))
+    return out
+
+
 def mean(model: Any, frames: Tensor) -> Tensor:
     """The mean of all tokens, of an encoder of clips or of what holds one."""
     out: Tensor = getattr(model, "videomae", model)(frames).last_hidden_state.mean(1)
@@ -227,6 +250,26 @@ CASES: dict[str, dict[str, Case]] = {
         "pre-training": Case(partial(videomae, "ForPreTraining", use_mean_pooling=False), mean, unit=4, exact=False),
         "real width": Case(
             partial(videomae, **REAL, num_frames=16, num_attention_heads=12), mean, unit=16, exact=False
+        ),
+    },
+    "vjepa2": {
+        "": Case(vjepa2, tokens_mean, unit=4),
+        "no biases, an odd head": Case(partial(vjepa2, qkv_bias=False, num_attention_heads=2), tokens_mean, unit=4),
+        "pooler": Case(partial(vjepa2, "ForVideoClassification", num_labels=5), pooled_tokens, unit=4),
+        "real width": Case(
+            partial(
+                vjepa2,
+                "ForVideoClassification",
+                hidden_size=1024,
+                num_hidden_layers=2,
+                num_attention_heads=16,
+                mlp_ratio=4.0,
+                num_pooler_layers=1,
+                frames_per_clip=16,
+                num_labels=5,
+            ),
+            pooled_tokens,
+            unit=16,
         ),
     },
 }

@@ -39,6 +39,10 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "eos_id": (0, 2**22),
     "num_frames": (1, 1024),
     "tubelet_size": (1, 1024),
+    "frames_per_clip": (1, 1024),
+    "crop_size": (1, 4096),
+    "in_chans": (3, 3),
+    "num_pooler_layers": (0, 64),
 }
 """The least and the most that a number of a configuration may be: several times what the largest CLIPs have."""
 UNFOLLOWED = ("quantization_config", "pruned_heads")

@@ -34,11 +34,13 @@ class UnitTower(Tower):
         size: as given.
         exact: whether the last block runs on condensed tokens: never.
         changes: whether frames can be pooled by change: never, as no row is one frame.
+        heads: how many of the last blocks pool tokens, and are run by `end`.
     """
 
     exact = False
     changes = False
     first = 0
+    heads = 0
 
     def __init__(self, embeddings: Any, encoder: Any, norm: Any, unit: int, size: int) -> None:
         nn.Module.__init__(self)
@@ -61,13 +63,13 @@ class UnitTower(Tower):
         raise OptionError("a backbone that sees clips has no class token, so there is nothing to condense")
 
     def end(self, x: Tensor) -> Tensor:
-        """The embeddings (N, P) of the tokens (N, T, D) that leave the last block."""
+        """The embeddings (N, P) of the tokens (N, T, D) that leave the blocks, in single precision."""
         raise NotImplementedError(f"{type(self).__name__} must define end()")
 
     def _project(self, x: Tensor, cut: int, read: Tensor | None, condensed: bool | None) -> Tensor:
         with last_block.arithmetic(x.device, self.precision):
             x = self._embed(x) if cut == 0 else widen(x)
-            for block in self.blocks[max(cut, 1) - 1 :]:
+            for block in self.blocks[max(cut, 1) - 1 : self.depth - self.heads]:
                 x = self._run(block, x)
         with last_block.arithmetic(x.device):
             return self.end(widen(x))
@@ -104,6 +106,47 @@ class MeanTower(UnitTower):
         return out
 
 
+class PooledTower(UnitTower):
+    """Ends in a pooling head with one learnt query, its last block, and a norm.
+
+    A head has `forward`, which computes keys and values of all tokens, and `pool`, which gives the same without them.
+
+    Args:
+        embeddings: see `UnitTower`, and so are all others but the head.
+        encoder: the blocks before the head.
+        head: tokens (N, T, D) -> (N, D).
+        norm: behind the head.
+        unit: see there.
+        size: see there.
+    """
+
+    heads = 1
+
+    def __init__(self, embeddings: Any, encoder: Any, head: nn.Module, norm: nn.Module, unit: int, size: int) -> None:
+        super().__init__(embeddings, encoder, norm, unit, size)
+        self.blocks.append(head)
+        self.depth = len(self.blocks)
+
+    def end(self, x: Tensor) -> Tensor:
+        """What the head makes of tokens (N, T, D)."""
+        head: Any = self.blocks[-1]
+        out: Tensor = self.projection(self.norm(head(x) if self.plain else head.pool(x)))
+        return out
+
+
+def one_query(u: Tensor, n: Tensor) -> Tensor:
+    """The mean tokens (N, heads, D) that the heads of one query see, without keys and values of the tokens.
+
+    A learnt query q is the same for all rows, and by associativity the keys' projection moves to it, and the values' to
+    the mean (see `kshot.backbones.families.siglip`): softmax_i(u . n_i) n_i with u = W_k^T q.
+
+    Args:
+        u: (heads, D).
+        n: (N, T, D) tokens, as the projections get them.
+    """
+    return torch.softmax(n @ u.T, 1).mT @ n
+
+
 class Tubelets(nn.Module):
     """Pixels (N, n, 3, S, S) -> tokens (N, T, D), one for each square of as many successive frames; time goes first."""
 
@@ -118,8 +161,12 @@ class Tubelets(nn.Module):
         return out
 
 
+POOLED = ("partial", "full", "bitfit", "layernorm", "clip-adapter")
+"""Tuning methods that fit a tower whose last block is a pooling head."""
+
+
 class UnitBackbone(Backbone):
-    """A network of units with its preprocessing; it has no text side.
+    """A network of units with its preprocessing; it has no text side. The tuning methods that fit depend on its end.
 
     Args:
         tower: its network.
@@ -134,6 +181,8 @@ class UnitBackbone(Backbone):
     def __init__(self, tower: UnitTower, name: str, pixels: Pixels, notes: tuple[str, ...] = ()) -> None:
         nn.Module.__init__(self)
         self.unit, self.notes = tower.unit, notes
+        if tower.heads:
+            self.tunings, self.lacks = POOLED, f"{self.lacks}, and whose last block is a pooling head"
         whole: Any = tower
         self._assemble(whole, NoText(), tower.width, name, None, pixels, 100.0)
 

@@ -41,6 +41,7 @@ FAMILIES: dict[str, Family] = {
     "dinov3_vit": Family("dinov3"),
     "open_clip": Family("open_clip"),
     "videomae": Family("videomae"),
+    "vjepa2": Family("vjepa2"),
 }
 """model_type -> family; open_clip's layout has no model_type, and is known by its file."""
 
