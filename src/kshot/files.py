@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from filelock import FileLock, Timeout
-
 from kshot.errors import KshotError, OptionError, StoreError
 from kshot.gate import kind
 
@@ -133,6 +131,8 @@ def locked(folder: Path, name: str = LOCK, busy: KshotError | None = None, wait:
         OptionError: the folder is a file.
         StoreError: it cannot be written.
     """
+    from filelock import FileLock, Timeout  # not at the top: it takes a tenth of a second, and few commands lock
+
     if folder.exists() and not folder.is_dir():
         raise OptionError(f"--out {folder} is a file; name a folder")
     made = [place for place in (folder, *folder.parents) if not place.exists()]

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from checkpoints import EVERY, frames, write
 from kshot import tuning
@@ -65,7 +66,7 @@ def agrees(ours: Backbone, x: torch.Tensor, cuts: Any) -> None:
     theirs.set_encoder("torch")
     with torch.inference_mode():
         for cut in cuts:
-            assert ours.runtime is not None and ours.runtime.runs(ours, x, cut) is (cut > 0)
+            assert ours.runtime is not None and ours.runtime.runs(ours.image, x, cut) is (cut > 0)
             found, wanted = ours.encode_to(x, cut), theirs.encode_to(x, cut)
             assert found.dtype == wanted.dtype and found.shape == wanted.shape
             assert distance(found, wanted) <= 1e-5, cut
@@ -149,7 +150,7 @@ def test_what_learns_is_run_by_pytorch_and_only_what_lies_before_it_by_the_graph
     tuned.set_encoder("onnx")
     x = torch.randn(2, *tuned.input_shape)
     assert tuned.runtime is not None
-    assert [tuned.runtime.runs(tuned, x, at) for at in range(tuned.depth + 2)] == [
+    assert [tuned.runtime.runs(tuned.image, x, at) for at in range(tuned.depth + 2)] == [
         0 < at <= cut for at in range(tuned.depth + 2)
     ]
     with torch.no_grad():
@@ -167,8 +168,8 @@ def test_what_does_not_go_together_is_refused_in_one_line(
     with pytest.raises(OptionError, match="needs frames, and features:8 are ready-made features"):
         load("features:8", encoder="onnx")
     with monkeypatch.context() as patched:
-        patched.setattr(Backbone, "device", torch.device("cuda"))
-        with pytest.raises(OptionError, match="runs on the CPU, found device cuda"):
+        patched.setattr(Backbone, "to", lambda self, _: nn.Module.to(self, "meta"))  # as a GPU's weights, elsewhere
+        with pytest.raises(OptionError, match="runs on the CPU, found device meta"):
             load(clip_folder, encoder="onnx")
     with monkeypatch.context() as patched:
         patched.setattr(graphs, "NEEDED", ("onnx", "no_such_module"))

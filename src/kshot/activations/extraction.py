@@ -173,7 +173,7 @@ def extract(
     rates.check(data.paths, task.digests, task.store, not stored_only, progress)
     todo = task.todo()
     if todo and not stored_only and backbone.runtime is not None:
-        backbone.runtime.prepare(backbone, number, progress)
+        backbone.runtime.prepare(backbone.image, number, progress)
     if stored_only:
         unreadable = _known_unreadable(task, todo)
     else:

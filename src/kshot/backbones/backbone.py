@@ -279,7 +279,7 @@ class Backbone(nn.Module):
         if encoder != TORCH:
             from kshot.backbones.runtime import pick_runtime
 
-            self.runtime = pick_runtime(encoder, self)
+            self.runtime = pick_runtime(encoder, self.image, self.name, self.fingerprint)
 
     def pixels(self, frames: Tensor | NDArray[np.uint8]) -> Tensor:
         """Frames (N, size, size, 3) uint8 -> rows (N, 3, size, size) or, where a unit is n frames, (N / n, n, 3, size,
@@ -301,8 +301,8 @@ class Backbone(nn.Module):
 
         Blocks that learn, or that something learns before, are run by PyTorch whatever the encoder is.
         """
-        if self.runtime is not None and self.runtime.runs(self, frames, cut):
-            return self.runtime.encode_to(self, frames, cut)
+        if self.runtime is not None and self.runtime.runs(self.image, frames, cut):
+            return self.runtime.encode_to(self.image, frames, cut)
         return self.image.encode_to(frames, cut)
 
     def encode_from(self, x: Tensor, cut: int, frames: int = 1, support: int = 0, changing: bool = False) -> Tensor:

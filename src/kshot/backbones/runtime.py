@@ -12,6 +12,7 @@ of their output, activations with one taken from each product's own input, so no
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import tempfile
 from collections.abc import Iterator
@@ -31,7 +32,6 @@ from kshot.paths import home
 from kshot.progress import Progress, quiet
 
 if TYPE_CHECKING:
-    from kshot.backbones.backbone import Backbone
     from kshot.backbones.tower import ImageTower
 
 TOLERANCES = {"onnx": 1e-5, "onnx-int8": 0.1}  # largest relative difference to PyTorch at which a graph is kept
@@ -45,13 +45,16 @@ class Runtime:
 
     Args:
         encoder: its name in the settings.
+        name: of the backbone, for messages.
+        fingerprint: of the backbone; "" for one built in memory, whose graphs are kept in memory, too.
 
     Attributes:
         encoder: as given.
     """
 
-    def __init__(self, encoder: str) -> None:
+    def __init__(self, encoder: str, name: str, fingerprint: str) -> None:
         self.encoder = encoder
+        self._name, self._fingerprint = name, fingerprint
         self._sessions: dict[str, Any] = {}
         self._keys: dict[tuple[Any, ...], str] = {}
 
@@ -59,48 +62,47 @@ class Runtime:
         return self  # copies of a backbone share graphs: what they run is found by its weights
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Runtime, (self.encoder,)
+        return Runtime, (self.encoder, self._name, self._fingerprint)
 
-    def runs(self, backbone: Backbone, frames: Tensor, cut: int) -> bool:
+    def runs(self, tower: ImageTower, frames: Tensor, cut: int) -> bool:
         """Whether these frames go to a cut by a graph, and not by PyTorch.
 
         Args:
-            backbone: whose trunk.
+            tower: of the backbone.
             frames: (N, 3, S, S).
             cut: 0..L + 1.
         """
-        if cut == 0 or frames.is_meta or frames.requires_grad:
-            return False
-        return not any(value.requires_grad for _, part in _before(backbone.image, cut) for value in part.parameters())
+        return not frames.is_meta and not frames.requires_grad and _frozen(tower, cut)
 
-    def encode_to(self, backbone: Backbone, frames: Tensor, cut: int) -> Tensor:
-        """What block `cut` receives, as `Backbone.encode_to` says.
+    def encode_to(self, tower: ImageTower, frames: Tensor, cut: int) -> Tensor:
+        """What block `cut` receives, as `Tower.encode_to` says.
 
         Args:
-            backbone: whose trunk; nothing before the cut learns.
+            tower: of the backbone; nothing before the cut learns.
             frames: (N, 3, S, S) float32 on the CPU.
             cut: 1..L + 1.
 
         Raises:
             OptionError: the trunk is no graph that ONNX Runtime runs, or frames of another shape or place.
         """
-        if frames.device.type != "cpu" or frames.ndim != 4 or tuple(frames.shape[1:]) != backbone.input_shape:
+        shape = (3, tower.size, tower.size)
+        if frames.device.type != "cpu" or frames.ndim != 4 or tuple(frames.shape[1:]) != shape:
             raise OptionError(
-                f"encoder {self.encoder} expects frames of shape (N, {', '.join(map(str, backbone.input_shape))}) on "
-                f"the CPU, got {tuple(frames.shape)} on {frames.device}"
+                f"encoder {self.encoder} expects frames of shape (N, {', '.join(map(str, shape))}) on the CPU, got "
+                f"{tuple(frames.shape)} on {frames.device}"
             )
-        session = self._session(backbone, cut, quiet)
+        session = self._session(tower, cut, quiet)
         parts = [
             session.run(None, {"frames": np.ascontiguousarray(part.numpy())})[0]
             for part in torch.split(frames.detach().float(), FRAMES_AT_ONCE)
         ]
         return torch.from_numpy(np.concatenate(parts))
 
-    def prepare(self, backbone: Backbone, cut: int, progress: Progress = quiet) -> None:
+    def prepare(self, tower: ImageTower, cut: int, progress: Progress = quiet) -> None:
         """Makes or reads the graph to a cut, so that what is wrong with it is known before the work begins.
 
         Args:
-            backbone: whose trunk.
+            tower: of the backbone.
             cut: 0..L + 1.
             progress: how to show progress.
 
@@ -108,27 +110,27 @@ class Runtime:
             OptionError: the trunk is no graph that ONNX Runtime runs.
             StoreError: the graph cannot be written.
         """
-        if self.runs(backbone, torch.empty(0), cut):
-            self._session(backbone, cut, progress)
+        if _frozen(tower, cut):
+            self._session(tower, cut, progress)
 
-    def _session(self, backbone: Backbone, cut: int, progress: Progress) -> Any:
-        key = self._key(backbone, cut)
+    def _session(self, tower: ImageTower, cut: int, progress: Progress) -> Any:
+        key = self._key(tower, cut)
         if key not in self._sessions:
-            graph = _read(key) if backbone.fingerprint else None
+            graph = _read(key) if self._fingerprint else None
             if graph is None:
-                graph = _made(self.encoder, backbone, cut, progress)
-                if backbone.fingerprint:  # of a backbone built in memory nothing names what weights do not tell
+                graph = _made(self.encoder, f"{self._name} up to cut {cut}", tower, cut, progress)
+                if self._fingerprint:  # of a backbone built in memory nothing names what weights do not tell
                     _write(key, graph)
             self._sessions[key] = _opened(graph)
         return self._sessions[key]
 
-    def _key(self, backbone: Backbone, cut: int) -> str:
+    def _key(self, tower: ImageTower, cut: int) -> str:
         """A digest of all that decides what the blocks before a cut compute."""
-        parts = list(_before(backbone.image, cut))
+        parts = list(_before(tower, cut))
         tensors = [(f"{name}.{own}", value) for name, part in parts for own, value in _tensors(part)]
         state = (cut, *(str(part) for _, part in parts), *((value.data_ptr(), value._version) for _, value in tensors))
         if state not in self._keys:
-            made = (1, self.encoder, __version__, torch.__version__, backbone.fingerprint, backbone.size)
+            made = (1, self.encoder, __version__, torch.__version__, self._fingerprint, tower.size)
             mark = hashlib.sha256(repr((made, cut, [(name, str(part)) for name, part in parts])).encode())
             for name, value in tensors:
                 mark.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
@@ -138,16 +140,16 @@ class Runtime:
 
 
 class Trunk(nn.Module):
-    """The blocks of a backbone before a cut, by operations that other runtimes know.
+    """The blocks of an image tower before a cut, by operations that other runtimes know.
 
     Args:
-        backbone: any; it stays as it is.
+        tower: any; it stays as it is.
         cut: 1..L + 1.
     """
 
-    def __init__(self, backbone: Backbone, cut: int) -> None:
+    def __init__(self, tower: ImageTower, cut: int) -> None:
         super().__init__()
-        self.tower = backbone.copy().image
+        self.tower = copy.deepcopy(tower, {id(value): value for value in tower.parameters()})  # weights are shared
         self.tower.plain = True
         self.cut = cut
 
@@ -155,33 +157,41 @@ class Trunk(nn.Module):
         return self.tower.encode_to(frames, self.cut)
 
 
-def pick_runtime(name: str, backbone: Backbone) -> Runtime:
+def pick_runtime(encoder: str, tower: ImageTower, name: str, fingerprint: str) -> Runtime:
     """What runs a backbone's trunk in place of PyTorch.
 
     Args:
-        name: an encoder.
-        backbone: with its device and precision set.
+        encoder: its name.
+        tower: of the backbone, with its device and precision set.
+        name: of the backbone.
+        fingerprint: of the backbone.
 
     Raises:
         OptionError: an unknown name, a package that is missing, or a device, precision or backbone that does not fit.
     """
-    expect_encoder(name)
-    graphs.expect_packages(f"encoder {name}", "onnx")
-    if backbone.device.type != "cpu":
-        raise OptionError(f"encoder {name} runs on the CPU, found device {backbone.device}: leave one of them out")
-    if backbone.precision != "float32":
+    expect_encoder(encoder)
+    graphs.expect_packages(f"encoder {encoder}", "onnx")
+    device, precision = next(tower.parameters()).device, str(tower.precision).removeprefix("torch.")
+    if device.type != "cpu":
+        raise OptionError(f"encoder {encoder} runs on the CPU, found device {device}: leave one of them out")
+    if precision != "float32":
         raise OptionError(
-            f"encoder {name} computes in single precision, found precision {backbone.precision}: leave one of them out"
+            f"encoder {encoder} computes in single precision, found precision {precision}: leave one of them out"
         )
-    if len(backbone.input_shape) != 3:
-        raise OptionError(f"encoder {name} needs frames, and {backbone.name} are ready-made features: leave it out")
-    if name == INT8 and not backbone.image.quantises:
+    if not tower.size:
+        raise OptionError(f"encoder {encoder} needs frames, and {name} are ready-made features: leave it out")
+    if encoder == INT8 and not tower.quantises:
         raise OptionError(
-            f"encoder {name} does not fit backbone '{backbone.name}': convolutions in 8 bits lose too much, see "
+            f"encoder {encoder} does not fit backbone '{name}': convolutions in 8 bits lose too much, see "
             f"docs/backbones.md: take onnx"
         )
-    graphs.expect_room(backbone.name, backbone.image)
-    return Runtime(name)
+    graphs.expect_room(name, tower)
+    return Runtime(encoder, name, fingerprint)
+
+
+def _frozen(tower: ImageTower, cut: int) -> bool:
+    """Whether there are blocks before a cut, and nothing in them learns."""
+    return cut > 0 and not any(value.requires_grad for _, part in _before(tower, cut) for value in part.parameters())
 
 
 def _before(tower: ImageTower, cut: int) -> Iterator[tuple[str, nn.Module]]:
@@ -198,12 +208,11 @@ def _tensors(part: nn.Module) -> Iterator[tuple[str, Tensor]]:
     yield from part.named_buffers()
 
 
-def _made(encoder: str, backbone: Backbone, cut: int, progress: Progress) -> bytes:
-    """The graph of a trunk, checked against PyTorch."""
-    trunk = Trunk(backbone, cut).eval()
+def _made(encoder: str, place: str, tower: ImageTower, cut: int, progress: Progress) -> bytes:
+    """The graph of a trunk, called `place` in messages, checked against PyTorch."""
+    trunk = Trunk(tower, cut).eval()
     draw = torch.Generator().manual_seed(0)
-    example = torch.randn(EXAMPLES, *backbone.input_shape, generator=draw)
-    place = f"{backbone.name} up to cut {cut}"
+    example = torch.randn(EXAMPLES, 3, tower.size, tower.size, generator=draw)
     with progress(f"{place} for ONNX Runtime", 2, "steps") as step, tempfile.TemporaryDirectory() as folder:
         step(0, "translating")
         file = Path(folder) / "trunk.onnx"
@@ -236,10 +245,12 @@ def _made(encoder: str, backbone: Backbone, cut: int, progress: Progress) -> byt
 def _quantised(file: Path) -> Path:
     """The graph with its matrix products in 8 bits, in a file of its own."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
+    from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    made = file.with_name("quantised.onnx")
+    plain, made = file.with_name("plain.onnx"), file.with_name("quantised.onnx")
+    quant_pre_process(str(file), str(plain), skip_symbolic_shape=True)
     quantize_dynamic(
-        file, made, op_types_to_quantize=["MatMul", "Gemm"], weight_type=QuantType.QInt8, per_channel=True,
+        plain, made, op_types_to_quantize=["MatMul", "Gemm"], weight_type=QuantType.QInt8, per_channel=True,
         reduce_range=True,  # to 7 bits: pairs of products would overflow on a CPU without instructions for them
     )  # fmt: skip
     return made

@@ -114,14 +114,19 @@ def predict(
 
     Example: kshot predict models/gym squat.mp4 jump.mp4
     """
-    from kshot import Recognizer
-    from kshot.files import plain
-    from kshot.recognizer.stream.timeline import check_format, check_picture
-
     if timeline and len(videos) != 1:
         raise OptionError(f"a timeline is of one video, found {len(videos)}")
     if not timeline and (out or picture or format != "table"):
         raise OptionError("--format, --out and --picture are of a timeline: add --timeline")
+    if not timeline:
+        from kshot.video.workers import start_early
+
+        start_early()  # it is ready when PyTorch is
+
+    from kshot import Recognizer
+    from kshot.files import plain
+    from kshot.recognizer.stream.timeline import check_format, check_picture
+
     check_format(format)  # before the work, not after it
     check_picture(picture or Path("any.png"))
     for file in (out, picture):

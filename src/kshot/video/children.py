@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,11 @@ class Child:
         self.process: subprocess.Popen[bytes] | None = None
         self.stopped = False
         self._starts = starts
+
+    def start(self) -> None:
+        """Starts the process before there is a task. Where it does not come up, the first task says so."""
+        with suppress(KshotError):
+            self._start()
 
     def request(self, task: Message) -> Reply:
         """The one answer to a task about the file `task["path"]`.

@@ -90,10 +90,36 @@ def decode(
     return _decode_in_children(jobs, workers, timeout, ahead)
 
 
+_early: list[tuple[Child, threading.Thread]] = []
+"""Processes that were started before there was anything to decode."""
+
+
+def start_early(timeout: float = 60.0) -> None:
+    """Starts a decoding process for the next `decode`, while the caller loads what else it needs.
+
+    Args:
+        timeout: of that `decode`, seconds for one clip.
+    """
+    child = Child(_CHILD, timeout)
+    thread = threading.Thread(target=child.start, name="kshot-early", daemon=True)
+    thread.start()
+    _early.append((child, thread))
+
+
+def _children(count: int, timeout: float) -> list[Child]:
+    """Child processes, the first of them one that was started early."""
+    early = []
+    while _early and len(early) < count and _early[0][0].timeout == timeout:
+        child, thread = _early.pop(0)
+        thread.join()
+        early.append(child)
+    return early + [Child(_CHILD, timeout) for _ in range(count - len(early))]
+
+
 def _decode_in_children(
     jobs: Iterable[Job], workers: int, timeout: float, ahead: int
 ) -> Generator[tuple[int, video.Taken | VideoError]]:
-    children = [Child(_CHILD, timeout) for _ in range(workers)]
+    children = _children(workers, timeout)
     idle: SimpleQueue[Child] = SimpleQueue()
     gathering = threading.Lock()
     for child in children:
