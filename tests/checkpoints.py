@@ -178,8 +178,8 @@ def vjepa2(kind: str = "Model", **changed: Any) -> Any:
 
     sizes = {
         "crop_size": 32, "frames_per_clip": 4, "hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 3,
-        "patch_size": 8, "mlp_ratio": 2.5, "num_pooler_layers": 2, "pred_hidden_size": 24, "pred_num_attention_heads": 2,
-        "pred_num_hidden_layers": 1, "pred_num_mask_tokens": 1,
+        "patch_size": 8, "mlp_ratio": 2.5, "num_pooler_layers": 2, "pred_hidden_size": 24,
+        "pred_num_attention_heads": 2, "pred_num_hidden_layers": 1, "pred_num_mask_tokens": 1,
     }  # fmt: skip
     return getattr(transformers, f"VJEPA2{kind}")(transformers.VJEPA2Config(**{**sizes, **changed}))
 

@@ -83,7 +83,8 @@ def test_keywords_beat_objects_and_none_is_not_given() -> None:
     plan = Training.of(values)
     assert (plan.schedule.steps, plan.schedule.lr, plan.view.frames, plan.shape.way) == (7, 0.25, 4, 5)
     assert Evaluating.chosen((), {"frames": None, "head": None}) == {}
-    for name in ("frames", "seed", "way"):
+    assert Training.chosen((), {"frames": None}) == {}, "as many as the backbone takes"
+    for name in ("steps", "seed", "way"):
         with pytest.raises(OptionError, match=f"{name} must be a whole number, found None"):
             Training.chosen((), {name: None})
     assert Training.chosen((), {"clip": 2.0}) == {"max_grad_norm": 2.0}, "what it was called before"

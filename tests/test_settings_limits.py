@@ -43,7 +43,7 @@ def least(one: Any) -> float:
 @pytest.mark.parametrize(("group", "one"), LIMITED)
 def test_a_setting_may_have_its_limits_and_nothing_beyond(group: type[Settings], one: Any) -> None:
     low, high, above = (one.metadata[name] for name in ("low", "high", "above"))
-    kind = int if one.type == "int" else float
+    kind = int if one.type.startswith("int") else float
     step = 1 if kind is int else 1e-9
     group.expect(one.name, kind(least(one)))
     with pytest.raises(OptionError, match=f"^{one.name} must be (at least {low}|above {above}), found "):
@@ -57,7 +57,10 @@ def test_a_setting_may_have_its_limits_and_nothing_beyond(group: type[Settings],
 @pytest.mark.parametrize(("group", "one"), LIMITED)
 @pytest.mark.parametrize("value", [True, "1", None, [1]])
 def test_a_number_is_a_number(group: type[Settings], one: Any, value: object) -> None:
-    wanted = "a whole number" if one.type == "int" else "a finite number"
+    wanted = "a whole number" if one.type.startswith("int") else "a finite number"
+    if value is None and one.default is None:  # it depends on others: of a clip's frames, on the backbone
+        group.expect(one.name, value)
+        return
     with pytest.raises(OptionError, match=f"^{one.name} must be {wanted}, found "):
         group.expect(one.name, value)
 

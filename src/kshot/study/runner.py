@@ -89,9 +89,8 @@ def run(
     backbones_named = by_name(backbone or plan.backbone or _recorded(folder), "backbone")
     if not backbones_named:
         sets, backbones_named = _by_data(sets)
-    settings = replace(plan, data=tuple(sets), backbone=tuple(backbones_named))
+    settings = replace(plan, data=tuple(sets), backbone=tuple(backbones_named), frames=plan.frames or FRAMES)
     said = json.loads(json.dumps(asdict(settings)))
-    said["frames"] = plan.frames or FRAMES  # as it always was; see `Study`
     _refuse_other(folder, said)
     grid = list(itertools.product(sets.items(), backbones_named.items(), plan.seeds, plan.rows))
     whose: list[dict[str, Any]] = [

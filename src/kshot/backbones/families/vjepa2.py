@@ -4,7 +4,7 @@ Assran et al., V-JEPA 2, 2025 (arXiv 2506.09985). Its unit is a clip of `frames_
 its attention are turned by their places in time, height and width (rotary), so there are no vectors of places. The
 predictor plays no part in an embedding and is left out.
 
-Two kinds of checkpoints: `VJEPA2Model` pools nothing, and the embedding is the mean of all tokens behind the final norm.
+Two kinds of checkpoints: `VJEPA2Model` pools nothing, and the embedding is the mean of all normed tokens.
 `VJEPA2ForVideoClassification` brings an attentive pooler: layers of self-attention, then one learnt query q that looks
 at all tokens. That cross-attention is the last block, and what comes before it stays frozen. With n_i the tokens after
 its LayerNorm without the affine part (g, b), it needs neither keys nor values of the tokens:
