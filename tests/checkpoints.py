@@ -248,29 +248,13 @@ CASES: dict[str, dict[str, Case]] = {
         ),
         "classifier": Case(partial(videomae, "ForVideoClassification", num_labels=5), normed_mean, unit=4, exact=False),
         "pre-training": Case(partial(videomae, "ForPreTraining", use_mean_pooling=False), mean, unit=4, exact=False),
-        "real width": Case(
-            partial(videomae, **REAL, num_frames=16, num_attention_heads=12), mean, unit=16, exact=False
-        ),
     },
     "vjepa2": {
-        "": Case(vjepa2, tokens_mean, unit=4),
-        "no biases, an odd head": Case(partial(vjepa2, qkv_bias=False, num_attention_heads=2), tokens_mean, unit=4),
-        "pooler": Case(partial(vjepa2, "ForVideoClassification", num_labels=5), pooled_tokens, unit=4),
-        "real width": Case(
-            partial(
-                vjepa2,
-                "ForVideoClassification",
-                hidden_size=1024,
-                num_hidden_layers=2,
-                num_attention_heads=16,
-                mlp_ratio=4.0,
-                num_pooler_layers=1,
-                frames_per_clip=16,
-                num_labels=5,
-            ),
-            pooled_tokens,
-            unit=16,
+        "": Case(vjepa2, tokens_mean, unit=4, exact=False),
+        "no biases, an odd head": Case(
+            partial(vjepa2, qkv_bias=False, num_attention_heads=2), tokens_mean, unit=4, exact=False
         ),
+        "pooler": Case(partial(vjepa2, "ForVideoClassification", num_labels=5), pooled_tokens, unit=4, exact=False),
     },
 }
 """model_type -> ways."""
@@ -285,6 +269,10 @@ B14 = {**B16, "patch_size": 14, "mlp_ratio": 4}
 VIT_B16 = {"image_size": 224, "layers": 2, "width": 768, "head_width": 64, "patch_size": 16}
 RN50 = {"image_size": 224, "layers": [1, 1, 1, 1], "width": 64, "head_width": 64, "patch_size": None}
 G14 = {**B14, "hidden_size": 1536, "num_attention_heads": 24, "use_swiglu_ffn": True}
+L16 = {
+    "hidden_size": 1024, "num_hidden_layers": 2, "num_attention_heads": 16, "mlp_ratio": 4.0, "num_pooler_layers": 1,
+    "frames_per_clip": 16, "num_labels": 5,
+}  # fmt: skip
 wide = partial(Case, size=224, count=2)
 WIDE: dict[tuple[str, str], Case] = {
     ("clip", "B/16"): wide(partial(clip, **B16), pooled, pooled_text),
@@ -298,6 +286,12 @@ WIDE: dict[tuple[str, str], Case] = {
     ("dinov2_with_registers", "B/14"): wide(partial(dinov2, 4, **B14), class_token),
     ("dinov3_vit", "B/16"): wide(partial(dinov3, **B16), class_token, exact=False),
     ("open_clip", "ViT-B-16"): wide(partial(open_clip, VIT_B16), visual, visual_text),
+    ("videomae", "B/16"): wide(
+        partial(videomae, **REAL, num_frames=16, num_attention_heads=12), mean, unit=16, exact=False, size=32
+    ),
+    ("vjepa2", "L/16"): wide(
+        partial(vjepa2, "ForVideoClassification", **L16), pooled_tokens, unit=16, size=32, exact=False
+    ),
     ("open_clip", "RN50"): wide(partial(open_clip, RN50), visual, visual_text, exact=False, learns=9),
 }
 """(model_type, size) -> a case of two blocks, or of one a stage, at a published width."""

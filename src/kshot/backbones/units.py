@@ -175,7 +175,7 @@ class UnitBackbone(Backbone):
         notes: what was left out of its checkpoint, a sentence each.
     """
 
-    tunings = ("partial", "full", "lora", "adaptformer", "bitfit", "layernorm", "clip-adapter")
+    tunings: tuple[str, ...] = ("partial", "full", "lora", "adaptformer", "bitfit", "layernorm", "clip-adapter")
     lacks = "class token and no tokens of single frames"
 
     def __init__(self, tower: UnitTower, name: str, pixels: Pixels, notes: tuple[str, ...] = ()) -> None:
