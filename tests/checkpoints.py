@@ -277,12 +277,12 @@ wide = partial(Case, size=224, count=2)
 WIDE: dict[tuple[str, str], Case] = {
     ("clip", "B/16"): wide(partial(clip, **B16), pooled, pooled_text),
     ("clip_vision_model", "B/16"): wide(partial(clip_image, **B16), image_embeds),
-    ("metaclip_2", "H/14"): wide(partial(metaclip2, **H14), pooled, pooled_text),
-    ("metaclip_2_vision_model", "H/14"): wide(partial(clip_image, "MetaClip2", **H14), image_embeds),
+    ("metaclip_2", "H/14"): wide(partial(metaclip2, **H14), pooled, pooled_text, count=1),
+    ("metaclip_2_vision_model", "B/16"): wide(partial(clip_image, "MetaClip2", **B16), image_embeds),
     ("siglip", "B/16"): wide(partial(siglip, **B16), head, head_text, exact=False),
     ("siglip_vision_model", "B/16"): wide(partial(siglip_image, **B16), class_token, exact=False),
     ("dinov2", "B/14"): wide(partial(dinov2, **B14), class_token),
-    ("dinov2", "g/14"): wide(partial(dinov2, **G14), class_token),
+    ("dinov2", "g/14"): wide(partial(dinov2, **G14), class_token, count=1),
     ("dinov2_with_registers", "B/14"): wide(partial(dinov2, 4, **B14), class_token),
     ("dinov3_vit", "B/16"): wide(partial(dinov3, **B16), class_token, exact=False),
     ("open_clip", "ViT-B-16"): wide(partial(open_clip, VIT_B16), visual, visual_text),
@@ -308,7 +308,7 @@ def write(folder: Path, kind: str, way: str = "") -> Any:
                 continue
             noise = torch.randn(value.shape, generator=draw)
             if value.ndim > 1:
-                inputs = value[0].numel() if value.ndim == 4 and "downs" not in name else value.shape[-1]
+                inputs = value[0].numel() if value.ndim == 4 else value.shape[-1]
                 scale = 0.5 if "embedding" in name or "token" in name else inputs**-0.5
                 value.copy_(noise * scale)
             else:

@@ -137,7 +137,7 @@ def test_texts_are_read_by_tokenizer_json_or_refused(folder: Path) -> None:
     with pytest.raises(CheckpointError, match=r"its tokenizer only as spiece.model, .*: add tokenizer.json"):
         load(folder)
     (folder / "spiece.model").unlink()
-    with pytest.raises(CheckpointError, match=r"came without a tokenizer: put tokenizer.json into its folder"):
+    with pytest.raises(CheckpointError, match=r"came without a tokenizer: put tokenizer\.json into its folder"):
         load(folder).embed_text(["a"])
 
 
