@@ -206,6 +206,7 @@ def load_both(
         raise DataError(
             f"{loaded.name} holds ready-made features; there is nothing to extract: evaluate them as they are"
         )
+    named: str | Path | Backbone
     loaded, named = settled(loaded, backbone)
     return loaded, backbones.loaded(named, how)
 

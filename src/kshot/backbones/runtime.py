@@ -94,7 +94,7 @@ class Runtime:
         session = self._session(tower, cut, quiet)
         parts = [
             session.run(None, {"frames": np.ascontiguousarray(part.numpy())})[0]
-            for part in frames.detach().float().split(FRAMES_AT_ONCE)
+            for part in torch.split(frames.detach().float(), FRAMES_AT_ONCE)
         ]
         return torch.from_numpy(np.concatenate(parts))
 

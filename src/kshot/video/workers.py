@@ -108,7 +108,7 @@ def start_early(timeout: float = 60.0) -> None:
 
 def _children(count: int, timeout: float) -> list[Child]:
     """Child processes, the first of them one that was started early."""
-    early = []
+    early: list[Child] = []
     while _early and len(early) < count and _early[0][0].timeout == timeout:
         child, thread = _early.pop(0)
         thread.join()
