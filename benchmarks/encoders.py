@@ -161,7 +161,7 @@ def eight_bits() -> dict[str, dict[str, float]]:
 
     class Noise(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
-            self.batches: Iterator[torch.Tensor] = iter(lite.pixels(noise(96, lite.size)).contiguous().split(4))
+            self.batches: Iterator[torch.Tensor] = iter(torch.split(lite.pixels(noise(96, lite.size)).contiguous(), 4))
 
         def get_next(self) -> dict[str, NDArray[np.float32]] | None:
             batch = next(self.batches, None)
@@ -186,7 +186,7 @@ def eight_bits() -> dict[str, dict[str, float]]:
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = torch.get_num_threads()
             session = onnxruntime.InferenceSession(small, options, providers=["CPUExecutionProvider"])
-            maps = torch.cat([torch.from_numpy(session.run(None, {"frames": p.numpy()})[0]) for p in x.split(4)])
+            maps = torch.cat([torch.from_numpy(session.run(None, {"frames": p.numpy()})[0]) for p in torch.split(x, 4)])
             cosine = torch.nn.functional.cosine_similarity(lite.encode_from(maps, cut), wanted).mean()
             batch = {"frames": x[:16].numpy()}
             seconds = min(taken(lambda s=session, b=batch: s.run(None, b)) for _ in range(5)) / 16  # type: ignore[misc]

@@ -2,7 +2,8 @@
 
     python benchmarks/start.py [--rounds 5] [--json]
 
-Teaches kshot-tiny two of the drawn actions first. The median counts; run it twice, so that the files are in memory.
+Trains models of two drawn actions first: by kshot-tiny, and by lite with PyTorch and with ONNX Runtime. The median counts;
+run it twice, so that the files are in memory.
 """
 
 from __future__ import annotations
@@ -22,18 +23,25 @@ SCRIPTS = {
     "import torch": "import torch",
     "load kshot-tiny": "from kshot.backbones import backbone; backbone.load('kshot-tiny')",
     "kshot predict MODEL CLIP": PREDICT,
+    "the same, a model of lite": PREDICT.replace("{model", "{lite"),
+    "the same, --encoder onnx": PREDICT.replace("{model", "{onnx"),
     "import transformers' CLIPModel": "from transformers.models.clip.modeling_clip import CLIPModel",
 }
 
 
-def teach(folder: Path) -> tuple[str, str]:
-    """A model folder, and a clip to name."""
+def teach(folder: Path) -> dict[str, str]:
+    """Folders of models, and a clip to name."""
     from kshot import Recognizer, load_data
 
     data = load_data("motion:2").select("test")
     few = data.only(data.classes[:2])
-    taught = Recognizer().fit(few.paths, [few.classes[label] for label in few.labels])
-    return str(taught.save(folder)), str(few.paths[0])
+    made = {"clip": str(few.paths[0])}
+    for name, model in {
+        "model": Recognizer(), "lite": Recognizer("lite"), "onnx": Recognizer("lite", encoder="onnx"),
+    }.items():  # fmt: skip
+        model.fit(few.paths, [few.classes[label] for label in few.labels])
+        made[name] = str(model.save(folder / name))
+    return made
 
 
 def main() -> None:
@@ -42,10 +50,10 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        model, clip = teach(Path(folder))
+        made = teach(Path(folder))
         medians = {}
         for name, script in SCRIPTS.items():
-            command, seconds = [sys.executable, "-c", script.format(model=model, clip=clip)], []
+            command, seconds = [sys.executable, "-c", script.format(**made)], []
             for _ in range(chosen.rounds):
                 start = time.perf_counter()
                 subprocess.run(command, check=True, stdout=subprocess.DEVNULL)

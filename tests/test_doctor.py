@@ -142,7 +142,7 @@ def test_a_broken_torchvision_is_told_with_what_to_do(tmp_path: Path, monkeypatc
 def test_missing_extras_and_cameras_are_no_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "EXPORT", ("onnx", "no_such_module"))
     assert doctor._export() == (
-        "ok", "without no_such_module; only `kshot export` needs them: pip install 'kshot[export]'",
+        "ok", "without no_such_module; only `kshot export` and `--encoder onnx` need them: pip install 'kshot[export]'",
     )  # fmt: skip
     monkeypatch.setattr(doctor, "CAMERAS", tmp_path)
     monkeypatch.setattr("platform.system", lambda: "Linux")

@@ -291,7 +291,8 @@ def _cache() -> tuple[str, ...]:
 def _export() -> tuple[str, ...]:
     missing = [name for name in EXPORT if importlib.util.find_spec(name) is None]
     if missing:
-        return "ok", f"without {', '.join(missing)}; only `kshot export` needs them: pip install 'kshot[export]'"
+        needing = "only `kshot export` and `--encoder onnx` need them"
+        return "ok", f"without {', '.join(missing)}; {needing}: pip install 'kshot[export]'"
     return "ok", ", ".join(f"{name} {_version(name)}" for name in EXPORT)
 
 

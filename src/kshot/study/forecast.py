@@ -33,7 +33,7 @@ from kshot.fewshot.strategies import get_strategy
 from kshot.fewshot.strategies.base import Strategy
 from kshot.fewshot.training import strategy_of, tuning_options_of
 from kshot.progress import Progress, quiet
-from kshot.settings import TORCH, Arithmetic, Training
+from kshot.settings import Arithmetic, Training
 from kshot.study.counting import Tail, Work, anew, batch_clips, held_bytes, passing
 from kshot.study.file import Row, Study
 from kshot.study.runner import by_name, planned, training_settings
@@ -76,11 +76,9 @@ def forecast(
     seeds: Sequence[int] = (),
     episodes: int | None = None,
     protocol: str | None = None,
-    device: str = "cpu",
-    precision: str = "float32",
-    encoder: str = TORCH,
     speed: float | None = None,
     progress: Progress = quiet,
+    **computing: str,
 ) -> dict[str, Any]:
     """Disk, time and memory of a study, whose arguments are those of `kshot.study.runner.run`. Nothing is written.
 
@@ -91,12 +89,10 @@ def forecast(
         seeds: as there.
         episodes: as there.
         protocol: as there.
-        device: as there.
-        precision: as there.
-        encoder: as there.
         speed: reckon with a device of so many million million (1e12) multiply-adds a second in place of this one.
             Decoding and the scoring of episodes are timed here all the same.
         progress: how to show progress.
+        computing: as there.
 
     Returns:
         title, settings (seeds, shots, episodes), machine, speed, bytes, seconds, and `parts`, one for each data set and
@@ -118,7 +114,7 @@ def forecast(
     parts = []
     with progress(f"reckoning {plan.title}", len(sets) * len(networks) * len(plan.rows), "rows") as step:
         for (name, where), network in itertools.product(sets.items(), networks.values()):
-            made = backbones.loaded(network, Arithmetic(device=device, precision=precision, encoder=encoder))
+            made = backbones.loaded(network, Arithmetic(**computing))
             parts.append(_Part(plan, name, where, made, speed).tell(step))
     return {
         "title": plan.title,

@@ -36,7 +36,7 @@ from kshot.fewshot.training import train
 from kshot.files import alone, disk, occupied, write_atomic
 from kshot.names import folder_name, folder_names
 from kshot.progress import Progress, quiet
-from kshot.settings import FRAMES, TORCH, Arithmetic, EpisodeRules, Method, Testing, View
+from kshot.settings import FRAMES, Arithmetic, EpisodeRules, Method, Testing, View
 from kshot.study.file import Row, Study, impossible, of_row, read_study
 from kshot.study.results import Outcome, RowResult, Search, StudyResult, Tried
 from kshot.study.summary import summarise
@@ -55,11 +55,9 @@ def run(
     episodes: int | None = None,
     protocol: str | None = None,
     store: str | Path | None = None,
-    device: str = "cpu",
-    precision: str = "float32",
-    encoder: str = TORCH,
     progress: Progress = quiet,
     keep_copies: bool = False,
+    **computing: str,
 ) -> StudyResult:
     """Runs what is not finished of a study and returns what `DIR/study.json` holds.
 
@@ -73,11 +71,9 @@ def run(
         episodes: in place of the study's own.
         protocol: in place of the study's own; see `read`.
         store: as in `kshot.extract`.
-        device: as in `kshot.extract`.
-        precision: as in `kshot.extract`.
-        encoder: as in `kshot.extract`.
         progress: how to show progress, of the whole grid and of the row at work.
         keep_copies: keep them although the study does not say so; see `kshot.activations.copies`.
+        computing: device, precision and encoder, as in `kshot.extract`.
 
     Raises:
         KshotError: the study cannot start as asked; failures of single rows are recorded instead.
@@ -100,7 +96,7 @@ def run(
     todo = [c for c, at, own in zip(grid, places, whose, strict=True) if _finished(at / "row.json", own) is None]
     # All that is still needed is loaded before anything is written or run: a wrong name is told now, not in hours.
     datas = {name: datasets.load(source) for name, source in dict(cell[0] for cell in todo).items()}
-    how = Arithmetic(device=device, precision=precision, encoder=encoder)
+    how = Arithmetic(**computing)
     backbones_of = {name: backbones.loaded(source, how) for name, source in dict(cell[1] for cell in todo).items()}
     with disk(folder):
         write_atomic(folder / "settings.json", json.dumps(seals.sealed(said), indent=1).encode())
