@@ -1,4 +1,4 @@
-"""Writes the table of tuning methods and families into docs/tuning.md; `tests/tuning/test_fitting.py` checks both.
+"""Writes the table of tuning methods and families into docs/tuning.md; `tests/tuning/test_tuning_fits.py` checks both.
 
 Backbones of the real sizes are built without memory, so no weights are needed: their cut and the number of weights that
 learn come from the methods themselves. Every line of `kshot.backbones.families.FAMILIES` needs one of `REAL`.
@@ -14,9 +14,18 @@ from pathlib import Path
 import torch
 
 from kshot import tuning
-from kshot.backbones import clip, lite, resnet
+from kshot.backbones import clip, lite, resnet, units
 from kshot.backbones.backbone import Backbone
-from kshot.backbones.families import FAMILIES, clip_image, dinov2, dinov3, open_clip, siglip
+from kshot.backbones.families import (
+    FAMILIES,
+    clip_image,
+    dinov2,
+    dinov3,
+    open_clip,
+    siglip,
+    videomae,
+    vjepa2,
+)  # fmt: skip
 from kshot.backbones.preprocessing import AS_CLIP
 from kshot.errors import OptionError
 
@@ -54,6 +63,18 @@ def _resnet() -> Backbone:
     return open_clip.ClipResNet(parts, "RN50", None, AS_CLIP)
 
 
+def _videomae(classifier: bool = False) -> Backbone:
+    parts = videomae.Parts(videomae.Config(), norm=not classifier, fc_norm=classifier, biases=True)
+    norm = parts.fc_norm if classifier else parts.layernorm
+    tower = units.MeanTower(parts.embeddings, parts.encoder, norm, 16, 224, mean_first=classifier)
+    return units.UnitBackbone(tower, "VideoMAE", AS_CLIP)
+
+
+def _vjepa2(pooled: bool) -> Backbone:
+    config = vjepa2.Config()
+    return units.UnitBackbone(vjepa2._tower(vjepa2.Parts(config, pooled, True), config), "V-JEPA 2", AS_CLIP)
+
+
 REAL: dict[str, dict[str, Callable[[], Backbone]]] = {
     "clip": {"ViT-B/16": _clip(clip.Config(vision_config=B16))},
     "clip_vision_model": {"ViT-B/16": _image(B16, 512)},
@@ -65,6 +86,8 @@ REAL: dict[str, dict[str, Callable[[], Backbone]]] = {
     "dinov2_with_registers": {"B/14": _dinov2(4)},
     "dinov3_vit": {"B/16": _dinov3},
     "open_clip": {"ViT-B-16": _clip(clip.Config(vision_config=B16)), "RN50": _resnet},
+    "videomae": {"B/16": _videomae},
+    "vjepa2": {"L/16": lambda: _vjepa2(False), "L/16 with a pooler": lambda: _vjepa2(True)},
     "lite": {"lite": lambda: lite.Lite(lite.LiteTower(lite.SIZES["lite"]))},
 }
 """`model_type`, or the name of a package's family, -> size -> builds a backbone of it."""
