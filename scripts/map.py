@@ -26,7 +26,7 @@ FLOW = (
     ("scores", "episode or clip"),
 )
 FLOORS = (
-    ("leaves: nothing imports them", 4, ("cli/", "studio/", "report/", "export", "demo", "doctor")),
+    ("leaves: nothing imports them", 4, ("cli/", "studio/", "report/", "export", "demo", "doctor", "catalogue")),
     ("two products on one engine", 3, ("recognizer/  (+ stream/)", "study/")),
     ("the engine", 2, ("fewshot/  (+ strategies/)",)),
     ("what is computed once", 1, ("activations/",)),

@@ -61,7 +61,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("activations",),
     ("fewshot",),
     ("study", "recognizer"),
-    ("report", "studio", "export", "doctor", "demo", "verify"),
+    ("report", "studio", "export", "doctor", "catalogue", "demo", "verify"),
     ("cli",),
 )
 """Which rooms stand where, from the ground up: imports go downwards, or sideways where no circle comes of it."""
