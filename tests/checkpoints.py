@@ -148,6 +148,53 @@ def pooled_tokens(model: Any, frames: Tensor) -> Tensor:
     return out
 
 
+PRISM = {
+    "hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4, "image_size": 32, "num_frames": 4,
+    "tubelet_size": [1, 8, 8], "num_spatial_layers": 2, "num_temporal_layers": 2, "num_auxiliary_layers": 1,
+    "attn_logit_softcapping": 2.0,
+}  # fmt: skip
+
+
+def videoprism(kind: str, **changed: Any) -> Any:
+    import transformers
+
+    return getattr(transformers, f"VideoPrism{kind}")(transformers.VideoPrismVisionConfig(**{**PRISM, **changed}))
+
+
+def videoprism_clip() -> Any:
+    from transformers import VideoPrismClipModel, VideoPrismConfig
+
+    text = {**TEXT, "hidden_size": 32, "num_attention_heads": 4, "attn_logit_softcapping": 3.0}
+    return VideoPrismClipModel(VideoPrismConfig(vision_config=PRISM, text_config=text))
+
+
+def all_tokens(model: Any, frames: Tensor) -> Tensor:
+    """The mean of what an encoder of clips gives."""
+    out: Tensor = model(frames).last_hidden_state.mean(1)
+    return out
+
+
+def pooled_clip(model: Any, frames: Tensor) -> Tensor:
+    """What the pooling head of a VideoPrism gives, in its Clip form too."""
+    out: Tensor = getattr(model, "video_model", model)(frames).pooler_output[:, 0]
+    return out
+
+
+def for_classifier(model: Any, frames: Tensor) -> Tensor:
+    """What a VideoPrism gives its classifier."""
+    out: Tensor = model.head_layernorm(model.head(model.vision_model(frames).last_hidden_state)[0])[:, 0]
+    return out
+
+
+def read_behind(model: Any, ids: Tensor) -> Tensor:
+    """The text of a VideoPrism, which puts the token that it reads behind all others, and pads between the two."""
+    words = torch.cat([ids[:, :-1], torch.zeros_like(ids[:, :1])], 1)
+    mask = torch.ones_like(words)
+    mask[:, -1:] = 0
+    out: Tensor = model.text_model(words, attention_mask=mask).pooler_output
+    return out
+
+
 def mean(model: Any, frames: Tensor) -> Tensor:
     """The mean of all tokens, of an encoder of clips or of what holds one."""
     out: Tensor = getattr(model, "videomae", model)(frames).last_hidden_state.mean(1)
@@ -199,6 +246,31 @@ CASES: dict[str, dict[str, Case]] = {
             ),
             pooled_tokens,
             unit=16,
+        ),
+    },
+    "videoprism": {"": Case(videoprism_clip, pooled_clip, read_behind, unit=4)},
+    "videoprism_vision_model": {
+        "": Case(partial(videoprism, "VisionModel"), all_tokens, unit=4),
+        "head": Case(partial(videoprism, "VideoModel"), pooled_clip, unit=4),
+        "head, no biases": Case(
+            partial(videoprism, "VideoModel", qkv_bias=False, apply_l2norm=False), pooled_clip, unit=4
+        ),
+        "classifier": Case(partial(videoprism, "ForVideoClassification", num_labels=5), for_classifier, unit=4),
+        "real width": Case(
+            partial(
+                videoprism,
+                "VideoModel",
+                hidden_size=768,
+                intermediate_size=3072,
+                num_attention_heads=12,
+                num_frames=8,
+                num_spatial_layers=1,
+                num_temporal_layers=1,
+                num_auxiliary_layers=0,
+                attn_logit_softcapping=50.0,
+            ),
+            pooled_clip,
+            unit=8,
         ),
     },
 }

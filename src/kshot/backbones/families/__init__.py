@@ -39,6 +39,8 @@ FAMILIES: dict[str, Family] = {
     "dinov2_with_registers": Family("dinov2"),
     "videomae": Family("videomae"),
     "vjepa2": Family("vjepa2"),
+    "videoprism": Family("videoprism", transformers="5.18"),
+    "videoprism_vision_model": Family("videoprism", transformers="5.18"),
 }
 """model_type -> family."""
 

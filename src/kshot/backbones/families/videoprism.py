@@ -1,0 +1,548 @@
+"""VideoPrism: blocks over the squares of each frame, then over the frames of each square; a text side in its Clip form.
+
+Zhao et al., VideoPrism, ICML 2024 (arXiv 2402.13217). Its unit is a clip of `num_frames` frames. Three kinds of
+checkpoints: the encoder alone (`VideoPrismVisionModel`) pools nothing, and the embedding is the mean of all normed
+tokens. `VideoPrismVideoModel`, and the video side of `VideoPrismClipModel`, add blocks over all tokens and a pooling
+head with one learnt query, behind which come a norm and unit length; `VideoPrismForVideoClassification` has the head
+without these blocks, and its classifier is left out. The head is the last block, what comes before it stays frozen,
+and its query q is the same for all clips, so neither keys nor values of the tokens x_i are needed:
+
+    u = W_k^T q       a = softmax_i(u . x_i)       v = W_v (sum_i a_i x_i) + b_v
+
+Between blocks the tokens of a clip are one row (N, frames * squares, D), whatever a block looks along. The text side
+reads a token of its own behind the last word, to which it gives no place. The checkpoint brings no factor on cosines,
+so CLIP's 100 stands in for it.
+
+The modules are those of `kshot.backbones.clip` with this family's norm and attention, and compute what transformers'
+compute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kshot.backbones import checkpoint, clip, preprocessing
+from kshot.backbones.backbone import Backbone
+from kshot.backbones.preprocessing import Pixels, Processor
+from kshot.backbones.tower import TextTower, Tower
+from kshot.backbones.units import MeanTower, PooledTower, Tubelets, UnitBackbone, UnitTower, one_query
+from kshot.errors import CheckpointError
+
+KINDS = ("LlavaOnevisionVideoProcessor", "VideoPrismVideoProcessor", "VideoPrismImageProcessor")
+PROCESSOR = Processor("VideoPrism", KINDS, Pixels((0.0,) * 3, (1.0,) * 3, "squash"))
+ENCODER, VIDEO, CLASSIFIES = "VideoPrismVisionModel", "VideoPrismVideoModel", "VideoPrismForVideoClassification"
+WITH_TEXT = "VideoPrismClipModel"
+WHOLE = "videoprism"  # model type of the two sides together
+SOFTPLUS = 1.442695041  # 1 / softplus(0), by which the head's scale of each channel starts at 1
+NAMES = (  # in a file, and here
+    (".attention.o_proj.", ".self_attn.out_proj."),
+    (".attention.", ".self_attn."),
+    (".layernorm_before.", ".layer_norm1."),
+    (".layernorm_after.", ".layer_norm2."),
+    ("spatial_embeddings.patch_embeddings.", "embeddings."),
+    ("spatial_embeddings.position_embeddings", "embeddings.places"),
+    ("temporal_embeddings.position_embeddings", "between.places"),
+    ("layernorm1.", "between.norm."),
+)
+PLACES = "text_model.embeddings.position_embedding"
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What config.json says of both sides; the defaults are those of the format.
+
+    Attributes:
+        hidden_size: D, width of a token.
+        intermediate_size: width inside the MLP, and of the pooling head in all.
+        num_attention_heads: heads of a block, a divisor of D.
+        layer_norm_eps: added to variances before their root is taken.
+        attn_logit_softcapping: beyond plus and minus this no logit of an attention goes.
+        hidden_act: name of the MLP's activation.
+    """
+
+    hidden_size: int = 768
+    intermediate_size: int = 3072
+    num_attention_heads: int = 12
+    layer_norm_eps: float = 1e-6
+    attn_logit_softcapping: float = 50.0
+    hidden_act: str = "gelu_python"
+
+    def block(self, depth: int) -> clip.TowerConfig:
+        """That of `depth` blocks."""
+        return clip.TowerConfig(
+            self.hidden_size, self.intermediate_size, depth, self.num_attention_heads, self.hidden_act,
+            self.layer_norm_eps,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class VisionConfig(Shared):
+    """The video side; its other fields are those of `Shared`.
+
+    Attributes:
+        image_size: side of a frame, in pixels.
+        num_frames: of a clip, the unit.
+        num_channels: of a pixel, 3.
+        num_spatial_layers: blocks over the squares of a frame.
+        num_temporal_layers: blocks over the frames of a square.
+        num_auxiliary_layers: blocks over all of them, where a checkpoint has these.
+    """
+
+    image_size: Any = 288
+    num_frames: int = 16
+    num_channels: int = 3
+    num_spatial_layers: int = 12
+    num_temporal_layers: int = 4
+    num_auxiliary_layers: int = 2
+
+
+@dataclass(frozen=True)
+class TextConfig(Shared):
+    """The text side; its other fields are those of `Shared`.
+
+    Attributes:
+        vocab_size: number of tokens that have a vector.
+        max_position_embeddings: most tokens of a text.
+        num_hidden_layers: number of blocks.
+        hidden_act: name of the MLP's activation.
+    """
+
+    vocab_size: int = 32000
+    max_position_embeddings: int = 64
+    num_hidden_layers: int = 12
+    hidden_act: str = "relu"
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a checkpoint is made of.
+
+    Attributes:
+        made: its architecture.
+        vision: the video side.
+        patch: side of the square that becomes a token, in pixels.
+        biases: whether queries, keys and values of the video side have some.
+        unit_length: whether the head's embeddings have unit length.
+        text: the text side, where there is one.
+        text_biases: as `biases`, of the text side.
+        text_unit_length: as `unit_length`, of the text side.
+    """
+
+    made: str
+    vision: VisionConfig
+    patch: int
+    biases: bool = True
+    unit_length: bool = True
+    text: TextConfig | None = None
+    text_biases: bool = True
+    text_unit_length: bool = True
+
+    @property
+    def pooled(self) -> bool:
+        """Whether it has a pooling head."""
+        return self.made != ENCODER
+
+
+def read(folder: Path, name: str, allow_bin: bool = False) -> Backbone:
+    """A VideoPrism with weights (as float32), tokenizer and preprocessing of a folder.
+
+    Args:
+        folder: in transformers' format.
+        name: of the backbone, as it was given.
+        allow_bin: also read weights that are there only as a pickle; no code of it is run.
+
+    Raises:
+        CheckpointError: a file is missing or damaged, a setting that is not followed, or tensors are missing, unknown,
+            not finite or of another shape: no weight is ever left at a random value.
+    """
+    form = _form(folder)
+    pixels = preprocessing.read_pixels(folder, form.vision.image_size, PROCESSOR)
+    weights, notes = _kept(checkpoint.read_weights(folder, allow_bin), form, name)
+    parts = checkpoint.fill(lambda: Parts(form), weights, folder, f"a whole {form.made}")
+    tokenizer, words = (None, "") if form.text is None else _tokenizer(folder, form.text)
+    backbone = VideoPrism(parts, form, name, tokenizer, pixels, notes)
+    backbone.fingerprint = checkpoint.fingerprint([f"videoprism {form}", f"{pixels}"], weights, words)
+    return backbone
+
+
+def _form(folder: Path) -> Form:
+    values = checkpoint.read_config(folder)
+    whole = values.get("model_type") == WHOLE
+    expected = (WITH_TEXT,) if whole else (ENCODER, VIDEO, CLASSIFIES)
+    named = values.get("architectures") or [expected[0]]
+    made = next((one for one in expected if isinstance(named, list) and one in named), None)
+    if made is None:
+        raise CheckpointError(
+            f"{folder}: config.json says architectures {named}, expected one of {', '.join(expected)}"
+        )
+    try:
+        clip.expect_own(values)
+        given = values.get("vision_config") or {} if whole else values
+        vision: VisionConfig = clip.filled(VisionConfig, given)
+        patch = _patch(given, vision)
+        if vision.intermediate_size % vision.num_attention_heads:
+            raise ValueError(f"intermediate_size {vision.intermediate_size} is no multiple of the heads")
+        sides = Form(made, vision, patch, _flag(given, "qkv_bias"), made != CLASSIFIES and _flag(given, "apply_l2norm"))
+        if not whole:
+            return sides
+        said = values.get("text_config") or {}
+        text: TextConfig = clip.filled(TextConfig, said)
+        if text.hidden_size != vision.hidden_size:
+            raise ValueError(f"texts become vectors of {text.hidden_size}, clips of {vision.hidden_size}")
+        return Form(
+            made, vision, patch, sides.biases, sides.unit_length, text, _flag(said, "qkv_bias"),
+            _flag(said, "apply_l2norm"),
+        )  # fmt: skip
+    except ValueError as error:
+        raise CheckpointError(
+            f"{folder / 'config.json'} does not describe a VideoPrism that kshot reads ({error})"
+        ) from None
+
+
+def _flag(values: Mapping[str, Any], name: str) -> bool:
+    value = values.get(name, True)
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} is {value!r}, expected true or false")
+    return value
+
+
+def _patch(values: Mapping[str, Any], vision: VisionConfig) -> int:
+    """Side of a square, in pixels.
+
+    Raises:
+        ValueError: tubelets of several frames, or images or tubelets that are not square.
+    """
+    tubelet = values.get("tubelet_size", (1, 18, 18))
+    whole = isinstance(tubelet, list | tuple) and len(tubelet) == 3 and all(type(one) is int for one in tubelet)
+    if not whole or tubelet[0] != 1 or tubelet[1] != tubelet[2]:
+        raise ValueError(f"tubelet_size is {tubelet}, expected one frame and a square of pixels")
+    side, patch = vision.image_size, int(tubelet[1])
+    if not isinstance(side, int):
+        raise ValueError(f"images of {side}: only square ones are supported")
+    if not 0 < patch <= side:
+        raise ValueError(f"tubelets of {patch} pixels in images of {side}")
+    return patch
+
+
+def _kept(weights: Mapping[str, Tensor], form: Form, name: str) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """The tensors that make an embedding by their names here, and a sentence on those that were left out."""
+    left = [key for key in weights if form.made == CLASSIFIES and key.startswith("classifier.")]
+    kept, dropped = {_named(key): value for key, value in weights.items() if key not in left}, len(left)
+    if form.text is not None:
+        kept.setdefault(PLACES, sines(form.text))  # fixed, and not in every file
+    return kept, (f"backbone '{name}': its classifier is left out ({dropped} tensors)",) if dropped else ()
+
+
+def _named(key: str) -> str:
+    """A tensor's name in the file as that of the modules here."""
+    key = key.removeprefix("video_model.").removeprefix("vision_model.")
+    for theirs, own in NAMES:
+        key = key.replace(theirs, own)
+    return key
+
+
+def _tokenizer(folder: Path, text: TextConfig) -> tuple[Any, str]:
+    """The folder's tokenizer, which ends texts with the token that the text side reads out, and what it consists of.
+
+    Raises:
+        CheckpointError: it is damaged, there as a sentencepiece model alone, or adds tokens of its own to a text.
+    """
+    from tokenizers.processors import TemplateProcessing
+
+    tokenizer, words = checkpoint.read_tokenizer(folder, text.max_position_embeddings)
+    if tokenizer is None:
+        return None, words
+    if tokenizer.encode("a").ids != tokenizer.encode("a", add_special_tokens=False).ids:
+        raise CheckpointError(f"{folder / 'tokenizer.json'} adds tokens to a text, which VideoPrism's own does not")
+    tokenizer.post_processor = TemplateProcessing(single="$A <end>", special_tokens=[("<end>", text.vocab_size)])
+    tokenizer.enable_truncation(tokenizer.truncation["max_length"] + 1)
+    return tokenizer, words
+
+
+class Norm(nn.LayerNorm):
+    """A LayerNorm whose scale is stored less 1."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., D) -> (..., D)."""
+        return F.layer_norm(x, self.normalized_shape, self.weight + 1.0, self.bias, self.eps)
+
+
+class Unit(nn.Module):
+    """Unit length, but for 1e-6 under the root: (N, D) -> (N, D)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, D) -> (N, D)."""
+        return x * torch.rsqrt((x * x).sum(-1, keepdim=True) + 1e-6)
+
+
+class Attention(clip.Attention):
+    """Attention whose logits a tanh keeps within bounds: (N, T, D) -> (N, T, D).
+
+    Args:
+        config: of a block.
+        most: beyond plus and minus this no logit goes.
+        biases: whether queries, keys and values have some.
+    """
+
+    def __init__(self, config: clip.TowerConfig, most: float, biases: bool) -> None:
+        super().__init__(config)
+        self.most = most
+        if not biases:
+            width = self.embed_dim
+            self.q_proj, self.k_proj, self.v_proj = (nn.Linear(width, width, bias=False) for _ in range(3))
+
+    def forward(self, x: Tensor, mask: Tensor | None = None, is_causal: bool = False) -> tuple[Tensor, None]:
+        """(N, T, D) -> (N, T, D), and None in place of its weights.
+
+        Args:
+            x: tokens.
+            mask: plays no part.
+            is_causal: whether a token attends to itself and earlier ones alone.
+        """
+        heads = (*x.shape[:-1], -1, self.head_dim)
+        q, k, v = (project(x).view(heads).transpose(1, 2) for project in (self.q_proj, self.k_proj, self.v_proj))
+        logits = torch.tanh(q @ k.mT * self.scale / self.most) * self.most
+        if is_causal:
+            later = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).triu(1)
+            logits = logits.masked_fill(later, torch.finfo(logits.dtype).min)
+        weights = torch.softmax(logits, -1, dtype=torch.float32).to(v.dtype)
+        return self.out_proj((weights @ v).transpose(1, 2).reshape(x.shape)), None
+
+
+class Layer(clip.Layer):
+    """A block: (N, T, D) -> (N, T, D).
+
+    Args:
+        config: of a block.
+        most: see `Attention`.
+        biases: see there.
+        along: what tokens look along: "space", "time" or "all".
+        frames: of a clip, where that is not "all".
+
+    Attributes:
+        after: what its tokens go through last: norm and places, where blocks of another kind follow.
+    """
+
+    def __init__(
+        self, config: clip.TowerConfig, most: float, biases: bool, along: str = "all", frames: int = 1
+    ) -> None:
+        super().__init__(config)
+        self.self_attn = Attention(config, most, biases)
+        self.layer_norm1, self.layer_norm2 = (Norm(self.embed_dim, eps=config.layer_norm_eps) for _ in range(2))
+        self.along, self.frames = along, frames
+        self.after: nn.Module = nn.Identity()
+
+    def forward(self, x: Tensor, mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
+        """(N, T, D) -> (N, T, D); see `clip.Attention.forward`.
+
+        Args:
+            x: tokens, those of a frame in a row.
+            mask: of the attention.
+            is_causal: of the attention.
+        """
+        if self.along == "all":
+            y = super().forward(x, mask, is_causal)
+        else:
+            clips = x.unflatten(1, (self.frames, -1))
+            clips = clips if self.along == "space" else clips.transpose(1, 2)
+            y = super().forward(clips.flatten(0, 1), mask, is_causal).view(clips.shape)
+            y = (y if self.along == "space" else y.transpose(1, 2)).flatten(1, 2)
+        out: Tensor = self.after(y)
+        return out
+
+
+class Embeddings(Tubelets):
+    """Pixels (N, n, 3, S, S) -> tokens (N, T, D); see `Tubelets`.
+
+    Attributes:
+        num_positions: T, number of tokens.
+    """
+
+    def __init__(self, config: VisionConfig, patch: int) -> None:
+        super().__init__(config.num_channels, config.hidden_size, 1, patch)
+        squares = (config.image_size // patch) ** 2
+        self.num_positions = config.num_frames * squares
+        self.places = nn.Parameter(torch.empty(1, squares, config.hidden_size))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Pixels (N, n, 3, S, S) -> tokens (N, T, D)."""
+        frames = super().forward(pixels).unflatten(1, (pixels.shape[1], -1))
+        return (frames + self.places).flatten(1, 2)
+
+
+class Between(nn.Module):
+    """What stands between the blocks over squares and those over frames: a norm, and vectors of places in time."""
+
+    def __init__(self, config: VisionConfig) -> None:
+        super().__init__()
+        self.norm = Norm(config.hidden_size, eps=config.layer_norm_eps)
+        self.places = nn.Parameter(torch.empty(1, config.num_frames, config.hidden_size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, T, D) -> (N, T, D)."""
+        frames: Tensor = self.norm(x).unflatten(1, (self.places.shape[1], -1))
+        return (frames + self.places[:, :, None]).flatten(1, 2)
+
+
+class Head(nn.Module):
+    """The pooling head, whose heads have a width of their own: tokens (N, T, D) -> (N, D)."""
+
+    def __init__(self, config: VisionConfig, biases: bool) -> None:
+        super().__init__()
+        width, inner = config.hidden_size, config.intermediate_size
+        self.embed_dim, self.num_heads = width, config.num_attention_heads
+        self.head_dim = inner // self.num_heads
+        self.q_proj, self.k_proj, self.v_proj = (nn.Linear(width, inner, bias=biases) for _ in range(3))
+        self.o_proj = nn.Linear(inner, width)
+        self.per_dim_scale = nn.Parameter(torch.empty(self.head_dim))
+        self.pooling_attention_query = nn.Parameter(torch.empty(1, 1, width))
+
+    def _query(self) -> Tensor:
+        """(heads, width of one)."""
+        q: Tensor = self.q_proj(self.pooling_attention_query[0, 0]).view(self.num_heads, self.head_dim)
+        return q * (SOFTPLUS * self.head_dim**-0.5) * F.softplus(self.per_dim_scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As transformers computes it, keys and values of all tokens: (N, T, D) -> (N, D)."""
+        k, v = (project(x).unflatten(-1, (self.num_heads, -1)) for project in (self.k_proj, self.v_proj))
+        weights = torch.softmax(torch.einsum("hd,nthd->nth", self._query(), k), 1)
+        out: Tensor = self.o_proj(torch.einsum("nth,nthd->nhd", weights, v).flatten(1))
+        return out
+
+    def pool(self, x: Tensor) -> Tensor:
+        """The same with the one query, without keys and values of the tokens: (N, T, D) -> (N, D)."""
+        heads, q = (self.num_heads, self.head_dim, -1), self._query()
+        if self.k_proj.bias is not None:
+            q = q + 0 * self.k_proj.bias.sum()  # exactly no gradient, but one that weight decay can see
+        mean = one_query(torch.einsum("hd,hdc->hc", q, self.k_proj.weight.view(heads)), x)
+        v = torch.einsum("nhc,hdc->nhd", mean, self.v_proj.weight.view(heads)).flatten(1)
+        out: Tensor = self.o_proj(v if self.v_proj.bias is None else v + self.v_proj.bias)
+        return out
+
+
+def sines(config: TextConfig) -> Tensor:
+    """Vectors of places (most tokens, D): sines, then cosines (Vaswani et al., NeurIPS 2017, section 3.5)."""
+    count, width = config.max_position_embeddings, config.hidden_size
+    speeds = 1.0 / (10000 ** (torch.arange(0, width, 2, dtype=torch.int64, device="cpu") / width))
+    angles = torch.arange(count, dtype=torch.int64, device="cpu").float()[:, None] * speeds
+    return torch.cat((angles.sin(), angles.cos()), 1)
+
+
+class TextEmbeddings(nn.Module):
+    """Token ids (N, T) -> tokens (N, T, D); the id behind the vocabulary is that of the token that is read out."""
+
+    position_embedding: Tensor
+
+    def __init__(self, config: TextConfig) -> None:
+        super().__init__()
+        self.words, self.scaling = config.vocab_size, config.hidden_size**0.5
+        self.token_embedding = clip._table(config.vocab_size, config.hidden_size)
+        self.cls_emb = nn.Parameter(torch.empty(1, 1, config.hidden_size))
+        self.register_buffer("position_embedding", torch.empty(config.max_position_embeddings, config.hidden_size))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Token ids (N, T) -> tokens (N, T, D)."""
+        read = (ids == self.words)[..., None]
+        vectors = self.token_embedding(ids.clamp(max=self.words - 1)) * self.scaling
+        places = F.pad(self.position_embedding, (0, 0, 0, 1))[: ids.shape[1]]
+        return torch.where(read, self.cls_emb * self.scaling, vectors + places)
+
+
+class Text(nn.Module):
+    """The text side's parts; it has no forward of its own."""
+
+    def __init__(self, config: TextConfig, biases: bool) -> None:
+        super().__init__()
+        most = config.attn_logit_softcapping
+        self.embeddings = TextEmbeddings(config)
+        block = config.block(config.num_hidden_layers)
+        self.layers = nn.ModuleList(Layer(block, most, biases) for _ in range(config.num_hidden_layers))
+        self.layernorm = Norm(config.hidden_size, eps=config.layer_norm_eps)
+
+
+class VideoPrismText(TextTower):
+    """The text side; reads out the token behind the last word. Its other attributes are those of `TextTower`."""
+
+    def __init__(self, text: Text, config: TextConfig, unit_length: bool) -> None:
+        end: nn.Module = Unit() if unit_length else nn.Identity()
+        Tower.__init__(self, text.embeddings, text, text.layernorm, end, config.max_position_embeddings + 1)
+        self.end, self.highest, self.words = config.vocab_size, False, config.vocab_size + 1
+
+
+class Parts(nn.Module):
+    """The parts of the network, under the names of a file; it has no forward of its own."""
+
+    def __init__(self, form: Form) -> None:
+        super().__init__()
+        config, width = form.vision, form.vision.hidden_size
+        most, biases, frames = config.attn_logit_softcapping, form.biases, config.num_frames
+
+        def layers(count: int, along: str) -> nn.ModuleList:
+            return nn.ModuleList(Layer(config.block(count), most, biases, along, frames) for _ in range(count))
+
+        self.embeddings, self.between = Embeddings(config, form.patch), Between(config)
+        self.spatial_layers = layers(config.num_spatial_layers, "space")
+        self.temporal_layers = layers(config.num_temporal_layers, "time")
+        self.layernorm2 = Norm(width, eps=config.layer_norm_eps)
+        if form.pooled:
+            if form.made != CLASSIFIES:
+                self.auxiliary_layers = layers(config.num_auxiliary_layers, "all")
+            self.head, self.head_layernorm = Head(config, biases), Norm(width, eps=config.layer_norm_eps)
+        if form.text is not None:
+            self.text_model = Text(form.text, form.text_biases)
+
+
+class Encoder(nn.Module):
+    """All blocks before the head, as towers take them."""
+
+    def __init__(self, parts: Parts) -> None:
+        super().__init__()
+        more = getattr(parts, "auxiliary_layers", [])
+        self.layers = nn.ModuleList([*parts.spatial_layers, *parts.temporal_layers, *more])
+
+
+def _tower(parts: Parts, form: Form) -> UnitTower:
+    config, encoder = form.vision, Encoder(parts)
+    last_of_space, last_of_time = parts.spatial_layers[-1], parts.temporal_layers[-1]
+    last_of_space.after = parts.between
+    if not form.pooled:
+        return MeanTower(parts.embeddings, encoder, parts.layernorm2, config.num_frames, config.image_size)
+    last_of_time.after = parts.layernorm2
+    tower = PooledTower(
+        parts.embeddings, encoder, parts.head, parts.head_layernorm, config.num_frames, config.image_size
+    )
+    if form.unit_length:
+        tower.projection = Unit()
+    return tower
+
+
+class VideoPrism(UnitBackbone):
+    """A VideoPrism with its preprocessing, and in its Clip form the words that belong to it.
+
+    Args:
+        parts: of the network.
+        form: what they are.
+        name: as loaded.
+        tokenizer: of the tokenizers library; None for a folder without one.
+        pixels: its preprocessing.
+        notes: what was left out of its checkpoint, a sentence each.
+    """
+
+    starts = 0
+
+    def __init__(
+        self, parts: Parts, form: Form, name: str, tokenizer: Any, pixels: Pixels, notes: tuple[str, ...]
+    ) -> None:
+        super().__init__(_tower(parts, form), name, pixels, notes)
+        if form.text is not None:
+            self.text = VideoPrismText(parts.text_model, form.text, form.text_unit_length)
+            self._tokenizer = tokenizer
+            self.text.requires_grad_(False)
+            self.eval()
