@@ -38,6 +38,8 @@ BUILT: dict[str, Callable[[], Backbone]] = {
     "MCG-NJU/videomae-base": REAL["videomae"]["B/16"],
     "MCG-NJU/videomae-base-finetuned-kinetics": REAL["videomae"]["B/16"],
     "facebook/vjepa2-vitl-fpc64-256": REAL["vjepa2"]["L/16"],
+    "google/videoprism-base-f16r288": REAL["videoprism_vision_model"]["B/18"],
+    "google/videoprism-lvt-base-f16r288": REAL["videoprism"]["B/18"],
 }
 
 

@@ -15,6 +15,7 @@ import torch
 
 from kshot import tuning
 from kshot.backbones import clip, lite, resnet, units
+from kshot.backbones import videoprism as parts
 from kshot.backbones.backbone import Backbone
 from kshot.backbones.families import (
     FAMILIES,
@@ -24,6 +25,7 @@ from kshot.backbones.families import (
     open_clip,
     siglip,
     videomae,
+    videoprism,
     vjepa2,
 )  # fmt: skip
 from kshot.backbones.preprocessing import AS_CLIP
@@ -75,6 +77,12 @@ def _vjepa2(pooled: bool) -> Backbone:
     return units.UnitBackbone(vjepa2._tower(vjepa2.Parts(config, pooled, True), config), "V-JEPA 2", AS_CLIP)
 
 
+def _videoprism(made: str, text: bool = False) -> Backbone:
+    words = parts.TextConfig() if text else None
+    form = videoprism.Form(made, parts.VisionConfig(), 18, text=words)
+    return videoprism.VideoPrism(videoprism.Parts(form), form, "VideoPrism", None, AS_CLIP, ())
+
+
 REAL: dict[str, dict[str, Callable[[], Backbone]]] = {
     "clip": {"ViT-B/16": _clip(clip.Config(vision_config=B16))},
     "clip_vision_model": {"ViT-B/16": _image(B16, 512)},
@@ -88,6 +96,8 @@ REAL: dict[str, dict[str, Callable[[], Backbone]]] = {
     "open_clip": {"ViT-B-16": _clip(clip.Config(vision_config=B16)), "RN50": _resnet},
     "videomae": {"B/16": _videomae},
     "vjepa2": {"L/16": lambda: _vjepa2(False), "L/16 with a pooler": lambda: _vjepa2(True)},
+    "videoprism_vision_model": {"B/18": lambda: _videoprism(videoprism.ENCODER)},
+    "videoprism": {"B/18": lambda: _videoprism(videoprism.WITH_TEXT, text=True)},
     "lite": {"lite": lambda: lite.Lite(lite.LiteTower(lite.SIZES["lite"]))},
 }
 """`model_type`, or the name of a package's family, -> size -> builds a backbone of it."""

@@ -196,6 +196,53 @@ def pooled_tokens(model: Any, frames: Tensor) -> Tensor:
     return out
 
 
+PRISM = {
+    "hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4, "image_size": 32, "num_frames": 4,
+    "tubelet_size": [1, 8, 8], "num_spatial_layers": 2, "num_temporal_layers": 2, "num_auxiliary_layers": 1,
+    "attn_logit_softcapping": 2.0,
+}  # fmt: skip
+
+
+def videoprism(kind: str, **changed: Any) -> Any:
+    import transformers
+
+    return getattr(transformers, f"VideoPrism{kind}")(transformers.VideoPrismVisionConfig(**{**PRISM, **changed}))
+
+
+def videoprism_clip() -> Any:
+    from transformers import VideoPrismClipModel, VideoPrismConfig
+
+    text = {**TEXT, "hidden_size": 32, "num_attention_heads": 4, "attn_logit_softcapping": 3.0}
+    return VideoPrismClipModel(VideoPrismConfig(vision_config=PRISM, text_config=text))
+
+
+def all_tokens(model: Any, frames: Tensor) -> Tensor:
+    """The mean of what an encoder of clips gives."""
+    out: Tensor = model(frames).last_hidden_state.mean(1)
+    return out
+
+
+def pooled_clip(model: Any, frames: Tensor) -> Tensor:
+    """What the pooling head of a VideoPrism gives, in its Clip form too."""
+    out: Tensor = getattr(model, "video_model", model)(frames).pooler_output[:, 0]
+    return out
+
+
+def for_classifier(model: Any, frames: Tensor) -> Tensor:
+    """What a VideoPrism gives its classifier."""
+    out: Tensor = model.head_layernorm(model.head(model.vision_model(frames).last_hidden_state)[0])[:, 0]
+    return out
+
+
+def read_behind(model: Any, ids: Tensor) -> Tensor:
+    """The text of a VideoPrism, which puts the token that it reads behind all others, and pads between the two."""
+    words = torch.cat([ids[:, :-1], torch.zeros_like(ids[:, :1])], 1)
+    mask = torch.ones_like(words)
+    mask[:, -1:] = 0
+    out: Tensor = model.text_model(words, attention_mask=mask).pooler_output
+    return out
+
+
 def mean(model: Any, frames: Tensor) -> Tensor:
     """The mean of all tokens, of an encoder of clips or of what holds one."""
     out: Tensor = getattr(model, "videomae", model)(frames).last_hidden_state.mean(1)
@@ -256,6 +303,21 @@ CASES: dict[str, dict[str, Case]] = {
         ),
         "pooler": Case(partial(vjepa2, "ForVideoClassification", num_labels=5), pooled_tokens, unit=4, exact=False),
     },
+    "videoprism": {"": Case(videoprism_clip, pooled_clip, read_behind, unit=4, exact=False, learns=9)},
+    "videoprism_vision_model": {
+        "": Case(partial(videoprism, "VisionModel"), all_tokens, unit=4, exact=False, learns=9),
+        "head": Case(partial(videoprism, "VideoModel"), pooled_clip, unit=4, exact=False, learns=9),
+        "head, no biases": Case(
+            partial(videoprism, "VideoModel", qkv_bias=False, apply_l2norm=False),
+            pooled_clip,
+            unit=4,
+            exact=False,
+            learns=9,
+        ),
+        "classifier": Case(
+            partial(videoprism, "ForVideoClassification", num_labels=5), for_classifier, unit=4, exact=False, learns=9
+        ),
+    },
 }
 """model_type -> ways."""
 EVERY = [(kind, way) for kind, ways in CASES.items() for way in ways]
@@ -272,6 +334,10 @@ G14 = {**B14, "hidden_size": 1536, "num_attention_heads": 24, "use_swiglu_ffn": 
 L16 = {
     "hidden_size": 1024, "num_hidden_layers": 2, "num_attention_heads": 16, "mlp_ratio": 4.0, "num_pooler_layers": 1,
     "frames_per_clip": 16, "num_labels": 5,
+}  # fmt: skip
+PRISM_B = {
+    "hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12, "num_frames": 8, "num_spatial_layers": 1,
+    "num_temporal_layers": 1, "num_auxiliary_layers": 0, "attn_logit_softcapping": 50.0,
 }  # fmt: skip
 wide = partial(Case, size=224, count=2)
 WIDE: dict[tuple[str, str], Case] = {
@@ -291,6 +357,10 @@ WIDE: dict[tuple[str, str], Case] = {
     ),
     ("vjepa2", "L/16"): wide(
         partial(vjepa2, "ForVideoClassification", **L16), pooled_tokens, unit=16, size=32, exact=False
+    ),
+    ("videoprism", "B/18"): wide(videoprism_clip, pooled_clip, read_behind, unit=4, size=32, exact=False, learns=9),
+    ("videoprism_vision_model", "B/18"): wide(
+        partial(videoprism, "VideoModel", **PRISM_B), pooled_clip, unit=8, size=32, exact=False, learns=9
     ),
     ("open_clip", "RN50"): wide(partial(open_clip, RN50), visual, visual_text, exact=False, learns=9),
 }

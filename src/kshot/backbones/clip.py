@@ -43,6 +43,10 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "crop_size": (1, 4096),
     "in_chans": (3, 3),
     "num_pooler_layers": (0, 64),
+    "num_spatial_layers": (1, 512),
+    "num_temporal_layers": (1, 512),
+    "num_auxiliary_layers": (0, 64),
+    "attn_logit_softcapping": (1e-3, 1e6),
 }
 """The least and the most that a number of a configuration may be: several times what the largest CLIPs have."""
 UNFOLLOWED = ("quantization_config", "pruned_heads")

@@ -59,6 +59,14 @@ PUBLISHED = (
         "Kinetics-400 with its labels, the novel classes of Kinetics-100 among them",
     ),
     Published("facebook/vjepa2-vitl-fpc64-256", "vjepa2", "MIT", "22 million videos and images, without labels"),
+    Published(
+        "google/videoprism-base-f16r288", "videoprism_vision_model", "Apache-2.0",
+        "36 million videos with texts and 582 million clips with noisy ones",
+    ),
+    Published(
+        "google/videoprism-lvt-base-f16r288", "videoprism", "Apache-2.0",
+        "36 million videos with texts and 582 million clips with noisy ones",
+    ),
 )  # fmt: skip
 """Of each family those that are asked for most; any other checkpoint of a family works as well."""
 

@@ -42,6 +42,8 @@ FAMILIES: dict[str, Family] = {
     "open_clip": Family("open_clip"),
     "videomae": Family("videomae"),
     "vjepa2": Family("vjepa2"),
+    "videoprism": Family("videoprism", transformers="5.18"),
+    "videoprism_vision_model": Family("videoprism", transformers="5.18"),
 }
 """model_type -> family; open_clip's layout has no model_type, and is known by its file."""
 
