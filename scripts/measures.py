@@ -46,7 +46,7 @@ GOALS = {
     "typed arguments, share": 1.0,
 }
 LIMITS = GOALS | {
-    "evaluate --head otam runs through, files": 57,
+    "evaluate --head otam runs through, files": 59,
     "evaluate --head otam runs through, lines": 8720,
 }
 """What is reached where the goal is not."""

@@ -204,7 +204,7 @@ class Between(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, T, D) -> (N, T, D)."""
-        frames: Tensor = self.norm(x).unflatten(1, (self.places.shape[1], -1))  # type: ignore[no-untyped-call]
+        frames: Tensor = self.norm(x).unflatten(1, (self.places.shape[1], -1))
         return (frames + self.places[:, :, None]).flatten(1, 2)
 
 
@@ -229,7 +229,7 @@ class Head(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """As transformers computes it, keys and values of all tokens: (N, T, D) -> (N, D)."""
-        k, v = (project(x).unflatten(-1, (self.num_heads, -1)) for project in (self.k_proj, self.v_proj))  # type: ignore[no-untyped-call]
+        k, v = (project(x).unflatten(-1, (self.num_heads, -1)) for project in (self.k_proj, self.v_proj))
         weights = torch.softmax(torch.einsum("hd,nthd->nth", self._query(), k), 1)
         out: Tensor = self.o_proj(torch.einsum("nth,nthd->nhd", weights, v).flatten(1))
         return out
