@@ -64,9 +64,8 @@ def read(folder: Path, name: str, allow_bin: bool = False) -> Any:
     Raises:
         CheckpointError: a folder of no family, a transformers too old for it, or whatever its family refuses.
     """
-    if hub.layout(folder) is hub.OPEN_CLIP:
-        kind = "open_clip"
-    else:
+    kind: object = "open_clip"
+    if hub.layout(folder) is not hub.OPEN_CLIP:
         kind = checkpoint.read_config(folder, f"a checkpoint of {_known()}").get("model_type")
     if isinstance(kind, str) and kind in REFUSED:
         raise CheckpointError(f"{folder}: config.json says model_type {kind!r}: {REFUSED[kind]}")
