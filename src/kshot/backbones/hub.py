@@ -89,8 +89,8 @@ def resolve(name: str | Path, allow_bin: bool = False) -> Path:
     there = _cached(repository, revision, allow_bin)
     if there is None and revision == "main" and (note := _note(repository)).is_file():
         there = _cached(repository, note.read_text(errors="replace").strip(), False)
-    own = OPEN_CLIP.config if there is not None and layout(there) is OPEN_CLIP else ""
-    if there is not None and any((there / file).exists() for file in (*preprocessing.FILES, *filter(None, [own]))):
+    said = any((there / file).exists() for file in preprocessing.FILES) if there is not None else False
+    if there is not None and (said or layout(there) is OPEN_CLIP):
         return there
     try:
         return _fetch(repository, revision, allow_bin)

@@ -122,7 +122,7 @@ def forward(block: Any, n: Tensor, x: Tensor, read: Tensor | None = None, causal
         keys = (_weight(attention.k_proj) * norm.weight).view(heads, width, -1)
         values = (_weight(attention.v_proj) * norm.weight).view(heads, width, -1)
         u = torch.einsum("nhd,hdc->nhc", q.view(-1, heads, width), keys)
-        mean: Tensor = _Attend.apply(u, n, keep)  # type: ignore[no-untyped-call]
+        mean = look(u, n, keep)
         v = torch.einsum("nhc,hdc->nhd", mean, values).flatten(1) + attention.v_proj(norm.bias)
         return behind(block, x.to(dtype), attention.out_proj(v))
 
@@ -151,6 +151,21 @@ def behind(block: Any, x: Tensor, seen: Tensor) -> Tensor:
     y = x + (seen if scales[0] is None else scales[0](seen))
     made = block.mlp(block.layer_norm2(y))
     out: Tensor = y + (made if scales[1] is None else scales[1](made))
+    return out
+
+
+def look(u: Tensor, n: Tensor, keep: Tensor | None = None) -> Tensor:
+    """softmax(u n^T) n: the mean tokens that each head's query sees, read as they are stored and a few rows at a time.
+
+    Args:
+        u: (N, H, D) queries, the keys' projection moved to them.
+        n: (N, T, D) tokens, in any floating type.
+        keep: (N, T) which tokens are seen; None for all.
+
+    Returns:
+        (N, H, D).
+    """
+    out: Tensor = _Attend.apply(u, n, keep)  # type: ignore[no-untyped-call]
     return out
 
 

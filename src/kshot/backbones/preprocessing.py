@@ -180,7 +180,8 @@ def open_clip_pixels(values: object, where: str, side: int) -> Pixels:
             raise _unfollowed(where, name, value, "this setting is not known")
         if name in usual and (value not in usual[name] or isinstance(value, bool)):
             raise _unfollowed(where, name, value, f"{does}, to {side} pixels")
-    mean, std = _three(said, "mean", MEAN, where), _three(said, "std", STD, where)
+    said |= {f"image_{name}": said[name] for name in ("mean", "std") if name in said}
+    mean, std = _three(said, "image_mean", MEAN, where), _three(said, "image_std", STD, where)
     if min(std) <= 0:
         raise CheckpointError(f"{where}: std is {list(std)}, expected three numbers above 0")
     squashed = "squash-bilinear" if said.get("interpolation") == "bilinear" else "squash"
@@ -226,7 +227,7 @@ def _three(values: Mapping[str, Any], name: str, usual: tuple[float, ...], where
     found = values.get(name, usual)
     found = [found] * 3 if _number(found) else found
     if not isinstance(found, list | tuple) or len(found) != 3 or not all(map(_number, found)):
-        raise CheckpointError(f"{where}: {name} is {shown(found)}, expected three numbers in mean and std")
+        raise CheckpointError(f"{where}: {name} is {shown(found)}, expected three numbers in image_mean and image_std")
     return tuple(float(value) for value in found)
 
 

@@ -68,7 +68,7 @@ def read(folder: Path, name: str, allow_bin: bool = False) -> Any:
     Raises:
         CheckpointError: a folder of no family, a transformers too old for it, or whatever its family refuses.
     """
-    kind: Any = "open_clip"
+    kind: object = "open_clip"
     if hub.layout(folder) is not hub.OPEN_CLIP:
         kind = checkpoint.read_config(folder, f"a checkpoint of {_known()}").get("model_type")
     if isinstance(kind, str) and kind in REFUSED:

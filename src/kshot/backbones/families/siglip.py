@@ -185,13 +185,12 @@ class Head(nn.Module):
         return self._behind(seen[:, 0])
 
     def pool(self, n: Tensor) -> Tensor:
-        """The same with the one query, without keys and values of the tokens: (N, T, D) -> (N, D)."""
+        """The same with the one query, without keys and values of tokens of any floating type: (N, T, D) -> (N, D)."""
         heads, width = self.attention.num_heads, self.attention.head_dim
         query, key, _ = self.attention.in_proj_weight.chunk(3)
         q = nn.functional.linear(self.probe[0, 0], query, self.attention.in_proj_bias.chunk(3)[0]) * width**-0.5
         u = torch.einsum("hd,hdc->hc", q.view(heads, width), key.view(heads, width, -1))
-        weights = torch.softmax(n @ u.T, 1)
-        return self._valued(weights.mT @ n)
+        return self._valued(last_block.look(u.expand(len(n), -1, -1), n))
 
     def attend(self, n: Tensor, weights: Tensor) -> Tensor:
         """With weights (N, T) of the tokens, in all 1 for each row, in place of the query's: (N, T, D) -> (N, D)."""
@@ -289,9 +288,9 @@ class SiglipImage(Tower):
         return self.blocks[-1]  # type: ignore[return-value]
 
     def _project(self, x: Tensor, cut: int, read: Tensor | None, condensed: bool | None) -> Tensor:
-        n = self._normed(x, cut)
+        n = x if cut == self.depth else self._normed(x, cut)
         with last_block.arithmetic(n.device):
-            out: Tensor = self._head(n) if self.plain else self._head.pool(n)
+            out: Tensor = self._head(widen(n)) if self.plain else self._head.pool(n)
             return out
 
     def _normed(self, x: Tensor, cut: int) -> Tensor:
