@@ -30,7 +30,7 @@ class Published:
 
 
 PUBLISHED = (
-    Published("kshot-tiny", "clip", "Apache-2.0", "drawings by the renderer of `motion`, in random poses, with texts"),
+    Published("kshot-tiny", "clip", "Apache-2.0", "drawings of people in random poses, with texts"),
     Published("lite", "efficientnet-lite", "Apache-2.0", "ImageNet, 1,000 labelled classes"),
     Published("lite1", "efficientnet-lite", "Apache-2.0", "ImageNet, 1,000 labelled classes"),
     Published("lite2", "efficientnet-lite", "Apache-2.0", "ImageNet, 1,000 labelled classes"),

@@ -127,10 +127,10 @@ def across(study: StudyResult) -> list[tuple[str, Table]]:
             for backbone, lines in found.rows.items():
                 cells = [Cell(f"{one.accuracy:.1f}", within(one.ci95)) if one else Cell("failed") for one in lines]
                 learned = trained_on(backbone) or "not known"
-                rows.append(TableRow(backbone, [*cells, Cell(learned, shade="text")]))
+                rows.append(TableRow(backbone, [Cell(learned, shade="text"), *cells]))
             title = f"{data}, {in_shots(found.shot)}"
-            head = ["backbone", *found.methods, "trained on"]
-            tables.append((title, Table(f"Backbones side by side, {title}", head, rows, text=1)))
+            head = ["backbone", "trained on", *found.methods]
+            tables.append((title, Table(f"Backbones side by side, {title}", head, rows, text=2)))
     return tables
 
 
