@@ -2,8 +2,8 @@
 
     python benchmarks/start.py [--rounds 5] [--json]
 
-Trains models of two drawn actions first: by kshot-tiny, and by lite with PyTorch and with ONNX Runtime. The median counts;
-run it twice, so that the files are in memory.
+Trains models of two drawn actions first: by kshot-tiny, and by lite with PyTorch and with ONNX Runtime. The median
+counts; run it twice, so that the files are in memory.
 """
 
 from __future__ import annotations
