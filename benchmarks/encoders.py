@@ -204,28 +204,39 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
     found: dict[str, Any] = {"threads": asked.threads, "a frame": encoding(asked.repeats)}
+    lines = [f"a frame to the last block, {asked.threads} thread(s)"]
+    lines += [
+        f"  {name:30} {1e3 * one['seconds']:7.1f} ms  {one['times ViT-B/16, torch']:5.1f}x  differs by "
+        f"{one['relative difference']:.1e}"
+        for name, one in found["a frame"].items()
+    ]
+    tell(lines, asked.json)
     with tempfile.TemporaryDirectory() as folder:
         path = film(Path(folder) / "film.mp4", asked.seconds)
         found["watch"] = {encoder: watching(path, encoder) for encoder in ("torch", "onnx")}
+    lines = ["watch, lite, every frame"]
+    lines += [
+        f"  {name:30} {one['frames a second']:7.1f} frames a second, {one['share of a core at 25']:.0%} of a core at "
+        f"{RATE} frames a second"
+        for name, one in found["watch"].items()
+    ]
+    tell(lines, asked.json)
     if not asked.no_int8:
         found["lite in 8 bits"] = eight_bits()
+        lines = ["lite in 8 bits"]
+        lines += [
+            f"  {name:30} {1e3 * one['seconds']:7.1f} ms  cosine {one['cosine']:.4f}"
+            for name, one in found["lite in 8 bits"].items()
+        ]
+        tell(lines, asked.json)
     if asked.json:
         print(json.dumps(found))
-        return
-    print(f"a frame to the last block, {asked.threads} thread(s)")
-    for name, one in found["a frame"].items():
-        print(
-            f"  {name:20} {1e3 * one['seconds']:7.1f} ms  {one['times ViT-B/16, torch']:5.1f}x  differs by "
-            f"{one['relative difference']:.1e}"
-        )
-    print("watch, lite, every frame")
-    for name, one in found["watch"].items():
-        print(
-            f"  {name:20} {one['frames a second']:7.1f} frames a second, {one['share of a core at 25']:.0%} of a core "
-            f"at {RATE} frames a second"
-        )
-    for name, one in found.get("lite in 8 bits", {}).items():
-        print(f"  8 bits, {name:28} {1e3 * one['seconds']:7.1f} ms  cosine {one['cosine']:.4f}")
+
+
+def tell(lines: list[str], as_json: bool) -> None:
+    """A part of the table, as soon as it is known."""
+    if not as_json:
+        print("\n".join(lines), flush=True)
 
 
 if __name__ == "__main__":

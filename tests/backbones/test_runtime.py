@@ -134,15 +134,13 @@ def test_copies_share_graphs_and_other_weights_never_run_an_older_graph(backbone
     assert pickle.loads(pickle.dumps(ours.runtime)).encoder == "onnx"
 
 
-@pytest.mark.parametrize(
-    "method", ["full", "partial", "lora", "vpt", "st-adapter", "bitfit", "layernorm", "clip-adapter"]
-)
+@pytest.mark.parametrize("method", ["full", "bitfit", "partial", "lora", "clip-adapter"])
 def test_what_learns_is_run_by_pytorch_and_only_what_lies_before_it_by_the_graph(
     method: str, backbone: Backbone
 ) -> None:
     tuned = backbone.copy()
     torch.manual_seed(0)
-    cut = tuning.apply(method, tuned, **({"blocks": 1} if method in ("lora", "vpt", "st-adapter") else {}))
+    cut = tuning.apply(method, tuned, **({"blocks": 1} if method == "lora" else {}))
     with torch.no_grad():
         for value in tuned.parameters():
             if value.requires_grad:
@@ -154,7 +152,7 @@ def test_what_learns_is_run_by_pytorch_and_only_what_lies_before_it_by_the_graph
         0 < at <= cut for at in range(tuned.depth + 2)
     ]
     with torch.no_grad():
-        for at in (cut, tuned.depth + 1):
+        for at in {cut, tuned.depth + 1} - {0}:
             assert distance(tuned(x, at), tuned.image.encode_from(x, 0)) <= 1e-5
 
 
