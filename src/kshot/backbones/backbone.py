@@ -26,10 +26,9 @@ from kshot.backbones.devices import pick_device, pick_precision
 from kshot.backbones.preprocessing import AS_CLIP, Pixels
 from kshot.backbones.tower import ImageTower, TextTower, Tower
 from kshot.errors import CheckpointError, OptionError
-from kshot.settings import PROMPTS
+from kshot.settings import FRAMES, PROMPTS
 
 TEXTS_PER_BATCH = 256
-FRAMES = 8  # a clip, where nobody says how many and the unit is a frame
 
 NAMED: dict[str, str] = {
     **dict.fromkeys(("lite", "lite1", "lite2"), "kshot.backbones.lite:load_lite"),

@@ -48,7 +48,7 @@ class UnitTower(Tower):
         self.projection: nn.Module = nn.Identity()
         self.feature: nn.Module = nn.Identity()
         self.depth, self.tokens = len(self.blocks), int(embeddings.num_positions)
-        self.width = int(self.blocks[0].embed_dim)
+        self.width = int(encoder.layers[0].embed_dim)
         self.unit, self.size = unit, size
         self.precision = torch.float32
         self.plain = False
@@ -175,7 +175,7 @@ class UnitBackbone(Backbone):
         notes: what was left out of its checkpoint, a sentence each.
     """
 
-    tunings = ("partial", "full", "lora", "adaptformer", "bitfit", "layernorm", "clip-adapter")
+    tunings: tuple[str, ...] = ("partial", "full", "lora", "adaptformer", "bitfit", "layernorm", "clip-adapter")
     lacks = "class token and no tokens of single frames"
 
     def __init__(self, tower: UnitTower, name: str, pixels: Pixels, notes: tuple[str, ...] = ()) -> None:

@@ -268,8 +268,9 @@ class Recognizer(Estimator):
         backbone = backbone_of(self.learner_)
         if backbone.unit > 1:
             with torch.inference_mode():
-                parts = torch.from_numpy(states).split(max(1, FRAMES_AT_ONCE // states.shape[1]))
-                embeddings = torch.cat([tail(backbone, part.numpy(), 0) for part in parts])
+                step = max(1, FRAMES_AT_ONCE // states.shape[1])
+                parts = [tail(backbone, states[i : i + step], 0) for i in range(0, len(states), step)]
+                embeddings = torch.cat(parts)
         elif self._by_clip:
             changing = self.classifier_.scorer.head.by_change
             with torch.inference_mode():

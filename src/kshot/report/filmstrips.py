@@ -112,7 +112,7 @@ def reel(comparison: Comparison) -> Reel:
     def strip(label: str, start: int) -> Strip | None:
         paths = clips.get(label, [])
         try:
-            return _first_readable(label, paths[start:] or paths, comparison.settings.frames)
+            return _first_readable(label, paths[start:] or paths, comparison.settings.frames or FRAMES)
         except KshotError as error:
             notes[label] = f"No filmstrip of {label}: {error}"
             return None
@@ -126,7 +126,7 @@ def reel(comparison: Comparison) -> Reel:
         strips = strip(one, 1), strip(other, 1)
         if strips[0] and strips[1]:
             mixed.append(Mixed(strips[0], strips[1], there, back))
-    records, frames = comparison.per_clip(best), comparison.settings.frames
+    records, frames = comparison.per_clip(best), comparison.settings.frames or FRAMES
     successes = _singles(sorted(records, key=lambda one: -_reliably(one.right, one.queries)), clips, frames)
     wrong = [one for one in records if 2 * one.right < one.queries]
     failures = _singles(sorted(wrong, key=lambda one: -_reliably(one.queries - one.right, one.queries)), clips, frames)

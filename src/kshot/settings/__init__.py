@@ -21,6 +21,9 @@ from kshot.settings.fields import Front, Settings, expect_whole, setting
 PROMPTS: tuple[str, ...] = ("a video of a person doing {}",)
 """Templates of class texts where none are given."""
 
+FRAMES = 8
+"""Frames a clip, where nobody says how many and the backbone sees each by itself."""
+
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("constant", "cosine")
 SELECTIONS = ("val", "none")

@@ -25,7 +25,7 @@ import kshot
 from kshot import datasets, seals
 from kshot.activations.default import default_backbone, noted
 from kshot.backbones import backbone as backbones
-from kshot.backbones.backbone import FRAMES, Backbone
+from kshot.backbones.backbone import Backbone
 from kshot.datasets import Dataset
 from kshot.errors import DataError, KshotError, OptionError
 from kshot.fewshot import cost, runs
@@ -36,7 +36,7 @@ from kshot.fewshot.training import train
 from kshot.files import alone, disk, occupied, write_atomic
 from kshot.names import folder_name, folder_names
 from kshot.progress import Progress, quiet
-from kshot.settings import EpisodeRules, Method, Testing, View
+from kshot.settings import FRAMES, EpisodeRules, Method, Testing, View
 from kshot.study.file import Row, Study, impossible, of_row, read_study
 from kshot.study.results import Outcome, RowResult, Search, StudyResult, Tried
 from kshot.study.summary import summarise

@@ -350,7 +350,7 @@ class Layer(clip.Layer):
         if self.along == "all":
             y = super().forward(x, mask, is_causal)
         else:
-            clips = x.unflatten(1, (self.frames, -1))
+            clips = x.view(len(x), self.frames, -1, x.shape[2])
             clips = clips if self.along == "space" else clips.transpose(1, 2)
             y = super().forward(clips.flatten(0, 1), mask, is_causal).view(clips.shape)
             y = (y if self.along == "space" else y.transpose(1, 2)).flatten(1, 2)
@@ -373,8 +373,8 @@ class Embeddings(Tubelets):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Pixels (N, n, 3, S, S) -> tokens (N, T, D)."""
-        frames = super().forward(pixels).unflatten(1, (pixels.shape[1], -1))
-        return (frames + self.places).flatten(1, 2)
+        frames = super().forward(pixels).view(-1, *self.places.shape[1:])
+        return (frames + self.places).view(len(pixels), self.num_positions, -1)
 
 
 class Between(nn.Module):
@@ -387,8 +387,8 @@ class Between(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, T, D) -> (N, T, D)."""
-        frames: Tensor = self.norm(x).unflatten(1, (self.places.shape[1], -1))
-        return (frames + self.places[:, :, None]).flatten(1, 2)
+        frames: Tensor = self.norm(x).view(len(x), self.places.shape[1], -1, x.shape[2])
+        return (frames + self.places[:, :, None]).view(x.shape)
 
 
 class Head(nn.Module):
@@ -407,7 +407,8 @@ class Head(nn.Module):
     def _query(self) -> Tensor:
         """(heads, width of one)."""
         q: Tensor = self.q_proj(self.pooling_attention_query[0, 0]).view(self.num_heads, self.head_dim)
-        return q * (SOFTPLUS * self.head_dim**-0.5) * F.softplus(self.per_dim_scale)
+        out: Tensor = q * (SOFTPLUS * self.head_dim**-0.5) * F.softplus(self.per_dim_scale)
+        return out
 
     def forward(self, x: Tensor) -> Tensor:
         """As transformers computes it, keys and values of all tokens: (N, T, D) -> (N, D)."""

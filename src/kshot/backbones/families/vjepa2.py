@@ -248,7 +248,7 @@ def turns(places: Tensor, width: int) -> tuple[Tensor, Tensor]:
 
 def across(x: Tensor) -> Tensor:
     """Neighbouring channels (a, b) as (-b, a)."""
-    pairs = x.unflatten(-1, (-1, 2))
+    pairs = x.view(*x.shape[:-1], -1, 2)
     return torch.stack((-pairs[..., 1], pairs[..., 0]), -1).flatten(-2)
 
 
