@@ -21,8 +21,9 @@ from checkpoints import frames, write
 from forks import Command
 from kshot import tuning
 from kshot.backbones import families
+from kshot.backbones import prism as modules
 from kshot.backbones.backbone import Backbone, load
-from kshot.backbones.families import videoprism, vjepa2
+from kshot.backbones.families import vjepa2
 from kshot.backbones.units import POOLED, UnitBackbone
 from kshot.errors import CheckpointError, OptionError
 from kshot.video import FRAMINGS, preprocess
@@ -74,7 +75,7 @@ def heads(name: str) -> tuple[nn.Module, nn.Module, int]:
     from transformers.models.videoprism.modeling_videoprism import VideoPrismMultiheadAttentionPoolingHead
 
     config = VideoPrismVisionConfig(attn_implementation="eager")
-    return videoprism.Head(videoprism.VisionConfig(), True), VideoPrismMultiheadAttentionPoolingHead(config), 9_448_192
+    return modules.Head(modules.VisionConfig(), True), VideoPrismMultiheadAttentionPoolingHead(config), 9_448_192
 
 
 @pytest.mark.parametrize("name", ["vjepa2", "videoprism"])
