@@ -176,7 +176,7 @@ def test_each_choice_has_a_key_of_its_own(backbone, data, tmp_path: Path):
         for narrow, wide in (("short", "short-256"), ("squash-256", "squash"))
         for a in ("crop", "time,crop", "time,crop,flip")
     }
-    assert len(folders) == 5 * 7 - 6
+    assert len(folders) == len(FRAMINGS) * 7 - 6
     again = quick(few, backbone, tmp_path, augment="flip")
     assert again.stored_now == 0, "view 0 is the same whatever views change"
 
