@@ -129,6 +129,10 @@ def test_too_few_frames_are_named(draw: Draw) -> None:
     query, support, labels, _ = draw(frames=2)
     with pytest.raises(OptionError, match="tuples of 3 frames need clips of at least 3 frames, found 2"):
         make(dim=16, width=12)(query, support, labels)
+    for frames, unit, least in ((2, 1, "3 frames, found 2"), (32, 16, "48 frames, of which .* 16 for one .* found 32")):
+        with pytest.raises(OptionError, match=f"tuples of 3 frames need clips of at least {least}"):
+            make(dim=16, width=12).expect_frames(frames, unit)
+    make(dim=16, width=12).expect_frames(48, 16)
 
 
 def test_dropout_acts_in_training_alone(draw: Draw) -> None:

@@ -57,6 +57,14 @@ class TRX(Head):
         self.relations = cast("Sequence[Relation]", relations)
         self.dropout = nn.Dropout(dropout)
 
+    def expect_frames(self, frames: int, unit: int = 1) -> None:
+        largest = max(relation.size for relation in self.relations)
+        if frames // unit < largest:
+            rows = "" if unit == 1 else f", of which this backbone takes {unit} for one embedding"
+            raise OptionError(
+                f"tuples of {largest} frames need clips of at least {largest * unit} frames{rows}, found {frames}"
+            )
+
     def prepare(self, clips: Tensor) -> Tensor:
         """Frames, each followed by a one, and behind them what is known of the tuples: (n, T, D + 1 + some)."""
 
