@@ -323,13 +323,20 @@ CASES: dict[str, dict[str, Case]] = {
 EVERY = [(kind, way) for kind, ways in CASES.items() for way in ways]
 
 B16: dict[str, Any] = {
-    "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 2, "num_attention_heads": 12, "image_size": 224,
+    "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 2, "num_attention_heads": 12, "image_size": 64,
     "patch_size": 16,
 }  # fmt: skip
-H14 = {**B16, "hidden_size": 1280, "intermediate_size": 5120, "num_attention_heads": 16, "patch_size": 14}
-B14 = {**B16, "patch_size": 14, "mlp_ratio": 4}
-VIT_B16 = {"image_size": 224, "layers": 2, "width": 768, "head_width": 64, "patch_size": 16}
-RN50 = {"image_size": 224, "layers": [1, 1, 1, 1], "width": 64, "head_width": 64, "patch_size": None}
+H14 = {
+    **B16,
+    "hidden_size": 1280,
+    "intermediate_size": 5120,
+    "num_attention_heads": 16,
+    "image_size": 56,
+    "patch_size": 14,
+}
+B14 = {**B16, "image_size": 56, "patch_size": 14, "mlp_ratio": 4}
+VIT_B16 = {"image_size": 64, "layers": 2, "width": 768, "head_width": 64, "patch_size": 16}
+RN50 = {"image_size": 64, "layers": [1, 1, 1, 1], "width": 64, "head_width": 64, "patch_size": None}
 G14 = {**B14, "hidden_size": 1536, "num_attention_heads": 24, "use_swiglu_ffn": True}
 L16 = {
     "hidden_size": 1024, "num_hidden_layers": 2, "num_attention_heads": 16, "mlp_ratio": 4.0, "num_pooler_layers": 1,
@@ -339,17 +346,17 @@ PRISM_B = {
     "hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12, "num_frames": 8, "num_spatial_layers": 1,
     "num_temporal_layers": 1, "num_auxiliary_layers": 0, "attn_logit_softcapping": 50.0,
 }  # fmt: skip
-wide = partial(Case, size=224, count=2)
+wide = partial(Case, size=64, count=2)
 WIDE: dict[tuple[str, str], Case] = {
     ("clip", "B/16"): wide(partial(clip, **B16), pooled, pooled_text),
     ("clip_vision_model", "B/16"): wide(partial(clip_image, **B16), image_embeds),
-    ("metaclip_2", "H/14"): wide(partial(metaclip2, **H14), pooled, pooled_text, count=1),
+    ("metaclip_2", "H/14"): wide(partial(metaclip2, **H14), pooled, pooled_text, count=1, size=56),
     ("metaclip_2_vision_model", "B/16"): wide(partial(clip_image, "MetaClip2", **B16), image_embeds),
     ("siglip", "B/16"): wide(partial(siglip, **B16), head, head_text, exact=False),
     ("siglip_vision_model", "B/16"): wide(partial(siglip_image, **B16), class_token, exact=False),
-    ("dinov2", "B/14"): wide(partial(dinov2, **B14), class_token),
-    ("dinov2", "g/14"): wide(partial(dinov2, **G14), class_token, count=1),
-    ("dinov2_with_registers", "B/14"): wide(partial(dinov2, 4, **B14), class_token),
+    ("dinov2", "B/14"): wide(partial(dinov2, **B14), class_token, size=56),
+    ("dinov2", "g/14"): wide(partial(dinov2, **G14), class_token, count=1, size=56),
+    ("dinov2_with_registers", "B/14"): wide(partial(dinov2, 4, **B14), class_token, size=56),
     ("dinov3_vit", "B/16"): wide(partial(dinov3, **B16), class_token, exact=False),
     ("open_clip", "ViT-B-16"): wide(partial(open_clip, VIT_B16), visual, visual_text),
     ("videomae", "B/16"): wide(
@@ -358,7 +365,9 @@ WIDE: dict[tuple[str, str], Case] = {
     ("vjepa2", "L/16"): wide(
         partial(vjepa2, "ForVideoClassification", **L16), pooled_tokens, unit=16, size=32, exact=False
     ),
-    ("videoprism", "B/18"): wide(videoprism_clip, pooled_clip, read_behind, unit=4, size=32, exact=False, learns=9),
+    ("videoprism", "small, as its video side is the next"): wide(
+        videoprism_clip, pooled_clip, read_behind, unit=4, size=32, exact=False, learns=9
+    ),
     ("videoprism_vision_model", "B/18"): wide(
         partial(videoprism, "VideoModel", **PRISM_B), pooled_clip, unit=8, size=32, exact=False, learns=9
     ),
