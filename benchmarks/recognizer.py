@@ -42,7 +42,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kshot import Recognizer, load_data
+from kshot import Recognizer, load_data, settings
 from kshot.activations.default import default_backbone
 from kshot.activations.encoding import embed
 from kshot.activations.extraction import extract
@@ -110,7 +110,7 @@ class Source:
         if run is None:
             learner = Learner.build(loaded, "partial")
         else:
-            learner, _ = runs.learner(runs.read_run(run), None, "prototype", None, "cpu", "float32")
+            learner, _ = runs.learner(runs.read_run(run), None, "prototype", None, settings.Arithmetic())
         assert learner.cut is not None
         stored = extract(read, loaded, learner.cut, store=store, condense=loaded.image.exact)
         assert learner.backbone is not None

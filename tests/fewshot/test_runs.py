@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from kshot import seals
+from kshot import seals, settings
 from kshot.backbones.backbone import Backbone, load
 from kshot.errors import CheckpointError
 from kshot.fewshot import runs
@@ -45,7 +45,7 @@ def spoil(folder: Path, **changes: object) -> None:
 
 def test_weights_come_back_bit_for_bit(finished: Path, backbone: Backbone) -> None:
     run = runs.read_run(finished)
-    built, strategy = runs.learner(run, backbone, None, None, "cpu", "float32")
+    built, strategy = runs.learner(run, backbone, None, None, settings.Arithmetic())
     saved, _ = tensors(finished / "weights.safetensors")
     own = built.weights()
     assert own.keys() == saved.keys()
@@ -57,20 +57,20 @@ def test_weights_come_back_bit_for_bit(finished: Path, backbone: Backbone) -> No
 
 
 def test_the_backbone_of_the_run_is_the_default(finished: Path, clip_folder: Path) -> None:
-    built, _ = runs.learner(runs.read_run(finished), None, None, None, "cpu", "float32")
+    built, _ = runs.learner(runs.read_run(finished), None, None, None, settings.Arithmetic())
     assert built.backbone is not None and built.backbone.name == str(clip_folder)
 
 
 def test_another_head_takes_the_tuned_backbone(finished: Path, backbone: Backbone) -> None:
     run = runs.read_run(finished)
-    built, _ = runs.learner(run, backbone, "nearest", {}, "cpu", "float32")
-    same, _ = runs.learner(run, backbone, "prototype", {"scale": 5.0}, "cpu", "float32")
+    built, _ = runs.learner(run, backbone, "nearest", {}, settings.Arithmetic())
+    same, _ = runs.learner(run, backbone, "prototype", {"scale": 5.0}, settings.Arithmetic())
     assert (built.head.name, same.head.name, same.head_options) == ("nearest", "prototype", {"scale": 5.0})
     assert all(torch.equal(built.weights()[name], weight) for name, weight in same.weights().items())
 
 
 def test_without_a_run_the_backbone_is_frozen(backbone: Backbone) -> None:
-    built, strategy = runs.learner(None, backbone, None, None, "cpu", "float32")
+    built, strategy = runs.learner(None, backbone, None, None, settings.Arithmetic())
     assert strategy is None and built.weights() == {} and built.head.name == "prototype"
 
 
@@ -88,7 +88,7 @@ def test_direct_has_no_weights_and_the_steps_that_were_chosen(
         store=warm_store,
     )
     run = runs.read_run(tmp_path / "run")
-    built, strategy = runs.learner(run, backbone, None, None, "cpu", "float32")
+    built, strategy = runs.learner(run, backbone, None, None, settings.Arithmetic())
     assert run.digest == "" and isinstance(strategy, Direct)
     assert strategy.steps == run.config["result"]["best_step"]
     assert all(
@@ -100,7 +100,7 @@ def test_direct_has_no_weights_and_the_steps_that_were_chosen(
 def test_refuses_the_run_of_another_backbone(finished: Path, tmp_path: Path) -> None:
     other = load(random_clip(tmp_path / "other", seed=1))
     with pytest.raises(CheckpointError, match=r"was trained from backbone .*, found .*other .*: pass that"):
-        runs.learner(runs.read_run(finished), other, None, None, "cpu", "float32")
+        runs.learner(runs.read_run(finished), other, None, None, settings.Arithmetic())
 
 
 def test_refuses_damaged_weights(folder: Path) -> None:
@@ -173,10 +173,10 @@ def test_weights_that_are_not_finite_are_refused(folder: Path, backbone: Backbon
     config["result"]["weights_sha256"] = seals.sha256(folder / "weights.safetensors")
     spoil(folder, **config)
     with pytest.raises(CheckpointError, match=f"{name} holds numbers that are not finite"):
-        runs.learner(runs.read_run(folder), backbone, None, None, "cpu", "float32")
+        runs.learner(runs.read_run(folder), backbone, None, None, settings.Arithmetic())
 
 
 def test_refuses_weights_of_another_tuning(folder: Path, backbone: Backbone) -> None:
     spoil(folder, tuning={"name": "partial", "options": {"layers": "proj"}})
     with pytest.raises(CheckpointError, match="holds other weights than this tuning and head train"):
-        runs.learner(runs.read_run(folder), backbone, None, None, "cpu", "float32")
+        runs.learner(runs.read_run(folder), backbone, None, None, settings.Arithmetic())

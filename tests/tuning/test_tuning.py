@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 import kshot.tuning
 from clips import write_clips
-from kshot import tuning
+from kshot import settings, tuning
 from kshot.backbones.backbone import Backbone
 from kshot.errors import OptionError
 from kshot.fewshot import runs
@@ -73,7 +73,7 @@ def test_the_whole_road_from_videos_to_a_figure(place: Path, tmp_path: Path, met
     assert config["tuning"] == {"name": method, "options": options | ({"frames": 4} if method == "aim" else {})}
 
     run = runs.read_run(trained.run)
-    learner, _ = runs.learner(run, None, None, None, "cpu", "float32")
+    learner, _ = runs.learner(run, None, None, None, settings.Arithmetic())
     backbone = learner.backbone
     assert backbone is not None
     assert learner.cut == ROADS[method]["cut"]

@@ -178,6 +178,10 @@ def pick_runtime(encoder: str, tower: ImageTower, name: str, fingerprint: str) -
         raise OptionError(
             f"encoder {encoder} computes in single precision, found precision {precision}: leave one of them out"
         )
+    if (unit := getattr(tower, "unit", 1)) > 1:
+        raise OptionError(
+            f"encoder {encoder} runs networks that see one frame at a time, and {name} sees {unit}: take encoder torch"
+        )
     if not tower.size:
         raise OptionError(f"encoder {encoder} needs frames, and {name} are ready-made features: leave it out")
     if encoder == INT8 and not tower.quantises:
