@@ -48,6 +48,7 @@ from kshot.video import Samples, Taken
 from kshot.video.workers import decode
 
 WIDTH, HEIGHT, RATE = 320, 240, 25
+FRAMES = 8  # of a window
 AT_ONCE = {"lite": 16, "ViT-B/16": 4}
 
 
@@ -114,8 +115,10 @@ def watching(path: Path, encoder: str) -> dict[str, float]:
     """Frames a second of processor time, decoded, encoded and scored one by one, as `kshot watch` does."""
     draw = np.random.default_rng(0)
     clips = [draw.integers(0, 256, (8, 64, 64, 3), dtype=np.uint8) for _ in range(6)]
-    model = Recognizer("lite", method="prototype", reject=False, encoder=encoder).fit(clips, ["one", "other"] * 3)
-    model.clip_seconds_ = model.frames / RATE  # so that a window has every frame of the film
+    model = Recognizer("lite", method="prototype", frames=FRAMES, reject=False, encoder=encoder).fit(
+        clips, ["one", "other"] * 3
+    )
+    model.clip_seconds_ = FRAMES / RATE  # so that a window has every frame of the film
     settings = WindowSettings.of(model)
     assert abs(settings.interval - 1 / RATE) < 1e-9, settings
     count = 0

@@ -245,7 +245,10 @@ def test_matrix_products_in_8_bits_stay_near(kind: str, tmp_path: Path) -> None:
     assert torch.nn.functional.cosine_similarity(found, wanted).min() >= 0.99
 
 
-def test_convolutions_in_8_bits_are_refused() -> None:
+def test_convolutions_in_8_bits_are_refused(tmp_path: Path) -> None:
+    write(tmp_path, "open_clip", "ResNet")
+    with pytest.raises(OptionError, match=r"onnx-int8 does not fit backbone .*: convolutions .*: take onnx$"):
+        load(tmp_path, encoder="onnx-int8")
     with pytest.raises(OptionError, match=r"onnx-int8 does not fit backbone 'memory': convolutions .*: take onnx$"):
         small_lite().set_encoder("onnx-int8")
 

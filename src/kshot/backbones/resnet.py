@@ -214,10 +214,12 @@ class ResNetTower(Tower):
         size: side of its images, in pixels.
         exact: whether the last block runs on condensed tokens: never, as it needs no others than what enters it.
         changes: whether frames can be pooled by change, see `Tower.encode_changing`.
+        quantises: whether it may run in 8 bits: not its convolutions.
     """
 
     exact = False
     changes = True
+    quantises = False
     first = 0
 
     def __init__(self, net: ResNet) -> None:
