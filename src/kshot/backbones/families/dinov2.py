@@ -294,13 +294,13 @@ class Dinov2(Backbone):
         pixels: its preprocessing.
     """
 
-    tunings = (
+    tunings: tuple[str, ...] = (
         "partial", "full", "lora", "adaptformer", "bitfit", "layernorm", "clip-adapter", "vpt", "st-adapter",
         "task-adapter",
     )  # fmt: skip
     lacks = "residuals without LayerScale"
 
-    def __init__(self, vision: Vision, name: str = "memory", pixels: Pixels = IMAGENET) -> None:
+    def __init__(self, vision: Any, name: str = "memory", pixels: Pixels = IMAGENET) -> None:
         nn.Module.__init__(self)
         tower = ImageTower(vision, nn.Identity())
         self._assemble(tower, NoText(), tower.width, name, None, pixels, 100.0)

@@ -19,10 +19,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kshot.backbones import checkpoint, clip, preprocessing
-from kshot.backbones.backbone import Backbone, NoText
+from kshot.backbones.backbone import Backbone
 from kshot.backbones.families import dinov2
 from kshot.backbones.preprocessing import Pixels, Processor
-from kshot.backbones.tower import ImageTower
 from kshot.errors import CheckpointError
 
 AS_DINOV3 = Pixels(dinov2.IMAGENET.mean, dinov2.IMAGENET.std, "squash-bilinear")
@@ -236,7 +235,7 @@ class Vision(nn.Module):
         return self.layernorm
 
 
-class Dinov3(Backbone):
+class Dinov3(dinov2.Dinov2):
     """A DINOv3 with its preprocessing; it has no text side.
 
     Args:
@@ -245,12 +244,8 @@ class Dinov3(Backbone):
         pixels: its preprocessing.
     """
 
-    tunings = (
-        "partial", "full", "lora", "adaptformer", "bitfit", "layernorm", "clip-adapter", "vpt", "st-adapter",
-    )  # fmt: skip
+    tunings = tuple(method for method in dinov2.Dinov2.tunings if method != "task-adapter")
     lacks = "attention without turned keys and LayerScale"
 
     def __init__(self, vision: Vision, name: str = "memory", pixels: Pixels = AS_DINOV3) -> None:
-        nn.Module.__init__(self)
-        tower = ImageTower(vision, nn.Identity())
-        self._assemble(tower, NoText(), tower.width, name, None, pixels, 100.0)
+        super().__init__(vision, name, pixels)

@@ -22,10 +22,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kshot.backbones import checkpoint, clip, last_block, places, preprocessing
+from kshot.backbones import checkpoint, clip, last_block, preprocessing
 from kshot.backbones.backbone import Backbone, NoText
+from kshot.backbones.pooling import PoolingTower
 from kshot.backbones.preprocessing import Pixels, Processor
-from kshot.backbones.tower import TextTower, Tower, widen
+from kshot.backbones.tower import TextTower, widen
 from kshot.errors import CheckpointError, OptionError
 
 NAMES = ("SiglipImageProcessor", "SiglipImageProcessorFast", "SiglipImageProcessorPil")
@@ -238,19 +239,13 @@ class Parts(nn.Module):
         self.logit_scale, self.logit_bias = nn.Parameter(torch.empty(1)), nn.Parameter(torch.empty(1))
 
 
-class SiglipImage(Tower):
-    """The image tower, whose last block is the pooling head. Its other attributes are those of `Tower`.
+class SiglipImage(PoolingTower):
+    """The image tower, whose last block is the pooling head. Its other attributes are those of `PoolingTower`.
 
     Attributes:
         post: the norm behind the blocks before the head.
         size: side of its images, in pixels.
-        exact: whether the last block runs on condensed tokens: never, as it needs no others than what enters it.
-        changes: whether frames can be pooled by change, see `Tower.encode_changing`.
     """
-
-    exact = False
-    changes = True
-    first = 0
 
     def __init__(self, vision: Vision) -> None:
         super().__init__(
@@ -261,40 +256,8 @@ class SiglipImage(Tower):
         self.depth = len(self.blocks)
         self.size = int(vision.embeddings.image_size)
 
-    def encode_to(self, x: Tensor, cut: int) -> Tensor:
-        """What block `cut` receives; see `Tower.encode_to`. Before the head these are the normed tokens."""
-        if cut != self.depth:
-            return super().encode_to(x, cut)
-        return self._normed(x, 0)
-
-    def encode_changing(self, x: Tensor, cut: int, frames: int) -> Tensor:
-        """The embedding, the head looking at tokens by how much each changes; see `Tower.encode_changing`."""
-        self._check(cut)
-        if cut > self.depth:
-            raise OptionError(
-                "frames cannot be pooled by change here, only the embedding was kept of them: take another head or "
-                "tuning method"
-            )
-        n = self._normed(x, cut)
-        with last_block.arithmetic(n.device):
-            out: Tensor = self.feature(self._head.attend(n, places.weights(n, frames)))
-            return out
-
-    def condense(self, tokens: Tensor, read: Tensor | None = None) -> Tensor:
-        raise OptionError("the pooling head of a SigLIP needs the tokens themselves, so there is nothing to condense")
-
-    @property
-    def _head(self) -> Head:
-        return self.blocks[-1]  # type: ignore[return-value]
-
-    def _project(self, x: Tensor, cut: int, read: Tensor | None, condensed: bool | None) -> Tensor:
-        n = x if cut == self.depth else self._normed(x, cut)
-        with last_block.arithmetic(n.device):
-            out: Tensor = self._head(widen(n)) if self.plain else self._head.pool(n)
-            return out
-
-    def _normed(self, x: Tensor, cut: int) -> Tensor:
-        """What enters the head, in single precision, from what block `cut` (0..L) receives."""
+    def enter_head(self, x: Tensor, cut: int) -> Tensor:
+        """The normed tokens (N, T, D), in single precision, from what block `cut` (0..L) receives."""
         if cut == self.depth:
             return widen(x)
         with last_block.arithmetic(x.device, self.precision):
