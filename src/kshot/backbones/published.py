@@ -19,7 +19,9 @@ class Published:
     Attributes:
         name: as given to `kshot.load_backbone`.
         family: `model_type` of its config.json, or the layout of its folder, or "efficientnet-lite".
-        licence: of its weights, as its makers state it.
+        licence: of its weights, as stored copies of the hub's pages state it (2026-11-27): at its own card for CLIP's
+            ResNet, DINOv2 and SigLIP, at that of a sister for MetaCLIP 2, SigLIP 2, VideoMAE and V-JEPA 2; OpenAI's are
+            MIT by their repository, VideoPrism Apache-2.0 by its own. The card of the day counts.
         trained_on: what it has learned from, in words.
     """
 
@@ -58,7 +60,7 @@ PUBLISHED = (
         "MCG-NJU/videomae-base-finetuned-kinetics", "videomae", "CC-BY-NC-4.0",
         "Kinetics-400 with its labels, the novel classes of Kinetics-100 among them",
     ),
-    Published("facebook/vjepa2-vitl-fpc64-256", "vjepa2", "MIT", "22 million videos and images, without labels"),
+    Published("facebook/vjepa2-vitl-fpc64-256", "vjepa2", "MIT or Apache-2.0, see its card", "22 million videos and images, without labels"),
     Published(
         "google/videoprism-base-f16r288", "videoprism_vision_model", "Apache-2.0",
         "36 million videos with texts and 582 million clips with noisy ones",
