@@ -60,7 +60,10 @@ PUBLISHED = (
         "MCG-NJU/videomae-base-finetuned-kinetics", "videomae", "CC-BY-NC-4.0",
         "Kinetics-400 with its labels, the novel classes of Kinetics-100 among them",
     ),
-    Published("facebook/vjepa2-vitl-fpc64-256", "vjepa2", "MIT or Apache-2.0, see its card", "22 million videos and images, without labels"),
+    Published(
+        "facebook/vjepa2-vitl-fpc64-256", "vjepa2", "MIT or Apache-2.0, see its card",
+        "22 million videos and images, without labels",
+    ),
     Published(
         "google/videoprism-base-f16r288", "videoprism_vision_model", "Apache-2.0",
         "36 million videos with texts and 582 million clips with noisy ones",
