@@ -87,15 +87,21 @@ def _tell_backbones(found: dict[str, Any]) -> None:
     from kshot.fewshot.cost import as_bytes
 
     screen = console(width=None if sys.stdout.isatty() else 140)
-    about = Table("backbone", "here", "text", "licence", "trained on")
-    costs = Table("backbone")
-    columns = ("frames", "side", "weights", "trained by partial", "multiply-adds a clip", "stored a clip", "clips/s")
+    about, costs = Table(), Table()
+    for table in (about, costs):
+        table.add_column("backbone", overflow="fold")  # a name is there to be copied
+    for name in ("family", "here", "text", "licence", "trained on"):
+        about.add_column(name, overflow="fold")
+    columns = ["frames", "side", "weights", "trained by partial", "multiply-adds a clip", "stored a clip"]
+    if measured := any(one["clips_a_second"] is not None for one in found["backbones"]):
+        columns.append("clips/s")
     for name in columns:
         costs.add_column(name, justify="right")
     for one in found["backbones"]:
         sizes = one["sizes"]
         text = "?" if sizes is None else "yes" if sizes["text"] else "no"
-        about.add_row(one["name"], one["here"], text, one["licence"] or "not known", one["trained_on"] or "not known")
+        known = [one[name] or "not known" for name in ("family", "licence", "trained_on")]
+        about.add_row(one["name"], known[0], one["here"], text, *known[1:])
         if sizes is None:
             costs.add_row(one["name"], *("?" for _ in columns))
             continue
@@ -103,7 +109,7 @@ def _tell_backbones(found: dict[str, Any]) -> None:
         speed = "" if one["clips_a_second"] is None else f"{one['clips_a_second']:.2g}"
         costs.add_row(
             one["name"], frames, f"{sizes['side']}", f"{sizes['weights'] / 1e6:,.1f} M", f"{sizes['partial']:,}",
-            f"{sizes['multiply_adds'] / 1e9:,.1f} G", as_bytes(sizes["stored"]), speed,
+            f"{sizes['multiply_adds'] / 1e9:,.1f} G", as_bytes(sizes["stored"]), *([speed] if measured else []),
         )  # fmt: skip
     screen.print(about)
     screen.print(costs)
