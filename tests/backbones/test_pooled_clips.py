@@ -21,7 +21,7 @@ from checkpoints import frames, write
 from forks import Command
 from kshot import tuning
 from kshot.backbones import families
-from kshot.backbones import prism as modules
+from kshot.backbones import videoprism as modules
 from kshot.backbones.backbone import Backbone, load
 from kshot.backbones.families import vjepa2
 from kshot.backbones.units import POOLED, UnitBackbone
