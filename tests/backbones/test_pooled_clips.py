@@ -115,7 +115,9 @@ def test_a_tuning_method_fits_or_is_refused_in_one_line(loaded: Backbone, method
     tuned, x = loaded.copy(), frames(loaded, 2)
     fits = POOLED if loaded.image.heads else UnitBackbone.tunings or ()  # type: ignore[attr-defined]
     if method not in fits:
-        lack = "text tower that could learn" if method == "coop" else "class token and no tokens of single frames"
+        lack = "class token and no tokens of single frames"
+        if method == "coop":
+            lack = "token before the first word" if loaded.has_text else "text tower that could learn"
         with pytest.raises(OptionError, match=f"'{method}' does not fit .*, which has no {lack}.*: take partial, "):
             tuning.apply(method, tuned)
         return
