@@ -47,7 +47,7 @@ GOALS = {
 }
 LIMITS = GOALS | {
     "evaluate --head otam runs through, files": 59,
-    "evaluate --head otam runs through, lines": 8720,
+    "evaluate --head otam runs through, lines": 9300,
 }
 """What is reached where the goal is not."""
 
