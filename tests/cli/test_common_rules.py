@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -203,3 +204,15 @@ def test_mappings_and_sequences_are_told_apart() -> None:
     assert _value(Mapping[str, Any] | None, ["a=1"]) == {"a": 1}
     assert _value(Sequence[str] | None, ["a=1"]) == ["a=1"]
     assert _members(int | None) == {int} and _members(str) == {str} and _members(int | str) == {int, str}
+
+
+def test_the_collector_rests_while_pytorch_is_imported_and_works_afterwards() -> None:
+    script = (
+        "import gc\nfrom kshot.cli.common import importing\n"
+        "with importing():\n    print(gc.isenabled()); import torch\n"
+        "print(gc.isenabled(), gc.get_freeze_count() > 100_000)\n"
+        "before = gc.get_freeze_count()\nwith importing():\n    print(gc.isenabled())\n"
+        "print(gc.get_freeze_count() == before)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True", "True", "True", "True"]

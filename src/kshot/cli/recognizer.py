@@ -23,6 +23,7 @@ from kshot.cli.common import (
     SEED,
     STORE,
     chosen_progress,
+    importing,
     pairs,
     show,
     tell_damaged,
@@ -123,9 +124,10 @@ def predict(
 
         start_early()  # it is ready when PyTorch is
 
-    from kshot import Recognizer
-    from kshot.files import plain
-    from kshot.recognizer.stream.timeline import check_format, check_picture
+    with importing():
+        from kshot import Recognizer
+        from kshot.files import plain
+        from kshot.recognizer.stream.timeline import check_format, check_picture
 
     check_format(format)  # before the work, not after it
     check_picture(picture or Path("any.png"))

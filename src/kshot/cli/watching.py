@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 import typer
 
 from kshot.cli.app import app
-from kshot.cli.common import DEVICE, MODEL, MOVED
+from kshot.cli.common import DEVICE, MODEL, MOVED, importing
 from kshot.progress import clock
 from kshot.terminal import console, harmless
 
@@ -46,8 +46,9 @@ def watch(
 
     Example: kshot watch models/gym --camera 0
     """
-    from kshot.recognizer import Recognizer
-    from kshot.recognizer.stream.watch import watch as run
+    with importing():
+        from kshot.recognizer import Recognizer
+        from kshot.recognizer.stream.watch import watch as run
 
     watching = run(Recognizer.load(model, backbone, device), camera, file, window, shortest=shortest)
     teller = _Lines() if as_json else _Screen(watching.settings.window) if sys.stdout.isatty() else _Words()
