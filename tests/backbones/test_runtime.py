@@ -74,7 +74,7 @@ def agrees(ours: Backbone, x: torch.Tensor, cuts: Any) -> None:
 
 
 @pytest.mark.parametrize(("kind", "way"), EVERY, ids=lambda one: one.strip() or "-")
-def test_every_cut_of_every_family_equals_pytorch(kind: str, way: str, tmp_path: Path) -> None:
+def test_every_family_equals_pytorch(kind: str, way: str, tmp_path: Path) -> None:
     write(tmp_path, kind, way)
     if CASES[kind][way].unit > 1:
         with pytest.raises(
@@ -84,7 +84,8 @@ def test_every_cut_of_every_family_equals_pytorch(kind: str, way: str, tmp_path:
         return
     ours = load(tmp_path, encoder="onnx")
     assert ours.encoder == "onnx"
-    agrees(ours, frames(ours), (ours.depth,) if way else range(ours.depth + 2))
+    every = kind in ("clip", "open_clip") and not way  # a graph takes seconds to make
+    agrees(ours, frames(ours), range(ours.depth + 2) if every else (1, ours.depth) if not way else (ours.depth,))
 
 
 def test_every_cut_of_an_efficientnet_lite_equals_pytorch() -> None:
