@@ -3,7 +3,8 @@
 240 frames of float16 tokens at the family's real width, random weights; forward, a cheap loss, backward. Whole is the
 layer as its library runs it: keys and values of all tokens are saved, and in a block or in CLIP's attention pool every
 token asks too. The fair rival is one query, that of the token that is read out, with plain keys and values of all
-tokens, and the MLP for that one token. SigLIP's head has one query as it is, so its whole layer is that rival.
+tokens, and the MLP for that one token. Pooling heads of SigLIP, V-JEPA 2 and VideoPrism have one query as it is, so
+their whole layer is that rival.
 
     python benchmarks/last_block.py --families [--repeats 5] [--busy] [--json]
 
@@ -22,10 +23,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kshot import tuning
-from kshot.backbones import clip, last_block, resnet
+from kshot.backbones import clip, last_block, resnet, units
 from kshot.backbones.backbone import Backbone
-from kshot.backbones.families import dinov2, dinov3, open_clip, siglip
+from kshot.backbones.families import dinov2, dinov3, open_clip, siglip, videoprism, vjepa2
 from kshot.backbones.preprocessing import AS_CLIP
+from kshot.backbones.videoprism import VisionConfig
 
 FRAMES, FEW = 240, 24
 WAYS = ("kshot", "whole", "rival")
@@ -74,10 +76,17 @@ def families() -> dict[str, tuple[Backbone, Layer, Layer]]:
     head = siglip.Vision(siglip.VisionConfig(num_hidden_layers=1))
     v2 = dinov2.Vision(dinov2.Config(**base, num_register_tokens=0), 224)
     v3 = dinov3.Vision(dinov3.Config(**base, intermediate_size=3072, num_register_tokens=4))
+    long = vjepa2.Config(num_hidden_layers=1, num_pooler_layers=1)
+    pooled = units.UnitBackbone(vjepa2._tower(vjepa2.Parts(long, True, True), long), "V-JEPA 2", AS_CLIP)
+    one_each = VisionConfig(num_spatial_layers=1, num_temporal_layers=1, num_auxiliary_layers=0)
+    form = videoprism.Form(videoprism.VIDEO, one_each, 18)
+    prism = videoprism.VideoPrism(videoprism.Parts(form), form, "VideoPrism", None, AS_CLIP, ())
     made: dict[str, tuple[Backbone, Layer, Layer]] = {
         "CLIP ViT-B/16": (Backbone(b16), every_token, one_query),
         "CLIP RN50, attention pool": (open_clip.ClipResNet(rn50, "RN50", None, AS_CLIP), every_query, plain),
         "SigLIP B/16, pooling head": (siglip.SiglipPictures(head), plain, plain),
+        "V-JEPA 2 L/16, pooler": (pooled, plain, plain),
+        "VideoPrism B/18, head": (prism, plain, plain),
         "DINOv2 B/14": (dinov2.Dinov2(v2), every_token, one_query),
         "DINOv3 B/16": (dinov3.Dinov3(v3), every_token, one_query),
     }
@@ -98,15 +107,16 @@ def ways(frozen: Backbone, whole: Layer, rival: Layer) -> list[tuple[Callable[[]
     tuned = frozen.copy()
     cut = tuning.apply("partial", tuned)
     image: Any = tuned.image
-    tokens = torch.randn(FRAMES, image.tokens, image.width).half()
+    many, few = FRAMES // tuned.unit, max(1, FEW // tuned.unit)  # rows
+    tokens = torch.randn(many, image.tokens, image.width).half()
     quick = image.exact or not isinstance(image.blocks[-1], clip.Layer)
-    stored = (tuned.condense(tokens).half() if image.exact else tokens)[: FRAMES if quick else FEW]
+    stored = (tuned.condense(tokens).half() if image.exact else tokens)[: many if quick else few]
 
     def ended(layer: Layer) -> Callable[[], Tensor]:
-        return lambda: image.projection(image.norm(layer(image.blocks[-1], tokens[:FEW].float())))
+        return lambda: image.projection(image.norm(layer(image.blocks[-1], tokens[:few].float())))
 
     made = [lambda: tuned.encode_from(stored, cut), ended(whole), ended(rival)]
-    first, *others = (way()[:FEW].detach() for way in made)
+    first, *others = (way()[:few].detach() for way in made)
     assert all(float((other - first).norm() / first.norm()) < 1e-2 for other in others)  # stored ones are rounded
 
     def step(way: Callable[[], Tensor]) -> Callable[[], None]:
@@ -116,7 +126,7 @@ def ways(frozen: Backbone, whole: Layer, rival: Layer) -> list[tuple[Callable[[]
 
         return run
 
-    return list(zip(map(step, made), (len(stored), FEW, FEW), strict=True))
+    return list(zip(map(step, made), (tuned.unit * count for count in (len(stored), few, few)), strict=True))
 
 
 def measure(repeats: int, clock: Callable[[], float]) -> list[dict[str, float | str]]:
