@@ -44,7 +44,7 @@ class Layout:
 
 
 TRANSFORMERS = Layout("config.json", WEIGHTS, INDEX, BIN)
-OPEN_CLIP = Layout(*(f"open_clip_{name}" for name in ("config.json", WEIGHTS, INDEX, BIN)))
+OPEN_CLIP = Layout("open_clip_config.json", f"open_clip_{WEIGHTS}", f"open_clip_{INDEX}", f"open_clip_{BIN}")
 SMALL = (
     "config.json", OPEN_CLIP.config, "preprocessor_config.json", "processor_config.json", "tokenizer.json",
     "tokenizer_config.json", "vocab.json", "merges.txt", "special_tokens_map.json", "added_tokens.json",
