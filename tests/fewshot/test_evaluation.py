@@ -29,6 +29,7 @@ from kshot.fewshot.learner import Learner
 from kshot.fewshot.scoring import class_texts, head_scorer, run_episodes
 from kshot.fewshot.training import train
 from kshot.heads import get_head
+from kshot.settings import EpisodeShape
 from tiny import random_clip
 
 SHAPE: dict[str, Any] = {"way": 3, "shot": 2, "query": 2}
@@ -222,7 +223,7 @@ def test_heads_that_mix_texts_into_support_are_prepared_as_whole(
     learner.head.eval()
     embeddings = learner.embed_all(extract(data, backbone, "embedding", warm_store))
     text = class_texts(learner, data.classes, ("{}",))()
-    scorer, _ = head_scorer(learner.head, embeddings, data.labels, text, (6, 6))
+    scorer, _ = head_scorer(learner.head, embeddings, data.labels, text, EpisodeShape(**SHAPE), 100)
     batch = Sampler(data.labels, data.classes, **SHAPE).draw(range(4))
     with torch.no_grad():
         plain = learner.head(

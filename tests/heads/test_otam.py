@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from kshot.heads import get_head
-from kshot.heads.otam import align
+from kshot.heads.otam import _cost, align
 
 Draw = Callable[..., tuple[Tensor, Tensor, Tensor, Tensor]]
 
@@ -81,8 +81,30 @@ def test_plain_loop(smooth: float, shots: str, draw: Draw) -> None:
 
 def test_clips_of_different_length() -> None:
     frames = torch.rand(3, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    assert math.isclose(float(align(frames, 0.5)), table(frames, 0.5), rel_tol=1e-12)
-    assert math.isclose(float(align(frames.T, 0.5)), table(frames.T, 0.5), rel_tol=1e-12)
+    expected = table(frames, 0.5) + table(frames.T, 0.5)
+    assert math.isclose(float(align(frames, 0.5)), expected, rel_tol=1e-12)
+    assert math.isclose(float(align(frames.T, 0.5)), expected, rel_tol=1e-12)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+@pytest.mark.parametrize("smooth", [1.0, 0.5, 0.1, 0.02])
+@pytest.mark.parametrize("shape", [(8, 8), (1, 1), (1, 5), (40, 40)])
+def test_products_of_exponentials_are_soft_minima(shape: tuple[int, int], smooth: float, kind: torch.dtype) -> None:
+    """Costs and gradients of both forms, also where clips are as unlike as can be."""
+    draw = torch.Generator().manual_seed(0)
+    frames = 2 * torch.rand(*shape, 6, dtype=torch.float64, generator=draw)
+    frames[..., 0], frames[..., 1] = 0, 2
+    made, plain = (frames.clone().to(x).requires_grad_() for x in (kind, torch.float64))
+    costs = align(made, smooth)
+    expected = _cost(plain, smooth) + _cost(plain.transpose(0, 1), smooth)
+    costs.sum().backward()
+    expected.sum().backward()
+    assert costs.dtype == kind
+    close = {"rtol": 1e-5, "atol": 1e-5} if kind == torch.float32 else {"rtol": 1e-10, "atol": 1e-10}
+    torch.testing.assert_close(costs.double(), expected, **close)
+    assert made.grad is not None
+    assert plain.grad is not None
+    torch.testing.assert_close(made.grad.double(), plain.grad, rtol=5e-3 if kind == torch.float32 else 1e-9, atol=1e-5)
 
 
 def test_small_smoothness_does_not_overflow() -> None:

@@ -316,10 +316,9 @@ def _scorer(learner: Learner, activations: Activations, plan: Evaluating) -> tup
     embeddings = learner.embed_all(activations)
     if plan.evaluation.center:
         embeddings = embeddings - embeddings.mean(dim=(0, 1))
-    clips = (plan.shape.way * plan.shape.shot, plan.shape.way * plan.shape.query)
     if plan.evaluation.scale:
-        return scaled_scorer(learner.head, embeddings, clips)
-    return head_scorer(learner.head, embeddings, data.labels, text, clips)
+        return scaled_scorer(learner.head, embeddings, plan.shape)
+    return head_scorer(learner.head, embeddings, data.labels, text, plan.shape, plan.evaluation.episodes)
 
 
 def _statistics(plan: Evaluating) -> list[str]:

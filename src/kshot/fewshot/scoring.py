@@ -15,11 +15,14 @@ from kshot.fewshot.learner import Learner
 from kshot.fewshot.strategies.base import Strategy
 from kshot.heads.base import Head
 from kshot.progress import Progress, quiet
+from kshot.settings import EpisodeShape
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 CHUNK_BYTES = 32 << 20  # embeddings gathered at a time: what stays in the cache is quicker
+TABLE_BYTES = 512 << 20  # the largest table of pairs
+PAIRED = 200  # episodes at a time whose pairs are looked up
 
 Scorer = Callable[[Episodes], "Tensor"]
 """Scores (E, Q, way) of the queries of a batch of episodes."""
@@ -47,16 +50,32 @@ def run_episodes(
 
 
 def head_scorer(
-    head: Head, embeddings: Tensor, labels: NDArray[np.int64], text: Tensor | None, clips: tuple[int, int]
+    head: Head,
+    embeddings: Tensor,
+    labels: NDArray[np.int64],
+    text: Tensor | None,
+    shape: EpisodeShape,
+    episodes: int,
 ) -> tuple[Scorer, int]:
-    """A scorer that gathers embeddings (n, T, P) and calls the head, and how many episodes of `clips`, of support
-    and query, it takes at a time."""
+    """A scorer by a head on stored embeddings, and how many episodes it takes at a time.
+
+    Args:
+        head: scores.
+        embeddings: (n, T, P) of all clips.
+        labels: (n,) class of each.
+        text: (C, P) embeddings of the class names, where the head needs them.
+        shape: of the episodes.
+        episodes: how many will be scored.
+    """
     import torch
 
     own_text = text[torch.from_numpy(labels).to(text.device)] if text is not None else None
     with torch.no_grad():
         far = head.prepare(embeddings)
         near = head.prepare_support(embeddings, own_text, far)
+        table = _pairs(head, far, shape, episodes) if own_text is None else None
+    if table is not None:
+        return _pair_scorer(head, table), PAIRED
 
     @torch.no_grad()
     def scorer(batch: Episodes) -> Tensor:
@@ -66,11 +85,36 @@ def head_scorer(
         scores: Tensor = head(_rows(far, query), _rows(near, support), way_labels, way_text, prepared=True)
         return scores
 
-    each = sum(count * x[0].numel() * x.element_size() for count, x in zip(clips, (near, far), strict=True))
+    sizes = [(shape.shot, near), (shape.query, far)]
+    each = shape.way * sum(count * x[0].numel() * x.element_size() for count, x in sizes)
     return scorer, max(1, min(2000, CHUNK_BYTES // each))
 
 
-def scaled_scorer(head: Head, embeddings: Tensor, clips: tuple[int, int]) -> tuple[Scorer, int]:
+def _pairs(head: Head, clips: Tensor, shape: EpisodeShape, episodes: int) -> Tensor | None:
+    """The head's table of pairs of prepared clips; None where it makes none, or where making it would be more work."""
+    count = len(clips)
+    few = episodes * shape.way**2 * shape.shot * shape.query < count**2 // 2
+    one = head.pairs(clips[:1], shape.shot)
+    if one is None or few or count**2 * one.numel() * one.element_size() > TABLE_BYTES:
+        return None
+    return head.pairs(clips, shape.shot)
+
+
+def _pair_scorer(head: Head, table: Tensor) -> Scorer:
+    """A scorer that looks up what the head takes from pairs of clips."""
+    import torch
+
+    @torch.no_grad()
+    def scorer(batch: Episodes) -> Tensor:
+        support, query, labels = (
+            torch.from_numpy(x.copy()).to(table.device) for x in (batch.support, batch.query, batch.support_labels)
+        )
+        return head.score_pairs(table, query, support, labels, batch.classes.shape[1])
+
+    return scorer
+
+
+def scaled_scorer(head: Head, embeddings: Tensor, shape: EpisodeShape) -> tuple[Scorer, int]:
     """As `head_scorer`, each channel centred and scaled by all frames of an episode's support clips."""
     import torch
 
@@ -85,7 +129,7 @@ def scaled_scorer(head: Head, embeddings: Tensor, clips: tuple[int, int]) -> tup
         scores: Tensor = head(far, near, torch.from_numpy(batch.support_labels.copy()).to(near.device))
         return scores
 
-    each = sum(clips) * embeddings[0].numel() * embeddings.element_size()
+    each = shape.way * (shape.shot + shape.query) * embeddings[0].numel() * embeddings.element_size()
     return scorer, max(1, min(2000, CHUNK_BYTES // each))
 
 

@@ -100,6 +100,30 @@ class Head(nn.Module):
         """Scores (E, Q, way) of prepared queries (E, Q, T', D') by what `fit_support` gave; those of `score`."""
         return self.score(query, fitted["support"], fitted["labels"], fitted.get("text"), way)
 
+    def pairs(self, clips: Tensor, shot: int) -> Tensor | None:
+        """What scores take from every pair of prepared clips: (n, T', D') -> (n, n, ...); see `kshot.heads.pairs`.
+
+        Args:
+            clips: (n, T', D') prepared, for query and support alike.
+            shot: support clips of each class.
+
+        Returns:
+            None, as by default, where scores take more than pairs.
+        """
+        return None
+
+    def score_pairs(self, table: Tensor, query: Tensor, support: Tensor, labels: Tensor, way: int) -> Tensor:
+        """Scores (E, Q, way), those of `score`, by what `pairs` gave.
+
+        Args:
+            table: (n, n, ...) of all clips.
+            query: (E, Q) numbers of clips.
+            support: (E, N) numbers of clips, as many of each class.
+            labels: (E, N) class of each support clip.
+            way: number of classes.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define score_pairs() beside pairs()")
+
     def auxiliary(
         self,
         query: Tensor,

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from kshot.heads.base import Head
 from kshot.heads.formulas import cosine, pool
+from kshot.heads.pairs import every_pair, look_up
 
 
 class Nearest(Head):
@@ -26,6 +27,14 @@ class Nearest(Head):
         return pool(clips)
 
     def score(self, query: Tensor, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> Tensor:
-        similar = cosine(query.squeeze(2), support.squeeze(2))
+        return self._closest(cosine(query.squeeze(2), support.squeeze(2)), labels, way)
+
+    def pairs(self, clips: Tensor, shot: int) -> Tensor:
+        return every_pair(clips.squeeze(1), cosine)
+
+    def score_pairs(self, table: Tensor, query: Tensor, support: Tensor, labels: Tensor, way: int) -> Tensor:
+        return self._closest(look_up(table, query, support), labels, way)
+
+    def _closest(self, similar: Tensor, labels: Tensor, way: int) -> Tensor:
         closest = similar.new_full((*similar.shape[:2], way), -1.0)
         return self.scale * closest.scatter_reduce(2, labels[:, None].expand_as(similar), similar, "amax")
