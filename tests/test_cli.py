@@ -290,7 +290,7 @@ def test_ctrl_c_says_what_is_kept(clips_csv: Path, clip_folder: Path, warm_store
             assert process.poll() is None, process.communicate()[1]
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=120)
     finally:
         process.kill()
     assert process.returncode == 130 and out == ""
@@ -315,7 +315,7 @@ def test_three_quick_ctrl_c_are_one_line(
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGINT)
             time.sleep(0.01)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=120)
     finally:
         process.kill()
     # where it hit code that Python made from a text, as of dataclasses, Python ends by the signal: 130 to a shell, too

@@ -53,7 +53,10 @@ def test_three_quick_ctrl_cs_are_one_and_a_late_one_ends_what_hangs(
         for _ in range(3):
             process.send_signal(signal.SIGINT)
             time.sleep(0.12)
-        out, err = process.communicate(timeout=30)
+        while clearing > grace and process.poll() is None:  # a busy machine may have taken the three for one
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.12)
+        out, err = process.communicate(timeout=120)
     finally:
         process.kill()
     assert (process.returncode, out, err) == (130, told, said)

@@ -112,7 +112,7 @@ def test_two_trainings_of_one_folder(
             time.sleep(0.01)
         code, _, error = command(*arguments)
         assert (code, error.count("\n")) == (2, 1) and "another kshot is writing to" in error
-        assert first.wait(60) == 0
+        assert first.wait(120) == 0
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "loss" in line] == list(range(1, 61))
 
@@ -131,7 +131,7 @@ def test_a_folder_taken_away_from_a_training_gets_nothing_more(
             time.sleep(0.01)
         (tmp_path / "run").rename(tmp_path / "aside")
         with locked(tmp_path / "run"):  # as another training would
-            _, error = process.communicate(timeout=60)
+            _, error = process.communicate(timeout=120)
             assert [path.name for path in (tmp_path / "run").iterdir()] == [LOCK]
     assert process.returncode == 2 and error.count("\n") == 1
     assert "was removed or replaced while it was written to; nothing more is written there" in error

@@ -106,15 +106,15 @@ def test_a_pipe_without_news_is_given_up(monkeypatch: pytest.MonkeyPatch) -> Non
             start = time.monotonic()
             with pytest.raises(TimeoutError):
                 system.read_some(pipe, buffer, start + 0.2)
-            assert 0.15 < time.monotonic() - start < 5
+            assert 0.15 < time.monotonic() - start < 60
             feed.write(b"late")
             if windows:  # the thread that was given up takes it; were it left waiting, it might take the end too
                 for thread in set(threading.enumerate()) - before:
-                    thread.join(5)
+                    thread.join(60)
             else:
-                assert system.read_some(pipe, buffer, time.monotonic() + 5) == 4 and bytes(buffer[:4]) == b"late"
+                assert system.read_some(pipe, buffer, time.monotonic() + 60) == 4 and bytes(buffer[:4]) == b"late"
             feed.close()
-            assert system.read_some(pipe, buffer, time.monotonic() + 5) == 0
+            assert system.read_some(pipe, buffer, time.monotonic() + 60) == 0
 
 
 @pytest.mark.parametrize("script", ["", LACKING], ids=["alarm", "watch"])
@@ -131,8 +131,8 @@ end_after(1)
 time.sleep(60)
 """
     start = time.monotonic()
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=50)
-    assert done.returncode != 0 and done.stdout == "lives\n" and time.monotonic() - start < 40
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert done.returncode != 0 and done.stdout == "lives\n" and time.monotonic() - start < 60
 
 
 def test_what_the_system_does_not_tell_is_left_out(lacking: None) -> None:

@@ -114,7 +114,7 @@ def test_names_that_are_no_utf8_print_under_every_locale(environment: dict[str, 
     command = [sys.executable, "-m", "kshot.cli", b"caf\xe9\x1b[2J"]
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG", "PYTHONIO"))}
     done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, stdout=terminal, stderr=terminal, env=clean | environment, timeout=120
+        command, stdin=subprocess.DEVNULL, stdout=terminal, stderr=terminal, env=clean | environment, timeout=300
     )
     os.close(terminal)
     said = b""

@@ -13,7 +13,7 @@ import pytest
 
 import kshot
 
-ENDS = 90  # seconds; a command that opens a pipe never does
+ENDS = 300  # seconds; a command that opens a pipe never does
 
 
 @pytest.fixture(scope="module")

@@ -277,7 +277,7 @@ def test_loading_is_silent_late_and_runs_no_code_of_the_folder(broken: Path) -> 
         "import sys; import kshot.backbones.backbone as b; assert 'transformers' not in sys.modules;"
         f"b.load({str(broken)!r}).embed_text(['clap'])"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=broken, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], cwd=broken, capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert not (broken / "ran").exists()
 

@@ -49,7 +49,7 @@ def client(server: Hub, cache: Path, *arguments: str, code: str = RESOLVE) -> tu
         "NO_PROXY": "127.0.0.1",
     }
     done = subprocess.run(
-        [sys.executable, "-c", guarded, *arguments], capture_output=True, text=True, timeout=100, env=environment
+        [sys.executable, "-c", guarded, *arguments], capture_output=True, text=True, timeout=300, env=environment
     )
     assert "Traceback" not in done.stderr, done.stderr
     assert len(done.stderr.splitlines()) == done.returncode, done.stderr
@@ -115,7 +115,7 @@ def test_a_hub_that_refuses_is_one_line_with_the_ways_out(
     assert error.startswith(f"the weights of '{name}' are neither a folder here nor in the cache and cannot be fetched")
     assert f"({reason}" in error
     assert error.endswith(WAYS_OUT)
-    assert time.monotonic() - start < 30
+    assert time.monotonic() - start < 100
 
 
 def test_a_hub_that_is_gone_or_never_answers_is_noticed_soon(server: Hub, tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_a_hub_that_is_gone_or_never_answers_is_noticed_soon(server: Hub, tmp_pa
     out, error = client(server, tmp_path, "someone/clip")
     assert (out, error.endswith(WAYS_OUT)) == ("", True)
     assert "refused" in error
-    assert time.monotonic() - start < 60
+    assert time.monotonic() - start < 200
 
 
 def test_a_hub_that_has_only_pickles_is_refused_until_allowed(server: Hub, tmp_path: Path) -> None:

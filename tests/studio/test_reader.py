@@ -97,18 +97,19 @@ def pretend(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
 def test_a_decoder_that_crashes_or_hangs_costs_one_video(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with closing(Reader(timeout=0.3)) as reader:
+    with closing(Reader(timeout=60)) as reader:
         pretend(tmp_path, monkeypatch, "printf +; head -c 4 >/dev/null; kill -SEGV $$")
         with pytest.raises(VideoError, match=r"clip.mp4: the decoder crashed \(SIGSEGV\)$"):
             reader.strip(clip, tmp_path / "strip.jpg")
+        reader._child.timeout = 0.3
         pretend(tmp_path, monkeypatch, "printf +; exec sleep 60")
         with pytest.raises(VideoError, match=r"clip.mp4: not decoded within 0\.3 seconds, given up"):
             reader.strip(clip, tmp_path / "strip.jpg")
+        reader._child.timeout = 60
         pretend(tmp_path, monkeypatch, "exit 1")
         with pytest.raises(KshotError, match="cannot start"):
             reader.strip(clip, tmp_path / "strip.jpg")
         monkeypatch.undo()
-        reader._child.timeout = 60
         assert reader.strip(clip, tmp_path / "strip.jpg").frames == 10
     with pytest.raises(KshotError, match="closing"):
         reader.strip(clip, tmp_path / "strip.jpg")

@@ -98,7 +98,7 @@ def fetched(line: str, place: Path) -> None:
         environment |= {"HF_ENDPOINT": hub.address, "HF_HOME": str(place / "hf"), "NO_PROXY": "127.0.0.1"}
         tool = Path(sys.executable).with_name("hf")
         done = subprocess.run(
-            [tool, *shlex.split(line)[1:]], capture_output=True, text=True, timeout=60, env=environment
+            [tool, *shlex.split(line)[1:]], capture_output=True, text=True, timeout=300, env=environment
         )
     assert done.returncode == 0, (done.stderr, hub.requests)
 

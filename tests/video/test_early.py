@@ -27,7 +27,7 @@ def test_the_next_decoding_takes_it_and_starts_no_other(clip: Path, monkeypatch:
     monkeypatch.setattr(Child, "_start", lambda self: pytest.fail("another process was started"))
     ((_, found),) = decode([Job(clip, 4, size=32)], 1)
     assert isinstance(found, Taken) and found.frames.shape == (4, 32, 32, 3)
-    assert not workers._early and process.wait(10) is not None, "it ends with the decoding"
+    assert not workers._early and process.wait(60) is not None, "it ends with the decoding"
 
 
 def test_one_that_does_not_come_up_is_told_of_by_what_needs_it(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -423,7 +423,7 @@ def test_a_pixel_bomb_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=30,
+        timeout=300,
         env={**os.environ, "PYTHONPATH": str(Path(video.__file__).parents[2])},
     )
     in_mp4, in_gif, in_frames, peak = done.stdout.splitlines()

@@ -20,6 +20,8 @@ from kshot.errors import ClipLost, KshotError, OptionError, VideoError
 from kshot.video import Taken
 from kshot.video.workers import Job, decode
 
+SLOW = 120.0  # seconds that anything may take on a busy machine
+
 SOURCE = str(Path(kshot.__file__).parents[1])
 
 # Put on the path of the workers: clips of these names make the decoder fail as real ones do.
@@ -97,7 +99,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-def wait_for(condition: object, seconds: float = 10.0) -> bool:
+def wait_for(condition: object, seconds: float = SLOW) -> bool:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if condition():  # type: ignore[operator]
@@ -147,10 +149,10 @@ def test_a_decoder_that_crashes_costs_its_clip_only(clips: list[Path], tmp_path:
 def test_a_decoder_that_hangs_costs_its_clip_only(clips: list[Path], tmp_path: Path, sabotage: None) -> None:
     jobs = [Job(path, 2) for path in [clips[0], *named(clips[0], tmp_path, "sleep", "spin"), clips[1], clips[2]]]
     begin = time.monotonic()
-    results = [result for _, result in decode(jobs, 2, timeout=1.5)]
-    assert time.monotonic() - begin < 20
+    results = [result for _, result in decode(jobs, 2, timeout=3)]
+    assert time.monotonic() - begin < 55, "it would sleep for 60"
     assert [isinstance(result, VideoError) for result in results] == [False, True, True, False, False]
-    assert str(results[1]).endswith("sleep.mp4: not decoded within 1.5 seconds, given up")
+    assert str(results[1]).endswith("sleep.mp4: not decoded within 3 seconds, given up")
 
 
 def test_jobs_are_taken_as_they_are_needed(clips: list[Path]) -> None:
@@ -179,7 +181,7 @@ def test_no_process_is_left_when_the_caller_stops_early(clips: list[Path], tmp_p
     assert len(set(children_of(os.getpid())) - before) == 2
     begin = time.monotonic()
     results.close()  # type: ignore[attr-defined]
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 55, "they would sleep for 60"
     assert set(children_of(os.getpid())) <= before
 
 
@@ -187,7 +189,7 @@ SCRIPT = """
 import sys
 from kshot.video.workers import Job, decode
 print("once", flush=True)
-for position, result in decode([Job(path, 2) for path in sys.argv[1:]], 2, timeout=2):
+for position, result in decode([Job(path, 2) for path in sys.argv[1:]], 2, timeout=3):
     print(position, result.frames.shape if hasattr(result, "frames") else result, flush=True)
 """
 
@@ -209,7 +211,7 @@ def script(tmp_path: Path, *paths: Path) -> subprocess.Popen[str]:
 
 def test_a_plain_script_needs_no_main_guard(clips: list[Path], tmp_path: Path) -> None:
     (tmp_path / "numpy.py").write_text("raise SystemExit('a file of the current folder passed for a module')")
-    out, err = script(tmp_path, *clips[:2]).communicate(timeout=60)
+    out, err = script(tmp_path, *clips[:2]).communicate(timeout=SLOW)
     assert (out.splitlines(), err) == (["once", "0 (2, 32, 48, 3)", "1 (2, 32, 48, 3)"], "")
 
 
@@ -225,7 +227,7 @@ def test_no_worker_outlives_a_parent_that_was_killed(
     workers = children_of(parent.pid)
     assert len(workers) == 2
     parent.kill()
-    parent.communicate(timeout=10)
+    parent.communicate(timeout=SLOW)
     assert wait_for(lambda: not any(alive(pid) for pid in workers))
 
 
@@ -238,7 +240,7 @@ def test_ctrl_c_ends_the_parent_and_its_workers(clips: list[Path], tmp_path: Pat
     for pid in (parent.pid, *workers):  # a terminal sends it to the whole group
         with suppress(ProcessLookupError):  # a worker may be gone with its parent by now
             os.kill(pid, signal.SIGINT)
-    _, err = parent.communicate(timeout=10)
+    _, err = parent.communicate(timeout=SLOW)
     assert parent.returncode == -signal.SIGINT
     assert err.count("Traceback") == 1 and err.rstrip().endswith("KeyboardInterrupt")
     assert not any(alive(pid) for pid in workers)
@@ -259,13 +261,13 @@ def test_ctrl_c_pressed_thrice_ends_the_command_without_a_traceback(
         text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join([SOURCE, os.environ["PYTHONPATH"]])},
     )  # fmt: skip
-    assert wait_for(lambda: len(children_of(parent.pid)) == 2, 60)
+    assert wait_for(lambda: len(children_of(parent.pid)) == 2)
     time.sleep(0.5)
     for _ in range(3):
         with suppress(ProcessLookupError):
             parent.send_signal(signal.SIGINT)
         time.sleep(0.02)
-    _, err = parent.communicate(timeout=30)
+    _, err = parent.communicate(timeout=SLOW)
     assert parent.returncode in (130, -signal.SIGINT)
     assert "Traceback" not in err and "Exception ignored" not in err and err.startswith("kshot: stopped")
 

@@ -211,7 +211,7 @@ def test_a_real_device_is_read_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> 
     judge.clip_seconds_ = 0.4
     begin = time.monotonic()
     sightings = list(watch(judge))
-    assert 0.8 < time.monotonic() - begin < 10
+    assert 0.8 < time.monotonic() - begin < 60
     assert len(judge.encoded) + sightings[-1].skipped == pytest.approx(10, abs=1)
     assert sightings[-1].about is not None
 
