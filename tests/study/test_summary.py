@@ -174,7 +174,7 @@ def test_a_table_of_one_seed_without_a_baseline_says_less(tmp_path: Path) -> Non
 def test_a_single_seed_is_not_counted_beside_a_difference(tmp_path: Path) -> None:
     rows = [row(tmp_path, "base", 0, {1: [1.0, 3.0]}), row(tmp_path, "m", 0, {1: [2.0, 6.0]})]
     text = as_markdown(study(tmp_path, rows, shots=(1,), seeds=(0,), episodes=2, baseline="base"))
-    assert "| +2.0 ± 2.0 |" in text and "of 1 seeds" not in text
+    assert "| +2.0 ± 12.7 |" in text and "of 1 seeds" not in text
 
 
 def test_what_was_searched_and_chosen_is_told(tmp_path: Path) -> None:

@@ -63,7 +63,8 @@ def head_scorer(
         support, query = torch.from_numpy(batch.support), torch.from_numpy(batch.query)
         way_labels = torch.from_numpy(batch.support_labels.copy()).to(far.device)
         way_text = text[torch.from_numpy(batch.classes).to(text.device)] if text is not None else None
-        scores: Tensor = head(_rows(far, query), _rows(near, support), way_labels, way_text, prepared=True)
+        far_rows, near_rows = _rows(far, query), _rows(near, support)
+        scores: Tensor = head(far_rows, near_rows, way_labels, way_text, prepared=True, numbers=batch.numbers)
         return scores
 
     each = sum(count * x[0].numel() * x.element_size() for count, x in zip(clips, (near, far), strict=True))
@@ -82,7 +83,8 @@ def scaled_scorer(head: Head, embeddings: Tensor, clips: tuple[int, int]) -> tup
         far = full(_rows(embeddings, torch.from_numpy(batch.query)))
         centre, spread = statistics(near.flatten(1, 2))
         near, far = (standardise(one.flatten(1, 2), centre, spread).view(one.shape) for one in (near, far))
-        scores: Tensor = head(far, near, torch.from_numpy(batch.support_labels.copy()).to(near.device))
+        labels = torch.from_numpy(batch.support_labels.copy()).to(near.device)
+        scores: Tensor = head(far, near, labels, numbers=batch.numbers)
         return scores
 
     each = sum(clips) * embeddings[0].numel() * embeddings.element_size()
@@ -113,7 +115,7 @@ def episodic_scorer(learner: Learner, activations: Activations, text: Tensor | N
             near, far = learner.embed(support, len(support)), learner.embed_query(query, support)
             labels = torch.from_numpy(batch.support_labels.copy()).to(near.device)
             way_text = text[torch.from_numpy(batch.classes).to(text.device)] if text is not None else None
-            scores: Tensor = learner.head(far[None], near[None], labels, way_text)
+            scores: Tensor = learner.head(far[None], near[None], labels, way_text, numbers=batch.numbers)
         return scores
 
     return scorer
