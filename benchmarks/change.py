@@ -14,7 +14,7 @@ lessons.
 figures: few-shot accuracy of each reading as `kshot evaluate DATA --no-shared-group --head NAME` prints it.
 
 Everything is extracted once, into --store. Lesson number i is a function of --seed and i alone. Means are of lessons,
-with a 95 % interval (1.96 standard errors).
+with a 95 % interval (Student's t).
 """
 
 from __future__ import annotations

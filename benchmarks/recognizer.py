@@ -18,7 +18,7 @@ All clips are extracted once. The first draw of `motion` is made by `Recognizer`
 
 adapted: the same draws, fitted from the backbone as it came and from a run of `kshot train`.
 
-Draw number i is a function of --seed and i alone. Means are of draws, with a 95 % interval (1.96 standard errors).
+Draw number i is a function of --seed and i alone. Means are of draws, with a 95 % interval (Student's t).
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ from kshot.activations.encoding import embed
 from kshot.activations.extraction import extract
 from kshot.backbones.backbone import load
 from kshot.fewshot import runs
+from kshot.fewshot.intervals import interval
 from kshot.fewshot.learner import Learner
 from kshot.recognizer import calibrate
 from kshot.recognizer.choose import candidates
@@ -263,7 +264,7 @@ def _blur(right: Array, groups: Array) -> float:
 def mean(values: Any) -> str:
     """Mean over draws with its 95 % interval, times 100."""
     found = 100 * np.asarray(values, float)
-    return f"{found.mean():.1f} ± {1.96 * found.std(ddof=1) / math.sqrt(len(found)):.1f}"
+    return f"{found.mean():.1f} ± {interval(found):.1f}"
 
 
 def calibration_error(sure: Array, right: Array) -> float:

@@ -37,6 +37,7 @@ from numpy.typing import NDArray
 
 from kshot import load_data, video
 from kshot.backbones.backbone import Backbone, load
+from kshot.fewshot.intervals import interval
 from kshot.recognizer import calibrate, suspects
 from kshot.recognizer.classifier import decide
 from kshot.recognizer.costs import ErrorCosts
@@ -213,7 +214,7 @@ def groups(options: argparse.Namespace) -> Iterator[str]:
                 parts.append(f"true {100 * true.mean():.1f}")
                 for value, low, high in (said[:3], said[3:]):
                     off = 100 * (value - true)
-                    error = 1.96 * off.std(ddof=1) / math.sqrt(len(off))
+                    error = interval(off)
                     parts.append(
                         f"{off.mean():+.1f} ± {error:.1f}, {100 * ((low <= true) & (true <= high)).mean():.0f} %"
                     )

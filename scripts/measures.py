@@ -46,8 +46,8 @@ GOALS = {
     "typed arguments, share": 1.0,
 }
 LIMITS = GOALS | {
-    "evaluate --head otam runs through, files": 58,
-    "evaluate --head otam runs through, lines": 9000,
+    "evaluate --head otam runs through, files": 59,
+    "evaluate --head otam runs through, lines": 9100,
 }
 """What is reached where the goal is not."""
 

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 import kshot
-from kshot.fewshot.result import Result, interval, machine
+from kshot.fewshot.intervals import interval
+from kshot.fewshot.result import Result, machine
 from kshot.study.file import Row, Study
 from kshot.study.results import RowResult
 from kshot.study.summary import summarise

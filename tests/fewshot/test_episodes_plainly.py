@@ -219,7 +219,7 @@ def test_the_defaults_are_those_of_the_settings() -> None:
 
 
 def test_labels_are_in_the_order_of_the_columns() -> None:
-    batch = Episodes(np.zeros((2, 3), int), np.zeros((2, 6), int), np.zeros((2, 9), int))
+    batch = Episodes(np.zeros((2, 3), int), np.zeros((2, 6), int), np.zeros((2, 9), int), np.arange(2))
     assert batch.support_labels.tolist() == [[0, 0, 1, 1, 2, 2]] * 2
     assert batch.query_labels.tolist() == [[0, 0, 0, 1, 1, 1, 2, 2, 2]] * 2
 
@@ -230,5 +230,5 @@ def test_many_episodes_are_drawn_in_blocks_that_leave_no_trace(monkeypatch: pyte
     count = 2_000_000 // (3 * 12) + 5
     found = sampler.draw(range(count))
     assert sizes == [2_000_000 // (3 * 12), 5]
-    last = Episodes(found.classes[-6:], found.support[-6:], found.query[-6:])
+    last = Episodes(found.classes[-6:], found.support[-6:], found.query[-6:], found.numbers[-6:])
     assert_drawn(last, range(count - 6, count), 3, 1, 2, 0)

@@ -23,8 +23,9 @@ from kshot.datasets import load as load_data
 from kshot.errors import CheckpointError, DataError, KshotError, NotEnoughClips, OptionError
 from kshot.fewshot import scoring
 from kshot.fewshot.episodes import Sampler
-from kshot.fewshot.evaluation import Result, evaluate, interval, score
+from kshot.fewshot.evaluation import Result, evaluate, score
 from kshot.fewshot.fit import load_tensors as tensors
+from kshot.fewshot.intervals import interval, student
 from kshot.fewshot.learner import Learner
 from kshot.fewshot.scoring import class_texts, head_scorer, run_episodes
 from kshot.fewshot.training import train
@@ -80,7 +81,7 @@ def test_equals_a_plain_loop_in_every_episode(way: int, shot: int, query: int, o
     np.testing.assert_allclose(result.episode_accuracy, expected, atol=1e-9)
     assert 30 < expected.mean() < 95 and expected.std() > 1, "neither trivial nor hopeless"
     assert result.accuracy == pytest.approx(expected.mean())
-    assert result.ci95 == pytest.approx(1.96 * expected.std(ddof=1) / math.sqrt(300))
+    assert result.ci95 == pytest.approx(student(299) * expected.std(ddof=1) / math.sqrt(300))
 
 
 def test_on_stored_clips_equals_a_plain_loop_in_every_episode(
@@ -293,10 +294,10 @@ def result_of(accuracies: list[float], **changes: Any) -> Result:
 
 
 def test_paired_difference_by_hand() -> None:
-    """Differences 10, 20, 0, 10: mean 10, standard deviation sqrt(200 / 3), interval 1.96 * that / 2."""
+    """Differences 10, 20, 0, 10: mean 10, standard deviation sqrt(200 / 3), interval 3.182 * that / 2."""
     one, two = result_of([50, 60, 70, 80]), result_of([40, 40, 70, 70])
     difference, half = one.minus(two)
-    assert difference == pytest.approx(10) and half == pytest.approx(1.96 * math.sqrt(200 / 3) / 2)
+    assert difference == pytest.approx(10) and half == pytest.approx(3.182446305 * math.sqrt(200 / 3) / 2)
     assert two.minus(one) == (pytest.approx(-10), pytest.approx(half))
     assert half < interval(one.episode_accuracy), "pairs tell more than the two intervals"
     shorter = result_of([40, 40])

@@ -13,7 +13,8 @@ import pytest
 
 from kshot import system
 from kshot.errors import DataError, OptionError
-from kshot.fewshot.result import ClipScore, Conditions, Costs, Result, interval, machine, read_result
+from kshot.fewshot.intervals import interval
+from kshot.fewshot.result import ClipScore, Conditions, Costs, Result, machine, read_result
 
 
 def result(accuracy: list[float], **values: Any) -> Result:
@@ -25,8 +26,8 @@ def result(accuracy: list[float], **values: Any) -> Result:
 
 def test_an_interval_is_that_of_a_mean() -> None:
     values = [10.0, 30.0, 35.0, 75.0]
-    assert interval(np.array(values)) == pytest.approx(1.96 * statistics.stdev(values) / math.sqrt(4))
-    assert interval(np.array([0.0, 2.0])) == pytest.approx(1.96)  # deviation sqrt(2), over sqrt(2)
+    assert interval(np.array(values)) == pytest.approx(3.182446305 * statistics.stdev(values) / math.sqrt(4))
+    assert interval(np.array([0.0, 2.0])) == pytest.approx(12.70620474)  # deviation sqrt(2), over sqrt(2)
     assert interval(np.array([5.0, 5.0, 5.0])) == 0
     assert math.isnan(interval(np.array([5.0]))) and math.isnan(interval(np.zeros(0)))
 
@@ -35,7 +36,7 @@ def test_results_are_compared_in_pairs() -> None:
     one, other = result([50.0, 60.0, 90.0]), result([40.0, 70.0, 60.0])
     difference, half = one.minus(other)
     assert difference == pytest.approx(10)  # 10, -10, 30
-    assert half == pytest.approx(1.96 * 20 / math.sqrt(3))
+    assert half == pytest.approx(4.302652730 * 20 / math.sqrt(3))
     back, same = other.minus(one)
     assert (back, same) == (pytest.approx(-10), pytest.approx(half))
 
@@ -43,7 +44,7 @@ def test_results_are_compared_in_pairs() -> None:
 def test_the_shorter_one_says_how_many_episodes_are_compared() -> None:
     few, many = result([50.0, 60.0]), result([40.0, 40.0, 0.0, 0.0])
     assert few.minus(many)[0] == pytest.approx(15) == -many.minus(few)[0]
-    assert few.minus(many)[1] == pytest.approx(1.96 * 5 * math.sqrt(2) / math.sqrt(2))
+    assert few.minus(many)[1] == pytest.approx(12.70620474 * 5 * math.sqrt(2) / math.sqrt(2))
 
 
 @pytest.mark.parametrize(

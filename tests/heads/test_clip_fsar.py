@@ -66,7 +66,7 @@ def test_a_silent_layer_leaves_the_alignment(align: str) -> None:
 @torch.no_grad()
 def test_plain_loop(shots: str, draw: Draw) -> None:
     query, support, labels, text = draw(episodes=2, frames=5)
-    head, aligned = make(dim=16, shots=shots), get_head("otam", shots=shots)
+    head, aligned = make(dim=16, shots=shots), get_head("otam", smooth=0.5, shots=shots)
     for e in range(2):
         asked = torch.stack([layer(head, clip) for clip in query[e]])
         shown = torch.stack(

@@ -16,7 +16,8 @@ from kshot.heads import HEADS, Head, get_head, options
 SMALL: dict[str, dict[str, Any]] = {"trx": {"width": 24}, "baseline++": {"epochs": 4}, "tip-adapter-f": {"epochs": 4}}
 CHOICES: list[tuple[str, dict[str, Any]]] = [
     *((name, {}) for name in HEADS),
-    ("otam", {"shots": "distances"}),
+    ("otam", {"variant": "clip-fsar"}),
+    ("baseline++", {"norm": "unit", "fresh": False}),
     ("bimhm", {"shots": "distances"}),
     ("clip-fsar", {"shots": "distances", "align": "bimhm"}),
     ("tip-adapter", {"alpha": "loo", "beta": "loo"}),
@@ -63,7 +64,9 @@ def test_relabelled_classes_move_their_scores(name: str, chosen: dict[str, Any],
 @torch.inference_mode()
 def test_chunks_of_episodes_equal_the_whole(name: str, chosen: dict[str, Any], draw: Draw) -> None:
     inputs, head = draw(episodes=5), make(name, chosen)
-    parts = [head(*(x[chunk] for x in inputs)) for chunk in (slice(0, 1), slice(1, 4), slice(4, 5))]
+    parts = [
+        head(*(x[start:stop] for x in inputs), numbers=range(start, stop)) for start, stop in ((0, 1), (1, 4), (4, 5))
+    ]
     torch.testing.assert_close(torch.cat(parts), head(*inputs), rtol=1e-7, atol=1e-7)
 
 
@@ -96,7 +99,8 @@ def test_classes_may_differ_in_size(name: str, chosen: dict[str, Any], draw: Dra
     head = make(name, chosen)
     scores = head(query, support, labels, text)
     assert scores.shape == (3, 4, 3)
-    torch.testing.assert_close(scores[1:2], head(query[1:2], support[1:2], labels[1:2], text[1:2]))
+    alone = head(query[1:2], support[1:2], labels[1:2], text[1:2], numbers=[1])
+    torch.testing.assert_close(scores[1:2], alone)
     assert scores.isfinite().all()
 
 

@@ -51,7 +51,7 @@ def test_unknown_head_names_the_nearest() -> None:
 
 
 def test_unknown_option_names_the_options() -> None:
-    with pytest.raises(OptionError, match=r"'otam' has no option 'lambda'; its options: smooth=0.5, shots='features'"):
+    with pytest.raises(OptionError, match=r"'otam' has no option 'lambda'; its options: variant='otam', smooth=None"):
         get_head("otam", **{"lambda": 0.1})
 
 

@@ -46,7 +46,9 @@ def distance(query: Tensor, clip: Tensor, smooth: float) -> float:
 def test_two_frames_by_hand() -> None:
     forward = torch.eye(2)[None, None]
     backward = forward.flip(2)
-    scores = get_head("otam")(forward, torch.cat([forward, backward], dim=1), torch.tensor([[0, 1]]))
+    scores = get_head("otam", variant="clip-fsar")(
+        forward, torch.cat([forward, backward], dim=1), torch.tensor([[0, 1]])
+    )
     # Same order: c = [[0, 1, 1], [1 - log(3)/2, -log(1 + 3/e^2)/2, -log(1 + 5/e^2)/2]], the same both ways.
     # Reverse: first column 1, -log(2 + 1/e^2)/2; second 1, 1 - log(2 + 2/e^2)/2; end -log(4/e^2 + 2/e^4)/2.
     e2, e4 = math.exp(-2), math.exp(-4)
@@ -77,6 +79,18 @@ def test_plain_loop(smooth: float, shots: str, draw: Draw) -> None:
                     expected[e, q, k] = -sum(distance(query[e, q], clip, smooth) for clip in members) / len(members)
     scores = get_head("otam", smooth=smooth, shots=shots)(query, support, labels)
     torch.testing.assert_close(scores, expected)
+
+
+def test_the_presets_are_the_two_published_codes(draw: Draw) -> None:
+    query, support, labels, _ = draw(shot=2)
+    cao, wang = get_head("otam"), get_head("otam", variant="clip-fsar")
+    assert (cao.smooth, cao.shots, wang.smooth, wang.shots) == (0.1, "distances", 0.5, "features")
+    inputs = query, support, labels
+    torch.testing.assert_close(cao(*inputs), get_head("otam", smooth=0.1, shots="distances")(*inputs))
+    torch.testing.assert_close(
+        get_head("otam", variant="clip-fsar", smooth=0.1, shots="distances")(*inputs), cao(*inputs)
+    )
+    assert not torch.allclose(cao(*inputs), wang(*inputs))
 
 
 def test_clips_of_different_length() -> None:

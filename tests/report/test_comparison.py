@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import studies
+from kshot.fewshot.intervals import student
 from kshot.report.comparison import Comparison, compared, trains_in_episodes
 from kshot.study.file import Row, Study
 from kshot.study.results import StudyResult
@@ -40,7 +41,7 @@ def test_a_pair_is_compared_on_the_episodes_that_both_took(comparison: Compariso
         [episodes(comparison, "meta", seed)[:30] - episodes(comparison, "direct", seed) for seed in (0, 1)]
     )
     found = comparison.paired("meta", "direct", 1)
-    assert found == pytest.approx((wanted.mean(), 1.96 * wanted.std(ddof=1) / np.sqrt(60)))
+    assert found == pytest.approx((wanted.mean(), student(59) * wanted.std(ddof=1) / np.sqrt(60)))
 
 
 def test_without_result_files_or_common_seeds_there_is_no_pair(comparison: Comparison) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kshot.fewshot.result import ClipScore, Damaged, Result, interval
+from kshot.fewshot.intervals import interval
+from kshot.fewshot.result import ClipScore, Damaged, Result
 from kshot.report.comparison import Comparison, compared
 from kshot.study.file import Row, Study
 from kshot.study.results import Line, Outcome, RowResult, StudyResult

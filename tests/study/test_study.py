@@ -13,7 +13,8 @@ import pytest
 from clips import write_clips
 from kshot import datasets, seals
 from kshot.errors import DataError, KshotError, OptionError
-from kshot.fewshot.result import interval, read_result
+from kshot.fewshot.intervals import interval
+from kshot.fewshot.result import read_result
 from kshot.study import file as study_file
 from kshot.study import runner as study
 from kshot.study.results import StudyResult

@@ -15,7 +15,8 @@ import pytest
 
 from kshot import seals
 from kshot.errors import DataError
-from kshot.fewshot.result import Costs, Result, interval
+from kshot.fewshot.intervals import interval
+from kshot.fewshot.result import Costs, Result
 from kshot.study.file import Row, Study
 from kshot.study.results import Line, Outcome, RowResult, StudyResult
 from kshot.study.summary import load_study, summarise
@@ -167,13 +168,13 @@ def test_the_table_by_hand(report: StudyResult) -> None:
 def test_a_table_of_one_seed_without_a_baseline_says_less(tmp_path: Path) -> None:
     text = as_markdown(study(tmp_path, [row(tmp_path, "m", 3, {1: [1.0, 3.0]})], shots=(1,), seeds=(3,), episodes=2))
     assert "seeds 3.\n" in text and "Differences" not in text and "Cost" not in text and "Chosen" not in text
-    assert "| m | 2.0 ± 2.0 |  |" in text
+    assert "| m | 2.0 ± 12.7 |  |" in text
 
 
 def test_a_single_seed_is_not_counted_beside_a_difference(tmp_path: Path) -> None:
     rows = [row(tmp_path, "base", 0, {1: [1.0, 3.0]}), row(tmp_path, "m", 0, {1: [2.0, 6.0]})]
     text = as_markdown(study(tmp_path, rows, shots=(1,), seeds=(0,), episodes=2, baseline="base"))
-    assert "| +2.0 ± 2.0 |" in text and "of 1 seeds" not in text
+    assert "| +2.0 ± 12.7 |" in text and "of 1 seeds" not in text
 
 
 def test_what_was_searched_and_chosen_is_told(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ def names(tower: str, *blocks: int) -> set[str]:
     [
         ({}, 1, names("image", 0, 1, 2)),
         ({"blocks": 1, "width": 4}, 3, names("image", 2)),
+        ({"norm": True}, 1, names("image", 0, 1, 2)),
         ({"blocks": 2, "scale": 1.0}, 2, names("image", 1, 2)),
         ({"tower": "both", "blocks": 1}, 3, names("image", 2) | names("text", 1)),
     ],
@@ -41,6 +42,24 @@ def test_sum_of_mlp_and_scaled_bottleneck_by_hand() -> None:
     x = torch.tensor([[4.0, 2.0], [0.0, 5.0]])  # bottleneck: relu(3) and relu(-4)
     expected = mlp(x) + 0.1 * torch.tensor([[6.5, 9.5], [0.5, 0.5]])
     torch.testing.assert_close(Beside(mlp, adapter, 0.1)(x), expected)
+
+
+@pytest.mark.parametrize("norm", [False, True])
+@torch.no_grad()
+def test_what_the_bottleneck_reads(loaded: Backbone, norm: bool) -> None:
+    """The authors' code feeds it the raw tokens that enter LN2, the paper's formula those that leave it."""
+    ours, cut = tuned(loaded, "adaptformer", blocks=1, width=4, norm=norm)
+    adapter: Any = ours.image.blocks[-1].mlp.adapter  # type: ignore[union-attr]
+    torch.nn.init.normal_(adapter.up.weight, generator=torch.Generator().manual_seed(0))
+    plain: Any = loaded.image.blocks[-1]
+    x = torch.randn(6, 17, 32, generator=torch.Generator().manual_seed(1))
+    y = x + plain.self_attn(plain.layer_norm1(x), None)[0]
+    n = plain.layer_norm2(y)
+    seen = n if norm else y
+    added = torch.relu(seen @ adapter.down.weight.T + adapter.down.bias) @ adapter.up.weight.T + adapter.up.bias
+    y = y + plain.mlp(n) + 0.1 * added
+    expected = loaded.image.projection(loaded.image.norm(y[:, 0]))
+    torch.testing.assert_close(ours.encode_from(x, cut), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_the_exact_last_block_has_the_gradients_of_the_whole_one(loaded: Backbone) -> None:
@@ -69,6 +88,7 @@ def test_count_at_the_size_of_vit_b16() -> None:
     "options, message",
     [
         ({"width": 0}, "width '0': expected a whole number"),
+        ({"norm": "in"}, "norm 'in': expected True or False"),
         ({"scale": "x"}, "scale 'x': expected a number"),
         ({"blocks": 0}, "blocks '0': expected all"),
         ({"blocks": True}, "blocks 'True': expected all"),

@@ -12,16 +12,18 @@ from kshot.tuning.aim import PARTS
 from tuned import CLIPS, FRAMES, check, count_at_vit_b16, frames, trained_state, tuned
 
 
-def names(*blocks: int, parts: tuple[str, ...] = PARTS) -> set[str]:
+def names(*blocks: int, parts: tuple[str, ...] = PARTS, at: str = "") -> set[str]:
     layers = [f"{layer}.{kind}" for layer in ("down", "up") for kind in ("weight", "bias")]
-    when = {f"image.blocks.{blocks[0]}.when"} if "temporal" in parts else set()
+    when = {at or f"image.blocks.{blocks[0]}.when"} if "temporal" in parts else set()
     return when | {f"image.blocks.{b}.{part}.{layer}" for b in blocks for part in parts for layer in layers}
 
 
 @pytest.mark.parametrize(
     "options, cut, expected",
     [
-        ({}, 1, names(0, 1, 2)),
+        ({}, 0, names(0, 1, 2, at="image.embeddings.when")),
+        ({"time": "block"}, 1, names(0, 1, 2)),
+        ({"parts": "spatial"}, 1, names(0, 1, 2, parts=("spatial",))),
         ({"blocks": 1}, 3, names(2)),
         ({"blocks": 2, "parts": "temporal"}, 2, names(1, 2, parts=("temporal",))),
         ({"blocks": 1, "parts": ["spatial", "joint"], "reduction": 8}, 3, names(2, parts=("spatial", "joint"))),
@@ -67,6 +69,32 @@ def test_each_part_as_a_plain_loop(loaded: Backbone) -> None:
     torch.testing.assert_close(ours.encode_from(x, cut, frames=2), expected, rtol=1e-4, atol=1e-5)
 
 
+@torch.no_grad()
+def test_frames_are_numbered_before_the_first_norm(loaded: Backbone) -> None:
+    """As in the authors' code: embeddings of patches and places, the frame's vector, then the norm, then the blocks."""
+    ours, cut = tuned(loaded, "aim", frames=2)
+    embeddings: Any = ours.image.embeddings
+    torch.nn.init.normal_(embeddings.when, generator=torch.Generator().manual_seed(0))
+    x = frames()[:4]
+    tokens = loaded.image.embeddings(x)
+    for row in range(4):
+        tokens[row] += embeddings.when[row % 2, 0]
+    pre: Any = loaded.image.pre
+    expected = loaded.encode_from(pre(tokens), 1)
+    assert cut == 0
+    torch.testing.assert_close(ours.encode_from(x, 0, frames=2), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_first_weights_are_those_of_the_authors_code(loaded: Backbone) -> None:
+    """Down: a normal of deviation 0.02, cut off at 2 (which is far outside); every bias and everything else zero."""
+    ours, _ = tuned(loaded, "aim", reduction=1)
+    for name, value in trained_state(ours).items():
+        if name.endswith("down.weight"):
+            assert 0.017 < float(value.std()) < 0.023
+        else:
+            assert not value.any(), name
+
+
 def test_another_number_of_frames_is_refused(loaded: Backbone) -> None:
     ours, _ = tuned(loaded, "aim", frames=8)
     with pytest.raises(OptionError, match="AIM was set up for clips of 8 frames, found 4: give both the same frames"):
@@ -88,6 +116,7 @@ def test_counts_at_the_size_of_vit_b16() -> None:
         ({"parts": "space"}, "unknown part 'space'"),
         ({"parts": ""}, "unknown part ''"),
         ({"reduction": 64}, "reduction '64': a tower of 32 channels allows no more"),
+        ({"time": "norm"}, "time 'norm': expected input or block"),
         ({"frames": 0}, "frames '0': expected a whole number"),
         ({"scale": "x"}, "scale 'x': expected a number"),
         ({"blocks": 0}, "blocks '0': expected all"),

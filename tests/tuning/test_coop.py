@@ -22,15 +22,18 @@ def test_coop(loaded: Backbone, context: int | str) -> None:
 
 
 def test_words_to_start_from_give_the_frozen_prompt(loaded: Backbone) -> None:
-    ours, _ = tuned(loaded, "coop", context="a video of a person doing")
     names = ["clap", "open_arms", "close the arms"]
+    ours, _ = tuned(loaded, "coop", context="a video of a person doing", stop=False)
     expected = loaded.embed_text(names, "a video of a person doing {}")
+    torch.testing.assert_close(ours.embed_text(names), expected, rtol=1e-5, atol=1e-6)
+    ours, _ = tuned(loaded, "coop", context="a video of a person doing")
+    expected = loaded.embed_text(names, "a video of a person doing {}.")
     torch.testing.assert_close(ours.embed_text(names), expected, rtol=1e-5, atol=1e-6)
     assert torch.equal(ours.embed_text(names, "a photo of {}"), ours.embed_text(names))  # prompts are not read
 
 
 def test_vectors_stand_before_the_name(loaded: Backbone) -> None:
-    ours, _ = tuned(loaded, "coop", context=3)
+    ours, _ = tuned(loaded, "coop", context=3, stop=False)
     vectors = trained_state(ours)["text.embeddings.token_embedding.vectors"]
     assert 0 < float(vectors.abs().max()) < 0.1
     table: Any = loaded.text.embeddings.token_embedding
@@ -46,7 +49,7 @@ def test_a_copy_of_a_tuned_backbone_keeps_its_context(loaded: Backbone) -> None:
     ours, _ = tuned(loaded, "coop", context=3)
     again = ours.copy()
     assert torch.equal(again.embed_text(NAMES), ours.embed_text(NAMES))
-    assert again.prompt == "x x x {}"
+    assert again.prompt == "x x x {}."
     assert loaded.prompt == ""
 
 
@@ -62,9 +65,10 @@ def test_counts_at_the_size_of_vit_b16() -> None:
         ({"context": -3}, "context '-3': expected a whole number"),
         ({"context": ""}, "context '': expected a number, or words"),
         ({"context": "a photo of {}"}, "context 'a photo of {}': expected a number, or words"),
-        ({"context": 22}, "context '22' is too long: this text tower has room for 21 tokens"),
+        ({"context": 22}, "context '22' is too long: this text tower has room for 20 tokens"),
+        ({"stop": 1}, "stop '1': expected True or False"),
         ({"context": 10**9}, "context '1000000000' is too long"),
-        ({"context": "a " * 30}, "is too long: this text tower has room for 21 tokens"),
+        ({"context": "a " * 30}, "is too long: this text tower has room for 20 tokens"),
         ({"tokens": 4}, "tuning 'coop' has no option 'tokens'; its options: context=16"),
     ],
 )

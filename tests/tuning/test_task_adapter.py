@@ -22,6 +22,7 @@ def names(*blocks: int) -> set[str]:
     [
         ({}, 2, names(1, 2)),
         ({"blocks": 1, "reduction": 8}, 3, names(2)),
+        ({"blocks": 1, "place": "attention", "transductive": "queries"}, 3, names(2)),
         ({"blocks": "all", "transductive": True}, 1, names(0, 1, 2)),
     ],
 )
@@ -36,9 +37,10 @@ def episode(ours: Backbone, x: torch.Tensor, support: int = 2) -> torch.Tensor:
     return ours.encode_from(x, 0, frames=FRAMES, support=support).view(CLIPS, FRAMES, -1)
 
 
+@pytest.mark.parametrize("place", ["mlp", "attention"])
 @pytest.mark.parametrize("transductive", [False, True])
-def test_who_sees_whom(loaded: Backbone, transductive: bool) -> None:
-    ours, cut = tuned(loaded, "task-adapter", transductive=transductive)
+def test_who_sees_whom(loaded: Backbone, transductive: bool, place: str) -> None:
+    ours, cut = tuned(loaded, "task-adapter", transductive=transductive, place=place)
     train(ours, cut)
     x = frames()
     whole = episode(ours, x)  # support clips 0 and 1, queries 2 and 3
@@ -56,22 +58,29 @@ def test_who_sees_whom(loaded: Backbone, transductive: bool) -> None:
     torch.testing.assert_close(episode(ours, backwards)[2:], whole[2:], rtol=1e-4, atol=1e-5)  # order of the support
 
 
-def test_attention_across_clips_as_a_plain_loop(loaded: Backbone) -> None:
-    ours, cut = tuned(loaded, "task-adapter", blocks=1)
+@pytest.mark.parametrize("transductive", [False, "queries"])
+@pytest.mark.parametrize("place", ["mlp", "attention"])
+def test_attention_across_clips_as_a_plain_loop(loaded: Backbone, place: str, transductive: bool | str) -> None:
+    ours, cut = tuned(loaded, "task-adapter", blocks=1, place=place, transductive=transductive)
     ours.requires_grad_(False)
     generator = torch.Generator().manual_seed(0)
     adapter: Any = ours.image.blocks[-1].adapter
     torch.nn.init.normal_(adapter.up.weight, generator=generator)
     plain: Any = loaded.image.blocks[-1]
-    x = torch.randn(3 * 2, 17, 32, generator=generator)  # clips of 2 frames: 2 of support, 1 query
+    x = torch.randn(4 * 2, 17, 32, generator=generator)  # clips of 2 frames: 2 of support, 2 queries
+    y = x + plain.self_attn(plain.layer_norm1(x), None)[0] if place == "mlp" else x
     seen = torch.zeros_like(x)
-    for clip, visible in enumerate([(0, 1), (0, 1), (2, 0, 1)]):
+    for clip, visible in enumerate([(0, 1), (0, 1), *(((2, 3), (2, 3)) if transductive else ((2, 0, 1), (3, 0, 1)))]):
         for frame in range(2):
-            for place in range(17):
-                tokens = torch.stack([x[2 * other + frame, place] for other in visible])
+            for at in range(17):
+                tokens = torch.stack([y[2 * other + frame, at] for other in visible])
                 out = plain.self_attn(plain.layer_norm1(tokens)[None], None)[0][0]
-                seen[2 * clip + frame, place] = out[visible.index(clip)]
-    expected = loaded.encode_from(x + adapter(seen), cut)
+                seen[2 * clip + frame, at] = out[visible.index(clip)]
+    y = y + adapter(seen)
+    if place == "attention":
+        y = y + plain.self_attn(plain.layer_norm1(y), None)[0]
+    y = y + plain.mlp(plain.layer_norm2(y))
+    expected = loaded.image.projection(loaded.image.norm(y[:, 0]))
     torch.testing.assert_close(ours.encode_from(x, cut, frames=2, support=2), expected, rtol=1e-4, atol=1e-4)
 
 
@@ -99,7 +108,8 @@ def test_count_at_the_size_of_vit_b16() -> None:
     [
         ({"blocks": 0}, "blocks '0': expected all"),
         ({"reduction": 64}, "reduction '64': a tower of 32 channels allows no more"),
-        ({"transductive": 1}, "transductive '1': expected True or False"),
+        ({"transductive": 1}, "transductive '1': expected True, False or queries"),
+        ({"place": "both"}, "place 'both': expected mlp or attention"),
         ({"frames": 8}, "tuning 'task-adapter' has no option 'frames'; its options: blocks=2, reduction=4"),
     ],
 )

@@ -28,12 +28,14 @@ class Episodes:
     """A batch of E episodes as indices into the data set they were drawn from.
 
     classes: (E, way) class index of each way. support: (E, way * shot) and query: (E, way * query) clip
-    indices, grouped by way, so that the label of column j is j // shot (or j // query).
+    indices, grouped by way, so that the label of column j is j // shot (or j // query). numbers: (E,) of the episodes
+    in their sequence.
     """
 
     classes: Ints
     support: Ints
     query: Ints
+    numbers: Ints
 
     @property
     def support_labels(self) -> Ints:
@@ -140,7 +142,7 @@ class Sampler:
         for start in range(0, len(index), block):
             rows = slice(start, start + block)
             support[rows], query[rows] = self._draw_clips(index[rows], classes[rows])
-        return Episodes(classes, support.reshape(len(index), -1), query.reshape(len(index), -1))
+        return Episodes(classes, support.reshape(len(index), -1), query.reshape(len(index), -1), index)
 
     def _draw_clips(self, index: Ints, classes: Ints) -> tuple[Ints, Ints]:
         clips = self._clips[classes]  # (E, way, longest)

@@ -21,8 +21,9 @@ from kshot.datasets import SPLITS, Dataset
 from kshot.errors import DataError, OptionError
 from kshot.fewshot import cost, protocols, runs
 from kshot.fewshot.episodes import Sampler
+from kshot.fewshot.intervals import interval
 from kshot.fewshot.learner import Learner
-from kshot.fewshot.result import ClipScore, Conditions, Costs, Damaged, Named, Result, interval, machine
+from kshot.fewshot.result import ClipScore, Conditions, Costs, Damaged, Named, Result, machine
 from kshot.fewshot.scoring import (
     Scorer,
     class_texts,
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from kshot.backbones.backbone import Backbone
     from kshot.fewshot.strategies.base import Strategy
 
-__all__ = ["Result", "evaluate", "interval", "machine", "score"]
+__all__ = ["Result", "evaluate", "machine", "score"]
 
 
 def evaluate(

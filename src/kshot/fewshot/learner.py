@@ -38,7 +38,7 @@ class Learner:
         cls, backbone: Backbone | None, head: str = "prototype", head_options: Mapping[str, Any] | None = None
     ) -> Learner:
         """A head on a backbone as it came, or on ready-made features (None)."""
-        chosen = dict(head_options or {})
+        chosen = heads.named(head) | dict(head_options or {})
         if backbone is None:
             if heads.find(head).by_change:
                 raise OptionError(
@@ -141,7 +141,7 @@ def _cut(head: str, cut: int, backbone: Backbone) -> int:
 
 def _fitting(head: str, chosen: dict[str, Any], backbone: Backbone) -> dict[str, Any]:
     """A head's options, its number of channels and the factor of its text scores set to the backbone's own."""
-    own: dict[str, Any] = {"dim": backbone.embed_dim}
+    own: dict[str, Any] = {"dim": backbone.embed_dim, **heads.named(head)}
     if backbone.own_scale:
         own["scale" if head == "text" else "text_scale"] = backbone.logit_scale
     return {**{name: value for name, value in own.items() if name in heads.options(head)}, **chosen}

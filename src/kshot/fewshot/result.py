@@ -16,6 +16,7 @@ from pydantic import AliasChoices, Field, PlainSerializer, PlainValidator
 
 from kshot import gate, system
 from kshot.errors import OptionError
+from kshot.fewshot.intervals import interval
 from kshot.files import disk, write_atomic
 from kshot.forms import Count, Finite, Form, Saved
 
@@ -168,8 +169,8 @@ class Result(Saved):
     Attributes:
         accuracy: mean over episodes, percent.
         chance: percent that guessing would get right, 100 / way; None in files of older versions.
-        ci95: half-width of its 95 % interval, 1.96 * std / sqrt(episodes), percent. It covers the draw of episodes
-            only, and is None for a single one.
+        ci95: half-width of its 95 % interval, t * std / sqrt(episodes) with Student's t, percent (1.96 for t in files
+            of versions before 2026-11-27). It covers the draw of episodes only, and is None for a single one.
         episodes: how many.
         way: classes an episode.
         shot: support clips a class.
@@ -267,11 +268,6 @@ def read_result(path: str | Path) -> Result:
         DataError: it is gone, damaged, no result, or of a later version of kshot.
     """
     return Result.parse(gate.read_json(Path(path)), path)
-
-
-def interval(values: NDArray[np.float64]) -> float:
-    """Half-width of the 95 % interval of a mean: 1.96 * std / sqrt(n); NaN for a single value."""
-    return float(1.96 * values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.nan
 
 
 def machine() -> dict[str, str]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kshot import gate, heads, seals
+from kshot import gate, heads, seals, tuning
 from kshot.errors import CheckpointError, OptionError
 from kshot.fewshot import fit
 from kshot.fewshot.learner import Learner
@@ -102,7 +102,11 @@ def read_config(folder: Path) -> dict[str, Any]:
             f"that wrote it"
         )
     gate.typed(config, forms.RunFile, path, CheckpointError)
-    return config | {"schedule": Training.renamed(config["schedule"])}
+    head, tuned = (
+        about | {"options": room.of_record(about["name"], about["options"])}
+        for room, about in ((heads, config["head"]), (tuning, config["tuning"]))
+    )
+    return config | {"schedule": Training.renamed(config["schedule"]), "head": head, "tuning": tuned}
 
 
 def write_config(folder: Path, config: Mapping[str, Any]) -> None:

@@ -82,7 +82,8 @@ def head_scorer(
         support, query = torch.from_numpy(batch.support), torch.from_numpy(batch.query)
         way_labels = torch.from_numpy(batch.support_labels.copy()).to(far.device)
         way_text = text[torch.from_numpy(batch.classes).to(text.device)] if text is not None else None
-        scores: Tensor = head(_rows(far, query), _rows(near, support), way_labels, way_text, prepared=True)
+        far_rows, near_rows = _rows(far, query), _rows(near, support)
+        scores: Tensor = head(far_rows, near_rows, way_labels, way_text, prepared=True, numbers=batch.numbers)
         return scores
 
     sizes = [(shape.shot, near), (shape.query, far)]
@@ -126,7 +127,8 @@ def scaled_scorer(head: Head, embeddings: Tensor, shape: EpisodeShape) -> tuple[
         far = full(_rows(embeddings, torch.from_numpy(batch.query)))
         centre, spread = statistics(near.flatten(1, 2))
         near, far = (standardise(one.flatten(1, 2), centre, spread).view(one.shape) for one in (near, far))
-        scores: Tensor = head(far, near, torch.from_numpy(batch.support_labels.copy()).to(near.device))
+        labels = torch.from_numpy(batch.support_labels.copy()).to(near.device)
+        scores: Tensor = head(far, near, labels, numbers=batch.numbers)
         return scores
 
     each = shape.way * (shape.shot + shape.query) * embeddings[0].numel() * embeddings.element_size()
@@ -157,7 +159,7 @@ def episodic_scorer(learner: Learner, activations: Activations, text: Tensor | N
             near, far = learner.embed(support, len(support)), learner.embed_query(query, support)
             labels = torch.from_numpy(batch.support_labels.copy()).to(near.device)
             way_text = text[torch.from_numpy(batch.classes).to(text.device)] if text is not None else None
-            scores: Tensor = learner.head(far[None], near[None], labels, way_text)
+            scores: Tensor = learner.head(far[None], near[None], labels, way_text, numbers=batch.numbers)
         return scores
 
     return scorer

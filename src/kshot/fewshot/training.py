@@ -41,6 +41,7 @@ from kshot.settings import (
 )
 from kshot.settings.fields import Settings
 from kshot.settings.types import TrainingKeywords
+from kshot.tuning import named
 from kshot.tuning import options as options_of
 from kshot.video.views import framing, never_flipped, parse
 
@@ -384,7 +385,8 @@ def strategy_of(method: Method, shape: EpisodeShape, batches: int, lr: float) ->
 
 def tuning_options_of(method: Method, frames: int) -> dict[str, Any]:
     """The tuning method's options as `train` uses them."""
-    chosen = dict(method.tuning_options or {}) | ({} if method.layers is None else {"layers": method.layers})
+    chosen = named(method.tuning) | dict(method.tuning_options or {})
+    chosen |= {} if method.layers is None else {"layers": method.layers}
     if "frames" in options_of(method.tuning):  # a method that numbers the frames of a clip
         chosen = {"frames": frames} | chosen
     return chosen

@@ -13,7 +13,7 @@ from kshot.options import expect as check
 if TYPE_CHECKING:
     from kshot.heads.base import Head
 
-__all__ = ["HEADS", "Head", "expect", "find", "get_head", "options"]
+__all__ = ["HEADS", "Head", "expect", "find", "get_head", "named", "of_record", "options"]
 
 HEADS: dict[str, str] = {
     "nearest": "kshot.heads.nearest:Nearest",
@@ -56,6 +56,17 @@ def options(name: str) -> dict[str, Any]:
     """The options of a head with their defaults."""
     parameters = inspect.signature(find(name)).parameters.values()
     return {parameter.name: parameter.default for parameter in parameters}
+
+
+def named(name: str) -> dict[str, Any]:
+    """Those options of a head, with their defaults, that what is saved must name; see `of_record`."""
+    known = options(name)
+    return {option: known[option] for option in find(name).before}
+
+
+def of_record(name: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """A head's options from a saved file: what it does not name is as it was when nothing else existed."""
+    return {**(find(name).before if name in HEADS else {}), **chosen}
 
 
 def find(name: str) -> type[Head]:

@@ -5,8 +5,8 @@ Letters in shapes: E episodes, Q queries, N support clips, T frames, D channels,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,12 @@ class Head(nn.Module):
     """Whether its clips are pooled over places by how much each of them changes, see `kshot.backbones.places`."""
     least_frames: ClassVar[int] = 1
     """Frames that a clip must have at least."""
+
+    before: ClassVar[Mapping[str, Any]] = {}
+    """Options whose default was another once: what holds for a file that does not name them, see `of_record`."""
+
+    draws: ClassVar[bool] = False
+    """Whether scores depend on random numbers of the episode; `score` then takes `numbers`, too."""
 
     name: str = "head"
     """What the command line calls this head; `get_head` sets it."""
@@ -147,7 +153,13 @@ class Head(nn.Module):
         return query.new_zeros(())
 
     def forward(
-        self, query: Tensor, support: Tensor, labels: Tensor, text: Tensor | None = None, prepared: bool = False
+        self,
+        query: Tensor,
+        support: Tensor,
+        labels: Tensor,
+        text: Tensor | None = None,
+        prepared: bool = False,
+        numbers: Sequence[int] | None = None,
     ) -> Tensor:
         """Score each query against each class of its episode.
 
@@ -157,6 +169,7 @@ class Head(nn.Module):
             labels: (E, N) class of each support clip, 0..way-1, in any order.
             text: (E, way, D) embeddings of the class names, for heads that need them.
             prepared: query and support come from `prepare` and `prepare_support`.
+            numbers: (E,) of the episodes in their sequence, for heads that draw; 0, 1, 2 ... by default.
 
         Returns:
             (E, Q, way), higher is closer.
@@ -172,6 +185,9 @@ class Head(nn.Module):
             way = int(labels.max()) + 1 if text is None else text.shape[1]
             if not prepared:
                 query, support = self._prepare_all(query), self._prepare_support(support, labels, text)
+            if self.draws:
+                own = range(len(query)) if numbers is None else numbers
+                return self.score(query, support, labels, text, way, numbers=own)  # type: ignore[call-arg]
             return self.score(query, support, labels, text, way)
 
     def expect_trained(self) -> None:

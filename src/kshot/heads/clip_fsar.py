@@ -59,7 +59,7 @@ class ClipFSAR(FrameHead):
         if not 0 <= dropout < 1:
             raise OptionError(f"dropout: expected 0 or more and less than 1, found {dropout!r}")
         self.dim, self.weight = dim, weight
-        self.aligner = OTAM(smooth) if align == "otam" else BiMHM()
+        self.aligner = OTAM(smooth=smooth) if align == "otam" else BiMHM()
         self.layer = nn.TransformerEncoderLayer(
             dim, heads, 4 * dim, dropout, activation="gelu", batch_first=True, norm_first=True
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -14,6 +15,8 @@ from kshot.heads.formulas import soft_min
 
 RANGE = {torch.float32: 80.0, torch.float64: 700.0}
 """How far from 0 the logarithm of a product may get."""
+VARIANTS: dict[str, tuple[float, Shots]] = {"otam": (0.1, "distances"), "clip-fsar": (0.5, "features")}
+"""Softness of the minimum, and how support clips are joined, in published codes."""
 
 
 class OTAM(FrameHead):
@@ -23,16 +26,30 @@ class OTAM(FrameHead):
     distance is the sum of both directions, query along support and support along query.
 
     Args:
-        smooth: softness of the minimum (lambda); 0.5 in CLIP-FSAR, 0.1 in the first public baseline.
+        variant: whose `smooth` and `shots` hold where they are not given. "otam": the first public code of the paper
+            (tobyperrett/few-shot-action-recognition at 3687f3a), 0.1 and "distances"; "clip-fsar": CLIP-FSAR's code
+            (alibaba-mmai-research/CLIP-FSAR at 30cf0a8), 0.5 and "features".
+        smooth: softness of the minimum (lambda).
         shots: how several support clips of a class are joined; see `FrameHead`.
         scale: factor on the distance; see `FrameHead`.
     """
 
-    def __init__(self, smooth: float = 0.5, shots: Shots = "features", scale: float = 1.0) -> None:
-        super().__init__(shots, scale)
-        if not smooth > 0:
+    before: ClassVar = {"variant": "clip-fsar"}
+
+    def __init__(
+        self,
+        variant: Literal["otam", "clip-fsar"] = "otam",
+        smooth: float | None = None,
+        shots: Shots | None = None,
+        scale: float = 1.0,
+    ) -> None:
+        if variant not in VARIANTS:
+            raise OptionError(f"variant names a published code: expected 'otam' or 'clip-fsar', found {variant!r}")
+        own_smooth, own_shots = VARIANTS[variant]
+        super().__init__(own_shots if shots is None else shots, scale)
+        self.smooth = own_smooth if smooth is None else smooth
+        if not self.smooth > 0:
             raise OptionError(f"smooth softens the minimum: expected a number above 0, found {smooth!r}")
-        self.smooth = smooth
 
     def distance(self, frames: Tensor) -> Tensor:
         return align(frames, self.smooth)

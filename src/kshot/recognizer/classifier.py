@@ -108,10 +108,11 @@ def restore(about: Mapping[str, Any], state: Mapping[str, Tensor]) -> Classifier
     """The classifier of which `describe` and `state_dict` gave these, or kshot before format 3 (see `_before`)."""
     if "way" not in about:
         about, state = _before(about, state)
-    head = heads.get_head(about["scorer"], **about["options"])
+    options = heads.of_record(about["scorer"], about["options"])
+    head = heads.get_head(about["scorer"], **options)
     fitted = {name.removeprefix(FITTED): value for name, value in state.items() if name.startswith(FITTED)}
     head.load_state_dict({name.removeprefix(HEAD): value for name, value in state.items() if name.startswith(HEAD)})
-    scorer = Scorer(head, about["options"], fitted, about["way"])
+    scorer = Scorer(head, options, fitted, about["way"])
     return Classifier(scorer, state["means"], float(state["temperature"]), about["background"]).eval()
 
 

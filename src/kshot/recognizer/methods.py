@@ -81,7 +81,7 @@ METHODS: dict[str, RecognizerMethod] = {  # what "auto" compares, the simplest f
     "where": RecognizerMethod("the mean clip of each class, seen where it changes", "where"),
     "fusion": RecognizerMethod("class names and mean clips together", "fusion", {"beta": "earned"}),
     "linear-probe": RecognizerMethod("a logistic regression on the clips", "linear-probe"),
-    "otam": RecognizerMethod("the order of the frames", "otam"),
+    "otam": RecognizerMethod("the order of the frames", "otam", {"variant": "clip-fsar"}),
     "partial": RecognizerMethod("fine-tuning of the last layer", "prototype", {"scale": SCALE}, tunes=True),
     "text": RecognizerMethod("the class names alone", "text", text_scale="scale"),  # last: see `choose.pick`
 }
@@ -183,7 +183,7 @@ class Support:
             else:
                 known = heads.options(kind.head)
                 sizes = {"dim": self.embeddings.shape[-1], kind.text_scale: self.text_scale}
-                chosen = {option: value for option, value in sizes.items() if option in known}
+                chosen = heads.named(kind.head) | {option: value for option, value in sizes.items() if option in known}
                 chosen |= {**kind.options, **({} if kind.tunes else self.head_options)}
                 head = heads.get_head(kind.head, **chosen).to(self.embeddings.device).eval()
                 head.expect_trained()

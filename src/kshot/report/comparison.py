@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kshot.errors import DataError, KshotError
-from kshot.fewshot.result import ClipScore, Result, interval
+from kshot.fewshot.intervals import interval
+from kshot.fewshot.result import ClipScore, Result
 from kshot.fewshot.strategies import get_strategy
 from kshot.study.file import Study
 from kshot.study.results import Line, RowResult, StudyResult

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from kshot import seals
 from kshot.errors import DataError
 from kshot.fewshot import cost
-from kshot.fewshot.result import interval
+from kshot.fewshot.intervals import interval
 from kshot.gate import inside
 from kshot.study.results import Line, RowResult, StudyResult
 

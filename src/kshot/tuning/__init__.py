@@ -19,7 +19,7 @@ from kshot.backbones.tower import Tower
 from kshot.errors import OptionError, unknown
 from kshot.options import expect as check
 
-__all__ = ["TUNING", "apply", "deepest_cut", "expect", "lacking", "options", "towers", "unfreeze"]
+__all__ = ["TUNING", "apply", "deepest_cut", "expect", "lacking", "named", "of_record", "options", "towers", "unfreeze"]
 
 TUNING: dict[str, str] = {
     "partial": "kshot.tuning.partial",
@@ -69,6 +69,17 @@ def expect(name: str, chosen: Mapping[str, Any]) -> None:
     check(f"tuning '{name}'", options(name), chosen)
 
 
+def named(name: str) -> dict[str, Any]:
+    """Those options of a method, with their defaults, that what is saved must name; see `of_record`."""
+    known = options(name)
+    return {option: known[option] for option in _before(name)}
+
+
+def of_record(name: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """A method's options from a saved file: what it does not name is as it was when nothing else existed."""
+    return {**(_before(name) if name in TUNING else {}), **chosen}
+
+
 def options(name: str) -> dict[str, Any]:
     """The options of a tuning method with their defaults."""
     parameters = list(inspect.signature(_find(name)).parameters.values())[1:]
@@ -112,6 +123,12 @@ def deepest_cut(tower: Tower) -> int:
         return 0
     first = (number for number, block in enumerate(tower.blocks, 1) if learns(block))
     return next(first, tower.depth if learns(tower.norm) or learns(tower.projection) else tower.depth + 1)
+
+
+def _before(name: str) -> dict[str, Any]:
+    """The constant BEFORE of a method's module: options whose default was another once, and that one."""
+    _find(name)
+    return dict(getattr(import_module(TUNING[name]), "BEFORE", {}))
 
 
 def _find(name: str) -> Callable[..., int]:

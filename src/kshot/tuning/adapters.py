@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from typing import Any
 
 from torch import Tensor, nn
@@ -69,17 +70,56 @@ def alongside(module: nn.Module, new: nn.Module) -> nn.Module:
     return new.to(next(module.parameters()).device)
 
 
-class Bottleneck(nn.Module):
-    """Down, activation, up: (..., D) -> (..., D), zero as long as nothing was learned."""
+def one_of(name: str, value: object, known: Collection[str]) -> str:
+    """An option that must be one of some words.
 
-    def __init__(self, channels: int, width: int, activation: nn.Module, bias: bool = True):
+    Raises:
+        OptionError: it is not.
+    """
+    if value not in known:
+        raise OptionError(f"{name} '{value}': expected {' or '.join(known)}")
+    return str(value)
+
+
+def through(block: Any, x: Tensor, mask: Tensor | None, between: Callable[[Tensor], Tensor], **options: bool) -> Tensor:
+    """A block whose tokens go through `between` behind the attention's residual, before its MLP.
+
+    Args:
+        block: (N, T, D) -> (N, T, D), with LayerScale or without.
+        x: tokens.
+        mask: of the attention.
+        between: (N, T, D) -> (N, T, D).
+        options: of the attention.
+    """
+    scales = [getattr(block, name, None) or nn.Identity() for name in ("layer_scale1", "layer_scale2")]
+    seen, _ = block.self_attn(block.layer_norm1(x), mask, **options)
+    x = between(x + scales[0](seen))
+    out: Tensor = x + scales[1](block.mlp(block.layer_norm2(x)))
+    return out
+
+
+class Bottleneck(nn.Module):
+    """Down, activation, up: (..., D) -> (..., D), zero as long as nothing was learned; biases start at zero.
+
+    Args:
+        channels: D.
+        width: channels between down and up.
+        activation: between them. If it gives zeros at first, `silent` is False.
+        bias: whether both layers have one.
+        silent: whether `up` starts at zero.
+    """
+
+    def __init__(
+        self, channels: int, width: int, activation: nn.Module, bias: bool = True, silent: bool = True
+    ) -> None:
         super().__init__()
         self.down = nn.Linear(channels, width, bias)
         self.activation = activation
         self.up = nn.Linear(width, channels, bias)
-        nn.init.zeros_(self.up.weight)
-        if bias:
-            nn.init.zeros_(self.up.bias)
+        if silent:
+            nn.init.zeros_(self.up.weight)
+        for layer in (self.down, self.up) if bias else ():
+            nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.up(self.activation(self.down(x)))
@@ -87,14 +127,22 @@ class Bottleneck(nn.Module):
 
 
 class Beside(nn.Module):
-    """A frozen module with an adapter in parallel: module(x) + scale * adapter(x)."""
+    """A frozen module with an adapter in parallel: module(norm(x)) + scale * adapter(x).
 
-    def __init__(self, module: nn.Module, adapter: nn.Module, scale: float):
+    Args:
+        module: the frozen one.
+        adapter: beside it.
+        scale: of what the adapter adds.
+        norm: before the module alone, None for nothing.
+    """
+
+    def __init__(self, module: nn.Module, adapter: nn.Module, scale: float, norm: nn.Module | None = None) -> None:
         super().__init__()
+        self.norm = nn.Identity() if norm is None else norm
         self.module = module
         self.adapter = alongside(module, adapter)
         self.scale = scale
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.module(x) + self.scale * self.adapter(x)
+        out: Tensor = self.module(self.norm(x)) + self.scale * self.adapter(x)
         return out

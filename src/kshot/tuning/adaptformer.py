@@ -5,14 +5,23 @@ from __future__ import annotations
 from torch import nn
 
 from kshot.backbones.backbone import Backbone
+from kshot.errors import OptionError
 from kshot.tuning import deepest_cut
 from kshot.tuning.adapters import Beside, Bottleneck, blocks_of, number, positive
 
+BEFORE = {"norm": True}
+
 
 def apply(
-    backbone: Backbone, width: int = 64, scale: float = 0.1, blocks: str | int = "all", tower: str = "image"
+    backbone: Backbone,
+    width: int = 64,
+    scale: float = 0.1,
+    norm: bool = False,
+    blocks: str | int = "all",
+    tower: str = "image",
 ) -> int:
-    """MLP(LN(x)) becomes MLP(LN(x)) + scale * up(ReLU(down(LN(x)))) (the paper's formula, which norms what enters).
+    """MLP(LN(x)) becomes MLP(LN(x)) + scale * up(ReLU(down(x))), as in the authors' code (ShoufaChen/AdaptFormer at
+    6967d67, its shipped settings).
 
     `up` starts at zero, so nothing changes at first. Every token goes its own way through MLP and adapter, so the last
     block stays exact on its class token alone.
@@ -21,6 +30,7 @@ def apply(
         backbone: changed in place.
         width: of the bottleneck.
         scale: of what the bottleneck adds.
+        norm: whether the bottleneck reads LN(x), as in the paper's formula, instead of x.
         blocks: "all", or how many last blocks.
         tower: "image", "text" or "both".
 
@@ -30,7 +40,14 @@ def apply(
     Raises:
         OptionError: an option with a value that it cannot take.
     """
+    if not isinstance(norm, bool):
+        raise OptionError(f"norm '{norm}': expected True or False")
     width, scale = positive("width", width), number("scale", scale)
     for block in blocks_of(backbone, tower, blocks):
-        block.mlp = Beside(block.mlp, Bottleneck(block.embed_dim, width, nn.ReLU()), scale)
+        adapter = Bottleneck(block.embed_dim, width, nn.ReLU())
+        if norm:
+            block.mlp = Beside(block.mlp, adapter, scale)
+        else:  # the norm moves into the MLP's place, so that the adapter beside it reads what enters the norm
+            block.mlp = Beside(block.mlp, adapter, scale, block.layer_norm2)
+            block.layer_norm2 = nn.Identity()
     return deepest_cut(backbone.image)

@@ -11,10 +11,12 @@ from kshot.tuning import deepest_cut
 from kshot.tuning.adapters import alongside, positive
 
 STD = 0.02
+BEFORE = {"stop": False}
 
 
-def apply(backbone: Backbone, context: int | str = 16) -> int:
-    """Class texts become learned vectors, shared by all classes, followed by the class name; prompts are not read.
+def apply(backbone: Backbone, context: int | str = 16, stop: bool = True) -> int:
+    """Class texts become learned vectors, shared by all classes, followed by the class name and a full stop; prompts
+    are not read. The stop is that of the authors' code (KaiyangZhou/CoOp at ff61507).
 
     Only losses and heads that look at class texts learn from it or gain by it: `finetune` with the text classifier,
     `meta` with loss text or both, and the heads text and fusion.
@@ -22,7 +24,8 @@ def apply(backbone: Backbone, context: int | str = 16) -> int:
     Args:
         backbone: changed in place; the image tower stays as it was.
         context: how many vectors, random at first, or the words whose vectors they start from: with "a photo of a"
-            texts are at first those of the frozen model under the prompt "a photo of a {}".
+            texts are at first those of the frozen model under the prompt "a photo of a {}.".
+        stop: whether a full stop follows the name.
 
     Returns:
         The deepest cut of the image tower that it allows: the embedding.
@@ -30,6 +33,8 @@ def apply(backbone: Backbone, context: int | str = 16) -> int:
     Raises:
         OptionError: a context without words, with a {}, or too long for the text tower.
     """
+    if not isinstance(stop, bool):
+        raise OptionError(f"stop '{stop}': expected True or False")
     text, embeddings = backbone.text, backbone.text.embeddings
     table: nn.Embedding = embeddings.token_embedding  # type: ignore[assignment]
     if isinstance(context, str) and not context.isdigit():
@@ -40,11 +45,11 @@ def apply(backbone: Backbone, context: int | str = 16) -> int:
     else:
         words = " ".join("x" * min(positive("context", context), text.tokens))  # a token each; only places matter
         vectors = torch.empty((len(words) + 1) // 2, text.width).normal_(std=STD)
-    room = text.tokens - 3  # start, end, and a name of one token
+    room = text.tokens - 3 - stop  # start, end, and a name of one token
     if len(vectors) > room:
         raise OptionError(f"context '{context}' is too long: this text tower has room for {room} tokens")
     embeddings.token_embedding = alongside(table, Context(table, vectors))
-    backbone.prompt = words + " {}"
+    backbone.prompt = words + (" {}." if stop else " {}")
     return deepest_cut(backbone.image)
 
 

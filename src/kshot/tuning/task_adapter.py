@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,11 +11,21 @@ from torch import Tensor, nn
 from kshot.backbones.backbone import Backbone, rows
 from kshot.errors import OptionError
 from kshot.tuning import deepest_cut
-from kshot.tuning.adapters import Bottleneck, alongside, last_blocks, positive, swap
+from kshot.tuning.adapters import Bottleneck, alongside, last_blocks, one_of, positive, swap, through
+
+PLACES = ("mlp", "attention")
+BEFORE = {"place": "attention"}
 
 
-def apply(backbone: Backbone, blocks: str | int = 2, reduction: int = 4, transductive: bool = False) -> int:
-    """Before a block, tokens x become x + B(A(LN1(x))): the block's frozen attention A across clips, a bottleneck B.
+def apply(
+    backbone: Backbone,
+    blocks: str | int = 2,
+    reduction: int = 4,
+    transductive: bool | str = False,
+    place: str = "mlp",
+) -> int:
+    """Before a block's MLP, tokens x become x + B(A(LN1(x))): the block's frozen attention A across clips, a bottleneck
+    B. That is the place in the authors' later code (Jaulin-Bage/Task-Adapter-pp at 3a29783); the paper's own is gone.
 
     A token sees those at its own place in the picture and at its own frame's number in the other clips. B starts at
     zero, so nothing changes at first. Labels are never seen. Nothing else of the paper is done here.
@@ -27,7 +38,9 @@ def apply(backbone: Backbone, blocks: str | int = 2, reduction: int = 4, transdu
         blocks: how many last blocks, or "all".
         reduction: channels of the tower over those of a bottleneck.
         transductive: False: support clips see the support, a query clip sees the support and itself, so its scores do
-            not depend on the other queries. True: queries see the other queries too.
+            not depend on the other queries. True: queries see the other queries too. "queries": a query sees the
+            queries alone, as in the authors' code; its scores then depend on what else is classified with it.
+        place: "mlp", or "attention": before the whole block.
 
     Returns:
         The deepest cut of the image tower that it allows.
@@ -39,29 +52,43 @@ def apply(backbone: Backbone, blocks: str | int = 2, reduction: int = 4, transdu
     chosen, width = last_blocks(tower, blocks), tower.width // positive("reduction", reduction)
     if width < 1:
         raise OptionError(f"reduction '{reduction}': a tower of {tower.width} channels allows no more")
-    if not isinstance(transductive, bool):
-        raise OptionError(f"transductive '{transductive}': expected True or False")
+    if not isinstance(transductive, bool) and transductive != "queries":
+        raise OptionError(f"transductive '{transductive}': expected True, False or queries")
+    one_of("place", place, PLACES)
     for block in chosen:
-        swap(tower, block, alongside(block, Consulting(block, width, transductive)))
+        swap(tower, block, alongside(block, Consulting(block, width, transductive, place)))
     backbone.episodic = True
     return deepest_cut(tower)
 
 
 class Consulting(nn.Module):
-    """A frozen block that first looks across the clips of an episode."""
+    """A frozen block that looks across the clips of an episode.
 
-    def __init__(self, block: Any, width: int, transductive: bool):
+    Args:
+        block: the block.
+        width: of the bottleneck.
+        transductive: see `apply`.
+        place: see `apply`.
+    """
+
+    def __init__(self, block: Any, width: int, transductive: bool | str, place: str) -> None:
         super().__init__()
         self.block = block
         self.adapter = Bottleneck(block.embed_dim, width, nn.GELU())
-        self.transductive = transductive
+        self.transductive, self.place = transductive, place
 
     def forward(self, x: Tensor, mask: Tensor | None = None, **options: bool) -> Tensor:
+        if self.place == "mlp":
+            return through(self.block, x, mask, partial(self._consult, **options), **options)
+        out: Tensor = self.block(self._consult(x, **options), mask, **options)
+        return out
+
+    def _consult(self, x: Tensor, **options: bool) -> Tensor:
         block: Any = self.block
         clips = len(x) // rows().frames
         across = block.layer_norm1(x).view(clips, -1, x.shape[-1]).transpose(0, 1)  # (frames * tokens, clips, D)
         seen, _ = block.self_attn(across, self._mask(clips, x), **options)
-        out: Tensor = block(x + self.adapter(seen.transpose(0, 1).reshape(x.shape)), mask, **options)
+        out: Tensor = x + self.adapter(seen.transpose(0, 1).reshape(x.shape))
         return out
 
     def _mask(self, clips: int, x: Tensor) -> Tensor:
@@ -71,4 +98,6 @@ class Consulting(nn.Module):
         sees[:, :support] = True
         if self.transductive and support:
             sees[support:, support:] = True
+        if self.transductive == "queries" and support:
+            sees[support:, :support] = False
         return torch.zeros(1, 1, clips, clips, dtype=x.dtype, device=x.device).masked_fill(~sees, -torch.inf)

@@ -88,7 +88,7 @@ class Meta(Strategy):
             if self.loss != "text":
                 way_text = texts[torch.from_numpy(episode.classes)] if texts is not None else None
                 support_labels = torch.from_numpy(episode.support_labels.copy()).to(device)
-                scores = head(far[None], near[None], support_labels, way_text)
+                scores = head(far[None], near[None], support_labels, way_text, numbers=[index])
                 target = torch.from_numpy(episode.query_labels.copy()).to(device)
                 total = total + cross_entropy(scores[0], target[0])
                 of_query, of_support = labels[query][None].to(device), labels[support][None].to(device)
