@@ -91,10 +91,12 @@ def test_every_reader_raises_the_error_that_was_named(tmp_path: Path, error: typ
 
 
 @pytest.mark.parametrize("order", ["utf-16-le", "utf-16-be"])
-def test_utf_16_of_both_orders_is_named(tmp_path: Path, order: str) -> None:
+def test_utf_16_of_both_orders_is_read_and_half_a_character_is_named(tmp_path: Path, order: str) -> None:
     path = tmp_path / "a.json"
     path.write_bytes("\ufeff{}".encode(order))
-    with pytest.raises(DataError, match=r"\(UTF-16\)"):
+    assert gate.read_json(path) == {}
+    path.write_bytes("\ufeff{}".encode(order)[:-1])
+    with pytest.raises(DataError, match=r"a\.json is no UTF-16 text \(byte 4 is not\): save it as UTF-8"):
         gate.read_json(path)
 
 

@@ -63,7 +63,11 @@ class Exported(Record):
 
 
 def export(
-    model: Recognizer | str | Path, out: str | Path | None = None, format: str = "onnx", progress: Progress = quiet
+    model: Recognizer | str | Path,
+    out: str | Path | None = None,
+    format: str = "onnx",
+    backbone: str | Path | None = None,
+    progress: Progress = quiet,
 ) -> Exported:
     """Writes a trained model for other runtimes, after checking that it answers as PyTorch does.
 
@@ -71,6 +75,7 @@ def export(
         model: a fitted Recognizer, or the folder of one.
         out: folder to write to; by default a folder named after the format inside the model's own.
         format: one of `FORMATS`.
+        backbone: where the backbone of a folder's model lies, if not where it was.
         progress: how to show progress.
 
     Returns:
@@ -91,7 +96,7 @@ def export(
         if out is None and hub.remote(model):
             raise OptionError(f"{model} lies on the hub: name a folder to write to with --out")
         out = Path(model) / format if out is None else out
-        model = Recognizer.load(model)
+        model = Recognizer.load(model, backbone)
     if out is None:
         raise OptionError("a Recognizer in memory has no folder of its own: pass out")
     if not hasattr(model, "classifier_"):

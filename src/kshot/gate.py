@@ -1,7 +1,8 @@
 """The one gate for files that users give: regular, of bounded size, checked before anything opens them.
 
 A pipe, a socket or a device would hold whoever opens it for ever; a file of terabytes would fill the memory. Text comes
-as UTF-8, with or without a byte-order mark, JSON and TOML of any depth fail in one line. What a file says is checked
+as UTF-8, with or without a byte-order mark, or as UTF-16 with one, as Windows writes it; JSON and TOML of any depth
+fail in one line. What a file says is checked
 to be of the kinds that it should be (`typed`), and names that it gives lead into its own folder (`inside`).
 """
 
@@ -23,6 +24,8 @@ M = TypeVar("M", bound="BaseModel")
 
 TEXT_BYTES = 256 << 20
 """A list of ten million clips is smaller; what is larger is no list, configuration or manifest."""
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+"""Its byte-order marks."""
 
 
 def regular(path: str | os.PathLike[str], most: int | None = None, error: type[KshotError] = DataError) -> int:
@@ -89,7 +92,7 @@ def read_bytes(path: str | os.PathLike[str], most: int = TEXT_BYTES, error: type
 
 
 def read_text(path: str | os.PathLike[str], most: int = TEXT_BYTES, error: type[KshotError] = DataError) -> str:
-    """All of a small UTF-8 text file, without its byte-order mark; line ends as they are.
+    """All of a small text file in UTF-8 or UTF-16, without its byte-order mark; line ends as they are.
 
     Args:
         path: the file.
@@ -97,14 +100,16 @@ def read_text(path: str | os.PathLike[str], most: int = TEXT_BYTES, error: type[
         error: which error to raise.
 
     Raises:
-        KshotError: (as `error`) see `regular`, or it is no UTF-8: the message says how to save it anew.
+        KshotError: (as `error`) see `regular`, or it is neither: the message says how to save it anew.
     """
     data = read_bytes(path, most, error)
+    wide = data.startswith(UTF_16)
     try:
-        return data.decode("utf-8-sig")
+        return data.decode("utf-16" if wide else "utf-8-sig")
     except UnicodeDecodeError as reason:
-        found = "UTF-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else f"byte {reason.start:,} is not"
-        raise error(f"{os.fspath(path)} is no UTF-8 text ({found}): save it as UTF-8") from None
+        form, file = "UTF-16" if wide else "UTF-8", os.fspath(path)
+        how = "'CSV UTF-8'" if file.lower().endswith(".csv") else "UTF-8"  # as spreadsheets call it
+        raise error(f"{file} is no {form} text (byte {reason.start:,} is not): save it as {how}") from None
 
 
 def read_json(path: str | os.PathLike[str], most: int = TEXT_BYTES, error: type[KshotError] = DataError) -> Any:

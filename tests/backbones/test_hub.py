@@ -16,6 +16,7 @@ import pytest
 from checkpoints import write
 from hubs import Hub, serving
 from kshot.backbones import hub
+from kshot.backbones.backbone import load
 from kshot.errors import CheckpointError
 from tiny import random_clip
 
@@ -251,3 +252,52 @@ def test_the_address_of_a_hub_survives_a_path(tmp_path: Path, monkeypatch: pytes
         assert hub.resolve(name) == hub.local(name) == tmp_path
     assert asked == ["me/gym"] * 4
     assert hub.local("models/gym") == Path("models/gym")
+
+
+@pytest.mark.parametrize(
+    ("files", "given", "message"),
+    [
+        (["ViT-B-16.pt"], "ViT-B-16.pt", "is a file, .*: OpenAI's ViT-B-16.pt is the backbone ViT-B/16"),
+        ([], "ViT-L-14.pt", "there is no ViT-L-14.pt, .*: OpenAI's ViT-L-14.pt is the backbone ViT-L/14"),
+        (["epoch_32.pt"], "epoch_32.pt", "epoch_32.pt is a pickle, .*: give the hub id of the same weights"),
+        (["pytorch_model.bin", "config.json"], "pytorch_model.bin", r"give its folder, \."),
+        (["model.safetensors", "config.json"], "model.safetensors", r"give its folder, \."),
+        (["open_clip_model.safetensors", "open_clip_config.json"], "open_clip_model.safetensors", "give its folder, "),
+        (["open_clip_model.safetensors"], "open_clip_model.safetensors", "need their open_clip_config.json beside"),
+        (["open_clip_pytorch_model.bin"], "open_clip_pytorch_model.bin", "need their open_clip_config.json beside"),
+        (["other.safetensors"], "other.safetensors", "fetch all files of the checkpoint into one folder, or"),
+    ],
+)  # fmt: skip
+def test_a_file_for_a_backbone_is_told_its_way(
+    files: list[str], given: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(hub, "_fetch", lambda *_: pytest.fail("asked the hub"))
+    for name in files:
+        (tmp_path / name).write_bytes(b"{}")
+    for source in (given, Path(given)):
+        with pytest.raises(CheckpointError, match=message) as told:
+            hub.resolve(source)
+        assert "a backbone is a folder: config.json beside model.safetensors" in str(told.value)
+
+
+@pytest.mark.parametrize("name", ["ViT-B-32.pt", "open_clip_model.safetensors"])
+def test_a_folder_of_weights_without_a_configuration_is_told_its_way(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(CheckpointError) as told:
+        load(tmp_path)
+    assert str(told.value).endswith(f"format; {hub.ways_out([name])}")
+
+
+def test_open_clips_own_spelling_of_a_hub_id_is_read() -> None:
+    assert hub.remote("hf-hub:laion/CLIP-ViT-B-16-laion2B-s34B-b88K") == "laion/CLIP-ViT-B-16-laion2B-s34B-b88K"
+
+
+def test_a_name_that_was_a_relative_folder_is_called_so() -> None:
+    assert hub.elsewhere("kshot-tiny") == hub.elsewhere("ViT-B/16") == ""
+    assert hub.elsewhere("/models/clip") == "; pass where it lies now with --backbone FOLDER"
+    for name in ("clip", "models/clip", "../clip"):
+        assert hub.elsewhere(name) == (
+            f"; '{name}', if it was a folder, was seen from where that command ran; pass where it lies now with "
+            f"--backbone FOLDER"
+        )

@@ -93,13 +93,19 @@ def test_splits_by_name(tmp_path: Path) -> None:
         (("run/1.mp4", "jump/.keep"), r"class folder 'jump' holds no clips: .* found nothing$"),
         (("run/1.txt",), r"class folder 'run' holds no clips: .* found 1 file \(\.txt 1: 1\.txt\), which kshot"),
         (
-            ("run/deep/1.mp4",),
-            r"run/deep: expected a folder of JPEG or PNG frames in class 'run', found no such frame$",
+            ("run/deep/1.txt", "sit/1.mp4"),
+            r"run/deep: expected JPEG or PNG frames, or videos of one group, in class 'run', found neither$",
+        ),
+        (
+            ("run/deep/down/1.mp4", "sit/1.mp4"),
+            r"run/deep/down: class 'run' holds folders in folders in folders: .*a CSV with columns path, label and gr",
         ),
         (("train/1.mp4", "test/2.mp4"), r"expected class folders in test, train, found none$"),
         (
             ("train/run/1.mp4", "test/run/2.mp4", "test/sit/3.mp4"),
-            r"label 'run' is in two splits, 'test' \(test/run\) and 'train' \(train/run\): splits are by class",
+            r"label 'run' is in two splits, 'test' \(test/run\) and 'train' \(train/run\): splits are by class, "
+            r".*; for `kshot fit` name one of them alone \(/.*/test or /.*/train\), and try the model on the other "
+            r"with `kshot predict`$",
         ),
     ],
 )
@@ -188,7 +194,7 @@ def test_every_container_that_can_be_decoded_is_a_clip(tmp_path: Path) -> None:
 
 def test_what_is_passed_over_is_counted_and_named(tmp_path: Path) -> None:
     clips = ("wave/1.mp4", "wave/f/1.jpg", "bow/1.mp4")
-    silent = ("wave/.DS_Store", "bow/Thumbs.db", "desktop.ini", ".git/config", "wave/f/.hidden", "bow/@eaDir/x")
+    silent = ("wave/.DS_Store", "bow/Thumbs.db", "desktop.ini", "wave/f/.hidden", "wave/._1.mp4", "~$list.xlsx")
     assert datasets.load(tree(tmp_path / "a", *clips, *silent)).notes == ()
     others = ("wave/a.srt", "wave/b.srt", "bow/c", "wave/f/1.bmp", "wave/f/flow.mp4", "list.csv", "loose.mp4")
     data = datasets.load(tree(tmp_path / "b", *clips, *silent, *others))
@@ -201,3 +207,64 @@ def test_what_is_passed_over_is_counted_and_named(tmp_path: Path) -> None:
     assert data.subset([0]).notes == data.only(["bow"]).notes == data.notes
     split = datasets.load(tree(tmp_path / "c", "train/wave/1.mp4", "test/bow/1.mp4", "test/odd.mp4"))
     assert split.notes == ("1 file (.mp4 1: test/odd.mp4) beside the class folders passed over",)
+
+
+SYSTEM = (
+    "@eaDir", ".AppleDouble", "$RECYCLE.BIN", "lost+found", "__MACOSX", "System Volume Information", "#recycle",
+    ".Trash-1000", ".git", "@Recently-Snapshot", "Network Trash Folder", "#snapshot",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SYSTEM)
+@pytest.mark.parametrize("place", ["", "wave/", "train/", "train/wave/"])
+def test_a_folder_of_a_system_or_network_drive_is_passed_over_and_counted(
+    tmp_path: Path, name: str, place: str
+) -> None:
+    """Also where its videos were deleted by somebody and lie in its bin."""
+    top = "train/" if place.startswith("train") else ""
+    tree(tmp_path, f"{top}wave/1.mp4", f"{top}bow/1.mp4", f"{place}{name}/old.mp4")
+    data = datasets.load(tmp_path)
+    assert len(data) == 2 and data.notes == (f"1 hidden or system folder ({place}{name}) passed over",)
+    tree(tmp_path, f"{top}bow/@eaDir/1.mp4/shot.jpg", f"{top}bow/.git/x")
+    (note,) = datasets.load(tmp_path).notes
+    assert note.endswith(", ...) passed over") and int(note.split()[0]) in (2, 3)
+
+
+def test_folders_within_class_folders_are_groups_where_only_that_can_be_meant(tmp_path: Path) -> None:
+    files = ("wave/anna/2.mp4", "wave/anna/10.mp4", "wave/bo/f/1.jpg", "bow/cleo/1.mp4", "bow/3.mp4")
+    data = datasets.load(tree(tmp_path, *files))
+    found = [
+        (str(path.relative_to(tmp_path)), data.classes[label], group)
+        for path, label, group in zip(data.paths, data.labels, data.groups, strict=True)
+    ]
+    assert found == [
+        ("bow/3.mp4", "bow", f"0:{tmp_path / 'bow/3.mp4'}"), ("bow/cleo/1.mp4", "bow", "cleo"),
+        ("wave/anna/2.mp4", "wave", "anna"), ("wave/anna/10.mp4", "wave", "anna"), ("wave/bo/f", "wave", "bo"),
+    ]  # fmt: skip
+    assert data.notes == (
+        "3 folders within the class folders (bow/cleo, ...) are taken as groups: what was filmed together",
+        "1 of 5 clips name no group: each counts as filmed by itself",
+    )
+    split = datasets.load(tree(tmp_path / "s", "Train/wave/anna/1.mp4", "val/bow/bo/1.mp4"))
+    assert (split.groups.tolist(), split.splits.tolist()) == (["anna", "bo"], ["train", "val"])
+
+
+def test_nested_folders_that_may_mean_two_things_are_read_as_the_user_says(tmp_path: Path) -> None:
+    tree(tmp_path, *(f"{one}/{other}/1.mp4" for one in ("wave", "bow") for other in ("anna", "bo")))
+    with pytest.raises(DataError) as told:
+        datasets.load(tmp_path)
+    assert str(told.value) == (
+        f"{tmp_path}: 4 folders lie within the class folders, such as bow/anna, and either may be the actions: write "
+        f"'{tmp_path}?inner=group' if 'bow' is an action and 'anna' what was filmed together, a person say, or "
+        f"'{tmp_path}?inner=label' if 'anna' is the action"
+    )
+    by_group, by_label = (datasets.load(f"{tmp_path}?inner={inner}") for inner in ("group", "label"))
+    assert (by_group.classes, by_group.groups.tolist()) == (("bow", "wave"), ["anna", "bo"] * 2)
+    assert (by_label.classes, by_label.groups.tolist()) == (("anna", "bo"), ["bow", "bow", "wave", "wave"])
+    assert by_label.notes == (
+        "the 4 inner folders (bow/anna, ...) are the actions, the outer ones what was filmed together",
+    )
+    with pytest.raises(OptionError, match=r"unknown kind of inner folders 'person'.* Known: group, label"):
+        datasets.load(f"{tmp_path}?inner=person")
+    with pytest.raises(DataError, match=r"1 folder lies within the class folders, such as videos/wave"):
+        datasets.load(tree(tmp_path / "one", "videos/wave/1.mp4"))

@@ -540,3 +540,19 @@ def test_what_belongs_to_no_list_is_counted(shared: Path, tmp_path: Path, home: 
         "1 video, none of HMDB51's, passed over: given/mine.mp4",
         "2 files, no videos, passed over: .txt 2",
     ]
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_what_systems_leave_behind_is_no_clip(zipped: bool, tmp_path: Path, home: Path) -> None:
+    """A bin of a network drive with older copies, and what macOS packs beside every file."""
+    source = write_folder(tmp_path / "hmdb", MADE)
+    first = next(path for path in sorted(source.rglob("*.avi")))
+    inside = first.relative_to(source)
+    for other in ("#recycle" / inside, "__MACOSX" / inside, inside.with_name(f"._{inside.name}")):
+        (source / other).parent.mkdir(parents=True, exist_ok=True)
+        (source / other).write_bytes(b"something else")
+    if zipped:
+        packed = shutil.make_archive(str(tmp_path / "packed"), "zip", source)
+        source = Path(packed)
+    report = prepare.prepare("hmdb", [source]).report()
+    assert report["found"] == sum(HMDB.clips.values()) and report["notes"] == []

@@ -196,3 +196,27 @@ def test_what_is_fetched_answers_and_exporting_it_asks_for_a_place(
     assert command("predict", "hf://me/gym", path)[:2] == command("predict", model, path)[:2]
     code, _, error = command("export", "hf://me/gym")
     assert code == 2 and "hf://me/gym lies on the hub: name a folder to write to with --out" in error
+
+
+def test_a_relative_backbone_is_missed_elsewhere_with_the_way_out(
+    command, clips_csv: Path, clip_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Of a model and of a run: the message says what was relative, and the option that it names works."""
+    monkeypatch.chdir(clip_folder.parent)
+    model, run, store = tmp_path / "model", tmp_path / "run", ("--store", tmp_path / "store")
+    named = ("--backbone", f"./{clip_folder.name}")
+    assert command("fit", f"{clips_csv}?split=test", *named, *store, "--method", "prototype", "--out", model)[0] == 0
+    assert command("train", clips_csv, *named, *store, "--steps", 1, "--out", run)[0] == 0
+    monkeypatch.chdir(tmp_path)
+    clip = load(clips_csv).select("test").paths[0]
+    for arguments in (
+        ("predict", model, clip),
+        ("evaluate", clips_csv, "--adapted", run, *store, "--way", 3, "--shot", 1, "--query", 1, "--episodes", 1),
+        ("export", model, "--out", tmp_path / "onnx"),
+    ):
+        code, out, error = command(*arguments)
+        assert (code, out, error.count("\n")) == (2, "", 1)
+        assert f"no backbone folder at './{clip_folder.name}'" in error
+        assert error.endswith("was seen from where that command ran; pass where it lies now with --backbone FOLDER\n")
+        code, _, error = command(*arguments, "--backbone", clip_folder)
+        assert code == 0, error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from kshot import gate
-from kshot.backbones.hub import TRANSFORMERS, Layout, weight_files
+from kshot.backbones.hub import PICKLES, TRANSFORMERS, Layout, ways_out, weight_files
 from kshot.errors import CheckpointError
 
 WIDTHS = (
@@ -53,8 +54,9 @@ def read_config(folder: Path, expected: str = "a checkpoint", kind: Layout = TRA
         CheckpointError: it is not there, or no object of JSON.
     """
     if not (folder / kind.config).exists():
-        form = "transformers" if kind is TRANSFORMERS else "open_clip's"
-        raise CheckpointError(f"{folder} has no {kind.config}: expected {expected} in {form} format")
+        form, names = "transformers" if kind is TRANSFORMERS else "open_clip's", sorted(os.listdir(folder))
+        how = f"; {ways_out(names)}" if any(name.endswith((*PICKLES, ".safetensors")) for name in names) else ""
+        raise CheckpointError(f"{folder} has no {kind.config}: expected {expected} in {form} format{how}")
     return _json(folder / kind.config)
 
 

@@ -54,6 +54,8 @@ CONVERTER = "SFconvertbot"
 """The hub's own bot. It offers pickled weights of older repositories as safetensors, in a pull request of its own."""
 TIMEOUT = 10.0  # seconds that the hub may take to answer
 
+PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
+
 _ID = re.compile(r"[\w.-]+/[\w.-]+|[\w.-]+")
 
 
@@ -78,6 +80,8 @@ def resolve(name: str | Path, allow_bin: bool = False) -> Path:
     folder = Path(text).expanduser()
     if text and folder.is_dir():
         return folder
+    if folder.is_file() or (remote(name) is None and folder.suffix.lower() in (*PICKLES, ".safetensors")):
+        raise CheckpointError(_of_file(folder))
     repository, _, revision = ALIASES.get(text, text).partition("@")
     meant = isinstance(name, Path) and remote(name) is None  # for a folder, and nothing else
     if meant or folder.is_absolute() or text[:1] in ".~" or not _ID.fullmatch(repository):
@@ -98,6 +102,49 @@ def resolve(name: str | Path, allow_bin: bool = False) -> Path:
         if there is None:
             raise
         return there  # a copy of old, from before transformers 5's file was fetched, or of one that has none
+
+
+def _of_file(file: Path) -> str:
+    """What to do where a file was given for a backbone."""
+    found = f"{file} is a file" if file.is_file() else f"there is no {file}"
+    start = f"{found}, and a backbone is a folder: config.json beside {WEIGHTS}, as transformers and the hub have it"
+    beside = [kind for kind in (TRANSFORMERS, OPEN_CLIP) if (file.parent / kind.config).is_file()]
+    if file.is_file() and beside and file.name in {name for kind in beside for name in (kind.weights, kind.bin)}:
+        return f"{start}: give its folder, {file.parent}"
+    return f"{start}: {ways_out([file.name])}"
+
+
+def ways_out(names: Iterable[str]) -> str:
+    """What to do with weights that have no configuration beside them, by the names of their files.
+
+    >>> ways_out(["ViT-B-16.pt"])
+    "OpenAI's ViT-B-16.pt is the backbone ViT-B/16"
+    """
+    names = list(names)
+    openai = {f"{alias.replace('/', '-')}.pt": alias for alias in ALIASES}
+    if known := next((name for name in names if name in openai), None):
+        return f"OpenAI's {known} is the backbone {openai[known]}"
+    if any(name in (OPEN_CLIP.weights, OPEN_CLIP.index, OPEN_CLIP.bin) for name in names):
+        return f"open_clip's weights need their {OPEN_CLIP.config} beside them: fetch it from where they came"
+    if pickle := next((name for name in names if Path(name).suffix.lower() in PICKLES), None):
+        return (
+            f"{pickle} is a pickle, which may run code and does not say what network it is: give the hub id of the "
+            f"same weights, or load them with their own code and write them by transformers' save_pretrained"
+        )
+    return "fetch all files of the checkpoint into one folder, or give its hub id"
+
+
+def elsewhere(name: str) -> str:
+    """How a message ends about a backbone that a run or model names and that is not found.
+
+    Args:
+        name: as it was given when the run or model was made.
+    """
+    if name == BUNDLED or name in ALIASES:
+        return ""
+    relative = not Path(name).expanduser().is_absolute() and remote(name) is None
+    seen = f"'{name}', if it was a folder, was seen from where that command ran; " if relative else ""
+    return f"; {seen}pass where it lies now with --backbone FOLDER"
 
 
 def cached(name: str) -> bool:
@@ -153,12 +200,12 @@ def weight_files(folder: Path, kind: Layout = TRANSFORMERS) -> list[Path]:
 
 
 def remote(model: str | Path) -> str | None:
-    """The repository "owner/name" that "hf://owner/name" stands for; None for a folder.
+    """The repository "owner/name" that "hf://owner/name", or open_clip's "hf-hub:owner/name", stands for, else None.
 
     >>> remote("hf://me/gym"), remote(Path("hf://me/gym")), remote("models/gym")
     ('me/gym', 'me/gym', None)
     """
-    found = re.match(r"hf:[/\\]{1,2}(.+)", str(model))  # a Path has lost one of the two slashes
+    found = re.match(r"(?:hf:[/\\]{1,2}|hf-hub:)(.+)", str(model))  # a Path has lost one of the two slashes
     return found[1].replace("\\", "/") if found else None
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from kshot.cli.app import app
-from kshot.cli.common import JSON, MODEL, chosen_progress, show
+from kshot.cli.common import JSON, MODEL, MOVED, chosen_progress, show
 from kshot.terminal import beneath, console
 
 COLOURS = {"ok": typer.colors.GREEN, "warning": typer.colors.YELLOW, "problem": typer.colors.RED}
@@ -55,6 +55,7 @@ def export(
     model: MODEL,
     format: Annotated[str, typer.Option(help="onnx")] = "onnx",
     out: Annotated[Path | None, typer.Option(help="folder to write to; MODEL/onnx by default")] = None,
+    backbone: MOVED = None,
     as_json: JSON = False,
 ) -> None:
     """Write a trained model for programs without kshot and torch, checked to answer as it does here.
@@ -63,7 +64,7 @@ def export(
     """
     from kshot.export import export as run
 
-    show(run(model, out, format, progress=chosen_progress(as_json)).plain(), as_json, _tell_export)
+    show(run(model, out, format, backbone, progress=chosen_progress(as_json)).plain(), as_json, _tell_export)
 
 
 def _tell_checks(found: dict[str, Any]) -> None:

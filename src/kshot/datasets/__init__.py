@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib import import_module
@@ -22,7 +23,8 @@ def load(data: str | Path | Dataset, where: Mapping[str, str] | None = None, che
     Args:
         data: a name ("motion", or "motion:16" for 16 clips a class; a prepared benchmark, "hmdb51", or
             "hmdb51:published" for the class texts of published code), a folder of class folders (or of train, val and
-            test folders of them), a CSV (`path,label[,split,group]`), an .npz of ready-made features, or a Dataset,
+            test folders of them; "clips?inner=group" or "clips?inner=label" says what folders within them are, see
+            `kshot.datasets.folder`), a CSV (`path,label[,split,group]`), an .npz of ready-made features, or a Dataset,
             which is returned as it is. "clips.csv?dataset=jhmdb" and "motion?split=test" are short for `where`;
             "motion?camera=fixed" is another drawing, see `kshot.datasets.filming.CAMERAS`.
         where: column -> value: only those rows of a CSV or of a named data set, or clips of an .npz.
@@ -35,6 +37,7 @@ def load(data: str | Path | Dataset, where: Mapping[str, str] | None = None, che
     if isinstance(data, Dataset):
         return data
     text, where = str(data), dict(where or {})
+    text = os.path.expanduser(text) if text.startswith("~") and not Path(text).exists() else text
     text, mark, query = (text, "", "") if Path(text).exists() else text.partition("?")
     where |= _filter(query, text) if mark else {}
     name, _, number = text.partition(":")
@@ -55,11 +58,12 @@ def load(data: str | Path | Dataset, where: Mapping[str, str] | None = None, che
             ) from None
     path = Path(text)
     if path.is_dir():
+        inner = where.pop("inner", "")
         if where:
             raise OptionError(f"a folder takes no row filter, found {where}: make a CSV with these columns")
         from kshot.datasets import folder
 
-        return folder.load_folder(path)
+        return folder.load_folder(path, inner)
     if not path.exists():
         known = [*DATASETS, *BENCHMARKS]
         hint = f"or one of {', '.join(known)}"

@@ -129,6 +129,7 @@ def build(
     features: np.ndarray | None = None,
     place: Callable[[int], str] = lambda index: f"clip {index}",
     notes: Sequence[str] = (),
+    alone: Callable[[int], str] | None = None,
 ) -> Dataset:
     """A Dataset from one text per clip and column; checks what every source must obey.
 
@@ -141,6 +142,7 @@ def build(
         features: floating (N, T, D), where they are ready-made; see `Dataset`.
         place: where clip i stands in the source, for messages ("line 7").
         notes: what of the source was passed over.
+        alone: how the split of clip i is given without the others, for messages.
 
     Raises:
         DataError: no clips, a clip without a label, labels that look alike, an unknown split, a label in two splits.
@@ -160,6 +162,12 @@ def build(
             raise DataError(
                 f"{name}: label '{label}' is in two splits, '{first}' ({place(at)}) and '{canonical[-1]}' "
                 f"({place(index)}): splits are by class, so give all its clips the same one"
+                + (
+                    f"; for `kshot fit` name one of them alone ({alone(at)} or {alone(index)}), and try the model on "
+                    f"the other with `kshot predict`"
+                    if alone
+                    else ""
+                )
             )
     classes, numbers = np.unique(np.array(texts, dtype=np.str_), return_inverse=True)
     alone = (f"{index}:{path}" for index, path in enumerate(paths))

@@ -16,6 +16,7 @@ from typing import Any
 import kshot
 from kshot.datasets import archives, lists
 from kshot.datasets.benchmark import SPLITS, Benchmark, contradiction, digest
+from kshot.datasets.folder import is_hidden
 from kshot.errors import DataError
 from kshot.files import disk, write_atomic
 from kshot.progress import Progress
@@ -113,8 +114,8 @@ class Gathered:
     def _add_folder(self, root: Path) -> None:
         seen: set[Path] = set()
         for folder, folders, files in os.walk(root, onerror=_cannot_walk):
-            folders.sort()
-            for name in sorted(files):
+            folders[:] = sorted(name for name in folders if not is_hidden(name))
+            for name in sorted(name for name in files if not is_hidden(name)):
                 path = Path(folder, name)
                 if path in seen:
                     continue
@@ -164,6 +165,8 @@ class Gathered:
                 return self._parts / name.name
             if archives.is_archive(name):
                 return inner / name
+            if any(map(is_hidden, name.parts)):  # such as __MACOSX/._clip.avi, which is no video
+                return None
             if not (clip := self._wanted(name, path)):
                 return None
             own, label, group = clip

@@ -6,7 +6,6 @@ order, and another one never does.
 
 from __future__ import annotations
 
-import csv
 import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from urllib.parse import urlsplit
 
 from kshot.datasets.benchmark import SPLITS, Benchmark, benchmark, digest
 from kshot.datasets.registry import BENCHMARKS
+from kshot.datasets.sheet import read_sheet
 from kshot.errors import DataError, unknown
 from kshot.files import disk, write_atomic
 from kshot.paths import home
@@ -107,34 +107,27 @@ def _download(url: str) -> bytes:
 
 def _rows(bench: Benchmark, file: Path) -> Iterator[tuple[str, str, str, str]]:
     """id, label, split and place of every line."""
-    try:
-        text = file.read_text("utf-8-sig")
-    except UnicodeDecodeError:
-        raise DataError(f"{file}: not UTF-8 text: expected a list of clips") from None
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read: {error.strerror}") from None
+    sheet = read_sheet(file, ("path", "label"))
     own = [split for split in SPLITS if split in file.name.lower()]
-    lines = text.splitlines()
-    columns = next(csv.reader(lines[:1]), [])
-    table = "path" in columns and "label" in columns
-    if len(own) != 1 and not (table and "split" in columns):
+    table = {"path", "label"} <= {*sheet.header}
+    if len(own) != 1 and not (table and "split" in sheet.header):
         raise DataError(
             f"{file}: which split is it? Expected train, val or test in its name, or a CSV with a column 'split'"
         )
     if table:
-        for number, values in enumerate(csv.DictReader(lines), 2):
+        for number, values in sheet.rows():
             place = f"{file}, line {number}"
             split = values.get("split") or (own[0] if len(own) == 1 else "")
             if split not in SPLITS:
                 raise DataError(f"{place}: {unknown('split', split, SPLITS)}")
             if not values["path"] or not values["label"]:
                 raise DataError(f"{place}: expected a path and a label, found {values['path']!r}, {values['label']!r}")
-            yield _id(bench, values["path"]), _label(bench, values["label"], place), split, place
+            yield _id(bench, values["path"].replace("\\", "/")), _label(bench, values["label"], place), split, place
     else:
-        for number, line in enumerate(lines, 1):
-            if line.strip():
+        for number, line in enumerate(sheet.text.splitlines(), 1):
+            if clip := line.strip().replace("\\", "/"):
                 place = f"{file}, line {number}"
-                yield _id(bench, line.strip()), _folder_label(bench, line.strip(), own[0], place), own[0], place
+                yield _id(bench, clip), _folder_label(bench, clip, own[0], place), own[0], place
 
 
 def _id(bench: Benchmark, text: str) -> str:

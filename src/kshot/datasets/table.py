@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import difflib
+import os
 import re
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
+from pathlib import Path, PureWindowsPath
 
 from kshot.datasets.dataset import Dataset, build
+from kshot.datasets.sheet import local_path, read_sheet
 from kshot.errors import DataError, OptionError
 
 NEEDED = ("path", "label")
@@ -24,7 +25,7 @@ _SEGMENT = re.compile(rf"{_WHAT}{{0,3}}(?:start|end|begin|stop|onset|offset){_WH
 def load_table(
     path: Path, where: Mapping[str, str] | None = None, check_files: bool = True, name: str | None = None
 ) -> Dataset:
-    """The clips of a CSV (UTF-8); paths are relative to it.
+    """The clips of a CSV, as any system writes it (see `kshot.datasets.sheet`); paths are relative to it.
 
     Args:
         path: of the CSV.
@@ -37,12 +38,13 @@ def load_table(
         OptionError: `where` names a column that does not exist.
     """
     where = where or {}
-    unused: list[str] = []
     lines: list[int] = []
     rows: list[dict[str, str]] = []
     first: dict[str, int] = {}
-    for line, row in _rows(path, where):
-        unused = unused or [column for column in row if column not in OWN and column not in where]
+    sheet = read_sheet(path, NEEDED)
+    _check_header(path, sheet.header, where)
+    unused = [column for column in sheet.header if column not in OWN and column not in where]
+    for line, row in sheet.rows():
         if any(row[column] != value for column, value in where.items()):
             continue
         if not row["path"]:
@@ -59,12 +61,13 @@ def load_table(
         raise DataError(f"{path.name}: no row has {wanted}")
     data = build(
         name=name or path.stem,
-        paths=[path.parent / row["path"] for row in rows],
+        paths=[local_path(path.parent, row["path"]) for row in rows],
         labels=[row["label"] for row in rows],
         splits=[row.get("split", "") for row in rows],
         groups=[row.get("group", "") for row in rows],
         place=lambda index: f"line {lines[index]}",
-        notes=unused_columns(path, unused),
+        notes=[*unused_columns(path, unused if rows else []), *_empty(path, sheet.empty)],
+        alone=lambda index: f"{path}?split={rows[index].get('split', '')}",
     )
     if check_files:
         _check_files(path, data, lines)
@@ -86,28 +89,9 @@ def unused_columns(path: Path, columns: list[str], what: str = "column") -> list
     return [f"{len(columns)} {kinds} of {path.name} not used: {', '.join(columns[:SHOWN])}{more}"]
 
 
-def _rows(path: Path, where: Mapping[str, str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line number and values, stripped of blanks, of every row."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, strict=True)
-            header = [column.strip() for column in next(reader, [])]
-            _check_header(path, header, where)
-            for values in reader:
-                if not values:
-                    continue
-                if len(values) != len(header):
-                    raise DataError(
-                        f"{path.name}: line {reader.line_num} has {len(values)} values, the header {len(header)}: "
-                        "put a value that holds a comma between double quotes"
-                    )
-                yield reader.line_num, dict(zip(header, (value.strip() for value in values), strict=True))
-    except UnicodeDecodeError:
-        raise DataError(f"{path.name}: not UTF-8 text: save the table as 'CSV UTF-8'") from None
-    except csv.Error as error:
-        raise DataError(f"{path.name}: line {reader.line_num}: {error}") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+def _empty(path: Path, count: int) -> list[str]:
+    """A sentence on rows without a value; none where there are none."""
+    return [f"{count} empty {'row' if count == 1 else 'rows'} of {path.name} passed over"] if count else []
 
 
 def _check_header(path: Path, header: list[str], where: Mapping[str, str]) -> None:
@@ -117,8 +101,6 @@ def _check_header(path: Path, header: list[str], where: Mapping[str, str]) -> No
         if column not in header:
             near = difflib.get_close_matches(column, [name.lower() for name in header], n=1, cutoff=0.7)
             hint = f"; did you mean '{near[0]}'?" if near else ""
-            split = [mark for mark in (";", "\t") if len(header) == 1 and mark in header[0]]
-            hint = f"; separate columns by commas, not by {split[0]!r}" if split else hint
             found = ", ".join(repr(name) for name in header[:12])
             raise DataError(f"{path.name}: no column '{column}' in the header, found {found}{hint}")
     parts = [name for name in header if _SEGMENT.fullmatch(re.sub(r"[^a-z]", "", name.lower()))]
@@ -146,5 +128,14 @@ def _check_files(path: Path, data: Dataset, lines: list[int]) -> None:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise DataError(
             f"{path.name}: {len(missing)} of {len(data)} clips are missing: {few}{more}: "
-            f"paths are relative to {path.parent.resolve()}"
+            f"paths are relative to {path.parent.resolve()}{_drive(path, data, missing)}"
         )
+
+
+def _drive(path: Path, data: Dataset, missing: list[int]) -> str:
+    """What to do about paths with a drive of Windows, where there are no drives."""
+    if os.name == "nt" or not any(
+        PureWindowsPath(os.path.relpath(data.paths[index], path.parent)).drive for index in missing
+    ):
+        return ""
+    return "; a path with a drive of Windows leads nowhere here: write it as seen from the table's folder"

@@ -142,6 +142,7 @@ def learner(
         CheckpointError: the run was trained from another backbone, or its weights do not fit.
     """
     from kshot.backbones import backbone as backbones
+    from kshot.backbones import hub
 
     if backbone is None:
         assert run is not None
@@ -149,7 +150,8 @@ def learner(
         try:
             loaded = backbones.loaded(named, how)
         except CheckpointError as error:
-            raise CheckpointError(f"run {run.folder} was trained from backbone {named}: {error}") from None
+            away = hub.elsewhere(named)
+            raise CheckpointError(f"run {run.folder} was trained from backbone {named}: {error}{away}") from None
     else:
         loaded = backbones.loaded(backbone, how)
     if run is None:

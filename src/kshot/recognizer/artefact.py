@@ -183,7 +183,8 @@ def _made(cls: type[R], folder: Path, config: dict[str, Any], backbone: str | Pa
     except CheckpointError as error:
         if backbone is not None:
             raise
-        raise CheckpointError(f"model {folder} was trained on backbone {named['name']}: {error}") from None
+        away = hub.elsewhere(named["name"])
+        raise CheckpointError(f"model {folder} was trained on backbone {named['name']}: {error}{away}") from None
     if loaded.fingerprint != named["fingerprint"]:
         raise CheckpointError(
             f"model {folder} was trained on backbone {named['name']} ({named['fingerprint'][:12]}), found "

@@ -1,0 +1,115 @@
+"""A table as text, from whatever system and spreadsheet: encodings, line ends, separators and empty rows."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kshot import gate
+from kshot.errors import DataError
+
+MARKS = (",", ";", "\t")
+"""Separators of columns; spreadsheets write semicolons where a comma is the decimal point."""
+
+
+@dataclass
+class Sheet:
+    """Rows of a table under a header.
+
+    Attributes:
+        path: of its file.
+        text: all of it.
+        mark: what separates its columns.
+        header: names of the columns, without blanks around them.
+        empty: rows without any value that were passed over so far.
+    """
+
+    path: Path
+    text: str
+    mark: str = ","
+    header: list[str] = field(default_factory=list)
+    empty: int = 0
+
+    def rows(self) -> Iterator[tuple[int, dict[str, str]]]:
+        """Line number and values, without blanks around them, of every row that has one.
+
+        Raises:
+            DataError: a row of another length than the header, or quotes that are not closed.
+        """
+        reader = csv.reader(io.StringIO(self.text, newline=""), delimiter=self.mark, strict=True)
+        try:
+            next((cells for cells in reader if _trimmed(cells, 0)), None)  # the header
+            for cells in reader:
+                values = _trimmed(cells, len(self.header))
+                if not any(values):
+                    self.empty += bool(cells)  # a blank line is none
+                    continue
+                if len(values) != len(self.header):
+                    mark = _NAMES.get(self.mark, self.mark)
+                    raise DataError(
+                        f"{self.path.name}: line {reader.line_num} has {len(values)} values, the header "
+                        f"{len(self.header)}: put a value that holds a {mark} between double quotes"
+                    )
+                yield reader.line_num, dict(zip(self.header, values, strict=True))
+        except csv.Error as error:
+            raise DataError(f"{self.path.name}: line {reader.line_num}: {error}") from None
+
+
+_NAMES = {",": "comma", ";": "semicolon", "\t": "tab"}
+
+
+def read_sheet(path: Path, needed: tuple[str, ...]) -> Sheet:
+    """The table of a file, with its header; the separator is the one by which the header has the columns needed.
+
+    Args:
+        path: of the file, UTF-8 or UTF-16.
+        needed: names of columns.
+
+    Raises:
+        DataError: the file cannot be read, or is no text.
+    """
+    text = gate.read_text(path)
+    if said := re.match(r'"?sep=(.)"?(?:\r\n|\r|\n)', text):  # as Excel writes and reads it
+        return _headed(Sheet(path, "\n" + text[said.end() :], said[1]))  # lines count as in the file
+    made = [_headed(Sheet(path, text, mark)) for mark in MARKS]
+    return next((sheet for sheet in made if {*needed} <= {*sheet.header}), made[0])
+
+
+def _headed(sheet: Sheet) -> Sheet:
+    """The sheet with its header, none where it is empty or cannot be read, which its rows then say."""
+    try:
+        for cells in csv.reader(io.StringIO(sheet.text, newline=""), delimiter=sheet.mark):
+            if header := _trimmed(cells, 0):
+                sheet.header = header
+                break
+    except csv.Error:
+        pass
+    return sheet
+
+
+def _trimmed(cells: list[str], least: int) -> list[str]:
+    """Cells without blanks around them, and without the empty ones that a spreadsheet puts behind a row."""
+    values = [cell.strip() for cell in cells]
+    while len(values) > least and not values[-1]:
+        values.pop()
+    return values
+
+
+def local_path(folder: Path, text: str) -> Path:
+    r"""Where a path of a table leads: relative to its folder, `~` at home, `a\b.mp4` of Windows as `a/b.mp4`.
+
+    A name that exists as it is written is taken so.
+
+    Args:
+        folder: of the table.
+        text: the path as written.
+    """
+    path = folder / text
+    if ("\\" in text or text.startswith("~")) and not os.path.lexists(path):
+        path = folder / os.path.expanduser(text if os.sep == "\\" else text.replace("\\", "/"))
+    return path
