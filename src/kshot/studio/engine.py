@@ -118,12 +118,22 @@ class StudioEngine:
 
     def clear(self) -> None:
         """Puts everything away for an empty project. Raises Busy while the example is being drawn."""
+        self._rest()
+        self.project.clear()
+
+    def redo(self) -> str:
+        """Makes the edit again that was undone last, in words. Raises Busy where that needs what is being drawn."""
+        if any(edit.trained or edit.example for edit in self.project.state.undone[:1]):
+            self._rest()
+        return self.project.redo()
+
+    def _rest(self) -> None:
+        """Ends a training, before all that it works on is put away. Raises Busy while the example is being drawn."""
         if self.project.state.drawing:
             raise Busy("the example is still being drawn: a moment")
         self.cancel()
         if self._training is not None:
             self._training.join(30)
-        self.project.clear()
 
     def pack(self, folder: Path) -> None:
         """Writes the trained model as it may be given away: without the places of its clips. Raises KshotError."""
@@ -199,7 +209,7 @@ class StudioEngine:
         video = self.project.video(id)
         self.project.label(label)
         if start is None or end is None:
-            self.project.set_video(id, label=label, prediction=None, error="", truth="", source="correction")
+            self.project.move_video(id, label, prediction=None, error="", truth="", source="correction")
             return
         new, path = self.project.place(".mp4")
         with self._placing(new, path):

@@ -94,7 +94,8 @@ class PageState:
         tried: the queries, the newest first.
         taught: the model; None before the first.
         teaching: how the last training went; None before the first.
-        removed: what was removed last, in words; None if nothing can be taken back.
+        undo: what can be undone next, in words; None for nothing.
+        redo: what can be done again next, in words; None for nothing.
         limits: what is taken.
     """
 
@@ -107,7 +108,8 @@ class PageState:
     tried: list[QueryView]
     taught: ModelView | None
     teaching: TrainingJson | None
-    removed: str | None
+    undo: str | None
+    redo: str | None
     limits: PageLimits
 
 
@@ -140,7 +142,8 @@ def page_state(engine: StudioEngine, file_bytes: int) -> PageState:
         ],
         taught=model_view(engine),
         teaching=state.training,
-        removed=state.removed[0].what if state.removed else None,
+        undo=state.done[0].what if state.done else None,
+        redo=state.undone[0].what if state.undone else None,
         limits=PageLimits(file_bytes),
     )  # fmt: skip
 
