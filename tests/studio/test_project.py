@@ -113,7 +113,7 @@ def test_a_clip_whose_action_is_gone_comes_back_to_be_recognised(project: Projec
 
 
 def test_a_history_of_edits_is_undone_and_done_again(project: Project) -> None:
-    """Removals, moves and names, one after the other and back, with additions in between; a new edit ends the redoing."""
+    """Removals, moves and names, one after the other and back, with additions in between; a new edit ends that."""
     wave, bow = project.add_label("wave"), project.add_label("bow")
     clips = [put(project, wave.id, f"{number}.mp4") for number in range(4)]
 

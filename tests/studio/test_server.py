@@ -406,7 +406,7 @@ def test_json_of_the_state_is_plain(client: TestClient, engine: StudioEngine) ->
     answer = client.get("/api/state")
     assert answer.headers["content-type"] == "application/json" and json.loads(answer.text) == {
         "version": 0, "folder": str(engine.project.folder), "example": False, "drawing": False, "labels": [],
-        "clips": [], "tried": [], "taught": None, "teaching": None, "undo": None, "redo": None,
+        "clips": [], "doubtful": [], "tried": [], "taught": None, "teaching": None, "undo": None, "redo": None,
         "limits": {"bytes": LIMIT},
     }  # fmt: skip
     with engine.project.change() as state:
@@ -419,9 +419,7 @@ def test_json_of_the_state_is_plain(client: TestClient, engine: StudioEngine) ->
         state.training = TrainingProgress("done")
         state.done = [Edit("one clip", [], [])]
     found = client.get("/api/state").json()
-    assert (
-        found["labels"] == [{"id": "a1", "name": "wave", "colour": 3, "before": 0}] and found["undo"] == "one clip"
-    )
+    assert found["labels"] == [{"id": "a1", "name": "wave", "colour": 3, "before": 0}] and found["undo"] == "one clip"
     assert found["clips"] == [{"id": "b1", "name": "b1.mp4", "seconds": 1.5, "source": "camera", "label": "a1"}]
     (tried,) = found["tried"]
     assert tried == {

@@ -55,6 +55,7 @@ class StudioEngine:
         work: who is writing to the project.
         trained: the model.
         predictions: what it says of the queries.
+        doubtful: id -> a video that waits until a person says whether it becomes a clip, and what speaks against it.
     """
 
     def __init__(self, project: Project, notify: Callable[[], None], device: str = "cpu") -> None:
@@ -65,6 +66,7 @@ class StudioEngine:
         self.work = Jobs()
         self.trained = TrainedModel(project, device)
         self.predictions = Predictions(project, self.work, self.trained, self._named, lambda: self._notify())
+        self.doubtful: dict[str, tuple[Video, str]] = {}
         self._notify = notify
         self._gate = threading.Lock()
         self._training: threading.Thread | None = None
@@ -164,9 +166,19 @@ class StudioEngine:
     # Videos
 
     def receive(
-        self, id: str, path: Path, name: str, source: str, label: str | None, group: str = "", truth: str = ""
+        self,
+        id: str,
+        path: Path,
+        name: str,
+        source: str,
+        label: str | None,
+        group: str = "",
+        truth: str = "",
+        ask: bool = False,
     ) -> Video:
         """Takes in a file that has been put in place: a clip if it has a label, else a video to be recognised.
+
+        With `ask`, an odd clip waits among `doubtful` until a person says whether it is one.
 
         Raises:
             KshotError: it cannot be read, or has no place; it is removed then.
@@ -174,6 +186,10 @@ class StudioEngine:
         with self._placing(id, path):
             facts = self.reader.strip(path, self.project.strip(id, 8))
             video = Video(id, name, path.name, facts.seconds, source, group, label, truth=truth)
+            if ask and label is not None and facts.doubt:
+                self.doubtful[id] = video, facts.doubt
+                self._notify()
+                return video
             if label is None:
                 self.predictions.announce(id)
             video = self.project.add_video(video)
@@ -181,20 +197,33 @@ class StudioEngine:
             self.predictions.add(id)
         return video
 
+    def answer(self, id: str, keep: bool) -> None:
+        """Whether a doubtful video becomes a clip. Raises DataError if it is not there any more."""
+        video = self.doubtful.pop(id, (None, ""))[0]
+        if video is None or not self.project.path(video).exists():
+            raise DataError("that video does not wait for an answer any more: add it once more")
+        with self._placing(id, self.project.path(video), keep):
+            if keep:
+                self.project.add_video(video)
+        self._notify()
+
     @contextmanager
-    def _placing(self, id: str, path: Path) -> Iterator[None]:
-        """Takes a new file away again where it cannot be taken in."""
+    def _placing(self, id: str, path: Path, keep: bool = True) -> Iterator[None]:
+        """Takes a new file away again where it cannot, or is not to, be taken in."""
+        taken = False
         try:
             with self.work.here():
                 yield
-        except BaseException:
-            path.unlink(missing_ok=True)
-            self.project.strip(id, 8).unlink(missing_ok=True)
-            raise
+                taken = keep
+        finally:
+            if not taken:
+                path.unlink(missing_ok=True)
+                self.project.strip(id, 8).unlink(missing_ok=True)
 
     def strip(self, id: str, frames: int) -> Path:
         """The JPEG strip of a video, made where it is missing. Raises KshotError if that cannot be done."""
-        video, path = self.project.video(id), self.project.strip(id, frames)
+        waits = self.doubtful.get(id)
+        video, path = waits[0] if waits else self.project.video(id), self.project.strip(id, frames)
         if not path.exists():
             with self.work.here():
                 self.reader.strip(self.project.path(video), path, frames)
@@ -214,7 +243,8 @@ class StudioEngine:
         new, path = self.project.place(".mp4")
         with self._placing(new, path):
             self.reader.cut(self.project.path(video), start, end, path)
-            self.receive(new, path, f"{video.name}, {start:.1f} to {end:.1f} s", "correction", label, video.id)
+            name = f"{video.name}, {start:.1f} to {end:.1f} s"
+            self.receive(new, path, name, "correction", label, video.id, ask=True)
 
     # The example
 
@@ -415,4 +445,4 @@ class StudioEngine:
         new, path = self.project.place(".mp4")
         with self._placing(new, path):
             write_video(path, (even(frame) for frame in frames), rate)
-            self.receive(new, path, time.strftime("camera, %H:%M:%S"), "correction", label)
+            self.receive(new, path, time.strftime("camera, %H:%M:%S"), "correction", label, ask=True)

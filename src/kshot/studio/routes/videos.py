@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ async def add_video(
     source: Text = "file",
     group: Text = "",
 ) -> dict[str, Any]:
-    """Takes in a file: a clip of an action if it has a label, else a query."""
+    """Takes in a file: a clip of an action if it has a label, else a query. An odd clip waits for an answer."""
     project = here.engine.project
     if label is not None:
         project.label(label)
@@ -42,7 +43,8 @@ async def add_video(
         part.unlink(missing_ok=True)
     kind = source if source in ("file", "camera") else "file"
     try:
-        video = await run_in_threadpool(here.engine.receive, id, path, name, kind, label, group[:60])
+        take = partial(here.engine.receive, id, path, name, kind, label, group[:60], ask=True)
+        video = await run_in_threadpool(take)
     except KshotError as error:
         raise type(error)(str(error).replace(str(path), name)) from None
     return {"id": video.id, "version": project.version}
@@ -91,6 +93,18 @@ def move_video(id: str, body: LabelBody, here: Here) -> None:
 def remove_video(id: str, here: Here) -> None:
     """Removes a video."""
     here.engine.project.remove_video(id)
+
+
+@router.post("/api/videos/{id}/keep")
+def keep_doubtful(id: str, here: Here) -> None:
+    """Makes an odd video a clip all the same."""
+    here.engine.answer(id, keep=True)
+
+
+@router.delete("/api/videos/{id}/keep")
+def drop_doubtful(id: str, here: Here) -> None:
+    """Leaves an odd video out."""
+    here.engine.answer(id, keep=False)
 
 
 @router.post("/api/videos/{id}/again")
