@@ -229,8 +229,11 @@ class StudioEngine:
                 self.reader.strip(self.project.path(video), path, frames)
         return path
 
-    def correct(self, id: str, label: str, start: float | None = None, end: float | None = None) -> None:
+    def correct(self, id: str, label: str, start: float | None = None, end: float | None = None) -> bool:
         """What was recognised wrongly becomes a clip of the action it shows: the video, or a stretch of it.
+
+        Returns:
+            Whether it is one now, and does not wait among `doubtful`.
 
         Raises:
             KshotError: no such video or action, or nothing to be seen there.
@@ -239,12 +242,13 @@ class StudioEngine:
         self.project.label(label)
         if start is None or end is None:
             self.project.move_video(id, label, prediction=None, error="", truth="", source="correction")
-            return
+            return True
         new, path = self.project.place(".mp4")
         with self._placing(new, path):
             self.reader.cut(self.project.path(video), start, end, path)
             name = f"{video.name}, {start:.1f} to {end:.1f} s"
             self.receive(new, path, name, "correction", label, video.id, ask=True)
+        return new not in self.doubtful
 
     # The example
 
@@ -438,11 +442,12 @@ class StudioEngine:
         if self._camera is not None and self._camera.id == id:
             self._camera = None
 
-    def keep_camera(self, id: str, label: str) -> None:
-        """What the camera showed last becomes a clip of an action. Raises KshotError if that cannot be."""
+    def keep_camera(self, id: str, label: str) -> bool:
+        """What the camera showed last becomes a clip of an action, see `correct`. Raises KshotError if it cannot."""
         frames, rate = self.camera(id).recent()
         self.project.label(label)
         new, path = self.project.place(".mp4")
         with self._placing(new, path):
             write_video(path, (even(frame) for frame in frames), rate)
             self.receive(new, path, time.strftime("camera, %H:%M:%S"), "correction", label, ask=True)
+        return new not in self.doubtful

@@ -6,9 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import FileResponse
 
 from kshot.errors import KshotError
 from kshot.studio.routes.context import Here, LabelBody, Text, TooLarge
@@ -84,9 +84,9 @@ async def _store(request: Request, path: Path, room: int, file_bytes: int) -> No
 
 
 @router.patch("/api/videos/{id}")
-def move_video(id: str, body: LabelBody, here: Here) -> None:
-    """Makes a video, or a stretch of it, a clip of an action."""
-    here.engine.correct(id, body.label, body.start, body.end)
+def move_video(id: str, body: LabelBody, here: Here) -> dict[str, bool]:
+    """Makes a video, or a stretch of it, a clip of an action, and says whether it is one or waits for an answer."""
+    return {"kept": here.engine.correct(id, body.label, body.start, body.end)}
 
 
 @router.delete("/api/videos/{id}")
@@ -119,7 +119,7 @@ def strip(id: str, here: Here, frames: int = 8) -> Response:
     try:
         path = here.engine.strip(id, 8 if frames <= 8 else 16)
     except KshotError as error:
-        return JSONResponse({"error": str(error)}, 404)
+        raise HTTPException(404, str(error)) from None
     return FileResponse(path, media_type="image/jpeg", headers={"cache-control": f"private, max-age={YEAR}"})
 
 
@@ -130,8 +130,8 @@ def file(id: str, here: Here) -> Response:
     try:
         path = project.path(project.video(id))
     except KshotError as error:
-        return JSONResponse({"error": str(error)}, 404)
+        raise HTTPException(404, str(error)) from None
     kind = PLAYABLE.get(path.suffix)
     if kind is None or not path.exists():
-        return JSONResponse({"error": "browsers do not play this kind of video"}, 404)
+        raise HTTPException(404, "browsers do not play this kind of video")
     return FileResponse(path, media_type=kind)
