@@ -78,7 +78,7 @@ def test_the_whole_story(studio: Studio, drawn: Path, tmp_path: Path) -> None:
     assert any("wave" in row for row in rows) and any("push-ups" in row for row in rows)
     assert page.locator(".curves path").count() == 2
     page.locator(".found button").first.click()
-    page.get_by_role("button", name="A new action").click()
+    page.get_by_role("menuitem", name="A new action").click()
     page.get_by_label("Name of the new action").fill("hello")
     keys.press("Enter")
     page.locator("#teach-said", has_text="The clips have changed since").wait_for()
