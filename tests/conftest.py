@@ -21,7 +21,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Files that take longest begin first, so that no core waits for them at the end.
-LONG = {"test_readme.py", "test_reproduce.py", "test_studio_page.py"}
+LONG = {"test_readme.py", "test_reproduce.py", "test_studio_page.py", "test_studio_care.py"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from studio_pages import browser, drawn, opened, ready, studio, taught  # noqa: F401
 
 from clips import draw, write_video
 from kshot.studio.engine import StudioEngine

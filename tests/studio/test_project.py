@@ -17,7 +17,8 @@ import pytest
 from forks import OBEDIENT, Forks
 from kshot import __version__
 from kshot.errors import DataError, OptionError, StoreError
-from kshot.studio.project import QUERIES, REMOVALS, Project
+from kshot.studio.history import EDITS
+from kshot.studio.project import QUERIES, Project
 from kshot.studio.state import ModelRecord, PredictedSegment, TrainingProgress, Video
 
 
@@ -81,7 +82,7 @@ def test_what_is_removed_can_be_taken_back(project: Project) -> None:
     one, two = put(project, wave.id), put(project, bow.id)
     project.remove_video(one.id)
     project.remove_label(bow.id)
-    assert project.clip_labels() == {} and project.state.removed[0].what == "“bow” and its 1 clip"
+    assert project.clip_labels() == {} and project.state.done[0].what == "removing “bow” and its 1 clip"
     project.undo()
     assert project.clip_labels() == {two.id: "bow"}
     project.undo()
@@ -106,9 +107,67 @@ def test_a_clip_whose_action_is_gone_comes_back_to_be_recognised(project: Projec
     project.remove_video(clip.id)
     project.remove_label(wave.id)
     with project.change() as state:
-        state.removed.pop(0)
+        state.done.pop(0)
     project.undo()
     assert project.clip_labels() == {} and [video.id for video in project.queries()] == [clip.id]
+
+
+def test_a_history_of_edits_is_undone_and_done_again(project: Project) -> None:
+    """Removals, moves and names, one after the other and back, with additions in between; a new edit ends that."""
+    wave, bow = project.add_label("wave"), project.add_label("bow")
+    clips = [put(project, wave.id, f"{number}.mp4") for number in range(4)]
+
+    def shown() -> tuple[dict[str, str], list[str]]:
+        return project.clip_labels(), [label.name for label in project.state.labels]
+
+    seen = [shown()]
+    for edit in (
+        lambda: project.remove_video(clips[0].id),
+        lambda: project.move_video(clips[1].id, bow.id),
+        lambda: project.rename_label(bow.id, "deep bow"),
+        lambda: project.remove_video(clips[2].id),
+        lambda: project.remove_label(wave.id),
+        lambda: project.remove_video(clips[1].id),
+    ):
+        edit()
+        seen.append(shown())
+    back = [project.undo() for _ in range(len(seen) - 1)]
+    assert back == [
+        "removing “1.mp4”", "removing “wave” and its 1 clip", "removing “2.mp4”", "renaming “bow”",
+        "moving “1.mp4” to “bow”", "removing “0.mp4”",
+    ]  # fmt: skip
+    assert shown()[0] == seen[0][0] and sorted(shown()[1]) == sorted(seen[0][1]) and project.undo() == ""
+    assert [project.redo() for _ in back] == back[::-1] and shown() == seen[-1] and project.redo() == ""
+    for step in seen[-2:2:-1]:
+        project.undo()
+        assert shown()[0] == step[0]
+    added = project.add_label("hop")
+    put(project, added.id)
+    assert project.redo() == "removing “2.mp4”", "what is added leaves the history as it is"
+    project.undo()
+    project.remove_label(added.id)
+    assert project.redo() == "" and project.undo() == "removing “hop” and its 1 clip"
+
+
+def test_a_clip_that_an_action_got_between_undo_and_redo_is_kept(project: Project) -> None:
+    wave = project.add_label("wave")
+    project.remove_label(wave.id)
+    project.undo()
+    clip = put(project, wave.id)
+    project.redo()
+    assert project.state.labels == [] and [video.id for video in project.queries()] == [clip.id]
+
+
+def test_the_history_outlives_the_server(tmp_path: Path) -> None:
+    with closing(Project(tmp_path / "p", {})) as project:
+        wave, bow = project.add_label("wave"), project.add_label("bow")
+        clip = put(project, wave.id)
+        project.move_video(clip.id, bow.id)
+        project.remove_video(clip.id)
+        project.undo()
+    with closing(Project(tmp_path / "p", {})) as again:
+        assert again.clip_labels() == {clip.id: "bow"} and again.redo() == "removing “a.mp4”"
+        assert again.undo() and again.undo() == "moving “a.mp4” to “bow”" and again.clip_labels() == {clip.id: "wave"}
 
 
 def test_clearing_and_taking_it_back(project: Project) -> None:
@@ -118,8 +177,10 @@ def test_clearing_and_taking_it_back(project: Project) -> None:
     project.set_trained(ModelRecord("m", 1.0, {}, [], {}))
     project.clear()
     assert (project.state.labels, project.state.videos, project.state.trained) == ([], [], None)
-    project.undo()
+    assert project.undo() == "putting away 1 clip"
     assert project.clip_labels() == {clip.id: "wave"} and project.state.trained is not None
+    assert project.redo() and (project.state.labels, project.state.videos, project.state.trained) == ([], [], None)
+    project.set_trained(ModelRecord("n", 1.0, {}, [], {}))
     assert (project.folder / "models" / "m").exists()
 
 
@@ -127,14 +188,14 @@ def test_files_of_nothing_go(tmp_path: Path) -> None:
     with closing(Project(tmp_path / "p", {})) as project:
         wave = project.add_label("wave")
         kept = put(project, wave.id)
-        for number in range(REMOVALS + 1):
+        for number in range(EDITS + 1):
             project.remove_video(put(project, wave.id, f"{number}.mp4").id)
         (project.folder / "videos" / "left.part").write_bytes(b"half")
         (project.folder / "models" / "left").mkdir()
         (project.folder / "project.json.1.tmp").write_bytes(b"half")
     with closing(Project(tmp_path / "p", {})) as again:
         files = {path.name for path in (again.folder / "videos").iterdir()}
-        assert kept.file in files and len(files) == 1 + REMOVALS
+        assert kept.file in files and len(files) == 1 + EDITS
         assert not list((again.folder / "models").iterdir()) and not list(again.folder.glob("*.tmp"))
 
 
@@ -274,7 +335,7 @@ def test_every_field_of_a_saved_project_is_read_and_written_as_before(tmp_path: 
         )
         prediction = project.queries()[0].prediction
         assert prediction is not None and prediction.segments[1] == PredictedSegment(1.0, 3.5, "unknown", None)
-        assert state.removed[0].trained == state.trained and state.removed[1].videos == project.clips()
+        assert state.done[0].trained == state.trained and state.done[1].videos == project.clips()
     again = json.loads(file.read_text())
     assert (again["format"], again["generation"]) == (1, 8)
     wanted = copy.deepcopy(EVERYTHING)

@@ -26,7 +26,7 @@ from kshot.studio.routes.camera import FRAME_BYTES
 from kshot.studio.routes.page import FOLDER, PAGE
 from kshot.studio.serve import serve
 from kshot.studio.server import create_app
-from kshot.studio.state import Label, ModelRecord, PredictedSegment, Prediction, Removal, TrainingProgress, Video
+from kshot.studio.state import Edit, Label, ModelRecord, PredictedSegment, Prediction, TrainingProgress, Video
 
 HOST = "127.0.0.1:8470"
 KEYS = Keys()
@@ -175,9 +175,12 @@ def test_relabel_remove_undo(client: TestClient, engine: StudioEngine, clip: Pat
     assert engine.project.clip_labels() == {id: "bow"}
     assert client.patch(f"/api/labels/{bow}", json={"name": "deep bow"}).status_code == 200
     assert client.delete(f"/api/labels/{bow}").status_code == 200
-    assert client.get("/api/state").json()["removed"] == "“deep bow” and its 1 clip"
-    assert client.post("/api/undo").status_code == 200
+    assert client.get("/api/state").json()["undo"] == "removing “deep bow” and its 1 clip"
+    assert client.post("/api/undo").json() == {"what": "removing “deep bow” and its 1 clip"}
     assert engine.project.clip_labels() == {id: "deep bow"}
+    assert client.get("/api/state").json()["redo"] == "removing “deep bow” and its 1 clip"
+    assert client.post("/api/redo").status_code == 200 and engine.project.clip_labels() == {}
+    assert client.post("/api/redo").json() == {"what": ""}
     for method, path in (("PATCH", "/api/videos/x"), ("DELETE", "/api/videos/x"), ("DELETE", "/api/labels/x")):
         answer = client.request(method, path, json={"label": bow})
         assert answer.status_code == 422 and "was removed in the meantime" in answer.json()["error"]
@@ -317,7 +320,7 @@ def test_the_example_is_drawn_once_and_goes_on_after_a_stop(
     full = client.post("/api/example")
     assert full.status_code == 422 and "needs an empty project" in full.json()["error"]
     client.post("/api/clear")
-    assert client.get("/api/state").json()["removed"] == "the example, 4 clips"
+    assert client.get("/api/state").json()["undo"] == "putting away the example, 4 clips"
 
 
 def test_an_unseen_video_knows_its_truth(
@@ -403,7 +406,8 @@ def test_json_of_the_state_is_plain(client: TestClient, engine: StudioEngine) ->
     answer = client.get("/api/state")
     assert answer.headers["content-type"] == "application/json" and json.loads(answer.text) == {
         "version": 0, "folder": str(engine.project.folder), "example": False, "drawing": False, "labels": [],
-        "clips": [], "tried": [], "taught": None, "teaching": None, "removed": None, "limits": {"bytes": LIMIT},
+        "clips": [], "doubtful": [], "tried": [], "taught": None, "teaching": None, "undo": None, "redo": None,
+        "limits": {"bytes": LIMIT},
     }  # fmt: skip
     with engine.project.change() as state:
         state.labels = [Label("a1", "wave", 3)]
@@ -413,11 +417,9 @@ def test_json_of_the_state_is_plain(client: TestClient, engine: StudioEngine) ->
         state.videos = [replace(clip, label="a1", source="camera"), replace(query, prediction=prediction, truth="bow")]
         state.trained = ModelRecord("m1", 2.0, {"b1": "wave"}, ["wave"], {"accuracy": None})
         state.training = TrainingProgress("done")
-        state.removed = [Removal("one clip", [], [])]
+        state.done = [Edit("one clip", [], [])]
     found = client.get("/api/state").json()
-    assert (
-        found["labels"] == [{"id": "a1", "name": "wave", "colour": 3, "before": 0}] and found["removed"] == "one clip"
-    )
+    assert found["labels"] == [{"id": "a1", "name": "wave", "colour": 3, "before": 0}] and found["undo"] == "one clip"
     assert found["clips"] == [{"id": "b1", "name": "b1.mp4", "seconds": 1.5, "source": "camera", "label": "a1"}]
     (tried,) = found["tried"]
     assert tried == {

@@ -55,6 +55,7 @@ class StudioEngine:
         work: who is writing to the project.
         trained: the model.
         predictions: what it says of the queries.
+        doubtful: id -> a video that waits until a person says whether it becomes a clip, and what speaks against it.
     """
 
     def __init__(self, project: Project, notify: Callable[[], None], device: str = "cpu") -> None:
@@ -65,6 +66,7 @@ class StudioEngine:
         self.work = Jobs()
         self.trained = TrainedModel(project, device)
         self.predictions = Predictions(project, self.work, self.trained, self._named, lambda: self._notify())
+        self.doubtful: dict[str, tuple[Video, str]] = {}
         self._notify = notify
         self._gate = threading.Lock()
         self._training: threading.Thread | None = None
@@ -118,12 +120,22 @@ class StudioEngine:
 
     def clear(self) -> None:
         """Puts everything away for an empty project. Raises Busy while the example is being drawn."""
+        self._rest()
+        self.project.clear()
+
+    def redo(self) -> str:
+        """Makes the edit again that was undone last, in words. Raises Busy where that needs what is being drawn."""
+        if any(edit.trained or edit.example for edit in self.project.state.undone[:1]):
+            self._rest()
+        return self.project.redo()
+
+    def _rest(self) -> None:
+        """Ends a training, before all that it works on is put away. Raises Busy while the example is being drawn."""
         if self.project.state.drawing:
             raise Busy("the example is still being drawn: a moment")
         self.cancel()
         if self._training is not None:
             self._training.join(30)
-        self.project.clear()
 
     def pack(self, folder: Path) -> None:
         """Writes the trained model as it may be given away: without the places of its clips. Raises KshotError."""
@@ -154,9 +166,19 @@ class StudioEngine:
     # Videos
 
     def receive(
-        self, id: str, path: Path, name: str, source: str, label: str | None, group: str = "", truth: str = ""
+        self,
+        id: str,
+        path: Path,
+        name: str,
+        source: str,
+        label: str | None,
+        group: str = "",
+        truth: str = "",
+        ask: bool = False,
     ) -> Video:
         """Takes in a file that has been put in place: a clip if it has a label, else a video to be recognised.
+
+        With `ask`, an odd clip waits among `doubtful` until a person says whether it is one.
 
         Raises:
             KshotError: it cannot be read, or has no place; it is removed then.
@@ -164,6 +186,10 @@ class StudioEngine:
         with self._placing(id, path):
             facts = self.reader.strip(path, self.project.strip(id, 8))
             video = Video(id, name, path.name, facts.seconds, source, group, label, truth=truth)
+            if ask and label is not None and facts.doubt:
+                self.doubtful[id] = video, facts.doubt
+                self._notify()
+                return video
             if label is None:
                 self.predictions.announce(id)
             video = self.project.add_video(video)
@@ -171,27 +197,43 @@ class StudioEngine:
             self.predictions.add(id)
         return video
 
+    def answer(self, id: str, keep: bool) -> None:
+        """Whether a doubtful video becomes a clip. Raises DataError if it is not there any more."""
+        video = self.doubtful.pop(id, (None, ""))[0]
+        if video is None or not self.project.path(video).exists():
+            raise DataError("that video does not wait for an answer any more: add it once more")
+        with self._placing(id, self.project.path(video), keep):
+            if keep:
+                self.project.add_video(video)
+        self._notify()
+
     @contextmanager
-    def _placing(self, id: str, path: Path) -> Iterator[None]:
-        """Takes a new file away again where it cannot be taken in."""
+    def _placing(self, id: str, path: Path, keep: bool = True) -> Iterator[None]:
+        """Takes a new file away again where it cannot, or is not to, be taken in."""
+        taken = False
         try:
             with self.work.here():
                 yield
-        except BaseException:
-            path.unlink(missing_ok=True)
-            self.project.strip(id, 8).unlink(missing_ok=True)
-            raise
+                taken = keep
+        finally:
+            if not taken:
+                path.unlink(missing_ok=True)
+                self.project.strip(id, 8).unlink(missing_ok=True)
 
     def strip(self, id: str, frames: int) -> Path:
         """The JPEG strip of a video, made where it is missing. Raises KshotError if that cannot be done."""
-        video, path = self.project.video(id), self.project.strip(id, frames)
+        waits = self.doubtful.get(id)
+        video, path = waits[0] if waits else self.project.video(id), self.project.strip(id, frames)
         if not path.exists():
             with self.work.here():
                 self.reader.strip(self.project.path(video), path, frames)
         return path
 
-    def correct(self, id: str, label: str, start: float | None = None, end: float | None = None) -> None:
+    def correct(self, id: str, label: str, start: float | None = None, end: float | None = None) -> bool:
         """What was recognised wrongly becomes a clip of the action it shows: the video, or a stretch of it.
+
+        Returns:
+            Whether it is one now, and does not wait among `doubtful`.
 
         Raises:
             KshotError: no such video or action, or nothing to be seen there.
@@ -199,12 +241,14 @@ class StudioEngine:
         video = self.project.video(id)
         self.project.label(label)
         if start is None or end is None:
-            self.project.set_video(id, label=label, prediction=None, error="", truth="", source="correction")
-            return
+            self.project.move_video(id, label, prediction=None, error="", truth="", source="correction")
+            return True
         new, path = self.project.place(".mp4")
         with self._placing(new, path):
             self.reader.cut(self.project.path(video), start, end, path)
-            self.receive(new, path, f"{video.name}, {start:.1f} to {end:.1f} s", "correction", label, video.id)
+            name = f"{video.name}, {start:.1f} to {end:.1f} s"
+            self.receive(new, path, name, "correction", label, video.id, ask=True)
+        return new not in self.doubtful
 
     # The example
 
@@ -398,11 +442,12 @@ class StudioEngine:
         if self._camera is not None and self._camera.id == id:
             self._camera = None
 
-    def keep_camera(self, id: str, label: str) -> None:
-        """What the camera showed last becomes a clip of an action. Raises KshotError if that cannot be."""
+    def keep_camera(self, id: str, label: str) -> bool:
+        """What the camera showed last becomes a clip of an action, see `correct`. Raises KshotError if it cannot."""
         frames, rate = self.camera(id).recent()
         self.project.label(label)
         new, path = self.project.place(".mp4")
         with self._placing(new, path):
             write_video(path, (even(frame) for frame in frames), rate)
-            self.receive(new, path, time.strftime("camera, %H:%M:%S"), "correction", label)
+            self.receive(new, path, time.strftime("camera, %H:%M:%S"), "correction", label, ask=True)
+        return new not in self.doubtful

@@ -8,13 +8,8 @@ the secret of this session, which other pages cannot know. Nothing is shared wit
 from __future__ import annotations
 
 import asyncio
-import base64
-import hashlib
-import html
-import json
 import math
 from collections.abc import Callable, Iterable
-from importlib import resources
 from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -22,11 +17,8 @@ from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kshot.studio.keys import Keys
+from kshot.studio.refusal import POLICY, refusal
 
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self' blob:; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
 HEADERS = {
     "content-security-policy": POLICY,
     "permissions-policy": "camera=(self), microphone=(), geolocation=()",
@@ -77,23 +69,23 @@ class Guard:
         headers = Headers(scope=scope)
         cookie = f"{COOKIE}-{headers.get('host', '').rpartition(':')[2]}"  # cookies do not tell ports apart: names do
         trusted = self._has_token(headers) or self.keys.known(cookie_parser(headers.get("cookie", "")).get(cookie, ""))
-        refusal, opened, link = self._refusal(scope, headers), False, ""
-        if refusal is None and (scope["method"], scope["path"]) == ("GET", "/"):
+        refused, opened, link = self._refusal(scope, headers), False, ""
+        if refused is None and (scope["method"], scope["path"]) == ("GET", "/"):
             link = parse_qs(scope["query_string"].decode("latin-1")).get(LINK, [""])[0]
             opened = self.keys.exchange(link)
-        if refusal is None and not (opened or trusted):
-            refusal = 401, f"{USED if link else SHUT}: {ANOTHER}"
-        if refusal is None and scope["path"] not in self.large and _length(headers) > SMALL:
-            refusal = 413, f"expected a request of at most {SMALL:,} bytes"
-        if refusal:
-            await _refuse(send, *refusal, page="text/html" in headers.get("accept", ""))
+        if refused is None and not (opened or trusted):
+            refused = 401, f"{USED if link else SHUT}: {ANOTHER}"
+        if refused is None and scope["path"] not in self.large and _length(headers) > SMALL:
+            refused = 413, f"expected a request of at most {SMALL:,} bytes"
+        if refused:
+            await _refuse(send, headers, *refused)
             return
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 sent = MutableHeaders(scope=message)
-                sent.update(HEADERS)
-                sent.setdefault("cache-control", "no-store")
+                for name, value in (*HEADERS.items(), ("cache-control", "no-store")):
+                    sent.setdefault(name, value)
                 if opened:
                     sent.append("set-cookie", f"{cookie}={self.keys.secret}; HttpOnly; SameSite=Strict; Path=/")
             await send(message)
@@ -140,23 +132,10 @@ def _length(headers: Headers) -> float:
     return int(length) if length.isdecimal() else math.inf
 
 
-async def _refuse(send: Send, status: int, why: str, page: bool) -> None:
-    """Answers with JSON, or with a page for people. The only style of that page is its own, by its hash."""
-    extra = {"content-type": "application/json; charset=utf-8"}
-    body = json.dumps({"error": why}, ensure_ascii=False).encode()
-    if page:
-        text = resources.files("kshot.studio").joinpath("page", "shut.html").read_text("utf-8")
-        style = text.split("<style>")[1].split("</style>")[0]
-        mark = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-        extra = {
-            "content-type": "text/html; charset=utf-8",
-            "content-security-policy": POLICY.replace("style-src 'self'", f"style-src 'sha256-{mark}'"),
-        }
-        what, _, way = why.partition(": ")
-        words = [html.escape(part[:1].upper() + part[1:]).replace("`kshot serve`", "<code>kshot serve</code>")
-                for part in (what, way)]  # fmt: skip
-        body = text.replace("{what}", words[0]).replace("{way}", words[1]).encode()
-    headers = HEADERS | extra | {"content-length": str(len(body)), "cache-control": "no-store"}
-    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": status, "headers": [*raw, (b"connection", b"close")]})
+async def _refuse(send: Send, headers: Headers, status: int, why: str) -> None:
+    """Answers before the request is read, and ends the connection."""
+    body, kind = refusal(headers, why)
+    sent = HEADERS | kind | {"content-length": str(len(body)), "cache-control": "no-store", "connection": "close"}
+    raw = [(name.encode(), value.encode()) for name, value in sent.items()]
+    await send({"type": "http.response.start", "status": status, "headers": raw})
     await send({"type": "http.response.body", "body": body})

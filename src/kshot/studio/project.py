@@ -27,12 +27,12 @@ from kshot import gate, names
 from kshot.activations.default import Default, default_backbone
 from kshot.errors import DataError, KshotError, OptionError
 from kshot.files import disk, locked, write_atomic
-from kshot.studio.state import Label, ModelRecord, Removal, State, TrainingProgress, Video, read_state, written
+from kshot.studio import history
+from kshot.studio.state import Edit, Label, ModelRecord, State, TrainingProgress, Video, read_state, written
 from kshot.video.container import SUFFIXES
 
 NAME = 60  # characters of an action's name, at most
 ACTIONS, CLIPS, QUERIES = 100, 5000, 8  # kept at most; older queries give way
-REMOVALS = 5  # that can be taken back
 UNKNOWN = "unknown"
 LOCK = "lock"  # kept by a version that is still serving, and by older ones
 Item = TypeVar("Item", "Label", "Video")
@@ -108,7 +108,7 @@ class Project:
             if self._closed:
                 raise Closed("the studio is closed: start it again with the same command")
             before = replace(self.state, labels=[*self.state.labels], videos=[*self.state.videos])
-            before = replace(before, removed=[*self.state.removed])
+            before = replace(before, done=[*self.state.done], undone=[*self.state.undone])
             try:
                 yield self.state
                 self._save()
@@ -138,19 +138,19 @@ class Project:
     def rename_label(self, id: str, name: str) -> None:
         """Calls an action something else. Raises OptionError as `add_label`, DataError if there is no such action."""
         with self.change() as state:
-            place = state.labels.index(self.label(id))
-            if state.labels[place].before:
-                raise OptionError(
-                    f"“{state.labels[place].name}” came with the model and keeps its name: add a new action instead"
-                )
-            state.labels[place] = replace(state.labels[place], name=self._fitting(name, id))
+            old = self.label(id)
+            if old.before:
+                raise OptionError(f"“{old.name}” came with the model and keeps its name: add a new action instead")
+            new = replace(old, name=self._fitting(name, id))
+            state.labels[state.labels.index(old)] = new
+            history.record(state, Edit(f"renaming “{old.name}”", [old], [], new_labels=[new]))
 
     def remove_label(self, id: str) -> None:
         """Removes an action and its clips. Raises DataError if there is none."""
         label = self.label(id)
         clips = [video for video in self.state.videos if video.label == id]
         with self.change() as state:
-            self._remove(state, Removal(f"“{label.name}” and its {_clips(len(clips))}", [label], clips))
+            self._remove(state, Edit(f"removing “{label.name}” and its {_clips(len(clips))}", [label], clips))
 
     def label(self, id: str) -> Label:
         """The action of that id. Raises DataError if there is none."""
@@ -208,58 +208,59 @@ class Project:
         return video
 
     def set_video(self, id: str, **changes: Any) -> None:
-        """Changes a video: its label, its prediction. Raises DataError if there is no such video or action."""
+        """Changes what is known of a video, such as its prediction. Raises DataError if there is no such video."""
         with self.change() as state:
-            if changes.get("label") is not None:
-                self.label(changes["label"])
             place = state.videos.index(self.video(id))
             state.videos[place] = replace(state.videos[place], **changes)
+
+    def move_video(self, id: str, label: str, **changes: Any) -> None:
+        """Makes a video a clip of an action. Raises DataError if there is no such video or action."""
+        with self.change() as state:
+            name, old = self.label(label).name, self.video(id)
+            new = replace(old, label=label, **changes)
+            state.videos[state.videos.index(old)] = new
+            history.record(state, Edit(f"moving “{old.name}” to “{name}”", [], [old], new_videos=[new]))
 
     def remove_video(self, id: str) -> None:
         """Removes a video. Raises DataError if there is none."""
         video = self.video(id)
         with self.change() as state:
-            self._remove(state, Removal(f"“{video.name}”", [], [video]))
+            self._remove(state, Edit(f"removing “{video.name}”", [], [video]))
 
     def clear(self) -> None:
         """Removes everything: an empty project to begin with."""
         with self.change() as state:
             clips = sum(video.label is not None for video in state.videos)
             what = f"the example, {_clips(clips)}" if state.example else _clips(clips)
-            begun = Removal(what, [*state.labels], [*state.videos], state.trained, state.example, state.base)
-            self._remove(state, begun)
+            self._remove(
+                state,
+                Edit(
+                    f"putting away {what}",
+                    [*state.labels],
+                    [*state.videos],
+                    state.trained,
+                    state.example,
+                    state.base,
+                ),
+            )
             state.trained, state.training, state.example, state.base = None, None, False, ""
 
-    def undo(self) -> None:
-        """Takes the last removal back; with nothing removed, nothing happens."""
+    def undo(self) -> str:
+        """Takes the last edit back, see `kshot.studio.history`: what it was, in words; "" with nothing to undo."""
         with self.change() as state:
-            if not state.removed:
-                return
-            back = state.removed.pop(0)
-            names = {label.name.casefold() for label in state.labels}
-            for label in back.labels:
-                other = (f"{label.name} {number}" for number in range(2, 2 + len(names)))
-                name = (
-                    label.name
-                    if label.name.casefold() not in names
-                    else next(n for n in other if n.casefold() not in names)
-                )
-                state.labels.append(replace(label, name=name))
-            have = {label.id for label in state.labels}
-            # where the action is gone by now, too, the clip waits to be given another
-            state.videos += [v if v.label in have else replace(v, label=None) for v in back.videos]
-            if back.trained and not state.trained:
-                state.trained, state.base = back.trained, back.base
-            state.example = state.example or (back.example and not names)
+            edit = history.undo(state)
+        return edit.what if edit else ""
 
-    def _remove(self, state: State, removal: Removal) -> None:
-        for label in removal.labels:
-            state.labels.remove(label)
-        for video in removal.videos:
-            state.videos.remove(video)
-        if removal.labels or removal.videos:
-            state.removed.insert(0, removal)
-            del state.removed[REMOVALS:]
+    def redo(self) -> str:
+        """Makes the edit again that was undone last: what it was, in words; "" with nothing undone."""
+        with self.change() as state:
+            edit = history.redo(state)
+        return edit.what if edit else ""
+
+    def _remove(self, state: State, removal: Edit) -> None:
+        state.labels = [label for label in state.labels if label not in removal.labels]
+        state.videos = [video for video in state.videos if video not in removal.videos]
+        history.record(state, removal)
 
     # What is trained on
 
@@ -374,10 +375,9 @@ class Project:
         """
         with self._mutex:
             state = self.state
-            lost = [video for removal in state.removed for video in removal.videos]
-            files = {video.file for video in [*state.videos, *lost]}
-            ids = {video.id for video in [*state.videos, *lost]}
-            holders: list[State | Removal] = [state, *state.removed]
+            holders: list[State | Edit] = [state, *state.done, *state.undone]
+            videos = [video for one in holders for video in one.videos]
+            files, ids = {video.file for video in videos}, {video.id for video in videos}
             kept = {one.base for one in holders} | {one.trained.model for one in holders if one.trained}
         old = time.time() - 3600
         with contextlib.suppress(OSError):

@@ -21,6 +21,7 @@ from kshot import video
 from kshot.datasets.drawn import MARK, is_drawn
 from kshot.errors import KshotError, VideoError
 from kshot.files import whole, write_atomic
+from kshot.studio.doubts import doubt
 from kshot.video.children import CannotStart, Child, Message, Reply, serve
 
 SIDE = 112  # pixels of a frame in a strip
@@ -38,12 +39,14 @@ class VideoFacts:
         width: pixels of a frame as it is stored.
         height: pixels of a frame as it is stored.
         frames: number of frames.
+        doubt: what speaks against it as a clip of an action, see `doubts.doubt`; "" for nothing.
     """
 
     seconds: float
     width: int
     height: int
     frames: int
+    doubt: str = ""
 
 
 class Reader:
@@ -131,7 +134,8 @@ def _strip(task: Message) -> Message:
     found = video.scan(task["path"])
     frames = video.read(task["path"], task["frames"], size=SIDE, allow_damaged=True)
     write_atomic(Path(task["out"]), sheet(frames))
-    return asdict(VideoFacts(found.seconds, found.width, found.height, found.frames))
+    odd = doubt(found.seconds, found.frames, frames)
+    return asdict(VideoFacts(found.seconds, found.width, found.height, found.frames, odd))
 
 
 def _cut(task: Message) -> Message:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -16,11 +15,16 @@ from kshot.studio.engine import Busy, StudioEngine
 from kshot.studio.feed import Feed
 from kshot.studio.guard import Guard
 from kshot.studio.keys import Keys
+from kshot.studio.refusal import refusal
 from kshot.studio.routes import LARGE, ROUTERS
 from kshot.studio.routes.context import RouteContext, TooLarge
 
 FILE_BYTES = 500_000_000
 PROJECT_BYTES = 20_000_000_000
+NOTHING = {  # in place of the server's own two words
+    "Not Found": "there is nothing at this address: the page of the studio is at /",
+    "Method Not Allowed": "this address is not for reading: the page of the studio is at /",
+}
 # Newer releases of FastAPI report to OpenTelemetry where the environment asks for it; this page reports to nobody.
 SILENT: dict[str, Any] = {"telemetry": {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}}
 
@@ -60,19 +64,24 @@ def create_app(
     return app
 
 
-async def _refused(_: Request, error: Exception) -> Response:
+def _said(request: Request, why: str, status: int, headers: Mapping[str, str] | None = None) -> Response:
+    body, kind = refusal(request.headers, why)
+    return Response(body, status, {**(headers or {}), **kind})
+
+
+async def _refused(request: Request, error: Exception) -> Response:
     status = 413 if isinstance(error, TooLarge) else 409 if isinstance(error, Busy) else 422
-    return JSONResponse({"error": str(error)}, status)
+    return _said(request, str(error), status)
 
 
-async def _malformed(_: Request, error: Exception) -> Response:
+async def _malformed(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    return JSONResponse({"error": f"the request cannot be read: {error.errors()[0]['msg']}"}, 422)
+    return _said(request, f"the request cannot be read: {error.errors()[0]['msg']}", 422)
 
 
-async def _nothing(_: Request, error: Exception) -> Response:
+async def _nothing(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return JSONResponse({"error": str(error.detail)}, error.status_code, error.headers)
+    return _said(request, NOTHING.get(str(error.detail), str(error.detail)), error.status_code, error.headers)
 
 
 async def _gone(_: Request, error: Exception) -> Response:

@@ -180,16 +180,18 @@ ModelField = Annotated[ModelRecord | None, Field(alias="taught")]
 
 
 @dataclass(frozen=True)
-class Removal:
-    """What was removed, and can be taken back.
+class Edit:
+    """A removal, a move or another name: what it changed, so that it can be undone and done again.
 
     Attributes:
-        what: the same in words.
-        labels: the actions.
-        videos: the videos.
-        trained: the model, where all was removed. "taught" in JSON.
+        what: in words, such as "removing “wave”".
+        labels: the actions as they were before.
+        videos: the videos as they were before.
+        trained: the model before, where all was removed. "taught" in JSON.
         example: whether all was removed, and it was the example.
-        base: as `State.base`, where all was removed.
+        base: as `State.base` before, where all was removed.
+        new_labels: those of the actions that are still there, as they are after it.
+        new_videos: those of the videos that are still there, as they are after it.
     """
 
     what: str
@@ -198,6 +200,8 @@ class Removal:
     trained: ModelField = None
     example: bool = False
     base: Base = ""
+    new_labels: list[Label] = field(default_factory=list)
+    new_videos: list[Video] = field(default_factory=list)
 
 
 def _settings(found: dict[str, Any]) -> dict[str, str]:
@@ -220,7 +224,8 @@ class State:
         trained: the model; None before the first. "taught" in JSON.
         training: how the last training went; None before the first. "teaching" in JSON.
         base: folder of the model that the project began with; "" if with none.
-        removed: what can be taken back, the last first.
+        done: edits that can be undone, the last first. "removed" in JSON.
+        undone: edits that can be done again, the one undone last first.
     """
 
     example: bool = False
@@ -231,7 +236,8 @@ class State:
     trained: ModelField = None
     training: Annotated[TrainingJson | None, Field(alias="teaching")] = None
     base: Base = ""
-    removed: list[Removal] = field(default_factory=list)
+    done: Annotated[list[Edit], Field(alias="removed")] = field(default_factory=list)
+    undone: list[Edit] = field(default_factory=list)
 
 
 _STATE = TypeAdapter(State)
@@ -245,9 +251,18 @@ def written(state: State, generation: int) -> bytes:
         generation: how many changes there have been.
     """
     head = {"kshot": __version__, "format": FORMAT, "generation": generation, "saved": time.time()}
-    return json.dumps(head | {"state": _STATE.dump_python(state, by_alias=True)}, ensure_ascii=False, indent=1).encode(
-        errors="backslashreplace"
-    )
+    plain = _STATE.dump_python(state, by_alias=True)
+    for edit in (*plain["removed"], *plain["undone"]):
+        _leave_out(edit, "new_labels", "new_videos")
+    _leave_out(plain, "undone")
+    return json.dumps(head | {"state": plain}, ensure_ascii=False, indent=1).encode(errors="backslashreplace")
+
+
+def _leave_out(plain: dict[str, Any], *names: str) -> None:
+    """Without lists that are empty and that earlier versions do not know."""
+    for name in names:
+        if not plain[name]:
+            del plain[name]
 
 
 def read_state(file: Path) -> tuple[State, int]:

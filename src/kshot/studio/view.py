@@ -49,6 +49,23 @@ class QueryView(ClipView):
 
 
 @dataclass(frozen=True)
+class DoubtView:
+    """A video that waits for a person's word before it becomes a clip.
+
+    Attributes:
+        id: as of its `Video`, like the others.
+        name: what the person called it.
+        label: id of its action.
+        doubt: what speaks against it, as the second half of a sentence that begins with its name.
+    """
+
+    id: str
+    name: str
+    label: str | None
+    doubt: str
+
+
+@dataclass(frozen=True)
 class ModelView:
     """The trained model.
 
@@ -91,10 +108,12 @@ class PageState:
         drawing: whether some of its clips are still to come.
         labels: the actions.
         clips: their clips.
+        doubtful: what waits for an answer whether to become one.
         tried: the queries, the newest first.
         taught: the model; None before the first.
         teaching: how the last training went; None before the first.
-        removed: what was removed last, in words; None if nothing can be taken back.
+        undo: what can be undone next, in words; None for nothing.
+        redo: what can be done again next, in words; None for nothing.
         limits: what is taken.
     """
 
@@ -104,10 +123,12 @@ class PageState:
     drawing: bool
     labels: list[Label]
     clips: list[ClipView]
+    doubtful: list[DoubtView]
     tried: list[QueryView]
     taught: ModelView | None
     teaching: TrainingJson | None
-    removed: str | None
+    undo: str | None
+    redo: str | None
     limits: PageLimits
 
 
@@ -131,6 +152,7 @@ def page_state(engine: StudioEngine, file_bytes: int) -> PageState:
         drawing=state.drawing,
         labels=state.labels,
         clips=[ClipView(one.id, one.name, one.seconds, one.source, one.label) for one in project.clips()],
+        doubtful=[DoubtView(id, one.name, one.label, why) for id, (one, why) in [*engine.doubtful.items()]],
         tried=[
             QueryView(
                 one.id, one.name, one.seconds, one.source, one.label,
@@ -140,7 +162,8 @@ def page_state(engine: StudioEngine, file_bytes: int) -> PageState:
         ],
         taught=model_view(engine),
         teaching=state.training,
-        removed=state.removed[0].what if state.removed else None,
+        undo=state.done[0].what if state.done else None,
+        redo=state.undone[0].what if state.undone else None,
         limits=PageLimits(file_bytes),
     )  # fmt: skip
 

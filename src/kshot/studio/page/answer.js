@@ -2,9 +2,9 @@
 
 import { bars, curves, legend } from "./charts.js";
 import { el } from "./dom.js";
-import { UNKNOWN, labelOf, nameOf, colour, classColour, swatch, film } from "./labels.js";
-import { menu, labelChoices, newLabel } from "./menu.js";
-import { toast, attempt, remove } from "./messages.js";
+import { UNKNOWN, labelOf, colour, classColour, swatch, film } from "./labels.js";
+import { menu, opensMenu, labelChoices, newLabel } from "./menu.js";
+import { toast, attempt, remove, thank } from "./messages.js";
 import { request } from "./server.js";
 import { state } from "./state.js";
 import { sentence, percent, clock } from "./words.js";
@@ -45,8 +45,7 @@ function clipAnswer(video, head) {
 
 async function correct(id, label, span = {}) {
   try {
-    await request("PATCH", `/api/videos/${id}`, { label, ...span });
-    toast(`Thank you: it is a clip of “${nameOf(label)}” now. Teach again to use it.`);
+    thank(await request("PATCH", `/api/videos/${id}`, { label, ...span }), label);
   } catch (error) {
     toast(sentence(error.message));
   }
@@ -73,9 +72,9 @@ function filmAnswer(video, head) {
   track.append(spans, curves(answer.classes, answer.times, answer.proba, 0, total), line);
   const found = el("ol", { class: "found plain", "aria-label": "What it shows when", tabindex: "-1" },
     ...answer.segments.map((part) => el("li", {}, el("button", {
-      type: "button", onclick: ({ currentTarget }) => menu(currentTarget, "Wrong? These seconds really show", labelChoices(currentTarget, (label) =>
+      type: "button", ...opensMenu, onclick: ({ currentTarget }) => menu(currentTarget, "Wrong? These seconds really show", labelChoices(currentTarget, (label) =>
         correct(video.id, label, { start: part.start, end: part.end }), labelOf(part.label)?.id)),
-    }, swatch(part.label, answer.classes), el("span", { class: "when" }, `${part.start.toFixed(1)} to ${part.end.toFixed(1)} s`), part.label,
+    }, swatch(part.label, answer.classes), el("span", { class: "when" }, `${part.start.toFixed(1)} to ${part.end.toFixed(1)} s`), el("span", { class: "what" }, part.label),
       el("span", { class: "num" }, part.score === null ? "" : percent(part.score)), el("span", { class: "ask" }, "Wrong?")))));
   const player = el("video", { class: "player", src: `/api/videos/${video.id}/file`, controls: true, muted: true, playsinline: true, preload: "metadata", "aria-label": video.name });
   player.addEventListener("error", () => player.remove(), { once: true }); // the filmstrip stays

@@ -1,7 +1,9 @@
 // The studio's page. What it shows is the state that the server sends; what a person does is sent there.
 
 import { $, setText } from "./dom.js";
+import { renderHistory } from "./history.js";
 import { renderLive } from "./live.js";
+import { renderNews } from "./news.js";
 import { renderShow } from "./show.js";
 import { state, shows, replaceState } from "./state.js";
 import { renderTeach, renderProgress } from "./teach.js";
@@ -35,11 +37,12 @@ function follow() {
 /** Whether the server is there, and if it refuses: it gives each start, and each browser, a key of its own. */
 function lost(away, refused = false) {
   $("lost").hidden = !away;
+  if (away) setText($("status"), "Not connected");
   $("lost-away").hidden = refused;
   $("lost-shut").hidden = !refused;
 }
 
-shows(renderShow, renderTeach, renderTry, renderLive, renderFrame);
+shows(renderShow, renderTeach, renderTry, renderLive, renderHistory, renderNews, renderFrame);
 follow();
 
 if (location.search) history.replaceState(null, "", "/"); // the link is used up; it stays out of the history, too

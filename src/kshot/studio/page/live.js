@@ -3,8 +3,8 @@
 import { openCamera } from "./camera.js";
 import { curves, legend } from "./charts.js";
 import { $, el, keyed, setText } from "./dom.js";
-import { UNKNOWN, nameOf, swatch } from "./labels.js";
-import { toast, attempt, complain } from "./messages.js";
+import { UNKNOWN, swatch } from "./labels.js";
+import { attempt, complain, thank } from "./messages.js";
 import { request } from "./server.js";
 import { state, render } from "./state.js";
 import { percent, wait } from "./words.js";
@@ -113,7 +113,8 @@ export function renderLive() {
   if (!live) return;
   const { id } = live;
   const keepAs = async (label) => {
-    if (await attempt("POST", `/api/live/${id}/keep`, { label })) toast(`It is a clip of “${nameOf(label)}” now. Teach again to use it.`);
+    const found = await attempt("POST", `/api/live/${id}/keep`, { label });
+    if (found) thank(found, label);
   };
   keyed(live.keep, state.labels, (label) => label.id + label.name, (label) =>
     el("button", { type: "button", onclick: () => keepAs(label.id) }, swatch(label.name), label.name));

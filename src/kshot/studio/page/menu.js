@@ -5,19 +5,25 @@ import { swatch } from "./labels.js";
 import { attempt } from "./messages.js";
 import { state } from "./state.js";
 
-/** Opens a menu of choices below a button. choices: [text, action] or null for a line; the last may be a form. */
+/** What a button has that opens a menu. */
+export const opensMenu = { "aria-haspopup": "menu", "aria-expanded": "false" };
+
+/** Opens a menu of choices below a button. choices: [text, action], or null for a line. */
 export function menu(anchor, heading, choices) {
-  popup(anchor, el("p", {}, heading), ...choices.map((choice) => {
+  popup(anchor, "menu", heading, el("p", { role: "presentation" }, heading), ...choices.map((choice) => {
     if (choice === null) return el("hr");
     const [text, action, mark] = choice;
-    return el("button", { type: "button", onclick: () => { $("menu").hidePopover(); action(); } }, mark ?? null, text);
+    return el("button", { type: "button", role: "menuitem", tabindex: "-1", onclick: () => { $("menu").hidePopover(); action(); } }, mark ?? null, text);
   }));
 }
 
-function popup(anchor, ...content) {
+function popup(anchor, role, name, ...content) {
   const node = $("menu");
+  node.setAttribute("role", role);
+  node.setAttribute("aria-label", name);
   node.replaceChildren(...content);
   node.showPopover();
+  if (anchor.hasAttribute("aria-expanded")) anchor.setAttribute("aria-expanded", "true");
   const place = anchor.getBoundingClientRect();
   const left = Math.max(8, Math.min(place.right - node.offsetWidth, innerWidth - node.offsetWidth - 8));
   const below = place.bottom + 4 + node.offsetHeight < innerHeight;
@@ -25,16 +31,21 @@ function popup(anchor, ...content) {
   node.style.top = `${below ? place.bottom + 4 : Math.max(8, place.top - node.offsetHeight - 4)}px`;
   node.querySelector("input, button")?.focus();
   node.ontoggle = (event) => {
-    if (event.newState === "closed" && anchor.isConnected && node.contains(document.activeElement)) anchor.focus();
+    if (event.newState !== "closed") return;
+    if (anchor.hasAttribute("aria-expanded")) anchor.setAttribute("aria-expanded", "false");
+    if (anchor.isConnected && node.contains(document.activeElement)) anchor.focus();
   };
 }
 
 $("menu").addEventListener("keydown", (event) => {
-  const buttons = [...$("menu").querySelectorAll("button")];
-  const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-  if (!step) return;
+  const items = [...$("menu").querySelectorAll("[role=menuitem]")];
+  const at = items.indexOf(document.activeElement);
+  if (at < 0) return;
+  if (event.key === "Tab") return $("menu").hidePopover(); // and on, from the button that opened it
+  const next = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: -1 }[event.key];
+  if (next === undefined) return;
   event.preventDefault();
-  buttons[(buttons.indexOf(document.activeElement) + step + buttons.length) % buttons.length].focus();
+  items[(next + items.length) % items.length].focus();
 });
 
 /** Choices of an action: those there are, and a new one. */
@@ -48,7 +59,7 @@ export function labelChoices(anchor, pick, without = "") {
 /** Asks for the name of a new action, and picks it. */
 export function newLabel(anchor, pick) {
   const input = el("input", { "aria-label": "Name of the new action", placeholder: "name of the new action", maxlength: "60", required: true });
-  popup(anchor, el("form", { autocomplete: "off", onsubmit: async (event) => {
+  popup(anchor, "group", "A new action", el("form", { autocomplete: "off", onsubmit: async (event) => {
     event.preventDefault();
     const label = await attempt("POST", "/api/labels", { name: input.value });
     if (!label) return;

@@ -1,6 +1,8 @@
 // Messages: at the bottom of the page, and where videos are tried.
 
 import { $, setText } from "./dom.js";
+import { keepFocus } from "./focus.js";
+import { nameOf } from "./labels.js";
 import { request } from "./server.js";
 import { sentence } from "./words.js";
 
@@ -14,7 +16,12 @@ export function toast(text, undo = false) {
   button.hidden = !undo;
   node.hidden = false;
   clearTimeout(toastTimer);
-  toastTimer = setTimeout(() => { node.hidden = true; }, undo ? 12000 : 8000);
+  toastTimer = setTimeout(() => keepFocus(() => { node.hidden = true; }), undo ? 12000 : 8000);
+}
+
+/** Says something aloud, for screen readers alone. */
+export function announce(text) {
+  setText($("aloud"), text);
 }
 
 /** Makes a request, and shows an error at the bottom of the page; null if there was one. */
@@ -27,6 +34,12 @@ export async function attempt(method, path, body) {
   }
 }
 
+/** Says that a correction is a clip now, or that a question about it waits. */
+export function thank({ kept }, label) {
+  const name = nameOf(label);
+  toast(kept ? `Thank you: it is a clip of “${name}” now. Teach again to use it.` : `Thank you. There is a question about it at “${name}”.`);
+}
+
 /** Removes something, and offers to take it back. */
 export async function remove(path) {
   try {
@@ -36,8 +49,6 @@ export async function remove(path) {
     toast(sentence(error.message));
   }
 }
-
-$("toast").lastElementChild.addEventListener("click", () => { $("toast").hidden = true; attempt("POST", "/api/undo"); });
 
 /** Says beside the try buttons what went wrong; nothing for "". */
 export function complain(text) {

@@ -3,18 +3,17 @@
 import { bars } from "./charts.js";
 import { el } from "./dom.js";
 import { UNKNOWN, classColour } from "./labels.js";
+import { reveal } from "./show.js";
 import { state } from "./state.js";
 import { sentence, plural, percent } from "./words.js";
+
+const URGENT = 2; // clips in doubt that are told before all else
 
 /** Leads to a clip of this project; of a model taught elsewhere there is but its name. */
 function clipButton(id) {
   const clip = state.clips.find((one) => one.id === id);
   if (!clip) return el("span", {}, /^[0-9a-f]{12}$/.test(id) ? "a clip that is gone" : id);
-  return el("button", { type: "button", onclick: () => {
-    const row = document.querySelector(`.clip[data-key="${id}"]`);
-    row?.scrollIntoView({ block: "center", behavior: "smooth" });
-    row?.querySelector("button").focus({ preventScroll: true });
-  } }, clip.name);
+  return el("button", { type: "button", onclick: () => reveal(clip) }, clip.name);
 }
 
 const METHODS = {
@@ -22,12 +21,12 @@ const METHODS = {
   otam: "order in time (OTAM)", partial: "fine-tuning the last layer",
 };
 
-/** What to expect, in plain words. */
-export function report(taught) {
+/** What to expect, in plain words; what there is no need to act on is folded away unless `open`. */
+export function report(taught, open = false) {
   const said = taught.report;
   const known = (one) => one.accuracy !== null && one.accuracy !== undefined;
-  const words = el("ul", { class: "words" });
-  const add = (...parts) => words.append(el("li", {}, ...parts));
+  const words = [];
+  const add = (...parts) => words.push(el("li", {}, ...parts));
   for (const one of said.suspects ?? []) {
     if (one.reason === "duplicate") add(clipButton(one.clip), " is nearly the same as ", clipButton(one.other),
       one.looks_like === one.label ? ": another one would teach more." : ` of “${one.looks_like}”: is one of them in the wrong place?`);
@@ -43,7 +42,19 @@ export function report(taught) {
     name: one.label, share: one.accuracy, text: percent(one.accuracy), number: classColour(one.label, taught.classes),
     hint: mistaken((said.confusions ?? []).filter((other) => other.label === one.label)),
   }));
-  return [...first(said), ...expected(said), ...sight(said), ...(rows.length ? [bars(rows)] : []), ...(words.children.length ? [words] : []), ...howFound(said)];
+  const urgent = Math.min(URGENT, said.suspects?.length ?? 0);
+  const rest = [...(rows.length ? [bars(rows)] : []), ...list(words.slice(urgent)), ...howFound(said)];
+  return [...first(said), ...expected(said), ...sight(said), ...list(words.slice(0, urgent)),
+    ...(rest.length ? [el("details", { class: "more", open }, el("summary", {}, "Each action, and what else is known"), ...rest)] : [])];
+}
+
+const list = (items) => (items.length ? [el("ul", { class: "words" }, ...items)] : []);
+
+/** What to expect in one sentence. */
+export function inWords({ report: { warning, accuracy, why } }) {
+  if (warning) return warning;
+  if (!accuracy) return `Nobody knows how good it is. ${sentence(why ?? "")}`;
+  return `${percent(accuracy.value)} of new clips like these should be recognised; it may be ${percent(accuracy.low)} to ${percent(accuracy.high)}.`;
 }
 
 /** What is to be read before all else: that the actions are not told apart, and what to do. */

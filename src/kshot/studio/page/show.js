@@ -3,12 +3,16 @@
 import { $, el, keyed, setText } from "./dom.js";
 import { dropOn, filesOf } from "./drop.js";
 import { labelOf, nameOf, colour, film } from "./labels.js";
-import { menu, labelChoices } from "./menu.js";
+import { menu, opensMenu, labelChoices } from "./menu.js";
 import { toast, attempt, remove } from "./messages.js";
 import { openRecorder } from "./recorder.js";
 import { state, render } from "./state.js";
 import { faults, sending, uploadClips } from "./upload.js";
 import { sentence, plural, clock } from "./words.js";
+
+const ROWS = 60; // clips that a page of folded actions shows, about
+const FEWEST = 3; // of an action that is folded
+const open = new Set(); // ids of the actions whose clips are all shown
 
 export function renderShow() {
   const none = state.labels.length === 0;
@@ -38,13 +42,14 @@ function makeAction(label) {
   const card = el("li", { class: "action" },
     el("div", { class: "title" }, el("span", { class: "swatch", "aria-hidden": "true" }), name, el("span", { class: "count" })),
     el("ul", { class: "clips plain" }),
+    el("button", { type: "button", class: "ghost fold", onclick: () => { open.delete(id) || open.add(id); render(); } }),
     el("p", { class: "none" }),
     el("div", { class: "faults", role: "alert" }),
     el("div", { class: "tools" },
       el("button", { type: "button", class: "pick", onclick: () => input.click() }, "Add clips"),
       el("button", { type: "button", class: "record", onclick: () => openRecorder(id) }, "Record"),
       input,
-      el("button", { type: "button", class: "ghost drop-action", onclick: () => removeLabel(id) }, "Remove")));
+      el("button", { type: "button", class: "ghost drop-action", onclick: () => remove(`/api/labels/${id}`) }, "Remove")));
   dropOn(card, (files) => uploadClips(files, id));
   return card;
 }
@@ -65,15 +70,49 @@ function updateAction(card, label) {
   const hint = card.querySelector(".none");
   hint.hidden = clips.length + coming.length > 0;
   setText(hint, label.before ? "Drop videos here to teach it more." : "No clips yet: drop videos here, or record some.");
-  const rows = [...clips, ...coming];
+  const few = Math.max(FEWEST, Math.floor(ROWS / state.labels.length));
+  const long = clips.length > few + 2; // to fold less away is not worth a click
+  const all = !long || open.has(label.id);
+  const fold = card.querySelector(".fold");
+  fold.hidden = !long;
+  fold.setAttribute("aria-expanded", String(all));
+  setText(fold, all ? `Show the first ${few} alone` : `Show all ${clips.length} clips`);
+  const rows = [...(all ? clips : clips.slice(0, few)), ...coming.slice(0, few)];
   keyed(card.querySelector(".clips"), rows, (row) => row.id ?? row.key, (row) => (row.id ? makeClip(row) : makeComing(row)),
     (node, row) => row.id && updateClip(node, row));
-  keyed(card.querySelector(".faults"), faults.get(label.id) ?? [], (fault) => fault.key, (fault) =>
-    el("div", { class: "fault" }, el("span", {}, sentence(fault.text)),
-      el("button", { type: "button", class: "icon", "aria-label": "Dismiss", onclick: () => {
-        faults.set(label.id, faults.get(label.id).filter((other) => other !== fault));
-        render();
-      } }, "×")));
+  const doubtful = state.doubtful.filter((video) => video.label === label.id);
+  const notes = [...doubtful, ...(doubtful.length > 1 ? [{ key: "all", doubtful }] : []), ...(faults.get(label.id) ?? [])];
+  keyed(card.querySelector(".faults"), notes, (note) => note.id ?? note.key + (note.doubtful?.length ?? ""),
+    (note) => (note.text ? makeFault(note, label.id) : makeQuestion(note)));
+}
+
+function makeFault(fault, label) {
+  return el("div", { class: "fault" }, el("span", {}, sentence(fault.text)),
+    el("button", { type: "button", class: "icon", "aria-label": "Dismiss", onclick: () => {
+      faults.set(label, faults.get(label).filter((other) => other !== fault));
+      render();
+    } }, "×"));
+}
+
+/** Asks whether an odd video is to become a clip; or all of them. */
+function makeQuestion({ id, name, doubt, doubtful }) {
+  const ids = doubtful ? doubtful.map((video) => video.id) : [id];
+  const whom = doubtful ? `all ${ids.length}` : name;
+  const answer = (method) => async () => { for (const one of ids) await attempt(method, `/api/videos/${one}/keep`); };
+  return el("div", { class: "question" }, doubtful ? null : film(id, 8, `Eight frames of ${name}`),
+    el("span", {}, doubtful ? `Or all ${ids.length} at once:` : `“${name}” ${doubt}. Add it all the same?`),
+    el("div", { class: "row" },
+      el("button", { type: "button", "aria-label": `Add ${whom}`, onclick: answer("POST") }, doubtful ? "Add all" : "Add it"),
+      el("button", { type: "button", "aria-label": `Leave ${whom} out`, onclick: answer("DELETE") }, doubtful ? "Leave all out" : "Leave it out")));
+}
+
+/** Brings a clip into sight, also where its action is folded. */
+export function reveal(clip) {
+  open.add(clip.label);
+  render();
+  const row = document.querySelector(`.clip[data-key="${clip.id}"]`);
+  row?.scrollIntoView({ block: "center", behavior: "smooth" });
+  row?.querySelector("button").focus({ preventScroll: true });
 }
 
 /** Holds the place of a clip that is on its way. */
@@ -85,7 +124,7 @@ function makeClip(clip) {
   return el("li", { class: "clip" },
     film(clip.id, 8, ""),
     el("div", { class: "about" }, el("b"), el("span"), el("em", { hidden: true })),
-    el("button", { type: "button", class: "icon more", onclick: (event) => clipMenu(event.currentTarget, clip.id) }, "⋯"));
+    el("button", { type: "button", class: "icon more", ...opensMenu, onclick: (event) => clipMenu(event.currentTarget, clip.id) }, "⋯"));
 }
 
 function updateClip(row, clip) {
@@ -109,12 +148,6 @@ function clipMenu(anchor, id) {
     null,
     ["Remove the clip", () => remove(`/api/videos/${id}`)],
   ]);
-}
-
-function removeLabel(id) {
-  const card = document.querySelector(`[data-key="${id}"]`);
-  (card.nextElementSibling ?? card.previousElementSibling)?.querySelector(".title input")?.focus();
-  remove(`/api/labels/${id}`);
 }
 
 $("add").addEventListener("submit", async (event) => {

@@ -1,5 +1,7 @@
 // What the server said last, and everything on the page that follows it.
 
+import { keepFocus } from "./focus.js";
+
 export let state = null;
 const parts = []; // what shows the state, in the order in which it is shown
 
@@ -16,5 +18,5 @@ export function replaceState(next) {
 
 /** Shows what there is, also what is known on the page alone, such as files on their way. */
 export function render() {
-  if (state) for (const part of parts) part();
+  if (state) keepFocus(() => parts.forEach((part) => part()));
 }

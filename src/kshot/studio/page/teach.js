@@ -34,14 +34,13 @@ export function renderTeach() {
   const key = taught ? JSON.stringify([taught.report, labels]) : "";
   if ($("report").dataset.key !== key) {
     $("report").dataset.key = key;
-    $("report").replaceChildren(...(taught ? report(taught) : []));
+    const open = $("report").querySelector(".more")?.open;
+    $("report").replaceChildren(...(taught ? report(taught, open) : []));
   }
   $("keep").hidden = !taught;
 }
 
-$("teach-go").addEventListener("click", async () => {
-  if (await attempt("POST", "/api/teach")) $("teach-stop").focus();
-});
+$("teach-go").addEventListener("click", () => attempt("POST", "/api/teach"));
 
 $("teach-stop").addEventListener("click", () => attempt("DELETE", "/api/teach"));
 

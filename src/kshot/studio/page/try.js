@@ -9,6 +9,7 @@ import { state, render } from "./state.js";
 import { upload } from "./upload.js";
 
 let shown = ""; // id of the tried video whose answer is open
+let sought = false; // whether the answer is to be brought into sight once it is there
 
 export function renderTry() {
   const { taught, tried } = state;
@@ -25,6 +26,8 @@ export function renderTry() {
     if (answer.dataset.key !== key) {
       answer.dataset.key = key;
       answer.replaceChildren(...open.map(answerCard));
+      if (sought) answer.scrollIntoView({ block: "nearest" });
+      sought &&= open[0]?.id !== shown || open[0].waiting;
     }
   }
   const others = tried.filter((video) => !open.includes(video));
@@ -50,7 +53,7 @@ async function tryFiles([file]) {
   complain("");
   stopLive();
   try {
-    if (file) shown = (await upload(file)).id;
+    if (file) show((await upload(file)).id);
   } catch (error) {
     complain(error.message);
   }
@@ -63,5 +66,13 @@ for (const [id, drawn] of [["try-unseen", false], ["try-film", true]])
     $(id).disabled = true;
     const made = await attempt("POST", "/api/unseen", { film: drawn });
     $(id).disabled = false;
-    if (made) { shown = made.id; render(); }
+    if (made) show(made.id);
   });
+
+/** Opens the answer about a video, and brings it into sight. */
+function show(id) {
+  shown = id;
+  sought = true;
+  render();
+}
+

@@ -1,8 +1,9 @@
 // Files on their way to the server.
 
+import { announce } from "./messages.js";
 import { request } from "./server.js";
 import { state, render } from "./state.js";
-import { size, wait } from "./words.js";
+import { plural, size, wait } from "./words.js";
 
 export const faults = new Map(); // action id -> [{key, text}] of files that were refused
 export const sending = new Map(); // action id -> [{key, name}] of files on their way
@@ -25,6 +26,7 @@ export async function uploadClips(files, label, source = "file", seconds = 0) {
   if (!seconds) faults.delete(label); // takes come one by one
   sending.set(label, [...(sending.get(label) ?? []), ...waiting]);
   render();
+  let added = 0;
   for (const [at, file] of files.entries()) {
     let made = null;
     try {
@@ -34,12 +36,15 @@ export async function uploadClips(files, label, source = "file", seconds = 0) {
     }
     sending.set(label, sending.get(label).filter((one) => one !== waiting[at]));
     await reached(made?.version); // its row takes the place in one go
-    const length = state.clips.find((one) => one.id === made?.id)?.seconds ?? Infinity;
+    const clip = state.clips.find((one) => one.id === made?.id);
+    added += Boolean(clip);
+    const length = clip?.seconds ?? Infinity;
     if (length < 0.7 * seconds) {
       addFault(label, `${file.name} came out ${length.toFixed(1)} s long, not ${seconds} s: the camera or this computer was too slow. Remove it and record once more.`);
     }
     render();
   }
+  if (added) announce(`${plural(added, "clip")} added.`);
 }
 
 function addFault(label, text) {

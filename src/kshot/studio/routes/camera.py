@@ -38,9 +38,9 @@ async def add_frame(request: Request, here: Here, id: Text, t: Seconds, width: S
 
 
 @router.post("/api/live/{id}/keep")
-def keep(id: str, body: LabelBody, here: Here) -> None:
-    """Makes the last window a clip of an action."""
-    here.engine.keep_camera(id, body.label)
+def keep(id: str, body: LabelBody, here: Here) -> dict[str, bool]:
+    """Makes the last window a clip of an action, and says whether it is one or waits for an answer."""
+    return {"kept": here.engine.keep_camera(id, body.label)}
 
 
 @router.delete("/api/live/{id}")

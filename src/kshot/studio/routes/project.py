@@ -1,4 +1,4 @@
-"""The project as a whole: the example, an empty beginning, and taking a removal back."""
+"""The project as a whole: the example, an empty beginning, and undoing what was done to it."""
 
 from __future__ import annotations
 
@@ -39,6 +39,12 @@ def clear(here: Here) -> None:
 
 
 @router.post("/api/undo")
-def undo(here: Here) -> None:
-    """Takes the last removal back."""
-    here.engine.project.undo()
+def undo(here: Here) -> dict[str, str]:
+    """Takes the last edit back, and says which that was."""
+    return {"what": here.engine.project.undo()}
+
+
+@router.post("/api/redo")
+def redo(here: Here) -> dict[str, str]:
+    """Makes the edit again that was undone last, and says which that was."""
+    return {"what": here.engine.redo()}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import FileResponse
 
 from kshot.errors import KshotError
 from kshot.studio.routes.context import Here, LabelBody, Text, TooLarge
@@ -28,7 +29,7 @@ async def add_video(
     source: Text = "file",
     group: Text = "",
 ) -> dict[str, Any]:
-    """Takes in a file: a clip of an action if it has a label, else a query."""
+    """Takes in a file: a clip of an action if it has a label, else a query. An odd clip waits for an answer."""
     project = here.engine.project
     if label is not None:
         project.label(label)
@@ -42,7 +43,8 @@ async def add_video(
         part.unlink(missing_ok=True)
     kind = source if source in ("file", "camera") else "file"
     try:
-        video = await run_in_threadpool(here.engine.receive, id, path, name, kind, label, group[:60])
+        take = partial(here.engine.receive, id, path, name, kind, label, group[:60], ask=True)
+        video = await run_in_threadpool(take)
     except KshotError as error:
         raise type(error)(str(error).replace(str(path), name)) from None
     return {"id": video.id, "version": project.version}
@@ -82,15 +84,27 @@ async def _store(request: Request, path: Path, room: int, file_bytes: int) -> No
 
 
 @router.patch("/api/videos/{id}")
-def move_video(id: str, body: LabelBody, here: Here) -> None:
-    """Makes a video, or a stretch of it, a clip of an action."""
-    here.engine.correct(id, body.label, body.start, body.end)
+def move_video(id: str, body: LabelBody, here: Here) -> dict[str, bool]:
+    """Makes a video, or a stretch of it, a clip of an action, and says whether it is one or waits for an answer."""
+    return {"kept": here.engine.correct(id, body.label, body.start, body.end)}
 
 
 @router.delete("/api/videos/{id}")
 def remove_video(id: str, here: Here) -> None:
     """Removes a video."""
     here.engine.project.remove_video(id)
+
+
+@router.post("/api/videos/{id}/keep")
+def keep_doubtful(id: str, here: Here) -> None:
+    """Makes an odd video a clip all the same."""
+    here.engine.answer(id, keep=True)
+
+
+@router.delete("/api/videos/{id}/keep")
+def drop_doubtful(id: str, here: Here) -> None:
+    """Leaves an odd video out."""
+    here.engine.answer(id, keep=False)
 
 
 @router.post("/api/videos/{id}/again")
@@ -105,7 +119,7 @@ def strip(id: str, here: Here, frames: int = 8) -> Response:
     try:
         path = here.engine.strip(id, 8 if frames <= 8 else 16)
     except KshotError as error:
-        return JSONResponse({"error": str(error)}, 404)
+        raise HTTPException(404, str(error)) from None
     return FileResponse(path, media_type="image/jpeg", headers={"cache-control": f"private, max-age={YEAR}"})
 
 
@@ -116,8 +130,8 @@ def file(id: str, here: Here) -> Response:
     try:
         path = project.path(project.video(id))
     except KshotError as error:
-        return JSONResponse({"error": str(error)}, 404)
+        raise HTTPException(404, str(error)) from None
     kind = PLAYABLE.get(path.suffix)
     if kind is None or not path.exists():
-        return JSONResponse({"error": "browsers do not play this kind of video"}, 404)
+        raise HTTPException(404, "browsers do not play this kind of video")
     return FileResponse(path, media_type=kind)

@@ -1,0 +1,104 @@
+"""The history of a project: what was removed, moved or renamed is undone, and done again, one edit after the other.
+
+What is added needs no history: it can be removed. Additions leave the history as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from kshot.studio.state import Edit, Label, State, Video
+
+EDITS = 20  # that can be undone
+Item = TypeVar("Item", Label, Video)
+
+
+def record(state: State, edit: Edit) -> None:
+    """Puts an edit that was made on top of the history; what was undone before cannot be done again any more.
+
+    Args:
+        state: of the project, already changed.
+        edit: what was changed; one that changed nothing is left out.
+    """
+    if edit.labels or edit.videos:
+        state.done.insert(0, edit)
+        del state.done[EDITS:]
+        state.undone.clear()
+
+
+def undo(state: State) -> Edit | None:
+    """Takes the last edit back.
+
+    An action that comes back beside one of its name is numbered; a clip whose action is gone comes back as a query.
+
+    Args:
+        state: of the project, which is changed.
+
+    Returns:
+        What was undone; None with nothing to undo.
+    """
+    if not state.done:
+        return None
+    edit, alone = state.done.pop(0), not state.labels
+    _exchange(state, edit.new_labels, edit.new_videos, edit.labels, edit.videos)
+    if edit.trained and not state.trained:
+        state.trained, state.base = edit.trained, edit.base
+    state.example = state.example or (edit.example and alone)
+    state.undone.insert(0, edit)
+    return edit
+
+
+def redo(state: State) -> Edit | None:
+    """Makes the edit again that was undone last.
+
+    Args:
+        state: of the project, which is changed.
+
+    Returns:
+        What was done again; None with nothing undone.
+    """
+    if not state.undone:
+        return None
+    edit = state.undone.pop(0)
+    _exchange(state, edit.labels, edit.videos, edit.new_labels, edit.new_videos)
+    if edit.trained and state.trained == edit.trained:
+        state.trained, state.training, state.base = None, None, ""
+    state.example = state.example and not edit.example
+    state.done.insert(0, edit)
+    return edit
+
+
+def _exchange(
+    state: State,
+    labels: Sequence[Label],
+    videos: Sequence[Video],
+    new_labels: Sequence[Label],
+    new_videos: Sequence[Video],
+) -> None:
+    """Puts new actions and videos in the place of those of the same ids, or behind all others; the rest goes.
+
+    A clip whose action is not there any more becomes a query.
+    """
+    gone = {one.id for one in (*labels, *videos)} - {one.id for one in (*new_labels, *new_videos)}
+    state.labels = [label for label in state.labels if label.id not in gone]
+    state.videos = [video for video in state.videos if video.id not in gone]
+    for label in new_labels:
+        taken = {other.name.casefold() for other in state.labels if other.id != label.id}
+        _put(state.labels, replace(label, name=_free(label.name, taken)))
+    for video in new_videos:
+        _put(state.videos, video)
+    have = {None, *(label.id for label in state.labels)}
+    state.videos = [video if video.label in have else replace(video, label=None) for video in state.videos]
+
+
+def _put(items: list[Item], item: Item) -> None:
+    place = next((at for at, other in enumerate(items) if other.id == item.id), len(items))
+    items[place : place + 1] = [item]
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """The name, with the first number behind it that makes it another than those."""
+    names = (name, *(f"{name} {number}" for number in range(2, 3 + len(taken))))
+    return next(one for one in names if one.casefold() not in taken)
