@@ -271,7 +271,7 @@ def test_errors_at_the_door(taught: Recognizer, tmp_path: Path, monkeypatch: pyt
 def test_the_command_writes_into_the_model_folder(
     taught: Recognizer, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kshot.recognizer.Recognizer.load", lambda folder: taught)
+    monkeypatch.setattr("kshot.recognizer.Recognizer.load", lambda folder, backbone=None: taught)
     monkeypatch.setattr("kshot.backbones.graphs.translate", lambda *_: Program())
     monkeypatch.setattr("kshot.backbones.graphs.compare", lambda *_: 2e-7)
     code, out, _ = command("export", tmp_path, "--json")

@@ -24,6 +24,7 @@ CHOICES: list[tuple[str, dict[str, Any]]] = [
     ("tip-adapter-f", {"alpha": "loo"}),
     ("fusion", {"beta": "loo"}),
     ("fusion", {"beta": 0.5}),
+    ("product", {"visual": "otam"}),
 ]
 each_head = pytest.mark.parametrize(("name", "chosen"), CHOICES, ids=lambda value: str(value))
 Draw = Callable[..., tuple[Tensor, Tensor, Tensor, Tensor]]

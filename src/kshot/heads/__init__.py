@@ -32,6 +32,7 @@ HEADS: dict[str, str] = {
     "tip-adapter-f": "kshot.heads.tip_adapter_f:TipAdapterF",
     "text": "kshot.heads.text:Text",
     "fusion": "kshot.heads.fusion:Fusion",
+    "product": "kshot.heads.product:Product",
 }
 
 
