@@ -21,8 +21,8 @@ VISUAL = ("prototype", "otam", "bimhm")
 class Product(Head):
     """scale * visual(query, class) * cosine(query, class text), as the code of Cao et al.'s group scores.
 
-    Facts of their code of 2024 (bedman367/Task-Adapter at 178b21a7): a query is the mean of its frames, a prototype that
-    of the frames of all support clips, embeddings as they are (not at unit length), then cosines; the loss is the
+    Facts of their code of 2024 (bedman367/Task-Adapter at 178b21a7): a query is the mean of its frames, a prototype
+    that of the frames of all support clips, embeddings as they are (not at unit length), then cosines; the loss is the
     cross-entropy of 64 times the product. With `visual="otam"` and `"bimhm"`, which that code does not run, the visual
     part is ours: with d the distance of that head on frames averaged over support clips, T frames of the query and S of
     the class, 1 - d / (2 (T + S)), brought into 0..1.
