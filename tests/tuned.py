@@ -101,9 +101,7 @@ def check(
         assert value.requires_grad == (name in names) == (value.grad is not None), name
         if name not in names:
             assert torch.equal(value, before[name]), name
-        elif name not in unread and not name.endswith(
-            "k_proj.bias"
-        ):  # a key's bias changes nothing: softmax ignores it
+        elif name not in unread and not name.endswith("k_proj.bias"):  # softmax ignores a key's bias
             assert not torch.equal(value, before[name]), name
     assert not any(value.requires_grad or value.grad is not None for value in loaded.parameters())
 

@@ -17,9 +17,13 @@ from kshot.heads.clip_fsar import ClipFSAR
 Draw = Callable[..., tuple[Tensor, Tensor, Tensor, Tensor]]
 
 
+BEFORE = {"layer": "pre-norm", "merge": False}
+
+
 def make(**options: object) -> ClipFSAR:
+    """A trained head, by default as before kshot followed the published layer."""
     torch.manual_seed(0)
-    head = get_head("clip-fsar", **options).double().eval()
+    head = get_head("clip-fsar", **{**BEFORE, **options}).double().eval()
     assert isinstance(head, ClipFSAR)
     for parameter in head.layer.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)
@@ -78,6 +82,44 @@ def test_plain_loop(shots: str, draw: Draw) -> None:
         expected = aligned(asked[None], shown[None], labels[e : e + 1])
         scores = head(*(x[e : e + 1] for x in (query, support, labels, text)))
         torch.testing.assert_close(scores, expected)
+
+
+def published(head: ClipFSAR, tokens: Tensor) -> Tensor:
+    """The layer of the authors' code, written out for the tokens (n, D) of one clip."""
+    own = head.layer
+    n = F.layer_norm(tokens, tokens.shape[1:], own.norm.weight, own.norm.bias)
+    query, key, value = (n @ part.T for part in own.attend.weight.chunk(3))
+    mixed = [
+        (q @ k.T / math.sqrt(q.shape[1])).softmax(1) @ v
+        for q, k, v in zip(*(x.chunk(own.heads, 1) for x in (query, key, value)), strict=True)
+    ]
+    tokens = tokens + torch.cat(mixed, 1) @ own.out[0].weight.T + own.out[0].bias
+    inner = F.gelu(tokens @ own.forth[0].weight.T + own.forth[0].bias)
+    return tokens + inner @ own.forth[3].weight.T + own.forth[3].bias
+
+
+@pytest.mark.parametrize("shots", ["features", "distances"])
+@pytest.mark.parametrize("shot", [1, 2])
+@torch.no_grad()
+def test_plain_loop_of_the_published_code(shot: int, shots: str, draw: Draw) -> None:
+    """Clips of a class are averaged, then see the name; with one clip the same as without averaging."""
+    query, support, labels, text = draw(episodes=2, frames=5, shot=shot)
+    head, aligned = make(dim=16, layer="published", merge=True, shots=shots), get_head("otam", smooth=0.5)
+    for e in range(2):
+        asked = torch.stack([published(head, clip) for clip in query[e]])
+        means = [torch.cat([support[e][labels[e] == k].mean(0), text[e, k][None]]) for k in range(3)]
+        shown = torch.stack([published(head, clip)[:-1] for clip in means])
+        expected = aligned(asked[None], shown[None], torch.arange(3)[None])
+        torch.testing.assert_close(head(*(x[e : e + 1] for x in (query, support, labels, text))), expected)
+    apart = make(dim=16, layer="published", shots=shots)
+    apart.load_state_dict(head.state_dict())
+    inputs = query, support, labels, text
+    assert torch.allclose(apart(*inputs), head(*inputs)) == (shot == 1)
+
+
+def test_queries_keys_and_values_have_no_biases() -> None:
+    names = {name for name, _ in get_head("clip-fsar", dim=16).layer.named_parameters()}
+    assert "attend.weight" in names and "attend.bias" not in names
 
 
 def test_names_change_the_support_and_not_the_query(draw: Draw) -> None:

@@ -20,6 +20,8 @@ CHOICES: list[tuple[str, dict[str, Any]]] = [
     ("baseline++", {"norm": "unit", "fresh": False}),
     ("bimhm", {"shots": "distances"}),
     ("clip-fsar", {"shots": "distances", "align": "bimhm"}),
+    ("clip-fsar", {"shots": "distances", "merge": False}),
+    ("clip-fsar", {"merge": False, "layer": "pre-norm"}),
     ("tip-adapter", {"alpha": "loo", "beta": "loo"}),
     ("tip-adapter-f", {"alpha": "loo"}),
     ("fusion", {"beta": "loo"}),

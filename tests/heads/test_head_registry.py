@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import kshot.heads
+from kshot import heads
 from kshot.errors import OptionError
 from kshot.heads import HEADS, Head, get_head, options
 from kshot.options import expect
@@ -48,6 +49,16 @@ def test_every_head_documents_its_options_and_source(name: str) -> None:
 def test_unknown_head_names_the_nearest() -> None:
     with pytest.raises(OptionError, match=r"unknown head 'prototyp': did you mean 'prototype'\? Known: nearest, "):
         get_head("prototyp")
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_what_is_named_in_a_record_is_an_option(name: str) -> None:
+    """A file that does not name an option whose default was another once gets that one, a new file names it."""
+    before, defaults = heads.of_record(name, {}), heads.options(name)
+    assert heads.named(name) == {option: defaults[option] for option in before}
+    assert all(before[option] != defaults[option] for option in before)
+    heads.get_head(name, **before)
+    assert heads.of_record("no such head", {"a": 1}) == {"a": 1}
 
 
 def test_unknown_option_names_the_options() -> None:

@@ -104,6 +104,46 @@ def test_the_whole_road_from_videos_to_a_figure(place: Path, tmp_path: Path, met
             evaluate(data, adapted=trained.run, episodes=2, store=store, frames=2, **shape)
 
 
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("st-adapter", {"width": 8, "blocks": 2, "place": "attention"}),
+        ("aim", {"time": "block"}),
+        ("adaptformer", {"width": 8, "norm": True}),
+        ("task-adapter", {"place": "attention"}),
+    ],
+)
+def test_a_run_of_before_keeps_what_it_was_trained_with(
+    place: Path, tmp_path: Path, method: str, options: dict[str, Any]
+) -> None:
+    """Its config does not name the options whose default was another; the embeddings stay the same to the bit."""
+    trained = train(
+        place / "data" / "clips.csv", tmp_path / "run", tuning=method, tuning_options=options,
+        backbone=place / "clip", frames=4, steps=2, val_every=2, val_episodes=4, select="none", store=place / "store",
+        way=3, shot=1, query=1,
+    )  # fmt: skip
+    now, _ = runs.learner(runs.read_run(trained.run), None, None, None, settings.Arithmetic())
+    config = json.loads((trained.run / "config.json").read_text())
+    for name in tuning.named(method):
+        del config["tuning"]["options"][name]
+    runs.write_config(trained.run, config)
+    run = runs.read_run(trained.run)
+    assert options.items() <= run.config["tuning"]["options"].items()
+    before, _ = runs.learner(run, None, None, None, settings.Arithmetic())
+    assert before.backbone is not None and now.backbone is not None
+    assert torch.equal(clips(before.backbone, frames(), 0), clips(now.backbone, frames(), 0))
+    assert before.cut == now.cut
+
+
+@pytest.mark.parametrize("method", tuning.TUNING)
+def test_what_is_named_in_a_record_is_an_option(method: str) -> None:
+    before, defaults = tuning.of_record(method, {}), tuning.options(method)
+    assert tuning.named(method) == {name: defaults[name] for name in before}
+    assert all(before[name] != defaults[name] for name in before)
+    assert tuning.of_record(method, dict.fromkeys(before, 1)) == dict.fromkeys(before, 1)
+    assert tuning.of_record("no such method", {"a": 1}) == {"a": 1}
+
+
 def test_a_method_is_added_by_one_file_and_one_line(
     loaded: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
