@@ -18,7 +18,7 @@ from kshot import settings
 from kshot.cli import common
 from kshot.cli.settings import takes
 from kshot.errors import OptionError
-from kshot.progress import bars, quiet
+from kshot.progress import bars, lines
 
 
 @pytest.mark.parametrize(
@@ -45,8 +45,8 @@ def test_the_last_of_two_values_counts() -> None:
     assert common.pairs(["a-b=1", "a_b=2"]) == {"a_b": 2}
 
 
-def test_bars_are_for_terminals(monkeypatch: pytest.MonkeyPatch) -> None:
-    for terminal, wanted in ((True, bars), (False, quiet)):
+def test_bars_are_for_terminals_and_lines_for_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    for terminal, wanted in ((True, bars), (False, lines)):
         monkeypatch.setattr(sys.stderr, "isatty", lambda terminal=terminal: terminal)
         assert common.chosen_progress(False) is wanted and common.chosen_progress(True) is wanted
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from kshot.errors import OptionError
-from kshot.progress import Progress, bars, quiet
+from kshot.progress import Progress, bars, lines
 from kshot.settings import FRONTS, bounds
 
 SAID = {name: one.metadata["help"] for front in FRONTS for name, one in front.fields().items()}
@@ -62,7 +62,7 @@ def importing() -> Iterator[None]:
 
 
 def chosen_progress(as_json: bool) -> Progress:
-    return bars if sys.stderr.isatty() else quiet
+    return bars if sys.stderr.isatty() else lines
 
 
 def pairs(options: list[str] | None) -> dict[str, Any]:
