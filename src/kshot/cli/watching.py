@@ -17,7 +17,7 @@ import typer
 from kshot.cli.app import app
 from kshot.cli.common import DEVICE, MODEL, MOVED, importing
 from kshot.progress import clock
-from kshot.terminal import console, harmless
+from kshot.terminal import console, harmless, percent
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -123,7 +123,7 @@ class _Words:
 
     def tell(self, sighting: Sighting) -> None:
         for segment in sighting.answer.segments:
-            score = "" if segment.score is None else f"{segment.score:.0%}"
+            score = "" if segment.score is None else percent(segment.score)
             self.line(f"{clock(segment.start):>8} {clock(segment.end):>8}  {segment.label}  {score}".rstrip())
 
     def line(self, text: str) -> None:
@@ -170,7 +170,9 @@ class _Screen(_Words):
         full = round(BAR * sighting.score) if known else 0
         label = f"{harmless(sighting.label):<24} "
         now = self.text(f"{clock(sighting.about):>8}  ").append(label, "bold" if known else "dim")
-        now.append("█" * full, "blue").append("░" * (BAR - full), "dim").append(f" {sighting.score:4.0%}" * known)
+        now.append("█" * full, "blue").append("░" * (BAR - full), "dim").append(
+            f" {percent(sighting.score):>5}" * known
+        )
         skipped = f", {sighting.skipped} skipped" if sighting.skipped else ""
         return now.append(f"   {_milliseconds(sighting):.0f} ms{skipped}", "dim")
 

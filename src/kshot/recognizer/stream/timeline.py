@@ -25,6 +25,7 @@ from kshot.progress import Progress, clock, quiet
 from kshot.recognizer import videos as inputs
 from kshot.recognizer.classifier import UNKNOWN
 from kshot.recognizer.stream.windows import Answer, Array, Engine, Scores, Segment, WindowClassifier, WindowSettings
+from kshot.terminal import percent
 from kshot.video.container import FOLDER_FPS
 from kshot.video.workers import Stream
 
@@ -117,7 +118,7 @@ class Timeline:
         for s in self.segments:
             if s.label != UNKNOWN:
                 text = " ".join(s.label.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-                cues.append(f"{_stamp(s.start)} --> {_stamp(s.end)}\n{text} ({s.score:.0%})\n")
+                cues.append(f"{_stamp(s.start)} --> {_stamp(s.end)}\n{text} ({percent(s.score)})\n")
         return "\n".join(cues)
 
     def as_label_studio(self) -> str:
@@ -344,7 +345,7 @@ def _rounded(values: Array) -> list[float]:
 
 
 def _score(segment: Segment) -> str:
-    return "" if segment.score is None else f"{segment.score:.0%}"
+    return "" if segment.score is None else percent(segment.score)
 
 
 def _stamp(seconds: float) -> str:
