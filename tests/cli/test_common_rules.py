@@ -76,7 +76,7 @@ def test_twenty_are_named_and_the_rest_counted(count: int, capsys: pytest.Captur
     common.tell_unreadable({f"{n}.mp4": f"{n}.mp4: no video" for n in range(count)})
     assert said(capsys) == [f"unreadable: {n}.mp4: no video" for n in range(min(20, count))] + more
     common.tell_damaged([{"clip": f"{n}.mp4", "kept": 0.75, "reason": "cut off"} for n in range(count)])
-    line = "damaged: {}.mp4: 75% of it is there: cut off"
+    line = "damaged: {}.mp4: 75 % of it is there: cut off"
     assert said(capsys) == [line.format(n) for n in range(min(20, count))] + more
 
 

@@ -257,3 +257,33 @@ def test_a_folder_or_table_stands_for_its_clips(command, model: Path, clips_csv:
     ):
         code, text, error = command("predict", model, given)
         assert (code, text, error.count("\n")) == (2, "", 1) and message in error
+
+
+def test_one_clip_an_action_is_one_line_of_advice(command, clips_csv: Path, clip_folder: Path, tmp_path: Path):
+    data = load(clips_csv)
+    rows = []
+    for label in range(len(data.classes)):
+        first = int(np.flatnonzero(data.labels == label)[0])
+        rows.append((str(data.paths[first]), data.classes[label]))
+    table = tmp_path / "one.csv"
+    table.write_text("path,label\n" + "".join(f"{path},{label}\n" for path, label in rows))
+    arguments = ("--backbone", clip_folder, "--store", tmp_path / "store", "--method", "prototype")
+    code, text, error = command("fit", table, *arguments, "--out", tmp_path / "m")
+    assert code == 0, error
+    advice = "one clip only: add another, filmed at another time, to learn how well it is recognised"
+    assert text.count(advice) == 1 and f"\n{len(rows)} actions: {advice}\n" in text
+    assert "Add a second clip of each action" in text and "Add actions" not in text
+    card = (tmp_path / "m" / "README.md").read_text()
+    assert card.count("one clip only") == 1 and f"- {len(rows)} actions: {advice}." in card
+
+
+def test_shares_beside_the_actions_say_how_they_relate_to_what_is_expected(model: Path, capsys):
+    from kshot.cli.recognizer import _tell_fit
+
+    known = Recognizer.load(model)
+    _tell_fit({"model": "m", "clips": known.n_clips_, **known.report_.plain()})
+    told = capsys.readouterr().out
+    assert known.report_.accuracy is not None
+    how = known.report_.accuracy.how
+    assert f"from: {how}; the shares beside the actions are of the same answers, not corrected\n" in told
+    assert "These shares come from the same answers as the expectation above" in (model / "README.md").read_text()

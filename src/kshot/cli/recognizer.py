@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kshot import settings
+from kshot.cli import early
 from kshot.cli.app import app
 from kshot.cli.common import (
     ALLOW_DAMAGED,
@@ -74,7 +76,7 @@ def fit(
 
     Example: kshot fit clips --out models/gym
     """
-    from kshot import Recognizer, datasets
+    from kshot import datasets
     from kshot.files import locked, occupied
     from kshot.recognizer.costs import ErrorCosts
 
@@ -85,13 +87,23 @@ def fit(
     free()
     costs = {"cost": unknown_cost, "share": unknown_share, "most": unknown_most}
     weighed = reject if not reject or costs == ErrorCosts().plain() else costs
-    model = Recognizer(
-        backbone, adapted, method, frames, reject=weighed, background=background, store=store, seed=seed, device=device,
-        encoder=encoder, keep_copies=keep_copies, head_options=pairs(head_option) or None,
-    )  # fmt: skip
+    ErrorCosts.of(weighed)
+    early.expect_method(method)
+    early.expect_arithmetic(device, encoder=encoder)
+    early.expect_run(adapted)
+    if frames is not None:
+        settings.expect(frames=frames)
+    options = pairs(head_option) or None
     data = datasets.load(clips)
     if data.features is not None:
         raise OptionError(f"{clips} holds ready-made features; a recognizer is trained on videos")
+    with importing():
+        from kshot import Recognizer
+
+    model = Recognizer(
+        backbone, adapted, method, frames, reject=weighed, background=background, store=store, seed=seed, device=device,
+        encoder=encoder, keep_copies=keep_copies, head_options=options,
+    )  # fmt: skip
     labels = [data.classes[number] for number in data.labels]
     with locked(out):
         free()  # another may just have ended
@@ -120,27 +132,30 @@ def predict(
 
     Example: kshot predict models/gym squat.mp4 jump.mp4
     """
+    from kshot.files import plain
+    from kshot.recognizer.stream.formats import check_format, check_picture
+
     if timeline and len(videos) != 1:
         raise OptionError(f"a timeline is of one video, found {len(videos)}")
     if not timeline and (out or picture or format != "table"):
         raise OptionError("--format, --out and --picture are of a timeline: add --timeline")
+    early.expect_arithmetic(device)
+    check_format(format)
+    check_picture(picture or Path("any.png"))
+    for file in (out, picture):
+        if file is not None and not plain(file).parent.is_dir():
+            raise OptionError(f"there is no folder for {file}: make it first, or name another")
+    early.expect_model(model)
     notes: list[str] = []
     if not timeline:
         videos, notes = _clips(videos)
         from kshot.video.workers import start_early
 
+        early.expect_one_video(videos)
         start_early()  # it is ready when PyTorch is
 
     with importing():
         from kshot import Recognizer
-        from kshot.files import plain
-        from kshot.recognizer.stream.timeline import check_format, check_picture
-
-    check_format(format)  # before the work, not after it
-    check_picture(picture or Path("any.png"))
-    for file in (out, picture):
-        if file is not None and not plain(file).parent.is_dir():
-            raise OptionError(f"there is no folder for {file}: make it first, or name another")
     recognizer = Recognizer.load(model, backbone, device)
     if timeline:
         course = recognizer.timeline(videos[0], progress=chosen_progress(as_json))

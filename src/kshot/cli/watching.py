@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 
+from kshot.cli import early
 from kshot.cli.app import app
 from kshot.cli.common import DEVICE, MODEL, MOVED, importing
+from kshot.errors import VideoError
 from kshot.progress import clock
 from kshot.terminal import console, harmless, percent
 
@@ -46,6 +48,9 @@ def watch(
 
     Example: kshot watch models/gym --camera 0
     """
+    early.expect_arithmetic(device)
+    early.expect_model(model)
+    early.expect_file(file, VideoError)
     with importing():
         from kshot.recognizer import Recognizer
         from kshot.recognizer.stream.watch import watch as run

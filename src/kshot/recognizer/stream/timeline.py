@@ -19,11 +19,12 @@ import numpy as np
 
 import kshot
 from kshot import video as videos
-from kshot.errors import OptionError, VideoError, unknown
+from kshot.errors import OptionError, VideoError
 from kshot.files import disk, write_atomic
 from kshot.progress import Progress, clock, quiet
 from kshot.recognizer import videos as inputs
 from kshot.recognizer.classifier import UNKNOWN
+from kshot.recognizer.stream.formats import FORMATS, check_format, check_picture
 from kshot.recognizer.stream.windows import Answer, Array, Engine, Scores, Segment, WindowClassifier, WindowSettings
 from kshot.terminal import percent
 from kshot.video.container import FOLDER_FPS
@@ -166,30 +167,6 @@ class Timeline:
         with disk(target):
             write_atomic(target, data)
         return target
-
-
-FORMATS = {
-    "table": "as_table",
-    "json": "as_json",
-    "csv": "as_csv",
-    "vtt": "as_webvtt",
-    "label-studio": "as_label_studio",
-}
-PICTURES = ("png", "svg", "pdf")
-
-
-def check_format(name: str) -> None:
-    """Raises OptionError for a format that does not exist."""
-    if name not in FORMATS:
-        raise unknown("format", name, FORMATS)
-
-
-def check_picture(path: Path) -> str:
-    """The kind of picture that a file name says; raises OptionError if there is none."""
-    kind = path.suffix.lower().removeprefix(".")
-    if kind not in PICTURES:
-        raise OptionError(f"a picture is a .png, .svg or .pdf file, found '{path.name}': give it such a name")
-    return kind
 
 
 def timeline(
