@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from rich import progress as rich_progress
 
 from kshot import progress
-from kshot.progress import Bars, bars, clock, quiet
+from kshot.progress import Bars, bars, clock, lines, quiet, span
 from kshot.terminal import console
 
 
@@ -126,3 +127,65 @@ def test_what_a_bar_shows_is_text_alone(capsys: pytest.CaptureFixture[str]) -> N
 )
 def test_tenths_carry_over_to_seconds_minutes_and_hours(seconds: float, text: str) -> None:
     assert clock(seconds) == text
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+@pytest.mark.parametrize("note", ["", "the mean clip of each class and how it changes"])
+def test_count_and_time_left_are_whole_at_any_width(
+    width: int, note: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At 80 columns the time left was cut to "0:..."."""
+    now = [0.0]
+    with bars("comparing methods of a data set with a long name", 1210, "lessons") as step:
+        (bar,) = bars._screen.tasks
+        monkeypatch.setattr(type(bar), "get_time", lambda self: now[0], raising=False)
+        bar._get_time, bar.start_time = (lambda: now[0]), 0.0
+        for second in range(1, 6):
+            now[0] = float(second)
+            step(80, note)
+        shown = console(width=width)
+        capsys.readouterr()
+        shown.print(bars._screen.make_tasks_table([bar]))
+        line = capsys.readouterr().out.splitlines()
+        bars._screen.remove_task(bar.id)
+    assert len(line) == 1 and len(line[0]) <= width and " 400/1210 lessons " in line[0]
+    assert re.search(r" 0:00:05 left \d:\d\d:\d\d( |$)", line[0]), line
+    assert "comparing" in line[0] and (width < 80 or "80/s" in line[0])
+    assert width < 120 or note[:20] in line[0]
+
+
+def test_piped_work_is_told_in_lines_now_and_then(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    with lines("extracting clips", 200, "clips") as step:
+        for second in range(1, 401):
+            now[0] += 1
+            step(0.5, "3 unreadable" if second == 150 else "")
+    out, err = capsys.readouterr()
+    told = err.splitlines()
+    assert out == "" and told[0] == "extracting clips: 20/200 clips, 0.5/s, 0:06:00 left"
+    assert told[2].endswith(" left") and told[3].endswith("80/200 clips, 0.5/s, 0:04:00 left, 3 unreadable")
+    assert told[-1] == "extracting clips: 200/200 clips, 0.5/s, 3 unreadable" and len(told) == 10
+
+
+def test_slow_work_is_told_each_minute_and_quick_work_not_at_all(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    with lines("training", 1000, "steps") as step:
+        for _ in range(11):
+            now[0] += 11
+            step()
+    assert capsys.readouterr().err.splitlines() == [
+        "training: 6/1000 steps, 0.0909/s, 3:02:14 left",
+        "training: 11/1000 steps in 0:02:01",
+    ]
+    with lines("quick", 10, "steps") as step:
+        for _ in range(10):
+            now[0] += 0.9
+            step()
+    assert capsys.readouterr() == ("", "")
+    assert [span(s) for s in (0.4, 59.9, 3600)] == ["0:00:00", "0:00:59", "1:00:00"]

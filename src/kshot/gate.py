@@ -15,7 +15,7 @@ import tomllib
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from kshot.errors import DataError, KshotError
+from kshot.errors import CheckpointError, DataError, KshotError
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -50,6 +50,21 @@ def regular(path: str | os.PathLike[str], most: int | None = None, error: type[K
     if most is not None and found.st_size > most:
         raise error(f"{os.fspath(path)} has {found.st_size:,} bytes: expected at most {most:,}")
     return found.st_size
+
+
+def expect_config(folder: Path, what: str, command: str) -> None:
+    """Refuses a folder without the config.json that a command writes.
+
+    Args:
+        folder: as the user gave it.
+        what: it should be, as in "a model".
+        command: that writes it.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    if not (folder / "config.json").exists():
+        raise CheckpointError(f"{folder} is not {what} folder: expected config.json in it, as `{command}` writes")
 
 
 def kind(mode: int) -> str:

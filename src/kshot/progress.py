@@ -1,7 +1,9 @@
-"""One way to show long work: a rich bar on stderr with rate and time left, or nothing, which is the default."""
+"""One way to show long work: a bar or now and then a line on stderr, with rate and time left; by default nothing."""
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -68,6 +70,48 @@ class Bars:
 
 bars = Bars()
 
+SOONEST, LATEST, SHARE = 10.0, 60.0, 0.1
+"""A line comes when so many seconds and so much of the work went by since the last one, or so many seconds alone."""
+
+
+@contextmanager
+def lines(title: str, total: float, unit: str) -> Iterator[Step]:
+    """Shows long work as lines on stderr, for logs and pipes: what is done within ten seconds has none; a `Progress`.
+
+    Args:
+        title: of the work.
+        total: units of work.
+        unit: what they are.
+    """
+    begun = last = time.monotonic()
+    done, shown, said = 0.0, 0.0, ""
+
+    def step(more: float = 1, note: str = "") -> None:
+        nonlocal done, shown, last, said
+        done, said, now = done + more, note or said, time.monotonic()
+        if now - last >= LATEST or (now - last >= SOONEST and done - shown >= SHARE * total):
+            rate = done / (now - begun)
+            left = f", {span((total - done) / rate)} left" if rate and done < total else ""
+            parts = f"{title}: {done:.0f}/{total:.0f} {unit}, {rate:.3g}/s{left}"
+            print(f"{parts}, {said}" if said else parts, file=sys.stderr, flush=True)
+            last, shown = now, done
+
+    yield step
+    if shown and shown < done:
+        print(
+            f"{title}: {done:.0f}/{total:.0f} {unit} in {span(time.monotonic() - begun)}", file=sys.stderr, flush=True
+        )
+
+
+def span(seconds: float) -> str:
+    """Hours, minutes and seconds.
+
+    >>> span(62.5), span(36_000)
+    ('0:01:02', '10:00:00')
+    """
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+
 
 def clock(seconds: float) -> str:
     """Minutes and seconds, hours where there are some: 1:02.5.
@@ -81,18 +125,67 @@ def clock(seconds: float) -> str:
     return (f"{hours}:{minutes:02d}" if hours else f"{minutes}") + f":{rest / 10:04.1f}"
 
 
-def _screen() -> Any:
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+BAR = 24  # characters of a bar, where there is room
+SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
-        TextColumn("{task.completed:.0f}/{task.total:.0f} {task.fields[unit]}"),
-        TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}", markup=False),
-    )
-    return Progress(*columns, console=console(stderr=True), refresh_per_second=4)
+
+class _Line:
+    """A bar as one line that fits: count and time left are whole at any width, all else makes room.
+
+    Args:
+        task: rich's.
+    """
+
+    def __init__(self, task: Any) -> None:
+        self.task = task
+
+    def __rich_measure__(self, console: Any, options: Any) -> Any:
+        from rich.measure import Measurement
+
+        return Measurement(options.max_width, options.max_width)
+
+    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
+        from rich.text import Text
+
+        task, width = self.task, options.max_width
+        remaining = task.time_remaining
+        left = f"{span(task.elapsed or 0)} left {'-:--:--' if remaining is None else span(remaining)}"
+        count = f"{task.completed:.0f}/{task.total:.0f} {task.fields['unit']}"
+        spare = width - len(count) - len(left) - 4
+        title = _shortened(task.description, max(spare - 8, 8))
+        spare -= len(title) + 1
+        rate = task.fields["rate"] if len(task.fields["rate"]) < spare else ""
+        spare -= len(rate) + bool(rate)
+        note = _shortened(task.fields["note"], spare - 2)
+        bar = min(BAR, spare - len(note) - 2)
+        line = Text(_spin(task, options.ascii_only), "progress.spinner", no_wrap=True, overflow="crop").append(
+            f" {title} ", "default"
+        )
+        if bar > 2:
+            full, sign = round(bar * task.percentage / 100), "-" if options.ascii_only else "━"
+            line.append(sign * full, "bar.complete" if full < bar else "bar.finished")
+            line.append(sign * (bar - full), "bar.back").append(" ")
+        line.append(" ".join(filter(None, (count, rate, left, note))), "default")
+        yield line
+
+
+def _spin(task: Any, plain: bool) -> str:
+    signs = "-\\|/" if plain else SPINNER
+    return " " if task.finished else signs[int(12.5 * task.get_time()) % len(signs)]
+
+
+def _shortened(text: str, most: int) -> str:
+    """A text of so many characters at most; "" where that is too few to say anything."""
+    if len(text) <= most:
+        return text
+    return f"{text[: most - 3].rstrip()}..." if most >= 8 else ""
+
+
+def _screen() -> Any:
+    from rich.progress import Progress, ProgressColumn
+
+    class Column(ProgressColumn):
+        def render(self, task: Any) -> Any:
+            return _Line(task)
+
+    return Progress(Column(), console=console(stderr=True), refresh_per_second=4, expand=True)

@@ -30,6 +30,15 @@ def harmless(text: str) -> str:
     return _HARMFUL.sub(lambda found: _escaped(ord(found[0])), text)
 
 
+def percent(share: float) -> str:
+    """A share as people read it, everywhere in the same way.
+
+    >>> percent(0.594)
+    '59 %'
+    """
+    return f"{100 * share:.0f} %"
+
+
 def _escaped(code: int) -> str:
     return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
 

@@ -18,7 +18,7 @@ from kshot import settings
 from kshot.cli import common
 from kshot.cli.settings import takes
 from kshot.errors import OptionError
-from kshot.progress import bars, quiet
+from kshot.progress import bars, lines
 
 
 @pytest.mark.parametrize(
@@ -45,8 +45,8 @@ def test_the_last_of_two_values_counts() -> None:
     assert common.pairs(["a-b=1", "a_b=2"]) == {"a_b": 2}
 
 
-def test_bars_are_for_terminals(monkeypatch: pytest.MonkeyPatch) -> None:
-    for terminal, wanted in ((True, bars), (False, quiet)):
+def test_bars_are_for_terminals_and_lines_for_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    for terminal, wanted in ((True, bars), (False, lines)):
         monkeypatch.setattr(sys.stderr, "isatty", lambda terminal=terminal: terminal)
         assert common.chosen_progress(False) is wanted and common.chosen_progress(True) is wanted
 
@@ -76,7 +76,7 @@ def test_twenty_are_named_and_the_rest_counted(count: int, capsys: pytest.Captur
     common.tell_unreadable({f"{n}.mp4": f"{n}.mp4: no video" for n in range(count)})
     assert said(capsys) == [f"unreadable: {n}.mp4: no video" for n in range(min(20, count))] + more
     common.tell_damaged([{"clip": f"{n}.mp4", "kept": 0.75, "reason": "cut off"} for n in range(count)])
-    line = "damaged: {}.mp4: 75% of it is there: cut off"
+    line = "damaged: {}.mp4: 75 % of it is there: cut off"
     assert said(capsys) == [line.format(n) for n in range(min(20, count))] + more
 
 

@@ -127,3 +127,8 @@ def test_near_duplicates_are_counted_once_each() -> None:
 def test_uneven_numbers_are_told_from_four_to_one() -> None:
     assert notes([0] * 4 + [1]) == ['There are 4 clips of "bow" and 1 of "sit"; evener numbers teach better.']
     assert notes([0] * 7 + [1] * 2) == []
+
+
+def test_the_same_advice_stands_once_with_its_labels() -> None:
+    rows = [("bow", "add one"), ("sit", ""), ("wave", "film more"), ("run", "add one")]
+    assert advice.together(rows) == {"add one": ["bow", "run"], "film more": ["wave"]}

@@ -37,9 +37,14 @@ def test_predict_answers_as_the_recognizer_does(command, model: Path, clips_csv:
     answers = json.loads(text)["answers"]
     known = Recognizer.load(model)
     assert [one["label"] for one in answers] == known.predict(paths).tolist()
+    whole = known.answer(paths)
+    assert [one["likeness"] for one in answers] == pytest.approx(whole.known, abs=1e-4)
+    assert json.loads(text)["threshold"] == (known.threshold_ if np.isfinite(known.threshold_) else None)
     assert [one["proba"][known.classes_[0]] for one in answers] == pytest.approx(known.predict_proba(paths)[:, 0])
     code, text, _ = command("predict", model, paths[0])
     assert code == 0 and text.startswith(f"{paths[0]}: {answers[0]['label']}  (")
+    likeliest, score = max(answers[0]["proba"].items(), key=lambda item: item[1])
+    assert f"({likeliest} {100 * score:.0f} %, " in text
 
 
 def test_a_timeline_is_printed_or_written(command, model: Path, clips_csv: Path, tmp_path: Path):
@@ -220,3 +225,65 @@ def test_a_relative_backbone_is_missed_elsewhere_with_the_way_out(
         assert error.endswith("was seen from where that command ran; pass where it lies now with --backbone FOLDER\n")
         code, _, error = command(*arguments, "--backbone", clip_folder)
         assert code == 0, error
+
+
+def test_a_folder_or_table_stands_for_its_clips(command, model: Path, clips_csv: Path, tmp_path: Path):
+    paths = [path for path in load(clips_csv).select("test").paths if path.is_file()][:3]
+    for number, path in enumerate(paths):
+        place = tmp_path / "new" / ("wave", "#recycle", "bow")[number] / f"{number}.mp4"
+        place.parent.mkdir(parents=True)
+        place.write_bytes(path.read_bytes())
+    (tmp_path / "new" / "notes.txt").touch()
+    code, text, error = command("predict", model, tmp_path / "new", "--json")
+    assert code == 0, error
+    expected = [str(tmp_path / "new" / name) for name in ("bow/2.mp4", "wave/0.mp4")]
+    assert [one["video"] for one in json.loads(text)["answers"]] == expected
+    assert error.splitlines() == [
+        "note: 1 file (.txt 1: notes.txt) beside the clips passed over",
+        "note: 1 hidden or system folder (#recycle) passed over",
+    ]
+    table = tmp_path / "new" / "list.csv"
+    table.write_text("path;set\nwave\\0.mp4;a\nbow\\2.mp4;b\nwave\\0.mp4;b\n")
+    for given, count in ((table, 2), (f"{table}?set=a", 1)):
+        code, text, error = command("predict", model, given, paths[0], "--json")
+        assert code == 0, error
+        found = [one["video"] for one in json.loads(text)["answers"]]
+        assert found == [*[expected[1], expected[0]][:count], str(paths[0])]
+    (tmp_path / "empty").mkdir()
+    for given, message in (
+        (tmp_path / "empty", "holds no clips: expected videos"),
+        (f"{table}?set=c", "list.csv lists no clips with {'set': 'c'}"),
+        (f"{table}?colour=c", "no column 'colour' in the header, found path, set"),
+    ):
+        code, text, error = command("predict", model, given)
+        assert (code, text, error.count("\n")) == (2, "", 1) and message in error
+
+
+def test_one_clip_an_action_is_one_line_of_advice(command, clips_csv: Path, clip_folder: Path, tmp_path: Path):
+    data = load(clips_csv)
+    rows = []
+    for label in range(len(data.classes)):
+        first = int(np.flatnonzero(data.labels == label)[0])
+        rows.append((str(data.paths[first]), data.classes[label]))
+    table = tmp_path / "one.csv"
+    table.write_text("path,label\n" + "".join(f"{path},{label}\n" for path, label in rows))
+    arguments = ("--backbone", clip_folder, "--store", tmp_path / "store", "--method", "prototype")
+    code, text, error = command("fit", table, *arguments, "--out", tmp_path / "m")
+    assert code == 0, error
+    advice = "one clip only: add another, filmed at another time, to learn how well it is recognised"
+    assert text.count(advice) == 1 and f"\n{len(rows)} actions: {advice}\n" in text
+    assert "Add a second clip of each action" in text and "Add actions" not in text
+    card = (tmp_path / "m" / "README.md").read_text()
+    assert card.count("one clip only") == 1 and f"- {len(rows)} actions: {advice}." in card
+
+
+def test_shares_beside_the_actions_say_how_they_relate_to_what_is_expected(model: Path, capsys):
+    from kshot.cli.recognizer import _tell_fit
+
+    known = Recognizer.load(model)
+    _tell_fit({"model": "m", "clips": known.n_clips_, **known.report_.plain()})
+    told = capsys.readouterr().out
+    assert known.report_.accuracy is not None
+    how = known.report_.accuracy.how
+    assert f"from: {how}; the shares beside the actions are of the same answers, not corrected\n" in told
+    assert "These shares come from the same answers as the expectation above" in (model / "README.md").read_text()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,8 +18,9 @@ from kshot.errors import OptionError
 from kshot.fewshot.learner import Learner
 from kshot.heads.formulas import unit
 from kshot.recognizer import calibrate, fitting, suspects
+from kshot.recognizer.choose import HeldOut
 from kshot.recognizer.costs import ErrorCosts
-from kshot.recognizer.fitting import NEVER, fit
+from kshot.recognizer.fitting import NEVER, Trial, _behind, fit
 from kshot.recognizer.methods import Support
 
 
@@ -252,3 +254,32 @@ def test_the_work_of_fine_tuning_is_counted_as_it_is_done(backbone: Backbone) ->
     one, two = fitting._work(some, 1), fitting._work(some, 3)
     assert two == 2 * one > 0
     assert all(weight.grad is None for weight in learner.weights().values())
+
+
+def _trial(right: Any, costs: Any) -> Trial:
+    """Two methods that were compared on these scored clips."""
+    held = HeldOut(np.zeros((4, 2)), np.zeros(4), np.zeros((4, 2)), np.ones(4, bool))
+    return Trial(
+        clips(each=2), {"prototype": held, "otam": held}, [], np.arange(4), {"prototype": 1.0, "otam": 1.0},
+        np.array(costs), np.array(right, bool),
+    )  # fmt: skip
+
+
+def test_a_method_that_was_right_less_often_is_taken_with_its_reason() -> None:
+    right = [[1, 1, 1, 0], [1, 1, 1, 1]]
+    start = "Method prototype is taken, with 75 % of held-out clips right (none refused), although otam had 100 %: "
+    assert _behind(_trial(right, [[1.0] * 4, [0.9] * 4]), "prototype") == [
+        f"{start}the difference is less than so few clips can show, and the simpler method is taken then."
+    ]
+    assert _behind(_trial(right, [[0.8] * 4, [0.9] * 4]), "prototype") == [
+        f"{start}methods are compared by their log loss, in which sure answers that are wrong weigh more."
+    ]
+    assert _behind(_trial(right, [[1.0] * 4, [0.9] * 4]), "otam") == []
+    assert _behind(_trial([right[0]] * 2, [[1.0] * 4, [0.9] * 4]), "otam") == [], "as many right"
+
+
+def test_with_one_clip_an_action_a_second_one_is_the_cure() -> None:
+    lone = fit(clips(each=1)).report
+    (note,) = [note for note in lone.notes if "cannot learn when to answer" in note]
+    assert note.endswith("Add a second clip of each action, filmed at another time.") and "Add actions" not in note
+    assert lone.why is not None and lone.why.endswith("add a second clip of each, filmed at another time.")

@@ -237,7 +237,7 @@ def _extract(
     """Decodes, encodes and stores clips; path -> why one could not be read."""
     data, recipe, digests = task.data, task.recipe, task.digests
     jobs = (recipe.job(data.paths[i], task.backbone.size, digests[i], allow_damaged) for i in todo)
-    title = f"extracting {data.name}" + (f", view {recipe.view}" if recipe.view else "")
+    title = f"extracting {data.name}{_part(data)}" + (f", view {recipe.view}" if recipe.view else "")
     decoded = closing(decode(jobs, min(workers, len(todo)), timeout))
     with task.store.writing() as writer, progress(title, len(todo), "clips") as step, decoded as results:
         return _store(
@@ -248,6 +248,12 @@ def _extract(
             lambda batch: _encode(task, batch, writer),
             step,
         )
+
+
+def _part(data: Dataset) -> str:
+    """The split of which all clips are, for titles: each split is stored by itself."""
+    splits = set(data.splits.tolist())
+    return f", split {splits.pop()}" if len(splits) == 1 and "" not in splits else ""
 
 
 def _store(

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import torch
 
+from kshot import settings
 from kshot.errors import OptionError, unknown
-from kshot.settings import ENCODERS
+from kshot.settings import ENCODERS, expect_device
 
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+PRECISIONS: dict[str, torch.dtype] = {name: getattr(torch, name) for name in settings.PRECISIONS}
 
 
 def pick_device(name: str) -> torch.device:
     """The device of that name, checked to be usable on this machine."""
+    expect_device(name)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     kind, _, number = name.partition(":")
-    if kind not in ("cpu", "cuda") or (number and not number.isdigit()):
-        raise unknown("device", name, ["cpu", "cuda", "auto"])
     if kind == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if int(number or 0) >= count:

@@ -28,15 +28,29 @@ class Listed(NamedTuple):
 class Program(typer.Typer):
     """A Typer that makes a command when it is asked for: making all of them takes longer than the rest of a start.
 
+    Args:
+        name: of the group.
+        help: what it is.
+        listed: commands that are imported when they are asked for.
+        completion: whether it has the options that install completion in a shell.
+
     Attributes:
         entries: command -> its function, the group of commands that it is, or where it is to be found.
     """
 
-    def __init__(self, name: str | None = None, help: str | None = None, listed: dict[str, Listed] | None = None):
+    def __init__(
+        self,
+        name: str | None = None,
+        help: str | None = None,
+        listed: dict[str, Listed] | None = None,
+        completion: bool = False,
+    ):
         self.entries: Entries = dict(listed or {})
         group = type("Group", (_Group,), {"entries": self.entries})
         how = {"help_option_names": ["-h", "--help"]}
-        super().__init__(name=name, help=help, cls=group, context_settings=how, **PLAIN)
+        super().__init__(
+            name=name, help=help, cls=group, context_settings=how, **PLAIN | {"add_completion": completion}
+        )
 
     def command(self, name: str | None = None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:  # type: ignore[override]
         """Registers a function under a name, its own by default."""
@@ -153,7 +167,9 @@ COMMANDS = {
 }
 """The commands in the order of the help, which imports none of their files."""
 
-app = Program("kshot", "Teach a video model new actions from a handful of clips. Start with: kshot demo", COMMANDS)
+app = Program(
+    "kshot", "Teach a video model new actions from a handful of clips. Start with: kshot demo", COMMANDS, True
+)
 
 
 @app.callback(invoke_without_command=True)

@@ -14,8 +14,9 @@ from typing import Annotated, Any
 import typer
 
 from kshot.errors import OptionError
-from kshot.progress import Progress, bars, quiet
+from kshot.progress import Progress, bars, lines
 from kshot.settings import FRONTS, bounds
+from kshot.terminal import percent
 
 SAID = {name: one.metadata["help"] for front in FRONTS for name, one in front.fields().items()}
 """What is said of a setting, also where its option is not made from the field."""
@@ -62,7 +63,7 @@ def importing() -> Iterator[None]:
 
 
 def chosen_progress(as_json: bool) -> Progress:
-    return bars if sys.stderr.isatty() else quiet
+    return bars if sys.stderr.isatty() else lines
 
 
 def pairs(options: list[str] | None) -> dict[str, Any]:
@@ -100,7 +101,7 @@ def tell_notes(notes: Sequence[str]) -> None:
 def tell_damaged(damaged: Sequence[dict[str, Any]]) -> None:
     """What is lost of clips that count all the same."""
     for one in damaged[:20]:
-        print(f"damaged: {one['clip']}: {one['kept']:.0%} of it is there: {one['reason']}", file=sys.stderr)
+        print(f"damaged: {one['clip']}: {percent(one['kept'])} of it is there: {one['reason']}", file=sys.stderr)
     if len(damaged) > 20:
         print(f"and {len(damaged) - 20} more; --json lists all", file=sys.stderr)
 

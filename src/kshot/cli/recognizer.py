@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kshot import settings
+from kshot.cli import early
 from kshot.cli.app import app
 from kshot.cli.common import (
     ALLOW_DAMAGED,
@@ -27,16 +30,18 @@ from kshot.cli.common import (
     pairs,
     show,
     tell_damaged,
+    tell_notes,
 )
 from kshot.errors import OptionError, VideoError
 from kshot.heads import HEADS
 from kshot.settings import TORCH
-from kshot.terminal import beneath
+from kshot.terminal import beneath, percent
 
 if TYPE_CHECKING:
     from kshot.recognizer.stream.timeline import Timeline
 
 SUSPECTS = 6  # shown on a terminal
+ALIKE = 4  # actions from which the same advice stands once
 METHODS = f"how to learn: auto compares nine ways on your clips; partial; or a head: {', '.join(HEADS)}"
 
 
@@ -71,7 +76,7 @@ def fit(
 
     Example: kshot fit clips --out models/gym
     """
-    from kshot import Recognizer, datasets
+    from kshot import datasets
     from kshot.files import locked, occupied
     from kshot.recognizer.costs import ErrorCosts
 
@@ -82,13 +87,23 @@ def fit(
     free()
     costs = {"cost": unknown_cost, "share": unknown_share, "most": unknown_most}
     weighed = reject if not reject or costs == ErrorCosts().plain() else costs
-    model = Recognizer(
-        backbone, adapted, method, frames, reject=weighed, background=background, store=store, seed=seed, device=device,
-        encoder=encoder, keep_copies=keep_copies, head_options=pairs(head_option) or None,
-    )  # fmt: skip
+    ErrorCosts.of(weighed)
+    early.expect_method(method)
+    early.expect_arithmetic(device, encoder=encoder)
+    early.expect_run(adapted)
+    if frames is not None:
+        settings.expect(frames=frames)
+    options = pairs(head_option) or None
     data = datasets.load(clips)
     if data.features is not None:
         raise OptionError(f"{clips} holds ready-made features; a recognizer is trained on videos")
+    with importing():
+        from kshot import Recognizer
+
+    model = Recognizer(
+        backbone, adapted, method, frames, reject=weighed, background=background, store=store, seed=seed, device=device,
+        encoder=encoder, keep_copies=keep_copies, head_options=options,
+    )  # fmt: skip
     labels = [data.classes[number] for number in data.labels]
     with locked(out):
         free()  # another may just have ended
@@ -101,7 +116,9 @@ def fit(
 @app.command()
 def predict(
     model: MODEL,
-    videos: Annotated[list[str], typer.Argument(help="videos or frame folders")],
+    videos: Annotated[
+        list[str], typer.Argument(help="videos, frame folders, folders of clips, or a CSV's column path")
+    ],
     timeline: Annotated[bool, typer.Option("--timeline", help="one long video: what happens when")] = False,
     format: Annotated[str, typer.Option(help="of a timeline: table, json, csv, vtt or label-studio")] = "table",
     out: Annotated[Path | None, typer.Option(help="write the timeline to this file")] = None,
@@ -115,25 +132,30 @@ def predict(
 
     Example: kshot predict models/gym squat.mp4 jump.mp4
     """
+    from kshot.files import plain
+    from kshot.recognizer.stream.formats import check_format, check_picture
+
     if timeline and len(videos) != 1:
         raise OptionError(f"a timeline is of one video, found {len(videos)}")
     if not timeline and (out or picture or format != "table"):
         raise OptionError("--format, --out and --picture are of a timeline: add --timeline")
-    if not timeline:
-        from kshot.video.workers import start_early
-
-        start_early()  # it is ready when PyTorch is
-
-    with importing():
-        from kshot import Recognizer
-        from kshot.files import plain
-        from kshot.recognizer.stream.timeline import check_format, check_picture
-
-    check_format(format)  # before the work, not after it
+    early.expect_arithmetic(device)
+    check_format(format)
     check_picture(picture or Path("any.png"))
     for file in (out, picture):
         if file is not None and not plain(file).parent.is_dir():
             raise OptionError(f"there is no folder for {file}: make it first, or name another")
+    early.expect_model(model)
+    notes: list[str] = []
+    if not timeline:
+        videos, notes = _clips(videos)
+        from kshot.video.workers import start_early
+
+        early.expect_one_video(videos)
+        start_early()  # it is ready when PyTorch is
+
+    with importing():
+        from kshot import Recognizer
     recognizer = Recognizer.load(model, backbone, device)
     if timeline:
         course = recognizer.timeline(videos[0], progress=chosen_progress(as_json))
@@ -149,12 +171,15 @@ def predict(
                 answers.append({"video": video, "error": str(found)})
                 continue
             proba = dict(zip(recognizer.classes_.tolist(), found.proba[0].tolist(), strict=True))
-            answers.append({"video": video, "label": str(found.labels[0]), "proba": proba})
+            likeness = round(float(found.known[0]), 4)
+            answers.append({"video": video, "label": str(found.labels[0]), "proba": proba, "likeness": likeness})
             if found.damage[0]:
                 answers[-1]["damaged"] = found.damage[0].plain()
     if len(bad) == len(videos):
         raise bad[0]
-    show({"answers": answers}, as_json, _tell_answers)
+    threshold = recognizer.threshold_ if math.isfinite(recognizer.threshold_) else None
+    show({"answers": answers, "threshold": threshold}, as_json, _tell_answers)
+    tell_notes(notes)
     tell_damaged([{"clip": one["video"], **one["damaged"]} for one in answers if "damaged" in one])
     for error in bad:
         print(f"kshot: {error}", file=sys.stderr)
@@ -162,7 +187,16 @@ def predict(
         raise typer.Exit(2)
 
 
+def _clips(videos: list[str]) -> tuple[list[str], list[str]]:
+    """The clips that arguments stand for, and what of folders was passed over."""
+    from kshot.datasets.listing import clips_of
+
+    found = [clips_of(video) for video in videos]
+    return [clip for clips, _ in found for clip in clips], [note for _, notes in found for note in notes]
+
+
 def _tell_fit(values: dict[str, Any]) -> None:
+    from kshot.recognizer.advice import together
     from kshot.recognizer.methods import method
 
     if values["warning"]:
@@ -170,10 +204,15 @@ def _tell_fit(values: dict[str, Any]) -> None:
     for video, reason in values["unreadable"].items():
         typer.echo(f"left out: {reason if video in reason else f'{video}: {reason}'}")
     width = max(len(one["label"]) for one in values["classes"])
+    advice = together((one["label"], one["advice"]) for one in values["classes"])
     for one in values["classes"]:
-        share = "" if one["accuracy"] is None else f"{100 * one['accuracy']:4.0f} %"
+        share = "" if one["accuracy"] is None else percent(one["accuracy"])
         clips = f"{one['clips']} clip{'s' * (one['clips'] != 1)}"
-        typer.echo(f"  {one['label']:{width}}  {clips:>9} {share:6}  {one['advice']}".rstrip())
+        text = one["advice"] if len(advice.get(one["advice"], [])) < ALIKE else ""
+        typer.echo(f"  {one['label']:{width}}  {clips:>9} {share:>6}  {text}".rstrip())
+    for text, labels in advice.items():
+        if len(labels) >= ALIKE:
+            typer.echo(f"{len(labels)} actions: {text}")
     tell_damaged(values["damaged"])
     for one in values["suspects"][:SUSPECTS]:
         same = (
@@ -198,6 +237,7 @@ def _tell_fit(values: dict[str, Any]) -> None:
             f"{100 * found['balanced']['value']:.0f} % where all actions are equally frequent "
             f"({100 * found['balanced']['low']:.0f} to {100 * found['balanced']['high']:.0f} %)"
         )
+        typer.echo(f"from: {found['how']}; the shares beside the actions are of the same answers, not corrected")
     typer.echo(f"chance: {100 * values['chance']:.0f} %, by guessing one of {len(values['classes'])}")
     unknown = values["unknown"]
     if unknown["threshold"] is not None:
@@ -230,4 +270,6 @@ def _tell_answers(values: dict[str, Any]) -> None:
         if "error" in one:
             continue
         scores = sorted(one["proba"].items(), key=lambda item: -item[1])[:3]
-        typer.echo(f"{one['video']}: {one['label']}  ({', '.join(f'{name} {value:.2f}' for name, value in scores)})")
+        typer.echo(
+            f"{one['video']}: {one['label']}  ({', '.join(f'{name} {percent(value)}' for name, value in scores)})"
+        )

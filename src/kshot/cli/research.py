@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kshot.cli import early
 from kshot.cli.app import app
 from kshot.cli.common import (
     ALLOW_DAMAGED,
@@ -27,8 +28,8 @@ from kshot.cli.common import (
     tell_unreadable,
 )
 from kshot.cli.settings import takes
-from kshot.errors import OptionError
-from kshot.settings import Compute, EpisodeRules, Evaluating, Training, View
+from kshot.errors import DataError, OptionError
+from kshot.settings import Arithmetic, Compute, EpisodeRules, Evaluating, Training, View
 from kshot.terminal import console
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ def extract(
 
     Example: kshot extract clips.csv --backbone openai/clip-vit-base-patch16 --dry-run
     """
+    early.expect_arithmetic(*(settings.get(field.name, field.default) for field in Arithmetic.fields()))
+    early.expect_data(data)
     from kshot.activations import estimation, extraction
 
     shared = settings | {"cut": cut, "dtype": dtype, "workers": workers, "allow_damaged": allow_damaged}
@@ -90,6 +93,9 @@ def train(
 
     Example: kshot train motion --strategy meta --tuning partial --out runs/meta
     """
+    early.expect_settings(Training, protocol, "training", settings)
+    early.expect_data(data)
+    early.expect_file(features, DataError)
     from kshot.fewshot.training import train as run
 
     trained = run(
@@ -116,6 +122,10 @@ def evaluate(
 
     Example: kshot evaluate motion --adapted runs/meta --shot 5 --json
     """
+    early.expect_settings(Evaluating, protocol, "testing", settings)
+    early.expect_run(adapted)
+    early.expect_data(data)
+    early.expect_file(features, DataError)
     from kshot.fewshot.evaluation import evaluate as run
 
     result = run(

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from kshot.cli import early
 from kshot.cli.app import app
 from kshot.cli.common import JSON, MODEL, MOVED, chosen_progress, show
 from kshot.terminal import beneath, console
@@ -62,6 +63,7 @@ def export(
 
     Example: kshot export models/gym --format onnx
     """
+    early.expect_model(model)
     from kshot.export import export as run
 
     show(run(model, out, format, backbone, progress=chosen_progress(as_json)).plain(), as_json, _tell_export)

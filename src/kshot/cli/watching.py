@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 
+from kshot.cli import early
 from kshot.cli.app import app
 from kshot.cli.common import DEVICE, MODEL, MOVED, importing
+from kshot.errors import VideoError
 from kshot.progress import clock
-from kshot.terminal import console, harmless
+from kshot.terminal import console, harmless, percent
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -46,6 +48,9 @@ def watch(
 
     Example: kshot watch models/gym --camera 0
     """
+    early.expect_arithmetic(device)
+    early.expect_model(model)
+    early.expect_file(file, VideoError)
     with importing():
         from kshot.recognizer import Recognizer
         from kshot.recognizer.stream.watch import watch as run
@@ -123,7 +128,7 @@ class _Words:
 
     def tell(self, sighting: Sighting) -> None:
         for segment in sighting.answer.segments:
-            score = "" if segment.score is None else f"{segment.score:.0%}"
+            score = "" if segment.score is None else percent(segment.score)
             self.line(f"{clock(segment.start):>8} {clock(segment.end):>8}  {segment.label}  {score}".rstrip())
 
     def line(self, text: str) -> None:
@@ -170,7 +175,9 @@ class _Screen(_Words):
         full = round(BAR * sighting.score) if known else 0
         label = f"{harmless(sighting.label):<24} "
         now = self.text(f"{clock(sighting.about):>8}  ").append(label, "bold" if known else "dim")
-        now.append("█" * full, "blue").append("░" * (BAR - full), "dim").append(f" {sighting.score:4.0%}" * known)
+        now.append("█" * full, "blue").append("░" * (BAR - full), "dim").append(
+            f" {percent(sighting.score):>5}" * known
+        )
         skipped = f", {sighting.skipped} skipped" if sighting.skipped else ""
         return now.append(f"   {_milliseconds(sighting):.0f} ms{skipped}", "dim")
 

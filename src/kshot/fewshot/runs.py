@@ -91,8 +91,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     from kshot.fewshot import forms
 
     path = folder / "config.json"
-    if not path.exists():
-        raise CheckpointError(f"{folder} is not a run folder: expected config.json in it, as `kshot train` writes")
+    gate.expect_config(folder, "a run", "kshot train")
     config = seals.read_sealed(path, CheckpointError, "copy it again or train again")
     if config.get("format") != FORMAT:
         if "format" not in config:

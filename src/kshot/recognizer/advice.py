@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,6 +52,19 @@ def _advice(support: Support, number: int, clips: Indices, given: Array, right: 
     else:
         taken = f'often taken for "{support.classes[wrong]}"'
     return f"{taken}: add clips, filmed in other ways"
+
+
+def together(rows: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """The labels of each advice, so that the same words stand once; labels without any are left out.
+
+    Args:
+        rows: label and advice of each class.
+    """
+    said: dict[str, list[str]] = {}
+    for label, text in rows:
+        if text:
+            said.setdefault(text, []).append(label)
+    return said
 
 
 def confusions(support: Support, scored: Indices, answers: Array) -> list[Confusion]:

@@ -301,8 +301,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         CheckpointError: no model, damaged, or of another version.
     """
     path, again = folder / "config.json", "copy the model again, or fit it again"
-    if not path.exists():
-        raise CheckpointError(f"{folder} is not a model folder: expected config.json in it, as `kshot fit` writes")
+    gate.expect_config(folder, "a model", "kshot fit")
     config = gate.read_json(path, error=CheckpointError)
     if not isinstance(config, dict) or config.get("kind") != KIND:
         raise CheckpointError(f"{folder} is not a model of `kshot fit`: its config.json is of something else")

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from kshot.backbones.hub import ALIASES, BUNDLED
+from kshot.recognizer.advice import together
 from kshot.recognizer.methods import method
 from kshot.templates import render
+from kshot.terminal import percent
 
 
 def card(config: Mapping[str, Any], pictures: Sequence[str]) -> str:
@@ -27,7 +29,7 @@ def card(config: Mapping[str, Any], pictures: Sequence[str]) -> str:
     return render(
         "kshot.recognizer",
         "card.md",
-        {"percent": _percent, "short": _short},
+        {"percent": percent, "short": _short},
         report=config["report"],
         classes=config["classes"],
         clips=len(config["clips"]),
@@ -41,14 +43,11 @@ def card(config: Mapping[str, Any], pictures: Sequence[str]) -> str:
         openai=backbone["name"] in {*ALIASES, *ALIASES.values()},
         method=config["method"],
         words=method(config["method"]).words,
+        advice=together([(row["label"], row["advice"]) for row in config["report"]["classes"]]),
         frames=arguments["frames"],
         seed=arguments["seed"],
         adapted=config["adapted"],
     )
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.0f} %"
 
 
 def _short(name: str) -> str:

@@ -8,6 +8,7 @@ from kshot.backbones.better import better
 from kshot.backbones.hub import BUNDLED
 from kshot.recognizer.advice import RISING
 from kshot.recognizer.report import Accuracy, Report, Share
+from kshot.terminal import percent
 
 
 def beside_chance(report: Report, backbone: str, drawn: bool = False, adapted: bool = False) -> Report:
@@ -38,17 +39,17 @@ def _found(report: Report, backbone: str, chance: float) -> str:
     for share in shares:
         if share is not None and share.low <= chance:
             return (
-                f"It is not shown that backbone {backbone} can tell these actions apart ({_percent(share.value)} "
-                f"expected, 95 % interval {_percent(share.low)} to {_percent(share.high)}, chance {_percent(chance)})"
+                f"It is not shown that backbone {backbone} can tell these actions apart ({percent(share.value)} "
+                f"expected, 95 % interval {percent(share.low)} to {percent(share.high)}, chance {percent(chance)})"
             )
     first, last = (report.curve[0], report.curve[-1]) if report.curve else (None, None)
     if first is None or last is None or last.clips == first.clips:
         return ""
     if last.accuracy - first.accuracy < RISING and last.accuracy < (1 + chance) / 2:
         return (
-            f"More clips did not help backbone {backbone} to tell these actions apart ({_percent(first.accuracy)} "
-            f"right with {first.clips} an action to learn from, {_percent(last.accuracy)} with {last.clips}, chance "
-            f"{_percent(chance)})"
+            f"More clips did not help backbone {backbone} to tell these actions apart ({percent(first.accuracy)} "
+            f"right with {first.clips} an action to learn from, {percent(last.accuracy)} with {last.clips}, chance "
+            f"{percent(chance)})"
         )
     return ""
 
@@ -61,7 +62,3 @@ def _next(backbone: str, drawn: bool, adapted: bool) -> str:
     knows = " and knows real video" if backbone == BUNDLED else ""
     how = "adapt a better backbone by `kshot train`" if adapted else "take a better backbone"
     return f"{how} ({name}{knows}), then more or other clips"
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.0f} %"

@@ -32,6 +32,7 @@ from kshot.recognizer.classifier import UNKNOWN, Classifier
 from kshot.recognizer.costs import ErrorCosts
 from kshot.recognizer.methods import AUTO, FINE_TUNING, Support, learn
 from kshot.recognizer.report import Accuracy, CurvePoint, MethodAccuracy, Report, Share, Suspect, Unknown
+from kshot.terminal import percent
 
 Array = NDArray[Any]
 Indices = NDArray[np.int64]
@@ -150,7 +151,7 @@ def fit(
         final.scorer, final.means[: support.actions], trial.temperatures[chosen], support.background
     ).eval()
     report = _report(trial, chosen, pairs, bends, unknown, seed)
-    report.notes.extend([*notes, *support.text_notes])
+    report.notes.extend([*_behind(trial, chosen), *notes, *support.text_notes])
     return FittedMethod(chosen, classifier, _limit(unknown.threshold, support), final.weights, report)
 
 
@@ -179,6 +180,26 @@ def _report(
         unknown=unknown,
         notes=advice.notes(support, accuracy, rows, bends, found),
     )
+
+
+def _behind(trial: Trial, chosen: str) -> list[str]:
+    """Why a method was taken although another was right more often; nothing where none was."""
+    if not len(trial.scored):
+        return []
+    names = list(trial.results)
+    right, own = trial.right.mean(1), names.index(chosen)
+    best = int(right.argmax())
+    if right[best] <= right[own]:
+        return []
+    why = (
+        "the difference is less than so few clips can show, and the simpler method is taken then"
+        if trial.costs[own].mean() > trial.costs[best].mean()
+        else "methods are compared by their log loss, in which sure answers that are wrong weigh more"
+    )
+    return [
+        f"Method {chosen} is taken, with {percent(right[own])} of held-out clips right (none refused), although "
+        f"{names[best]} had {percent(right[best])}: {why}."
+    ]
 
 
 def _methods(support: Support, name: str) -> list[str]:
@@ -223,7 +244,11 @@ def _unknown(trial: Trial, chosen: str, costs: ErrorCosts | None, notes: list[st
         if costs and not support.background:
             notes.append(
                 f'With {why}, kshot cannot learn when to answer "{UNKNOWN}": every video gets one of the labels. '
-                "Add actions, or clips of anything else as a background class."
+                + (
+                    "Add actions, or clips of anything else as a background class."
+                    if support.actions < 3
+                    else "Add a second clip of each action, filmed at another time."
+                )
             )
         return Unknown(
             costs=costs, how=f"cannot be set with {why}: an action is left out to see how different its clips score"
@@ -321,10 +346,11 @@ def _why(support: Support) -> str:
     """Why the accuracy cannot be estimated, where no clip could be scored."""
     smallest = np.bincount(support.labels, minlength=len(support.classes)).min()
     why = (
-        "There is one clip of some actions, and to score the answer for a clip, another of its action is needed"
+        "There is one clip of some actions, and to score the answer for a clip, another of its action is needed: add a "
+        "second clip of each, filmed at another time"
         if smallest < 2
         else "All clips of an action were filmed together, and to score the answer for a clip, another group with its "
-        "action is needed"
+        "action is needed: add clips that were filmed at another time"
     )
     return f"The accuracy cannot be estimated. {why}."
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from kshot.errors import OptionError
+from kshot.errors import OptionError, unknown
 from kshot.settings.fields import Front, Settings, expect_whole, setting
 
 PROMPTS: tuple[str, ...] = ("a video of a person doing {}",)
@@ -27,6 +27,7 @@ OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("constant", "cosine")
 SELECTIONS = ("val", "none")
 TORCH = "torch"
+PRECISIONS = ("float32", "bfloat16", "float16")
 ENCODERS = (TORCH, "onnx", "onnx-int8")
 
 COUNTS: dict[str, tuple[int, int]] = {
@@ -340,6 +341,17 @@ def expect(**values: Any) -> None:
     """
     for name, value in values.items():
         expect_whole(name, value, *bounds(name))
+
+
+def expect_device(name: str) -> None:
+    """Refuses what is no name of a device; whether there is such a one is PyTorch's to say.
+
+    Raises:
+        OptionError: names those that there are.
+    """
+    kind, _, number = name.partition(":")
+    if name != "auto" and (kind not in ("cpu", "cuda") or (number and not number.isdigit())):
+        raise unknown("device", name, ["cpu", "cuda", "auto"])
 
 
 def bounds(name: str) -> tuple[int, int]:

@@ -10,14 +10,16 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import nn
-
-from kshot.backbones.backbone import Backbone
-from kshot.backbones.tower import Tower
 from kshot.errors import OptionError, unknown
 from kshot.options import expect as check
+
+if TYPE_CHECKING:  # the names of methods are asked for where torch would take too long
+    from torch import nn
+
+    from kshot.backbones.backbone import Backbone
+    from kshot.backbones.tower import Tower
 
 __all__ = ["TUNING", "apply", "deepest_cut", "expect", "lacking", "named", "of_record", "options", "towers", "unfreeze"]
 

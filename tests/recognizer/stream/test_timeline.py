@@ -193,7 +193,7 @@ ODD = made(
 
 def test_as_table() -> None:
     assert made(Segment(0, 62.46, "red", 0.9), Segment(62.46, 65, "unknown", None)).as_table() == (
-        " start     end  label    score\n0:00.0  1:02.5  red        90%\n1:02.5  1:05.0  unknown\n"
+        " start     end  label   score\n0:00.0  1:02.5  red       90 %\n1:02.5  1:05.0  unknown\n"
     )
 
 
@@ -208,8 +208,8 @@ def test_as_csv() -> None:
 def test_as_webvtt() -> None:
     blocks = ODD.as_webvtt().split("\n\n")
     assert blocks[0] == "WEBVTT"
-    assert blocks[1] == '00:00:00.000 --> 00:00:02.500\nsay "a, b" (90%)'
-    assert blocks[2] == "00:00:04.000 --> 00:00:10.000\nx --&gt; &lt;b&gt; &amp; y z (46%)\n"
+    assert blocks[1] == '00:00:00.000 --> 00:00:02.500\nsay "a, b" (90 %)'
+    assert blocks[2] == "00:00:04.000 --> 00:00:10.000\nx --&gt; &lt;b&gt; &amp; y z (46 %)\n"
 
 
 def test_as_label_studio() -> None:

@@ -19,12 +19,14 @@ import numpy as np
 
 import kshot
 from kshot import video as videos
-from kshot.errors import OptionError, VideoError, unknown
+from kshot.errors import OptionError, VideoError
 from kshot.files import disk, write_atomic
 from kshot.progress import Progress, clock, quiet
 from kshot.recognizer import videos as inputs
 from kshot.recognizer.classifier import UNKNOWN
+from kshot.recognizer.stream.formats import FORMATS, check_format, check_picture
 from kshot.recognizer.stream.windows import Answer, Array, Engine, Scores, Segment, WindowClassifier, WindowSettings
+from kshot.terminal import percent
 from kshot.video.container import FOLDER_FPS
 from kshot.video.workers import Stream
 
@@ -117,7 +119,7 @@ class Timeline:
         for s in self.segments:
             if s.label != UNKNOWN:
                 text = " ".join(s.label.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-                cues.append(f"{_stamp(s.start)} --> {_stamp(s.end)}\n{text} ({s.score:.0%})\n")
+                cues.append(f"{_stamp(s.start)} --> {_stamp(s.end)}\n{text} ({percent(s.score)})\n")
         return "\n".join(cues)
 
     def as_label_studio(self) -> str:
@@ -165,30 +167,6 @@ class Timeline:
         with disk(target):
             write_atomic(target, data)
         return target
-
-
-FORMATS = {
-    "table": "as_table",
-    "json": "as_json",
-    "csv": "as_csv",
-    "vtt": "as_webvtt",
-    "label-studio": "as_label_studio",
-}
-PICTURES = ("png", "svg", "pdf")
-
-
-def check_format(name: str) -> None:
-    """Raises OptionError for a format that does not exist."""
-    if name not in FORMATS:
-        raise unknown("format", name, FORMATS)
-
-
-def check_picture(path: Path) -> str:
-    """The kind of picture that a file name says; raises OptionError if there is none."""
-    kind = path.suffix.lower().removeprefix(".")
-    if kind not in PICTURES:
-        raise OptionError(f"a picture is a .png, .svg or .pdf file, found '{path.name}': give it such a name")
-    return kind
 
 
 def timeline(
@@ -344,7 +322,7 @@ def _rounded(values: Array) -> list[float]:
 
 
 def _score(segment: Segment) -> str:
-    return "" if segment.score is None else f"{segment.score:.0%}"
+    return "" if segment.score is None else percent(segment.score)
 
 
 def _stamp(seconds: float) -> str:

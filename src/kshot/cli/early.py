@@ -1,0 +1,95 @@
+"""Checks that need no PyTorch, made before it is imported: a slip of the keyboard is answered at once.
+
+Each raises what the function behind the command would raise seconds later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kshot import gate, settings
+from kshot.errors import CheckpointError, KshotError, VideoError, unknown
+from kshot.settings.fields import Front
+
+
+def expect_settings(front: type[Front], protocol: str | None, part: str, given: Mapping[str, Any]) -> None:
+    """Refuses settings, names of their families and a protocol that there are not.
+
+    Args:
+        front: the settings of a command.
+        protocol: its name; None for none.
+        part: of the protocol, "training" or "testing".
+        given: the settings that the user gave.
+    """
+    from kshot.fewshot import protocols
+    from kshot.fewshot.strategies import STRATEGIES
+    from kshot.heads import HEADS
+    from kshot.tuning import TUNING
+
+    preset = protocols.preset(protocol, part) if protocol is not None else {}
+    values = front.of(preset | front.chosen((), given)).values()
+    families = {"strategy": ("strategy", STRATEGIES), "tuning": ("tuning method", TUNING), "head": ("head", HEADS)}
+    for name, (kind, known) in families.items():
+        if values.get(name) is not None and values[name] not in known:
+            raise unknown(kind, values[name], known)
+    expect_arithmetic(values["device"], values["precision"], values["encoder"])
+    if "resize" in values:
+        from kshot.video.views import framing
+
+        framing(values["resize"])
+
+
+def expect_arithmetic(device: str, precision: str = "float32", encoder: str = settings.TORCH) -> None:
+    """Refuses a device, precision or encoder that there is not; whether the device is here is seen later."""
+    settings.expect_device(device)
+    if precision not in settings.PRECISIONS:
+        raise unknown("precision", precision, settings.PRECISIONS)
+    if encoder not in settings.ENCODERS:
+        raise unknown("encoder", encoder, settings.ENCODERS)
+
+
+def expect_method(name: str) -> None:
+    """Refuses a method of the recognizer that there is not."""
+    from kshot.heads import HEADS
+
+    if name not in (known := ["auto", "partial", *HEADS]):
+        raise unknown("method", name, known)
+
+
+def expect_data(text: str | None) -> None:
+    """Refuses data that is not there."""
+    from kshot import datasets
+
+    if text is None:
+        return
+    source = text if Path(text).exists() else text.partition("?")[0]
+    if source.partition(":")[0] not in (*datasets.DATASETS, *datasets.BENCHMARKS) and not Path(source).exists():
+        datasets.load(text)  # which says so
+
+
+def expect_model(model: str | Path) -> None:
+    """Refuses a folder that is no model's."""
+    from kshot.backbones import hub
+
+    if hub.remote(model) is None:
+        gate.expect_config(hub.local(model), "a model", "kshot fit")
+
+
+def expect_run(folder: Path | None) -> None:
+    """Refuses a folder that is no run's."""
+    if folder is not None:
+        gate.expect_config(folder, "a run", "kshot train")
+
+
+def expect_file(path: Path | None, error: type[KshotError] = CheckpointError) -> None:
+    """Refuses a file that is not there."""
+    if path is not None:
+        gate.regular(path, error=error)
+
+
+def expect_one_video(videos: list[str]) -> None:
+    """Refuses videos of which not one is there."""
+    if not any(Path(video).exists() for video in videos):
+        gate.regular(videos[0], error=VideoError)

@@ -1,0 +1,67 @@
+"""Which clips a path without labels stands for: a video, a folder of frames, a folder of clips, or a table of paths."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import parse_qsl
+
+from kshot.datasets.folder import Passed
+from kshot.datasets.sheet import local_path, read_sheet
+from kshot.errors import DataError
+from kshot.video.container import SUFFIXES
+from kshot.video.frame_folder import is_image
+
+
+def clips_of(text: str) -> tuple[list[str], list[str]]:
+    """The clips of a path, and sentences on what was passed over.
+
+    Args:
+        text: a video or frame folder, which stands for itself whether or not it exists; a folder with clips in it, at
+            any depth; a CSV with a column `path`, or CSV?column=value for some of its rows.
+
+    Raises:
+        DataError: a folder or table without clips, or one that cannot be read.
+    """
+    table, _, query = (text, "", "") if Path(text).exists() else text.partition("?")
+    if Path(table).suffix.lower() == ".csv" and Path(table).is_file():
+        return _listed(Path(table), dict(parse_qsl(query, keep_blank_values=True)))
+    folder = Path(text)
+    if not folder.is_dir():
+        return [text], []
+    try:
+        if any(map(is_image, os.listdir(folder))):
+            return [text], []
+        passed = Passed(folder)
+        found = [str(clip) for clip in _inside(folder, passed)]
+    except OSError as error:
+        raise DataError(f"{error.filename}: cannot be read: {error.strerror}") from None
+    if not found:
+        raise DataError(f"{text} holds no clips: expected videos, folders of frames, or folders with such inside")
+    return found, passed.sentences()
+
+
+def _inside(folder: Path, passed: Passed) -> Iterator[Path]:
+    """Videos and frame folders below a folder, in natural order."""
+    folders, files = passed.children(folder)
+    yield from (file for file in files if file.suffix.lower() in SUFFIXES)
+    passed.files([file for file in files if file.suffix.lower() not in SUFFIXES], "beside the clips")
+    for child in folders:
+        if any(map(is_image, os.listdir(child))):
+            yield child
+        else:
+            yield from _inside(child, passed)
+
+
+def _listed(path: Path, where: dict[str, str]) -> tuple[list[str], list[str]]:
+    """The clips of a table's column `path`, of those rows that have the values of `where`."""
+    sheet = read_sheet(path, ("path",))
+    for column in ("path", *where):
+        if column not in sheet.header:
+            raise DataError(f"{path.name}: no column '{column}' in the header, found {', '.join(sheet.header)}")
+    rows = (row for _, row in sheet.rows() if all(row[column] == value for column, value in where.items()))
+    found = list(dict.fromkeys(str(local_path(path.parent, row["path"])) for row in rows if row["path"]))
+    if not found:
+        raise DataError(f"{path.name} lists no clips" + (f" with {where}" if where else ""))
+    return found, []
