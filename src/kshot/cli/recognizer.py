@@ -27,6 +27,7 @@ from kshot.cli.common import (
     pairs,
     show,
     tell_damaged,
+    tell_notes,
 )
 from kshot.errors import OptionError, VideoError
 from kshot.heads import HEADS
@@ -128,6 +129,7 @@ def predict(
         from kshot import Recognizer
         from kshot.files import plain
         from kshot.recognizer.stream.timeline import check_format, check_picture
+        from kshot.video.looks import noted
 
     check_format(format)  # before the work, not after it
     check_picture(picture or Path("any.png"))
@@ -140,7 +142,7 @@ def predict(
         _write_timeline(course, "json" if as_json else format, out, picture)
         return
     answers: list[dict[str, Any]] = []
-    bad = []
+    bad, looks = [], []
     with chosen_progress(as_json)("recognising", len(videos), "videos") as step:
         for video, found in zip(videos, recognizer.answers(videos, allow_damaged), strict=True):
             step()
@@ -150,12 +152,14 @@ def predict(
                 continue
             proba = dict(zip(recognizer.classes_.tolist(), found.proba[0].tolist(), strict=True))
             answers.append({"video": video, "label": str(found.labels[0]), "proba": proba})
+            looks.append(found.looks[0])
             if found.damage[0]:
                 answers[-1]["damaged"] = found.damage[0].plain()
     if len(bad) == len(videos):
         raise bad[0]
     show({"answers": answers}, as_json, _tell_answers)
     tell_damaged([{"clip": one["video"], **one["damaged"]} for one in answers if "damaged" in one])
+    tell_notes(noted(looks))
     for error in bad:
         print(f"kshot: {error}", file=sys.stderr)
     if bad:

@@ -26,6 +26,7 @@ from kshot.recognizer import videos as inputs
 from kshot.recognizer.classifier import UNKNOWN
 from kshot.recognizer.stream.windows import Answer, Array, Engine, Scores, Segment, WindowClassifier, WindowSettings
 from kshot.video.container import FOLDER_FPS
+from kshot.video.looks import noted
 from kshot.video.workers import Stream
 
 FRAMES_AT_ONCE = 32
@@ -224,6 +225,7 @@ def timeline(
                 step((engine.intervals - before) * settings.interval)
     answers.append(engine.end(source.seconds))
     notes = [f"read up to {clock(source.seconds)} only: {source.failure}"] if source.failure else []
+    notes += [note.removeprefix("1 clip is ") for note in noted([source.looks])]
     if engine.intervals < recognizer.frames_:
         answers = [_whole(recognizer, item, source.seconds)]
         notes.append(
@@ -274,6 +276,7 @@ class _Pictures:
     """An array of frames (T, H, W, 3) as a source like `kshot.video.workers.Stream`."""
 
     failure = ""
+    looks: tuple[str, ...] = ()
 
     def __init__(self, frames: Array, interval: float, size: int, fps: float, framing: videos.Framing) -> None:
         if not 0 < fps < math.inf:
