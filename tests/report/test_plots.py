@@ -137,7 +137,7 @@ def test_any_number_of_methods_can_be_drawn(count: int) -> None:
         lambda: plots.accuracy(points), lambda: plots.shots(points, names[:6]),
         lambda: plots.cost([p for p in points if p.shot == 1], "seconds"),
     ):  # fmt: skip
-        svg, png = plots.render(draw)
+        svg, png, _ = plots.render(draw)
         assert b"nan" not in svg.lower() and png.startswith(b"\x89PNG")
 
 

@@ -34,6 +34,7 @@ class Picture:
         alt: for readers who do not.
         svg: the file's content.
         png: the same figure as pixels.
+        missing: letters that no font of this machine has, which `png` lacks.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Picture:
     alt: str
     svg: bytes
     png: bytes
+    missing: str = ""
 
 
 def draw(comparison: Comparison, prefix: str = "") -> list[Picture]:

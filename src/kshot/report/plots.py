@@ -19,10 +19,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.font_manager import get_font_names
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import NDArray
 
+from kshot import fonts
 from kshot.report import labels
 from kshot.report.labels import INK, SOFT
 from kshot.report.words import in_shots
@@ -33,9 +33,6 @@ BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", 
 COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
 MARKERS = ("o", "s", "D", "^", "v", "P")
 FAINT = "#e5e7eb"
-
-# DejaVu comes with matplotlib, Verdana is nearly as wide; the others know scripts that both lack.
-_FONTS = ("DejaVu Sans", "Verdana", "Noto Sans CJK SC", "Noto Sans CJK JP", "Arial Unicode MS")
 
 
 @dataclass(frozen=True)
@@ -59,21 +56,27 @@ class Point:
     seeds: tuple[float, ...] = ()
 
 
-def render(draw: Callable[[], Figure]) -> tuple[bytes, bytes]:
-    """Draws a figure in kshot's style: its SVG and its PNG. The same figure gives the same bytes."""
-    known = set(get_font_names())
+def render(draw: Callable[[], Figure]) -> tuple[bytes, bytes, str]:
+    """Draws a figure in kshot's style. The same figure gives the same bytes.
+
+    Args:
+        draw: makes the figure.
+
+    Returns:
+        Its SVG, its PNG, and the letters that no font of this machine has, which the PNG lacks.
+    """
     with matplotlib.rc_context(), warnings.catch_warnings():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_STYLE | {"font.family": [f for f in _FONTS if f in known]})
+        matplotlib.rcParams.update(_STYLE)
         warnings.filterwarnings("ignore", "Glyph .* missing")  # the browser's fonts know more scripts
-        figure = draw()
+        figure, missing = fonts.drawn(draw)
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # laid out once, for both files
         svg, png = io.BytesIO(), io.BytesIO()
         figure.savefig(svg, format="svg", metadata={"Date": None})
         figure.savefig(png, format="png", dpi=200)
-    fonts = ", ".join(["'DejaVu Sans'", "Verdana", "sans-serif"]).encode()
-    return svg.getvalue().replace(b"'DejaVu Sans'", fonts), png.getvalue()
+    families = ", ".join(["'DejaVu Sans'", "Verdana", "sans-serif"]).encode()
+    return svg.getvalue().replace(b"'DejaVu Sans'", families), png.getvalue(), missing
 
 
 _STYLE: dict[str, Any] = {

@@ -155,14 +155,19 @@ class Timeline:
     def picture(self, path: str | os.PathLike[str]) -> Path:
         """Draws filmstrip, segments and score curves into a PNG, SVG or PDF file, as its name says.
 
+        Letters that no font of this machine has are told among `notes`.
+
         Raises:
             OptionError: another kind of file.
             StoreError: it cannot be written.
         """
+        from kshot import fonts
         from kshot.recognizer.stream import picture
 
         target = Path(path)
-        data = picture.draw(self, check_picture(target))
+        data, missing = picture.draw(self, check_picture(target))
+        if missing and (note := fonts.advice(missing)) not in self.notes:
+            self.notes.append(note)
         with disk(target):
             write_atomic(target, data)
         return target
