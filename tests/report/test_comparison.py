@@ -8,9 +8,12 @@ import pytest
 
 import studies
 from kshot.fewshot.intervals import student
-from kshot.report.comparison import Comparison, compared, trains_in_episodes
+from kshot.report import page, tables
+from kshot.report.comparison import Comparison, clear, compared, trains_in_episodes
+from kshot.report.findings import finding
 from kshot.study.file import Row, Study
 from kshot.study.results import StudyResult
+from kshot.study.summary import summarise
 
 ROWS = (
     Row("frozen"),
@@ -49,6 +52,55 @@ def test_without_result_files_or_common_seeds_there_is_no_pair(comparison: Compa
     run = comparison.finished("meta")[0]
     (comparison.folder / run.folder / "1-shot.json").write_text("{")
     assert comparison.paired("meta", "direct", 1) is None
+
+
+def seeded(folder: Path, **values: list[list[float]]) -> Comparison:
+    """Of methods with these accuracies: a list of episodes for each seed. The first is the baseline."""
+    base, seeds = next(iter(values)), tuple(range(len(next(iter(values.values())))))
+    rows = tuple(Row(name) for name in values)
+    plan = Study("s", rows, ("d",), ("b",), (1,), seeds, episodes=4, baseline=base)
+    found = studies.write(folder, plan, lambda *_: 0.5)
+    for run in found["rows"]:
+        path = folder / run["folder"] / "1-shot.json"
+        accuracy = values[run["name"]][run["seed"]]
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"episode_accuracy": accuracy}))
+    read = StudyResult.parse(found, "study.json")
+    read.summary = summarise(folder, read.rows, base)
+    return compared(read, folder)[0]
+
+
+def test_what_one_seed_of_three_shows_is_not_marked(tmp_path: Path) -> None:
+    """Its interval over all episodes excludes zero, and its seeds disagree."""
+    base, lucky = [[50.0] * 4] * 3, [[70, 71, 72, 73], [49, 49, 49, 50], [49, 50, 49, 49]]
+    made = seeded(tmp_path, base=base, lucky=lucky)
+    line = made.lines_of("lucky")[1]
+    assert line.difference is not None and line.difference > line.difference_ci95 and (line.agree, line.seeds) == (1, 3)
+    assert made.best() == "lucky" and made.leader(1) == "" and not clear(line)
+    lucky_row = tables.main(made).rows[1].cells
+    assert lucky_row[0].look == "" and lucky_row[1].look == "unclear" and lucky_row[1].text == f"+{line.difference:.1f}"
+    assert lucky_row[1].notes == ("1/3 seeds",)
+    one = finding(made, 1)
+    assert not one.clear and "not to be told from base (" in page.template("finding.html", one=one)
+    assert "1 of 3 seeds)" in page.template("finding.html", one=one)
+
+
+def test_what_every_seed_shows_is_marked(tmp_path: Path) -> None:
+    base, steady = [[50.0] * 4] * 3, [[70, 71, 72, 73], [51, 52, 51, 52], [55, 56, 57, 58]]
+    made = seeded(tmp_path, base=base, steady=steady)
+    assert made.leader(1) == "steady" and clear(made.lines_of("steady")[1])
+    cells = tables.main(made).rows[1].cells
+    assert (cells[0].look, cells[1].look) == ("best", "up") and finding(made, 1).clear
+
+
+def test_of_two_that_lead_by_turns_none_is_bold(tmp_path: Path) -> None:
+    """Though both are clearly above the baseline; nor is one of two with the same answers."""
+    base, ahead = [[50.0, 51.0]] * 2, [[80.0, 81.0], [60.0, 61.0]]
+    made = seeded(tmp_path, base=base, first=ahead, second=ahead[::-1])
+    assert made.leader(1) == "" and [row.cells[0].look for row in tables.main(made).rows] == ["", "", ""]
+    assert [row.cells[1].look for row in tables.main(made).rows[1:]] == ["up", "up"]
+    (tmp_path / "same").mkdir()
+    assert seeded(tmp_path / "same", base=base, first=ahead, second=ahead).leader(1) == ""
+    assert "too close to call" in page.template("finding.html", one=finding(made, 1))
 
 
 def test_classes_are_means_over_seeds(comparison: Comparison) -> None:

@@ -72,6 +72,28 @@ def test_names_at_line_ends_stand_apart() -> None:
     assert np.diff(heights).min() > 0.9 * boxes[0].height
 
 
+@pytest.mark.parametrize("ticks", [(1, 5), (1, 2, 3, 4, 5, 10), (1, 4, 16)])
+def test_of_curves_that_are_the_same_each_is_seen(ticks: tuple[int, ...]) -> None:
+    """Every method has a place of its own beside each number of shots, nearer to that than to another."""
+    names = [f"m{i}" for i in range(8)]
+    figure = plots.shots([Point(name, shot, 60, 1) for name in names for shot in ticks], names)
+    lines = [line for line in figure.axes[0].lines if line.get_marker() not in ("None", "", "_", "|")]
+    places = np.array([line.get_xdata() for line in lines], dtype=float)
+    assert places.shape == (8, len(ticks))
+    figure.draw_without_rendering()
+    pixels = figure.axes[0].transData.transform(np.stack([places, np.full_like(places, 60)], -1).reshape(-1, 2))[:, 0]
+    pixels = pixels.reshape(places.shape) * 72 / figure.dpi
+    assert np.diff(np.sort(pixels, 0), axis=0).min() > 1, "points between the middles of two markers"
+    centre = figure.axes[0].transData.transform([(shot, 60) for shot in ticks])[:, 0] * 72 / figure.dpi
+    assert (np.abs(pixels[:, :, None] - centre).argmin(-1) == np.arange(len(ticks))).all()
+
+
+def test_curves_of_layers_stand_side_by_side() -> None:
+    points = [Point(name, 1, 60 + at, 1, at) for name in ("a", "b") for at in range(3)]
+    first, second = (line.get_xdata() for line in plots.layers(points, ["x", "y", "z"]).axes[0].lines[:2])
+    assert (np.asarray(second, float) - np.asarray(first, float) > 0.02).all()
+
+
 def test_the_confusion_matrix_is_drawn_as_given() -> None:
     shares = np.array([[90.0, 10.0, 0.0], [0.2, 99.8, 0.0], [50.0, 0.0, 50.0]])
     axes = plots.confusion(shares, ["a", "b", "c"]).axes[0]
@@ -115,7 +137,7 @@ def test_any_number_of_methods_can_be_drawn(count: int) -> None:
         lambda: plots.accuracy(points), lambda: plots.shots(points, names[:6]),
         lambda: plots.cost([p for p in points if p.shot == 1], "seconds"),
     ):  # fmt: skip
-        svg, png = plots.render(draw)
+        svg, png, _ = plots.render(draw)
         assert b"nan" not in svg.lower() and png.startswith(b"\x89PNG")
 
 

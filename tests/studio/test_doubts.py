@@ -47,7 +47,7 @@ def test_an_odd_clip_waits_for_its_answer(engine: StudioEngine, tmp_path: Path, 
     def put(source: Path, label: str | None) -> str:
         id, path = project.place(".mp4")
         path.write_bytes(source.read_bytes())
-        engine.receive(id, path, source.name, "file", label, ask=True)
+        engine.receive(id, path, source.name, "file", label)
         return id
 
     grey = write_video(tmp_path / "grey.mp4", np.full((10, 32, 32, 3), 128, np.uint8))

@@ -35,7 +35,7 @@ class Activations:
         seen: int64 (clips, views), which of `views` holds a clip's view; None where there is view 0 alone.
         keep_copies: whether clips that hold the same may stand on both sides of an episode.
         backbone: name of the backbone; "" for ready-made features.
-        notes: what was left out of its checkpoint.
+        notes: what was left out of its checkpoint, and how many clips have unusual pictures.
     """
 
     data: Dataset

@@ -32,6 +32,7 @@ from kshot.settings import TORCH, Arithmetic
 from kshot.video import Taken, views
 from kshot.video.damage import Damage
 from kshot.video.frame_folder import passed_over
+from kshot.video.looks import noted
 from kshot.video.workers import decode
 
 if TYPE_CHECKING:
@@ -184,8 +185,14 @@ def extract(
         stored_now=stored_now,
         seconds=time.monotonic() - started,
         passed_over={} if stored_only else _passed_over(data.paths),
-        notes=backbone.notes,
+        notes=(*backbone.notes, *_unusual(task)),
     )
+
+
+def _unusual(task: Task) -> list[str]:
+    """How many of the clips have unusual pictures, a sentence for each kind."""
+    found = task.store.looks()
+    return noted(found.get(digest, ()) for digest in task.digests)
 
 
 def load_both(
@@ -271,6 +278,7 @@ def _store(
     unreadable: dict[str, str] = {}
     reasons: dict[str, str] = {}
     damaged: dict[str, Damage] = {}
+    unusual: dict[str, tuple[str, ...]] = {}
     batch: list[tuple[str, Array]] = []
     for (digest, path), (_, result) in zip(clips, decoded, strict=True):
         if isinstance(result, VideoError):
@@ -281,12 +289,16 @@ def _store(
             batch.append((digest, result.frames))
             if result.damage:
                 damaged[digest] = result.damage
+            if result.looks:
+                unusual[digest] = result.looks
         if len(batch) == per_batch:
             target.note_losses(damaged)  # before the clip itself: a kill must not leave it without its note
+            target.note_looks(unusual)
             write(batch)
-            batch, damaged = [], {}
+            batch, damaged, unusual = [], {}, {}
         step(note=f"{len(unreadable)} unreadable" if unreadable else "")
     target.note_losses(damaged)
+    target.note_looks(unusual)
     if batch:
         write(batch)
     target.note_unreadable(reasons)

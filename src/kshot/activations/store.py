@@ -8,6 +8,7 @@ Layout, all of it readable without kshot:
     STORE/<key>/shard-<name>.json        its manifest: sha256, clip digests; written last, so it marks a shard complete
     STORE/<key>/unreadable.json          digest -> why a clip could not be read
     STORE/<key>/damaged.json             digest -> what is lost of a stored clip
+    STORE/<key>/looks.json               digest -> what is unusual about its pictures, such as interlaced
     STORE/rates.jsonl                    whether clips that an older kshot stored are of constant rate
 
 A shard's name is the hash of its manifest, so that no other manifest can take its place; each line of digests.jsonl
@@ -213,6 +214,18 @@ class Store:
         from kshot.video.damage import Damage  # with decoders that other readers of a store do not need
 
         return {clip: loss for clip, value in self._noted("damaged").items() if (loss := Damage.parse(value))}
+
+    def looks(self) -> dict[str, tuple[str, ...]]:
+        """Digest -> what is unusual about a clip's pictures; only a note, as `losses`, and none of older stores."""
+        return {clip: tuple(map(str, kinds)) for clip, kinds in self._noted("looks").items() if isinstance(kinds, list)}
+
+    def note_looks(self, found: Mapping[str, Sequence[str]]) -> None:
+        """Adds to `looks`; for the holder of the lock.
+
+        Raises:
+            StoreError: the disk refuses.
+        """
+        self._note("looks", found)
 
     def note_unreadable(self, found: Mapping[str, str]) -> None:
         """Adds to `unreadable`; for the holder of the lock.

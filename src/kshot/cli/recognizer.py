@@ -156,13 +156,14 @@ def predict(
 
     with importing():
         from kshot import Recognizer
+        from kshot.video.looks import noted
     recognizer = Recognizer.load(model, backbone, device)
     if timeline:
         course = recognizer.timeline(videos[0], progress=chosen_progress(as_json))
         _write_timeline(course, "json" if as_json else format, out, picture)
         return
     answers: list[dict[str, Any]] = []
-    bad = []
+    bad, looks = [], []
     with chosen_progress(as_json)("recognising", len(videos), "videos") as step:
         for video, found in zip(videos, recognizer.answers(videos, allow_damaged), strict=True):
             step()
@@ -173,6 +174,7 @@ def predict(
             proba = dict(zip(recognizer.classes_.tolist(), found.proba[0].tolist(), strict=True))
             likeness = round(float(found.known[0]), 4)
             answers.append({"video": video, "label": str(found.labels[0]), "proba": proba, "likeness": likeness})
+            looks.append(found.looks[0])
             if found.damage[0]:
                 answers[-1]["damaged"] = found.damage[0].plain()
     if len(bad) == len(videos):
@@ -181,6 +183,7 @@ def predict(
     show({"answers": answers, "threshold": threshold}, as_json, _tell_answers)
     tell_notes(notes)
     tell_damaged([{"clip": one["video"], **one["damaged"]} for one in answers if "damaged" in one])
+    tell_notes(noted(looks))
     for error in bad:
         print(f"kshot: {error}", file=sys.stderr)
     if bad:

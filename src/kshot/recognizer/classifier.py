@@ -35,12 +35,14 @@ class Decision:
         known: (n,) how much each looks like a trained class.
         labels: (n,) the likeliest class, or "unknown" where `known` is below the threshold.
         damage: what is lost of each clip, None for nothing; empty for windows.
+        looks: what is unusual about the pictures of each, see `kshot.video.looks`; empty for windows.
     """
 
     proba: Array
     known: Array
     labels: Array
     damage: tuple[Damage | None, ...] = ()
+    looks: tuple[tuple[str, ...], ...] = ()
 
 
 def _own(values: Tensor) -> Tensor:

@@ -48,6 +48,7 @@ class Clip:
         damaged: what is lost of it, None for nothing.
         changing: (T, P) as the embeddings, but pooled by how much each place changes (see `kshot.backbones.places`);
             None where that cannot be had.
+        looks: what is unusual about its pictures, see `kshot.video.looks`; empty once it comes from a saved model.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Clip:
     strip: Array | None = None
     damaged: DamagedClip | None = None
     changing: Array | None = None
+    looks: tuple[str, ...] = ()
 
 
 def read_clips(
@@ -128,13 +130,14 @@ def _files(
     )
     embeddings, found = learner.embed_all(stored).cpu().numpy(), {}
     changing = embed(backbone, stored, changing=True).cpu().numpy() if weighs_places(learner, frames) else None
+    looks = stored.store.looks() if stored.store else {}
     for row, place in enumerate(stored.data.groups):
         i, name = int(place), str(videos[int(place)])
         damaged = stored.damaged.get(name)
         found[i] = Clip(
             name, labels[i], groups[i], stored.digests[row], _seconds(videos[i]), embeddings[row],
             partial(_row, stored, row), damaged=DamagedClip(name, **damaged.plain()) if damaged else None,
-            changing=None if changing is None else changing[row],
+            changing=None if changing is None else changing[row], looks=looks.get(stored.digests[row], ()),
         )  # fmt: skip
     return found, stored.unreadable
 

@@ -30,6 +30,7 @@ from kshot.recognizer.preparing import backbone_of
 from kshot.recognizer.stream.timeline import Timeline, timeline
 from kshot.video import FRAMINGS, Framing
 from kshot.video.container import FOLDER_FPS
+from kshot.video.looks import noted
 
 if TYPE_CHECKING:
     from kshot.fewshot.learner import Learner
@@ -225,6 +226,7 @@ class Recognizer(Estimator):
             np.concatenate([part.known for part in parts]),
             np.concatenate([part.labels for part in parts]),
             tuple(damage for part in parts for damage in part.damage),
+            tuple(looks for part in parts for looks in part.looks),
         )
 
     def answers(self, videos: Any, allow_damaged: bool = False) -> Iterator[Decision | VideoError]:
@@ -240,7 +242,9 @@ class Recognizer(Estimator):
             if isinstance(taken, VideoError):
                 yield taken
             else:
-                yield replace(self.decide(self.states(taken.frames)[None]), damage=(taken.damage,))
+                yield replace(
+                    self.decide(self.states(taken.frames)[None]), damage=(taken.damage,), looks=(taken.looks,)
+                )
 
     def states(self, frames: Array) -> Array:
         """Preprocessed frames (n, S, S, 3) uint8 -> (n, ...), what `decide` needs of each; one pass of the encoder.
@@ -363,6 +367,7 @@ class Recognizer(Estimator):
             count = "1 clip" if len(unreadable) == 1 else f"{len(unreadable)} clips"
             self.report_.notes.insert(0, f"{count} could not be read: left out.")
         self.report_.notes.extend(f"{note}." for note in backbone_of(start).notes)
+        self.report_.notes.extend(f"{note}." for note in noted(clip.looks for clip in clips))
         self.report_.notes.extend(f"{note}." for note in names.lone([clip.group for clip in clips], grouped))
         lost = sum(clip.tokens is None for clip in clips)
         if lost and self.method == AUTO:

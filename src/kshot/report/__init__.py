@@ -34,6 +34,7 @@ def report(folder: str | Path, out: str | Path | None = None, progress: Progress
         OptionError: `out` is a file.
         StoreError: the page cannot be written.
     """
+    from kshot import fonts
     from kshot.report import filmstrips, page, pictures
     from kshot.report.comparison import compared
 
@@ -48,6 +49,7 @@ def report(folder: str | Path, out: str | Path | None = None, progress: Progress
             step()
     drawn = [picture for part in parts for picture in part.pictures]
     plots = {f"{p.name}.{kind}": data for p in drawn for kind, data in (("svg", p.svg), ("png", p.png))}
+    missing = "".join(picture.missing for picture in drawn)
     html = page.compose(study, parts)
     place = Path(out or folder)
     with locked(place), disk(place):
@@ -58,5 +60,5 @@ def report(folder: str | Path, out: str | Path | None = None, progress: Progress
     return {
         "page": str(place / "report.html"),
         "plots": [str(place / "plots" / name) for name in plots],
-        "notes": [note for part in parts for note in part.reel.notes],
+        "notes": [note for part in parts for note in part.reel.notes] + [fonts.advice(missing)] * bool(missing),
     }

@@ -120,19 +120,34 @@ class Comparison:
 
         None where a result file is gone or they share no seed.
         """
+        found = self._differences(one, other, shot)
+        if not found:
+            return None
+        joined = np.concatenate(found)
+        return float(joined.mean()), interval(joined)
+
+    def ahead(self, one: str, other: str, shot: int) -> bool:
+        """Whether a method leads another by more than the interval of `paired`, and in every seed that both took."""
+        pair, found = self.paired(one, other, shot), self._differences(one, other, shot)
+        return pair is not None and pair[0] > pair[1] and all(seed.mean() > 0 for seed in found)
+
+    def leader(self, shot: int) -> str:
+        """The most accurate method, where it is `ahead` of every other; else ""."""
+        best, *others = (line.name for line in self.ranked(shot))
+        return best if all(self.ahead(best, other, shot) for other in others) else ""
+
+    def _differences(self, one: str, other: str, shot: int) -> list[NDArray[np.float64]]:
+        """For each seed that both took, `one` minus `other` on the episodes of both; empty where a file is gone."""
         seeds = {run.seed for run in self.finished(one)} & {run.seed for run in self.finished(other)}
         differences = []
         for seed in sorted(seeds):
             mine, others = (self._results.get((name, seed, shot)) for name in (one, other))
             if mine is None or others is None:
-                return None
+                return []
             first, second = mine.episode_accuracy, others.episode_accuracy
             count = min(len(first), len(second))
             differences.append(first[:count] - second[:count])
-        if not differences:
-            return None
-        joined = np.concatenate(differences)
-        return float(joined.mean()), interval(joined)
+        return differences
 
     @property
     def classes(self) -> int:
@@ -192,6 +207,13 @@ class Comparison:
                     yield (run.name, run.seed, int(shot)), run.result(self.folder, shot)
                 except DataError:
                     continue
+
+
+def clear(line: Line) -> bool:
+    """Whether a method's difference to the baseline is beyond its interval and has the same sign in every seed."""
+    value, half = line.difference or 0.0, line.difference_ci95
+    # what is written as 0.00 is no gain, however sure
+    return abs(value) > half and abs(value) >= 0.005 and line.agree == line.seeds
 
 
 def trains_in_episodes(strategy: str) -> bool:

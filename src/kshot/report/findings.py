@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kshot.report.comparison import Comparison
+from kshot.report.comparison import Comparison, clear
 from kshot.study.results import Line
 
 
@@ -21,6 +21,8 @@ class Finding:
         rival: the next that is no baseline; "" for none, or where the two share no episodes.
         lead: of `best` before `rival` on the episodes that both took, in points.
         half: half of the lead's 95 % interval.
+        steady: whether the lead, or the rival's, is beyond that interval and has the same sign in every seed.
+        clear: whether that holds of the difference between `best` and `baseline`.
     """
 
     where: str
@@ -30,6 +32,8 @@ class Finding:
     rival: str = ""
     lead: float = 0.0
     half: float = 0.0
+    steady: bool = False
+    clear: bool = False
 
 
 def findings(comparisons: Sequence[Comparison]) -> list[Finding]:
@@ -50,5 +54,6 @@ def finding(comparison: Comparison, shot: int, where: str = "") -> Finding:
     rival = next((line.name for line in others if line.name != comparison.baseline), "")
     pair = comparison.paired(best.name, rival, shot) if rival else None
     if pair is None:
-        return Finding(where, shot, best, comparison.baseline)
-    return Finding(where, shot, best, comparison.baseline, rival, *pair)
+        return Finding(where, shot, best, comparison.baseline, clear=clear(best))
+    steady = comparison.ahead(best.name, rival, shot) or comparison.ahead(rival, best.name, shot)
+    return Finding(where, shot, best, comparison.baseline, rival, *pair, steady, clear(best))

@@ -34,6 +34,7 @@ class Picture:
         alt: for readers who do not.
         svg: the file's content.
         png: the same figure as pixels.
+        missing: letters that no font of this machine has, which `png` lacks.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Picture:
     alt: str
     svg: bytes
     png: bytes
+    missing: str = ""
 
 
 def draw(comparison: Comparison, prefix: str = "") -> list[Picture]:
@@ -88,7 +90,8 @@ def _accuracy(comparison: Comparison, add: Add) -> None:
             "shots",
             "Accuracy",
             "With more support clips",
-            "How much a method gains from further clips of each class. Bars: 95 % intervals over episodes."
+            "How much a method gains from further clips of each class. Bars: 95 % intervals over episodes. Methods "
+            "stand side by side at each number of clips, so that none hides another."
             + (" Grey: the other methods." if len(named) < len(order) else ""),
             f"Accuracy against shots, {', '.join(map(str, shots))}; the figures are in the table.",
             lambda: plots.shots(points, named),

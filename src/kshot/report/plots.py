@@ -19,10 +19,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.font_manager import get_font_names
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import NDArray
 
+from kshot import fonts
 from kshot.report import labels
 from kshot.report.labels import INK, SOFT
 from kshot.report.words import in_shots
@@ -33,9 +33,6 @@ BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", 
 COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
 MARKERS = ("o", "s", "D", "^", "v", "P")
 FAINT = "#e5e7eb"
-
-# DejaVu comes with matplotlib, Verdana is nearly as wide; the others know scripts that both lack.
-_FONTS = ("DejaVu Sans", "Verdana", "Noto Sans CJK SC", "Noto Sans CJK JP", "Arial Unicode MS")
 
 
 @dataclass(frozen=True)
@@ -59,21 +56,27 @@ class Point:
     seeds: tuple[float, ...] = ()
 
 
-def render(draw: Callable[[], Figure]) -> tuple[bytes, bytes]:
-    """Draws a figure in kshot's style: its SVG and its PNG. The same figure gives the same bytes."""
-    known = set(get_font_names())
+def render(draw: Callable[[], Figure]) -> tuple[bytes, bytes, str]:
+    """Draws a figure in kshot's style. The same figure gives the same bytes.
+
+    Args:
+        draw: makes the figure.
+
+    Returns:
+        Its SVG, its PNG, and the letters that no font of this machine has, which the PNG lacks.
+    """
     with matplotlib.rc_context(), warnings.catch_warnings():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_STYLE | {"font.family": [f for f in _FONTS if f in known]})
+        matplotlib.rcParams.update(_STYLE)
         warnings.filterwarnings("ignore", "Glyph .* missing")  # the browser's fonts know more scripts
-        figure = draw()
+        figure, missing = fonts.drawn(draw)
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # laid out once, for both files
         svg, png = io.BytesIO(), io.BytesIO()
         figure.savefig(svg, format="svg", metadata={"Date": None})
         figure.savefig(png, format="png", dpi=200)
-    fonts = ", ".join(["'DejaVu Sans'", "Verdana", "sans-serif"]).encode()
-    return svg.getvalue().replace(b"'DejaVu Sans'", fonts), png.getvalue()
+    families = ", ".join(["'DejaVu Sans'", "Verdana", "sans-serif"]).encode()
+    return svg.getvalue().replace(b"'DejaVu Sans'", families), png.getvalue(), missing
 
 
 _STYLE: dict[str, Any] = {
@@ -197,25 +200,31 @@ def front(points: Sequence[Point]) -> list[Point]:
 def shots(points: Sequence[Point], named: Sequence[str]) -> Figure:
     """Accuracy against support clips a class: a line for each method, in colour and with its name where `named`.
 
+    The named ones stand side by side at each number of shots, so that of two alike none hides the other.
     Methods far below all others run along the lower edge, with their last accuracy, so that the others stay apart.
     """
     names, ticks, floor = _names(points), _shots(points), _floor(points)
     figure, axes = _panel(height=max(3.4, 0.9 + 0.24 * len(named)))
+    logarithmic = max(ticks) > 10 * min(ticks)
+    at = np.log(ticks) if logarithmic else np.array(ticks, dtype=float)
+    beside = _beside(at, len(named))
     ends: list[tuple[float, float, str, str]] = []
     for name in sorted(names, key=lambda name: name in named):
         mine = sorted((p for p in points if p.name == name), key=lambda p: p.shot)
-        x, y = [p.shot for p in mine], [max(p.accuracy, floor) for p in mine]
+        y = [max(p.accuracy, floor) for p in mine]
         if name not in named:
-            axes.plot(x, y, color="#cbd0d8", lw=1, zorder=1)
+            axes.plot([p.shot for p in mine], y, color="#cbd0d8", lw=1, zorder=1)
             continue
         colour, marker = _look(place := named.index(name))
+        moved = at[[ticks.index(p.shot) for p in mine]] + beside[place]
+        x = (np.exp(moved) if logarithmic else moved).tolist()
         style = ("-", (0, (4, 2)), (0, (1, 1.5)))[place // len(COLOURS) % 3]
         below = mine[-1].accuracy < floor
         bars = [p.ci95 if p.accuracy >= floor else 0 for p in mine]
         marker = "v" if below else marker
         axes.errorbar(x, y, yerr=bars, color=colour, marker=marker, ms=4.5, lw=1.5, ls=style, elinewidth=1)
         ends.append((x[-1], y[-1], labels.shorter(name, 26) + (f" ({mine[-1].accuracy:.1f})" if below else ""), colour))
-    if max(ticks) > 10 * min(ticks):
+    if logarithmic:
         axes.set_xscale("log")
     axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_minor_locator(NullLocator())
@@ -231,12 +240,14 @@ def layers(points: Sequence[Point], variants: Sequence[str]) -> Figure:
     names, shots = _names(points), _shots(points)
     figure, axes = _panel(height=3.4)
     series = [(name, shot) for name in names for shot in shots]
+    beside = _beside(np.arange(len(variants), dtype=float), len(series))
     for place, (name, shot) in enumerate(series):
         mine = sorted((p for p in points if (p.name, p.shot) == (name, shot)), key=lambda p: p.cost)
         colour, marker = _look(place)
         label = in_shots(shot) if len(names) == 1 else f"{labels.short(name)}, {in_shots(shot)}"
         axes.errorbar(
-            [p.cost for p in mine], [p.accuracy for p in mine], yerr=[p.ci95 for p in mine], color=colour,
+            [p.cost + beside[place] for p in mine], [p.accuracy for p in mine], yerr=[p.ci95 for p in mine],
+            color=colour,
             marker=marker, ms=5, lw=1.5, elinewidth=1.2, label=label,
         )  # fmt: skip
     axes.set_xticks(range(len(variants)), [labels.wrapped(v.replace("+", "+ "), 10, 3) for v in variants])
@@ -306,6 +317,18 @@ def _names(points: Sequence[Point]) -> list[str]:
 
 def _shots(points: Sequence[Point]) -> list[int]:
     return sorted({p.shot for p in points})
+
+
+def _beside(places: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    """How far (count,) each of so many lines is moved along an axis with values at ascending `places`, in its unit.
+
+    Lines that follow each other in rank, and so may lie together, get places far apart.
+    """
+    span = float(np.ptp(places)) or 1.0
+    room = float(np.diff(places).min()) if len(places) > 1 else span
+    slots = np.argsort([*range(0, count, 2), *range(1, count, 2)])
+    moved: NDArray[np.float64] = (slots - (count - 1) / 2) * min(0.016 * span, 0.6 * room / max(1, count))
+    return moved
 
 
 def _look(place: int) -> tuple[str, str]:

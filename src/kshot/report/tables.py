@@ -9,7 +9,7 @@ from typing import Any
 from kshot.backbones.published import trained_on
 from kshot.fewshot import cost
 from kshot.report import published
-from kshot.report.comparison import Comparison, trains_in_episodes
+from kshot.report.comparison import Comparison, clear, trains_in_episodes
 from kshot.report.words import in_shots, signed, within
 from kshot.settings import TORCH
 from kshot.study.file import Row as Method
@@ -161,10 +161,9 @@ def _figures(comparison: Comparison, line: Line | None) -> list[Cell]:
     if line is None:
         return [NONE, NONE]
     seeds, episodes = len(comparison.settings.seeds), comparison.settings.episodes
-    best = round(comparison.ranked(line.shot or 0)[0].accuracy, 1)
     notes = [f"{line.episodes:,} episodes"] if line.episodes < episodes else []
     notes += [f"{line.seeds} of {seeds} seeds"] if line.seeds < seeds else []
-    look = "best" if round(line.accuracy, 1) == best else ""
+    look = "best" if line.name == comparison.leader(line.shot or 0) else ""
     return [Cell(f"{line.accuracy:.1f}", within(line.ci95, 1), tuple(notes), look), _difference(comparison, line)]
 
 
@@ -174,8 +173,7 @@ def _difference(comparison: Comparison, line: Line) -> Cell:
         return Cell() if line.name == comparison.baseline else NONE
     if value == half == 0:
         return Cell("same answers", shade="none")
-    clear = abs(value) > half and abs(value) >= 0.005  # what is written as 0.00 is no gain, however sure
-    look, mark = ("unclear", "") if not clear else ("up", "▲ ") if value > 0 else ("down", "▼ ")
+    look, mark = ("unclear", "") if not clear(line) else ("up", "▲ ") if value > 0 else ("down", "▼ ")
     notes = (f"{line.agree}/{line.seeds} seeds",) if line.seeds > 1 else ()
     return Cell(mark + signed(value, half), within(half), notes, look)
 

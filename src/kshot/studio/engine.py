@@ -166,19 +166,11 @@ class StudioEngine:
     # Videos
 
     def receive(
-        self,
-        id: str,
-        path: Path,
-        name: str,
-        source: str,
-        label: str | None,
-        group: str = "",
-        truth: str = "",
-        ask: bool = False,
+        self, id: str, path: Path, name: str, source: str, label: str | None, group: str = "", truth: str = ""
     ) -> Video:
         """Takes in a file that has been put in place: a clip if it has a label, else a video to be recognised.
 
-        With `ask`, an odd clip waits among `doubtful` until a person says whether it is one.
+        An odd clip waits among `doubtful` until a person says whether it is one.
 
         Raises:
             KshotError: it cannot be read, or has no place; it is removed then.
@@ -186,7 +178,7 @@ class StudioEngine:
         with self._placing(id, path):
             facts = self.reader.strip(path, self.project.strip(id, 8))
             video = Video(id, name, path.name, facts.seconds, source, group, label, truth=truth)
-            if ask and label is not None and facts.doubt:
+            if label is not None and facts.doubt:
                 self.doubtful[id] = video, facts.doubt
                 self._notify()
                 return video
@@ -247,7 +239,7 @@ class StudioEngine:
         with self._placing(new, path):
             self.reader.cut(self.project.path(video), start, end, path)
             name = f"{video.name}, {start:.1f} to {end:.1f} s"
-            self.receive(new, path, name, "correction", label, video.id, ask=True)
+            self.receive(new, path, name, "correction", label, video.id)
         return new not in self.doubtful
 
     # The example
@@ -449,5 +441,5 @@ class StudioEngine:
         new, path = self.project.place(".mp4")
         with self._placing(new, path):
             write_video(path, (even(frame) for frame in frames), rate)
-            self.receive(new, path, time.strftime("camera, %H:%M:%S"), "correction", label, ask=True)
+            self.receive(new, path, time.strftime("camera, %H:%M:%S"), "correction", label)
         return new not in self.doubtful

@@ -164,7 +164,7 @@ class Predictions:
             segments=[PredictedSegment(0.0, seconds, label, score)],
             times=[seconds / 2],
             proba=np.round(decided.proba.astype(float), 4).tolist(),
-            notes=[str(taken.damage)] if taken.damage else [],
+            notes=[str(taken.damage)] * bool(taken.damage) + [f"It is {', '.join(taken.looks)}."] * bool(taken.looks),
             model=model,
         )
 

@@ -20,6 +20,7 @@ from kshot.errors import VideoError
 from kshot.video import damage
 from kshot.video.clock import Clock, Scan, clock
 from kshot.video.damage import Damage
+from kshot.video.looks import looks
 
 MAX_PIXELS = 7680 * 4320  # one 8K frame: more is a bomb, not an action clip
 MAX_FRAMES = 500_000  # over four hours at 30 frames a second
@@ -64,7 +65,7 @@ class File:
         promised: frames of a decode, by their packets.
         came: frames that came out of it.
         corrupt: of those, how many the decoder calls corrupt.
-        woven: whether fields may come in packets of their own.
+        woven: whether a frame was interlaced, so that fields may come in packets of their own.
         shape: (height, width) of the first frame, which later ones are scaled to; None before that.
         held: the packets of a short clip, kept from the scan for the decoder; None for a long one.
         unread: whether the file stands at its start.
@@ -224,6 +225,10 @@ class File:
             share = 1 - min(1.0, self.corrupt / max(1, self.came))
             parts.append(Damage(share, f"{self.corrupt} decoded frames are corrupt", fatal=True))
         return Damage.worst(parts)
+
+    def looks(self) -> tuple[str, ...]:
+        """What is unusual about the pictures, see `kshot.video.looks`; for after decoding."""
+        return looks(self.woven, int(self.codec.color_trc or 0))
 
     def _clock(self) -> tuple[Fraction, Fraction]:
         """Frames a second, and seconds per unit of a timestamp."""

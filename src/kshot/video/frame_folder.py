@@ -43,6 +43,11 @@ class Folder:
 
     failure = ""
 
+    @staticmethod
+    def looks() -> tuple[str, ...]:
+        """As of a video file: pictures are ordinary."""
+        return ()
+
     def __init__(self, path: Path) -> None:
         with os.scandir(path) as entries:
             # In one order on every disk, so that messages are the same everywhere, too.

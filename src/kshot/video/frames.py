@@ -111,10 +111,12 @@ class Taken:
     Attributes:
         frames: uint8 RGB (frames, height, width, 3).
         damage: what is lost of the clip; None for nothing.
+        looks: what is unusual about its pictures, see `kshot.video.looks`; empty for an ordinary clip.
     """
 
     frames: np.ndarray
     damage: Damage | None = None
+    looks: tuple[str, ...] = ()
 
 
 def take(
@@ -287,6 +289,7 @@ class Samples:
         seconds: from the start of the first frame to the end of the last one decoded.
         frames: number of frames decoded.
         failure: why not all of the file came out; "" if all did.
+        looks: what is unusual about its pictures, see `kshot.video.looks`.
 
     Raises:
         VideoError: while iterating, if not even one frame can be read.
@@ -304,6 +307,7 @@ class Samples:
         self.announced = self.fps = self.seconds = 0.0
         self.frames = 0
         self.failure = ""
+        self.looks: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
         try:
@@ -322,6 +326,7 @@ class Samples:
                 due = self.grid.add(seconds, frame)
                 self.frames += 1
                 self.seconds = seconds + 1 / self.fps
+                self.looks = clip.looks()
                 if due:
                     yield due[0], self._image(clip, due[1])
             if not self.frames:
@@ -434,7 +439,7 @@ def _collect(
         for index in sorted(found):
             image = clip.image(found.pop(index))
             images[index] = image if size is None else preprocess(image[None], size, framing)[0]
-        return Taken(np.stack([images[index] for index in indices.tolist()]), damage)
+        return Taken(np.stack([images[index] for index in indices.tolist()]), damage, clip.looks())
 
 
 def _outside(wanted: np.ndarray, count: int) -> str:

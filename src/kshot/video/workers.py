@@ -24,7 +24,7 @@ from kshot.video.damage import Damage
 
 AHEAD = 32  # clips decoded before they are needed: as many as the encoder takes at once
 _CHILD = "kshot.video.workers"
-_ABOUT = ("announced", "fps", "seconds", "frames", "failure")  # what a stream says of itself with each frame
+_ABOUT = ("announced", "fps", "seconds", "frames", "failure", "looks")  # what a stream says of itself with each frame
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ def _decoded(child: Child, job: Job) -> video.Taken | VideoError:
     except VideoError as error:
         return error
     assert frames is not None
-    return video.Taken(frames, message["damage"] and Damage(**message["damage"]))
+    return video.Taken(frames, message["damage"] and Damage(**message["damage"]), tuple(message["looks"]))
 
 
 def _surely(work: Callable[[], Any]) -> None:
@@ -208,6 +208,7 @@ class Stream:
         seconds: from the start of the first frame to the end of the last one decoded.
         frames: number of frames decoded.
         failure: why not all of the file came out; "" if all did.
+        looks: what is unusual about its pictures, see `kshot.video.looks`.
     """
 
     def __init__(
@@ -223,6 +224,7 @@ class Stream:
         self.announced = self.fps = self.seconds = 0.0
         self.frames = 0
         self.failure = ""
+        self.looks: tuple[str, ...] = ()
         self._task = {"do": "stream", "path": self.path, "interval": interval, "size": size, "framing": asdict(framing)}
         self._child = Child(_CHILD, timeout)
 
@@ -264,7 +266,7 @@ def _work(task: Message) -> Iterator[Reply]:
     result = Job(**arguments | {"seed": tuple(task["seed"])}).run()
     if isinstance(result, VideoError):
         raise result
-    yield {"damage": result.damage and asdict(result.damage)}, result.frames
+    yield {"damage": result.damage and asdict(result.damage), "looks": result.looks}, result.frames
 
 
 def _stream(samples: video.Samples) -> Iterator[Reply]:

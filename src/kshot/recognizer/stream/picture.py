@@ -11,9 +11,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.font_manager import get_font_names
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from kshot import fonts
 from kshot.recognizer.classifier import UNKNOWN
 from kshot.recognizer.stream.windows import Array, Segment
 
@@ -24,7 +24,6 @@ LANES = 12  # labels with a curve, at most: those that last longest
 # The colours of Okabe and Ito (2008), which colour-blind readers can tell apart; names stand beside them all the same.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
 INK, SOFT, FAINT = "#1f2328", "#6b7280", "#e5e7eb"
-_FONTS = ("DejaVu Sans", "Verdana", "Noto Sans CJK SC", "Noto Sans CJK JP", "Arial Unicode MS")
 
 
 class Shown(Protocol):
@@ -44,17 +43,17 @@ class Shown(Protocol):
     def stills(self) -> list[tuple[float, Array]]: ...
 
 
-def draw(timeline: Shown, kind: str) -> bytes:
-    """The picture as a file of that kind: png, svg or pdf."""
-    known = set(get_font_names())
+def draw(timeline: Shown, kind: str) -> tuple[bytes, str]:
+    """The picture as a file of that kind (png, svg or pdf), and the letters that it lacks, see `kshot.fonts`."""
     with matplotlib.rc_context(), warnings.catch_warnings():
         matplotlib.rcdefaults()
         style: dict[str, Any] = {"font.size": 9, "text.parse_math": False, "svg.fonttype": "none"}
-        matplotlib.rcParams.update(style | {"font.family": [f for f in _FONTS if f in known], "text.color": INK})
+        matplotlib.rcParams.update(style | {"text.color": INK})
         warnings.filterwarnings("ignore", "Glyph .* missing")
         file = io.BytesIO()
-        _figure(timeline).savefig(file, format=kind, dpi=150, facecolor="white")
-    return file.getvalue()
+        figure, missing = fonts.drawn(lambda: _figure(timeline))
+        figure.savefig(file, format=kind, dpi=150, facecolor="white")
+    return file.getvalue(), "" if kind == "svg" else missing  # its text stays text, for whoever shows it
 
 
 def _figure(timeline: Shown) -> Figure:

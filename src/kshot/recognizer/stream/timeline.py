@@ -28,6 +28,7 @@ from kshot.recognizer.stream.formats import FORMATS, check_format, check_picture
 from kshot.recognizer.stream.windows import Answer, Array, Engine, Scores, Segment, WindowClassifier, WindowSettings
 from kshot.terminal import percent
 from kshot.video.container import FOLDER_FPS
+from kshot.video.looks import noted
 from kshot.video.workers import Stream
 
 FRAMES_AT_ONCE = 32
@@ -156,14 +157,19 @@ class Timeline:
     def picture(self, path: str | os.PathLike[str]) -> Path:
         """Draws filmstrip, segments and score curves into a PNG, SVG or PDF file, as its name says.
 
+        Letters that no font of this machine has are told among `notes`.
+
         Raises:
             OptionError: another kind of file.
             StoreError: it cannot be written.
         """
+        from kshot import fonts
         from kshot.recognizer.stream import picture
 
         target = Path(path)
-        data = picture.draw(self, check_picture(target))
+        data, missing = picture.draw(self, check_picture(target))
+        if missing and (note := fonts.advice(missing)) not in self.notes:
+            self.notes.append(note)
         with disk(target):
             write_atomic(target, data)
         return target
@@ -202,6 +208,7 @@ def timeline(
                 step((engine.intervals - before) * settings.interval)
     answers.append(engine.end(source.seconds))
     notes = [f"read up to {clock(source.seconds)} only: {source.failure}"] if source.failure else []
+    notes += [note.removeprefix("1 clip is ") for note in noted([source.looks])]
     if engine.intervals < recognizer.frames_:
         answers = [_whole(recognizer, item, source.seconds)]
         notes.append(
@@ -252,6 +259,7 @@ class _Pictures:
     """An array of frames (T, H, W, 3) as a source like `kshot.video.workers.Stream`."""
 
     failure = ""
+    looks: tuple[str, ...] = ()
 
     def __init__(self, frames: Array, interval: float, size: int, fps: float, framing: videos.Framing) -> None:
         if not 0 < fps < math.inf:

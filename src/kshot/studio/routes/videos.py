@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +42,7 @@ async def add_video(
         part.unlink(missing_ok=True)
     kind = source if source in ("file", "camera") else "file"
     try:
-        take = partial(here.engine.receive, id, path, name, kind, label, group[:60], ask=True)
-        video = await run_in_threadpool(take)
+        video = await run_in_threadpool(here.engine.receive, id, path, name, kind, label, group[:60])
     except KshotError as error:
         raise type(error)(str(error).replace(str(path), name)) from None
     return {"id": video.id, "version": project.version}
