@@ -79,7 +79,7 @@ class Consulting(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None = None, **options: bool) -> Tensor:
         if self.place == "mlp":
-            return through(self.block, x, mask, partial(self._consult, **options), **options)
+            return through(self.block, x, mask, partial(self._consult, is_causal=options.get("is_causal", False)), **options)
         out: Tensor = self.block(self._consult(x, **options), mask, **options)
         return out
 
