@@ -117,7 +117,8 @@ class ClipFSAR(FrameHead):
             return support[:, :, :frames], labels
         means = class_means(support[:, :, frames:], labels, way)
         seen = self.prepare(means.flatten(0, 1))[:, :-1]
-        return seen.view(*means.shape[:2], *seen.shape[1:]), torch.arange(way, device=labels.device).expand(len(labels), -1)
+        one_each = torch.arange(way, device=labels.device).expand(len(labels), -1)
+        return seen.view(*means.shape[:2], *seen.shape[1:]), one_each
 
     def auxiliary(
         self,
