@@ -116,8 +116,9 @@ class ClipFSAR(FrameHead):
         if labels.shape[1] == way:
             return support[:, :, :frames], labels
         means = class_means(support[:, :, frames:], labels, way)
-        seen = self.prepare(means.flatten(0, 1))[:, :-1].unflatten(0, means.shape[:2])
-        return seen, torch.arange(way, device=labels.device).expand(len(labels), -1)
+        seen = self.prepare(means.flatten(0, 1))[:, :-1]
+        one_each = torch.arange(way, device=labels.device).expand(len(labels), -1)
+        return seen.view(*means.shape[:2], *seen.shape[1:]), one_each
 
     def auxiliary(
         self,

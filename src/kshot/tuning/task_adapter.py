@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import torch
@@ -79,15 +78,16 @@ class Consulting(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None = None, **options: bool) -> Tensor:
         if self.place == "mlp":
-            return through(self.block, x, mask, partial(self._consult, **options), **options)
-        out: Tensor = self.block(self._consult(x, **options), mask, **options)
+            return through(self.block, x, mask, self._consult, **options)
+        out: Tensor = self.block(self._consult(x), mask, **options)
         return out
 
-    def _consult(self, x: Tensor, **options: bool) -> Tensor:
+    def _consult(self, x: Tensor) -> Tensor:
+        """Tokens (clips * frames, T, D) with what they see in the other clips."""
         block: Any = self.block
         clips = len(x) // rows().frames
         across = block.layer_norm1(x).view(clips, -1, x.shape[-1]).transpose(0, 1)  # (frames * tokens, clips, D)
-        seen, _ = block.self_attn(across, self._mask(clips, x), **options)
+        seen, _ = block.self_attn(across, self._mask(clips, x))
         out: Tensor = x + self.adapter(seen.transpose(0, 1).reshape(x.shape))
         return out
 
