@@ -65,12 +65,10 @@ def _load(root: Path, inner: str) -> Dataset:
         raise DataError(f"{root}: expected class folders in {', '.join(f.name for f in folders)}, found none")
     rows = [(*row, split) for label, split in outer for row in _clips(label, passed)]
     nested = _nested(root, [row for row in rows if row[2]], inner)
-    paths, names, groups, splits = zip(*rows, strict=True)
-    if inner == "label":
-        names, groups = (
-            [within or name for _, name, within, _ in rows],
-            [name * bool(within) for _, name, within, _ in rows],
-        )
+    paths = [path for path, *_ in rows]
+    splits = [split for *_, split in rows]
+    names = [within or name if inner == "label" else name for _, name, within, _ in rows]
+    groups = [name * bool(within) if inner == "label" else within for _, name, within, _ in rows]
     return build(
         name=root.resolve().name,
         paths=paths,
@@ -138,8 +136,8 @@ def _clips(label: Path, passed: Passed) -> Iterator[tuple[Path, str, str]]:
             f"{label}: class folder '{label.name}' holds no clips: expected videos or frame folders, found {told}"
         )
     passed.files(others, "in class folders")
-    for clip, within in sorted(found, key=lambda one: (natural(one[1]), natural(one[0].name))):
-        yield clip, label.name, within
+    for clip, group in sorted(found, key=lambda one: (natural(one[1]), natural(one[0].name))):
+        yield clip, label.name, group
 
 
 def _inside(folder: Path, label: Path, passed: Passed) -> tuple[list[Path], list[Path], list[Path]]:

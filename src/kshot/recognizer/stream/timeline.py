@@ -118,7 +118,7 @@ class Timeline:
         """Subtitles that players and browsers show over the video; "unknown" stays without one."""
         cues = ["WEBVTT\n"]
         for s in self.segments:
-            if s.label != UNKNOWN:
+            if s.label != UNKNOWN and s.score is not None:
                 text = " ".join(s.label.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
                 cues.append(f"{_stamp(s.start)} --> {_stamp(s.end)}\n{text} ({percent(s.score)})\n")
         return "\n".join(cues)
