@@ -259,9 +259,9 @@ def test_adapters_over_space_and_weights_by_change_leave_registers_alone(folders
     other = tokens.clone()
     other[:, 1:5] += torch.randn(4, 4, made.image.width)
     assert torch.equal(seen, made.encode_from(other, made.depth, frames=2, changing=True))
-    tuning.apply("st-adapter", made, blocks=1)
+    tuning.apply("st-adapter", made, blocks=1, place="attention")
     with torch.no_grad():
-        made.image.blocks[-1].adapter.up.weight.normal_()
+        made.image.blocks[-1].adapter.activation.convolve.weight.normal_()  # which starts at zero
     asked: list[Tensor] = []
     made.image.blocks[-1].block.register_forward_pre_hook(lambda _, inputs: asked.append(inputs[0]))
     made.encode_from(tokens, made.depth, frames=2)

@@ -91,7 +91,7 @@ def test_a_token_that_is_taken_for_the_end_ends_the_text(clip_folder: Path, tmp_
 
 def test_coop_is_looked_at_with_its_own_context(backbone: Backbone) -> None:
     own = backbone.copy()
-    tuning.apply("coop", own, context=21)
+    tuning.apply("coop", own, context=21, stop=False)
     assert own.embed_text(NAMES).shape == (2, 16)  # 21 vectors, a token of name
     with pytest.raises(OptionError, match=r"leaves no room|cut off before they differ"):
         own.embed_text(["a clap", "a wave"])

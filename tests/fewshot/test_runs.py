@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -59,6 +60,35 @@ def test_weights_come_back_bit_for_bit(finished: Path, backbone: Backbone) -> No
 def test_the_backbone_of_the_run_is_the_default(finished: Path, clip_folder: Path) -> None:
     built, _ = runs.learner(runs.read_run(finished), None, None, None, settings.Arithmetic())
     assert built.backbone is not None and built.backbone.name == str(clip_folder)
+
+
+@pytest.mark.parametrize(
+    ("head", "before"),
+    [
+        ("clip-fsar", {"merge": False, "layer": "pre-norm"}),
+        ("otam", {"variant": "clip-fsar"}),
+        ("baseline++", {"norm": "unit", "fresh": False}),
+    ],
+)
+def test_a_run_whose_file_does_not_name_a_head_s_options_has_those_of_before(
+    head: str, before: dict[str, Any], tmp_path: Path, clips_csv: Path, warm_store: Path, backbone: Backbone
+) -> None:
+    """New runs name them; a file of before is completed, and its head has the weights that the file holds."""
+    folder = tmp_path / head
+    train(
+        clips_csv, folder, backbone=backbone, way=3, query=1, steps=1, val_every=1, val_episodes=2, select="none",
+        head=head, head_options=before, store=warm_store,
+    )  # fmt: skip
+    about = json.loads((folder / "config.json").read_text())["head"]
+    assert before.items() <= about["options"].items()
+    named, _ = runs.learner(runs.read_run(folder), backbone, None, None, settings.Arithmetic())
+    rest = {name: value for name, value in about["options"].items() if name not in before}
+    spoil(folder, head=about | {"options": rest})
+    found, _ = runs.learner(runs.read_run(folder), backbone, None, None, settings.Arithmetic())
+    assert found.head_options == named.head_options
+    assert vars(found.head).keys() == vars(named.head).keys()
+    weights = named.head.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in found.head.state_dict().items())
 
 
 def test_another_head_takes_the_tuned_backbone(finished: Path, backbone: Backbone) -> None:

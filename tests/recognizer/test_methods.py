@@ -20,7 +20,7 @@ from kshot import Recognizer, heads, seals
 from kshot.activations.encoding import tail
 from kshot.backbones.backbone import Backbone
 from kshot.errors import CheckpointError, KshotError, OptionError
-from kshot.recognizer import artefact
+from kshot.recognizer import artefact, classifier
 from kshot.recognizer.fitting import fit
 from kshot.recognizer.methods import AUTO, METHODS, expect, method
 
@@ -178,6 +178,16 @@ def test_the_help_lists_what_there_is(command: Any):
     code, text, _ = command("fit", "--help")
     words = set(" ".join(text.replace(",", " ").replace(";", " ").split()).split())
     assert code == 0 and words >= {*heads.HEADS, AUTO, "partial"}
+
+
+def test_a_model_that_names_no_variant_answers_as_it_did(backbone: Backbone):
+    """Folders of format 3 from before OTAM had variants: frames averaged, softness 0.5."""
+    made = Recognizer(backbone, method="otam").fit(*films(each=2))
+    about, state = classifier.describe(made.classifier_), made.classifier_.state_dict()
+    assert about["options"].pop("variant") == "clip-fsar"
+    embeddings = torch.stack([torch.from_numpy(clip.embeddings).float() for clip in made.clips_])
+    with torch.inference_mode():
+        assert torch.equal(classifier.restore(about, state)(embeddings)[0], made.classifier_(embeddings)[0])
 
 
 @pytest.mark.parametrize("name", ["text", "prototype", "fusion", "linear-probe", "otam", "partial"])

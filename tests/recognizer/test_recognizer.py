@@ -214,7 +214,7 @@ def test_a_run_that_looks_across_frames_is_asked_window_by_window(
     run = tmp_path / "run"
     train(
         clips_csv, run, backbone=clip_folder, way=3, query=2, steps=3, lr=3e-2, val_every=3, val_episodes=10,
-        tuning="st-adapter", tuning_options={"blocks": 1}, store=warm_store,
+        tuning="st-adapter", tuning_options={"blocks": 1, "place": "attention"}, store=warm_store,
     )  # fmt: skip
     made = Recognizer(backbone, adapted=run, **PLAIN).fit(*films(each=2))
     clip = film("wave", 60)
