@@ -170,14 +170,14 @@ def build(
                 )
             )
     classes, numbers = np.unique(np.array(texts, dtype=np.str_), return_inverse=True)
-    alone = (f"{index}:{path}" for index, path in enumerate(paths))
+    lone = (f"{index}:{path}" for index, path in enumerate(paths))
     return Dataset(
         name=name,
         paths=tuple(paths),
         labels=numbers.astype(np.int64),
         classes=tuple(classes.tolist()),
         splits=np.array(canonical, dtype=np.str_),
-        groups=np.array([group or own for group, own in zip(together, alone, strict=True)], dtype=np.str_),
+        groups=np.array([group or own for group, own in zip(together, lone, strict=True)], dtype=np.str_),
         features=features,
         notes=(*notes, *names.lone(together)),
     )

@@ -65,16 +65,16 @@ def _load(root: Path, inner: str) -> Dataset:
         raise DataError(f"{root}: expected class folders in {', '.join(f.name for f in folders)}, found none")
     rows = [(*row, split) for label, split in outer for row in _clips(label, passed)]
     nested = _nested(root, [row for row in rows if row[2]], inner)
-    paths, names, groups, splits = zip(*rows, strict=True)
+    paths, labels, groups, splits = (list(column) for column in zip(*rows, strict=True))
     if inner == "label":
-        names, groups = (
-            [within or name for _, name, within, _ in rows],
-            [name * bool(within) for _, name, within, _ in rows],
+        labels, groups = (
+            [within or label for label, within in zip(labels, groups, strict=True)],
+            [label if within else "" for label, within in zip(labels, groups, strict=True)],
         )
     return build(
         name=root.resolve().name,
         paths=paths,
-        labels=names,
+        labels=labels,
         splits=[split.lower() for split in splits],
         groups=groups,
         place=lambda index: str(paths[index].relative_to(root).parent),
@@ -138,8 +138,8 @@ def _clips(label: Path, passed: Passed) -> Iterator[tuple[Path, str, str]]:
             f"{label}: class folder '{label.name}' holds no clips: expected videos or frame folders, found {told}"
         )
     passed.files(others, "in class folders")
-    for clip, within in sorted(found, key=lambda one: (natural(one[1]), natural(one[0].name))):
-        yield clip, label.name, within
+    for clip, group in sorted(found, key=lambda one: (natural(one[1]), natural(one[0].name))):
+        yield clip, label.name, group
 
 
 def _inside(folder: Path, label: Path, passed: Passed) -> tuple[list[Path], list[Path], list[Path]]:
