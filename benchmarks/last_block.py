@@ -39,8 +39,8 @@ WAYS = {  # name -> frames timed, ratio asked for
     "partial tuning without a store (trunk forward, whole last block)": (16, 300),
     "full fine-tuning from frames": (8, 1000),
 }
-"""The fair rival asks with the class token alone, with the keys and values of all tokens as they are, and runs the MLP for
-it alone: what a careful engineer would write."""
+"""The fair rival asks with the class token alone, with the keys and values of all tokens as they are, and runs the MLP
+for it alone: what a careful engineer would write."""
 
 
 def loss(embeddings: Tensor) -> Tensor:

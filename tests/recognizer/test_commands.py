@@ -174,8 +174,8 @@ def test_a_fit_that_the_disk_refused_can_be_run_again(
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("predict", "hf://me/gym", "clip.mp4"),
-        ("watch", "hf://me/gym", "--file", "clip.mp4"),
+        ("predict", "hf://me/gym", __file__),
+        ("watch", "hf://me/gym", "--file", __file__),
         ("export", "hf://me/gym", "--out", "OUT"),
         ("serve", "hf://me/gym", "--no-browser", "--port", 0, "--project", "OUT"),
     ],

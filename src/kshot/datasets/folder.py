@@ -67,12 +67,12 @@ def _load(root: Path, inner: str) -> Dataset:
     nested = _nested(root, [row for row in rows if row[2]], inner)
     paths = [path for path, *_ in rows]
     splits = [split for *_, split in rows]
-    names = [within or name if inner == "label" else name for _, name, within, _ in rows]
+    labels = [within or name if inner == "label" else name for _, name, within, _ in rows]
     groups = [name * bool(within) if inner == "label" else within for _, name, within, _ in rows]
     return build(
         name=root.resolve().name,
         paths=paths,
-        labels=names,
+        labels=labels,
         splits=[split.lower() for split in splits],
         groups=groups,
         place=lambda index: str(paths[index].relative_to(root).parent),

@@ -193,7 +193,7 @@ ODD = made(
 
 def test_as_table() -> None:
     assert made(Segment(0, 62.46, "red", 0.9), Segment(62.46, 65, "unknown", None)).as_table() == (
-        " start     end  label   score\n0:00.0  1:02.5  red       90 %\n1:02.5  1:05.0  unknown\n"
+        " start     end  label    score\n0:00.0  1:02.5  red       90 %\n1:02.5  1:05.0  unknown\n"
     )
 
 

@@ -120,7 +120,7 @@ class Timeline:
         for s in self.segments:
             if s.label != UNKNOWN and s.score is not None:
                 text = " ".join(s.label.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-                cues.append(f"{_stamp(s.start)} --> {_stamp(s.end)}\n{text} ({percent(s.score)})\n")
+                cues.append(f"{_stamp(s.start)} --> {_stamp(s.end)}\n{text} ({_score(s)})\n")
         return "\n".join(cues)
 
     def as_label_studio(self) -> str:
