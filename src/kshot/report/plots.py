@@ -327,8 +327,7 @@ def _beside(places: NDArray[np.float64], count: int) -> NDArray[np.float64]:
     span = float(np.ptp(places)) or 1.0
     room = float(np.diff(places).min()) if len(places) > 1 else span
     slots = np.argsort([*range(0, count, 2), *range(1, count, 2)])
-    step = min(0.016 * span, 0.6 * room / max(1, count))
-    return np.asarray((slots - (count - 1) / 2) * step, np.float64)
+    return np.asarray((slots - (count - 1) / 2) * min(0.016 * span, 0.6 * room / max(1, count)), dtype=np.float64)
 
 
 def _look(place: int) -> tuple[str, str]:

@@ -81,8 +81,8 @@ def _exchange(
 
     A clip whose action is not there any more becomes a query.
     """
-    kept = {label.id for label in new_labels} | {video.id for video in new_videos}
-    gone = ({label.id for label in labels} | {video.id for video in videos}) - kept
+    gone = {label.id for label in labels} - {label.id for label in new_labels}
+    gone |= {video.id for video in videos} - {video.id for video in new_videos}
     state.labels = [label for label in state.labels if label.id not in gone]
     state.videos = [video for video in state.videos if video.id not in gone]
     for label in new_labels:
