@@ -19,8 +19,9 @@ INTRO = """\
 
 Written by `python scripts/cli_docs.py` from the commands themselves. Each command calls one public function with the
 same argument names. With `--json` a command prints one JSON object on stdout and nothing else there. What cannot be
-done as asked is one line on stderr and exit code 2. Long work shows a bar on a terminal; where stderr is a pipe or a file, a
-line now and then with rate and time left. `kshot --install-completion` lets the shell complete commands and options.
+done as asked is one line on stderr and exit code 2. Long work shows a bar on a terminal; where stderr is a pipe or a
+file, a line now and then with rate and time left. `kshot --install-completion` lets the shell complete commands and
+options.
 """
 
 
