@@ -77,6 +77,10 @@ HEAD_VARIANTS = (
     Variant("tip-adapter-f", "AdamW on the keys, all clips a step", "Zhang et al., ECCV 2022", heads2.tip_adapter_f),
     Variant("text", "zero-shot CLIP, factor 100", "Radford et al., ICML 2021", heads2.names),
     Variant("fusion", "product of probabilities; its weight is kshot's own", WANG, heads2.fusion, {"beta": 0.5}),
+    Variant(
+        "product", "cosine to the prototype times cosine to the name, factor 64",
+        "Cao et al.'s group, 2024: bedman367/Task-Adapter at 178b21a7", heads2.product,
+    ),
 )  # fmt: skip
 
 LAST = ("image.blocks.-1.", "image.norm.", "image.projection.")
