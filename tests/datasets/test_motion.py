@@ -133,6 +133,14 @@ def test_free_is_the_camera_where_none_is_named() -> None:
     np.testing.assert_array_equal(one, other)
 
 
+def test_shifts_are_the_same_pictures_turned_or_as_negatives() -> None:
+    plain = np.stack(list(filming.frames("wave", 3, 0)))
+    np.testing.assert_array_equal(
+        np.stack(list(filming.frames("wave", 3, 0, "upside-down"))), np.rot90(plain, 2, (1, 2))
+    )
+    np.testing.assert_array_equal(np.stack(list(filming.frames("wave", 3, 0, "negative"))), 255 - plain)
+
+
 def test_a_camera_is_an_option_of_the_data_set(home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("KSHOT_HOME", str(tmp_path))
     read = datasets.load("motion:1?camera=fixed&split=val")

@@ -36,9 +36,18 @@ class Camera:
         fixed: whether one camera on a stand films all clips of all performers in one place and light, always from the
             same side and with the same stool in the picture. So neither background nor viewpoint tells the action.
             Else every group has a scene and a light of its own, and every clip a viewpoint of its own that sways.
+        turned: whether it hangs upside down.
+        negative: whether it takes negatives: what is bright is dark, in the complementary colour.
     """
 
     fixed: bool = False
+    turned: bool = False
+    negative: bool = False
+
+    def took(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """A picture (SIZE, SIZE, 3) as this camera keeps it."""
+        picture = picture[::-1, ::-1] if self.turned else picture
+        return np.ascontiguousarray(255 - picture if self.negative else picture)
 
 
 STAND = Viewpoint(yaw=25.0)
@@ -47,8 +56,10 @@ STAND = Viewpoint(yaw=25.0)
 CAMERAS: dict[str, Camera] = {
     FREE: Camera(),
     "fixed": Camera(fixed=True),
+    "upside-down": Camera(turned=True),
+    "negative": Camera(negative=True),
 }
-"""The values of `motion?camera=`."""
+"""The values of `motion?camera=`. The last two are shifts of domain: a backbone that has seen none of it sees badly."""
 
 
 def camera_of(name: str) -> Camera:
@@ -159,7 +170,7 @@ def frames(name: str, clip: int, seed: int, camera: str = FREE) -> Iterator[NDAr
         draw_figure(picture, project(points[t], seen), group.look, seen, float(poses[t, ANGLES.index("turn")]))
         if veil is not None:
             occlude(picture, np.random.default_rng(veil))
-        yield light(picture.reduce(2), group.gain, noise[t % len(noise)])
+        yield filmed.took(light(picture.reduce(2), group.gain, noise[t % len(noise)]))
 
 
 def _draw_stool(picture: Image.Image, camera: Viewpoint, colour: Colour) -> None:
