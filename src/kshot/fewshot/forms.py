@@ -83,7 +83,8 @@ class RunFile(Form):
     head: Choice
     frames: Frames
     resize: Literal[
-        "short", "short-256", "squash-256", "squash", "squash-bilinear", "short-bilinear", "short-256-bilinear"
+        "short", "short-256", "squash-256", "squash-257", "squash", "squash-bilinear", "short-bilinear",
+        "short-256-bilinear",
     ] = "short"  # fmt: skip
     schedule: dict[str, Any]
     base_classes: Names

@@ -168,6 +168,7 @@ def _option(argument: str) -> str:
 _CODE = "CLIP-FSAR's code"
 _CONFIG = "CLIP-FSAR's configs"
 _TRX = "TRX's run.py"
+_CAO = "their code"
 _TASKS = "Task-Adapter++'s config.yaml"
 _DEFAULT = "our choice: kshot's default"
 _LIKE = "; other data like HMDB51: our choice"
@@ -176,6 +177,11 @@ _CLIP_FSAR_SIGHT = {
     "frames": Setting(8, f"{_CONFIG}, NUM_INPUT_FRAMES"),
     "resize": Setting("squash-256", f"{_CODE}, KineticsResizedCropFewshot: both sides to 256, crop 224"),
     "prompts": Setting(["a photo of {}"], f"{_CODE}, models/base/few_shot.py"),
+}
+_CAO_SIGHT = {
+    "frames": Setting(8, f"{_CAO}, dataset.py"),
+    "resize": Setting("squash-257", f"{_CAO}, dataset.py: both sides to int(1.15 x 224), crop 224"),
+    "prompts": Setting(["a photo of action about {}"], f"{_CAO}, models.py"),
 }
 _TRX_SIGHT = {
     "frames": Setting(8, f"{_TRX}, seq_len"),
@@ -251,6 +257,51 @@ PROTOCOLS: dict[str, Protocol] = {
         },
         differs=("Frames at test are the middle ones of equal segments.",),
     ),
+    "cao2024": Protocol(
+        title="Cao et al. (2024), as their group's code ran it",
+        about="The settings of the paper itself cannot be read; those of its first two authors' code of the same "
+        "year can: github.com/bedman367/Task-Adapter at 178b21a7 (run.py, dataset.py, models.py, utils.py), whose network is "
+        "marked as partial fine-tuning. The method goes with it: `--head product`, `--tuning partial`, a backbone RN50 "
+        "(open_clip layout) or ViT-B/16, and as many shots in training (`--shot`) as in the test. Their seed is 916.",
+        training={
+            "way": Setting(5, f"{_CAO}, run.py"),
+            "query": Setting(1, f"{_CAO}, run.py"),
+            "steps": Setting(
+                2_000,
+                f"{_CAO}: 10 epochs of 200 episodes, on SSv2 of 1,000",
+                {"ssv2-full": 10_000, "ssv2-small": 10_000},
+            ),
+            "accumulate": Setting(1, f"{_CAO}: a step an episode"),
+            "lr": Setting(1e-3, f"{_CAO}, run.py"),
+            "optimizer": Setting("sgd", f"{_CAO}, run.py"),
+            "momentum": Setting(0.0, f"{_CAO} sets none"),
+            "weight_decay": Setting(0.0, f"{_CAO} sets none"),
+            "schedule": Setting("constant", f"{_CAO} has no schedule"),
+            "select": Setting("val", f"{_CAO}: the best epoch on val is tested"),
+            "shared_group": Setting(True, f"{_CAO} does not look at sources"),
+            "val_every": Setting(200, f"{_CAO}: after each epoch", {"ssv2-full": 1_000, "ssv2-small": 1_000}),
+            "val_episodes": Setting(1_000, f"{_CAO}, run.py"),
+            "views": Setting(8, "our choice, for a fresh draw at each visit"),
+            "augment": Setting("time,crop", f"{_CAO}, dataset.py: a random frame of each segment, a random square"),
+            **_CAO_SIGHT,
+        },
+        testing={
+            "way": Setting(5, f"{_CAO}, run.py"),
+            "query": Setting(1, f"{_CAO}, run.py"),
+            "episodes": Setting(10_000, f"{_CAO}, run.py"),
+            "shared_group": Setting(True, f"{_CAO} does not look at sources"),
+            "center": Setting(False, f"{_CAO} has none"),
+            **_CAO_SIGHT,
+        },
+        differs=(
+            "Batch norms of RN50 keep their statistics; in their code they go on learning, so that what enters the "
+            "attention pool drifts and could not be stored.",
+            "Random squares and frames come from stored views of a clip, and a square is drawn for the clip; theirs is "
+            "drawn for each frame on its own.",
+            "Class names are read with spaces in place of underscores; theirs are spelled as they are in the data.",
+            "Intervals take the sample's standard deviation and Student's t; theirs 1.96 and the population's.",
+        ),
+    ),
     "clip-fsar": Protocol(
         title="CLIP-FSAR's published code",
         about="Wang et al., *CLIP-guided Prototype Modulating for Few-shot Action Recognition*, IJCV 2024, arXiv "
@@ -323,6 +374,7 @@ PROTOCOLS: dict[str, Protocol] = {
             ),
             "lr": Setting(1e-3, f"{_TRX}, learning_rate"),
             "optimizer": Setting("sgd", f"{_TRX}, opt"),
+            "momentum": Setting(0.0, f"{_TRX} sets none"),
             "schedule": Setting("constant", f"{_TRX}, sch: its drop comes after a million tasks"),
             "weight_decay": Setting(0.0, f"{_TRX} sets none"),
             "select": Setting("val", "our choice: theirs tests at a fixed task"),
@@ -346,7 +398,6 @@ PROTOCOLS: dict[str, Protocol] = {
         differs=(
             "Frames at test are the middle ones of equal segments; theirs lie evenly from the second frame to the last "
             "but one. In training ours are drawn within segments; theirs lie evenly between a drawn start and end.",
-            "SGD has a momentum of 0.9; theirs has none.",
             "Classes with left, right or clockwise in their name are not flipped; theirs are.",
         ),
     ),

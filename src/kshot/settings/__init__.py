@@ -53,7 +53,8 @@ class View(Settings):
         None, "frames a clip; 8 by default, or the unit of a backbone that sees clips", low=1, high=1_024
     )
     resize: str = setting(
-        "short", "before the crop: short, short-256, squash-256, squash, or one of these -bilinear; see docs/data.md"
+        "short",
+        "before the crop: short, short-256, squash-256, squash-257, squash, or -bilinear ones; see docs/data.md",
     )
     prompts: str | Sequence[str] = setting(
         PROMPTS, "template of class texts with one {}; may be repeated", option="prompt"

@@ -62,6 +62,7 @@ FRAMINGS = {  # the field resizes to 256 and crops 224; other backbones keep tha
     "short": Framing(),
     "short-256": Framing(margin=256 / 224),
     "squash-256": Framing(squash=True, margin=256 / 224),
+    "squash-257": Framing(squash=True, margin=1.15, down=True),
     "squash": Framing(squash=True),
     "squash-bilinear": Framing(squash=True, bilinear=True),
     "short-bilinear": Framing(bilinear=True),

@@ -100,7 +100,8 @@ def framing(resize: str, augment: Sequence[str] = (), view: int = 0, clip: int =
 def describe(resize: str, augment: Sequence[str] = ()) -> str:
     """`framing` in words, part of a store's key."""
     base = framing(resize, augment, view=1)
-    length = ("256/224 of size" if base.margin > 1 else "size") + (", rounded down" if base.down else "")
+    share = {1.0: "size", 1.15: "1.15 of size"}.get(base.margin, "256/224 of size")
+    length = share + (", rounded down" if base.down else "")
     sides = "both sides" if base.squash else "short side"
     place = "random crop" if "crop" in augment else "centre crop"
     mirrored = ", mirrored at random" if "flip" in augment else ""
