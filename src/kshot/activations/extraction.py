@@ -145,8 +145,8 @@ def extract(
         condense: at the last block, store what its exact form needs (see `Backbone.condense`) rather than the bare
             tokens, which only a tuning method that alters that block needs.
         resize: what is done to a frame before its square is cut out: "short" (as the backbone's checkpoint says; of a
-            CLIP the short side becomes its size), "short-256" or "squash-256" (short side, or both, to 256/224 of it); docs/data.md has
-            the others.
+            CLIP the short side becomes its size), "short-256" or "squash-256" (short side, or both, to 256/224 of it);
+            docs/data.md has the others.
         view: 0 takes the middle frame of each segment and the central square, as tests do; any other number is a draw
             of what `augment` names, for training. See `kshot.video.views`.
         augment: some of "time", "crop" and "flip".
