@@ -259,9 +259,9 @@ PROTOCOLS: dict[str, Protocol] = {
     ),
     "cao2024": Protocol(
         title="Cao et al. (2024), as their group's code ran it",
-        about="The settings of the paper itself cannot be read; those of its first two authors' code of the same "
-        "year can: github.com/bedman367/Task-Adapter at 178b21a7 (run.py, dataset.py, models.py, utils.py), whose "
-        "network is marked as partial fine-tuning. The method goes with it: `--head product`, `--tuning partial`, a backbone RN50 "
+        about="The settings of the paper itself cannot be read; those of its first two authors' code of the same year "
+        "can: github.com/bedman367/Task-Adapter at 178b21a7 (run.py, dataset.py, models.py, utils.py). Its network is "
+        "marked as partial fine-tuning. The method goes with it: `--head product`, `--tuning partial`, a backbone RN50 "
         "(open_clip layout) or ViT-B/16, and as many shots in training (`--shot`) as in the test. Their seed is 916.",
         training={
             "way": Setting(5, f"{_CAO}, run.py"),
