@@ -304,7 +304,7 @@ def test_three_quick_ctrl_c_are_one_line(
     name: str, seconds: float, clips_csv: Path, warm_store: Path, tmp_path: Path
 ) -> None:
     """Whatever they hit: commands that are being loaded, the work, or the way out."""
-    endless = ["--steps", "1000000", "--out", str(tmp_path / "run")] if name == "train" else ["--episodes", "100000000"]
+    endless = ["--steps", "1000000", "--out", str(tmp_path / "run")] if name == "train" else ["--episodes", "10000000"]
     process = subprocess.Popen(
         [str(KSHOT), name, str(clips_csv), "--way", "3", "--query", "2", "--store", str(warm_store), *endless],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,

@@ -127,7 +127,7 @@ def test_the_note_tells_all_that_the_graph_does_not(taught: Recognizer, exported
     assert backbone is not None
     assert (
         note["resize"] == SQUARES["short"]
-        and set(SQUARES) == set(FRAMINGS) - {"squash-256"}
+        and set(SQUARES) == set(FRAMINGS) - {"squash-256", "squash-257"}
         and note["filter"] == "bicubic"
     )
     assert note["short_side"] == backbone.size
@@ -274,6 +274,7 @@ def test_the_command_writes_into_the_model_folder(
     monkeypatch.setattr("kshot.recognizer.Recognizer.load", lambda folder, backbone=None: taught)
     monkeypatch.setattr("kshot.backbones.graphs.translate", lambda *_: Program())
     monkeypatch.setattr("kshot.backbones.graphs.compare", lambda *_: 2e-7)
+    (tmp_path / "config.json").write_text("{}")
     code, out, _ = command("export", tmp_path, "--json")
     assert code == 0 and sorted(path.name for path in (tmp_path / "onnx").iterdir()) == ["model.json", "model.onnx"]
     assert json.loads(out)["files"] == [str(tmp_path / "onnx" / name) for name in ("model.onnx", "model.json")]

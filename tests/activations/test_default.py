@@ -265,7 +265,8 @@ def test_a_run_whose_backbone_is_gone_says_so(
         patched.setattr("kshot.backbones.hub.resolve", gone)
         with pytest.raises(CheckpointError) as caught:
             kshot.evaluate(clips_csv, adapted=adapted, **SHAPE)
-    assert str(caught.value) == f"run {adapted} was trained from backbone {clip_folder}: nothing there"
+    where = "pass where it lies now with --backbone FOLDER"
+    assert str(caught.value) == f"run {adapted} was trained from backbone {clip_folder}: nothing there; {where}"
     features = tmp_path / "f.npz"
     np.savez(features, features=np.ones((4, 1, 3), np.float32), label=np.array(list("aabb")))
     with pytest.raises(OptionError, match="need no backbone"):

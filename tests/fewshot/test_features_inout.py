@@ -160,7 +160,7 @@ def test_files_that_cannot_be_used(table: Path, tmp_path: Path) -> None:
     refused(OptionError, r"net\.npy holds no labels: add the CSV", array, out)
     refused(OptionError, "--out names an .npz file, found", array, tmp_path / "out.csv", table)
     refused(DataError, "no such file", tmp_path / "lost.npy", out, table)
-    refused(DataError, "cannot be read", array, out, tmp_path / "lost.csv")
+    refused(DataError, "no such file", array, out, tmp_path / "lost.csv")
     refused(OptionError, "holds a single array without a name", array, out, table, "x")
     (tmp_path / "text.npy").write_text("no array")
     refused(DataError, r"text\.npy: not a readable \.npy file|pickled", tmp_path / "text.npy", out, table)

@@ -71,7 +71,7 @@ def seeded(folder: Path, **values: list[list[float]]) -> Comparison:
 
 def test_what_one_seed_of_three_shows_is_not_marked(tmp_path: Path) -> None:
     """Its interval over all episodes excludes zero, and its seeds disagree."""
-    base, lucky = [[50.0] * 4] * 3, [[70, 71, 72, 73], [49, 49, 49, 50], [49, 50, 49, 49]]
+    base, lucky = [[50.0] * 4] * 3, [[70, 71, 72, 73], [49, 50, 50, 50], [50, 49, 50, 50]]
     made = seeded(tmp_path, base=base, lucky=lucky)
     line = made.lines_of("lucky")[1]
     assert line.difference is not None and line.difference > line.difference_ci95 and (line.agree, line.seeds) == (1, 3)

@@ -101,7 +101,9 @@ def test_extraction_says_so_once_stored_and_read_again(
     assert alone.store is not None and not (alone.store.folder / "looks.json").exists()
     assert alone.store.key == stored.store.key and not [note for note in alone.notes if "clip" in note]
     again = kshot.extract(plain, clip_folder, store=tmp_path / "store")
-    assert again.stored_now == 0 and np.array_equal(again.gather(range(2)), alone.gather(range(2)))
+    assert again.stored_now == 0
+    found, wanted = (np.asarray(one.gather(range(2)), np.float32) for one in (again, alone))
+    np.testing.assert_allclose(found, wanted, atol=4e-3)  # of other batches, in half precision
 
 
 def test_fit_and_predict_say_so(
@@ -115,7 +117,7 @@ def test_fit_and_predict_say_so(
     with pytest.raises(SystemExit, match=r"^0$"):
         main(["predict", str(tmp_path / "model"), str(folder / "interlaced.mp4"), str(folder / "plain.mp4"), "--json"])
     said = capsys.readouterr()
-    assert [set(one) for one in json.loads(said.out)["answers"]] == [{"video", "label", "proba"}] * 2
+    assert [set(one) for one in json.loads(said.out)["answers"]] == [{"video", "label", "proba", "likeness"}] * 2
     assert said.err.count("note: ") == 1 and "note: 1 clip is interlaced: " in said.err
     course = made.timeline(folder / "hlg.mp4")
     assert any(note.startswith("HDR (HLG): colours are taken as stored") for note in course.notes)

@@ -102,6 +102,7 @@ def test_an_unknown_resize_is_told_in_every_view() -> None:
         ("short", ("time",), "short side to size (PIL bicubic), centre crop"),
         ("short-256", (), "short side to 256/224 of size (PIL bicubic), centre crop"),
         ("squash-256", (), "both sides to 256/224 of size (PIL bicubic), centre crop"),
+        ("squash-257", (), "both sides to 1.15 of size, rounded down (PIL bicubic), centre crop"),
         ("short", ("crop",), "short side to 256/224 of size (PIL bicubic), random crop"),
         ("short", ("flip",), "short side to size (PIL bicubic), centre crop, mirrored at random"),
         ("squash-256", AUGMENT, "both sides to 256/224 of size (PIL bicubic), random crop, mirrored at random"),

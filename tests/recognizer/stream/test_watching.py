@@ -67,8 +67,8 @@ def test_words_and_a_file_shorter_than_a_window(command, model: Path, film: Path
     ("arguments", "told"),
     [
         (("--camera", "97"), "no camera '97'"),
-        (("--file", "gone.mp4"), "gone.mp4: no such file"),
-        (("--file", "gone.mp4", "--window", "0"), "windows longer than 0 seconds"),
+        (("--file", "gone.mp4"), "no such file: gone.mp4"),
+        (("--file", __file__, "--window", "0"), "windows longer than 0 seconds"),
     ],
 )
 def test_what_cannot_be_watched_is_one_line(command, model: Path, arguments: tuple[str, ...], told: str) -> None:
