@@ -36,11 +36,13 @@ class Bar:
 class Meter:
     """A `kshot.progress.Progress` that the page shows, and through which it can stop the work.
 
+    The outermost bar is shown; one that is opened inside it moves it on by a part of its next unit, and never back.
+
     Args:
         notify: called whenever there is something new to show.
 
     Attributes:
-        shown: the innermost bar; None before the first.
+        shown: the outermost bar; None before the first.
         stop: set to end the work at its next step.
     """
 
@@ -48,23 +50,31 @@ class Meter:
         self.shown: Bar | None = None
         self.stop = threading.Event()
         self._notify = notify
+        self._open: list[Bar] = []
 
     @contextmanager
     def __call__(self, title: str, total: float, unit: str) -> Iterator[Step]:
-        outer = self.shown
-        bar = Bar(title, total, unit)
-        self._show(bar)
+        level = len(self._open)
+        self._open.append(Bar(title, total, unit))
+        self._show(anew=level == 0)
 
         def step(done: float = 1, note: str = "") -> None:
-            nonlocal bar
-            bar = replace(bar, done=bar.done + done, note=note or bar.note)
-            self._show(bar)
+            bar = self._open[level]
+            self._open[level] = replace(bar, done=bar.done + done, note=note or bar.note)
+            self._show()
 
         yield step
-        self._show(outer or bar)
+        del self._open[level:]
+        if self._open:
+            self._show()
 
-    def _show(self, bar: Bar) -> None:
+    def _show(self, anew: bool = False) -> None:
         if self.stop.is_set():
             raise Cancelled
-        self.shown = bar
+        first, *inside = self._open
+        done = first.done + sum(min(1.0, bar.done / bar.total) for bar in inside[:1] if bar.total)
+        done = min(done, max(first.total, first.done))
+        if self.shown is not None and not anew:
+            done = max(done, self.shown.done)
+        self.shown = replace(first, done=done, note=inside[-1].title if inside else first.note)
         self._notify()
