@@ -54,7 +54,7 @@ class View(Settings):
     )
     resize: str = setting(
         "short",
-        "before the crop: short, short-256, squash-256, squash-257, squash, or -bilinear ones; see docs/data.md",
+        "before the crop: short, short-256, squash, squash-256, squash-257, ...-bilinear; docs/data.md",
     )
     prompts: str | Sequence[str] = setting(
         PROMPTS, "template of class texts with one {}; may be repeated", option="prompt"

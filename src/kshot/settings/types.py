@@ -95,7 +95,7 @@ class TrainingKeywords(TypedDict, total=False):
     """frames a clip; 8 by default, or the unit of a backbone that sees clips"""
 
     resize: str
-    """before the crop: short, short-256, squash-256, squash-257, squash, or -bilinear ones; see docs/data.md"""
+    """before the crop: short, short-256, squash, squash-256, squash-257, ...-bilinear; docs/data.md"""
 
     prompts: str | Sequence[str]
     """template of class texts with one {}; may be repeated"""
@@ -168,7 +168,7 @@ class EvaluatingKeywords(TypedDict, total=False):
     """frames a clip; 8 by default, or the unit of a backbone that sees clips"""
 
     resize: str | None
-    """before the crop: short, short-256, squash-256, squash-257, squash, or -bilinear ones; see docs/data.md"""
+    """before the crop: short, short-256, squash, squash-256, squash-257, ...-bilinear; docs/data.md"""
 
     prompts: str | Sequence[str]
     """template of class texts with one {}; may be repeated"""
@@ -196,7 +196,7 @@ class ExportingKeywords(TypedDict, total=False):
     """frames a clip; 8 by default, or the unit of a backbone that sees clips"""
 
     resize: str | None
-    """before the crop: short, short-256, squash-256, squash-257, squash, or -bilinear ones; see docs/data.md"""
+    """before the crop: short, short-256, squash, squash-256, squash-257, ...-bilinear; docs/data.md"""
 
     prompts: str | Sequence[str]
     """template of class texts with one {}; may be repeated"""
