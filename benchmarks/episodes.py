@@ -89,9 +89,9 @@ def main() -> None:
         seconds, busy = [], []
         for _ in range(5):
             begin, begun = time.perf_counter(), time.process_time()
-            shape = EpisodeShape(shot=shot)
+            asked = EpisodeShape(shot=shot)
             head, stored = get_head("prototype"), torch.from_numpy(embeddings)
-            scorer, chunk = head_scorer(head, stored, labels, None, shape, options.episodes)
+            scorer, chunk = head_scorer(head, stored, labels, None, asked, options.episodes)
             right, _ = run_episodes(scorer, sampler, options.episodes, chunk)
             seconds.append(time.perf_counter() - begin)
             busy.append(time.process_time() - begun)

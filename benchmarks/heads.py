@@ -22,6 +22,7 @@ both sides keep their threads equally busy.
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import json
 import math
@@ -190,7 +191,7 @@ def rival(name: str, smooth: float) -> Score:
     """Bi-MHM, or OTAM cell by cell, of many episodes at once: query (E, Q, T, D), support (E, N, T, D) by class."""
 
     def soft_min(*values: Tensor) -> Tensor:
-        return -smooth * torch.log(sum(torch.exp(-value / smooth) for value in values))
+        return -smooth * torch.log(functools.reduce(torch.add, (torch.exp(-value / smooth) for value in values)))
 
     def align(distances: Tensor) -> Tensor:
         padded = F.pad(distances, (1, 1))
@@ -235,7 +236,7 @@ def fed_at_once(name: str, shot: int, episodes: int, few: int, rounds: int) -> d
         return torch.cat([scorer(sampler.draw(range(i, min(i + chunk, episodes)))) for i in starts])
 
     def at_once() -> Tensor:
-        return torch.cat([other(stored[d.query], stored[d.support], labels, labels) for d in drawn[: few // batch]])
+        return torch.cat([other(stored[d.query], stored[d.support], stored, stored) for d in drawn[: few // batch]])
 
     ratios, seconds = [], []
     for _ in range(rounds):

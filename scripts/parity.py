@@ -171,9 +171,9 @@ def of_head(variant: Variant) -> Closeness:
     torch.manual_seed(0)
     head = get_head(variant.name, **chosen).double().eval()
     for weight in head.parameters():
-        weight += 0.05 * torch.randn_like(weight)
+        weight.add_(0.05 * torch.randn_like(weight))
     head.trained = True
-    mine, second, truth = [], [], []
+    mine, second, truth = list[Tensor](), list[Tensor](), list[Tensor]()
     for shot in SHOTS:
         for number in range(EPISODES):
             query, support, asked, labels, text = drawn(shot, number)
@@ -210,12 +210,12 @@ def of_method(variant: Variant, plain: Backbone) -> Closeness:
             said = name.startswith("image.") and any(part in first for part in variant.learns)
             assert weight.requires_grad == said, f"{variant.name}: {name}"
         if weight.requires_grad:
-            weight += 0.05 * torch.randn_like(weight)
+            weight.add_(0.05 * torch.randn_like(weight))
     if variant.name == "coop":
         words = ["clap", "wave", "jump", "open_arms", "sit down"]
-        mine, second = tuned.embed_text(words), variant.reference(plain, tuned, [w.replace("_", " ") for w in words])
-        return Closeness.of(mine @ mine.T, second @ mine.T, torch.arange(WAY))
-    mine, second, truth = [], [], []
+        own, other = tuned.embed_text(words), variant.reference(plain, tuned, [w.replace("_", " ") for w in words])
+        return Closeness.of(own @ own.T, other @ own.T, torch.arange(WAY))
+    mine, second, truth = list[Tensor](), list[Tensor](), list[Tensor]()
     for number in range(PASSES):
         frames, asked = pictures(plain, number)
         ours = tuned.encode_from(frames, 0, frames=CLIP, support=WAY)
@@ -272,7 +272,7 @@ A run, model or result that was written before these variants existed does not n
 `norm=True`; `coop` with `stop=False`.
 """
 
-CHOICES = (
+CHOICES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("otam", {}), ("otam", {"variant": "clip-fsar"}),
     ("baseline++", {}), ("baseline++", {"norm": "unit"}), ("baseline++", {"norm": "unit", "fresh": False}),
 )  # fmt: skip

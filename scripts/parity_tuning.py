@@ -83,7 +83,7 @@ def lora(plain: Any, tuned: Any, frames: Tensor, clip: int, support: int) -> Ten
     return end(plain, x)
 
 
-def adaptformer(plain: Any, tuned: Any, frames: Tensor, clip: int, support: int, normed: bool = False) -> Tensor:
+def adaptformer(plain: Any, tuned: Any, frames: Tensor, clip: int, support: int, *, normed: bool = False) -> Tensor:
     x = begin(plain, frames)
     for own, new in zip(plain.image.blocks, tuned.image.blocks, strict=True):
         x = x + attend(norm(x, own.layer_norm1), own.self_attn)
@@ -118,7 +118,7 @@ def st_adapter(plain: Any, tuned: Any, frames: Tensor, clip: int, support: int) 
     return end(plain, x)
 
 
-def aim(plain: Any, tuned: Any, frames: Tensor, clip: int, support: int, early: bool = True) -> Tensor:
+def aim(plain: Any, tuned: Any, frames: Tensor, clip: int, support: int, *, early: bool = True) -> Tensor:
     when = (tuned.image.embeddings if early else tuned.image.blocks[0]).when.repeat(len(frames) // clip, 1, 1)
     x = begin(plain, frames, when) if early else begin(plain, frames) + when
     for own, new in zip(plain.image.blocks, tuned.image.blocks, strict=True):
@@ -151,7 +151,7 @@ def clip_adapter(plain: Any, tuned: Any, frames: Tensor, clip: int, support: int
 
 
 def task_adapter(
-    plain: Any, tuned: Any, frames: Tensor, clip: int, support: int, first: bool = False, apart: bool = False
+    plain: Any, tuned: Any, frames: Tensor, clip: int, support: int, *, first: bool = False, apart: bool = False
 ) -> Tensor:
     """Across clips, token by token and frame by frame; first: before the block, as kshot had it; apart: queries see
     queries alone."""
