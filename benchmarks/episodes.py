@@ -17,7 +17,7 @@ import statistics
 import sys
 import time
 from typing import Any
-from unittest.mock import MagicMock
+from unittest.mock import MagicMock, patch
 
 import numpy as np
 import torch
@@ -45,14 +45,14 @@ def plain(embeddings: np.ndarray, sampler: Sampler, episodes: int) -> np.ndarray
 def easyfsl() -> Any:
     """easyfsl's prototypes on vectors of unit length; None where it is not installed.
 
-    It imports torchvision for networks that are not used here: an empty stand-in takes its place.
+    It imports torchvision for networks that are not used here: an empty stand-in takes its place for that moment.
     """
-    for name in ("", ".transforms", ".models", ".models.resnet", ".datasets"):
-        sys.modules.setdefault(f"torchvision{name}", MagicMock())
-    try:
-        from easyfsl.methods import PrototypicalNetworks
-    except ImportError:
-        return None
+    names = ("", ".transforms", ".models", ".models.resnet", ".datasets")
+    with patch.dict(sys.modules, {f"torchvision{name}": MagicMock() for name in names}):
+        try:
+            from easyfsl.methods import PrototypicalNetworks
+        except ImportError:
+            return None
     return PrototypicalNetworks(feature_normalization=2)
 
 

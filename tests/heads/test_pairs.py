@@ -100,3 +100,12 @@ def test_a_table_too_large_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
     assert scoring._pairs(head, clips, shape, 1000) is not None
     monkeypatch.setattr(scoring, "TABLE_BYTES", 30 * 30 * 4 * 4 * 8 - 1)
     assert scoring._pairs(head, clips, shape, 1000) is None
+
+
+def test_a_table_of_half_precision_is_made_in_single() -> None:
+    clips, _ = stored()
+    shape = EpisodeShape(way=3, shot=2, query=2)
+    table = scoring._pairs(get_head("bimhm", shots="features"), clips.half(), shape, 1000)
+    assert table is not None and table.dtype == torch.float32
+    wanted = get_head("bimhm", shots="features").pairs(clips.half().float(), 2)
+    torch.testing.assert_close(table, wanted)

@@ -93,7 +93,9 @@ def head_scorer(
 
 def _pairs(head: Head, clips: Tensor, shape: EpisodeShape, episodes: int) -> Tensor | None:
     """The head's table of pairs of prepared clips; None where it makes none, or where making it would be more work."""
-    count = len(clips)
+    from kshot.heads.formulas import full
+
+    clips, count = full(clips), len(clips)
     few = episodes * shape.way**2 * shape.shot * shape.query < count**2 // 2
     one = head.pairs(clips[:1], shape.shot)
     if one is None or few or count**2 * one.numel() * one.element_size() > TABLE_BYTES:
