@@ -9,6 +9,7 @@ from torch import Tensor
 from kshot.errors import OptionError
 from kshot.heads.base import Head
 from kshot.heads.formulas import cosine, pool
+from kshot.options import Positive
 
 
 class Text(Head):
@@ -22,9 +23,8 @@ class Text(Head):
 
     needs_text = True
 
-    def __init__(self, scale: float = 100.0) -> None:
+    def __init__(self, scale: Positive = 100.0) -> None:
         super().__init__()
-        self.expect_positive(scale=scale)
         self.scale = scale
 
     def prepare(self, clips: Tensor) -> Tensor:
