@@ -41,7 +41,8 @@ class Row(Method):
         train: further settings of `kshot.train`.
         search: settings with several values each, of which the best on val is kept; the study's own by default.
         episodes: test episodes where they differ from the study's, for strategies that learn inside each.
-        train_shot: shot of training episodes, 0 for the same as at test.
+        train_shot: shot of training and val episodes; 0 for the same as at test, so that weights, and values of a search,
+            are chosen for each shot on its own; None for the study's.
     """
 
     name: str
@@ -52,7 +53,7 @@ class Row(Method):
     train: dict[str, Any] = field(default_factory=dict)
     search: dict[str, list[Any]] | None = None
     episodes: int | None = None
-    train_shot: int = 1
+    train_shot: int | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,8 @@ class Study(View, EpisodeRules, Testing):
             than another: with the first seed each combination is trained, the one with the best val accuracy is used
             with every seed. Novel classes have no part in it.
         about: a sentence on what it is for.
+        train_shot: as in `Row`, of the rows that do not say; None for what the protocol does: 0 for one that trains at the
+            shot of the test, else 1.
     """
 
     title: str
@@ -89,6 +92,7 @@ class Study(View, EpisodeRules, Testing):
     train: dict[str, Any] = field(default_factory=dict)
     search: dict[str, list[Any]] = field(default_factory=dict)
     about: str = ""
+    train_shot: int | None = None
 
 
 def read_study(source: str | Path, protocol: str | None = None) -> Study:

@@ -30,6 +30,7 @@ from kshot.datasets import Dataset
 from kshot.errors import DataError, KshotError, OptionError
 from kshot.fewshot import cost, runs
 from kshot.fewshot.evaluation import evaluate
+from kshot.fewshot.protocols import trains_at_each_shot
 from kshot.fewshot.result import Costs, Result, machine
 from kshot.fewshot.strategies import get_strategy
 from kshot.fewshot.training import train
@@ -101,7 +102,7 @@ def run(
     with disk(folder):
         write_atomic(folder / "settings.json", json.dumps(seals.sealed(said), indent=1).encode())
     rows: list[RowResult] = []
-    found: dict[tuple[str, str, str], dict[str, Any]] = {}  # what the first seed's search chose
+    found: dict[tuple[str, str, str], dict[int, dict[str, Any]]] = {}  # what the first seed's search chose, by shot
     with progress(plan.title, len(grid), "rows") as step:
         for ((data_name, _), (backbone_name, _), seed, row), where, own in zip(grid, places, whose, strict=True):
             record = _finished(where / "row.json", own)
@@ -116,7 +117,9 @@ def run(
                     record = RowResult(**asdict(row) | own, error=str(error))
                 _save(where, record)
             if record.searched is not None:
-                found.setdefault((data_name, backbone_name, row.name), record.searched.chosen)
+                own_choices = {int(shot): search.chosen for shot, search in record.searches.items()}
+                every = dict.fromkeys(plan.shots, record.searched.chosen)
+                found.setdefault((data_name, backbone_name, row.name), every | own_choices)
             record.folder = where.relative_to(folder).as_posix()
             rows.append(record)
             step()
@@ -169,9 +172,18 @@ def planned(
         replace(study, protocol=protocol or study.protocol) if isinstance(study, Study) else read_study(study, protocol)
     )
     plan = replace(plan, seeds=tuple(seeds or plan.seeds), episodes=plan.episodes if episodes is None else episodes)
+    plan = replace(plan, rows=tuple(replace(row, train_shot=_train_shot(plan, row)) for row in plan.rows))
     if wrong := impossible(plan):
         raise OptionError(f"{of_row(plan, wrong[0])}{wrong[2]}")
     return plan
+
+
+def _train_shot(plan: Study, row: Row) -> int:
+    """The shot that a row trains and is chosen at, 0 for each that it is tested at: its own, the study's, the protocol's."""
+    for own in (row.train_shot, plan.train_shot):
+        if own is not None:
+            return own
+    return 0 if trains_at_each_shot(plan.protocol) else 1
 
 
 def by_name(things: Sequence[str | Named], kind: str) -> dict[str, str | Named]:
@@ -208,7 +220,9 @@ def _places(folder: Path, whose: Sequence[Mapping[str, Any]]) -> list[Path]:
     return places
 
 
-def _run_row(cell: _Cell, record: RowResult, data: Dataset, backbone: Backbone, chosen: dict[str, Any] | None) -> None:
+def _run_row(
+    cell: _Cell, record: RowResult, data: Dataset, backbone: Backbone, found: Mapping[int, dict[str, Any]] | None
+) -> None:
     """Trains and evaluates a row, and takes down in `record` what came of it.
 
     Args:
@@ -216,24 +230,31 @@ def _run_row(cell: _Cell, record: RowResult, data: Dataset, backbone: Backbone, 
         record: with the row's settings.
         data: the data set.
         backbone: the backbone.
-        chosen: what a search with another seed found; None to search, if the study asks for it.
+        found: what a search with another seed found, by shot; None to search, if the study asks for it.
     """
     plan, row = cell.plan, cell.row
+    values = plan.search if row.search is None else row.search
+    chosen: dict[str, Any] | None = None
     strategy = get_strategy(row.strategy, **row.strategy_options)
     learns = strategy.learns_from != "nothing"
     record.results, record.costs, record.training_seconds, record.trained_parameters = {}, {}, 0.0, 0
     for shot in plan.shots:
         adapted, trained = None, {}
         if learns:
-            if chosen is None and (values := plan.search if row.search is None else row.search):
-                record.searched = _search(cell, data, backbone, shot, values)
-                chosen = record.searched.chosen
+            if found is not None:
+                chosen = found[shot]
+            elif values and (chosen is None or not row.train_shot):
+                search = _search(cell, data, backbone, shot, values)
+                chosen, record.searched = search.chosen, record.searched or search
+                record.searches |= {} if row.train_shot else {str(shot): search}
             if chosen:
-                record.chosen = chosen
+                record.chosen = record.chosen or chosen
             adapted = _train(cell, data, backbone, shot, chosen or {})
             trained = adapted.config["result"]
             for name in ("training_seconds", "trained_parameters", "val_accuracy", "best_step"):
                 setattr(record, name, trained[name])
+            if trained["val_accuracy"] is not None:
+                record.val_episodes = adapted.config["val_episodes"]["episodes"]
         asked: Any = {name: getattr(plan, name) for name in (*View.names(), *EpisodeRules.names(), *Testing.names())}
         asked |= {"episodes": min(plan.episodes, row.episodes or plan.episodes), "shot": shot, "seed": cell.seed}
         asked |= {"head": row.head or (None if learns else strategy.default_head), "head_options": row.head_options}
