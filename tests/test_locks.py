@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import json
 import shutil
@@ -157,7 +158,8 @@ def test_motion_clips_are_drawn_once_by_whoever_comes_first(tmp_path: Path, monk
         waiting.start()
         time.sleep(0.2)
         assert waiting.is_alive() and not drawn
-        (tmp_path / "motion" / "motion-1.csv").write_text("path,label,split,group\n")  # the other is done
+        with (tmp_path / "motion" / "motion-1.csv").open("w", newline="") as file:  # the other is done
+            csv.writer(file).writerows([motion.HEADER, *motion._rows(1)])
         other.communicate()
         waiting.join(10)
         assert not waiting.is_alive() and not drawn

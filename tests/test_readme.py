@@ -78,7 +78,7 @@ def test_python_runs_in_a_fresh_interpreter(workplace: Path):
     frozen, tuned = fresh(evaluating, workplace).splitlines()
     assert re.fullmatch(r"frozen: \d+\.\d % \+- \d\.\d", frozen)
     assert re.fullmatch(r"meta-learned: [+-]\d+\.\d \+- \d+\.\d points over frozen, [\d,]+ weights trained", tuned)
-    assert re.fullmatch(r"\w[\w ]*; \d+% to \d+% of new clips get their label\n", fresh(teaching, workplace))
+    assert re.fullmatch(r"\w[\w -]*; \d+% to \d+% of new clips get their label\n", fresh(teaching, workplace))
 
 
 @pytest.mark.parametrize("page", sorted(path.name for path in (README.parent / "docs").glob("*.md")))

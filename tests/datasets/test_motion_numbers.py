@@ -38,6 +38,11 @@ KNOWN = {
     "march on the spot": ("val", 5, 42456, 40, True, False),
     "bend to the side": ("val", 3, 37280, 10, True, False),
     "pedal on the back": ("val", 3, 32730, 65, True, False),
+    "push": ("val", 3, 19096, 60, False, False),
+    "pull": ("val", 3, 14032, 60, False, False),
+    "sit-ups": ("val", 3, 37708, 65, True, False),
+    "chop wood": ("val", 3, 47396, 56, True, False),
+    "walk on the hands": ("val", 3, 45670, 58, True, False),
     "sit down": ("test", 3, 25608, 55, False, True),
     "stand up": ("test", 3, 16112, 55, False, True),
     "open the arms": ("test", 3, 32420, 25, False, False),
@@ -83,6 +88,11 @@ PICTURES: dict[tuple[str, int, int], tuple[int, tuple[list[float], list[int]], t
         32,
         ([162.4, 147.4, 152.1], [171, 169, 144, 165, 180, 161, 101, 174, 189, 178, 123, 183, 151, 117, 108, 150]),
         ([162.6, 147.3, 151.9], [171, 169, 140, 166, 180, 171, 107, 174, 189, 142, 148, 183, 147, 117, 109, 150]),
+    ),
+    ("walk on the hands", 4, 0): (
+        33,
+        ([99.5, 111.3, 106.3], [140, 141, 146, 149, 71, 102, 123, 155, 63, 99, 86, 109, 75, 75, 78, 79]),
+        ([98.3, 110.2, 104.9], [140, 143, 146, 150, 68, 113, 100, 154, 63, 96, 85, 105, 74, 75, 78, 79]),
     ),
 }  # fmt: skip
 """Class, clip and seed -> frames; mean colour and mean grey of 4 x 4 fields of the first and the middle one."""

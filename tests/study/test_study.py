@@ -371,6 +371,63 @@ def test_search_keeps_the_best_on_val_and_hands_it_to_the_other_seeds(source: Pa
     assert f"lr {best.arguments['lr']}" in as_markdown(report)
 
 
+def test_each_shot_has_its_own_search_where_it_trains_for_itself(source: Path, tmp_path: Path):
+    text = SEARCHED.format(data=write_clips(tmp_path / "clips"), backbone=source.parent / "clip")
+    (tmp_path / "each.toml").write_text(text.replace("seeds = [0, 1]", "seeds = [0, 1]\ntrain_shot = 0"))
+    report = study.run(tmp_path / "each.toml", tmp_path / "out", store=source.parent / "store")
+    first, second = (next(r for r in report.rows if r.name == "meta" and r.seed == s) for s in (0, 1))
+    assert first.train_shot == second.train_shot == 0
+    assert list(first.searches) == ["1", "2"] and first.searched == first.searches["1"] and not second.searches
+    for shot, search in first.searches.items():
+        best = max(search.tried, key=lambda one: one.val_accuracy).arguments
+        assert search.chosen == best
+        for row, count in ((first, 2), (second, 1)):
+            runs = list((tmp_path / "out" / row.folder).glob(f"run-{shot}-shot-*"))
+            shapes = [json.loads((run / "config.json").read_text()) for run in runs]
+            assert len(runs) == count
+            assert all(config["val_episodes"]["shot"] == int(shot) for config in shapes)
+            assert best["lr"] in [config["schedule"]["lr"] for config in shapes]
+    lines = {line.shot: line for line in report.summary if line.name == "meta"}
+    assert {shot: line.chosen for shot, line in lines.items()} == {
+        int(shot): f"lr {search.chosen['lr']}" for shot, search in first.searches.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("protocol", "of_study", "of_row", "trains_at"),
+    [
+        (None, None, None, 1),
+        ("clip-fsar", None, None, 1),
+        ("cao2024", None, None, 0),
+        ("cao2024:hmdb51", None, None, 0),
+        ("cao2024", 1, None, 1),
+        (None, 0, 3, 3),
+    ],
+)
+def test_the_shot_of_training_is_the_rows_the_studys_or_the_protocols(
+    protocol: str | None, of_study: int | None, of_row: int | None, trains_at: int
+):
+    rows = (study_file.Row("m", strategy="meta", train_shot=of_row),)
+    plan = study_file.Study(title="s", rows=rows, protocol=protocol, train_shot=of_study)
+    assert study.planned(plan).rows[0].train_shot == trains_at
+
+
+def test_few_val_episodes_and_few_val_classes_are_said(source: Path, tmp_path: Path):
+    text = SEARCHED.format(data=write_clips(tmp_path / "clips"), backbone=source.parent / "clip")
+    text = text.replace('strategy = "finetune-meta"', 'strategy = "direct"\ntrain = { val_episodes = 2 }')
+    (tmp_path / "few.toml").write_text(text.replace("seeds = [0, 1]", "seeds = [0]"))
+    report = study.run(tmp_path / "few.toml", tmp_path / "out", store=source.parent / "store")
+    found = {row.name: row.val_episodes for row in report.rows}
+    assert found == {"meta": 5, "as it is": 2}
+    assert {line.name: line.val_episodes for line in load_study(tmp_path / "out").summary} == found
+    page = as_markdown(report)
+    assert page.count("(chosen on 2 val episodes; others 5)") == 2, "in both cells of the row, and in no other"
+    note = (
+        "4 val classes: all val episodes show 2 of the same 4 classes, so what is chosen on them may suit those alone"
+    )
+    assert page.count(note) == 1 and all(any(n.startswith(note) for n in row.notes) for row in report.rows)
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

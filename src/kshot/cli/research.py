@@ -255,7 +255,7 @@ def _tell_extraction(values: dict[str, Any]) -> None:
 
 def _tell_training(values: dict[str, Any]) -> None:
     val = values["val_accuracy"]
-    chosen = f"val accuracy {val:.1f} % at step {values['best_step']}" if val is not None else "no val classes"
+    chosen = f"val accuracy {val:.1f} % at step {values['best_step']}" if val is not None else "nothing chosen on val"
     typer.echo(
         f"{values['run']}: {values['weights']:,} trained weights of {values['backbone']}, {chosen}, "
         f"{values['seconds']:.1f} s\n"
@@ -287,6 +287,7 @@ def _tell_result(result: Result) -> None:
 
 
 def _tell_study(report: StudyResult) -> None:
+    from kshot.study.results import budget
     from kshot.study.tables import lacking, noted
 
     settings = report.settings
@@ -300,6 +301,8 @@ def _tell_study(report: StudyResult) -> None:
         fewer = {one.name: one.episodes for one in lines if one.shot is not None and one.episodes != settings.episodes}
         for name, count in sorted(fewer.items()):
             typer.echo(f"* {name}: first {count:,} episodes")
+        for name, said in {one.name: said for one in lines if (said := budget(one, lines))}.items():
+            typer.echo(f"{name}: {said}")
         for line in lines:
             if line.shot is None:
                 typer.echo(f"{line.name} failed: {line.error}")

@@ -1,4 +1,4 @@
-"""The 35 actions of `motion`: rows of key poses, and the split that each class belongs to.
+"""The 40 actions of `motion`: rows of key poses, and the split that each class belongs to.
 
 Pairs such as "sit down" and "stand up" show the same poses in the opposite order; both members are always in the same
 split.
@@ -97,6 +97,13 @@ _LIE_DOWN = _once(
 )
 _PICK_UP = _once(
     "val", _DOWN, _stand(legs=(35, 6, -10, 4), lean=45, arms=(60, 4, 95, 0)), _stand(arms=(25, 6, 95, 0)), yaw=55
+)
+_PUSH = _once(
+    "val",
+    _stand(lean=-10, left_leg=(18, 5, 4, 3), right_leg=(-14, 5, -22, 3), arms=(-42, 14, 78, 4), nod=6),
+    _stand(lean=8, left_leg=(26, 5, -2, 3), right_leg=(-20, 5, -30, 3), arms=(40, 12, 88, 2)),
+    _stand(lean=26, left_leg=(42, 5, -12, 3), right_leg=(-30, 5, -38, 3), arms=(92, 8, 90, 4), nod=-12),
+    yaw=60,
 )
 
 ACTIONS: dict[str, Action] = {
@@ -214,6 +221,40 @@ ACTIONS: dict[str, Action] = {
         pose(pitch=-90, arms=(5, 35), left_leg=(110, 4, 20, 2), right_leg=(45, 4, 40, 2)),
         pose(pitch=-90, arms=(5, 35), right_leg=(110, 4, 20, 2), left_leg=(45, 4, 40, 2)),
         yaw=65,
+    ),
+    "push": _PUSH,
+    "pull": _back(_PUSH),
+    "sit-ups": _again(
+        "val",
+        pose(pitch=-90, arms=(125, 12), legs=(58, 8, -52, 6)),
+        pose(pitch=-90, lean=84, nod=-10, arms=(82, 8), legs=(58, 8, -52, 6)),
+        yaw=65,
+    ),
+    "chop wood": _again(
+        "val",
+        _stand(lean=-14, nod=-8, legs=(4, 15, -8, 12), arms=(168, -4, 215, -8)),
+        _stand(lean=58, nod=12, legs=(42, 15, -16, 12), arms=(62, -4, 58, -8)),
+        yaw=56,
+    ),
+    "walk on the hands": _again(
+        "val",
+        pose(
+            pitch=180,
+            nod=-30,
+            left_arm=(206, 6),
+            right_arm=(158, 6),
+            left_leg=(30, 6, -25, 4),
+            right_leg=(-12, 6, -80, 4),
+        ),
+        pose(
+            pitch=180,
+            nod=-30,
+            left_arm=(158, 6),
+            right_arm=(206, 6),
+            left_leg=(-12, 6, -80, 4),
+            right_leg=(30, 6, -25, 4),
+        ),
+        yaw=58,
     ),
     # Novel classes.
     "sit down": _SIT_DOWN,

@@ -1,4 +1,4 @@
-"""`motion`: the bundled data set, drawn figures that perform 35 actions, rendered to H.264 files."""
+"""`motion`: the bundled data set, drawn figures that perform 40 actions, rendered to H.264 files."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ RATE = 24
 """Frames a second."""
 CLIPS = 40
 """Clips a class. Where fewer are wanted, they are the first ones."""
+HEADER = ("path", "label", "split", "group")
+"""Columns of the table."""
 
 
 def _write(path: Path, pictures: Iterator[NDArray[np.uint8]]) -> None:
@@ -113,7 +115,8 @@ def render(
         camera: of `kshot.datasets.filming.CAMERAS`.
 
     Returns:
-        The CSV (`path,label,split,group`), written last: where it exists, all its clips do.
+        The CSV (`path,label,split,group`), written last: where it names every clip, they are all there. One of a
+        version of kshot with other actions is completed, and no clip is drawn again.
 
     Raises:
         OptionError: `clips` is less than 1, or no such camera.
@@ -125,14 +128,22 @@ def render(
     camera_of(camera)
     folder, rows = Path(folder), _rows(clips)
     table = folder / f"motion-{clips}.csv"
-    if table.exists():
+    if _holds(table, rows):
         return table
     with locked(folder, wait=True), disk(folder):  # another may be drawing the same clips: they are drawn once
-        if not table.exists():
+        if not _holds(table, rows):
             _render_all(folder, clips, seed, camera, rows, progress)
             with whole(table) as part, part.open("w", newline="") as file:
-                csv.writer(file).writerows([("path", "label", "split", "group"), *rows])
+                csv.writer(file).writerows([HEADER, *rows])
     return table
+
+
+def _holds(table: Path, rows: Sequence[tuple[str, ...]]) -> bool:
+    """Whether a table is there and is that of these rows: one of older actions lacks some."""
+    if not table.exists():
+        return False
+    with table.open(newline="", encoding="utf-8", errors="replace") as file:
+        return [tuple(row) for row in csv.reader(file)] == [HEADER, *rows]
 
 
 def _render_all(

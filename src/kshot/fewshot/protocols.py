@@ -53,6 +53,7 @@ class Protocol:
         training: settings of `kshot.train`.
         testing: settings of `kshot.evaluate`.
         differs: what kshot does otherwise than the source, whatever is set.
+        own_shot: whether a method trains, and is chosen on val, at each shot that it is tested at; else at one shot.
     """
 
     title: str
@@ -60,6 +61,7 @@ class Protocol:
     training: Mapping[str, Setting]
     testing: Mapping[str, Setting]
     differs: tuple[str, ...] = ()
+    own_shot: bool = False
 
 
 def preset(protocol: str, part: str, data: str = "") -> dict[str, Any]:
@@ -77,6 +79,18 @@ def preset(protocol: str, part: str, data: str = "") -> dict[str, Any]:
         raise unknown("data set of a protocol", asked, SETS)
     settings: Mapping[str, Setting] = getattr(PROTOCOLS[name], part)
     return {name: setting.on(asked or data) for name, setting in settings.items()}
+
+
+def trains_at_each_shot(protocol: str | None) -> bool:
+    """Whether a protocol trains and chooses at each shot that it tests at; no protocol does not.
+
+    Raises:
+        OptionError: no such protocol.
+    """
+    if not protocol:
+        return False
+    preset(protocol, "training")
+    return PROTOCOLS[protocol.partition(":")[0]].own_shot
 
 
 def followed(protocol: str, preset: Mapping[str, Any], final: Mapping[str, Any]) -> Followed:
@@ -301,6 +315,7 @@ PROTOCOLS: dict[str, Protocol] = {
             "Class names are read with spaces in place of underscores; theirs are spelled as they are in the data.",
             "Intervals take the sample's standard deviation and Student's t; theirs 1.96 and the population's.",
         ),
+        own_shot=True,
     ),
     "clip-fsar": Protocol(
         title="CLIP-FSAR's published code",

@@ -29,6 +29,7 @@ from kshot.fewshot.resuming import KEPT_ELSEWHERE, Trained, computed, finished, 
 from kshot.fewshot.scoring import class_texts, text_notes
 from kshot.fewshot.strategies import get_strategy
 from kshot.fewshot.strategies.base import Objective, Strategy
+from kshot.fewshot.validation import VAL_SEED, remarks
 from kshot.files import alone, disk, write_atomic
 from kshot.progress import Progress, quiet
 from kshot.settings import (
@@ -49,8 +50,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from kshot.backbones.backbone import Backbone
-
-VAL_SEED = 1_000_003  # the val episodes are the same in every run, whatever its seed
 
 
 @alone("out")
@@ -170,7 +169,7 @@ def _prepare(plan: Training, data: str | Path | Dataset, folder: Path, source: A
         strategy.expect(base)
     if val is not None:
         _sampler(val, val_shape)
-    notes = [*backbone.notes]
+    notes = [*backbone.notes, *remarks(val, val_shape.way, strategy, plan.selection.select)]
     on_base = strategy.learns_from == "base"
     reads_text = on_base and strategy.needs_text(learner)
     for part, needed in ((base, reads_text), (val, on_base and learner.head.needs_text)):

@@ -14,7 +14,7 @@ from kshot.report.words import in_shots, signed, within
 from kshot.settings import TORCH
 from kshot.study.file import Row as Method
 from kshot.study.file import Study
-from kshot.study.results import Line, StudyResult
+from kshot.study.results import Line, StudyResult, budget
 
 BESIDE = {"trained_parameters": "weights", "training_seconds": "seconds"}  # costs in the main table
 COSTS = {  # the table of costs: group -> key of the summary -> heading
@@ -163,6 +163,7 @@ def _figures(comparison: Comparison, line: Line | None) -> list[Cell]:
     seeds, episodes = len(comparison.settings.seeds), comparison.settings.episodes
     notes = [f"{line.episodes:,} episodes"] if line.episodes < episodes else []
     notes += [f"{line.seeds} of {seeds} seeds"] if line.seeds < seeds else []
+    notes += [said] if (said := budget(line, comparison.lines)) else []
     look = "best" if line.name == comparison.leader(line.shot or 0) else ""
     return [Cell(f"{line.accuracy:.1f}", within(line.ci95, 1), tuple(notes), look), _difference(comparison, line)]
 

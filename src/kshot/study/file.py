@@ -41,7 +41,8 @@ class Row(Method):
         train: further settings of `kshot.train`.
         search: settings with several values each, of which the best on val is kept; the study's own by default.
         episodes: test episodes where they differ from the study's, for strategies that learn inside each.
-        train_shot: shot of training episodes, 0 for the same as at test.
+        train_shot: shot of training and val episodes; 0 for the same as at test, so that weights, and values of a search,
+            are chosen for each shot on its own; None for the study's.
     """
 
     name: str
@@ -52,7 +53,7 @@ class Row(Method):
     train: dict[str, Any] = field(default_factory=dict)
     search: dict[str, list[Any]] | None = None
     episodes: int | None = None
-    train_shot: int = 1
+    train_shot: int | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,8 @@ class Study(View, EpisodeRules, Testing):
             than another: with the first seed each combination is trained, the one with the best val accuracy is used
             with every seed. Novel classes have no part in it.
         about: a sentence on what it is for.
+        train_shot: as in `Row`, of the rows that do not say; None for what the protocol does: 0 for one that trains at the
+            shot of the test, else 1.
     """
 
     title: str
@@ -89,6 +92,7 @@ class Study(View, EpisodeRules, Testing):
     train: dict[str, Any] = field(default_factory=dict)
     search: dict[str, list[Any]] = field(default_factory=dict)
     about: str = ""
+    train_shot: int | None = None
 
 
 def read_study(source: str | Path, protocol: str | None = None) -> Study:
@@ -125,9 +129,18 @@ def planned(
         replace(study, protocol=protocol or study.protocol) if isinstance(study, Study) else read_study(study, protocol)
     )
     plan = replace(plan, seeds=tuple(seeds or plan.seeds), episodes=plan.episodes if episodes is None else episodes)
+    plan = replace(plan, rows=tuple(replace(row, train_shot=_train_shot(plan, row)) for row in plan.rows))
     if wrong := impossible(plan):
         raise OptionError(f"{of_row(plan, wrong[0])}{wrong[2]}")
     return plan
+
+
+def _train_shot(plan: Study, row: Row) -> int:
+    """The shot that a row trains and is chosen at, 0 for each that it is tested at: its own, the study's, the protocol's."""
+    for own in (row.train_shot, plan.train_shot):
+        if own is not None:
+            return own
+    return 0 if protocols.trains_at_each_shot(plan.protocol) else 1
 
 
 def _read(path: Path, protocol: str | None) -> Study:

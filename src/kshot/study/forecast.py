@@ -202,11 +202,10 @@ class _Part:
             learner = Learner.build(self.backbone, row.tuning, tuned, row.head or method.default_head, row.head_options)
             learnt = [part for part in ("train", "val") if self.clips[part]][method.learns_from == "support" :]
             tail = self._tail(f"{row.tuning} {tuned}", learner, {*learnt, self.split}, training_of.augmentation.views)
-            # With the first seed each combination is trained once, and with the others the one that was chosen; a
-            # row that trains for every shot searches with the first one.
+            # With the first seed each combination is trained once, and with the others the one that was chosen; so
+            # at every shot for a row that trains for each.
             search = plan.search if row.search is None else row.search
-            times = [math.prod(map(len, search.values())) + seeds - 1, *([seeds] * (len(plan.shots) - 1))]
-            times = times[: 1 if row.train_shot else None]
+            times = [math.prod(map(len, search.values())) + seeds - 1] * (1 if row.train_shot else len(plan.shots))
             for shot, count in zip(plan.shots, times, strict=False):
                 shape = replace(shape, shot=row.train_shot or shot)
                 own = strategy_of(training_of.method, shape, schedule.steps * schedule.accumulate, schedule.lr)

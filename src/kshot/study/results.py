@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -83,11 +84,13 @@ class RowResult(Costs, Saved):
         train: further settings of its training.
         search: the row's own search, if any.
         episodes: the row's own number of test episodes, if any.
-        train_shot: shot of training episodes; 0 for the same as at test.
+        train_shot: shot of training and val episodes; 0 for the same as at test.
         results: shot -> what was found.
         costs: shot -> what it cost, training included.
-        searched: what its search found.
-        chosen: settings that a search chose.
+        searched: what its search found, at the first shot where each has its own.
+        searches: shot -> what the search at it found, where each shot has its own.
+        chosen: settings that a search chose, at the first shot where each has its own.
+        val_episodes: on how many its weights, steps and settings were chosen; None where nothing was.
         val_accuracy: percent, of the weights kept; None without val classes.
         best_step: the step of the weights kept.
         clips: how many were evaluated.
@@ -117,12 +120,14 @@ class RowResult(Costs, Saved):
     train: dict[str, Any] = Field(default_factory=dict)
     search: dict[str, list[Any]] | None = None
     episodes: int | None = None
-    train_shot: int = 1
+    train_shot: int | None = 1
     results: dict[Annotated[str, Field(pattern=r"^\d{1,9}$")], Outcome] = Field(default_factory=dict)
     costs: dict[str, Costs] = Field(default_factory=dict)
     searched: Search | None = None
+    searches: dict[str, Search] = Field(default_factory=dict)
     chosen: dict[str, Any] | None = None
     val_accuracy: Finite | None = None
+    val_episodes: Count | None = None
     best_step: Count | None = None
     clips: Count = 0
     fingerprint: str = ""
@@ -172,6 +177,7 @@ class Line(Costs):
         head: as it was used.
         missing: how many clips of the published split were not there.
         chosen: settings that a search chose, in words.
+        val_episodes: on how many its weights, steps and settings were chosen; None where nothing was.
         error: why the method failed.
     """
 
@@ -192,7 +198,21 @@ class Line(Costs):
     head: str | None = None
     missing: Count = 0
     chosen: str = ""
+    val_episodes: Count | None = None
     error: str = ""
+
+
+def budget(line: Line, lines: Sequence[Line]) -> str:
+    """What a method's choice on val rests on, where it is less than that of others in a table; else "".
+
+    >>> one, other = (Line(data="d", backbone="b", name=str(n), val_episodes=n) for n in (40, 300))
+    >>> budget(one, [one, other]), budget(other, [one, other])
+    ('chosen on 40 val episodes; others 300', '')
+    """
+    most = max((one.val_episodes or 0 for one in lines), default=0)
+    if not line.val_episodes or line.val_episodes == most:
+        return ""
+    return f"chosen on {line.val_episodes:,} val episodes; others {most:,}"
 
 
 def _settings(value: Any) -> Study:

@@ -101,7 +101,7 @@ def run(
     with disk(folder):
         write_atomic(folder / "settings.json", json.dumps(seals.sealed(said), indent=1).encode())
     rows: list[RowResult] = []
-    found: dict[tuple[str, str, str], dict[str, Any]] = {}  # what the first seed's search chose
+    found: dict[tuple[str, str, str], dict[int, dict[str, Any]]] = {}  # what the first seed's search chose, by shot
     with progress(plan.title, len(grid), "rows") as step:
         for ((data_name, _), (backbone_name, _), seed, row), where, own in zip(grid, places, whose, strict=True):
             record = _finished(where / "row.json", own)
@@ -116,7 +116,9 @@ def run(
                     record = RowResult(**asdict(row) | own, error=str(error))
                 _save(where, record)
             if record.searched is not None:
-                found.setdefault((data_name, backbone_name, row.name), record.searched.chosen)
+                own_choices = {int(shot): search.chosen for shot, search in record.searches.items()}
+                every = dict.fromkeys(plan.shots, record.searched.chosen)
+                found.setdefault((data_name, backbone_name, row.name), every | own_choices)
             record.folder = where.relative_to(folder).as_posix()
             rows.append(record)
             step()
@@ -191,7 +193,9 @@ def _places(folder: Path, whose: Sequence[Mapping[str, Any]]) -> list[Path]:
     return places
 
 
-def _run_row(cell: _Cell, record: RowResult, data: Dataset, backbone: Backbone, chosen: dict[str, Any] | None) -> None:
+def _run_row(
+    cell: _Cell, record: RowResult, data: Dataset, backbone: Backbone, found: Mapping[int, dict[str, Any]] | None
+) -> None:
     """Trains and evaluates a row, and takes down in `record` what came of it.
 
     Args:
@@ -199,24 +203,31 @@ def _run_row(cell: _Cell, record: RowResult, data: Dataset, backbone: Backbone, 
         record: with the row's settings.
         data: the data set.
         backbone: the backbone.
-        chosen: what a search with another seed found; None to search, if the study asks for it.
+        found: what a search with another seed found, by shot; None to search, if the study asks for it.
     """
     plan, row = cell.plan, cell.row
+    values = plan.search if row.search is None else row.search
+    chosen: dict[str, Any] | None = None
     strategy = get_strategy(row.strategy, **row.strategy_options)
     learns = strategy.learns_from != "nothing"
     record.results, record.costs, record.training_seconds, record.trained_parameters = {}, {}, 0.0, 0
     for shot in plan.shots:
         adapted, trained = None, {}
         if learns:
-            if chosen is None and (values := plan.search if row.search is None else row.search):
-                record.searched = _search(cell, data, backbone, shot, values)
-                chosen = record.searched.chosen
+            if found is not None:
+                chosen = found[shot]
+            elif values and (chosen is None or not row.train_shot):
+                search = _search(cell, data, backbone, shot, values)
+                chosen, record.searched = search.chosen, record.searched or search
+                record.searches |= {} if row.train_shot else {str(shot): search}
             if chosen:
-                record.chosen = chosen
+                record.chosen = record.chosen or chosen
             adapted = _train(cell, data, backbone, shot, chosen or {})
             trained = adapted.config["result"]
             for name in ("training_seconds", "trained_parameters", "val_accuracy", "best_step"):
                 setattr(record, name, trained[name])
+            if trained["val_accuracy"] is not None:
+                record.val_episodes = adapted.config["val_episodes"]["episodes"]
         asked: Any = {name: getattr(plan, name) for name in (*View.names(), *EpisodeRules.names(), *Testing.names())}
         asked |= {"episodes": min(plan.episodes, row.episodes or plan.episodes), "shot": shot, "seed": cell.seed}
         asked |= {"head": row.head or (None if learns else strategy.default_head), "head_options": row.head_options}

@@ -37,7 +37,10 @@ def summarise(folder: Path, rows: Sequence[RowResult], baseline: str) -> list[Li
             _mean_costs(line, good, shot)
             line.strategy, line.tuning, line.layers, line.head = first.strategy, first.tuning, first.layers, first.head
             line.missing = len({clip for row in good for clip in row.missing})
-            line.chosen = ", ".join(f"{k} {v}" for k, v in (first.chosen or {}).items())
+            searched = first.searches[shot].chosen if shot in first.searches else first.chosen
+            line.chosen = ", ".join(f"{k} {v}" for k, v in (searched or {}).items())
+            if first.val_episodes is not None:
+                line.val_episodes = first.val_episodes
             lines.append(line)
         if not good:
             lines.append(Line(data=data, backbone=backbone, name=name, error=mine[0].error))

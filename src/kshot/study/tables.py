@@ -10,7 +10,7 @@ from typing import Any
 from kshot.backbones import published
 from kshot.fewshot import cost
 from kshot.study.file import Study
-from kshot.study.results import Line, RowResult, StudyResult
+from kshot.study.results import Line, RowResult, StudyResult, budget
 from kshot.templates import markdown
 
 
@@ -64,12 +64,13 @@ def _table(lines: Sequence[Line], settings: Study) -> list[str]:
         cells = []
         for shot in shots:
             line = own[shot]
-            note = "" if line.episodes == settings.episodes else f" (first {line.episodes:,} episodes)"
+            remarks = [] if line.episodes == settings.episodes else [f"first {line.episodes:,} episodes"]
+            remarks += [said] if (said := budget(line, lines)) else []
+            note = f" ({'; '.join(remarks)})" if remarks else ""
             cells += [f"{line.accuracy:.1f} ± {line.ci95:.1f}{note}", _difference(line, len(settings.seeds))]
         finished.append(own[shots[-1]])
         parts.append(f"| {' | '.join([markdown(name), *cells])} |")
-    if searched := {line.name: line.chosen for line in lines if line.chosen}:
-        choices = "; ".join(f"{name}: {chosen}" for name, chosen in searched.items())
+    if choices := _choices(lines):
         parts.append(f"\nChosen on val with the first seed, out of {_values(settings.search)}: {markdown(choices)}.")
     if keys := cost.present(finished):
         parts.append(f"\nCost, at {shots[-1]}-shot where it depends on the shots:\n")
@@ -78,6 +79,19 @@ def _table(lines: Sequence[Line], settings: Study) -> list[str]:
             f"| {' | '.join([markdown(one.name), *(cost.written(one, key) for key in keys)])} |" for one in finished
         ]
     return parts
+
+
+def _choices(lines: Sequence[Line]) -> str:
+    """What was chosen for each method, and for each of its shots where they differ."""
+    found: dict[str, dict[str, list[int]]] = {}
+    for line in lines:
+        if line.chosen and line.shot is not None:
+            found.setdefault(line.name, {}).setdefault(line.chosen, []).append(line.shot)
+    said = []
+    for name, chosen in found.items():
+        each = [f"{one} at {'- and '.join(map(str, shots))}-shot" for one, shots in chosen.items()]
+        said.append(f"{name}: {', '.join(each) if len(each) > 1 else next(iter(chosen))}")
+    return "; ".join(said)
 
 
 def lacking(rows: Sequence[RowResult], data: str) -> str:
