@@ -81,6 +81,10 @@ HEAD_VARIANTS = (
         "product", "cosine to the prototype times cosine to the name, factor 64",
         "Cao et al.'s group, 2024: bedman367/Task-Adapter at 178b21a7", heads2.product,
     ),
+    Variant(
+        "product-trx", "mean cosine of what tuples have and find times cosine to the name, factor 64",
+        "Cao et al.'s group, 2024: bedman367/Task-Adapter at 178b21a7", heads2.product_trx,
+    ),
 )  # fmt: skip
 
 LAST = ("image.blocks.-1.", "image.norm.", "image.projection.")
@@ -256,8 +260,8 @@ page.
 
 BELOW = """## Where the default is not the published code's
 
-- Cosines have no constant in the denominator. The codes of OTAM, TRX's baselines and CLIP-FSAR add 0.01 there, which
-  counts for embeddings of small length alone.
+- Cosines have no constant in the denominator. The codes of OTAM, TRX's baselines, CLIP-FSAR and `product-trx` add 0.01
+  there, which counts for embeddings of small length alone.
 - `task-adapter`: in the authors' code a query sees the other queries of its episode and no support clip. Its scores
   then depend on what else is classified with it, so that is an option here (`transductive=queries`), and such figures
   should be compared with transductive ones only.

@@ -202,3 +202,25 @@ def product(head: Any, query: Tensor, support: Tensor, labels: Tensor, text: Ten
     asked = F.normalize(query.mean(1), dim=1)
     means = F.normalize(_classes(support.mean(1), labels), dim=1)
     return 64 * (asked @ means.T) * (asked @ F.normalize(text, dim=1).T)
+
+
+def product_trx(head: Any, query: Tensor, support: Tensor, labels: Tensor, text: Tensor, number: int) -> Tensor:
+    """Every tuple formed; all cosines between the values that a query's tuples have and find, and their mean."""
+    frames, channels = query.shape[1:]
+    place = torch.arange(frames, dtype=query.dtype)[:, None]
+    angle = place * 10000 ** (-torch.arange(0, channels, 2, dtype=query.dtype) / channels)
+    wave = 0.1 * torch.stack([angle.sin(), angle.cos()], 2).flatten(1)
+    scores = []
+    for size, keys, values, norm in zip(head.sizes, head.keys, head.values, head.norms, strict=True):
+        chosen = list(itertools.combinations(range(frames), size))
+        far, near = (torch.stack([(x + wave)[:, list(t)].flatten(1) for t in chosen], 1) for x in (query, support))
+        own = []
+        for k in range(len(text)):
+            mine = near[labels == k].flatten(0, 1)
+            logits = norm(keys(far)) @ norm(keys(mine)).T / math.sqrt(head.width)
+            found = logits.softmax(-1) @ values(mine)
+            cosines = F.normalize(values(far), dim=2) @ F.normalize(found, dim=2).mT
+            own.append(cosines.mean((1, 2)))
+        scores.append(torch.stack(own, 1))
+    words = F.normalize(query.mean(1), dim=1) @ F.normalize(text, dim=1).T
+    return 64 * torch.stack(scores).mean(0) * words

@@ -20,7 +20,7 @@ from kshot.fewshot.strategies.base import Strategy
 from kshot.fewshot.training import strategy_of
 from kshot.heads.base import Head
 from kshot.recognizer.methods import method
-from kshot.settings import EpisodeShape, Method
+from kshot.settings import EpisodeShape, Method, Schedule
 from kshot.study.counting import batch_clips
 from kshot.study.file import SHIPPED, Row, Study, impossible
 from kshot.study.file import read_study as read_study
@@ -89,7 +89,7 @@ def test_a_strategy_is_in_every_product(name: str, backbone: Backbone, clips_csv
     assert len(strategy.about) > 20, "the report has no words for it"
     assert f"`{name}`" in page("studies.md"), "docs/studies.md does not name it"
     assert impossible(Study("s", (Row("row", strategy=name),))) is None, "a study refuses it"
-    made = strategy_of(Method(strategy=name), EpisodeShape(way=2, query=1), 10, 1e-3)
+    made = strategy_of(Method(strategy=name), EpisodeShape(way=2, query=1), Schedule(steps=10))
     if made.learns_from == "base":
         from kshot.fewshot.learner import Learner
 

@@ -126,11 +126,16 @@ def test_tuning_of_attention_or_texts_is_refused_in_one_line(method: str, networ
         tuning.apply(method, network.copy())
 
 
+def test_its_last_convolution_stands_for_a_projection(network: Backbone) -> None:
+    own = network.copy()
+    assert tuning.apply("partial", own, layers="proj") == own.depth
+    learning = [name for name, weight in own.named_parameters() if weight.requires_grad]
+    assert learning == [f"image.blocks.{own.depth - 1}.conv.weight"]
+
+
 def test_what_it_does_not_have_is_refused(network: Backbone) -> None:
     with pytest.raises(OptionError, match="has no text tower that could learn: tune tower image"):
         tuning.apply("partial", network.copy(), tower="both")
-    with pytest.raises(OptionError, match="layers 'proj': backbone 'lite' has no projection; take block"):
-        tuning.apply("partial", network.copy(), layers="proj")
     with pytest.raises(OptionError, match="cut 19 does not exist: this tower has cuts 0 to 18"):
         network.encode_to(pixels(network), 19)
 

@@ -13,7 +13,9 @@ from torch.nn import functional as F
 from kshot.errors import CheckpointError, OptionError
 from kshot.heads import HEADS, Head, get_head, options
 
-SMALL: dict[str, dict[str, Any]] = {"trx": {"width": 24}, "baseline++": {"epochs": 4}, "tip-adapter-f": {"epochs": 4}}
+SMALL: dict[str, dict[str, Any]] = {
+    "trx": {"width": 24}, "product-trx": {"width": 24}, "baseline++": {"epochs": 4}, "tip-adapter-f": {"epochs": 4},
+}  # fmt: skip
 CHOICES: list[tuple[str, dict[str, Any]]] = [
     *((name, {}) for name in HEADS),
     ("otam", {"variant": "clip-fsar"}),
@@ -221,7 +223,7 @@ def test_texts_of_another_backbone_are_refused(name: str, draw: Draw) -> None:
         make(name, {})(query, support, labels, text[..., :-1])
 
 
-@pytest.mark.parametrize("name", ["trx", "clip-fsar"])
+@pytest.mark.parametrize("name", ["trx", "product-trx", "clip-fsar"])
 def test_clips_of_another_width_are_refused(name: str, draw: Draw) -> None:
     inputs = draw(channels=24)
     with pytest.raises(OptionError, match=rf"'{name}' was made for 16 channels, found 24: make it with dim=24"):

@@ -35,7 +35,17 @@ def test_no_head_is_forgotten() -> None:
 
 def test_names_are_those_of_the_command_line() -> None:
     expected = "nearest prototype otam bimhm trx clip-fsar linear-probe baseline++ meta-baseline tip-adapter"
-    assert set(HEADS) == {*expected.split(), "tip-adapter-f", "text", "fusion", "product", "change", "both", "where"}
+    assert set(HEADS) == {
+        *expected.split(),
+        "tip-adapter-f",
+        "text",
+        "fusion",
+        "product",
+        "product-trx",
+        "change",
+        "both",
+        "where",
+    }
 
 
 @pytest.mark.parametrize("name", HEADS)

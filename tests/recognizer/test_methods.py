@@ -25,7 +25,7 @@ from kshot.recognizer.fitting import fit
 from kshot.recognizer.methods import AUTO, METHODS, expect, method
 
 SMALL: dict[str, dict[str, Any]] = {
-    "trx": {"width": 24}, "clip-fsar": {"heads": 2}, "baseline++": {"epochs": 5}, "tip-adapter-f": {"epochs": 3},
+    "trx": {"width": 24}, "product-trx": {"width": 24}, "clip-fsar": {"heads": 2}, "baseline++": {"epochs": 5}, "tip-adapter-f": {"epochs": 3},
 }  # fmt: skip
 TRAINED = [name for name in heads.HEADS if method(name).needs_training]
 
@@ -99,7 +99,7 @@ def test_auto_compares_these_the_simplest_first():
     assert list(METHODS) == [
         "prototype", "change", "both", "where", "fusion", "linear-probe", "otam", "partial", "text"
     ]  # fmt: skip
-    assert set(TRAINED) == {"trx", "clip-fsar"}
+    assert set(TRAINED) == {"trx", "product-trx", "clip-fsar"}
 
 
 @pytest.mark.parametrize("name", TRAINED)

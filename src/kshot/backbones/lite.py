@@ -243,6 +243,12 @@ class LiteTower(nn.Module):
         self.precision = torch.float32
 
     @property
+    def last_map(self) -> nn.Module:
+        """What stands for a projection: the last convolution, linear in the channels of each place."""
+        conv: nn.Module = self.blocks[-1].conv
+        return conv
+
+    @property
     def plain(self) -> bool:
         return self.stem.plain
 

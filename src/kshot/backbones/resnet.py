@@ -230,6 +230,12 @@ class ResNetTower(PoolingTower):
         self.tokens = positions - 1
         self.precision, self.plain = torch.float32, False
 
+    @property
+    def last_map(self) -> nn.Module:
+        """What stands for a projection: the one at the end of the attention pool (ProLIP tunes it too)."""
+        projection: nn.Module = self.blocks[-1].c_proj
+        return projection
+
     def enter_head(self, x: Tensor, cut: int) -> Tensor:
         """The places of the last map (N, M, D), in single precision, from what block `cut` (0..L) receives."""
         if cut == self.depth:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kshot.errors import OptionError
 from kshot.fewshot import runs
 from kshot.fewshot.result import Damaged, machine
+from kshot.fewshot.strategies import get_strategy
 from kshot.files import occupied
 from kshot.settings import Augmentation, EpisodeShape, Schedule, Selection, View
 
@@ -132,4 +133,11 @@ def _before(config: dict[str, Any]) -> dict[str, Any]:
     """A config of any version with the settings that it does not name, as they were before there was a choice."""
     once = View().record() | Augmentation().record() | EpisodeShape().record() | {"augment": [], "no_flip": []}
     schedule = Schedule().record() | Selection().record() | config["schedule"]
-    return once | config | {"schedule": {name: schedule[name] for name in schedule if name not in KEPT_ELSEWHERE}}
+    strategy = config["strategy"]
+    options = asdict(get_strategy(strategy["name"])) | strategy["options"]
+    return (
+        once
+        | config
+        | {"schedule": {name: schedule[name] for name in schedule if name not in KEPT_ELSEWHERE}}
+        | {"strategy": strategy | {"options": options}}
+    )

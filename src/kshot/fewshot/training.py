@@ -24,6 +24,7 @@ from kshot.fewshot.episodes import Sampler
 from kshot.fewshot.evaluation import score
 from kshot.fewshot.fit import Fitted, fit, seeded
 from kshot.fewshot.learner import Learner
+from kshot.fewshot.penalty import pulled
 from kshot.fewshot.result import Followed, machine
 from kshot.fewshot.resuming import KEPT_ELSEWHERE, Trained, computed, finished, refuse_occupied, trained_of
 from kshot.fewshot.scoring import class_texts, text_notes
@@ -37,8 +38,10 @@ from kshot.settings import (
     Evaluating,
     Evaluation,
     Method,
+    Schedule,
     Scoring,
     Training,
+    penalty_of,
 )
 from kshot.settings.fields import Settings
 from kshot.settings.types import TrainingKeywords
@@ -141,7 +144,7 @@ def _prepare(plan: Training, data: str | Path | Dataset, folder: Path, source: A
     from kshot.backbones import backbone as backbones
 
     method, shape, view, schedule = plan.method, plan.shape, plan.view, plan.schedule
-    strategy = strategy_of(method, shape, schedule.steps * schedule.accumulate, schedule.lr)
+    strategy = strategy_of(method, shape, schedule)
     if strategy.learns_from == "nothing":
         raise OptionError(f"strategy '{method.strategy}' trains nothing: run `kshot evaluate` without --adapted")
     expect_prompts(view.prompts)
@@ -306,6 +309,7 @@ def _learn(plan: Training, setup: _Setup, clips: _Clips, resume: bool, progress:
     prompts = plan.view.prompts
     text = class_texts(learner, clips.base.data.classes, prompts) if setup.reads_text else _no_text
     objective = strategy.objective(learner, clips.base, text, plan.schedule.seed)
+    objective = pulled(objective, learner.weights(), penalty_of(plan.schedule.penalty, plan.shape.shot))
 
     evaluation = Evaluation(episodes=episodes, seed=VAL_SEED)
     validation = Evaluating(Scoring(), setup.val_shape, evaluation, plan.view, plan.compute)
@@ -369,16 +373,15 @@ def _no_text() -> Tensor:
     raise AssertionError("a strategy that says it needs no class texts has asked for them")
 
 
-def strategy_of(method: Method, shape: EpisodeShape, batches: int, lr: float) -> Strategy:
+def strategy_of(method: Method, shape: EpisodeShape, schedule: Schedule) -> Strategy:
     """The strategy as `train` uses it: what its options leave open follows from the run's.
 
     Args:
         method: names it, with its options.
         shape: of training episodes.
-        batches: of the run, all stages together.
-        lr: learning rate of the run.
+        schedule: of the run, all stages together.
     """
-    implied = get_strategy(method.strategy).implied(shape, batches, lr)
+    implied = get_strategy(method.strategy).implied(shape, schedule)
     return get_strategy(method.strategy, **{**implied, **(method.strategy_options or {})})
 
 

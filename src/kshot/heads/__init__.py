@@ -37,6 +37,7 @@ HEADS: dict[str, str] = {
     "text": "kshot.heads.text:Text",
     "fusion": "kshot.heads.fusion:Fusion",
     "product": "kshot.heads.product:Product",
+    "product-trx": "kshot.heads.product_trx:ProductTRX",
 }
 
 

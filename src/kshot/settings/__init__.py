@@ -25,6 +25,8 @@ FRAMES = 8
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("constant", "cosine")
+PER_SHOT = "1/N"
+"""The penalty of ProLIP: one over the support clips a class."""
 SELECTIONS = ("val", "none")
 TORCH = "torch"
 PRECISIONS = ("float32", "bfloat16", "float16")
@@ -159,6 +161,7 @@ class Schedule(Settings):
         warmup: steps over which the learning rate rises to `lr` in a straight line.
         accumulate: batches or episodes a step (the field's "tasks per update").
         max_grad_norm: largest norm of the gradient, which is scaled down to it; 0 for none.
+        penalty: weight of the squared distance of what learns in the backbone from where it began; see `penalty_of`.
         seed: of batches and new weights.
     """
 
@@ -171,7 +174,13 @@ class Schedule(Settings):
     warmup: int = setting(0, "steps of linear warm-up", low=0, high=100_000_000)
     accumulate: int = setting(1, "batches or episodes a step", low=1, high=1_000_000)
     max_grad_norm: float = setting(0.0, "largest gradient norm, 0 for none", low=0, formerly="clip")
+    penalty: float | str = setting(0.0, "pull of what learns to where it began: a number, or 1/N for N shots")
     seed: int = setting(0, "names the draws; the same seed, the same table", low=0, high=2**63 - 1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.penalty != PER_SHOT:
+            object.__setattr__(self, "penalty", penalty_of(self.penalty, 1))
 
     def factor(self, step: int) -> float:
         """Learning rate at a step, relative to `lr`."""
@@ -332,6 +341,27 @@ class Exporting(Front):
 
 
 FRONTS: tuple[type[Front], ...] = (Training, Evaluating, Exporting)
+
+
+def penalty_of(penalty: float | str, shots: float) -> float:
+    """The factor on the squared distance of weights from where they began (ProLIP, arXiv 2410.05270).
+
+    Args:
+        penalty: a number from 0, which may be a text, or "1/N".
+        shots: support clips a class, the N of "1/N".
+
+    Raises:
+        OptionError: another penalty.
+    """
+    if penalty == PER_SHOT:
+        return 1 / shots
+    try:
+        found = float(penalty)
+    except ValueError:
+        found = -1.0
+    if isinstance(penalty, bool) or not 0 <= found < math.inf:
+        raise OptionError(f"penalty must be a number from 0, or {PER_SHOT}, found {penalty!r}")
+    return found
 
 
 def expect(**values: Any) -> None:

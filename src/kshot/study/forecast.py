@@ -208,7 +208,7 @@ class _Part:
             times = [math.prod(map(len, search.values())) + seeds - 1] * (1 if row.train_shot else len(plan.shots))
             for shot, count in zip(plan.shots, times, strict=False):
                 shape = replace(shape, shot=row.train_shot or shot)
-                own = strategy_of(training_of.method, shape, schedule.steps * schedule.accumulate, schedule.lr)
+                own = strategy_of(training_of.method, shape, schedule)
                 one, validation, clips = self._training(own, learner, replace(training_of, shape=shape))
                 training, validations = training + one * count, validations + validation * count
                 most = max(most, clips)

@@ -14,8 +14,9 @@ def apply(backbone: Backbone, layers: str | int = "block+ln_post+proj", tower: T
 
     Args:
         backbone: changed in place.
-        layers: "proj" (the projection alone), "block" (the last block alone), "block+ln_post+proj", or a number k: the
-            last k blocks with final norm and projection.
+        layers: "proj" (the projection alone, or the linear map that stands for one at the end of the last block),
+            "block" (the last block alone), "block+ln_post+proj", or a number k: the last k blocks with final norm and
+            projection.
         tower: "image", "text" or "both".
 
     Returns:
@@ -29,7 +30,7 @@ def apply(backbone: Backbone, layers: str | int = "block+ln_post+proj", tower: T
         if blocks:
             unfreeze(part.blocks[-blocks:].parameters())
         if layers != "block":
-            unfreeze(part.projection.parameters())
+            unfreeze((getattr(part, "last_map", None) or part.projection).parameters())
         if layers not in ("proj", "block"):
             unfreeze(part.norm.parameters())
         if not any(weight.requires_grad for weight in part.parameters()):

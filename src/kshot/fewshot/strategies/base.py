@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from kshot.fewshot.episodes import Sampler
     from kshot.fewshot.learner import Learner
     from kshot.progress import Progress
-    from kshot.settings import EpisodeShape
+    from kshot.settings import EpisodeShape, Schedule
 
 
 @dataclass
@@ -71,13 +71,12 @@ class Strategy:
     name: ClassVar[str] = "strategy"
 
     @classmethod
-    def implied(cls, shape: EpisodeShape, batches: int, lr: float) -> Mapping[str, Any]:
+    def implied(cls, shape: EpisodeShape, schedule: Schedule) -> Mapping[str, Any]:
         """Its options that follow from a run's settings where none are given.
 
         Args:
             shape: of training episodes.
-            batches: of the whole run, all stages together.
-            lr: learning rate.
+            schedule: of the whole run, all stages together.
         """
         return {}
 

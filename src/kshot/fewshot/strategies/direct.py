@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from kshot.errors import OptionError
+from kshot.fewshot.penalty import moved
 from kshot.fewshot.strategies.base import StepChoice, Strategy, class_logits
+from kshot.settings import penalty_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from kshot.fewshot.episodes import Sampler
     from kshot.fewshot.learner import Learner
     from kshot.progress import Progress
-    from kshot.settings import EpisodeShape
+    from kshot.settings import EpisodeShape, Schedule
 
 
 @dataclass(frozen=True)
@@ -25,13 +27,15 @@ class Direct(Strategy):
     """Fine-tuning on the novel support from scratch in each episode (direct adaptation in Cao et al., 2024).
 
     The tuned weights and a cosine classifier, started at the support's class means, descend together by full-batch
-    steps of Adam.
+    steps of Adam. With a penalty it is the regularised last layer of ProLIP (Fahes et al., arXiv 2410.05270).
 
     Attributes:
         steps: steps in each episode; `train` chooses them on the val classes.
         lr: learning rate of the tuned weights.
         scale: factor on the cosines.
         classifier_rate: factor on the learning rate of the classifier.
+        penalty: weight of the squared distance of the tuned weights from where they began: a number, or "1/N" with N
+            the support clips a class.
     """
 
     learns_from: ClassVar[Literal["nothing", "base", "support"]] = "support"
@@ -42,15 +46,17 @@ class Direct(Strategy):
     lr: float = 1e-3
     scale: float = 20.0
     classifier_rate: float = 10.0
+    penalty: float | str = 0.0
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.lr <= 0:
             raise OptionError(f"direct needs at least 1 step and a positive lr, found {self.steps} and {self.lr}")
+        penalty_of(self.penalty, 1)
 
     @classmethod
-    def implied(cls, shape: EpisodeShape, batches: int, lr: float) -> Mapping[str, Any]:
-        """The run's learning rate is that of each episode."""
-        return {"lr": lr}
+    def implied(cls, shape: EpisodeShape, schedule: Schedule) -> Mapping[str, Any]:
+        """The run's learning rate and penalty are those of each episode."""
+        return {"lr": schedule.lr, "penalty": schedule.penalty}
 
     def choose(
         self, learner: Learner, val: Activations | None, sampler: Sampler | None, episodes: int, progress: Progress
@@ -103,6 +109,7 @@ class Direct(Strategy):
 
         tuned = list(learner.weights().values())
         before = [weight.detach().clone() for weight in tuned]
+        penalty = penalty_of(self.penalty, len(labels) / way)
         try:
             with torch.no_grad():
                 pooled = unit(learner.embed(support, len(support)).mean(1))
@@ -118,6 +125,8 @@ class Direct(Strategy):
                     optimizer.zero_grad(set_to_none=True)
                     logits = class_logits(learner.embed(support, len(support)), classes, self.scale)
                     loss = cross_entropy(logits, target)
+                    if penalty:
+                        loss = loss + penalty * moved(tuned, before)
                     loss.backward()  # type: ignore[no-untyped-call]
                     optimizer.step()
                 if step in at:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from kshot.activations.activations import Activations
     from kshot.fewshot.learner import Learner
-    from kshot.settings import EpisodeShape
+    from kshot.settings import EpisodeShape, Schedule
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ class FinetuneMeta(Meta):
         self._finetuning()
 
     @classmethod
-    def implied(cls, shape: EpisodeShape, batches: int, lr: float) -> Mapping[str, Any]:
+    def implied(cls, shape: EpisodeShape, schedule: Schedule) -> Mapping[str, Any]:
         """As Meta-learning, after Finetuning on the first half of all batches."""
-        return {**super().implied(shape, batches, lr), "first": max(1, batches // 2)}
+        return {**super().implied(shape, schedule), "first": max(1, schedule.steps * schedule.accumulate // 2)}
 
     def _finetuning(self) -> Finetune:
         return Finetune(self.batch, self.classifier, self.classifier_scale, self.classifier_rate)

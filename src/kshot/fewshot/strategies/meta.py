@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from kshot.activations.activations import Activations
     from kshot.datasets import Dataset
     from kshot.fewshot.learner import Learner
-    from kshot.settings import EpisodeShape
+    from kshot.settings import EpisodeShape, Schedule
 
 LOSSES = ("episode", "text", "both")
 
@@ -53,7 +53,7 @@ class Meta(Strategy):
             raise unknown("loss", self.loss, LOSSES)
 
     @classmethod
-    def implied(cls, shape: EpisodeShape, batches: int, lr: float) -> Mapping[str, Any]:
+    def implied(cls, shape: EpisodeShape, schedule: Schedule) -> Mapping[str, Any]:
         """Training episodes have the run's shape."""
         return {"way": shape.way, "shot": shape.shot, "query": shape.query}
 
