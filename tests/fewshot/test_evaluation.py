@@ -27,7 +27,8 @@ from kshot.fewshot.evaluation import Result, evaluate, score
 from kshot.fewshot.fit import load_tensors as tensors
 from kshot.fewshot.intervals import interval, student
 from kshot.fewshot.learner import Learner
-from kshot.fewshot.scoring import class_texts, head_scorer, run_episodes
+from kshot.fewshot.scoring import head_scorer, run_episodes
+from kshot.fewshot.texts import class_texts
 from kshot.fewshot.training import train
 from kshot.heads import get_head
 from kshot.settings import EpisodeShape

@@ -24,6 +24,7 @@ from torch.nn import functional as F
 from kshot.backbones import families, hub, texts
 from kshot.backbones.devices import expect_encoder, pick_device, pick_precision
 from kshot.backbones.preprocessing import AS_CLIP, Pixels
+from kshot.backbones.texts import Prompts, Wording
 from kshot.backbones.tower import ImageTower, TextTower, Tower
 from kshot.errors import CheckpointError, OptionError
 from kshot.settings import FRAMES, PROMPTS, TORCH, Arithmetic
@@ -374,46 +375,45 @@ class Backbone(nn.Module):
         padded = [row + [row[-1]] * (longest - len(row)) for row in rows]
         return torch.tensor(padded, dtype=torch.long, device=self.device).view(len(rows), longest)
 
-    def _class_texts(self, names: Sequence[str], prompts: Sequence[str] | str) -> tuple[list[list[int]], list[str]]:
-        """Token ids of every name in every template, all templates of the first name first, and notes; see `texts`."""
+    def _class_texts(self, names: Sequence[str], wording: Wording) -> tuple[list[list[int]], list[str], int]:
+        """Token ids of every text of `texts.written`, notes, and templates a text."""
         if not self.has_text:
             raise OptionError(
                 f"class texts are needed, but backbone '{self.name}' has no text side: take a head or loss without "
                 f"texts, such as prototype, or a CLIP"
             )
-        templates = texts.expect_prompts(self.prompt or prompts)
-        if not len(names):
-            raise OptionError("no class names to embed: give at least one")
-        made = texts.written(names, templates)
+        templates = [self.prompt] if self.prompt else wording.templates()
+        made = texts.written(names, templates, wording)
         encodings = self._encode([text.words for text in made])
-        rows = [encoding.ids for encoding in encodings]
-        return rows, texts.examine(made, encodings, self._ends(encodings), self.starts)
+        notes = texts.examine(made, encodings, self._ends(encodings), self.starts, wording.phases)
+        return [encoding.ids for encoding in encodings], notes, len(templates)
 
-    def text_notes(self, names: Sequence[str], prompts: Sequence[str] | str = PROMPTS) -> list[str]:
+    def text_notes(self, names: Sequence[str], prompts: Prompts = PROMPTS) -> list[str]:
         """What the text tower does not see of the class texts that `embed_text` makes, in words; [] if it sees all.
 
         Raises:
             KshotError: as `embed_text`.
         """
-        return self._class_texts(names, prompts)[1]
+        return self._class_texts(names, Wording.of(prompts))[1]
 
-    def embed_text(self, names: Sequence[str], prompts: Sequence[str] | str = PROMPTS) -> Tensor:
+    def embed_text(self, names: Sequence[str], prompts: Prompts = PROMPTS) -> Tensor:
         """Unit vectors (C, P) of class names, each the normalised mean of its unit vectors under all prompts.
 
         Args:
             names: C class names; underscores are read as spaces.
-            prompts: templates with `{}` where the name goes.
+            prompts: templates with `{}` where the name goes, or a wording; one of phases gives (C, K, P).
 
         Raises:
             OptionError: no names, an impossible prompt, or one so long that names are cut off where they still matter.
             DataError: two names that are the same text to this backbone, or one of which nothing is left.
             CheckpointError: see `tokenize`.
         """
-        rows, _ = self._class_texts(names, prompts)
+        wording = Wording.of(prompts)
+        rows, _, templates = self._class_texts(names, wording)
         batches = (rows[i : i + TEXTS_PER_BATCH] for i in range(0, len(rows), TEXTS_PER_BATCH))
         embedded = torch.cat([self.text.encode_from(self._padded(batch), 0) for batch in batches])
-        unit = F.normalize(embedded, dim=-1).view(len(names), -1, embedded.shape[1])
-        return F.normalize(unit.mean(1), dim=-1)
+        unit = F.normalize(embedded, dim=-1).view(-1, templates, embedded.shape[1])
+        return wording.joined(unit.mean(1), names)
 
     def copy(self) -> Backbone:
         """An independent copy for another way of tuning. Frozen weights share their memory with this one; whatever

@@ -30,6 +30,7 @@ from kshot.backbones import last_block, places
 from kshot.backbones.backbone import Backbone, NoText
 from kshot.backbones.batch_norm import BatchNorm
 from kshot.backbones.preprocessing import Pixels
+from kshot.backbones.texts import Prompts
 from kshot.backbones.words import ClassifierWords, usual
 from kshot.errors import CheckpointError, OptionError
 from kshot.settings import PROMPTS
@@ -366,10 +367,10 @@ class Lite(Backbone):
         whole: Any = tower
         self._assemble(whole, words or NoText(), HEAD, name, None, AS_TENSORFLOW, 100.0)
 
-    def embed_text(self, names: Sequence[str], prompts: Sequence[str] | str = PROMPTS) -> Tensor:
+    def embed_text(self, names: Sequence[str], prompts: Prompts = PROMPTS) -> Tensor:
         """As `Backbone.embed_text`, by the words of ImageNet's classifier; see `ClassifierWords.embed`."""
         return super().embed_text(names, prompts) if isinstance(self.text, NoText) else self.text.embed(names, prompts)
 
-    def text_notes(self, names: Sequence[str], prompts: Sequence[str] | str = PROMPTS) -> list[str]:
+    def text_notes(self, names: Sequence[str], prompts: Prompts = PROMPTS) -> list[str]:
         """As `Backbone.text_notes`: words that the table does not know."""
         return super().text_notes(names, prompts) if isinstance(self.text, NoText) else self.text.notes(names, prompts)

@@ -6,24 +6,29 @@ behind a token that it takes for the end, it never sees.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
+from kshot.backbones.prompts import expect_prompts
 from kshot.errors import DataError, OptionError
+from kshot.settings import PROMPTS
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SHOWN = 60  # characters of a prompt or a name in a message
 
 
 @dataclass(frozen=True)
 class ClassText:
-    """A class name in one prompt.
+    """A class name, or a description that stands for it, in one prompt.
 
     Attributes:
         template: the prompt, with `{}` where the name goes.
         name: the class name, as it was given.
         words: what the tokenizer gets.
-        begin: first character of `words` that belongs to the name.
+        begin: first character of `words` that belongs to the name or description.
         end: the one after its last.
     """
 
@@ -33,32 +38,109 @@ class ClassText:
     begin: int
     end: int
 
+    @property
+    def said(self) -> str:
+        """What stands in the place of the name."""
+        return self.words[self.begin : self.end]
 
-def expect_prompts(prompts: Sequence[str] | str) -> list[str]:
-    """Templates of class texts as a list.
+    @property
+    def described(self) -> bool:
+        """Whether that is not the name itself."""
+        return self.said != spoken(self.name)
+
+    def title(self) -> str:
+        """What it is, for a message."""
+        return f"text '{short(self.said)}' of class '{short(self.name)}'" if self.described else f"'{short(self.name)}'"
+
+
+@dataclass(frozen=True)
+class Wording:
+    """How classes are put into words.
+
+    Attributes:
+        prompts: templates of class texts, or names of ensembles; see `expect_prompts`.
+        descriptions: class name -> texts that stand in its place; a class that is not in it stands for itself.
+        phases: whether these are phases in order, whose vectors are kept apart.
+    """
+
+    prompts: Sequence[str] | str = PROMPTS
+    descriptions: Mapping[str, Sequence[str]] | None = None
+    phases: bool = False
+
+    @classmethod
+    def of(cls, prompts: Prompts) -> Wording:
+        """What templates alone stand for; a wording is itself."""
+        return prompts if isinstance(prompts, Wording) else cls(prompts)
+
+    def templates(self, whole: bool = False) -> list[str]:
+        """The templates. For descriptions, or where `whole`, the default one stands for a text alone: it is for names
+        in a sentence.
+
+        Raises:
+            OptionError: see `expect_prompts`.
+        """
+        found = expect_prompts(self.prompts)
+        return ["{}"] if (whole or self.descriptions is not None) and tuple(found) == PROMPTS else found
+
+    def said(self, name: str) -> Sequence[str]:
+        """The texts that stand for a class."""
+        return (self.descriptions or {}).get(name, (spoken(name),))
+
+    def joined(self, vectors: Tensor, names: Sequence[str]) -> Tensor:
+        """One unit vector a class, or one a phase, from the vectors of texts.
+
+        A class of fewer phases than the most has them repeated, as alike often as it goes, so that all classes have K.
+
+        Args:
+            vectors: (n, P) of each text of each class in turn; see `said`.
+            names: C class names.
+
+        Returns:
+            (C, P) normalised means, or with `phases` (C, K, P) unit vectors.
+        """
+        import torch
+        from torch.nn.functional import normalize
+
+        counts = [len(self.said(name)) for name in names]
+        parts, most = torch.split(vectors, counts), max(counts)
+        if self.phases:
+            return normalize(torch.stack([part[torch.arange(most) * len(part) // most] for part in parts]), dim=-1)
+        return normalize(torch.stack([part.mean(0) for part in parts]), dim=-1)
+
+
+Prompts = Sequence[str] | str | Wording
+
+
+def spoken(name: str) -> str:
+    """A class name as it is read: underscores are spaces."""
+    return name.replace("_", " ")
+
+
+def written(names: Sequence[str], templates: Sequence[str], wording: Wording | None = None) -> list[ClassText]:
+    """Every text of every class in every template, all templates of the first text of the first class first.
+
+    Args:
+        names: class names; underscores are read as spaces.
+        templates: with `{}` where the name goes.
+        wording: whose descriptions stand in place of names, as they are written.
 
     Raises:
-        OptionError: none, or one without a place for the class name.
+        OptionError: no names.
     """
-    templates = [prompts] if isinstance(prompts, str) else list(prompts)
-    bad = [template for template in templates if not isinstance(template, str) or "{}" not in template]
-    if bad or not templates:
-        raise OptionError(f"a prompt needs {{}} where the class name goes, got '{bad[0] if bad else ''}'")
-    return templates
-
-
-def written(names: Sequence[str], templates: Sequence[str]) -> list[ClassText]:
-    """Every name in every template, all templates of the first name first; underscores are read as spaces."""
+    if not len(names):
+        raise OptionError("no class names to embed: give at least one")
     made = []
     for name in names:
-        said = name.replace("_", " ")
-        for template in templates:
-            begin = template.index("{}")
-            made.append(ClassText(template, name, template.replace("{}", said), begin, begin + len(said)))
+        for said in (wording or Wording()).said(name):
+            for template in templates:
+                begin = template.index("{}")
+                made.append(ClassText(template, name, template.replace("{}", said), begin, begin + len(said)))
     return made
 
 
-def examine(texts: Sequence[ClassText], encodings: Sequence[Any], ends: Sequence[int], starts: int = 1) -> list[str]:
+def examine(
+    texts: Sequence[ClassText], encodings: Sequence[Any], ends: Sequence[int], starts: int = 1, ordered: bool = False
+) -> list[str]:
     """What the tower does not see of the texts, in words; nothing where it sees all of them.
 
     Args:
@@ -66,13 +148,14 @@ def examine(texts: Sequence[ClassText], encodings: Sequence[Any], ends: Sequence
         encodings: of the tokenizers library, one a text.
         ends: places of the token at which the tower stops reading, one a text.
         starts: number of tokens before the first word.
+        ordered: whether classes differ whose texts do in nothing but their order.
 
     Raises:
         OptionError: a prompt leaves no room for a name.
-        DataError: two names that the tower cannot tell apart, or one of which nothing is left.
+        DataError: two classes that the tower cannot tell apart, or a name of which nothing is left.
     """
     cut: dict[str, list[tuple[ClassText, int, int]]] = {}
-    seen: dict[tuple[str, tuple[int, ...]], tuple[ClassText, bool]] = {}
+    wholes = []
     for text, encoding, end in zip(texts, encodings, ends, strict=True):
         offsets = encoding.offsets[starts:end]
         reach = max((stop for _, stop in offsets), default=0)
@@ -80,44 +163,69 @@ def examine(texts: Sequence[ClassText], encodings: Sequence[Any], ends: Sequence
         shown = any(start < text.end and stop > text.begin for start, stop in offsets)
         if not shown and not whole:
             raise OptionError(
-                f"prompt '{short(text.template)}' leaves no room for '{short(text.name)}': this text tower reads "
+                f"prompt '{short(text.template)}' leaves no room for {text.title()}: this text tower reads "
                 f"{end - starts} tokens of it and stops before the name; shorten the prompt"
             )
         if not shown:
-            raise DataError(f"nothing is left of the class name '{short(text.name)}' in tokens: rename the class")
-        key = (text.template, tuple(encoding.ids[:end]))
-        other, other_whole = seen.setdefault(key, (text, whole))
-        if other.name != text.name:
-            refuse_equal(other, text, whole and other_whole)
+            what = text.title() if text.described else f"the class name {text.title()}"
+            raise DataError(f"nothing is left of {what} in tokens: {'write' if text.described else 'rename'} it anew")
+        wholes.append(whole)
         if not whole:
             cut.setdefault(text.template, []).append((text, reach, end - starts))
-    return [_sentence(template, lost, len({text.name for text in texts})) for template, lost in cut.items()]
+    expect_apart(texts, [encoding.ids[:end] for encoding, end in zip(encodings, ends, strict=True)], wholes, ordered)
+    return [
+        _sentence(template, lost, sum(text.template == template for text in texts)) for template, lost in cut.items()
+    ]
 
 
-def refuse_equal(one: ClassText, other: ClassText, whole: bool = True) -> NoReturn:
-    """Refuses two names that are one text, or that are (not `whole`) once they are cut off.
+def expect_apart(
+    texts: Sequence[ClassText], rows: Sequence[Sequence[int]], wholes: Sequence[bool], ordered: bool = False
+) -> None:
+    """Refuses classes whose texts are the same, or become so where they are cut off.
+
+    Args:
+        texts: from `written`.
+        rows: what the tower reads of each.
+        wholes: whether that is all of it.
+        ordered: see `examine`.
 
     Raises:
-        DataError: as whole texts.
-        OptionError: as texts cut off.
+        DataError: whole texts are the same.
+        OptionError: texts that are cut off are.
     """
-    names = f"'{short(one.name)}' and '{short(other.name)}'"
-    if whole:
+    groups: dict[tuple[str, str], list[int]] = {}
+    for number, text in enumerate(texts):
+        groups.setdefault((text.template, text.name), []).append(number)
+    seen: dict[tuple[str, tuple[tuple[int, ...], ...]], list[int]] = {}
+    equal: dict[tuple[str, str], list[int]] = {}
+    for (template, name), own in groups.items():
+        read = [tuple(rows[number]) for number in own]
+        first = seen.setdefault((template, tuple(read if ordered else sorted(read))), own)
+        if first is not own:
+            equal.setdefault((texts[first[0]].name, name), [*first, *own])
+    if not equal:
+        return
+    (one, other), numbers = next(iter(equal.items()))
+    text = texts[numbers[0]]
+    called = f"classes '{short(one)}' and '{short(other)}'"
+    more = f", and {len(equal) - 1} more pair{'s' * (len(equal) > 2)} of classes too" if len(equal) > 1 else ""
+    if all(wholes[number] for number in numbers):
+        remedy = "give them texts that differ" if text.described else "rename one of them"
         raise DataError(
-            f"classes {names} are one text to this backbone ('{short(one.words)}'): rename one of them, or use a "
-            "method or head without class texts"
+            f"{called} are one text to this backbone ('{short(text.words)}'){more}: {remedy}, or use a method or head "
+            "without class texts"
         )
     raise OptionError(
-        f"in the prompt '{short(one.template)}' classes {names} are cut off before they differ: shorten the prompt or "
-        "the names"
+        f"in the prompt '{short(text.template)}' {called} are cut off before they differ{more}: shorten the prompt or "
+        f"the {'texts' if text.described else 'names'}"
     )
 
 
-def _sentence(template: str, lost: Sequence[tuple[ClassText, int, int]], classes: int) -> str:
+def _sentence(template: str, lost: Sequence[tuple[ClassText, int, int]], texts: int) -> str:
     first, reach, tokens = lost[0]
     left = first.words[reach:].strip()
     return (
-        f"prompt '{short(template)}': {len(lost)} of {classes} class texts are longer than the {tokens} tokens that "
+        f"prompt '{short(template)}': {len(lost)} of {texts} class texts are longer than the {tokens} tokens that "
         f"this text tower reads, and cut off; of '{short(first.name)}' it does not see '{short(left)}'"
     )
 

@@ -28,8 +28,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kshot.backbones import texts
-from kshot.errors import CheckpointError, DataError, OptionError
-from kshot.settings import PROMPTS
+from kshot.backbones.texts import Prompts, Wording
+from kshot.errors import CheckpointError, DataError
 
 FOLDER = Path(__file__).parents[1] / "weights" / "words"
 SHA256 = {
@@ -150,60 +150,58 @@ class ClassifierWords(nn.Module):
         self.register_buffer("classifier", classifier, persistent=False)
         self.register_buffer("reference", F.normalize(reference, dim=0), persistent=False)
 
-    def embed(self, names: Sequence[str], prompts: Sequence[str] | str) -> Tensor:
+    def embed(self, names: Sequence[str], prompts: Prompts) -> Tensor:
         """Unit vectors (C, P) of class names, each the normalised mean of its vectors under all prompts.
 
         Args:
             names: C class names; underscores are read as spaces.
-            prompts: templates with `{}` where the name goes. The default one is for towers that read sentences: here
-                it stands for the name alone.
+            prompts: as `Backbone.embed_text` takes them. The default one is for towers that read sentences: here it
+                stands for the name alone.
 
         Raises:
             OptionError: no names, or an impossible prompt.
             DataError: two names that are the same words to the table, or one of which nothing is left.
         """
-        table, classes = known()
-        found = table.vectors(self._read(table, names, prompts))
+        (table, classes), wording = known(), Wording.of(prompts)
+        made = self._read(table, names, wording)
+        found = table.vectors(_numbers(table, text.words) for text in made)
         middle = classes.mean(0)
         alike = F.normalize(found - middle, dim=-1) @ F.normalize(classes - middle, dim=-1).T
         shares = (alike / SOFTNESS).softmax(-1) - 1 / len(classes)
         mixed = shares.to(self.classifier) @ self.classifier
         mixed = mixed - (mixed @ self.reference)[:, None] * self.reference
-        return F.normalize(F.normalize(mixed, dim=-1).view(len(names), -1, mixed.shape[1]).mean(1), dim=-1)
+        unit = F.normalize(mixed, dim=-1).view(-1, len(wording.templates(whole=True)), mixed.shape[1])
+        return wording.joined(unit.mean(1), names)
 
-    def notes(self, names: Sequence[str], prompts: Sequence[str] | str) -> list[str]:
+    def notes(self, names: Sequence[str], prompts: Prompts) -> list[str]:
         """What the table does not know of class names and how it reads them instead, in words; [] if it knows all.
 
         Raises:
             KshotError: as `embed`.
         """
-        table, _ = known()
-        self._read(table, names, prompts)
-        odd = [told for name in names if (told := _in_pieces(table, name))]
+        (table, _), wording = known(), Wording.of(prompts)
+        self._read(table, names, wording)
+        plain = wording.descriptions is None
+        said = [text for name in names for text in ((name,) if plain else wording.said(name))]
+        odd = [told for text in said if (told := _in_pieces(table, text))]
         if not odd:
             return []
         more = f", and {len(odd) - SHOWN} more" if len(odd) > SHOWN else ""
-        return [
-            f"{len(odd)} of {len(names)} class names have words that the word table does not know: "
-            f"{'; '.join(odd[:SHOWN])}{more}"
-        ]
+        what = "class names have words" if plain else "class texts have words"
+        return [f"{len(odd)} of {len(said)} {what} that the word table does not know: {'; '.join(odd[:SHOWN])}{more}"]
 
-    def _read(self, table: WordTable, names: Sequence[str], prompts: Sequence[str] | str) -> list[list[int]]:
-        """Pieces of every name in every template, all templates of the first name first."""
-        templates = texts.expect_prompts(prompts)
-        if not len(names):
-            raise OptionError("no class names to embed: give at least one")
-        for name in names:
-            if not _numbers(table, name.replace("_", " ")):
-                raise DataError(f"the word table knows nothing of the class name '{name}': rename the class")
-        made = texts.written(names, ["{}"] if tuple(templates) == PROMPTS else templates)
-        rows = [_numbers(table, text.words) for text in made]
-        seen: dict[tuple[str, tuple[int, ...]], texts.ClassText] = {}
-        for text, row in zip(made, rows, strict=True):
-            other = seen.setdefault((text.template, tuple(sorted(row))), text)
-            if other.name != text.name:
-                texts.refuse_equal(other, text)
-        return rows
+    def _read(self, table: WordTable, names: Sequence[str], wording: Wording) -> list[texts.ClassText]:
+        """Every text of every class in every template, of which the table knows something and which differ."""
+        templates = wording.templates(whole=True)
+        made = texts.written(names, templates, wording)
+        for text in made:
+            if not _numbers(table, text.said):
+                what = text.title() if text.described else f"the class name '{text.name}'"
+                how = "write it in other words" if text.described else "rename the class"
+                raise DataError(f"the word table knows nothing of {what}: {how}")
+        rows = [sorted(_numbers(table, text.words)) for text in made]
+        texts.expect_apart(made, rows, [True] * len(made), wording.phases)
+        return made
 
 
 def _in_pieces(table: WordTable, name: str) -> str:

@@ -156,7 +156,7 @@ def import_(
 
 
 @features.command()
-@takes(*Exporting.groups().values(), without=("prompts",), undecided=Exporting.undecided)
+@takes(*Exporting.groups().values(), without=("prompts", "texts"), undecided=Exporting.undecided)
 def export(
     context: typer.Context,
     data: DATA,

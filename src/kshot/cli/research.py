@@ -42,7 +42,7 @@ SHOWN = 20  # paths without a seal that are printed
 
 
 @app.command()
-@takes(View, Compute, without=("prompts", "stored_only"))
+@takes(View, Compute, without=("prompts", "texts", "stored_only"))
 def extract(
     context: typer.Context,
     data: DATA,

@@ -80,8 +80,8 @@ class _Taking:
         kind: Any = list[str] if several else next(each for each in READ_AS if each in members)
         if several or default is None:
             kind, default = kind | None, None
-        called = f"--{(about['option'] or field.name).replace('_', '-')}"
-        spelled = () if kind is bool and not about["flag"] else (called,)  # --name and --no-name
+        called = dict.fromkeys(f"--{name.replace('_', '-')}" for name in (about["option"] or field.name, field.name))
+        spelled = () if kind is bool and not about["flag"] else called  # --name and --no-name
         annotation = Annotated[kind, typer.Option(*spelled, help=about["help"])]
         return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 

@@ -66,7 +66,7 @@ def load_table(
         splits=[row.get("split", "") for row in rows],
         groups=[row.get("group", "") for row in rows],
         place=lambda index: f"line {lines[index]}",
-        notes=[*unused_columns(path, unused if rows else []), *_empty(path, sheet.empty)],
+        notes=[*unused_columns(path, unused if rows else []), *empty_rows(path, sheet.empty)],
         alone=lambda index: f"{path}?split={rows[index].get('split', '')}",
     )
     if check_files:
@@ -89,7 +89,7 @@ def unused_columns(path: Path, columns: list[str], what: str = "column") -> list
     return [f"{len(columns)} {kinds} of {path.name} not used: {', '.join(columns[:SHOWN])}{more}"]
 
 
-def _empty(path: Path, count: int) -> list[str]:
+def empty_rows(path: Path, count: int) -> list[str]:
     """A sentence on rows without a value; none where there are none."""
     return [f"{count} empty {'row' if count == 1 else 'rows'} of {path.name} passed over"] if count else []
 

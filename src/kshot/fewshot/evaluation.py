@@ -16,25 +16,27 @@ from kshot.activations.activations import Activations, from_features
 from kshot.activations.copies import kept_apart, naming_left_out
 from kshot.activations.default import settled
 from kshot.activations.extraction import extract
-from kshot.backbones.texts import expect_prompts
+from kshot.backbones.prompts import expect_prompts
+from kshot.backbones.texts import Wording
 from kshot.datasets import SPLITS, Dataset
+from kshot.datasets.texts import Descriptions, read_texts
 from kshot.errors import DataError, OptionError
 from kshot.fewshot import cost, protocols, runs
 from kshot.fewshot.episodes import Sampler
 from kshot.fewshot.intervals import interval
 from kshot.fewshot.learner import Learner
-from kshot.fewshot.result import ClipScore, Conditions, Costs, Damaged, Named, Result, machine
+from kshot.fewshot.result import ClipScore, Conditions, Costs, Damaged, File, Named, Result, TextAlone, machine
 from kshot.fewshot.scoring import (
     Scorer,
-    class_texts,
     episodic_scorer,
     head_scorer,
     run_episodes,
     scaled_scorer,
-    text_notes,
     trained_scorer,
 )
+from kshot.fewshot.texts import class_texts, expect_texts, text_notes, wording
 from kshot.files import disk, plain
+from kshot.heads import get_head
 from kshot.progress import Progress, quiet
 from kshot.settings import TORCH, Evaluating
 from kshot.settings.fields import Settings
@@ -81,6 +83,7 @@ def evaluate(
     preset = protocols.preset(protocol, "testing") if protocol is not None else {}
     plan = Evaluating.of(preset | chosen)
     expect_prompts(plan.view.prompts)
+    described = read_texts(plan.view.texts) if plan.view.texts is not None else None
     run = runs.read_run(adapted) if adapted is not None else None
     if run is not None:
         plan = Evaluating.of(preset | {"frames": run.frames, "resize": run.resize} | chosen)
@@ -98,17 +101,22 @@ def evaluate(
         with disk(Path(out)):
             Path(out).parent.mkdir(parents=True, exist_ok=True)
     learner, strategy, plan = _learner(clips, backbone, run, plan)
+    reads = learner.head.needs_text and (strategy is None or strategy.learns_from != "support")
+    said: list[str] = []
+    if reads or described is not None:
+        reading = [clips.classes] if reads else []
+        said = expect_texts(learner, plan.view.prompts, described, reading, loaded.classes, run)
     activations = _activations(clips, learner, plan, progress)
     split = SPLITS.get(plan.evaluation.split, plan.evaluation.split)
     activations, left_out = kept_apart(replace(activations, keep_copies=plan.shape.keep_copies), loaded, split)
     with naming_left_out(left_out):
-        result = score(learner, activations, strategy, plan, progress)
+        result = score(learner, activations, strategy, plan, progress, described, alone=True)
     result.split, result.data = split, loaded.name
     if loaded.features is not None:
         result.fingerprint = runs.features_fingerprint(loaded)
     lacking = loaded.missing_from(split) + (run.config["result"].get("missing", []) if run is not None else [])
     result.missing = list(dict.fromkeys(lacking))
-    result.notes = [*loaded.notes, *activations.notes, *left_out, *result.notes]
+    result.notes = [*loaded.notes, *activations.notes, *left_out, *dict.fromkeys([*said, *result.notes])]
     how = result.options
     if plan.shape.keep_copies:
         how.keep_copies = True
@@ -179,7 +187,6 @@ def _learner(
     learner.head.expect_frames(frames if clips.features is None else clips.features.shape[1], learner.backbone.unit)
     if strategy is None or strategy.learns_from != "support":
         learner.head.eval().expect_trained()  # before anything is decoded
-        text_notes(learner, clips.classes, plan.view.prompts)
     return learner, strategy, replace(plan, view=replace(plan.view, frames=frames))
 
 
@@ -234,6 +241,8 @@ def score(
     strategy: Strategy | None = None,
     plan: Evaluating | None = None,
     progress: Progress = quiet,
+    described: Descriptions | None = None,
+    alone: bool = False,
     **settings: Unpack[EvaluatingKeywords],
 ) -> Result:
     """Accuracy of a learner on episodes of clips whose activations are stored at its cut.
@@ -244,6 +253,8 @@ def score(
         strategy: of the run it comes from, if any.
         plan: the settings; made of keyword arguments by default, as in `evaluate`.
         progress: how to show progress.
+        described: texts in place of class names, if any; the plan's own file is not read.
+        alone: whether to find `Result.text_alone`, too.
         settings: see `plan`.
     """
     started = time.monotonic()
@@ -251,19 +262,23 @@ def score(
     data, shape = activations.data, plan.shape
     sampler = sampler_of(data, plan, activations.copies)
     learner.head.eval()
+    words: Wording | None = None
+    text_scorer: list[tuple[Scorer, int]] = []
     notes: list[str] = []
     if strategy is not None and strategy.learns_from == "support":
         for name in _statistics(plan):
             raise OptionError(f"{name} has no meaning for a strategy that learns inside every episode")
         scorer, chunk = trained_scorer(strategy, learner, activations, shape.way), 1
     else:
-        notes = text_notes(learner, data.classes, plan.view.prompts)
-        scorer, chunk = _scorer(learner, activations, plan)
+        if learner.head.needs_text:
+            words = wording(plan.view.prompts, described, learner.head)
+            notes = text_notes(learner, data.classes, words)
+        (scorer, chunk), *text_scorer = _scorers(learner, activations, plan, words, alone)
     right, answers = run_episodes(scorer, sampler, plan.evaluation.episodes, chunk, progress)
     accuracy = right.mean(1) * 100
     per_class, confusion = _shares(data, answers)
     backbone = learner.backbone
-    return Result(
+    result = Result(
         accuracy=float(accuracy.mean()),
         chance=round(100 / shape.way, 4),
         ci95=interval(accuracy) if len(accuracy) > 1 else None,
@@ -288,7 +303,7 @@ def score(
             center=f"mean of the {len(data)} clips evaluated" if plan.evaluation.center else None,
             scale="mean and deviation of the support clips of each episode" if plan.evaluation.scale else None,
             head_options=learner.head_options,
-            prompts=expect_prompts(plan.view.prompts) if learner.head.needs_text else None,
+            prompts=words.templates() if words is not None else None,
         ),
         unreadable=activations.unreadable,
         notes=notes,
@@ -296,10 +311,21 @@ def score(
         per_clip=_per_clip(data, answers),
         episode_accuracy=accuracy,
     )
+    if words is not None and described is not None:
+        result.options.texts = File(**described.record())
+    for one, at_once in text_scorer:
+        result.text_alone = TextAlone.of(run_episodes(one, sampler, plan.evaluation.episodes, at_once)[0])
+    return result
 
 
-def _scorer(learner: Learner, activations: Activations, plan: Evaluating) -> tuple[Scorer, int]:
-    """A scorer by the learner's head, and how many episodes it takes at a time."""
+def _scorers(
+    learner: Learner, activations: Activations, plan: Evaluating, words: Wording | None, alone: bool
+) -> list[tuple[Scorer, int]]:
+    """A scorer by the learner's head, and how many episodes it takes at a time.
+
+    With `alone` a second one, by the texts alone, where the head reads texts and is not head `text` itself. Not where
+    every episode is embedded by itself: that would take as long again.
+    """
     import torch
 
     data = activations.data
@@ -309,17 +335,21 @@ def _scorer(learner: Learner, activations: Activations, plan: Evaluating) -> tup
             f"leave it out, or take a head without texts, such as prototype"
         )
     with torch.no_grad():
-        text = class_texts(learner, data.classes, plan.view.prompts)() if learner.head.needs_text else None
+        text = class_texts(learner, data.classes, words)() if words is not None else None
     if learner.backbone is not None and learner.backbone.episodic:
         for name in _statistics(plan):
             raise OptionError(f"{name} has no meaning for a tuning that embeds every episode by itself")
-        return episodic_scorer(learner, activations, text), 1
+        return [(episodic_scorer(learner, activations, text), 1)]
     embeddings = learner.embed_all(activations)
     if plan.evaluation.center:
         embeddings = embeddings - embeddings.mean(dim=(0, 1))
     if plan.evaluation.scale:
-        return scaled_scorer(learner.head, embeddings, plan.shape)
-    return head_scorer(learner.head, embeddings, data.labels, text, plan.shape, plan.evaluation.episodes)
+        return [scaled_scorer(learner.head, embeddings, plan.shape)]
+    heads = [learner.head]
+    if alone and text is not None and learner.head.name != "text":
+        heads.append(get_head("text", phases=learner.head.phases).to(embeddings.device).eval())
+    episodes = plan.evaluation.episodes
+    return [head_scorer(head, embeddings, data.labels, text, plan.shape, episodes) for head in heads]
 
 
 def _statistics(plan: Evaluating) -> list[str]:

@@ -65,6 +65,36 @@ class Followed(Form):
     changed: dict[str, Any]
 
 
+class File(Form):
+    """A file that an accuracy depends on.
+
+    Attributes:
+        file: its path, as it was given.
+        sha256: of its bytes.
+    """
+
+    file: str
+    sha256: str
+
+
+class TextAlone(Form):
+    """What the class texts say without a support clip: head `text` on the same episodes.
+
+    Attributes:
+        accuracy: mean over episodes, percent.
+        ci95: half-width of its 95 % interval, percent, as `Result.ci95`; None for a single episode.
+    """
+
+    accuracy: Finite
+    ci95: Finite | None = None
+
+    @classmethod
+    def of(cls, right: NDArray[np.bool_]) -> TextAlone:
+        """From (episodes, queries) whether each was given its own class."""
+        values = right.mean(1) * 100
+        return cls(accuracy=float(values.mean()), ci95=interval(values) if len(values) > 1 else None)
+
+
 class Conditions(Form):
     """Under which conditions an accuracy was measured, beside way, shot, query and seed.
 
@@ -74,6 +104,7 @@ class Conditions(Form):
         scale: by what each channel was scaled, in words; None for nothing.
         head_options: options of the head.
         prompts: templates of class texts, where the head reads them.
+        texts: the file of texts that stood in place of class names, if any.
         keep_copies: whether clips stayed that hold the bytes of another.
         frames: frames a clip.
         resize: what was done to frames before the crop.
@@ -88,6 +119,7 @@ class Conditions(Form):
     scale: str | None = None
     head_options: dict[str, Any] = Field(default_factory=dict)
     prompts: list[str] | None = None
+    texts: File | None = None
     keep_copies: bool = False
     frames: int | None = None
     resize: str | None = None
@@ -182,6 +214,7 @@ class Result(Saved):
         backbone: its name.
         data: the data set.
         clips: how many were at hand.
+        text_alone: what the class texts say without clips, where the head reads texts and clips.
         per_class: class -> percent of its queries that were right, for the classes that were drawn.
         confusion: class -> class answered -> percent.
         fingerprint: of the backbone, or of ready-made features.
@@ -215,6 +248,7 @@ class Result(Saved):
     backbone: str = ""
     data: str = ""
     clips: Count = 0
+    text_alone: TextAlone | None = None
     per_class: dict[str, Finite] = Field(default_factory=dict)
     confusion: dict[str, dict[str, Finite]] = Field(default_factory=dict)
     fingerprint: str = ""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kshot.activations.activations import Activations
-from kshot.errors import OptionError
 from kshot.fewshot.episodes import Episodes, Sampler
 from kshot.fewshot.learner import Learner
 from kshot.fewshot.strategies.base import Strategy
@@ -165,33 +164,3 @@ def episodic_scorer(learner: Learner, activations: Activations, text: Tensor | N
         return scores
 
     return scorer
-
-
-def text_notes(
-    learner: Learner, classes: Sequence[str], prompts: Sequence[str], needed: bool | None = None
-) -> list[str]:
-    """What the text tower does not see of the class texts, in words, if they are needed: by the head, unless said.
-
-    Raises:
-        KshotError: class texts that do not tell the classes apart.
-    """
-    needed = learner.head.needs_text if needed is None else needed
-    return learner.backbone.text_notes(classes, prompts) if needed and learner.backbone is not None else []
-
-
-def class_texts(learner: Learner, classes: Sequence[str], prompts: Sequence[str]) -> Callable[[], Tensor]:
-    """A function that gives the (C, P) embeddings of class names: computed once unless the text tower learns.
-
-    Raises:
-        OptionError: ready-made features have no text tower.
-    """
-    backbone = learner.backbone
-    if backbone is None:
-        raise OptionError(
-            f"head '{learner.head.name}' needs class texts, but ready-made features come without a text tower: "
-            f"use a head that needs none, as prototype, or data with a backbone"
-        )
-    if any(weight.requires_grad for weight in backbone.text.parameters()):
-        return lambda: backbone.embed_text(classes, prompts)
-    fixed = backbone.embed_text(classes, prompts)
-    return lambda: fixed

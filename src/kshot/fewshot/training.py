@@ -16,8 +16,10 @@ from kshot.activations.activations import Activations, content, from_features
 from kshot.activations.copies import expect_one_label, kept_apart, naming_left_out
 from kshot.activations.default import settled
 from kshot.activations.extraction import extract, extract_views
-from kshot.backbones.texts import expect_prompts
+from kshot.backbones.prompts import expect_prompts
+from kshot.backbones.texts import Wording
 from kshot.datasets import Dataset
+from kshot.datasets.texts import Descriptions, read_texts
 from kshot.errors import OptionError
 from kshot.fewshot import cost, protocols, runs
 from kshot.fewshot.episodes import Sampler
@@ -27,9 +29,9 @@ from kshot.fewshot.learner import Learner
 from kshot.fewshot.penalty import pulled
 from kshot.fewshot.result import Followed, machine
 from kshot.fewshot.resuming import KEPT_ELSEWHERE, Trained, computed, finished, refuse_occupied, trained_of
-from kshot.fewshot.scoring import class_texts, text_notes
 from kshot.fewshot.strategies import get_strategy
 from kshot.fewshot.strategies.base import Objective, Strategy
+from kshot.fewshot.texts import class_texts, expect_texts, wording
 from kshot.fewshot.validation import VAL_SEED, remarks
 from kshot.files import alone, disk, write_atomic
 from kshot.progress import Progress, quiet
@@ -120,7 +122,7 @@ class _Setup:
 
     frames: of a clip. val_shape: of the val episodes, narrower than asked for where there are few val classes.
     draws: what views of base clips change. still: classes that are never mirrored. reads_text: whether the loss needs
-    class texts.
+    class texts. described: the texts of a file in place of class names.
     """
 
     folder: Path
@@ -136,6 +138,7 @@ class _Setup:
     draws: tuple[str, ...]
     still: tuple[str, ...]
     reads_text: bool
+    described: Descriptions | None
     notes: tuple[str, ...]
 
 
@@ -148,6 +151,7 @@ def _prepare(plan: Training, data: str | Path | Dataset, folder: Path, source: A
     if strategy.learns_from == "nothing":
         raise OptionError(f"strategy '{method.strategy}' trains nothing: run `kshot evaluate` without --adapted")
     expect_prompts(view.prompts)
+    described = read_texts(view.texts) if view.texts is not None else None
     draws = parse(plan.augmentation.augment) if plan.augmentation.views > 1 else ()
     framing(view.resize)  # refuses an unknown one before anything is loaded
     loaded = datasets.load(data)
@@ -172,16 +176,18 @@ def _prepare(plan: Training, data: str | Path | Dataset, folder: Path, source: A
         strategy.expect(base)
     if val is not None:
         _sampler(val, val_shape)
-    notes = [*backbone.notes, *remarks(val, val_shape.way, strategy, plan.selection.select)]
-    on_base = strategy.learns_from == "base"
-    reads_text = on_base and strategy.needs_text(learner)
-    for part, needed in ((base, reads_text), (val, on_base and learner.head.needs_text)):
-        if part is not None:
-            notes += text_notes(learner, part.classes, view.prompts, needed)
+    reads_text = strategy.learns_from == "base" and strategy.needs_text(learner)
+    of_val = strategy.learns_from == "base" and learner.head.needs_text
+    reading = [part.classes for part, needed in ((base, reads_text), (val, of_val)) if part is not None and needed]
+    notes = [
+        *backbone.notes,
+        *remarks(val, val_shape.way, strategy, plan.selection.select),
+        *expect_texts(learner, view.prompts, described, reading, loaded.classes),
+    ]
     still = never_flipped(base.classes, plan.augmentation.no_flip) if base is not None and "flip" in draws else ()
     return _Setup(
         folder, loaded, base, val, strategy, tuning_options, learner, backbone, frames, val_shape, draws, tuple(still),
-        reads_text, tuple(notes),
+        reads_text, described, tuple(notes),
     )  # fmt: skip
 
 
@@ -214,7 +220,8 @@ def _config(plan: Training, setup: _Setup, followed: Followed | None) -> dict[st
         "schedule": plan.schedule.record() | {k: v for k, v in selection.items() if k not in KEPT_ELSEWHERE},
         **{k: v for k, v in shape.record().items() if k not in KEPT_ELSEWHERE},
         **plan.view.record(),
-        "prompts": expect_prompts(plan.view.prompts),
+        "prompts": Wording(plan.view.prompts, None if setup.described is None else setup.described.of).templates(),
+        "texts": None if setup.described is None else setup.described.record(),
         **plan.augmentation.record(),
         "augment": list(setup.draws),
         "no_flip": list(setup.still),
@@ -306,8 +313,10 @@ def _learn(plan: Training, setup: _Setup, clips: _Clips, resume: bool, progress:
         fitted = Fitted(choice.steps, choice.accuracy.get(choice.steps), 0, seconds)
         return _Learned(fitted, choice.options, None)
     assert clips.base is not None
-    prompts = plan.view.prompts
-    text = class_texts(learner, clips.base.data.classes, prompts) if setup.reads_text else _no_text
+    text = _no_text
+    if setup.reads_text:
+        words = wording(plan.view.prompts, setup.described, learner.head)
+        text = class_texts(learner, clips.base.data.classes, words)
     objective = strategy.objective(learner, clips.base, text, plan.schedule.seed)
     objective = pulled(objective, learner.weights(), penalty_of(plan.schedule.penalty, plan.shape.shot))
 
@@ -317,7 +326,7 @@ def _learn(plan: Training, setup: _Setup, clips: _Clips, resume: bool, progress:
     def validate() -> float:
         assert clips.val is not None
         learner.head.eval()
-        result = score(learner, clips.val, plan=validation)
+        result = score(learner, clips.val, plan=validation, described=setup.described)
         learner.head.train()
         return result.accuracy
 

@@ -34,6 +34,8 @@ class Head(nn.Module):
 
     by_change: ClassVar[bool] = False
     """Whether its clips are pooled over places by how much each of them changes, see `kshot.backbones.places`."""
+    phases: bool = False
+    """Whether class texts are phases of the action in order, (E, way, K, D), rather than one vector a class."""
     least_frames: ClassVar[int] = 1
     """Frames that a clip must have at least."""
 
@@ -167,7 +169,8 @@ class Head(nn.Module):
             query: (E, Q, T, D) embeddings, raw or prepared.
             support: (E, N, T, D) embeddings, raw or prepared.
             labels: (E, N) class of each support clip, 0..way-1, in any order.
-            text: (E, way, D) embeddings of the class names, for heads that need them.
+            text: (E, way, D) embeddings of the class names, for heads that need them; (E, way, K, D) where they take
+                phases.
             prepared: query and support come from `prepare` and `prepare_support`.
             numbers: (E,) of the episodes in their sequence, for heads that draw; 0, 1, 2 ... by default.
 
@@ -240,9 +243,10 @@ class Head(nn.Module):
         return prepared.reshape(*clips.shape[:2], *prepared.shape[1:])
 
     def _prepare_support(self, clips: Tensor, labels: Tensor, text: Tensor | None) -> Tensor:
-        """The same for support clips, each with the text (E, way, D) of its label (E, n)."""
+        """The same for support clips, each with the text (E, way, ...) of its label (E, n)."""
         if text is not None:
-            text = text.gather(1, labels[:, :, None].expand(-1, -1, text.shape[2])).flatten(0, 1)
+            rest = text.shape[2:]
+            text = text.gather(1, labels.view(*labels.shape, *[1] * len(rest)).expand(-1, -1, *rest)).flatten(0, 1)
         prepared = self.prepare_support(clips.flatten(0, 1), text)
         return prepared.reshape(*clips.shape[:2], *prepared.shape[1:])
 
@@ -258,7 +262,7 @@ class Head(nn.Module):
             and query.shape[0] == support.shape[0]
             and query.shape[3] == support.shape[3]
             and labels.shape == support.shape[:2]
-            and (text is None or (text.ndim == 3 and text.shape[0] == query.shape[0]))
+            and (text is None or (text.ndim == 3 + self.phases and text.shape[0] == query.shape[0]))
         )
         if not fits:
             found = ", ".join(
@@ -267,6 +271,6 @@ class Head(nn.Module):
                 if x is not None
             )
             raise OptionError(
-                "a head expects query (E, Q, T, D), support (E, N, T, D), labels (E, N), text (E, way, D); "
-                f"found {found}"
+                "a head expects query (E, Q, T, D), support (E, N, T, D), labels (E, N), text "
+                f"{'(E, way, K, D)' if self.phases else '(E, way, D)'}; found {found}"
             )

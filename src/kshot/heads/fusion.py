@@ -39,33 +39,45 @@ class Fusion(Head):
         beta: weight of the text: "earned", a fixed one from 0 (visual only) to 1 (text only), or "loo".
         scale: of the prototype head.
         text_scale: of the text head.
+        phases: of the text head. Then a prepared clip is (T, D).
     """
 
     needs_text = True
 
     def __init__(
-        self, beta: Fraction | Literal["earned", "loo"] = "earned", scale: Positive = 20.0, text_scale: Positive = 100.0
+        self,
+        beta: Fraction | Literal["earned", "loo"] = "earned",
+        scale: Positive = 20.0,
+        text_scale: Positive = 100.0,
+        phases: bool = False,
     ) -> None:
         super().__init__()
         self.beta = beta
         self.visual = Prototype(scale)
-        self.text = Text(text_scale)
+        self.text = Text(text_scale, phases)
+        self.phases = phases
 
     def prepare(self, clips: Tensor) -> Tensor:
-        return self.visual.prepare(clips)
+        return self.text.prepare(clips)
+
+    def _pooled(self, clips: Tensor) -> Tensor:
+        """Prepared clips as the prototype head takes them."""
+        return self.visual.prepare(clips) if self.phases else clips
 
     def score(self, query: Tensor, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> Tensor:
         return self.score_fitted(query, self.fit_support(support, labels, text, way), way)
 
     def fit_support(self, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> dict[str, Tensor]:
-        fitted = self.text.fit_support(support, labels, text, way) | self.visual.fit_support(support, labels, text, way)
+        clips = self._pooled(support)
+        fitted = self.text.fit_support(support, labels, text, way) | self.visual.fit_support(clips, labels, text, way)
         if self.beta == "earned":
             with torch.no_grad():
                 return fitted | {"beta": earned(self.text.score(support, support, labels, text, way), labels)}
         return fitted | {"beta": self.choose(support, labels, text, way)} if self.beta == "loo" else fitted
 
     def score_fitted(self, query: Tensor, fitted: Mapping[str, Tensor], way: int) -> Tensor:
-        words, clips = (head.score_fitted(query, fitted, way) for head in (self.text, self.visual))
+        words = self.text.score_fitted(query, fitted, way)
+        clips = self.visual.score_fitted(self._pooled(query), fitted, way)
         return fuse(words, clips, fitted["beta"] if isinstance(self.beta, str) else float(self.beta))
 
     @torch.no_grad()
@@ -75,7 +87,7 @@ class Fusion(Head):
         if float(smallest.max()) < 2:
             return support.new_full((len(support), 1, 1), FALLBACK)
         words = self.text.score(support, support, labels, text, way)
-        clips = self._leave_one_out(support.squeeze(2), labels, way)
+        clips = self._leave_one_out(self._pooled(support).squeeze(2), labels, way)
         losses = torch.stack([held_out_loss(fuse(words, clips, beta), labels) for beta in GRID])
         best = losses.new_tensor(GRID)[losses.argmin(dim=0)]
         return best.where(smallest > 1, FALLBACK)[:, None, None]

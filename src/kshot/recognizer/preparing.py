@@ -15,7 +15,7 @@ from torch import Tensor
 from kshot import heads, names, settings
 from kshot.backbones import backbone as backbones
 from kshot.backbones.backbone import Backbone
-from kshot.backbones.texts import expect_prompts
+from kshot.backbones.prompts import expect_prompts
 from kshot.errors import CheckpointError, DataError, OptionError
 from kshot.fewshot import runs
 from kshot.fewshot.learner import Learner

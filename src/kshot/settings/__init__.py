@@ -48,7 +48,9 @@ class View(Settings):
     Attributes:
         frames: frames a clip; None for 8, or the unit of a backbone that sees clips.
         resize: what is done to a frame before the crop.
-        prompts: templates of class texts, each with one {} for the class name.
+        prompts: templates of class texts, each with one {} for the class name, or names of published ensembles of them;
+            see `kshot.backbones.prompts`.
+        texts: a file of texts that describe classes, which stand in place of their names; see `kshot.datasets.texts`.
     """
 
     frames: int | None = setting(
@@ -59,8 +61,9 @@ class View(Settings):
         "before the crop: short, short-256, squash, squash-256, squash-257, ...-bilinear; docs/data.md",
     )
     prompts: str | Sequence[str] = setting(
-        PROMPTS, "template of class texts with one {}; may be repeated", option="prompt"
+        PROMPTS, "template of class texts with one {}, or clip for CLIP's own; may be repeated", option="prompt"
     )
+    texts: str | Path | None = setting(None, "CSV label,text: texts that describe classes, in place of their names")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -101,7 +101,10 @@ class TrainingKeywords(TypedDict, total=False):
     """before the crop: short, short-256, squash, squash-256, squash-257, ...-bilinear; docs/data.md"""
 
     prompts: str | Sequence[str]
-    """template of class texts with one {}; may be repeated"""
+    """template of class texts with one {}, or clip for CLIP's own; may be repeated"""
+
+    texts: str | Path | None
+    """CSV label,text: texts that describe classes, in place of their names"""
 
     views: int
     """stored views of a base clip, one drawn a visit"""
@@ -174,7 +177,10 @@ class EvaluatingKeywords(TypedDict, total=False):
     """before the crop: short, short-256, squash, squash-256, squash-257, ...-bilinear; docs/data.md"""
 
     prompts: str | Sequence[str]
-    """template of class texts with one {}; may be repeated"""
+    """template of class texts with one {}, or clip for CLIP's own; may be repeated"""
+
+    texts: str | Path | None
+    """CSV label,text: texts that describe classes, in place of their names"""
 
     device: str
     """cpu, cuda, cuda:N or auto"""
@@ -202,7 +208,10 @@ class ExportingKeywords(TypedDict, total=False):
     """before the crop: short, short-256, squash, squash-256, squash-257, ...-bilinear; docs/data.md"""
 
     prompts: str | Sequence[str]
-    """template of class texts with one {}; may be repeated"""
+    """template of class texts with one {}, or clip for CLIP's own; may be repeated"""
+
+    texts: str | Path | None
+    """CSV label,text: texts that describe classes, in place of their names"""
 
     device: str
     """cpu, cuda, cuda:N or auto"""

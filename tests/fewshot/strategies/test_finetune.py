@@ -17,9 +17,9 @@ from kshot.backbones.backbone import Backbone
 from kshot.errors import OptionError
 from kshot.fewshot.fit import fit
 from kshot.fewshot.learner import Learner
-from kshot.fewshot.scoring import class_texts
 from kshot.fewshot.strategies.base import Objective
 from kshot.fewshot.strategies.finetune import Finetune
+from kshot.fewshot.texts import class_texts
 from kshot.settings import Schedule
 
 

@@ -10,11 +10,11 @@ from kshot.backbones.backbone import Backbone
 from kshot.errors import OptionError
 from kshot.fewshot.fit import fit
 from kshot.fewshot.learner import Learner
-from kshot.fewshot.scoring import class_texts
 from kshot.fewshot.strategies import get_strategy
 from kshot.fewshot.strategies.base import Objective
 from kshot.fewshot.strategies.finetune import Finetune
 from kshot.fewshot.strategies.meta import Meta
+from kshot.fewshot.texts import class_texts
 from kshot.settings import Schedule
 
 EPISODE = {"way": 3, "shot": 1, "query": 2}

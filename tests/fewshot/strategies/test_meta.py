@@ -16,8 +16,8 @@ from kshot.errors import NotEnoughClips, OptionError
 from kshot.fewshot.episodes import Sampler
 from kshot.fewshot.fit import fit
 from kshot.fewshot.learner import Learner
-from kshot.fewshot.scoring import class_texts
 from kshot.fewshot.strategies.meta import Meta
+from kshot.fewshot.texts import class_texts
 from kshot.heads import HEADS, get_head
 from kshot.settings import Schedule
 

@@ -118,7 +118,9 @@ class Strategy:
 
 
 def class_logits(embeddings: Tensor, classes: Tensor, scale: float) -> Tensor:
-    """(n, C) scaled cosines between the frame means of (n, frames, P) embeddings and (C, P) class vectors."""
+    """(n, C) scaled cosines between the frame means of (n, frames, P) embeddings and (C, P) class vectors; of phases
+    (C, K, P) the mean counts."""
     from kshot.heads.formulas import unit
 
+    classes = classes.mean(1) if classes.ndim == 3 else classes
     return scale * unit(embeddings.mean(1)) @ unit(classes).T
