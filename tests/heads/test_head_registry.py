@@ -33,7 +33,8 @@ def test_no_head_is_forgotten() -> None:
 
 def test_names_are_those_of_the_command_line() -> None:
     expected = "nearest prototype otam bimhm trx clip-fsar linear-probe baseline++ meta-baseline tip-adapter"
-    assert set(HEADS) == {*expected.split(), "tip-adapter-f", "text", "fusion", "product", "change", "both", "where"}
+    expected += " tip-adapter-f text fusion product change both where clap lp++ hoso transclip"
+    assert set(HEADS) == set(expected.split())
 
 
 @pytest.mark.parametrize("name", HEADS)
@@ -41,7 +42,7 @@ def test_every_head_documents_its_options_and_source(name: str) -> None:
     head = get_head(name)
     assert head.name == name
     text = type(head).__doc__ or ""
-    assert any(year in text for year in map(str, range(1967, 2025)))
+    assert any(year in text for year in map(str, range(1967, 2027)))
     for option in options(name):
         assert option in text, f"{name} does not explain {option}"
 
@@ -84,6 +85,12 @@ def test_unknown_option_names_the_options() -> None:
         ("trx", "width", 0, "width: expected a number above 0, found 0"),
         ("baseline++", "epochs", 2.5, "option 'epochs': it should be a valid integer, found 2.5"),
         ("clip-fsar", "heads", 0, "heads: expected a number above 0, found 0"),
+        ("clap", "length", 0, "length: expected a number above 0, found 0"),
+        ("clap", "lr", -1, "lr: expected a number above 0, found -1"),
+        ("clap", "steps", -1, "steps: expected a number of at least 0, found -1"),
+        ("lp++", "steps", -1, "steps: expected a number of at least 0, found -1"),
+        ("hoso", "text_scale", 0, "text_scale: expected a number above 0, found 0"),
+        ("transclip", "gamma", 0, "gamma: expected a number above 0, found 0"),
         ("fusion", "beta", 1.5, "0 to 1, 'earned' or 'loo', found 1.5"),
     ],
 )

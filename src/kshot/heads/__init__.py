@@ -13,7 +13,7 @@ from kshot.options import expect as check
 if TYPE_CHECKING:
     from kshot.heads.base import Head
 
-__all__ = ["HEADS", "Head", "expect", "find", "get_head", "named", "of_record", "options"]
+__all__ = ["HEADS", "TRANSDUCTIVE", "Head", "expect", "find", "get_head", "named", "of_record", "options"]
 
 HEADS: dict[str, str] = {
     "nearest": "kshot.heads.nearest:Nearest",
@@ -30,10 +30,17 @@ HEADS: dict[str, str] = {
     "meta-baseline": "kshot.heads.meta_baseline:MetaBaseline",
     "tip-adapter": "kshot.heads.tip_adapter:TipAdapter",
     "tip-adapter-f": "kshot.heads.tip_adapter_f:TipAdapterF",
+    "clap": "kshot.heads.clap:CLAP",
+    "lp++": "kshot.heads.lp_pp:LPPP",
+    "hoso": "kshot.heads.hoso:HOSO",
     "text": "kshot.heads.text:Text",
     "fusion": "kshot.heads.fusion:Fusion",
     "product": "kshot.heads.product:Product",
+    "transclip": "kshot.heads.transclip:TransCLIP",
 }
+
+TRANSDUCTIVE = frozenset({"transclip"})
+"""Heads that score the queries of an episode together: what `Head.transductive` says, to be read without torch."""
 
 
 def get_head(name: str, **chosen: Any) -> Head:

@@ -32,6 +32,8 @@ class Head(nn.Module):
     is_graph: ClassVar[bool] = True
     """Whether `prepare` and `score_fitted` take the same steps whatever the values, as an export needs."""
 
+    transductive: ClassVar[bool] = False
+    """Whether a query's scores depend on the other queries of its episode."""
     by_change: ClassVar[bool] = False
     """Whether its clips are pooled over places by how much each of them changes, see `kshot.backbones.places`."""
     least_frames: ClassVar[int] = 1
@@ -225,6 +227,12 @@ class Head(nn.Module):
         for option, value in options.items():
             if not value > 0:
                 raise OptionError(f"{option}: expected a number above 0, found {value!r}")
+
+    @staticmethod
+    def expect_steps(steps: int) -> None:
+        """Refuse a negative number of steps; none is the start itself."""
+        if steps < 0:
+            raise OptionError(f"steps: expected a number of at least 0, found {steps}")
 
     def expect_channels(self, clips: Tensor, dim: int) -> None:
         """Refuse clips whose channels are not those that the head's parameters were made for."""
