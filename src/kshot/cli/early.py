@@ -52,9 +52,10 @@ def expect_arithmetic(device: str, precision: str = "float32", encoder: str = se
 
 def expect_method(name: str) -> None:
     """Refuses a method of the recognizer that there is not."""
-    from kshot.heads import HEADS
+    from kshot.heads import HEADS, TRANSDUCTIVE, expect_inductive
 
-    if name not in (known := ["auto", "partial", *HEADS]):
+    expect_inductive(name)
+    if name not in (known := ["auto", "partial", *(head for head in HEADS if head not in TRANSDUCTIVE)]):
         raise unknown("method", name, known)
 
 

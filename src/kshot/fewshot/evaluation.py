@@ -251,13 +251,14 @@ def score(
     data, shape = activations.data, plan.shape
     sampler = sampler_of(data, plan, activations.copies)
     learner.head.eval()
-    notes: list[str] = []
-    if strategy is not None and strategy.learns_from == "support":
+    inside = strategy is not None and strategy.learns_from == "support"
+    notes = learner.transductive(by_head=not inside)
+    if strategy is not None and inside:
         for name in _statistics(plan):
             raise OptionError(f"{name} has no meaning for a strategy that learns inside every episode")
         scorer, chunk = trained_scorer(strategy, learner, activations, shape.way), 1
     else:
-        notes = text_notes(learner, data.classes, plan.view.prompts)
+        notes += text_notes(learner, data.classes, plan.view.prompts)
         scorer, chunk = _scorer(learner, activations, plan)
     right, answers = run_episodes(scorer, sampler, plan.evaluation.episodes, chunk, progress)
     accuracy = right.mean(1) * 100

@@ -7,13 +7,24 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from kshot.errors import unknown
+from kshot.errors import OptionError, unknown
 from kshot.options import expect as check
 
 if TYPE_CHECKING:
     from kshot.heads.base import Head
 
-__all__ = ["HEADS", "TRANSDUCTIVE", "Head", "expect", "find", "get_head", "named", "of_record", "options"]
+__all__ = [
+    "HEADS",
+    "TRANSDUCTIVE",
+    "Head",
+    "expect",
+    "expect_inductive",
+    "find",
+    "get_head",
+    "named",
+    "of_record",
+    "options",
+]
 
 HEADS: dict[str, str] = {
     "nearest": "kshot.heads.nearest:Nearest",
@@ -58,6 +69,19 @@ def get_head(name: str, **chosen: Any) -> Head:
 def expect(name: str, chosen: Mapping[str, Any]) -> None:
     """Raises OptionError unless there is such a head with these options, of the right kind."""
     check(f"head '{name}'", options(name), chosen, find(name))
+
+
+def expect_inductive(name: str) -> None:
+    """Refuses a head that scores the queries of an episode together, where clips are answered one by one.
+
+    Raises:
+        OptionError: it does.
+    """
+    if name in TRANSDUCTIVE:
+        raise OptionError(
+            f"head '{name}' is transductive: it scores many queries together, but here clips are answered as they "
+            f"come: choose another, such as fusion"
+        )
 
 
 def options(name: str) -> dict[str, Any]:
