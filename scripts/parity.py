@@ -5,6 +5,7 @@ the published code, on the same drawn episodes and the same weights: those of `p
 Nothing is fetched.
 
     python scripts/parity.py                      writes the page
+    python scripts/parity.py --heads clap lp++    prints the rows of these heads alone, on --episodes episodes
     python scripts/parity.py --features FILE.npz  prints what the choice of variant does on ready-made features
 """
 
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import parity_baselines as baselines2
 import parity_heads as heads2
 import parity_tuning as tuning2
 import torch
@@ -54,7 +56,7 @@ class Variant:
     learns: tuple[str, ...] = ()
 
 
-OURS = "kshot's own"
+OURS, CLAP = "kshot's own", "jusiro/CLAP at dbdf409"
 HEAD_VARIANTS = (
     Variant("nearest", "the cosine with the closest clip", "Cover and Hart, 1967", heads2.nearest),
     Variant("prototype", "class means, by cosine", "Snell et al., NeurIPS 2017", heads2.prototype),
@@ -84,6 +86,17 @@ HEAD_VARIANTS = (
     Variant(
         "product-trx", "mean cosine of what tuples have and find times cosine to the name, factor 64",
         "Cao et al.'s group, 2024: bedman367/Task-Adapter at 178b21a7", heads2.product_trx,
+    ),
+    Variant("clap", "the constraint, its multipliers found once; no augmented copies", CLAP, baselines2.clap),
+    Variant("clap", "ZS-LP", CLAP, baselines2.zs_lp, {"constraint": False}),
+    Variant(
+        "lp++", "the paper's formula with the code's step sizes; no bias, the last of 300 steps",
+        "FereshteShakeri/FewShot-CLIP-Strong-Baseline at f81054f", baselines2.lp_pp,
+    ),
+    Variant("hoso", "after the paper's abstract, with class means", f"{OURS}; arXiv 2603.04341", baselines2.hoso),
+    Variant(
+        "transclip", "with support clips, gamma fixed, each row of the neighbours its own; transductive",
+        "MaxZanella/transduction-for-vlms at 6a9e8f3", baselines2.transclip,
     ),
 )  # fmt: skip
 
@@ -168,8 +181,8 @@ def drawn(shot: int, number: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tenso
 
 
 @torch.no_grad()
-def of_head(variant: Variant) -> Closeness:
-    """A head beside its second implementation, on episodes of 1 and 5 shots."""
+def of_head(variant: Variant, episodes: int = EPISODES) -> Closeness:
+    """A head beside its second implementation, on as many episodes of 1 as of 5 shots."""
     known = options(variant.name)
     chosen = {**({"dim": CHANNELS} if "dim" in known else {}), **variant.options}
     torch.manual_seed(0)
@@ -179,7 +192,7 @@ def of_head(variant: Variant) -> Closeness:
     head.trained = True
     mine, second, truth = list[Tensor](), list[Tensor](), list[Tensor]()
     for shot in SHOTS:
-        for number in range(EPISODES):
+        for number in range(episodes):
             query, support, asked, labels, text = drawn(shot, number)
             mine += [head(query[None], support[None], labels[None], text[None], numbers=[number])[0]]
             second += [variant.reference(head, query, support, labels, text, number)]
@@ -238,9 +251,13 @@ def rows() -> Iterator[str]:
         yield f"\n## {kind.capitalize()}s\n\n| {kind} {title}"
         plain = load("kshot-tiny") if variants is TUNING_VARIANTS else None
         for one in variants:
-            found = of_head(one) if plain is None else of_method(one, plain)
-            said = "".join(f" `{name}={value}`" for name, value in one.options.items())
-            yield f"| `{one.name}`{said} | {one.says} | {one.source} | {found} |"
+            yield row(one, of_head(one) if plain is None else of_method(one, plain))
+
+
+def row(one: Variant, found: Closeness) -> str:
+    """The line of a variant."""
+    said = "".join(f" `{name}={value}`" for name, value in one.options.items())
+    return f"| `{one.name}`{said} | {one.says} | {one.source} | {found} |"
 
 
 def page() -> str:
@@ -268,6 +285,7 @@ BELOW = """## Where the default is not the published code's
 - `clip-fsar`: the feed-forward part is four times as wide as the embedding; the authors' is 2,048, the same at 512.
 - `baseline++`: what is random follows from the seed and the episode's number, not from a generator's state.
 - `adaptformer`: dropout (0.1 in the code) is left out, as in every adapter.
+- `clap`, `lp++`, `hoso` and `transclip` are what the table says; docs/heads.md tells where they leave the authors' codes.
 - Tip-Adapter searches its numbers on test data in its code; here they are fixed, or chosen on the support (`loo`).
 
 A run, model or result that was written before these variants existed does not name them, and is read as what it was:
@@ -296,8 +314,14 @@ def on_features(path: str, episodes: int) -> Iterator[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--features", help="ready-made features as `kshot evaluate` takes them")
+    parser.add_argument("--heads", nargs="+", choices=HEADS, metavar="HEAD", help="only compare these")
     parser.add_argument("--episodes", type=int, default=1000)
     given = parser.parse_args()
+    if given.heads is not None:
+        for one in HEAD_VARIANTS:
+            if one.name in given.heads:
+                print(row(one, of_head(one, given.episodes // len(SHOTS))), flush=True)
+        return
     if given.features is not None:
         for line in on_features(given.features, given.episodes):
             print(line, flush=True)

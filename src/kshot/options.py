@@ -22,6 +22,8 @@ Positive: TypeAlias = Annotated[float, Gt(0)]
 """A number above 0."""
 Count: TypeAlias = Annotated[int, Ge(1)]
 """A whole number, 1 or more."""
+Steps: TypeAlias = Annotated[int, Ge(0)]
+"""A whole number, 0 or more."""
 NotNegative: TypeAlias = Annotated[float, Ge(0)]
 """0 or more."""
 Fraction: TypeAlias = Annotated[float, Ge(0), Le(1)]

@@ -61,6 +61,7 @@ WRONG = [
     ("fit nothing --out MODEL", "no data at 'nothing'"),
     ("fit clips --out MODEL --method magic", "unknown method 'magic'"),
     ("fit clips --out MODEL --method otam --head-option smoth=1", "'otam' has no option 'smoth'"),
+    ("fit clips --out MODEL --method transclip", "head 'transclip' is transductive"),
     ("fit clips --out MODEL --unknown-share 1.5", "expected share of an unknown clip from 0 to 1, found 1.5"),
     ("fit clips --out MODEL --frames 0", "frames must be at least 1, found 0"),
     ("fit clips --out MODEL --adapted nowhere", "nowhere is not a run folder"),

@@ -215,6 +215,18 @@ def test_text_heads_get_the_texts_of_their_classes(clips_csv: Path, warm_store: 
     assert result.options.prompts == list(prompts)
 
 
+def test_a_transductive_head_is_said_to_be_one(clips_csv: Path, warm_store: Path, backbone: Backbone) -> None:
+    asked: dict[str, Any] = {"episodes": 4, "store": warm_store, **SHAPE}
+    said = "transductive: scores see all queries of the episode, class-balanced here"
+    result = evaluate(clips_csv, backbone, head="transclip", **asked)
+    assert f"head transclip is {said}" in result.notes
+    assert not any("transductive" in note for note in evaluate(clips_csv, backbone, head="text", **asked).notes)
+    for options, found in (({"transductive": "queries"}, [f"the tuning is {said}"]), ({}, [])):
+        assert Learner.build(backbone, "task-adapter", options).transductive() == found
+    both = Learner.build(backbone, "task-adapter", {"transductive": True}, "transclip")
+    assert len(both.transductive()) == 2 and both.transductive(by_head=False) == [f"the tuning is {said}"]
+
+
 def test_heads_that_mix_texts_into_support_are_prepared_as_whole(
     backbone: Backbone, clips_csv: Path, warm_store: Path
 ) -> None:

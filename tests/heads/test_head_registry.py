@@ -35,17 +35,8 @@ def test_no_head_is_forgotten() -> None:
 
 def test_names_are_those_of_the_command_line() -> None:
     expected = "nearest prototype otam bimhm trx clip-fsar linear-probe baseline++ meta-baseline tip-adapter"
-    assert set(HEADS) == {
-        *expected.split(),
-        "tip-adapter-f",
-        "text",
-        "fusion",
-        "product",
-        "product-trx",
-        "change",
-        "both",
-        "where",
-    }
+    expected += " tip-adapter-f text fusion product product-trx change both where clap lp++ hoso transclip"
+    assert set(HEADS) == set(expected.split())
 
 
 @pytest.mark.parametrize("name", HEADS)
@@ -53,7 +44,7 @@ def test_every_head_documents_its_options_and_source(name: str) -> None:
     head = get_head(name)
     assert head.name == name
     text = type(head).__doc__ or ""
-    assert any(year in text for year in map(str, range(1967, 2025)))
+    assert any(year in text for year in map(str, range(1967, 2027)))
     for option in options(name):
         assert option in text, f"{name} does not explain {option}"
 
@@ -97,6 +88,12 @@ def test_unknown_option_names_the_options() -> None:
         ("baseline++", "epochs", 2.5, "option 'epochs': it should be a valid integer, found 2.5"),
         ("clip-fsar", "heads", 0, "option 'heads': it should be greater than or equal to 1, found 0"),
         ("fusion", "beta", 1.5, "less than or equal to 1 or be 'earned' or 'loo', found 1.5"),
+        ("clap", "length", 0, "option 'length': it should be greater than 0, found 0"),
+        ("clap", "lr", -1, "option 'lr': it should be greater than 0, found -1"),
+        ("clap", "steps", -1, "option 'steps': it should be greater than or equal to 0, found -1"),
+        ("lp++", "steps", -1, "option 'steps': it should be greater than or equal to 0, found -1"),
+        ("hoso", "text_scale", 0, "option 'text_scale': it should be greater than 0, found 0"),
+        ("transclip", "gamma", 0, "option 'gamma': it should be greater than 0, found 0"),
     ],
 )
 def test_impossible_values_are_refused(name: str, option: str, value: object, message: str) -> None:

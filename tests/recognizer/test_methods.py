@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -25,9 +26,11 @@ from kshot.recognizer.fitting import fit
 from kshot.recognizer.methods import AUTO, METHODS, expect, method
 
 SMALL: dict[str, dict[str, Any]] = {
-    "trx": {"width": 24}, "product-trx": {"width": 24}, "clip-fsar": {"heads": 2}, "baseline++": {"epochs": 5}, "tip-adapter-f": {"epochs": 3},
+    "trx": {"width": 24}, "product-trx": {"width": 24}, "clip-fsar": {"heads": 2}, "baseline++": {"epochs": 5},
+    "tip-adapter-f": {"epochs": 3}, "clap": {"steps": 20}, "lp++": {"steps": 20},
 }  # fmt: skip
-TRAINED = [name for name in heads.HEADS if method(name).needs_training]
+SINGLE = [name for name in heads.HEADS if name not in heads.TRANSDUCTIVE]
+TRAINED = [name for name in SINGLE if method(name).needs_training]
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +58,7 @@ def fitted(name: str, backbone: Backbone, run_of: Callable[[str], Path], **optio
     return Recognizer(backbone, method=name, adapted=run, head_options=given, **options).fit(*films(each=3))
 
 
-@pytest.mark.parametrize("name", heads.HEADS)
+@pytest.mark.parametrize("name", SINGLE)
 def test_every_head_is_a_method(name: str, backbone: Backbone, run_of: Callable[[str], Path], tmp_path: Path):
     made = fitted(name, backbone, run_of)
     clips, labels = films(each=3, first=50)
@@ -72,7 +75,7 @@ def test_every_head_is_a_method(name: str, backbone: Backbone, run_of: Callable[
     same(again.partial_fit(*films(each=1, first=30)), made.partial_fit(*films(each=1, first=30)))
 
 
-@pytest.mark.parametrize("name", heads.HEADS)
+@pytest.mark.parametrize("name", SINGLE)
 def test_a_method_scores_as_its_head_does(name: str, backbone: Backbone, run_of: Callable[[str], Path]):
     """On the support of the whole fit: the head itself, called as `evaluate` calls it."""
     made = fitted(name, backbone, run_of, frames=4)
@@ -93,6 +96,15 @@ def test_every_compared_method_is_a_head_or_tunes(name: str, backbone: Backbone,
     made = fitted(name, backbone, run_of)
     assert METHODS[name].head in heads.HEADS and made.tuned_ == METHODS[name].tunes
     assert made.classifier_.scorer.head.name == METHODS[name].head
+
+
+@pytest.mark.parametrize("name", sorted(heads.TRANSDUCTIVE))
+def test_a_transductive_head_is_no_method(name: str, backbone: Backbone):
+    with pytest.raises(OptionError, match=f"^head '{name}' is transductive: it scores many queries together, but here"):
+        Recognizer(backbone, method=name).fit(["nowhere.mp4", "never.mp4"], ["a", "b"])
+    with pytest.raises(OptionError) as caught:
+        method("magic")
+    assert name not in str(caught.value)
 
 
 def test_auto_compares_these_the_simplest_first():
@@ -117,9 +129,9 @@ def test_a_head_that_must_be_trained_says_so_before_a_clip_is_read(name: str, ba
         fit(support(text=True), name)
 
 
-@pytest.mark.parametrize("name", [name for name in heads.HEADS if method(name).needs_text])
+@pytest.mark.parametrize("name", [name for name in SINGLE if method(name).needs_text])
 def test_a_head_that_reads_class_names_needs_a_text_tower(name: str):
-    with pytest.raises(OptionError, match=f"method '{name}' needs class texts, and there is no text tower") as refused:
+    with pytest.raises(OptionError, match=f"method '{re.escape(name)}' needs class texts, and there is no") as refused:
         fit(support(), name)
     assert "\n" not in str(refused.value)
 
@@ -177,7 +189,7 @@ def test_a_new_head_is_a_file_and_a_line(
 def test_the_help_lists_what_there_is(command: Any):
     code, text, _ = command("fit", "--help")
     words = set(" ".join(text.replace(",", " ").replace(";", " ").split()).split())
-    assert code == 0 and words >= {*heads.HEADS, AUTO, "partial"}
+    assert code == 0 and words >= {*SINGLE, AUTO, "partial"} and not words & heads.TRANSDUCTIVE
 
 
 def test_a_model_that_names_no_variant_answers_as_it_did(backbone: Backbone):

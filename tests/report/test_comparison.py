@@ -33,6 +33,20 @@ def comparison(tmp_path: Path) -> Comparison:
     return compared(StudyResult.parse(found, "study.json"), tmp_path)[0]
 
 
+def test_transductive_methods_are_a_comparison_of_their_own(tmp_path: Path) -> None:
+    """However accurate, they lead nothing that the others are in."""
+    rows = (Row("frozen"), Row("together", head="transclip"), Row("meta", strategy="meta"))
+    plan = Study("s", rows, ("hmdb51",), ("b",), (1,), (0,), episodes=60, baseline="frozen")
+    found = studies.write(
+        tmp_path, plan, lambda row, data, shot: {"frozen": 0.3, "meta": 0.5, "together": 0.9}[row.name]
+    )
+    apart, together = compared(StudyResult.parse(found, "study.json"), tmp_path)
+    assert apart.names == ["frozen", "meta"] and apart.best() == apart.leader(1) == "meta"
+    assert together.names == ["together"] and together.title == "hmdb51 with b, transductive methods"
+    assert [row.name for row in tables.main(apart).rows] == ["frozen", "meta"]
+    assert [row.name for row in tables.main(together).rows] == ["together"] and tables.matching(together) is None
+
+
 def episodes(comparison: Comparison, name: str, seed: int) -> np.ndarray:
     run = next(run for run in comparison.runs if (run.name, run.seed) == (name, seed))
     path = comparison.folder / run.folder / "1-shot.json"

@@ -165,6 +165,24 @@ def test_the_table_by_hand(report: StudyResult) -> None:
     ]
 
 
+def test_transductive_methods_have_a_table_of_their_own(tmp_path: Path) -> None:
+    """By their head, or by a tuning that lets queries see each other."""
+    rows = [row(tmp_path, name, 0, {1: [40.0, 60.0]}) for name in ("base", "together", "tuned")]
+    rows[1] = rows[1].model_copy(update={"head": "transclip"})
+    rows[2] = rows[2].model_copy(update={"tuning_options": {"transductive": "queries"}})
+    found = study(tmp_path, rows, shots=(1,), seeds=(0,), episodes=2)
+    before, _, after = as_markdown(found).partition("### Transductive\n\nThese methods see all queries of an episode")
+    assert "| base |" in before and "| together |" not in before and "| tuned |" not in before
+    assert "| base |" not in after and "| together |" in after and "| tuned |" in after
+    other = found.model_copy(
+        update={"summary": [*found.summary, *(one.model_copy(update={"backbone": "c"}) for one in found.summary)]}
+    )
+    assert [(table.methods, table.transductive) for table in other.across("d")] == [
+        (["base"], False), (["together", "tuned"], True)
+    ]  # fmt: skip
+    assert "backbones side by side, 1-shot, transductive, %" in as_markdown(other)
+
+
 def test_a_table_of_one_seed_without_a_baseline_says_less(tmp_path: Path) -> None:
     text = as_markdown(study(tmp_path, [row(tmp_path, "m", 3, {1: [1.0, 3.0]})], shots=(1,), seeds=(3,), episodes=2))
     assert "seeds 3.\n" in text and "Differences" not in text and "Cost" not in text and "Chosen" not in text

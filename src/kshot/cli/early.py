@@ -60,7 +60,8 @@ def expect_method(name: str, options: Mapping[str, Any]) -> None:
     """Refuses a method of the recognizer that there is not, and options that its head does not take."""
     from kshot import heads
 
-    if name not in (known := ["auto", "partial", *heads.HEADS]):
+    heads.expect_inductive(name)
+    if name not in (known := ["auto", "partial", *(head for head in heads.HEADS if head not in heads.TRANSDUCTIVE)]):
         raise unknown("method", name, known)
     if name in heads.HEADS:
         heads.expect(name, options)

@@ -33,7 +33,7 @@ from kshot.cli.common import (
     tell_notes,
 )
 from kshot.errors import OptionError, VideoError
-from kshot.heads import HEADS
+from kshot.heads import HEADS, TRANSDUCTIVE
 from kshot.settings import TORCH
 from kshot.terminal import beneath, percent
 
@@ -42,7 +42,8 @@ if TYPE_CHECKING:
 
 SUSPECTS = 6  # shown on a terminal
 ALIKE = 4  # actions from which the same advice stands once
-METHODS = f"how to learn: auto compares nine ways on your clips; partial; or a head: {', '.join(HEADS)}"
+SINGLE = ", ".join(name for name in HEADS if name not in TRANSDUCTIVE)
+METHODS = f"how to learn: auto compares nine ways on your clips; partial; or a head: {SINGLE}"
 
 
 @app.command()

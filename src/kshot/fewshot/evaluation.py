@@ -264,15 +264,16 @@ def score(
     learner.head.eval()
     words: Wording | None = None
     text_scorer: list[tuple[Scorer, int]] = []
-    notes: list[str] = []
-    if strategy is not None and strategy.learns_from == "support":
+    inside = strategy is not None and strategy.learns_from == "support"
+    notes = learner.transductive(by_head=not inside)
+    if strategy is not None and inside:
         for name in _statistics(plan):
             raise OptionError(f"{name} has no meaning for a strategy that learns inside every episode")
         scorer, chunk = trained_scorer(strategy, learner, activations, shape.way), 1
     else:
         if learner.head.needs_text:
             words = wording(plan.view.prompts, described, learner.head)
-            notes = text_notes(learner, data.classes, words)
+            notes += text_notes(learner, data.classes, words)
         (scorer, chunk), *text_scorer = _scorers(learner, activations, plan, words, alone)
     right, answers = run_episodes(scorer, sampler, plan.evaluation.episodes, chunk, progress)
     accuracy = right.mean(1) * 100

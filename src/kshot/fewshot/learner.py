@@ -68,6 +68,17 @@ class Learner:
         cut = tuning.apply(method, own, **(options or {}))
         return cls(own, _cut(head, cut, own), heads.get_head(head, **chosen).to(own.device), chosen)
 
+    def transductive(self, by_head: bool = True) -> list[str]:
+        """A sentence for each part whose scores of a query depend on the other queries of its episode.
+
+        Args:
+            by_head: whether the head is what scores.
+        """
+        parts = () if self.backbone is None else self.backbone.modules()
+        tuned = any(getattr(part, "transductive", False) for part in parts)
+        found = [f"head {self.head.name}"] * (by_head and self.head.transductive) + ["the tuning"] * tuned
+        return [f"{one} is transductive: scores see all queries of the episode, class-balanced here" for one in found]
+
     def embed(self, values: Array, support: int = 0) -> Tensor:
         """(n, frames, P) embeddings of activations (n, frames, ...), with gradients.
 

@@ -7,14 +7,26 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from kshot.errors import unknown
+from kshot.errors import OptionError, unknown
 from kshot.options import declared
 from kshot.options import expect as check
 
 if TYPE_CHECKING:
     from kshot.heads.base import Head
 
-__all__ = ["HEADS", "Head", "Shots", "expect", "find", "get_head", "named", "of_record", "options"]
+__all__ = [
+    "HEADS",
+    "TRANSDUCTIVE",
+    "Head",
+    "Shots",
+    "expect",
+    "expect_inductive",
+    "find",
+    "get_head",
+    "named",
+    "of_record",
+    "options",
+]
 
 Shots: TypeAlias = Literal["features", "distances"]
 """What is averaged over the support clips of a class, by heads that align frames."""
@@ -34,11 +46,18 @@ HEADS: dict[str, str] = {
     "meta-baseline": "kshot.heads.meta_baseline:MetaBaseline",
     "tip-adapter": "kshot.heads.tip_adapter:TipAdapter",
     "tip-adapter-f": "kshot.heads.tip_adapter_f:TipAdapterF",
+    "clap": "kshot.heads.clap:CLAP",
+    "lp++": "kshot.heads.lp_pp:LPPP",
+    "hoso": "kshot.heads.hoso:HOSO",
     "text": "kshot.heads.text:Text",
     "fusion": "kshot.heads.fusion:Fusion",
     "product": "kshot.heads.product:Product",
     "product-trx": "kshot.heads.product_trx:ProductTRX",
+    "transclip": "kshot.heads.transclip:TransCLIP",
 }
+
+TRANSDUCTIVE = frozenset({"transclip"})
+"""Heads that score the queries of an episode together: what `Head.transductive` says, to be read without torch."""
 
 
 def get_head(name: str, **chosen: Any) -> Head:
@@ -56,6 +75,19 @@ def get_head(name: str, **chosen: Any) -> Head:
 def expect(name: str, chosen: Mapping[str, Any]) -> None:
     """Raises OptionError unless there is such a head with these options, of the right kind."""
     check(f"head '{name}'", options(name), chosen, declared(_place(name)))
+
+
+def expect_inductive(name: str) -> None:
+    """Refuses a head that scores the queries of an episode together, where clips are answered one by one.
+
+    Raises:
+        OptionError: it does.
+    """
+    if name in TRANSDUCTIVE:
+        raise OptionError(
+            f"head '{name}' is transductive: it scores many queries together, but here clips are answered as they "
+            f"come: choose another, such as fusion"
+        )
 
 
 def options(name: str) -> dict[str, Any]:

@@ -32,6 +32,8 @@ class Head(nn.Module):
     is_graph: ClassVar[bool] = True
     """Whether `prepare` and `score_fitted` take the same steps whatever the values, as an export needs."""
 
+    transductive: ClassVar[bool] = False
+    """Whether a query's scores depend on the other queries of its episode."""
     by_change: ClassVar[bool] = False
     """Whether its clips are pooled over places by how much each of them changes, see `kshot.backbones.places`."""
     phases: bool = False
@@ -221,13 +223,6 @@ class Head(nn.Module):
                 f"head '{self.name}' compares successive frames: expected at least {self.least_frames} a clip, found "
                 f"{frames}"
             )
-
-    @staticmethod
-    def expect_positive(**options: float) -> None:
-        """Refuse options that are not above 0."""
-        for option, value in options.items():
-            if not value > 0:
-                raise OptionError(f"{option}: expected a number above 0, found {value!r}")
 
     def expect_channels(self, clips: Tensor, dim: int) -> None:
         """Refuse clips whose channels are not those that the head's parameters were made for."""

@@ -7,13 +7,13 @@ from typing import Literal
 
 from torch import Tensor
 
-from kshot.errors import OptionError
 from kshot.heads.alignment import FrameHead
 from kshot.heads.base import Head
 from kshot.heads.bimhm import BiMHM
 from kshot.heads.formulas import class_means, cosine, frame_distances
 from kshot.heads.otam import OTAM
 from kshot.heads.text import text_cosine
+from kshot.options import Positive
 
 VISUAL = ("prototype", "otam", "bimhm")
 
@@ -36,11 +36,8 @@ class Product(Head):
 
     needs_text = True
 
-    def __init__(self, visual: Literal["prototype", "otam", "bimhm"] = "prototype", scale: float = 64.0) -> None:
+    def __init__(self, visual: Literal["prototype", "otam", "bimhm"] = "prototype", scale: Positive = 64.0) -> None:
         super().__init__()
-        if visual not in VISUAL:
-            raise OptionError(f"visual compares clips: expected one of {', '.join(VISUAL)}, found {visual!r}")
-        self.expect_positive(scale=scale)
         frames: dict[str, FrameHead] = {"otam": OTAM("clip-fsar"), "bimhm": BiMHM()}
         self.aligner = frames.get(visual)
         self.scale = scale

@@ -15,6 +15,7 @@ from kshot.heads.base import Head
 from kshot.heads.formulas import by_class, full, unit
 from kshot.heads.text import text_cosine
 from kshot.heads.trx import positions
+from kshot.options import Count, Positive, Share
 
 
 class ProductTRX(Head):
@@ -44,18 +45,15 @@ class ProductTRX(Head):
 
     def __init__(
         self,
-        dim: int = 512,
-        width: int = 1152,
-        sizes: Sequence[int] = (2, 3),
-        dropout: float = 0.1,
-        scale: float = 64.0,
+        dim: Count = 512,
+        width: Count = 1152,
+        sizes: Sequence[Count] = (2, 3),
+        dropout: Share = 0.1,
+        scale: Positive = 64.0,
     ) -> None:
         super().__init__()
-        if not sizes or min(sizes) < 1:
+        if not sizes:
             raise OptionError(f"sizes counts the frames of a tuple: expected such as (2, 3), found {sizes!r}")
-        self.expect_positive(dim=dim, width=width, scale=scale)
-        if not 0 <= dropout < 1:
-            raise OptionError(f"dropout: expected 0 or more and less than 1, found {dropout!r}")
         self.dim, self.width, self.sizes, self.scale = dim, width, tuple(sizes), scale
         self.keys = nn.ModuleList(nn.Linear(size * dim, width) for size in sizes)
         self.values = nn.ModuleList(nn.Linear(size * dim, width) for size in sizes)

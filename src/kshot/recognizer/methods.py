@@ -95,12 +95,14 @@ def method(name: str) -> RecognizerMethod:
     """A method by its name: one of `METHODS`, or a head.
 
     Raises:
-        OptionError: there is neither.
+        OptionError: there is neither, or the head is transductive.
     """
     if name in METHODS:
         return METHODS[name]
+    heads.expect_inductive(name)
     if name not in heads.HEADS:
-        raise unknown("method", name, [AUTO, *dict.fromkeys([*METHODS, *heads.HEADS])])
+        possible = [known for known in heads.HEADS if known not in heads.TRANSDUCTIVE]
+        raise unknown("method", name, [AUTO, *dict.fromkeys([*METHODS, *possible])])
     return RecognizerMethod(f"the head {name}", name)
 
 

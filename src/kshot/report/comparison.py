@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from kshot.study.results import Line, RowResult, StudyResult
 
 @dataclass(frozen=True)
 class Comparison:
-    """The methods of a study on one data set with one backbone.
+    """The methods of a study on one data set with one backbone: those that are transductive, or all others.
 
     Attributes:
         data: the data set, as the study names it.
@@ -30,6 +31,7 @@ class Comparison:
         lines: the summary, one for each method and shot that finished.
         runs: one for each method and seed, failed ones included.
         folder: the study's.
+        transductive: whether these are the transductive ones.
     """
 
     data: str
@@ -38,11 +40,12 @@ class Comparison:
     lines: list[Line]
     runs: list[RowResult]
     folder: Path
+    transductive: bool = False
 
     @property
     def title(self) -> str:
         """Data and backbone."""
-        return f"{self.data} with {self.backbone}"
+        return f"{self.data} with {self.backbone}" + ", transductive methods" * self.transductive
 
     @property
     def baseline(self) -> str:
@@ -225,15 +228,16 @@ def trains_in_episodes(strategy: str) -> bool:
 
 
 def compared(study: StudyResult, folder: Path) -> list[Comparison]:
-    """The comparisons of a study, in its order."""
+    """The comparisons of a study, in its order; transductive methods behind the others of the same clips."""
     kinds = dict.fromkeys((run.data, run.backbone) for run in study.rows)
-    return [
-        Comparison(
-            *kind,
-            study.settings,
-            [line for line in study.lines(*kind) if line.shot is not None],
-            [run for run in study.rows if (run.data, run.backbone) == kind],
-            folder,
-        )
-        for kind in kinds
-    ]
+    found = []
+    for kind, together in itertools.product(kinds, (False, True)):
+        lines = [
+            line
+            for line in study.lines(*kind)
+            if line.shot is not None and (line.name in study.transductive) == together
+        ]
+        runs = [run for run in study.rows if (run.data, run.backbone) == kind and run.transductive == together]
+        if runs:
+            found.append(Comparison(*kind, study.settings, lines, runs, folder, together))
+    return found

@@ -128,7 +128,7 @@ def across(study: StudyResult) -> list[tuple[str, Table]]:
                 cells = [Cell(f"{one.accuracy:.1f}", within(one.ci95)) if one else Cell("failed") for one in lines]
                 learned = trained_on(backbone) or "not known"
                 rows.append(TableRow(backbone, [Cell(learned, shade="text"), *cells]))
-            title = f"{data}, {in_shots(found.shot)}"
+            title = f"{data}, {in_shots(found.shot)}" + ", transductive" * found.transductive
             head = ["backbone", "trained on", *found.methods]
             tables.append((title, Table(f"Backbones side by side, {title}", head, rows, text=2)))
     return tables
@@ -214,7 +214,7 @@ def _on(line: Line) -> list[str]:
 def matching(comparison: Comparison) -> Published | None:
     """Published results on the same novel classes below the study's best row; None where there are none."""
     settings, best, shots = comparison.settings, comparison.best(), comparison.shots
-    if best is None or settings.split not in ("test", "novel"):
+    if best is None or comparison.transductive or settings.split not in ("test", "novel"):
         return None
     found = published.matching(comparison.data, settings.way, shots, comparison.classes)
     if not found:

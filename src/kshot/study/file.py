@@ -41,8 +41,8 @@ class Row(Method):
         train: further settings of `kshot.train`.
         search: settings with several values each, of which the best on val is kept; the study's own by default.
         episodes: test episodes where they differ from the study's, for strategies that learn inside each.
-        train_shot: shot of training and val episodes; 0 for the same as at test, so that weights, and values of a search,
-            are chosen for each shot on its own; None for the study's.
+        train_shot: shot of training and val episodes; 0 for the same as at test, so that weights, and values of a
+            search, are chosen for each shot on its own; None for the study's.
     """
 
     name: str
@@ -77,8 +77,8 @@ class Study(View, EpisodeRules, Testing):
             than another: with the first seed each combination is trained, the one with the best val accuracy is used
             with every seed. Novel classes have no part in it.
         about: a sentence on what it is for.
-        train_shot: as in `Row`, of the rows that do not say; None for what the protocol does: 0 for one that trains at the
-            shot of the test, else 1.
+        train_shot: as in `Row`, of the rows that do not say; None for what the protocol does: 0 for one that trains at
+            the shot of the test, else 1.
     """
 
     title: str
@@ -136,7 +136,7 @@ def planned(
 
 
 def _train_shot(plan: Study, row: Row) -> int:
-    """The shot that a row trains and is chosen at, 0 for each that it is tested at: its own, the study's, the protocol's."""
+    """The shot that a row trains and is chosen at, 0 for each of its tests: its own, the study's, the protocol's."""
     for own in (row.train_shot, plan.train_shot):
         if own is not None:
             return own

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -15,6 +16,7 @@ from kshot.errors import DataError, OptionError
 from kshot.fewshot.forms import Seed
 from kshot.fewshot.result import Costs, Damaged, Result
 from kshot.forms import Count, Finite, Form, Names, Saved
+from kshot.heads import TRANSDUCTIVE
 from kshot.study.file import Study
 
 
@@ -139,6 +141,11 @@ class RowResult(Costs, Saved):
     files: dict[str, str] = Field(default_factory=dict)
     folder: str = ""
 
+    @property
+    def transductive(self) -> bool:
+        """Whether a query's scores depend on the other queries of its episode."""
+        return self.head in TRANSDUCTIVE or bool(self.tuning_options.get("transductive"))
+
     def result(self, study: Path, shot: str | int) -> Result:
         """Its result file for a shot, in a study's folder.
 
@@ -260,20 +267,31 @@ class StudyResult(Saved):
         """The lines of a data set and backbone."""
         return [line for line in self.summary if (line.data, line.backbone) == (data, backbone)]
 
+    @property
+    def transductive(self) -> set[str]:
+        """The methods whose scores of a query depend on the other queries of its episode; none stands beside others."""
+        return {row.name for row in self.rows if row.transductive}
+
     def across(self, data: str) -> list[Across]:
-        """Every backbone's accuracies on a data set, side by side; nothing where there is only one."""
+        """Every backbone's accuracies on a data set, side by side; nothing where there is only one.
+
+        Transductive methods have tables of their own, behind the others.
+        """
         names = [backbone for one, backbone in self.parts() if one == data]
         if len(names) < 2:
             return []
-        methods = list(dict.fromkeys(line.name for name in names for line in self.lines(data, name)))
+        every = list(dict.fromkeys(line.name for name in names for line in self.lines(data, name)))
         shots = sorted({line.shot for name in names for line in self.lines(data, name) if line.shot is not None})
         tables = []
-        for shot in shots:
+        for shot, transductive in itertools.product(shots, (False, True)):
+            methods = [name for name in every if (name in self.transductive) == transductive]
+            if not methods:
+                continue
             rows = {}
             for name in names:
                 found = {line.name: line for line in self.lines(data, name) if line.shot == shot}
                 rows[name] = [found.get(method) for method in methods]
-            tables.append(Across(shot, methods, rows))
+            tables.append(Across(shot, methods, rows, transductive))
         return tables
 
 
@@ -285,8 +303,10 @@ class Across:
         shot: support clips a class.
         methods: names of the rows of the study.
         rows: backbone -> a line for each method, None where it failed.
+        transductive: whether these are the transductive methods, or the others.
     """
 
     shot: int
     methods: list[str]
     rows: dict[str, list[Line | None]]
+    transductive: bool = False

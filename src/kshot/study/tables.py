@@ -13,6 +13,11 @@ from kshot.study.file import Study
 from kshot.study.results import Line, RowResult, StudyResult, budget
 from kshot.templates import markdown
 
+TOGETHER = (
+    "These methods see all queries of an episode when they score one, and an episode here has as many of every class: "
+    "compare them with each other only."
+)
+
 
 def as_markdown(report: StudyResult) -> str:
     """The summary as Markdown tables, one for each data set and backbone."""
@@ -34,7 +39,11 @@ def as_markdown(report: StudyResult) -> str:
         if gaps := lacking(report.rows, data):
             parts.append(f"{markdown(gaps)}\n")
         parts += [f"{markdown(note)}.\n" for note in noted(report.rows, data)]
-        parts += _table(report.lines(data, backbone), settings)
+        lines = report.lines(data, backbone)
+        parts += _table([line for line in lines if line.name not in report.transductive], settings)
+        if together := [line for line in lines if line.name in report.transductive]:
+            parts.append(f"\n### Transductive\n\n{TOGETHER}\n")
+            parts += _table(together, settings)
     return "\n".join(parts) + "\n"
 
 
@@ -42,7 +51,8 @@ def _across(report: StudyResult, data: str) -> list[str]:
     """A table of backbones for each shot, where there are several."""
     parts = []
     for table in report.across(data):
-        parts.append(f"\n## {markdown(data)}, backbones side by side, {table.shot}-shot, %\n")
+        kind = ", transductive" if table.transductive else ""
+        parts.append(f"\n## {markdown(data)}, backbones side by side, {table.shot}-shot{kind}, %\n")
         parts.append(_ruled(["backbone", *map(markdown, table.methods), "trained on"], 2 + len(table.methods)))
         for backbone, lines in table.rows.items():
             cells = ["failed" if line is None else f"{line.accuracy:.1f} ± {line.ci95:.1f}" for line in lines]
