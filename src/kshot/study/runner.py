@@ -39,7 +39,7 @@ from kshot.progress import Progress, quiet
 from kshot.settings import FRAMES, Arithmetic, EpisodeRules, Method, Testing, View
 from kshot.study.file import Row, Study, impossible, of_row, read_study
 from kshot.study.results import Outcome, RowResult, Search, StudyResult, Tried
-from kshot.study.summary import summarise
+from kshot.study.summary import contrasts, summarise
 from kshot.study.tables import as_csv, as_markdown
 
 Named = TypeVar("Named", Dataset, Backbone)
@@ -88,7 +88,8 @@ def run(
     settings = replace(plan, data=tuple(sets), backbone=tuple(backbones_named), frames=plan.frames or FRAMES)
     said = json.loads(json.dumps(asdict(settings)))
     _refuse_other(folder, said)
-    grid = list(itertools.product(sets.items(), backbones_named.items(), plan.seeds, plan.rows))
+    every = itertools.product(sets.items(), backbones_named.items(), plan.every_seed, plan.rows)
+    grid = [cell for cell in every if cell[2] in plan.seeds_of(cell[3].name)]
     whose: list[dict[str, Any]] = [
         {"data": d, "backbone": b, "seed": seed, "name": row.name} for (d, _), (b, _), seed, row in grid
     ]
@@ -128,6 +129,7 @@ def run(
         machine=machine(),
         rows=rows,
         summary=summarise(folder, rows, plan.baseline),
+        comparisons=contrasts(folder, rows, plan),
     )
     with disk(folder):
         write_atomic(folder / "table.md", as_markdown(report).encode())
@@ -168,7 +170,9 @@ def planned(
     plan = (
         replace(study, protocol=protocol or study.protocol) if isinstance(study, Study) else read_study(study, protocol)
     )
-    plan = replace(plan, seeds=tuple(seeds or plan.seeds), episodes=plan.episodes if episodes is None else episodes)
+    if seeds:
+        plan = replace(plan, seeds=tuple(seeds), rows=tuple(replace(row, seeds=()) for row in plan.rows))
+    plan = replace(plan, episodes=plan.episodes if episodes is None else episodes)
     if wrong := impossible(plan):
         raise OptionError(f"{of_row(plan, wrong[0])}{wrong[2]}")
     return plan
@@ -262,6 +266,7 @@ def _note(record: RowResult, result: Result, shot: str, trained: Mapping[str, An
         episodes=result.episodes,
         per_class=result.per_class,
         confusion=result.confusion,
+        best_step=trained.get("best_step"),
     )
     record.head, record.clips, record.fingerprint = result.head, result.clips, result.fingerprint
 
@@ -353,12 +358,22 @@ def _refuse_other(folder: Path, settings: dict[str, Any]) -> None:
         again = "remove it and run the same command again, if the study's settings are the same"
         formerly = {"resize": "short", "keep_copies": False}  # once there was no other
         before = formerly | seals.read_sealed(path, OptionError, again)
-        words = ("title", "about")  # which change no number
-        changed = [name for name in settings if name not in words and before.get(name) != settings[name]]
+        apart = ("title", "about", "compare", "rows", "seeds")  # words change no number; the others need a closer look
+        changed = [name for name in settings if name not in apart and before.get(name) != settings[name]]
+        (rows, seeds), (wanted, with_more) = _rows(before), _rows(settings)
+        changed += ["rows"] * (rows != wanted)
+        changed += ["seeds"] * any(with_more.get(name, [])[: len(some)] != some for name, some in seeds.items())
         if changed:
             raise OptionError(
                 f"{folder} holds a study with other settings ({', '.join(changed)} differ); name another --out"
             )
+
+
+def _rows(settings: Mapping[str, Any]) -> tuple[list[dict[str, Any]], dict[str, list[int]]]:
+    """The rows of a study's settings, with what older versions did not say; and the seeds of each: more may follow."""
+    rows = [asdict(Row("")) | row for row in settings.get("rows", [])]
+    seeds = {row["name"]: row["seeds"] or settings.get("seeds", []) for row in rows}
+    return [row | {"seeds": ()} for row in rows], seeds
 
 
 def _finished(path: Path, own: Mapping[str, Any]) -> RowResult | None:
