@@ -285,7 +285,8 @@ BELOW = """## Where the default is not the published code's
 - `clip-fsar`: the feed-forward part is four times as wide as the embedding; the authors' is 2,048, the same at 512.
 - `baseline++`: what is random follows from the seed and the episode's number, not from a generator's state.
 - `adaptformer`: dropout (0.1 in the code) is left out, as in every adapter.
-- `clap`, `lp++`, `hoso` and `transclip` are what the table says; docs/heads.md tells where they leave the authors' codes.
+- `clap`, `lp++`, `hoso` and `transclip` are what the table says; docs/heads.md tells where they leave the authors'
+  codes.
 - Tip-Adapter searches its numbers on test data in its code; here they are fixed, or chosen on the support (`loo`).
 
 A run, model or result that was written before these variants existed does not name them, and is read as what it was:

@@ -246,7 +246,8 @@ class LiteTower(nn.Module):
     @property
     def last_map(self) -> nn.Module:
         """What stands for a projection: the last convolution, linear in the channels of each place."""
-        conv: nn.Module = self.blocks[-1].conv
+        last: Any = self.blocks[-1]
+        conv: nn.Module = last.conv
         return conv
 
     @property

@@ -233,7 +233,8 @@ class ResNetTower(PoolingTower):
     @property
     def last_map(self) -> nn.Module:
         """What stands for a projection: the one at the end of the attention pool (ProLIP tunes it too)."""
-        projection: nn.Module = self.blocks[-1].c_proj
+        pool: Any = self.blocks[-1]
+        projection: nn.Module = pool.c_proj
         return projection
 
     def enter_head(self, x: Tensor, cut: int) -> Tensor:

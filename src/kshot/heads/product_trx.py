@@ -85,7 +85,7 @@ class ProductTRX(Head):
         words = text_cosine(query[:, :, 0, : self.dim], text)
         near, present = by_class(support, labels, way)
         counts = self._counts(query.shape[2] - 1)
-        parts = zip(*(x[..., 1:, : 2 * self.width].split(counts, dim=-2) for x in (query, near)), strict=True)
+        parts = zip(*(torch.split(x[..., 1:, : 2 * self.width], counts, dim=-2) for x in (query, near)), strict=True)
         visual = torch.stack([self._found(own, others, present) for own, others in parts]).mean(dim=0)
         return self.scale * visual * words
 
@@ -104,8 +104,8 @@ class ProductTRX(Head):
             near: (E, way, S, U, 2 W) keys and values.
             present: (E, way, S), which places of the support hold a clip.
         """
-        keys, values = query.split(self.width, dim=-1)
-        keys_near, values_near = near.flatten(2, 3).split(self.width, dim=-1)  # (E, way, S U, W)
+        keys, values = query.chunk(2, dim=-1)
+        keys_near, values_near = near.flatten(2, 3).chunk(2, dim=-1)  # (E, way, S U, W)
         logits = torch.einsum("equw,ecvw->eqcuv", keys, keys_near) / math.sqrt(self.width)
         held = present.repeat_interleave(near.shape[3], dim=2)
         weights = logits.masked_fill(~held[:, None, :, None], -math.inf).softmax(dim=-1)

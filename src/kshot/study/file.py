@@ -43,6 +43,7 @@ class Row(Method):
         episodes: test episodes where they differ from the study's, for strategies that learn inside each.
         train_shot: shot of training and val episodes; 0 for the same as at test, so that weights, and values of a
             search, are chosen for each shot on its own; None for the study's.
+        seeds: of this row where they differ from the study's; empty for those.
     """
 
     name: str
@@ -54,6 +55,24 @@ class Row(Method):
     search: dict[str, list[Any]] | None = None
     episodes: int | None = None
     train_shot: int | None = None
+    seeds: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Compare:
+    """A comparison that is declared before anything is run. A list in `to` becomes one comparison for each row.
+
+    Attributes:
+        name: the question, as tables put it.
+        of: a row's name.
+        to: the name of the row that it is compared to, on the same seeds and episodes.
+        shots: at which shots; empty for all of the study. Every shot is a test of its own.
+    """
+
+    name: str
+    of: str
+    to: str
+    shots: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,6 +98,7 @@ class Study(View, EpisodeRules, Testing):
         about: a sentence on what it is for.
         train_shot: as in `Row`, of the rows that do not say; None for what the protocol does: 0 for one that trains at
             the shot of the test, else 1.
+        compare: comparisons declared beforehand. Where there are any, no other difference is marked.
     """
 
     title: str
@@ -93,6 +113,16 @@ class Study(View, EpisodeRules, Testing):
     search: dict[str, list[Any]] = field(default_factory=dict)
     about: str = ""
     train_shot: int | None = None
+    compare: tuple[Compare, ...] = ()
+
+    def seeds_of(self, name: str) -> tuple[int, ...]:
+        """The seeds of a row."""
+        return next((row.seeds for row in self.rows if row.name == name and row.seeds), self.seeds)
+
+    @property
+    def every_seed(self) -> tuple[int, ...]:
+        """The study's own seeds, then those that single rows have besides."""
+        return tuple(dict.fromkeys([*self.seeds, *(seed for row in self.rows for seed in row.seeds)]))
 
 
 def read_study(source: str | Path, protocol: str | None = None) -> Study:
@@ -128,7 +158,9 @@ def planned(
     plan = (
         replace(study, protocol=protocol or study.protocol) if isinstance(study, Study) else read_study(study, protocol)
     )
-    plan = replace(plan, seeds=tuple(seeds or plan.seeds), episodes=plan.episodes if episodes is None else episodes)
+    if seeds:
+        plan = replace(plan, seeds=tuple(seeds), rows=tuple(replace(row, seeds=()) for row in plan.rows))
+    plan = replace(plan, episodes=plan.episodes if episodes is None else episodes)
     plan = replace(plan, rows=tuple(replace(row, train_shot=_train_shot(plan, row)) for row in plan.rows))
     if wrong := impossible(plan):
         raise OptionError(f"{of_row(plan, wrong[0])}{wrong[2]}")
@@ -146,7 +178,7 @@ def _train_shot(plan: Study, row: Row) -> int:
 def _read(path: Path, protocol: str | None) -> Study:
     text = gate.read_text(path, error=OptionError)
     table = gate.read_toml(path, error=OptionError)
-    rows = table.pop("row", [])
+    rows, compare = table.pop("row", []), table.pop("compare", [])
     _check(path, text, table, {f.name for f in fields(Study)} - {"rows"}, "a study")
     _check_training(path, text, table)
     _check_values(path, text, table)
@@ -172,27 +204,65 @@ def _read(path: Path, protocol: str | None) -> Study:
     for name in ("data", "backbone", "prompts"):
         if isinstance(values.get(name), str):
             values[name] = (values[name],)
-    study = _typed(path, Study, {"title": path.stem, "rows": tuple(made), **values})
+    declared, table_of = _declared(path, text, compare)
+    study = _typed(path, Study, {"title": path.stem, "rows": tuple(made), "compare": declared, **values})
     if wrong := impossible(study):
         index, key, problem = wrong
         line = _line(text, None if index is None else source_of[index], key)
+        if key == "compare" and (amiss := _undeclarable(study)):
+            line = _line(text, table_of[amiss[0]], amiss[1], "compare")
         raise OptionError(f"{path}{line}: {of_row(study, index)}{problem}")
     return study
+
+
+def _declared(path: Path, text: str, tables: Any) -> tuple[tuple[Compare, ...], list[int]]:
+    """The comparisons of a file, and which of its [[compare]] each was made from."""
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise OptionError(f"{path}: compare must be tables, [[compare]], each with a name, of and to")
+    made: list[Compare] = []
+    source_of: list[int] = []
+    for number, table in enumerate(tables):
+        _check(path, text, table, {f.name for f in fields(Compare)}, "a comparison")
+        if lacking := [key for key in ("name", "of", "to") if key not in table]:
+            raise OptionError(
+                f"{path}: every [[compare]] needs name, of and to; number {number + 1} lacks {lacking[0]}"
+            )
+        to = table["to"] if isinstance(table["to"], list) else [table["to"]]
+        if not to:
+            raise OptionError(f"{path}: comparison {gate.shortened(table['name'])}: to must name at least one row")
+        made += [_typed(path, Compare, {**table, "to": other}) for other in to]
+        source_of += [number] * len(to)
+    tidied = [replace(one, name=names.tidy(one.name), of=names.tidy(one.of), to=names.tidy(one.to)) for one in made]
+    return tuple(tidied), source_of
+
+
+def _undeclarable(study: Study) -> tuple[int, str, str] | None:
+    """The first thing in its comparisons that cannot work: number of the comparison, key, problem."""
+    called = [row.name for row in study.rows]
+    tests: set[tuple[str, str, int]] = set()
+    for number, one in enumerate(study.compare):
+        for key in ("of", "to"):
+            if (name := getattr(one, key)) not in called:
+                return number, key, str(unknown("row", name, called))
+        if one.of == one.to:
+            return number, "to", f"a row cannot be compared to itself, found '{one.of}' twice"
+        if strange := [shot for shot in one.shots if shot not in study.shots]:
+            return number, "shots", f"the study has no {strange[0]}-shot, only {list(study.shots)}"
+        first, second = sorted((one.of, one.to))
+        mine = [(first, second, shot) for shot in one.shots or study.shots]
+        if len(set(mine)) < len(mine) or tests & set(mine):
+            return number, "of", "the same two rows at the same shot are compared twice; declare each once"
+        tests |= set(mine)
+    return None
 
 
 def impossible(study: Study) -> tuple[int | None, str, str] | None:
     """The first thing in a study that cannot work whatever the data: number of the row, if one's; key; problem."""
     for key, limit, values in (("shots", "shot", study.shots), ("seeds", "seed", study.seeds)):
-        if not values:
-            return None, key, f"{key} must be a list of numbers, found none"
         try:
-            for value in values:
-                settings.expect(**{limit: value})
-            settings.expect(**{key: len(values)})
+            _numbers(key, limit, values)
         except OptionError as error:
             return None, key, str(error)
-        if len(set(values)) < len(values):
-            return None, key, f"{key} must differ: the same one twice would count twice, found {list(values)}"
     called = [row.name for row in study.rows]
     for number, name in enumerate(called):
         try:
@@ -205,6 +275,8 @@ def impossible(study: Study) -> tuple[int | None, str, str] | None:
             return number, "name", f"two rows are called '{name}'; give each its own name"
     if study.baseline and study.baseline not in called:
         return None, "baseline", str(unknown("baseline", study.baseline, called))
+    if amiss := _undeclarable(study):
+        return None, "compare", f"comparison '{study.compare[amiss[0]].name}': {amiss[2]}"
     if study.split not in (*SPLITS, "all"):
         return None, "split", str(unknown("split", study.split, [*SPLITS, "all"]))
     for number, row in enumerate(study.rows):
@@ -214,6 +286,7 @@ def impossible(study: Study) -> tuple[int | None, str, str] | None:
             "head": partial(heads.expect, row.head or "prototype", row.head_options),
             "train": partial(_training, {**study.train, **row.train}),
             "search": partial(_searching, study.search if row.search is None else row.search),
+            "seeds": partial(_numbers, "seeds", "seed", row.seeds or study.seeds),
         }
         for key, check in checks.items():
             try:
@@ -222,6 +295,17 @@ def impossible(study: Study) -> tuple[int | None, str, str] | None:
                 named = f"{key}_options" if f"{key}_options" in vars(row) and "option '" in str(error) else key
                 return number, named, str(error)
     return None
+
+
+def _numbers(key: str, limit: str, values: Sequence[int]) -> None:
+    """Refuses a list of shots or seeds that is empty, has impossible ones, or one of them twice."""
+    if not values:
+        raise OptionError(f"{key} must be a list of numbers, found none")
+    for value in values:
+        settings.expect(**{limit: value})
+    settings.expect(**{key: len(values)})
+    if len(set(values)) < len(values):
+        raise OptionError(f"{key} must differ: the same one twice would count twice, found {list(values)}")
 
 
 def _training(asked: dict[str, Any]) -> None:
@@ -243,16 +327,16 @@ def of_row(study: Study, number: int | None) -> str:
     return "" if number is None else f"row '{study.rows[number].name}': "
 
 
-def _line(text: str, number: int | None, key: str) -> str:
+def _line(text: str, number: int | None, key: str, kind: str = "row") -> str:
     """ ", line 7": where a study's file sets a key, in its table number `number` of rows or before them; "" if nowhere.
 
-    What all rows share may be what is wrong with one.
+    What all rows share may be what is wrong with one. kind: "compare" for the tables of comparisons.
     """
-    parts = re.split(r"(?m)^(?=[ \t]*\[\[row\]\])", text)
+    parts = re.split(r"(?m)^(?=[ \t]*\[\[(?:row|compare)\]\])", text)
     starts = list(itertools.accumulate(map(len, parts), initial=0))
-    for part in [0] if number is None else [number + 1, 0]:
-        found = re.search(rf"(?m)^\s*\[*(?:row\.)?{key}\b", parts[part]) if part < len(parts) else None
-        if found:
+    tables = [place for place, part in enumerate(parts) if re.match(rf"[ \t]*\[\[{kind}\]\]", part)]
+    for part in [*tables[number : number + 1], 0] if number is not None else [0]:
+        if found := re.search(rf"(?m)^\s*\[*(?:{kind}\.)?{key}\b", parts[part]):
             return f", line {text[: starts[part] + found.end()].count(chr(10)) + 1}"
     return ""
 

@@ -187,7 +187,7 @@ class _Part:
         }
 
     def _row(self, row: Row) -> dict[str, Any]:
-        plan, seeds = self.plan, len(self.plan.seeds)
+        plan, seeds = self.plan, len(self.plan.seeds_of(row.name))
         tested = min(plan.episodes, row.episodes or plan.episodes)
         method = get_strategy(row.strategy, **row.strategy_options)
         training, validations, most, times = Work(), Work(), 0, [0]

@@ -29,6 +29,8 @@ class Outcome(Form):
         episodes: how many.
         per_class: class -> percent of its queries that were right.
         confusion: class -> class answered -> percent.
+        best_step: the step of the weights kept, 0 for the untrained start; None where nothing was trained. Rows of
+            older versions say it for the last shot alone.
     """
 
     accuracy: Finite
@@ -36,6 +38,7 @@ class Outcome(Form):
     episodes: Count
     per_class: dict[str, Finite]
     confusion: dict[str, dict[str, Finite]]
+    best_step: Count | None = None
 
 
 class Tried(Form):
@@ -163,8 +166,15 @@ class RowResult(Costs, Saved):
         return result
 
 
+FORMERLY = "these classes, these trainings, new episodes"
+"""What the intervals of older versions speak of."""
+
+
 class Line(Costs):
     """A line of a study's summary: a method at a shot, over its seeds; or a method that failed, with its error.
+
+    What intervals are over and what they speak of is explained in `kshot.study.estimates`. Lines of older versions have
+    neither: theirs are over the episodes of all seeds, and speak of these trainings alone.
 
     Attributes:
         data: the data set, as the study names it.
@@ -173,17 +183,23 @@ class Line(Costs):
         shot: support clips a class; None for a method that failed.
         seeds: how many seeds finished.
         accuracy: mean over the seeds, percent.
-        ci95: half-width of its 95 % interval over all episodes, percent; NaN for a single one.
+        ci95: half-width of its 95 % interval, percent; NaN for a single episode.
+        over: what that interval is over, "seeds" or "episodes".
+        estimand: what it speaks of.
+        kept: in how many seeds the untrained start was kept; None where nothing is trained, or it is not known.
         episodes: a seed.
         difference: to the baseline on the same episodes, percent; None for the baseline itself, or without one.
         difference_ci95: half-width of its 95 % interval, percent.
+        difference_over: as `over`.
+        difference_estimand: as `estimand`.
+        paired: seeds that the difference is of, which both finished; None in lines of older versions.
         agree: seeds whose difference has the sign of the mean.
         strategy: by its name.
         tuning: the tuning method, by its name.
         layers: what partial fine-tuning changed.
         head: as it was used.
         missing: how many clips of the published split were not there.
-        chosen: settings that a search chose, in words.
+        chosen: settings that a search chose, in words; "none" where every one of them kept the untrained start.
         val_episodes: on how many its weights, steps and settings were chosen; None where nothing was.
         error: why the method failed.
     """
@@ -195,9 +211,15 @@ class Line(Costs):
     seeds: Count = 0
     accuracy: Finite = 0.0
     ci95: float = 0.0
+    over: str = "episodes"
+    estimand: str = FORMERLY
+    kept: Count | None = None
     episodes: Count = 0
     difference: Finite | None = None
     difference_ci95: float = 0.0
+    difference_over: str = "episodes"
+    difference_estimand: str = FORMERLY
+    paired: Count | None = None
     agree: Count = 0
     strategy: str = ""
     tuning: str = ""
@@ -220,6 +242,52 @@ def budget(line: Line, lines: Sequence[Line]) -> str:
     if not line.val_episodes or line.val_episodes == most:
         return ""
     return f"chosen on {line.val_episodes:,} val episodes; others {most:,}"
+
+
+class Contrast(Form):
+    """What came of a comparison that a study declared, for one data set, backbone and shot.
+
+    Attributes:
+        data: the data set, as the study names it.
+        backbone: its name.
+        name: of the comparison.
+        of: the row that stands first.
+        to: the row that is taken from it.
+        shot: support clips a class.
+        paired: seeds that both finished.
+        episodes: a seed, those that both took.
+        difference: accuracy of `of` minus that of `to` on the same seeds and episodes, percent; None where no seed
+            finished both.
+        ci95: half-width of its 95 % interval, percent; None for a single episode.
+        over: what the interval is over, "seeds" or "episodes".
+        estimand: what it speaks of.
+        agree: seeds whose difference has the sign of the mean.
+        kept: seeds in which both rows kept their untrained start.
+        p: probability of such a difference where there is none; None where it is not known.
+        holm: the same after Holm's correction within the comparisons that the study declares.
+    """
+
+    data: str
+    backbone: str
+    name: str
+    of: str
+    to: str
+    shot: Count
+    paired: Count = 0
+    episodes: Count = 0
+    difference: Finite | None = None
+    ci95: Finite | None = None
+    over: str = ""
+    estimand: str = ""
+    agree: Count = 0
+    kept: Count = 0
+    p: Finite | None = None
+    holm: Finite | None = None
+
+    @property
+    def differs(self) -> bool:
+        """Whether there is a difference, at 5 % over all comparisons that were declared."""
+        return self.holm is not None and self.holm < 0.05
 
 
 def _settings(value: Any) -> Study:
@@ -245,6 +313,7 @@ class StudyResult(Saved):
         machine: what a number may depend on beside the code.
         rows: each method with each seed, failed ones included.
         summary: each method at each shot, over its seeds.
+        comparisons: those that the study declared.
     """
 
     FORMAT: ClassVar[int] = 1
@@ -258,6 +327,7 @@ class StudyResult(Saved):
     machine: dict[str, str]
     rows: list[RowResult]
     summary: list[Line]
+    comparisons: list[Contrast] = Field(default_factory=list)
 
     def parts(self) -> list[tuple[str, str]]:
         """Each data set and backbone, by name."""

@@ -39,7 +39,7 @@ from kshot.progress import Progress, quiet
 from kshot.settings import FRAMES, Arithmetic, EpisodeRules, Method, Testing, View
 from kshot.study.file import Row, Study, planned
 from kshot.study.results import Outcome, RowResult, Search, StudyResult, Tried
-from kshot.study.summary import summarise
+from kshot.study.summary import contrasts, summarise
 from kshot.study.tables import as_csv, as_markdown
 
 Named = TypeVar("Named", Dataset, Backbone)
@@ -88,7 +88,8 @@ def run(
     settings = replace(plan, data=tuple(sets), backbone=tuple(backbones_named), frames=plan.frames or FRAMES)
     said = json.loads(json.dumps(asdict(settings)))
     _refuse_other(folder, said)
-    grid = list(itertools.product(sets.items(), backbones_named.items(), plan.seeds, plan.rows))
+    cells = itertools.product(sets.items(), backbones_named.items(), plan.every_seed, plan.rows)
+    grid = [cell for cell in cells if cell[2] in plan.seeds_of(cell[3].name)]
     whose: list[dict[str, Any]] = [
         {"data": d, "backbone": b, "seed": seed, "name": row.name} for (d, _), (b, _), seed, row in grid
     ]
@@ -116,9 +117,9 @@ def run(
                     record = RowResult(**asdict(row) | own, error=str(error))
                 _save(where, record)
             if record.searched is not None:
-                own_choices = {int(shot): search.chosen for shot, search in record.searches.items()}
-                every = dict.fromkeys(plan.shots, record.searched.chosen)
-                found.setdefault((data_name, backbone_name, row.name), every | own_choices)
+                choices = dict.fromkeys(plan.shots, record.searched.chosen)
+                choices |= {int(shot): search.chosen for shot, search in record.searches.items()}
+                found.setdefault((data_name, backbone_name, row.name), choices)
             record.folder = where.relative_to(folder).as_posix()
             rows.append(record)
             step()
@@ -130,6 +131,7 @@ def run(
         machine=machine(),
         rows=rows,
         summary=summarise(folder, rows, plan.baseline),
+        comparisons=contrasts(folder, rows, plan),
     )
     with disk(folder):
         write_atomic(folder / "table.md", as_markdown(report).encode())
@@ -256,6 +258,7 @@ def _note(record: RowResult, result: Result, shot: str, trained: Mapping[str, An
         episodes=result.episodes,
         per_class=result.per_class,
         confusion=result.confusion,
+        best_step=trained.get("best_step"),
     )
     record.head, record.clips, record.fingerprint = result.head, result.clips, result.fingerprint
 
@@ -347,12 +350,22 @@ def _refuse_other(folder: Path, settings: dict[str, Any]) -> None:
         again = "remove it and run the same command again, if the study's settings are the same"
         formerly = {"resize": "short", "keep_copies": False}  # once there was no other
         before = formerly | seals.read_sealed(path, OptionError, again)
-        words = ("title", "about")  # which change no number
-        changed = [name for name in settings if name not in words and before.get(name) != settings[name]]
+        apart = ("title", "about", "compare", "rows", "seeds")  # words change no number; the others need a closer look
+        changed = [name for name in settings if name not in apart and before.get(name) != settings[name]]
+        (rows, seeds), (wanted, with_more) = _rows(before), _rows(settings)
+        changed += ["rows"] * (rows != wanted)
+        changed += ["seeds"] * any(with_more.get(name, [])[: len(some)] != some for name, some in seeds.items())
         if changed:
             raise OptionError(
                 f"{folder} holds a study with other settings ({', '.join(changed)} differ); name another --out"
             )
+
+
+def _rows(settings: Mapping[str, Any]) -> tuple[list[dict[str, Any]], dict[str, list[int]]]:
+    """The rows of a study's settings, with what older versions did not say; and the seeds of each: more may follow."""
+    rows = [asdict(Row("")) | row for row in settings.get("rows", [])]
+    seeds = {row["name"]: row["seeds"] or settings.get("seeds", []) for row in rows}
+    return [row | {"seeds": ()} for row in rows], seeds
 
 
 def _finished(path: Path, own: Mapping[str, Any]) -> RowResult | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from numpy.typing import NDArray
 from kshot import seals
 from kshot.errors import DataError
 from kshot.fewshot import cost
-from kshot.fewshot.intervals import interval
 from kshot.gate import inside
-from kshot.study.results import Line, RowResult, StudyResult
+from kshot.study.estimates import changed, difference, estimate, holm, kept_start, learns
+from kshot.study.file import Study
+from kshot.study.results import Contrast, Line, RowResult, StudyResult
 
 
 def summarise(folder: Path, rows: Sequence[RowResult], baseline: str) -> list[Line]:
@@ -37,14 +39,22 @@ def summarise(folder: Path, rows: Sequence[RowResult], baseline: str) -> list[Li
             _mean_costs(line, good, shot)
             line.strategy, line.tuning, line.layers, line.head = first.strategy, first.tuning, first.layers, first.head
             line.missing = len({clip for row in good for clip in row.missing})
-            searched = first.searches[shot].chosen if shot in first.searches else first.chosen
-            line.chosen = ", ".join(f"{k} {v}" for k, v in (searched or {}).items())
+            line.chosen = _chosen(good, shot)
             if first.val_episodes is not None:
                 line.val_episodes = first.val_episodes
             lines.append(line)
         if not good:
             lines.append(Line(data=data, backbone=backbone, name=name, error=mine[0].error))
     return lines
+
+
+def _chosen(rows: Sequence[RowResult], shot: str) -> str:
+    """What a search chose, in words."""
+    found = next((one for row in rows if (one := row.searches.get(shot) or row.searched) is not None), None)
+    if found is not None and not any(one.best_step for one in found.tried):
+        return "none"
+    chosen = found.chosen if found is not None else rows[0].chosen
+    return ", ".join(f"{k} {v}" for k, v in (chosen or {}).items())
 
 
 def _key(row: RowResult | Line) -> tuple[str, str, str]:
@@ -69,22 +79,64 @@ def _cost(row: RowResult, shot: str, key: str) -> Any:
 
 def _over_seeds(line: Line, folder: Path, rows: Sequence[RowResult], against: dict[int, RowResult], shot: str) -> None:
     """Accuracy, and the difference to the baseline on the same episodes."""
-    values: list[NDArray[np.float64]] = []
-    differences: list[NDArray[np.float64]] = []
-    for row in rows:
-        mine = row.result(folder, shot).episode_accuracy
-        values.append(mine)
-        base = against.get(row.seed)
-        if base is not None and base.name != row.name:
-            other = base.result(folder, shot).episode_accuracy
-            count = min(len(mine), len(other))
-            differences.append(mine[:count] - other[:count])
-    every = np.concatenate(values)
-    line.accuracy, line.ci95, line.episodes = float(every.mean()), interval(every), len(values[0])
-    if differences:
-        joined = np.concatenate(differences)
-        line.difference, line.difference_ci95 = float(joined.mean()), interval(joined)
-        line.agree = sum(int(np.sign(one.mean()) == np.sign(line.difference)) for one in differences)
+    every, kept = [_read(folder, shot)(row) for row in rows], [kept_start(row, shot) for row in rows]
+    found = estimate(every, [changed(row, shot) for row in rows], learns(rows[0]))
+    line.accuracy, line.ci95, line.over, line.estimand = found.mean, found.ci95, found.over, found.estimand
+    line.episodes, line.kept = len(every[0]), None if None in kept else kept.count(True)
+    others = [row for row in against.values() if row.name != rows[0].name]
+    if pair := difference(rows, others, shot, _read(folder, shot)):
+        found, differences = pair
+        line.difference, line.difference_ci95 = found.mean, found.ci95
+        line.difference_over, line.difference_estimand = found.over, found.estimand
+        line.paired, line.agree = len(differences), _agreeing(found.mean, differences)
+
+
+def _read(folder: Path, shot: str) -> Callable[[RowResult], NDArray[np.float64]]:
+    return lambda row: row.result(folder, shot).episode_accuracy
+
+
+def _agreeing(mean: float, seeds: Mapping[int, NDArray[np.float64]]) -> int:
+    """How many seeds have a mean of the same sign."""
+    return sum(int(np.sign(one.mean()) == np.sign(mean)) for one in seeds.values())
+
+
+def contrasts(folder: Path, rows: Sequence[RowResult], study: Study) -> list[Contrast]:
+    """What came of the comparisons that a study declares, for each data set and backbone.
+
+    Holm's correction is made within those of one data set and backbone; one that could not be made counts in it, too.
+
+    Args:
+        folder: the study's, in which the rows' result files are.
+        rows: of the study.
+        study: its settings.
+    """
+    made = []
+    for data, backbone in dict.fromkeys((row.data, row.backbone) for row in rows):
+        here = [row for row in rows if (row.data, row.backbone) == (data, backbone) and not row.error]
+        family = [
+            _contrast(folder, here, Contrast(data=data, backbone=backbone, name=c.name, of=c.of, to=c.to, shot=shot))
+            for c in study.compare
+            for shot in c.shots or study.shots
+        ]
+        corrected = holm([math.nan if one.p is None else one.p for one in family])
+        for one, p in zip(family, corrected, strict=True):
+            one.holm = None if math.isnan(p) else p
+        made += family
+    return made
+
+
+def _contrast(folder: Path, rows: Sequence[RowResult], into: Contrast) -> Contrast:
+    """A comparison with its figures, where a seed finished both of its rows."""
+    shot = str(into.shot)
+    of, to = ({row.seed: row for row in rows if row.name == name} for name in (into.of, into.to))
+    if pair := difference(list(of.values()), list(to.values()), shot, _read(folder, shot)):
+        found, every = pair
+        into.difference, into.over, into.estimand = found.mean, found.over, found.estimand
+        into.ci95, into.p = (None if math.isnan(value) else value for value in (found.ci95, found.p))
+        into.paired, into.agree = len(every), _agreeing(found.mean, every)
+        into.episodes = len(next(iter(every.values())))
+        into.kept = sum(not changed(of[seed], shot) and not changed(to[seed], shot) for seed in every)
+    return into
 
 
 def load_study(folder: str | Path) -> StudyResult:
