@@ -103,7 +103,7 @@ class Found:
 
 @cache
 def pool() -> tuple[Array, Array]:
-    """All episodes that there are (EPISODES,): queries that the baseline gets right, and which of them training loses."""
+    """All episodes there are (EPISODES,): queries that the baseline gets right, and which of them training loses."""
     rng = np.random.default_rng(0)
     classes = rng.random((EPISODES, len(CLASSES))).argsort(1)[:, :5]
     difficulty = rng.normal(0, DIFFICULTY, EPISODES)
