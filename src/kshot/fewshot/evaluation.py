@@ -159,8 +159,8 @@ def _novel(loaded: Dataset, split: str, run: runs.Run | None) -> Dataset:
 def sampler_of(clips: Dataset, plan: Evaluating, copies: NDArray[np.str_] | None = None) -> Sampler:
     """The sampler of an evaluation's episodes; refuses what cannot be drawn from these clips."""
     shape, groups = plan.shape, None if plan.shape.shared_group else clips.groups
-    seed = plan.evaluation.seed
-    return Sampler(clips.labels, clips.classes, shape.way, shape.shot, shape.query, seed, groups, copies)
+    seed, least = plan.evaluation.seed, plan.evaluation.least_shot
+    return Sampler(clips.labels, clips.classes, shape.way, shape.shot, shape.query, seed, groups, copies, least)
 
 
 def _learner(
@@ -289,6 +289,7 @@ def score(
             scale="mean and deviation of the support clips of each episode" if plan.evaluation.scale else None,
             head_options=learner.head_options,
             prompts=expect_prompts(plan.view.prompts) if learner.head.needs_text else None,
+            least_shot=plan.evaluation.least_shot,
         ),
         unreadable=activations.unreadable,
         notes=notes,
@@ -319,7 +320,8 @@ def _scorer(learner: Learner, activations: Activations, plan: Evaluating) -> tup
         embeddings = embeddings - embeddings.mean(dim=(0, 1))
     if plan.evaluation.scale:
         return scaled_scorer(learner.head, embeddings, plan.shape)
-    return head_scorer(learner.head, embeddings, data.labels, text, plan.shape, plan.evaluation.episodes)
+    equal = plan.evaluation.least_shot is None
+    return head_scorer(learner.head, embeddings, data.labels, text, plan.shape, plan.evaluation.episodes, equal)
 
 
 def _statistics(plan: Evaluating) -> list[str]:

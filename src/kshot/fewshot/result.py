@@ -75,6 +75,7 @@ class Conditions(Form):
         head_options: options of the head.
         prompts: templates of class texts, where the head reads them.
         keep_copies: whether clips stayed that hold the bytes of another.
+        least_shot: support clips that a class had at least, where each drew its own number; else None.
         frames: frames a clip.
         resize: what was done to frames before the crop.
         protocol: the protocol that was followed, if any.
@@ -89,6 +90,7 @@ class Conditions(Form):
     head_options: dict[str, Any] = Field(default_factory=dict)
     prompts: list[str] | None = None
     keep_copies: bool = False
+    least_shot: int | None = None
     frames: int | None = None
     resize: str | None = None
     protocol: Followed | None = None
@@ -249,7 +251,7 @@ class Result(Saved):
         Raises:
             OptionError: the two did not draw the same episodes.
         """
-        for name in ("data", "split", "way", "shot", "query", "seed", "clips", "shared_group"):
+        for name in ("data", "split", "way", "shot", "query", "seed", "clips", "shared_group", "least_shot"):
             mine, others = (getattr(one, name, getattr(one.options, name, None)) for one in (self, other))
             if mine != others:
                 raise OptionError(

@@ -41,7 +41,7 @@ class Row(Method):
         train: further settings of `kshot.train`.
         search: settings with several values each, of which the best on val is kept; the study's own by default.
         episodes: test episodes where they differ from the study's, for strategies that learn inside each.
-        train_shot: shot of training and val episodes; 0 for the same as at test, so that weights, and values of a search,
+        train_shot: shot of training and val episodes; 0 for the same as at test, so that weights and values of a search
             are chosen for each shot on its own; None for the study's.
     """
 
@@ -77,8 +77,8 @@ class Study(View, EpisodeRules, Testing):
             than another: with the first seed each combination is trained, the one with the best val accuracy is used
             with every seed. Novel classes have no part in it.
         about: a sentence on what it is for.
-        train_shot: as in `Row`, of the rows that do not say; None for what the protocol does: 0 for one that trains at the
-            shot of the test, else 1.
+        train_shot: as in `Row`, of the rows that do not say; None for what the protocol does: 0 for one that trains at
+            the shot of the test, else 1.
     """
 
     title: str
@@ -167,6 +167,12 @@ def impossible(study: Study) -> tuple[int | None, str, str] | None:
             return None, key, str(error)
         if len(set(values)) < len(values):
             return None, key, f"{key} must differ: the same one twice would count twice, found {list(values)}"
+    if study.least_shot is not None and study.least_shot > min(study.shots):
+        return (
+            None,
+            "least_shot",
+            f"least_shot must be at most the shots, {list(study.shots)}, found {study.least_shot}",
+        )
     called = [row.name for row in study.rows]
     for number, name in enumerate(called):
         try:

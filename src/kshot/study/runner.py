@@ -179,7 +179,7 @@ def planned(
 
 
 def _train_shot(plan: Study, row: Row) -> int:
-    """The shot that a row trains and is chosen at, 0 for each that it is tested at: its own, the study's, the protocol's."""
+    """The shot that a row trains and is chosen at, 0 for that of each test: by itself, its study or the protocol."""
     for own in (row.train_shot, plan.train_shot):
         if own is not None:
             return own
