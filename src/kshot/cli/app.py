@@ -8,9 +8,10 @@ from importlib import import_module
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 import kshot
+from kshot.errors import OptionError
 
 
 class Listed(NamedTuple):
@@ -79,6 +80,18 @@ def _help(context: typer.Context) -> None:
         typer.echo(context.get_help())
 
 
+class _Command(TyperCommand):
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Refuses an option given twice that takes one value: the first would be passed over without a word."""
+        if not ctx.resilient_parsing:
+            order = self.make_parser(ctx).parse_args(list(args))[2]
+            for option in order:
+                single = option.param_type_name == "option" and not (option.multiple or option.is_flag or option.count)
+                if single and (times := order.count(option)) > 1:
+                    raise OptionError(f"{option.opts[0]} takes one value and is given {times} times: give it once")
+        return super().parse_args(ctx, args)
+
+
 class _Made(MutableMapping[str, Any]):
     """Name -> command, made from its function at the first look."""
 
@@ -95,7 +108,7 @@ class _Made(MutableMapping[str, Any]):
             assert not isinstance(entry, Listed)
             if not isinstance(entry, Program):
                 single = typer.Typer(**PLAIN)
-                single.command(name)(entry)
+                single.command(name, cls=_Command)(entry)
                 entry = single
             self._made[name] = typer.main.get_command(entry)
             self._made[name].name = name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -106,7 +107,7 @@ def train(
 
 
 @app.command()
-@takes(*Evaluating.groups().values(), undecided=Evaluating.undecided)
+@takes(*Evaluating.groups().values(), without=("shot", "least_shot"), undecided=Evaluating.undecided)
 def evaluate(
     context: typer.Context,
     data: Annotated[str | None, typer.Argument(help="as in extract; leave out with --features")] = None,
@@ -115,6 +116,9 @@ def evaluate(
     features: Annotated[Path | None, typer.Option(help="ready-made features, .npz")] = None,
     out: Annotated[Path | None, typer.Option(help="also write the whole result, every episode, as JSON")] = None,
     protocol: PROTOCOL = None,
+    shot: Annotated[
+        str, typer.Option(help="support clips a class; 1..5: each class of an episode draws its own number")
+    ] = "1",
     as_json: JSON = False,
     **settings: Any,
 ) -> None:
@@ -122,6 +126,7 @@ def evaluate(
 
     Example: kshot evaluate motion --adapted runs/meta --shot 5 --json
     """
+    settings |= _shots(shot)
     early.expect_settings(Evaluating, protocol, "testing", settings, None if adapted else "prototype")
     early.expect_run(adapted)
     early.expect_data(data)
@@ -229,6 +234,19 @@ def verify(
         raise typer.Exit(2)
 
 
+def _shots(text: str) -> dict[str, int]:
+    """The settings that `--shot` stands for: a number, or the least and the most of a class, as 1..5.
+
+    Raises:
+        OptionError: it is neither.
+    """
+    found = re.fullmatch(r"(?:(\d{1,9})\.\.)?(\d{1,9})", text.strip())
+    if not found:
+        raise OptionError(f"--shot must be a whole number, or two as in 1..5, found '{text}'")
+    least, most = found.groups()
+    return {"shot": int(most)} | ({} if least is None else {"least_shot": int(least)})
+
+
 def _tell_estimate(values: dict[str, Any]) -> None:
     typer.echo(
         f"{values['data']}: {values['clips']} clips, {values['stored']} stored already; backbone {values['backbone']}\n"
@@ -269,8 +287,10 @@ def _tell_training(values: dict[str, Any]) -> None:
 
 def _tell_result(result: Result) -> None:
     interval = f" +- {result.ci95:.2f}" if result.ci95 is not None else ""
+    least = result.options.least_shot
+    shots = result.shot if least is None else f"{least}..{result.shot}"
     typer.echo(
-        f"{result.accuracy:.2f} %{interval}  (chance {result.chance:.4g} %, {result.way}-way {result.shot}-shot, "
+        f"{result.accuracy:.2f} %{interval}  (chance {result.chance:.4g} %, {result.way}-way {shots}-shot, "
         f"{result.query} queries, {result.episodes:,} episodes, seed {result.seed}, split {result.split}, "
         f"{result.clips} clips, head {result.head}, backbone {result.backbone}, {result.seconds:.1f} s)"
     )

@@ -8,6 +8,7 @@ episode by episode.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,26 +22,31 @@ Ints = NDArray[np.int64]
 
 _LAST = np.uint64(0xFFFFFFFFFFFFFFFF)
 _REDRAWS = 200
+_LAST_ATTEMPT = 2 + _REDRAWS
 
 
 @dataclass(frozen=True)
 class Episodes:
     """A batch of E episodes as indices into the data set they were drawn from.
 
-    classes: (E, way) class index of each way. support: (E, way * shot) and query: (E, way * query) clip
-    indices, grouped by way, so that the label of column j is j // shot (or j // query). numbers: (E,) of the episodes
-    in their sequence.
+    classes: (E, way) class index of each way. support: (E, N) and query: (E, way * query) clip indices, grouped by way,
+    with N = way * shot unless `shots` says otherwise. numbers: (E,) of the episodes in their sequence. shots: (E, way)
+    support clips of each class, N in every episode, where the classes differ; else None.
     """
 
     classes: Ints
     support: Ints
     query: Ints
     numbers: Ints
+    shots: Ints | None = None
 
     @property
     def support_labels(self) -> Ints:
-        """(E, way * shot) labels in 0..way-1."""
-        return self._labels(self.support)
+        """(E, N) labels in 0..way-1."""
+        if self.shots is None:
+            return self._labels(self.support)
+        ways = np.broadcast_to(np.arange(self.shots.shape[1]), self.shots.shape)
+        return np.repeat(ways.ravel(), self.shots.ravel()).reshape(len(self.shots), -1)
 
     @property
     def query_labels(self) -> Ints:
@@ -66,9 +72,11 @@ class Sampler:
             class. A support draw that leaves too few queries is drawn again.
         copies: (N,) what each clip holds; where given, clips that hold the same count as of one source. Without any,
             the episodes are the same as if it was not given.
+        least: support clips of a class, at least: each class of an episode keeps the first of its `shot`, a number
+            from `least` to `shot` that all are as likely to be. None for all of them. Queries are the same.
 
     Raises:
-        OptionError: way < 2, shot < 1 or query < 1.
+        OptionError: way < 2, shot < 1 or query < 1, or `least` is not in 1 to `shot`.
         NotEnoughClips: fewer classes than `way`, or a class with fewer clips than shot + query need.
     """
 
@@ -82,12 +90,15 @@ class Sampler:
         seed: int = 0,
         groups: NDArray[np.str_] | None = None,
         copies: NDArray[np.str_] | None = None,
+        least: int | None = None,
     ) -> None:
         if way < 2 or shot < 1 or query < 1:
             raise OptionError(
                 f"an episode needs way >= 2, shot >= 1 and query >= 1, found way={way}, shot={shot}, query={query}"
             )
         settings.expect(way=way, shot=shot, query=query, seed=seed)
+        if least is not None and not 1 <= least <= shot:
+            raise OptionError(f"the least shot must be 1 to the shot, {shot}, found {least}")
         if len(classes) < way:
             raise NotEnoughClips(
                 f"{way}-way episodes need {way} classes, found {len(classes)}: {', '.join(classes)}; "
@@ -97,7 +108,7 @@ class Sampler:
         self._advice = "or allow shared groups (--shared-group)" if alone is not None else ""
         if groups is not alone:
             self._advice += (" and " if self._advice else "or ") + "copies (--keep-copies), which count as one source"
-        self.way, self.shot, self.query, self.seed = way, shot, query, seed
+        self.way, self.shot, self.query, self.seed, self.least = way, shot, query, seed, least
         self.clip_count, self.class_count = len(labels), len(classes)
         members = [np.flatnonzero(labels == c) for c in range(len(classes))]
         longest = max(len(m) for m in members)
@@ -112,10 +123,10 @@ class Sampler:
             self._check(classes[c], member, groups)
 
     def _check(self, name: str, member: Ints, groups: NDArray[np.str_] | None) -> None:
-        need = self.shot + self.query
+        need, shots = self.shot + self.query, self.shot if self.least is None else f"{self.least}..{self.shot}"
         if len(member) < need:
             raise NotEnoughClips(
-                f"class '{name}' has {len(member)} clips, but {self.shot}-shot episodes with {self.query} queries "
+                f"class '{name}' has {len(member)} clips, but {shots}-shot episodes with {self.query} queries "
                 f"need {need}: add clips, or lower --shot or --query"
             )
         if groups is None:
@@ -130,11 +141,13 @@ class Sampler:
             )
 
     def draw(self, indices: Ints | range | list[int]) -> Episodes:
-        """Episodes number `indices` (E of them). The same numbers give the same episodes in any batch."""
+        """Episodes number `indices` (E of them). The same numbers give the same episodes in any batch.
+
+        Raises:
+            ValueError: they have not as many support clips, which they may where classes have unlike shots.
+        """
         index = np.asarray(indices, np.int64)
-        count = len(self._clips)
-        class_keys = key(self.seed, 1, index[:, None], np.arange(count)[None, :])
-        classes = np.argsort(class_keys, axis=1, kind="stable")[:, : self.way].astype(np.int64)
+        classes = self._classes(index)
         support = np.empty((len(index), self.way, self.shot), np.int64)
         query = np.empty((len(index), self.way, self.query), np.int64)
         # Keys for every clip of the drawn classes: a block of episodes at a time keeps them in cache.
@@ -142,7 +155,38 @@ class Sampler:
         for start in range(0, len(index), block):
             rows = slice(start, start + block)
             support[rows], query[rows] = self._draw_clips(index[rows], classes[rows])
-        return Episodes(classes, support.reshape(len(index), -1), query.reshape(len(index), -1), index)
+        shots = self._shots(index, classes)
+        support, query = support.reshape(len(index), -1), query.reshape(len(index), -1)
+        if shots is None:
+            return Episodes(classes, support, query, index)
+        if len(set(shots.sum(1).tolist())) > 1:
+            raise ValueError("episodes with unlike numbers of support clips are no one batch: see `batches`")
+        kept = (np.arange(self.shot) < shots[..., None]).reshape(support.shape)
+        return Episodes(classes, support[kept].reshape(len(index), -1), query, index, shots)
+
+    def batches(self, indices: Ints | range | list[int]) -> Iterator[Episodes]:
+        """Episodes number `indices`, as `draw` gives them, in batches of as many support clips."""
+        index = np.asarray(indices, np.int64)
+        if self.least is None:
+            yield self.draw(index)
+            return
+        shots = self._shots(index, self._classes(index))
+        assert shots is not None
+        totals = shots.sum(1)
+        for total in np.unique(totals):
+            yield self.draw(index[totals == total])
+
+    def _shots(self, index: Ints, classes: Ints) -> Ints | None:
+        """(E, way) support clips of each class; None where all have `shot`."""
+        if self.least is None:
+            return None
+        drawn = key(self.seed, _LAST_ATTEMPT + 1, index[:, None], classes) % np.uint64(self.shot - self.least + 1)
+        return self.least + drawn.astype(np.int64)
+
+    def _classes(self, index: Ints) -> Ints:
+        """(E, way) classes of the episodes."""
+        class_keys = key(self.seed, 1, index[:, None], np.arange(len(self._clips))[None, :])
+        return np.argsort(class_keys, axis=1, kind="stable")[:, : self.way].astype(np.int64)
 
     def _draw_clips(self, index: Ints, classes: Ints) -> tuple[Ints, Ints]:
         clips = self._clips[classes]  # (E, way, longest)

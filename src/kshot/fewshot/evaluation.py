@@ -167,8 +167,8 @@ def _novel(loaded: Dataset, split: str, run: runs.Run | None) -> Dataset:
 def sampler_of(clips: Dataset, plan: Evaluating, copies: NDArray[np.str_] | None = None) -> Sampler:
     """The sampler of an evaluation's episodes; refuses what cannot be drawn from these clips."""
     shape, groups = plan.shape, None if plan.shape.shared_group else clips.groups
-    seed = plan.evaluation.seed
-    return Sampler(clips.labels, clips.classes, shape.way, shape.shot, shape.query, seed, groups, copies)
+    seed, least = plan.evaluation.seed, plan.evaluation.least_shot
+    return Sampler(clips.labels, clips.classes, shape.way, shape.shot, shape.query, seed, groups, copies, least)
 
 
 def _learner(
@@ -305,6 +305,7 @@ def score(
             scale="mean and deviation of the support clips of each episode" if plan.evaluation.scale else None,
             head_options=learner.head_options,
             prompts=words.templates() if words is not None else None,
+            least_shot=plan.evaluation.least_shot,
         ),
         unreadable=activations.unreadable,
         notes=notes,
@@ -349,8 +350,8 @@ def _scorers(
     heads = [learner.head]
     if alone and text is not None and learner.head.name != "text":
         heads.append(get_head("text", phases=learner.head.phases).to(embeddings.device).eval())
-    episodes = plan.evaluation.episodes
-    return [head_scorer(head, embeddings, data.labels, text, plan.shape, episodes) for head in heads]
+    episodes, equal = plan.evaluation.episodes, plan.evaluation.least_shot is None
+    return [head_scorer(head, embeddings, data.labels, text, plan.shape, episodes, equal) for head in heads]
 
 
 def _statistics(plan: Evaluating) -> list[str]:

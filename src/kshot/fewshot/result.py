@@ -106,6 +106,7 @@ class Conditions(Form):
         prompts: templates of class texts, where the head reads them.
         texts: the file of texts that stood in place of class names, if any.
         keep_copies: whether clips stayed that hold the bytes of another.
+        least_shot: support clips that a class had at least, where each drew its own number; else None.
         frames: frames a clip.
         resize: what was done to frames before the crop.
         protocol: the protocol that was followed, if any.
@@ -121,6 +122,7 @@ class Conditions(Form):
     prompts: list[str] | None = None
     texts: File | None = None
     keep_copies: bool = False
+    least_shot: int | None = None
     frames: int | None = None
     resize: str | None = None
     protocol: Followed | None = None
@@ -283,7 +285,7 @@ class Result(Saved):
         Raises:
             OptionError: the two did not draw the same episodes.
         """
-        for name in ("data", "split", "way", "shot", "query", "seed", "clips", "shared_group"):
+        for name in ("data", "split", "way", "shot", "query", "seed", "clips", "shared_group", "least_shot"):
             mine, others = (getattr(one, name, getattr(one.options, name, None)) for one in (self, other))
             if mine != others:
                 raise OptionError(

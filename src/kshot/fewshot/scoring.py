@@ -36,16 +36,16 @@ def run_episodes(
         right: (episodes, way * query) whether each query was given its own class; ties go to the lower way.
         answers: (clips, classes) how often each clip was given each class as a query.
     """
-    right, answers = [], np.zeros((sampler.clip_count, sampler.class_count), np.int64)
+    right = np.zeros((episodes, sampler.way * sampler.query), bool)
+    answers = np.zeros((sampler.clip_count, sampler.class_count), np.int64)
     with progress("episodes", episodes, "episodes") as step:
         for start in range(0, episodes, chunk):
-            batch = sampler.draw(range(start, min(start + chunk, episodes)))
-            answer = scorer(batch).argmax(-1).cpu().numpy()
-            truth = batch.query_labels
-            right.append(answer == truth)
-            np.add.at(answers, (batch.query, np.take_along_axis(batch.classes, answer, 1)), 1)
-            step(len(answer))
-    return np.concatenate(right), answers
+            for batch in sampler.batches(range(start, min(start + chunk, episodes))):
+                answer = scorer(batch).argmax(-1).cpu().numpy()
+                right[batch.numbers] = answer == batch.query_labels
+                np.add.at(answers, (batch.query, np.take_along_axis(batch.classes, answer, 1)), 1)
+                step(len(answer))
+    return right, answers
 
 
 def head_scorer(
@@ -55,6 +55,7 @@ def head_scorer(
     text: Tensor | None,
     shape: EpisodeShape,
     episodes: int,
+    equal: bool = True,
 ) -> tuple[Scorer, int]:
     """A scorer by a head on stored embeddings, and how many episodes it takes at a time.
 
@@ -65,6 +66,7 @@ def head_scorer(
         text: (C, P) embeddings of the class names, where the head needs them.
         shape: of the episodes.
         episodes: how many will be scored.
+        equal: whether all classes of an episode have as many support clips, as tables of pairs take for granted.
     """
     import torch
 
@@ -72,7 +74,7 @@ def head_scorer(
     with torch.no_grad():
         far = head.prepare(embeddings)
         near = head.prepare_support(embeddings, own_text, far)
-        table = _pairs(head, far, shape, episodes) if own_text is None else None
+        table = _pairs(head, far, shape, episodes) if own_text is None and equal else None
     if table is not None:
         return _pair_scorer(head, table), PAIRED
 

@@ -35,25 +35,24 @@ class FrameHead(Head):
         """Distances of pairs of clips: (T, S, ...) distances of a query's T to a support clip's S frames -> (...)."""
         raise NotImplementedError(f"{type(self).__name__} must define distance()")
 
-    def _joins(self, shot: int) -> bool:
-        """Whether support clips are averaged frame by frame before anything else."""
-        return self.shots == "features" and shot > 1
+    def _joins(self, several: bool) -> bool:
+        """Whether support clips are averaged frame by frame before anything else, where a class has several."""
+        return self.shots == "features" and several
 
     def score(self, query: Tensor, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> Tensor:
-        if self._joins(labels.shape[1] // way):
+        if self._joins(labels.shape[1] > way):
             support = class_means(support, labels, way)
             return -self.scale * self.distance(frame_distances(query, support))
         distances = self.distance(frame_distances(query, support))
         return -self.scale * class_means(distances.mT, labels, way).mT
 
     def pairs(self, clips: Tensor, shot: int) -> Tensor:
-        if self._joins(shot):
+        if self._joins(shot > 1):
             return every_pair(clips, _products)
         return every_pair(clips, lambda a, b: self.distance(frame_distances(a[None], b[None]))[0])
 
     def score_pairs(self, table: Tensor, query: Tensor, support: Tensor, labels: Tensor, way: int) -> Tensor:
-        shot = support.shape[1] // way
-        if not self._joins(shot):
+        if not self._joins(support.shape[1] > way):
             return -self.scale * class_means(look_up(table, query, support).mT, labels, way).mT
         members = members_of(support, labels, way)
         similar = mean_of_classes(table, query, members) / _lengths(table, members)[:, None, :, None]

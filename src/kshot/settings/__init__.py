@@ -261,12 +261,17 @@ class Testing(Settings):
         split: test (novel classes), val, train (base) or all.
         center: whether to subtract the mean embedding of the clips that are evaluated, as the field's reference does.
         scale: whether to centre and scale each channel by the support clips of its episode; no query plays a part.
+        least_shot: support clips that a class has at least: each class of an episode draws its own number, from this up
+            to the shot. None for the same number in every class.
     """
 
     episodes: int = setting(10_000, "random episodes", low=1, high=10_000_000)
     split: str = setting("test", "test (novel), val, train (base) or all")
     center: bool = setting(False, "subtract the mean of the clips evaluated", flag=True)
     scale: bool = setting(False, "centre and scale each channel by the support clips of its episode", flag=True)
+    least_shot: int | None = setting(
+        None, "support clips that a class has at least; as many as shot by default", low=1, high=10_000
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -167,6 +167,9 @@ class EvaluatingKeywords(TypedDict, total=False):
     scale: bool
     """centre and scale each channel by the support clips of its episode"""
 
+    least_shot: int | None
+    """support clips that a class has at least; as many as shot by default"""
+
     seed: int
     """names the draws; the same seed, the same table"""
 

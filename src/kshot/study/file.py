@@ -263,6 +263,9 @@ def impossible(study: Study) -> tuple[int | None, str, str] | None:
             _numbers(key, limit, values)
         except OptionError as error:
             return None, key, str(error)
+    if study.least_shot is not None and study.least_shot > min(study.shots):
+        problem = f"least_shot must be at most the shots, {list(study.shots)}, found {study.least_shot}"
+        return None, "least_shot", problem
     called = [row.name for row in study.rows]
     for number, name in enumerate(called):
         try:

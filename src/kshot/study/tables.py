@@ -27,6 +27,11 @@ def as_markdown(report: StudyResult) -> str:
         f"{report.date}, kshot {report.version}: {settings.way}-way, {settings.query} queries a class, "
         f"split {markdown(settings.split)}, {settings.episodes:,} episodes a seed, "
         f"seeds {', '.join(map(str, settings.seeds))}."
+        + (
+            f" Each class of an episode has its own number of support clips, {settings.least_shot} up to the shot."
+            if settings.least_shot is not None
+            else ""
+        )
         + (f" Differences are to {markdown(settings.baseline)} on the same episodes." if settings.baseline else "")
         + "\n",
     ]
