@@ -122,7 +122,7 @@ def test_a_file_that_cannot_be_used_is_refused(tmp_path: Path, text: str, messag
 def test_a_file_as_a_spreadsheet_writes_it(tmp_path: Path) -> None:
     path = tmp_path / "texts.csv"
     path.write_bytes(
-        "label;text;who\r\nwave; lifts  the arm ;me\r\njump;bends;\r\n;;\r\nwave;waves, twice\r\n".encode("utf-16")
+        "label;text;who\r\nwave; lifts  the arm ;me\r\njump;bends;\r\n;;\r\nwave;waves, twice;\r\n".encode("utf-16")
     )
     found = read_texts(path)
     assert dict(found.of) == {"wave": ("lifts the arm", "waves, twice"), "jump": ("bends",)}
@@ -267,3 +267,33 @@ def test_the_command_line_takes_both(
     assert (code, out) == (2, "") and re.search(r"got 'clp'; .* an ensemble: clip, clip-ucf101, clip-imagenet", err)
     code, out, err = command("evaluate", clips_csv, "--head", "text", "--texts", clips_csv, *shape)
     assert (code, out) == (2, "") and "no column 'text' in the header" in err
+
+
+def test_a_study_says_what_texts_alone_do_and_notices_another_file(
+    clip_folder: Path, clips_csv: Path, warm_store: Path, write: Write, tmp_path: Path, command: Any
+) -> None:
+    plan = tmp_path / "plan.toml"
+    rows = ('name = "clips"', 'name = "both"\nhead = "fusion"', 'name = "words"\nhead = "text"')
+    plan.write_text(
+        "way = 3\nquery = 2\nshots = [1, 2]\nepisodes = 20\n" + "".join(f"[[row]]\n{row}\n" for row in rows)
+    )
+    asked = ("study", plan, "--out", tmp_path / "out", "--data", clips_csv, "--backbone", clip_folder)
+    code, out, err = command(*asked, "--texts", write(TEXTS), "--store", warm_store, "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    lines = {(line["name"], line["shot"]): line for line in found["summary"]}
+    for shot in (1, 2):
+        assert lines["both", shot]["text_alone"] == pytest.approx(lines["words", shot]["accuracy"], abs=1e-3)
+        assert "text_alone" not in lines["clips", shot] and "text_alone" not in lines["words", shot]
+    said = f"both {lines['both', 1]['text_alone']:.1f} % at 1-shot, {lines['both', 2]['text_alone']:.1f} % at 2-shot."
+    assert said in (tmp_path / "out" / "table.md").read_text()
+    code, out, _ = command(*asked, "--texts", tmp_path / "texts.csv", "--store", warm_store)
+    assert code == 0 and said in " ".join(out.split())
+    code, _, _ = command("report", tmp_path / "out")
+    assert (
+        code == 0 and f"text alone {lines['both', 1]['text_alone']:.1f}" in (tmp_path / "out/report.html").read_text()
+    )
+    write(TEXTS | {"of": ("of",)})
+    for texts in (("--texts", tmp_path / "texts.csv"), ()):
+        code, _, err = command(*asked, *texts, "--store", warm_store)
+        assert code == 2 and "holds a study with other settings (texts differ)" in err

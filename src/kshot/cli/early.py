@@ -35,6 +35,8 @@ def expect_settings(front: type[Front], protocol: str | None, part: str, given: 
         if values.get(name) is not None and values[name] not in known:
             raise unknown(kind, values[name], known)
     expect_arithmetic(values["device"], values["precision"], values["encoder"])
+    if values.get("texts") is not None:
+        gate.regular(values["texts"])
     if "resize" in values:
         from kshot.video.views import framing
 

@@ -19,6 +19,7 @@ from kshot.cli.common import (
     PROTOCOL,
     SEED,
     SEEDS,
+    TEXTS,
     chosen_progress,
     show,
     tell_damaged,
@@ -159,6 +160,7 @@ def study(
     seed: SEEDS = None,
     episodes: Annotated[int | None, typer.Option(help="test episodes in place of the study's own")] = None,
     protocol: PROTOCOL = None,
+    texts: TEXTS = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="print disk, hours and memory of each row; store nothing")
     ] = False,
@@ -172,6 +174,7 @@ def study(
 
     Example: kshot study quick --out studies/quick
     """
+    early.expect_file(texts, DataError)
     from kshot.study.runner import run
 
     if dry_run:
@@ -189,7 +192,7 @@ def study(
 
     done = run(
         study, out, data or (), backbone or (), seed or (), episodes, protocol,
-        progress=chosen_progress(as_json), **settings,
+        texts=texts, progress=chosen_progress(as_json), **settings,
     )  # fmt: skip
     show(done.plain({"format"}), as_json, lambda _: _tell_study(done))
     if any(row.error for row in done.rows):
@@ -276,6 +279,9 @@ def _tell_result(result: Result) -> None:
         f"{result.query} queries, {result.episodes:,} episodes, seed {result.seed}, split {result.split}, "
         f"{result.clips} clips, head {result.head}, backbone {result.backbone}, {result.seconds:.1f} s)"
     )
+    if alone := result.text_alone:
+        half = f" +- {alone.ci95:.2f}" if alone.ci95 is not None else ""
+        typer.echo(f"{alone.accuracy:.2f} %{half}  by class texts alone, without a support clip, on the same episodes")
     if followed := result.options.protocol:
         changed = ", ".join(f"{name} {value}" for name, value in followed.changed.items())
         typer.echo(f"protocol {followed.name}" + (f", but {changed}" if changed else ""))
@@ -289,13 +295,15 @@ def _tell_result(result: Result) -> None:
 
 
 def _tell_study(report: StudyResult) -> None:
-    from kshot.study.tables import lacking, noted
+    from kshot.study.tables import lacking, noted, texts_alone
 
     settings = report.settings
     for data, backbone in report.parts():
         lines = report.lines(data, backbone)
         title = f"{data}, {backbone}: {settings.way}-way accuracy in %, {settings.episodes:,} episodes a seed"
         finished = _tell_accuracies(title, lines, settings)
+        if told := texts_alone(lines):
+            typer.echo(told)
         if gaps := lacking(report.rows, data):
             typer.echo(gaps)
         tell_notes(noted(report.rows, data))

@@ -163,6 +163,7 @@ def _figures(comparison: Comparison, line: Line | None) -> list[Cell]:
     seeds, episodes = len(comparison.settings.seeds), comparison.settings.episodes
     notes = [f"{line.episodes:,} episodes"] if line.episodes < episodes else []
     notes += [f"{line.seeds} of {seeds} seeds"] if line.seeds < seeds else []
+    notes += [f"text alone {line.text_alone:.1f}"] if line.text_alone is not None else []
     look = "best" if line.name == comparison.leader(line.shot or 0) else ""
     return [Cell(f"{line.accuracy:.1f}", within(line.ci95, 1), tuple(notes), look), _difference(comparison, line)]
 

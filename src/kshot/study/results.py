@@ -12,7 +12,7 @@ from pydantic import Field, PlainSerializer, PlainValidator, TypeAdapter, Valida
 from kshot import gate, seals
 from kshot.errors import DataError, OptionError
 from kshot.fewshot.forms import Seed
-from kshot.fewshot.result import Costs, Damaged, Result
+from kshot.fewshot.result import Costs, Damaged, Result, TextAlone
 from kshot.forms import Count, Finite, Form, Names, Saved
 from kshot.study.file import Study
 
@@ -24,6 +24,7 @@ class Outcome(Form):
         accuracy: mean over episodes, percent.
         ci95: half-width of its 95 % interval, percent; None for a single episode.
         episodes: how many.
+        text_alone: what the class texts say without clips, where the head reads both.
         per_class: class -> percent of its queries that were right.
         confusion: class -> class answered -> percent.
     """
@@ -31,6 +32,7 @@ class Outcome(Form):
     accuracy: Finite
     ci95: Finite | None = None
     episodes: Count
+    text_alone: TextAlone | None = None
     per_class: dict[str, Finite]
     confusion: dict[str, dict[str, Finite]]
 
@@ -166,6 +168,8 @@ class Line(Costs):
         difference: to the baseline on the same episodes, percent; None for the baseline itself, or without one.
         difference_ci95: half-width of its 95 % interval, percent.
         agree: seeds whose difference has the sign of the mean.
+        text_alone: accuracy of the class texts without clips, on the same episodes, percent; None where the head does
+            not read both.
         strategy: by its name.
         tuning: the tuning method, by its name.
         layers: what partial fine-tuning changed.
@@ -186,6 +190,7 @@ class Line(Costs):
     difference: Finite | None = None
     difference_ci95: float = 0.0
     agree: Count = 0
+    text_alone: Finite | None = None
     strategy: str = ""
     tuning: str = ""
     layers: str | int | None = None

@@ -71,6 +71,8 @@ def _table(lines: Sequence[Line], settings: Study) -> list[str]:
     if searched := {line.name: line.chosen for line in lines if line.chosen}:
         choices = "; ".join(f"{name}: {chosen}" for name, chosen in searched.items())
         parts.append(f"\nChosen on val with the first seed, out of {_values(settings.search)}: {markdown(choices)}.")
+    if told := texts_alone(lines):
+        parts.append(f"\n{markdown(told)}")
     if keys := cost.present(finished):
         parts.append(f"\nCost, at {shots[-1]}-shot where it depends on the shots:\n")
         parts.append(_ruled(["method", *(cost.COLUMNS[key][0] for key in keys)], 1 + len(keys)))
@@ -78,6 +80,18 @@ def _table(lines: Sequence[Line], settings: Study) -> list[str]:
             f"| {' | '.join([markdown(one.name), *(cost.written(one, key) for key in keys)])} |" for one in finished
         ]
     return parts
+
+
+def texts_alone(lines: Sequence[Line]) -> str:
+    """A sentence on what class texts alone say, for each method that reads them beside clips; "" where none does."""
+    found: dict[str, list[str]] = {}
+    for line in lines:
+        if line.text_alone is not None:
+            found.setdefault(line.name, []).append(f"{line.text_alone:.1f} % at {line.shot}-shot")
+    if not found:
+        return ""
+    each = "; ".join(f"{name} {', '.join(cells)}" for name, cells in found.items())
+    return f"Class texts alone, without a support clip, on the same episodes: {each}."
 
 
 def lacking(rows: Sequence[RowResult], data: str) -> str:
