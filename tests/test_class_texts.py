@@ -18,7 +18,8 @@ from torch.nn import functional as F
 from clips import WORDS
 from kshot.backbones import backbone as backbones
 from kshot.backbones.backbone import Backbone
-from kshot.backbones.prompts import ENSEMBLES, expect_prompts
+from kshot.backbones.ensembles import ENSEMBLES
+from kshot.backbones.prompts import expect_prompts
 from kshot.backbones.texts import Wording
 from kshot.datasets.texts import read_texts
 from kshot.errors import DataError, OptionError
@@ -26,6 +27,7 @@ from kshot.fewshot.evaluation import evaluate
 from kshot.fewshot.result import read_result
 from kshot.fewshot.training import train
 from kshot.heads import get_head
+from kshot.recognizer import Recognizer
 
 TEXTS = {
     word: (f"the {word} a", f"{word} of", f"{word} the {word}") if number % 2 else (f"{word} a", f"of {word}")
@@ -297,3 +299,45 @@ def test_a_study_says_what_texts_alone_do_and_notices_another_file(
     for texts in (("--texts", tmp_path / "texts.csv"), ()):
         code, _, err = command(*asked, *texts, "--store", warm_store)
         assert code == 2 and "holds a study with other settings (texts differ)" in err
+
+
+@pytest.mark.parametrize(("method", "options"), [("text", None), ("fusion", {"phases": True}), ("auto", None)])
+def test_a_recognizer_keeps_the_texts(
+    backbone: Backbone, clips_csv: Path, write: Write, tmp_path: Path, method: str, options: dict[str, Any] | None
+) -> None:
+    own = {word: TEXTS[word] for word in ("clap", "wave", "jump")}
+    clips = [clips_csv.parent / f"{word}-{number}.mp4" for word in own for number in range(1, 4)]
+    labels = [word for word in own for _ in range(3)]
+    path = write(own)
+    made = Recognizer(backbone, method=method, head_options=options, texts=path).fit(clips, labels)
+    text = made.classifier_.scorer.fitted.get("text") if method != "auto" else None
+    if text is not None:
+        words = Wording(descriptions=own, phases=options is not None)
+        torch.testing.assert_close(text[0], backbone.embed_text(sorted(own), words))
+    folder = made.save(tmp_path / "model", thumbnails=False)
+    kept = json.loads((folder / "config.json").read_text())["arguments"]["texts"]
+    assert kept["of"] == {word: list(texts) for word, texts in own.items()} and kept["file"] == str(path)
+    path.unlink()
+    again = Recognizer.load(folder, backbone)
+    assert again.texts_ == made.texts_
+    assert (again.predict_proba(clips) == made.predict_proba(clips)).all()
+    if method == "text":
+        again.forget("jump")  # of which the texts may stay
+        with pytest.raises(DataError, match="has no text of class 'open'"):
+            again.partial_fit([clips_csv.parent / "open-1.mp4"], ["open"])
+        write(own | {"wave": ("wave",)})
+        again.set_params(texts=path).partial_fit(clips[:1], labels[:1])
+        assert f"{path} has changed since the last training." in again.report_.notes
+
+
+def test_a_recognizer_refuses_texts_that_do_not_fit(backbone: Backbone, clips_csv: Path, write: Write) -> None:
+    clips = [clips_csv.parent / f"{word}-{number}.mp4" for word in ("clap", "wave") for number in (1, 2)]
+    labels = ["clap", "clap", "wave", "wave"]
+    path = write({"clap": ("clap",), "wave": ("wave",), "wawe": ("x",)})
+    with pytest.raises(DataError, match=r"describes class 'wawe' \(the nearest is 'wave'\)"):
+        Recognizer(backbone, method="text", texts=path).fit(clips, labels)
+    with pytest.raises(OptionError, match="phases are texts in order: give them"):
+        Recognizer(backbone, method="text", head_options={"phases": True}).fit(clips, labels)
+    write({"clap": ("clap",), "wave": ("wave",)})
+    found = Recognizer(backbone, method="prototype", texts=path).fit(clips, labels).report_.notes
+    assert f"{path} is not used: method 'prototype' reads no class texts." in found

@@ -19,7 +19,6 @@ from kshot.cli.common import (
     PROTOCOL,
     SEED,
     SEEDS,
-    TEXTS,
     chosen_progress,
     show,
     tell_damaged,
@@ -150,7 +149,10 @@ def demo(
 
 
 @app.command()
-@takes(Compute, EpisodeRules, without=("stored_only", "way", "query", "shared_group"))
+@takes(
+    Compute, EpisodeRules, View,
+    without=("stored_only", "way", "query", "shared_group", "frames", "resize", "prompts"),
+)  # fmt: skip
 def study(
     context: typer.Context,
     study: Annotated[str, typer.Argument(help="quick, or a TOML file")],
@@ -160,7 +162,6 @@ def study(
     seed: SEEDS = None,
     episodes: Annotated[int | None, typer.Option(help="test episodes in place of the study's own")] = None,
     protocol: PROTOCOL = None,
-    texts: TEXTS = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="print disk, hours and memory of each row; store nothing")
     ] = False,
@@ -174,13 +175,13 @@ def study(
 
     Example: kshot study quick --out studies/quick
     """
-    early.expect_file(texts, DataError)
+    early.expect_file(settings.get("texts"), DataError)
     from kshot.study.runner import run
 
     if dry_run:
         from kshot.study.forecast import forecast
 
-        settings = {name: value for name, value in settings.items() if name not in ("store", "keep_copies")}
+        settings = {name: value for name, value in settings.items() if name not in ("store", "keep_copies", "texts")}
         work = forecast(
             study, data or (), backbone or (), seed or (), episodes, protocol, speed=speed,
             progress=chosen_progress(as_json), **settings,
@@ -192,7 +193,7 @@ def study(
 
     done = run(
         study, out, data or (), backbone or (), seed or (), episodes, protocol,
-        texts=texts, progress=chosen_progress(as_json), **settings,
+        progress=chosen_progress(as_json), **settings,
     )  # fmt: skip
     show(done.plain({"format"}), as_json, lambda _: _tell_study(done))
     if any(row.error for row in done.rows):
