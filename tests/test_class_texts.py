@@ -18,7 +18,8 @@ from torch.nn import functional as F
 from clips import WORDS
 from kshot.backbones import backbone as backbones
 from kshot.backbones.backbone import Backbone
-from kshot.backbones.prompts import ENSEMBLES, expect_prompts
+from kshot.backbones.ensembles import ENSEMBLES
+from kshot.backbones.prompts import expect_prompts
 from kshot.backbones.texts import Wording
 from kshot.datasets.texts import read_texts
 from kshot.errors import DataError, OptionError
@@ -26,6 +27,7 @@ from kshot.fewshot.evaluation import evaluate
 from kshot.fewshot.result import read_result
 from kshot.fewshot.training import train
 from kshot.heads import get_head
+from kshot.recognizer import Recognizer
 
 TEXTS = {
     word: (f"the {word} a", f"{word} of", f"{word} the {word}") if number % 2 else (f"{word} a", f"of {word}")
@@ -122,7 +124,7 @@ def test_a_file_that_cannot_be_used_is_refused(tmp_path: Path, text: str, messag
 def test_a_file_as_a_spreadsheet_writes_it(tmp_path: Path) -> None:
     path = tmp_path / "texts.csv"
     path.write_bytes(
-        "label;text;who\r\nwave; lifts  the arm ;me\r\njump;bends;\r\n;;\r\nwave;waves, twice\r\n".encode("utf-16")
+        "label;text;who\r\nwave; lifts  the arm ;me\r\njump;bends;\r\n;;\r\nwave;waves, twice;\r\n".encode("utf-16")
     )
     found = read_texts(path)
     assert dict(found.of) == {"wave": ("lifts the arm", "waves, twice"), "jump": ("bends",)}
@@ -267,3 +269,75 @@ def test_the_command_line_takes_both(
     assert (code, out) == (2, "") and re.search(r"got 'clp'; .* an ensemble: clip, clip-ucf101, clip-imagenet", err)
     code, out, err = command("evaluate", clips_csv, "--head", "text", "--texts", clips_csv, *shape)
     assert (code, out) == (2, "") and "no column 'text' in the header" in err
+
+
+def test_a_study_says_what_texts_alone_do_and_notices_another_file(
+    clip_folder: Path, clips_csv: Path, warm_store: Path, write: Write, tmp_path: Path, command: Any
+) -> None:
+    plan = tmp_path / "plan.toml"
+    rows = ('name = "clips"', 'name = "both"\nhead = "fusion"', 'name = "words"\nhead = "text"')
+    plan.write_text(
+        "way = 3\nquery = 2\nshots = [1, 2]\nepisodes = 20\n" + "".join(f"[[row]]\n{row}\n" for row in rows)
+    )
+    asked = ("study", plan, "--out", tmp_path / "out", "--data", clips_csv, "--backbone", clip_folder)
+    code, out, err = command(*asked, "--texts", write(TEXTS), "--store", warm_store, "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    lines = {(line["name"], line["shot"]): line for line in found["summary"]}
+    for shot in (1, 2):
+        assert lines["both", shot]["text_alone"] == pytest.approx(lines["words", shot]["accuracy"], abs=1e-3)
+        assert "text_alone" not in lines["clips", shot] and "text_alone" not in lines["words", shot]
+    said = f"both {lines['both', 1]['text_alone']:.1f} % at 1-shot, {lines['both', 2]['text_alone']:.1f} % at 2-shot."
+    assert said in (tmp_path / "out" / "table.md").read_text()
+    code, out, _ = command(*asked, "--texts", tmp_path / "texts.csv", "--store", warm_store)
+    assert code == 0 and said in " ".join(out.split())
+    code, _, _ = command("report", tmp_path / "out")
+    assert (
+        code == 0 and f"text alone {lines['both', 1]['text_alone']:.1f}" in (tmp_path / "out/report.html").read_text()
+    )
+    write(TEXTS | {"of": ("of",)})
+    for texts in (("--texts", tmp_path / "texts.csv"), ()):
+        code, _, err = command(*asked, *texts, "--store", warm_store)
+        assert code == 2 and "holds a study with other settings (texts differ)" in err
+
+
+@pytest.mark.parametrize(("method", "options"), [("text", None), ("fusion", {"phases": True}), ("auto", None)])
+def test_a_recognizer_keeps_the_texts(
+    backbone: Backbone, clips_csv: Path, write: Write, tmp_path: Path, method: str, options: dict[str, Any] | None
+) -> None:
+    own = {word: TEXTS[word] for word in ("clap", "wave", "jump")}
+    clips = [clips_csv.parent / f"{word}-{number}.mp4" for word in own for number in range(1, 4)]
+    labels = [word for word in own for _ in range(3)]
+    path = write(own)
+    made = Recognizer(backbone, method=method, head_options=options, texts=path).fit(clips, labels)
+    text = made.classifier_.scorer.fitted.get("text") if method != "auto" else None
+    if text is not None:
+        words = Wording(descriptions=own, phases=options is not None)
+        torch.testing.assert_close(text[0], backbone.embed_text(sorted(own), words))
+    folder = made.save(tmp_path / "model", thumbnails=False)
+    kept = json.loads((folder / "config.json").read_text())["arguments"]["texts"]
+    assert kept["of"] == {word: list(texts) for word, texts in own.items()} and kept["file"] == str(path)
+    path.unlink()
+    again = Recognizer.load(folder, backbone)
+    assert again.texts_ == made.texts_
+    assert (again.predict_proba(clips) == made.predict_proba(clips)).all()
+    if method == "text":
+        again.forget("jump")  # of which the texts may stay
+        with pytest.raises(DataError, match="has no text of class 'open'"):
+            again.partial_fit([clips_csv.parent / "open-1.mp4"], ["open"])
+        write(own | {"wave": ("wave",)})
+        again.set_params(texts=path).partial_fit(clips[:1], labels[:1])
+        assert f"{path} has changed since the last training." in again.report_.notes
+
+
+def test_a_recognizer_refuses_texts_that_do_not_fit(backbone: Backbone, clips_csv: Path, write: Write) -> None:
+    clips = [clips_csv.parent / f"{word}-{number}.mp4" for word in ("clap", "wave") for number in (1, 2)]
+    labels = ["clap", "clap", "wave", "wave"]
+    path = write({"clap": ("clap",), "wave": ("wave",), "wawe": ("x",)})
+    with pytest.raises(DataError, match=r"describes class 'wawe' \(the nearest is 'wave'\)"):
+        Recognizer(backbone, method="text", texts=path).fit(clips, labels)
+    with pytest.raises(OptionError, match="phases are texts in order: give them"):
+        Recognizer(backbone, method="text", head_options={"phases": True}).fit(clips, labels)
+    write({"clap": ("clap",), "wave": ("wave",)})
+    found = Recognizer(backbone, method="prototype", texts=path).fit(clips, labels).report_.notes
+    assert f"{path} is not used: method 'prototype' reads no class texts." in found

@@ -41,6 +41,8 @@ def expect_settings(
     if head := values.get("head") or head:
         heads.expect(head, values["head_options"] or {})
     expect_arithmetic(values["device"], values["precision"], values["encoder"])
+    if values.get("texts") is not None:
+        gate.regular(values["texts"])
     if "resize" in values:
         from kshot.video.views import framing
 

@@ -25,6 +25,7 @@ from kshot.cli.common import (
     MOVED,
     SEED,
     STORE,
+    TEXTS,
     chosen_progress,
     importing,
     pairs,
@@ -32,7 +33,7 @@ from kshot.cli.common import (
     tell_damaged,
     tell_notes,
 )
-from kshot.errors import OptionError, VideoError
+from kshot.errors import DataError, OptionError, VideoError
 from kshot.heads import HEADS, TRANSDUCTIVE
 from kshot.settings import TORCH
 from kshot.terminal import beneath, percent
@@ -56,6 +57,7 @@ def fit(
     ] = None,
     method: Annotated[str, typer.Option(help=METHODS)] = "auto",
     head_option: HEAD_OPTION = None,
+    texts: TEXTS = None,
     background: Annotated[str | None, typer.Option(help="the class of clips that show none of the actions")] = None,
     reject: Annotated[bool, typer.Option(help='whether "unknown" may be an answer')] = True,
     unknown_cost: Annotated[
@@ -93,6 +95,7 @@ def fit(
     early.expect_method(method, options or {})
     early.expect_arithmetic(device, encoder=encoder)
     early.expect_run(adapted)
+    early.expect_file(texts, DataError)
     if frames is not None:
         settings.expect(frames=frames)
     data = datasets.load(clips)
@@ -103,7 +106,7 @@ def fit(
 
     model = Recognizer(
         backbone, adapted, method, frames, reject=weighed, background=background, store=store, seed=seed, device=device,
-        encoder=encoder, keep_copies=keep_copies, head_options=options,
+        encoder=encoder, keep_copies=keep_copies, head_options=options, texts=texts,
     )  # fmt: skip
     labels = [data.classes[number] for number in data.labels]
     with locked(out):

@@ -154,7 +154,10 @@ def demo(
 
 
 @app.command()
-@takes(Compute, EpisodeRules, without=("stored_only", "way", "query", "shared_group"))
+@takes(
+    Compute, EpisodeRules, View,
+    without=("stored_only", "way", "query", "shared_group", "frames", "resize", "prompts"),
+)  # fmt: skip
 def study(
     context: typer.Context,
     study: Annotated[str, typer.Argument(help="quick, or a TOML file")],
@@ -181,10 +184,11 @@ def study(
         raise OptionError("--speed belongs to --dry-run")
     early.expect_arithmetic(*(settings.get(field.name, field.default) for field in Arithmetic.fields()))
     plan = early.expect_study(study, protocol, data or (), seed or (), episodes)
+    early.expect_file(settings.get("texts"), DataError)
     if dry_run:
         from kshot.study.forecast import forecast
 
-        settings = {name: value for name, value in settings.items() if name not in ("store", "keep_copies")}
+        settings = {name: value for name, value in settings.items() if name not in ("store", "keep_copies", "texts")}
         work = forecast(
             plan, data or (), backbone or (), speed=speed,
             progress=chosen_progress(as_json), **settings,
@@ -294,6 +298,9 @@ def _tell_result(result: Result) -> None:
         f"{result.query} queries, {result.episodes:,} episodes, seed {result.seed}, split {result.split}, "
         f"{result.clips} clips, head {result.head}, backbone {result.backbone}, {result.seconds:.1f} s)"
     )
+    if alone := result.text_alone:
+        half = f" +- {alone.ci95:.2f}" if alone.ci95 is not None else ""
+        typer.echo(f"{alone.accuracy:.2f} %{half}  by class texts alone, without a support clip, on the same episodes")
     if followed := result.options.protocol:
         changed = ", ".join(f"{name} {value}" for name, value in followed.changed.items())
         typer.echo(f"protocol {followed.name}" + (f", but {changed}" if changed else ""))
@@ -308,13 +315,15 @@ def _tell_result(result: Result) -> None:
 
 def _tell_study(report: StudyResult) -> None:
     from kshot.study.results import budget
-    from kshot.study.tables import lacking, noted
+    from kshot.study.tables import lacking, noted, texts_alone
 
     settings = report.settings
     for data, backbone in report.parts():
         lines = report.lines(data, backbone)
         title = f"{data}, {backbone}: {settings.way}-way accuracy in %, {settings.episodes:,} episodes a seed"
         finished = _tell_accuracies(title, lines, settings)
+        if told := texts_alone(lines):
+            typer.echo(told)
         if gaps := lacking(report.rows, data):
             typer.echo(gaps)
         tell_notes(noted(report.rows, data))

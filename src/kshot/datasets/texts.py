@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from kshot import gate, names
 from kshot.datasets.sheet import read_sheet
@@ -40,8 +41,13 @@ class Descriptions:
         """Which file it was, ready for JSON."""
         return {"file": self.file, "sha256": self.sha256}
 
-    def expect_apart(self) -> None:
-        """Refuses a class that has a text twice, which would weigh double in a mean.
+    @classmethod
+    def of_plain(cls, values: Mapping[str, Any]) -> Descriptions:
+        """From what a model folder keeps of them."""
+        return cls(values["file"], values["sha256"], {label: tuple(texts) for label, texts in values["of"].items()})
+
+    def expect_apart(self) -> Mapping[str, tuple[str, ...]]:
+        """The texts of every class; refuses a class that has one twice, which would weigh double in a mean.
 
         Raises:
             DataError: names the class, and counts such classes.
@@ -52,6 +58,7 @@ class Descriptions:
                 f"{self.file} has a text twice of {_listed(twice, 'class', 'classes', ())}: remove one of them, or "
                 "take the texts as phases (--head-option phases=true)"
             )
+        return self.of
 
     def expect(self, needed: Iterable[str], known: Collection[str]) -> None:
         """Refuses a file that lacks a class, or describes one that there is not.

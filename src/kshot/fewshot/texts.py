@@ -74,9 +74,7 @@ def wording(prompts: Sequence[str] | str, described: Descriptions | None, head: 
                 "a row a phase in order, with --texts FILE"
             )
         return Wording(prompts)
-    if not head.phases:
-        described.expect_apart()
-    return Wording(prompts, described.of, head.phases)
+    return Wording(prompts, described.of if head.phases else described.expect_apart(), head.phases)
 
 
 def text_notes(learner: Learner, classes: Sequence[str], prompts: Prompts, needed: bool | None = None) -> list[str]:

@@ -19,6 +19,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -28,6 +29,8 @@ from numpy.typing import NDArray
 from kshot import __version__, gate, seals, settings
 from kshot.backbones import backbone as backbones
 from kshot.backbones import hub
+from kshot.backbones.prompts import expect_prompts
+from kshot.datasets.texts import Descriptions
 from kshot.errors import CheckpointError, KshotError, OptionError, VideoError
 from kshot.fewshot import runs
 from kshot.fewshot.fit import expect_finite
@@ -112,7 +115,8 @@ def _config(recognizer: Estimator, files: dict[str, str]) -> dict[str, Any]:
         "kshot": __version__,
         "backbone": {"name": backbone.name, "fingerprint": backbone.fingerprint},
         "arguments": {name: getattr(recognizer, name) for name in ARGUMENTS}
-        | {"frames": recognizer.frames_, "prompts": list(recognizer.prompts)}
+        | {"frames": recognizer.frames_, "prompts": expect_prompts(recognizer.prompts)}
+        | ({} if recognizer.texts_ is None else {"texts": asdict(recognizer.texts_)})
         | runs.by_encoder(backbone),
         "classes": recognizer.classes_.tolist(),
         "method": recognizer.method_,
@@ -191,7 +195,8 @@ def _made(cls: type[R], folder: Path, config: dict[str, Any], backbone: str | Pa
             f"{loaded.name} ({loaded.fingerprint[:12]}): pass that one with --backbone"
         )
     name = named["name"] if backbone is None else backbone
-    made = cls(backbone=name, adapted=_adapted(folder, config), device=device, **config["arguments"])
+    texts = None if asked.get("texts") is None else Descriptions.of_plain(asked["texts"])
+    made = cls(backbone=name, adapted=_adapted(folder, config), device=device, **asked | {"texts": texts})
     about, way = config["decider"], len(config["classes"]) + config["decider"]["background"]
     if about.get("way", way) != way:
         raise ValueError(f"{way} classes, a scorer of {about['way']}")
@@ -224,7 +229,7 @@ def _put_back(
     made.classes_, made.n_clips_ = np.array(config["classes"]), len(made.clips_)
     made.method_, made.clip_seconds_ = config["method"], config["clip_seconds"]
     made.threshold_ = -math.inf if config["threshold"] is None else config["threshold"]
-    made.report_ = Report.of_plain(config["report"])
+    made.report_, made.texts_ = Report.of_plain(config["report"]), preparing.texts_of(made)
 
 
 def _adapted(folder: Path, config: dict[str, Any]) -> Path | None:
@@ -352,7 +357,10 @@ def _bare(config: dict[str, Any]) -> dict[str, Any]:
         c | {"name": short(c["name"]), "group": c["group"] and _digest(c["group"].encode())[:12]}
         for c in config["clips"]
     ]
-    return config | {"clips": clips, "report": report}
+    arguments = dict(config["arguments"])
+    if "texts" in arguments:
+        arguments["texts"] = arguments["texts"] | {"file": short(arguments["texts"]["file"])}
+    return config | {"clips": clips, "report": report, "arguments": arguments}
 
 
 def _thumbnails(recognizer: Estimator) -> dict[str, bytes]:

@@ -15,6 +15,7 @@ from kshot.settings import PROMPTS, TORCH, Arithmetic
 
 if TYPE_CHECKING:
     from kshot.backbones.backbone import Backbone
+    from kshot.datasets.texts import Descriptions
     from kshot.fewshot.learner import Learner
     from kshot.recognizer.classifier import Classifier
     from kshot.recognizer.clips import Clip
@@ -37,6 +38,7 @@ class Estimator:
     clips_: list[Clip]
     frames_: int
     tuned_: bool
+    texts_: Descriptions | None
 
     _start: Learner
 
@@ -56,6 +58,7 @@ class Estimator:
         encoder: str = TORCH,
         keep_copies: bool = False,
         head_options: Mapping[str, Any] | None = None,
+        texts: str | Path | Descriptions | None = None,
     ) -> None:
         self.backbone = backbone
         self.adapted = adapted
@@ -71,6 +74,7 @@ class Estimator:
         self.encoder = encoder
         self.keep_copies = keep_copies
         self.head_options = head_options
+        self.texts = texts
 
     @property
     def arithmetic(self) -> Arithmetic:

@@ -9,6 +9,20 @@ from kshot.forms import Finite, Form, Names
 from kshot.settings import TORCH
 
 
+class TextsForm(Form):
+    """Texts in place of class names.
+
+    Attributes:
+        file: that they were read from.
+        sha256: of its bytes.
+        of: class -> its texts in order.
+    """
+
+    file: str
+    sha256: str
+    of: dict[str, Names]
+
+
 class RecognizerArguments(Form):
     """Arguments of a `Recognizer` that its folder keeps.
 
@@ -21,6 +35,7 @@ class RecognizerArguments(Form):
         seed: of all that is random.
         precision: of the backbone's arithmetic.
         encoder: what runs its frozen blocks; PyTorch where a folder does not say.
+        texts: in place of class names; None for names.
     """
 
     method: str
@@ -31,6 +46,7 @@ class RecognizerArguments(Form):
     seed: Seed
     precision: str
     encoder: str = TORCH
+    texts: TextsForm | None = None
 
 
 class TaughtClip(Form):

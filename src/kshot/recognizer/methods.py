@@ -23,6 +23,7 @@ from kshot.heads.formulas import class_means, full, pool, unit
 from kshot.recognizer.classifier import Scorer
 
 if TYPE_CHECKING:
+    from kshot.datasets.texts import Descriptions
     from kshot.fewshot.learner import Learner
 
 Array = NDArray[Any]
@@ -128,7 +129,7 @@ class Support:
         groups: (n,) text, what was filmed together.
         names: (n,) for messages.
         embeddings: (n, T, P).
-        text: (C, P) of the class names, None without a text tower.
+        text: (C, P) of the class names, or (C, K, P) of their phases; None without a text tower.
         text_notes: what the text tower does not see of them, in sentences.
         text_scale: factor on the cosine with class names.
         background: whether the last class shows none of the actions.
@@ -138,6 +139,7 @@ class Support:
         head_options: options of the method's head, or those that `head` was made with.
         changing: (n, T, P) pooled by how much each place changes, None where that cannot be had of all clips.
         unit: frames of which one of the T embeddings is made.
+        described: the texts that stand in place of class names, None without.
     """
 
     classes: tuple[str, ...]
@@ -155,6 +157,7 @@ class Support:
     head_options: Mapping[str, Any] = field(default_factory=dict)
     changing: Tensor | None = None
     unit: int = 1
+    described: Descriptions | None = None
     _made: dict[str, tuple[Head, dict[str, Any]]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:

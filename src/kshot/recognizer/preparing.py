@@ -15,7 +15,8 @@ from torch import Tensor
 from kshot import heads, names, settings
 from kshot.backbones import backbone as backbones
 from kshot.backbones.backbone import Backbone
-from kshot.backbones.prompts import expect_prompts
+from kshot.backbones.texts import Wording
+from kshot.datasets.texts import Descriptions, read_texts
 from kshot.errors import CheckpointError, DataError, OptionError
 from kshot.fewshot import runs
 from kshot.fewshot.learner import Learner
@@ -63,7 +64,20 @@ def checked(
             f"'{UNKNOWN}' is what a recognizer answers when it knows no better, so no action can be called that: "
             f"rename it, or say background='{reserved}' if these clips show none of the actions"
         )
+    if (described := texts_of(recognizer)) is not None:
+        known = {*texts, *(clip.label for clip in getattr(recognizer, "clips_", ()))}
+        described.expect([text for text in dict.fromkeys(texts) if text != nothing], known)
     return items, texts, together
+
+
+def texts_of(recognizer: Estimator) -> Descriptions | None:
+    """The texts that stand in place of class names, read anew where a file gives them.
+
+    Raises:
+        DataError: see `kshot.datasets.texts.read_texts`.
+    """
+    texts = recognizer.texts
+    return read_texts(texts) if isinstance(texts, str | Path) else texts
 
 
 def frames_of(recognizer: Estimator, learner: Learner) -> int:
@@ -204,8 +218,14 @@ def support(recognizer: Estimator, clips: Sequence[Clip], learner: Learner) -> S
     labels, nothing = {clip.label for clip in clips}, background(recognizer)
     classes = (*sorted({*labels} - {nothing}), *([str(nothing)] if nothing in labels else []))
     number = {label: place for place, label in enumerate(classes)}
-    needed = name != AUTO and method(name).needs_text
-    text, notes = _text(backbone, classes, recognizer.prompts, needed)
+    needed, described = name != AUTO and method(name).needs_text, texts_of(recognizer)
+    words = _wording(recognizer, described, [label for label in classes if label != nothing])
+    text, notes = _text(backbone, classes, words, needed)
+    before = getattr(recognizer, "texts_", None)
+    if described is not None and before is not None and described.record() != before.record():
+        notes.append(f"{described.file} has changed since the last training.")
+    if described is not None and not needed and name != AUTO:
+        notes = [f"{described.file} is not used: method '{name}' reads no class texts."]
     tokens = [clip.tokens for clip in clips]
     lost = next((clip.name for clip in clips if clip.tokens is None), None)
     if lost is not None and name == FINE_TUNED:
@@ -224,7 +244,7 @@ def support(recognizer: Estimator, clips: Sequence[Clip], learner: Learner) -> S
         names=tuple(clip.name for clip in clips),
         embeddings=torch.from_numpy(np.stack([clip.embeddings for clip in clips])).to(backbone.device),
         text=text,
-        text_notes=tuple(notes) if needed or name == AUTO else (),
+        text_notes=tuple(notes) if needed or name == AUTO or described is not None else (),
         text_scale=backbone.logit_scale or TEXT_SCALE,
         background=nothing in labels,
         unit=backbone.unit,
@@ -233,14 +253,28 @@ def support(recognizer: Estimator, clips: Sequence[Clip], learner: Learner) -> S
         head=learner.head if own else None,
         head_options=learner.head_options if own else recognizer.head_options or {},
         changing=torch.from_numpy(np.stack(seen)).to(backbone.device) if len(seen) == len(clips) else None,
+        described=described,
     )
 
 
+def _wording(recognizer: Estimator, described: Descriptions | None, actions: Sequence[str]) -> Wording:
+    """How the actions are put into words; refuses texts that do not fit them."""
+    phases = bool((recognizer.head_options or {}).get("phases", False))
+    if described is not None:
+        described.expect(actions, [*described.of])  # of an action that was forgotten it may say more
+        return Wording(recognizer.prompts, described.of if phases else described.expect_apart(), phases)
+    if phases:
+        raise OptionError(
+            "phases are texts in order: give them as a CSV label,text, a row a phase, with --texts FILE (texts=...)"
+        )
+    return Wording(recognizer.prompts)
+
+
 def _text(
-    backbone: Backbone, classes: tuple[str, ...], prompts: Sequence[str], needed: bool
+    backbone: Backbone, classes: tuple[str, ...], prompts: Wording, needed: bool
 ) -> tuple[Tensor | None, list[str]]:
-    """(C, P) of the class names, None without, and what is to be said of them."""
-    expect_prompts(prompts)
+    """(C, P) of the class names, or (C, K, P) of phases, None without, and what is to be said of them."""
+    prompts.templates()  # refuses impossible ones
     if not backbone.has_text and not needed:
         return None, [f"Class names play no part: backbone '{backbone.name}' has no text side."]
     try:

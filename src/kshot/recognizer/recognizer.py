@@ -60,6 +60,8 @@ class Recognizer(Estimator):
         encoder: what runs its frozen blocks, "torch" or on the CPU "onnx"; the model keeps it.
         keep_copies: whether to learn from the same bytes under two labels, which are refused otherwise.
         head_options: options of the method's head, where the method is one.
+        texts: a file of texts that describe the actions, in place of their names (see `kshot.datasets.texts`); a model
+            keeps them. The background may do without.
 
     Attributes:
         classes_: (C,) labels, after `fit` as all that follow.
@@ -73,6 +75,7 @@ class Recognizer(Estimator):
         clips_: the clips, with their embeddings.
         frames_: frames a clip, and of a window of `timeline`.
         tuned_: whether the backbone was fine-tuned on them.
+        texts_: the texts that were read in place of the actions' names, None without.
     """
 
     def fit(
@@ -354,7 +357,7 @@ class Recognizer(Estimator):
         actions = _check_actions({*there} - {preparing.background(self)})
         support = preparing.support(self, clips, start)
         fitted = fitting.fit(support, self.method, self.reject, self.seed, progress)
-        self._start, self.clips_ = start, clips
+        self._start, self.clips_, self.texts_ = start, clips, support.described
         self.classes_, self.n_clips_ = np.array(actions), len(clips)
         self.frames_ = preparing.frames_of(self, start)
         lengths = np.array([clip.seconds for clip in clips])

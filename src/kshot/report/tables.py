@@ -164,6 +164,7 @@ def _figures(comparison: Comparison, line: Line | None) -> list[Cell]:
     notes = [f"{line.episodes:,} episodes"] if line.episodes < episodes else []
     notes += [f"{line.seeds} of {seeds} seeds"] if line.seeds < seeds else []
     notes += [said] if (said := budget(line, comparison.lines)) else []
+    notes += [f"text alone {line.text_alone:.1f}"] if line.text_alone is not None else []
     look = "best" if line.name == comparison.leader(line.shot or 0) else ""
     return [Cell(f"{line.accuracy:.1f}", within(line.ci95, 1), tuple(notes), look), _difference(comparison, line)]
 

@@ -49,7 +49,7 @@ class View(Settings):
         frames: frames a clip; None for 8, or the unit of a backbone that sees clips.
         resize: what is done to a frame before the crop.
         prompts: templates of class texts, each with one {} for the class name, or names of published ensembles of them;
-            see `kshot.backbones.prompts`.
+            see `kshot.backbones.ensembles`.
         texts: a file of texts that describe classes, which stand in place of their names; see `kshot.datasets.texts`.
     """
 

@@ -356,7 +356,8 @@ class _Part:
             head = anew(learner, trained).to(self.backbone.device).eval()
             draw = torch.Generator().manual_seed(0)
             clips = torch.randn(len(data), self.rows, dim, generator=draw).to(self.backbone.device)
-            text = torch.randn(len(data.classes), dim, generator=draw).to(self.backbone.device)
+            phases = (3,) if head.phases else ()
+            text = torch.randn(len(data.classes), *phases, dim, generator=draw).to(self.backbone.device)
             shape = EpisodeShape(way=way, shot=shot, query=query)
             begin = time.perf_counter()
             scorer, chunk = head_scorer(

@@ -14,7 +14,7 @@ from pydantic import Field, PlainSerializer, PlainValidator, TypeAdapter, Valida
 from kshot import gate, seals
 from kshot.errors import DataError, OptionError
 from kshot.fewshot.forms import Seed
-from kshot.fewshot.result import Costs, Damaged, Result
+from kshot.fewshot.result import Costs, Damaged, Result, TextAlone
 from kshot.forms import Count, Finite, Form, Names, Saved
 from kshot.heads import TRANSDUCTIVE
 from kshot.study.file import Study
@@ -27,6 +27,7 @@ class Outcome(Form):
         accuracy: mean over episodes, percent.
         ci95: half-width of its 95 % interval, percent; None for a single episode.
         episodes: how many.
+        text_alone: what the class texts say without clips, where the head reads both.
         per_class: class -> percent of its queries that were right.
         confusion: class -> class answered -> percent.
         best_step: the step of the weights kept, 0 for the untrained start; None where nothing was trained. Rows of
@@ -36,6 +37,7 @@ class Outcome(Form):
     accuracy: Finite
     ci95: Finite | None = None
     episodes: Count
+    text_alone: TextAlone | None = None
     per_class: dict[str, Finite]
     confusion: dict[str, dict[str, Finite]]
     best_step: Count | None = None
@@ -194,6 +196,8 @@ class Line(Costs):
         difference_estimand: as `estimand`.
         paired: seeds that the difference is of, which both finished; None in lines of older versions.
         agree: seeds whose difference has the sign of the mean.
+        text_alone: accuracy of the class texts without clips, on the same episodes, percent; None where the head does
+            not read both.
         strategy: by its name.
         tuning: the tuning method, by its name.
         layers: what partial fine-tuning changed.
@@ -221,6 +225,7 @@ class Line(Costs):
     difference_estimand: str = FORMERLY
     paired: Count | None = None
     agree: Count = 0
+    text_alone: Finite | None = None
     strategy: str = ""
     tuning: str = ""
     layers: str | int | None = None

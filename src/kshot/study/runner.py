@@ -27,6 +27,7 @@ from kshot.activations.default import default_backbone, noted
 from kshot.backbones import backbone as backbones
 from kshot.backbones.backbone import Backbone
 from kshot.datasets import Dataset
+from kshot.datasets.texts import read_texts
 from kshot.errors import DataError, KshotError, OptionError
 from kshot.fewshot import cost, runs
 from kshot.fewshot.evaluation import evaluate
@@ -57,6 +58,7 @@ def run(
     store: str | Path | None = None,
     progress: Progress = quiet,
     keep_copies: bool = False,
+    texts: str | Path | None = None,
     **computing: str,
 ) -> StudyResult:
     """Runs what is not finished of a study and returns what `DIR/study.json` holds.
@@ -73,6 +75,7 @@ def run(
         store: as in `kshot.extract`.
         progress: how to show progress, of the whole grid and of the row at work.
         keep_copies: keep them although the study does not say so; see `kshot.activations.copies`.
+        texts: a file of class texts in place of the study's own, if any; see `kshot.datasets.texts`.
         computing: device, precision and encoder, as in `kshot.extract`.
 
     Raises:
@@ -80,13 +83,15 @@ def run(
     """
     plan = planned(study, protocol, seeds, episodes)
     plan = replace(plan, keep_copies=plan.keep_copies or keep_copies)
+    if (file := plan.texts if texts is None else texts) is not None:
+        plan = replace(plan, texts=str(file))
     folder = Path(out)
     sets = by_name(data or plan.data, "data set")
     backbones_named = by_name(backbone or plan.backbone or _recorded(folder), "backbone")
     if not backbones_named:
         sets, backbones_named = _by_data(sets)
     settings = replace(plan, data=tuple(sets), backbone=tuple(backbones_named), frames=plan.frames or FRAMES)
-    said = json.loads(json.dumps(asdict(settings)))
+    said = json.loads(json.dumps(asdict(settings) | _texts(settings)))
     _refuse_other(folder, said)
     cells = itertools.product(sets.items(), backbones_named.items(), plan.every_seed, plan.rows)
     grid = [cell for cell in cells if cell[2] in plan.seeds_of(cell[3].name)]
@@ -260,6 +265,8 @@ def _note(record: RowResult, result: Result, shot: str, trained: Mapping[str, An
         confusion=result.confusion,
         best_step=trained.get("best_step"),
     )
+    if result.text_alone is not None:
+        record.results[shot].text_alone = result.text_alone
     record.head, record.clips, record.fingerprint = result.head, result.clips, result.fingerprint
 
 
@@ -339,6 +346,11 @@ def _recorded(folder: Path) -> list[str]:
     return [str(name) for name in recorded] if isinstance(recorded, list) else []
 
 
+def _texts(settings: Study) -> dict[str, Any]:
+    """Which file of class texts a study reads, with its sha256: another content is another study."""
+    return {"texts": None if settings.texts is None else read_texts(settings.texts).record()}
+
+
 def _refuse_other(folder: Path, settings: dict[str, Any]) -> None:
     """Refuses a folder that holds something else, or a study with other settings."""
     path = folder / "settings.json"
@@ -348,7 +360,7 @@ def _refuse_other(folder: Path, settings: dict[str, Any]) -> None:
         raise OptionError(f"--out {folder} is not empty and holds no study; name another folder")
     if path.exists():
         again = "remove it and run the same command again, if the study's settings are the same"
-        formerly = {"resize": "short", "keep_copies": False}  # once there was no other
+        formerly = {"resize": "short", "keep_copies": False, "texts": None}  # once there was no other
         before = formerly | seals.read_sealed(path, OptionError, again)
         apart = ("title", "about", "compare", "rows", "seeds")  # words change no number; the others need a closer look
         changed = [name for name in settings if name not in apart and before.get(name) != settings[name]]

@@ -36,6 +36,9 @@ def summarise(folder: Path, rows: Sequence[RowResult], baseline: str) -> list[Li
             first = good[0]
             line = Line(data=data, backbone=backbone, name=name, shot=int(shot), seeds=len(good))
             _over_seeds(line, folder, good, against, shot)
+            alone = [found.accuracy for row in good if (found := row.results[shot].text_alone) is not None]
+            if alone:
+                line.text_alone = float(np.mean(alone))
             _mean_costs(line, good, shot)
             line.strategy, line.tuning, line.layers, line.head = first.strategy, first.tuning, first.layers, first.head
             line.missing = len({clip for row in good for clip in row.missing})

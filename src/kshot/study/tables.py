@@ -87,6 +87,8 @@ def _table(lines: Sequence[Line], settings: Study) -> list[str]:
         parts.append(f"| {' | '.join([markdown(name), *cells])} |")
     if choices := _choices(lines):
         parts.append(f"\nChosen on val with the first seed, out of {_values(settings.search)}: {markdown(choices)}.")
+    if told := texts_alone(lines):
+        parts.append(f"\n{markdown(told)}")
     if keys := cost.present(finished):
         parts.append(f"\nCost, at {shots[-1]}-shot where it depends on the shots:\n")
         parts.append(_ruled(["method", *(cost.COLUMNS[key][0] for key in keys)], 1 + len(keys)))
@@ -107,6 +109,18 @@ def _choices(lines: Sequence[Line]) -> str:
         each = [f"{one} at {'- and '.join(map(str, shots))}-shot" for one, shots in chosen.items()]
         said.append(f"{name}: {', '.join(each) if len(each) > 1 else next(iter(chosen))}")
     return "; ".join(said)
+
+
+def texts_alone(lines: Sequence[Line]) -> str:
+    """A sentence on what class texts alone say, for each method that reads them beside clips; "" where none does."""
+    found: dict[str, list[str]] = {}
+    for line in lines:
+        if line.text_alone is not None:
+            found.setdefault(line.name, []).append(f"{line.text_alone:.1f} % at {line.shot}-shot")
+    if not found:
+        return ""
+    each = "; ".join(f"{name} {', '.join(cells)}" for name, cells in found.items())
+    return f"Class texts alone, without a support clip, on the same episodes: {each}."
 
 
 def lacking(rows: Sequence[RowResult], data: str) -> str:
