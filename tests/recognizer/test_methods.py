@@ -25,7 +25,8 @@ from kshot.recognizer.fitting import fit
 from kshot.recognizer.methods import AUTO, METHODS, expect, method
 
 SMALL: dict[str, dict[str, Any]] = {
-    "trx": {"width": 24}, "product-trx": {"width": 24}, "clip-fsar": {"heads": 2}, "baseline++": {"epochs": 5}, "tip-adapter-f": {"epochs": 3},
+    "trx": {"width": 24}, "product-trx": {"width": 24},
+    "clip-fsar": {"heads": 2}, "baseline++": {"epochs": 5}, "tip-adapter-f": {"epochs": 3},
 }  # fmt: skip
 TRAINED = [name for name in heads.HEADS if method(name).needs_training]
 

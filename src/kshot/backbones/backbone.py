@@ -402,7 +402,7 @@ class Backbone(nn.Module):
 
         Args:
             names: C class names; underscores are read as spaces.
-            prompts: templates with `{}` where the name goes.
+            prompts: templates with `{}` where the name goes, or `{spelled}` for a name as it is spelled.
 
         Raises:
             OptionError: no names, an impossible prompt, or one so long that names are cut off where they still matter.

@@ -13,6 +13,8 @@ from typing import Any, NoReturn
 from kshot.errors import DataError, OptionError
 
 SHOWN = 60  # characters of a prompt or a name in a message
+READABLE, SPELLED = "{}", "{spelled}"
+"""Where a class name goes in a prompt: with underscores read as spaces, or as it is spelled."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class ClassText:
     """A class name in one prompt.
 
     Attributes:
-        template: the prompt, with `{}` where the name goes.
+        template: the prompt, with `{}` or `{spelled}` where the name goes.
         name: the class name, as it was given.
         words: what the tokenizer gets.
         begin: first character of `words` that belongs to the name.
@@ -35,26 +37,29 @@ class ClassText:
 
 
 def expect_prompts(prompts: Sequence[str] | str) -> list[str]:
-    """Templates of class texts as a list.
+    """Templates of class texts as a list; each has `{}` where the class name goes, or `{spelled}`.
 
     Raises:
         OptionError: none, or one without a place for the class name.
     """
     templates = [prompts] if isinstance(prompts, str) else list(prompts)
-    bad = [template for template in templates if not isinstance(template, str) or "{}" not in template]
+    bad = [one for one in templates if not isinstance(one, str) or (READABLE in one) == (SPELLED in one)]
     if bad or not templates:
         raise OptionError(f"a prompt needs {{}} where the class name goes, got '{bad[0] if bad else ''}'")
     return templates
 
 
 def written(names: Sequence[str], templates: Sequence[str]) -> list[ClassText]:
-    """Every name in every template, all templates of the first name first; underscores are read as spaces."""
+    """Every name in every template, all templates of the first name first.
+
+    Underscores are read as spaces where the template has `{}`, and stay where it has `{spelled}`.
+    """
     made = []
     for name in names:
-        said = name.replace("_", " ")
         for template in templates:
-            begin = template.index("{}")
-            made.append(ClassText(template, name, template.replace("{}", said), begin, begin + len(said)))
+            slot, said = (SPELLED, name) if SPELLED in template else (READABLE, name.replace("_", " "))
+            begin = template.index(slot)
+            made.append(ClassText(template, name, template.replace(slot, said), begin, begin + len(said)))
     return made
 
 
