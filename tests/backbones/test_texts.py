@@ -13,7 +13,7 @@ import torch
 
 from kshot import tuning
 from kshot.backbones.backbone import Backbone, load
-from kshot.backbones.texts import written
+from kshot.backbones.texts import expect_prompts, written
 from kshot.errors import DataError, OptionError
 from kshot.fewshot.evaluation import evaluate
 from kshot.fewshot.training import train
@@ -27,6 +27,15 @@ def test_a_text_is_the_template_with_the_name() -> None:
     made = written(["open_arms", "{}"], ["a {} now", "{}, {}"])
     assert [text.words for text in made] == ["a open arms now", "open arms, open arms", "a {} now", "{}, {}"]
     assert [text.words[text.begin : text.end] for text in made] == ["open arms", "open arms", "{}", "{}"]
+
+
+def test_a_name_may_be_as_it_is_spelled() -> None:
+    (made,) = written(["brush_hair"], ["a photo of action about {spelled}"])
+    assert made.words == "a photo of action about brush_hair"
+    assert made.words[made.begin : made.end] == made.name == "brush_hair"
+    assert expect_prompts("about {spelled}") == ["about {spelled}"]
+    with pytest.raises(OptionError, match="a prompt needs"):
+        expect_prompts("{} or {spelled}")
 
 
 def test_whole_texts_need_no_note(backbone: Backbone) -> None:

@@ -111,7 +111,7 @@ def test_a_rar_of_rars_becomes_a_data_set(tmp_path: Path, tool: None, home: Path
     folder = home / "data" / "hmdb"
     assert (report.folder, report.new, report.found) == (folder, True, 20)
     assert sorted(path.name for path in folder.iterdir()) == [
-        "clips", "clips-published.csv", "clips.csv", "prepared.json",
+        "clips", "clips-published.csv", "clips-spelled.csv", "clips.csv", "prepared.json",
     ]  # fmt: skip
     assert content(folder) == {f"clips/{c}/{clip}": data for c, clips in MADE.items() for clip, data in clips.items()}
     data = datasets.load("hmdb")
@@ -123,6 +123,7 @@ def test_a_rar_of_rars_becomes_a_data_set(tmp_path: Path, tool: None, home: Path
     published = datasets.load("hmdb:published")
     assert published.name == "hmdb:published" and published.classes[0] == "draw_sword"
     assert [path.name for path in published.paths] == [path.name for path in data.paths]
+    assert datasets.load("hmdb:spelled").classes[:2] == ("draw_sword", "golf")
     assert counts("hmdb") == {"train": (2, 8), "val": (1, 4), "test": (2, 8)} and around(folder) == ["hmdb"]
 
 

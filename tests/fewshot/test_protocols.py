@@ -11,6 +11,7 @@ import pytest
 
 from forks import Command
 from kshot.backbones.backbone import PROMPTS, Backbone
+from kshot.backbones.texts import expect_prompts
 from kshot.datasets import load as load_data
 from kshot.errors import OptionError
 from kshot.fewshot import protocols
@@ -52,7 +53,7 @@ def test_every_value_can_be_used(name: str, data: str) -> None:
     assert {name: used[name] for name in values} == values
     framing(values["resize"])
     parse(values.get("augment", "time"))
-    assert values["select"] == "val" and all("{}" in prompt for prompt in values["prompts"])
+    assert values["select"] == "val" and expect_prompts(values["prompts"]) == values["prompts"]
 
 
 def test_the_values_that_were_read() -> None:
@@ -68,6 +69,25 @@ def test_the_values_that_were_read() -> None:
     assert preset("clip-fsar", "training", "kinetics100-clipfsar")["weight_decay"] == 5e-4
     assert preset("clip-fsar", "training", "clips")["lr"] == preset("clip-fsar:hmdb51", "training", "clips")["lr"]
     assert preset("clip-fsar:ucf101", "training", "hmdb51")["lr"] == 2e-6
+
+
+def test_class_texts_and_filters_do_not_hide_the_data() -> None:
+    assert preset("clip-fsar", "training", "ucf101:published")["lr"] == 2e-6
+    assert preset("clip-fsar", "training", "kinetics100-clipfsar?split=train")["lr"] == 1e-5
+    assert preset("cao2024", "training", "ssv2-small:published")["steps"] == 10_000
+    assert preset("cao2024", "training", "hmdb51:spelled")["steps"] == 2_000
+
+
+@pytest.mark.parametrize("name", ["paper", "cao2024"])
+def test_what_their_code_says_is_not_called_our_choice(name: str) -> None:
+    """Where the value is that of the group's code, the source is; where it is another, theirs is named."""
+    theirs = PROTOCOLS["cao2024"]
+    for part in ("training", "testing"):
+        for key, setting in getattr(PROTOCOLS[name], part).items():
+            other = getattr(theirs, part).get(key)
+            if other is not None and key != "views":
+                assert setting.source.startswith(OURS) == (setting.value != other.value), key
+                assert "their code" in setting.source or "Task-Adapter++" in setting.source
 
 
 def test_kshot_is_val_based_deterministic_and_source_disjoint() -> None:
@@ -184,7 +204,7 @@ def test_the_listing(command: Command) -> None:
 def test_the_page_holds_the_tables() -> None:
     text = PAGE.read_text("utf-8")
     for name in PROTOCOLS:
-        assert as_markdown(name).strip() in text, f"put the output of protocols.as_markdown('{name}') into {PAGE.name}"
+        assert as_markdown(name).strip() in text, "run python scripts/protocol_docs.py"
 
 
 def test_imports_nothing_heavy() -> None:

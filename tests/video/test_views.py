@@ -153,6 +153,18 @@ def test_every_frame_of_a_clip_gets_the_same_crop_and_flip(place: Path, backbone
     assert flips == {True, False}
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_every_frame_may_get_a_crop_of_its_own(workers: int, backbone, data, tmp_path: Path):
+    few = data.subset([0])
+    made = extract(
+        few, backbone, "frames", tmp_path, frames=FRAMES, workers=workers, view=1, augment="crops", resize="squash-257"
+    )
+    drawn = framing("squash-257", ("crops",), 1, int(made.digests[0][:15], 16), FRAMES)
+    rows = zip(video.read(few.paths[0], FRAMES), range(FRAMES), strict=True)
+    own = [preprocess(frame[None], backbone.size, drawn.of(row))[0] for frame, row in rows]
+    assert np.array_equal(made.gather([0])[0], np.stack(own)) and len(set(drawn.places)) == FRAMES
+
+
 def test_equal_bytes_under_another_name_get_the_same_view(place: Path, backbone, data, tmp_path: Path):
     shutil.copytree(data.paths[0], tmp_path / "elsewhere")
     table = write_table(tmp_path / "clips.csv", [("elsewhere", "a", "", "")])
@@ -247,8 +259,8 @@ def test_a_clip_that_only_view_0_can_read_is_named(backbone, tmp_path: Path, mon
     first = quick(data, backbone, tmp_path / "store")
     real = views.framing
 
-    def lost(resize: str, augment=(), view: int = 0, clip: int = 0) -> Framing:
-        found = real(resize, augment, view, clip)
+    def lost(resize: str, augment=(), view: int = 0, clip: int = 0, frames: int = 1) -> Framing:
+        found = real(resize, augment, view, clip, frames)
         return Framing(margin=1e9) if first.digests[1].startswith(f"{clip:015x}") and view else found
 
     monkeypatch.setattr(views, "framing", lost)

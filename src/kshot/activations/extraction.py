@@ -149,7 +149,7 @@ def extract(
             docs/data.md has the others.
         view: 0 takes the middle frame of each segment and the central square, as tests do; any other number is a draw
             of what `augment` names, for training. See `kshot.video.views`.
-        augment: some of "time", "crop" and "flip".
+        augment: some of "time", "crop" or "crops", and "flip".
         allow_damaged: whether to store clips of which a decoder error or more than a tenth is lost; see
             `kshot.video.damage`. What is stored already counts either way, and results say what is lost of it.
         progress: how to show progress.
@@ -359,7 +359,7 @@ def extract_views(
         first: activations of view 0.
         backbone: that they were extracted with.
         count: number of views, view 0 included.
-        augment: some of "time", "crop" and "flip".
+        augment: some of "time", "crop" or "crops", and "flip".
         no_flip: classes whose clips are never mirrored. Their views have a key of their own.
         options: further arguments of `extract`, those that `first` was extracted with.
 

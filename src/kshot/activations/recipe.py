@@ -82,5 +82,5 @@ class Recipe:
             OptionError: an unknown resize.
         """
         number = int(digest[:15] or "0", 16)
-        framing = views.framing(self.resize, self.augment, self.view, number)
+        framing = views.framing(self.resize, self.augment, self.view, number, self.frames)
         return Job(clip, self.frames, self.sampling, (self.view, number), size, framing, allow_damaged)

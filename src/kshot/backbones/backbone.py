@@ -401,7 +401,8 @@ class Backbone(nn.Module):
 
         Args:
             names: C class names; underscores are read as spaces.
-            prompts: templates with `{}` where the name goes, or a wording; one of phases gives (C, K, P).
+            prompts: templates with `{}` where the name goes, or `{spelled}` for a name as it is spelled; or a wording,
+                and one of phases gives (C, K, P).
 
         Raises:
             OptionError: no names, an impossible prompt, or one so long that names are cut off where they still matter.

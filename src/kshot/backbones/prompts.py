@@ -6,15 +6,22 @@ from collections.abc import Sequence
 
 from kshot.errors import OptionError
 
+READABLE, SPELLED = "{}", "{spelled}"
+"""Where a class name goes in a template: with underscores read as spaces, or as it is spelled."""
+
 
 def expect_prompts(prompts: Sequence[str] | str) -> list[str]:
     """Templates of class texts as a list; the name of an ensemble, as "clip", stands for all of its own.
 
     Raises:
-        OptionError: none, or one that is neither an ensemble nor has a place for the class name.
+        OptionError: none, or one that is neither an ensemble nor has one kind of place for the class name.
     """
     given = [prompts] if isinstance(prompts, str) else list(prompts)
-    return [template for one in given or [""] for template in ([one] if "{}" in str(one) else _ensemble(one))]
+    return [template for one in given or [""] for template in ([one] if _has_a_place(one) else _ensemble(one))]
+
+
+def _has_a_place(one: object) -> bool:
+    return (READABLE in str(one)) != (SPELLED in str(one))
 
 
 def _ensemble(name: object) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from kshot.backbones.prompts import expect_prompts
+from kshot.backbones.prompts import READABLE, SPELLED, expect_prompts
 from kshot.errors import DataError, OptionError
 from kshot.settings import PROMPTS
 
@@ -25,7 +25,7 @@ class ClassText:
     """A class name, or a description that stands for it, in one prompt.
 
     Attributes:
-        template: the prompt, with `{}` where the name goes.
+        template: the prompt, with `{}` or `{spelled}` where the name goes.
         name: the class name, as it was given.
         words: what the tokenizer gets.
         begin: first character of `words` that belongs to the name or description.
@@ -46,7 +46,7 @@ class ClassText:
     @property
     def described(self) -> bool:
         """Whether that is not the name itself."""
-        return self.said != spoken(self.name)
+        return self.said not in (self.name, spoken(self.name))
 
     def title(self) -> str:
         """What it is, for a message."""
@@ -120,8 +120,8 @@ def written(names: Sequence[str], templates: Sequence[str], wording: Wording | N
     """Every text of every class in every template, all templates of the first text of the first class first.
 
     Args:
-        names: class names; underscores are read as spaces.
-        templates: with `{}` where the name goes.
+        names: class names; underscores are read as spaces, but in a template with `{spelled}`.
+        templates: with `{}` or `{spelled}` where the name goes.
         wording: whose descriptions stand in place of names, as they are written.
 
     Raises:
@@ -133,8 +133,10 @@ def written(names: Sequence[str], templates: Sequence[str], wording: Wording | N
     for name in names:
         for said in (wording or Wording()).said(name):
             for template in templates:
-                begin = template.index("{}")
-                made.append(ClassText(template, name, template.replace("{}", said), begin, begin + len(said)))
+                slot = SPELLED if SPELLED in template else READABLE
+                words = name if slot == SPELLED and said == spoken(name) else said
+                begin = template.index(slot)
+                made.append(ClassText(template, name, template.replace(slot, words), begin, begin + len(words)))
     return made
 
 

@@ -120,7 +120,9 @@ def _tell_names(what: str, names: list[str]) -> None:
 
 @data.command()
 def protocols(
-    name: Annotated[str | None, typer.Argument(help="kshot, paper, clip-fsar or trx; all of them by default")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="kshot, cao2024, paper, clip-fsar or trx; all of them by default")
+    ] = None,
     as_json: JSON = False,
 ) -> None:
     """Named settings for --protocol, each value with the place it was read in.

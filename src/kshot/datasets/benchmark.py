@@ -71,6 +71,11 @@ class Benchmark:
     lists: Mapping[str, str] = field(default_factory=dict)
     key: Callable[[str], str] = str
 
+    @property
+    def rewords(self) -> bool:
+        """Whether its readable class texts are other than the labels as the owners spell them."""
+        return any(self.readable(label) != label for label in self.split_of)
+
     @cached_property
     def split_of(self) -> dict[str, str]:
         """Label -> split."""

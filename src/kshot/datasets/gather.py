@@ -335,6 +335,8 @@ class Gathered:
         texts = {"clips.csv": self.bench.readable}
         if self.bench.published:
             texts["clips-published.csv"] = self.bench.published
+        if self.bench.rewords:
+            texts["clips-spelled.csv"] = str
         for name, text in texts.items():
             rows = io.StringIO()
             writer = csv.writer(rows, lineterminator="\n")

@@ -2,6 +2,7 @@
 
     DIR/clips.csv            path,label,split,group,bytes; labels as readable text
     DIR/clips-published.csv  the same with the texts that published code prompts with, where they differ
+    DIR/clips-spelled.csv  the same with the labels as the owners spell them, where they differ
     DIR/prepared.json        what was expected and found, and what is missing; written last
     DIR/clips/               what was unpacked; clips of a folder that was given stay where they are
 
@@ -32,7 +33,7 @@ from kshot.files import disk, locked, ours, write_atomic
 from kshot.paths import home
 from kshot.progress import Progress, quiet
 
-TEXTS = ("readable", "published")
+TEXTS = ("readable", "published", "spelled")
 
 
 @dataclass(frozen=True)
@@ -112,19 +113,24 @@ def find(name: str, text: str = "") -> Path:
 
     Args:
         name: of a benchmark.
-        text: which class texts: "readable" (as is ""), or "published" where these differ.
+        text: which class texts: "readable" (as is ""), or "published" or "spelled" (as the owners spell labels) where
+            these differ.
 
     Raises:
-        DataError: it was not prepared.
+        DataError: it was not prepared, or by a version that did not write these texts.
         OptionError: no such text.
     """
     bench, folder = benchmark(name), place(name)
-    known = TEXTS if bench.published else TEXTS[:1]
+    there = {"readable": True, "published": bool(bench.published), "spelled": bench.rewords}
+    known = [one for one in TEXTS if there[one]]
     if text and text not in known:
         raise unknown(f"class text of {name}", text, known)
     if not (folder / "prepared.json").exists():
         raise DataError(f"{name} is not prepared on this machine: {how(bench)}")
-    return folder / ("clips-published.csv" if text == "published" else "clips.csv")
+    table = folder / ("clips.csv" if text in ("", "readable") else f"clips-{text}.csv")
+    if not table.exists():
+        raise DataError(f"{table} is not there: {name} was prepared by an older version; {how(bench)} again")
+    return table
 
 
 def missing_beside(table: Path) -> dict[str, tuple[str, ...]]:

@@ -48,8 +48,8 @@ class View(Settings):
     Attributes:
         frames: frames a clip; None for 8, or the unit of a backbone that sees clips.
         resize: what is done to a frame before the crop.
-        prompts: templates of class texts, each with one {} for the class name, or names of published ensembles of them;
-            see `kshot.backbones.ensembles`.
+        prompts: templates of class texts, each with one {} for the class name, or {spelled} for it as it is spelled, or
+            names of published ensembles of them; see `kshot.backbones.ensembles`.
         texts: a file of texts that describe classes, which stand in place of their names; see `kshot.datasets.texts`.
     """
 
@@ -72,13 +72,15 @@ class Augmentation(Settings):
 
     Attributes:
         views: of each base clip: the one that tests see, and views - 1 draws.
-        augment: what the draws change: some of "time" (random frames within the segments), "crop" and "flip", joined by
-            commas or as a sequence.
+        augment: what the draws change: some of "time" (random frames within the segments), "crop" (a random square for
+            the clip) or "crops" (one for each frame), and "flip", joined by commas or as a sequence.
         no_flip: classes whose clips are never mirrored; None for those with left, right or clockwise in their name.
     """
 
     views: int = setting(1, "stored views of a base clip, one drawn a visit", low=1, high=1_000)
-    augment: str | Sequence[str] = setting("time", "what views change: some of time,crop,flip")
+    augment: str | Sequence[str] = setting(
+        "time", "what views change: some of time,crop,flip; crops: a square for each frame"
+    )
     no_flip: Sequence[str] | None = setting(
         None, "a class never mirrored, or none; else those with left, right or clockwise in their name"
     )

@@ -110,7 +110,7 @@ class TrainingKeywords(TypedDict, total=False):
     """stored views of a base clip, one drawn a visit"""
 
     augment: str | Sequence[str]
-    """what views change: some of time,crop,flip"""
+    """what views change: some of time,crop,flip; crops: a square for each frame"""
 
     no_flip: Sequence[str] | None
     """a class never mirrored, or none; else those with left, right or clockwise in their name"""

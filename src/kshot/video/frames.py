@@ -13,7 +13,7 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,12 +32,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Framing:
-    """How a frame becomes the square that a backbone sees; the same for every frame of a clip.
+    """How a frame becomes the square that a backbone sees; the same for every frame of a clip, but for `places`.
 
     Attributes:
         squash: resize both sides to one length, whatever the frame's shape; otherwise the short side alone.
         margin: that length over the side of the square that is cut out.
         place: (x, y) in [0, 1) of the square among the places it could take; None for the centre.
+        places: the same for each frame of a clip; none where they share one.
         flip: mirror left and right.
         bilinear: resize by the bilinear filter in place of the bicubic one, both with antialiasing.
         down: round that length down in place of to the nearest.
@@ -46,6 +47,7 @@ class Framing:
     squash: bool = False
     margin: float = 1.0
     place: tuple[float, float] | None = None
+    places: tuple[tuple[float, float], ...] = ()
     flip: bool = False
     bilinear: bool = False
     down: bool = False
@@ -53,6 +55,10 @@ class Framing:
     def length(self, size: int) -> int:
         """Pixels that the short side, or both, become for a square of `size`."""
         return int(size * self.margin) if self.down else round(size * self.margin)
+
+    def of(self, row: int) -> Framing:
+        """That of a clip's frame number `row`."""
+        return replace(self, place=self.places[row], places=()) if self.places else self
 
 
 INSTANT = 1e-6
@@ -62,7 +68,7 @@ FRAMINGS = {  # the field resizes to 256 and crops 224; other backbones keep tha
     "short": Framing(),
     "short-256": Framing(margin=256 / 224),
     "squash-256": Framing(squash=True, margin=256 / 224),
-    "squash-257": Framing(squash=True, margin=1.15, down=True),
+    "squash-257": Framing(squash=True, margin=1.15, down=True, bilinear=True),
     "squash": Framing(squash=True),
     "squash-bilinear": Framing(squash=True, bilinear=True),
     "short-bilinear": Framing(bilinear=True),
@@ -439,8 +445,9 @@ def _collect(
         images: dict[int, np.ndarray] = {}
         for index in sorted(found):
             image = clip.image(found.pop(index))
-            images[index] = image if size is None else preprocess(image[None], size, framing)[0]
-        return Taken(np.stack([images[index] for index in indices.tolist()]), damage, clip.looks())
+            for row in np.flatnonzero(indices == index).tolist():  # a short clip shows a frame more than once
+                images[row] = image if size is None else preprocess(image[None], size, framing.of(row))[0]
+        return Taken(np.stack([images[row] for row in range(len(indices))]), damage, clip.looks())
 
 
 def _outside(wanted: np.ndarray, count: int) -> str:

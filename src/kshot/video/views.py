@@ -17,8 +17,8 @@ from kshot.draws import key
 from kshot.errors import OptionError, unknown
 from kshot.video import FRAMINGS, Framing
 
-AUGMENT = ("time", "crop", "flip")
-"""What a view may change: random frames within the segments, a random square, left and right."""
+AUGMENT = ("time", "crop", "crops", "flip")
+"""What a view may change: random frames within the segments, a random square, one for each frame, left and right."""
 
 SIDES = frozenset(
     {"left", "leftward", "leftwards", "right", "rightward", "rightwards"}
@@ -39,6 +39,8 @@ def parse(augment: str | Sequence[str]) -> tuple[str, ...]:
             raise unknown("augmentation", name, AUGMENT)
     if not names:
         raise OptionError(f"views need an augmentation: expected some of {', '.join(AUGMENT)}, found none")
+    if "crop" in names and "crops" in names:
+        raise OptionError("augment: crop is one random square a clip, crops one a frame: take one of them")
     return tuple(name for name in AUGMENT if name in names)
 
 
@@ -72,7 +74,7 @@ def never_flipped(classes: Sequence[str], wanted: Sequence[str] | None) -> tuple
     return tuple(name for name in classes if name in tidied)
 
 
-def framing(resize: str, augment: Sequence[str] = (), view: int = 0, clip: int = 0) -> Framing:
+def framing(resize: str, augment: Sequence[str] = (), view: int = 0, clip: int = 0, frames: int = 1) -> Framing:
     """How the frames of a clip become squares in one of its views.
 
     A random square needs room, so where the whole short side would be taken it is cut from one of 256/224.
@@ -82,6 +84,7 @@ def framing(resize: str, augment: Sequence[str] = (), view: int = 0, clip: int =
         augment: names from `AUGMENT`.
         view: its number; nothing is random in view 0.
         clip: a number from its bytes.
+        frames: that it has, for a square of each.
 
     Raises:
         OptionError: unknown resize.
@@ -92,8 +95,11 @@ def framing(resize: str, augment: Sequence[str] = (), view: int = 0, clip: int =
     if view == 0:
         return base
     x, y, side = (float(value) / 2**64 for value in key(17, view, clip, np.arange(3)))
-    if "crop" in augment:
+    if "crop" in augment or "crops" in augment:
         base = replace(base, margin=max(base.margin, FRAMINGS["short-256"].margin), place=(x, y))
+    if "crops" in augment:
+        drawn = key(19, view, clip, np.arange(2 * frames)) / 2**64
+        base = replace(base, place=None, places=tuple(zip(drawn[::2].tolist(), drawn[1::2].tolist(), strict=True)))
     return replace(base, flip=side < 0.5) if "flip" in augment else base
 
 
@@ -103,6 +109,7 @@ def describe(resize: str, augment: Sequence[str] = ()) -> str:
     share = {1.0: "size", 1.15: "1.15 of size"}.get(base.margin, "256/224 of size")
     length = share + (", rounded down" if base.down else "")
     sides = "both sides" if base.squash else "short side"
-    place = "random crop" if "crop" in augment else "centre crop"
+    drawn = "random crop of each frame" if "crops" in augment else "random crop"
+    place = drawn if "crop" in augment or "crops" in augment else "centre crop"
     mirrored = ", mirrored at random" if "flip" in augment else ""
     return f"{sides} to {length} (PIL {'bilinear' if base.bilinear else 'bicubic'}), {place}{mirrored}"

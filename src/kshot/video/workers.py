@@ -257,8 +257,10 @@ class Stream:
 
 def _work(task: Message) -> Iterator[Reply]:
     """The child: the frames of a clip, as `Job` says, or those of a stream one after the other."""
-    place = task["framing"]["place"]
-    framing = video.Framing(**task["framing"] | {"place": place and tuple(place)})
+    place, places = task["framing"]["place"], task["framing"]["places"]
+    framing = video.Framing(
+        **task["framing"] | {"place": place and tuple(place), "places": tuple(tuple(each) for each in places)}
+    )
     arguments = {name: value for name, value in task.items() if name != "do"} | {"framing": framing}
     if task["do"] == "stream":
         yield from _stream(video.Samples(**arguments))
