@@ -310,8 +310,8 @@ def test_a_recognizer_keeps_the_texts(
     labels = [word for word in own for _ in range(3)]
     path = write(own)
     made = Recognizer(backbone, method=method, head_options=options, texts=path).fit(clips, labels)
-    text = made.classifier_.scorer.fitted.get("text") if method != "auto" else None
-    if text is not None:
+    if method != "auto":
+        text = dict(made.classifier_.scorer.fitted.named_buffers())["text"]
         words = Wording(descriptions=own, phases=options is not None)
         torch.testing.assert_close(text[0], backbone.embed_text(sorted(own), words))
     folder = made.save(tmp_path / "model", thumbnails=False)
