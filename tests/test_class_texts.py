@@ -250,6 +250,8 @@ def test_a_training_keeps_which_file_it_read_and_notices_another(
         train(clips_csv, run, resume=True, **shared)
     result = evaluate(clips_csv, backbone, run, texts=path, store=warm_store, **SHAPE)
     assert result.notes == [f"{path} has changed since the training of {run}, which read it, too"]
+    names = evaluate(clips_csv, backbone, run, head="text", store=warm_store, **SHAPE)
+    assert names.notes == [f"run {run} was trained with the texts of {path}; here class names stand for them"]
     write({word: TEXTS[word] for word in WORDS[:9]})
     with pytest.raises(DataError, match=f"no text of class '{WORDS[9]}'"):
         train(clips_csv, tmp_path / "other", **shared)
@@ -310,8 +312,8 @@ def test_a_recognizer_keeps_the_texts(
     labels = [word for word in own for _ in range(3)]
     path = write(own)
     made = Recognizer(backbone, method=method, head_options=options, texts=path).fit(clips, labels)
-    text = made.classifier_.scorer.fitted.get("text") if method != "auto" else None
-    if text is not None:
+    if method != "auto":
+        text = dict(made.classifier_.scorer.fitted.named_buffers())["text"]
         words = Wording(descriptions=own, phases=options is not None)
         torch.testing.assert_close(text[0], backbone.embed_text(sorted(own), words))
     folder = made.save(tmp_path / "model", thumbnails=False)

@@ -133,6 +133,10 @@ def test_texts_are_read_by_tokenizer_json_or_refused(folder: Path) -> None:
     expected = F.normalize(theirs.embed(padded), dim=-1)
     torch.testing.assert_close(made.embed_text(["ab", "cd"], "x{}"), expected, atol=1e-5, rtol=0)
     assert made.logit_scale == pytest.approx(float(theirs.logit_scale.detach().exp()))
+    (note,) = made.text_notes(["abcdefghijklmnop", "cd"], "x{}")
+    assert "1 of 2 class texts are longer than the" in note and "of 'abcdefghijklmnop' it does not see" in note
+    with pytest.raises(OptionError, match="leaves no room for 'a'"):
+        made.embed_text(["a", "b"], "abcdefghijklmnop{}")
     (folder / "tokenizer.json").rename(folder / "spiece.model")
     with pytest.raises(CheckpointError, match=r"its tokenizer only as spiece.model, .*: add tokenizer.json"):
         load(folder)

@@ -11,6 +11,7 @@ import torch
 
 from kshot.backbones import lite, words
 from kshot.backbones.backbone import Backbone, load
+from kshot.backbones.texts import Wording
 from kshot.errors import CheckpointError, DataError, OptionError
 from kshot.fewshot.evaluation import evaluate
 from kshot.settings import PROMPTS
@@ -30,6 +31,20 @@ def vector(text: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     rows = [table.values[i].numpy().astype(np.float64) * float(table.scales[i]) for i in pieces]
     mean = np.mean(rows, axis=0)
     return mean / np.linalg.norm(mean)
+
+
+def test_descriptions_are_averaged_or_kept_apart(network: Backbone) -> None:
+    own = {"wave": ("raise a hand", "greet somebody"), "jump": ("leap", "leave the ground", "land")}
+    each = [network.embed_text(texts, "{}") for texts in own.values()]
+    means = torch.nn.functional.normalize(torch.stack([vectors.mean(0) for vectors in each]), dim=1)
+    torch.testing.assert_close(network.embed_text([*own], Wording(descriptions=own)), means, rtol=1e-5, atol=1e-6)
+    phases = network.embed_text([*own], Wording(descriptions=own, phases=True))
+    torch.testing.assert_close(phases[0], each[0][[0, 0, 1]], rtol=1e-5, atol=1e-6)
+    odd = {"wave": ("zumba", "wave")}
+    [note] = network.text_notes(["wave"], Wording(descriptions=odd))
+    assert note.startswith("1 of 2 class texts have words that the word table does not know: 'zumba' is read as")
+    with pytest.raises(DataError, match="knows nothing of text '\N{GRINNING FACE}' of class 'wave': write it in other"):
+        network.embed_text(["wave"], Wording(descriptions={"wave": ("\N{GRINNING FACE}",)}))
 
 
 @pytest.mark.parametrize("prompts", [PROMPTS, ("{}", "a person who tries to {}")])

@@ -42,12 +42,16 @@ def expect_texts(
         KshotError: a file that does not fit the classes, or texts that the backbone cannot tell apart.
     """
     notes: list[str] = []
+    before = run.config.get("texts") if run is not None else None
+    if run is not None and before and described is None and reading:
+        notes.append(
+            f"run {run.folder} was trained with the texts of {before['file']}; here class names stand for them"
+        )
     if described is not None:
         described.expect(dict.fromkeys(name for classes in reading for name in classes), known)
         notes += described.notes
         if not reading:
             notes.append(f"{described.file} is not used: head '{learner.head.name}' reads no class texts")
-        before = run.config.get("texts") if run is not None else None
         if run is not None and before and before["file"] == described.file and before != described.record():
             notes.append(f"{described.file} has changed since the training of {run.folder}, which read it, too")
     for classes in reading:

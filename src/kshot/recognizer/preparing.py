@@ -64,10 +64,24 @@ def checked(
             f"'{UNKNOWN}' is what a recognizer answers when it knows no better, so no action can be called that: "
             f"rename it, or say background='{reserved}' if these clips show none of the actions"
         )
-    if (described := texts_of(recognizer)) is not None:
-        known = {*texts, *(clip.label for clip in getattr(recognizer, "clips_", ()))}
-        described.expect([text for text in dict.fromkeys(texts) if text != nothing], known)
     return items, texts, together
+
+
+def expect_texts(recognizer: Estimator, labels: Sequence[str], more: bool) -> None:
+    """Refuses texts in place of class names that do not fit the labels, before anything is decoded.
+
+    Args:
+        recognizer: with what it was given.
+        labels: of the clips.
+        more: whether the texts may be of other actions, too.
+
+    Raises:
+        DataError: see `kshot.datasets.texts.Descriptions.expect`.
+    """
+    if (described := texts_of(recognizer)) is not None:
+        nothing = background(recognizer)
+        known = [*described.of] if more else labels
+        described.expect([label for label in dict.fromkeys(labels) if label != nothing], known)
 
 
 def texts_of(recognizer: Estimator) -> Descriptions | None:

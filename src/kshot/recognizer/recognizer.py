@@ -94,6 +94,7 @@ class Recognizer(Estimator):
             KshotError: what cannot be learned from, and why.
         """
         items, texts, together = preparing.checked(self, videos, labels, groups)
+        preparing.expect_texts(self, texts, more=False)
         nothing = preparing.background(self)
         if nothing is not None and nothing not in texts:
             raise unknown("background label", nothing, sorted(set(texts)))
@@ -118,6 +119,7 @@ class Recognizer(Estimator):
         if not hasattr(self, "classifier_"):
             return self.fit(videos, labels, groups, progress)
         items, texts, together = preparing.checked(self, videos, labels, groups)
+        preparing.expect_texts(self, texts, more=True)
         names.distinct([*(clip.label for clip in self.clips_), *texts])
         start, known = preparing.reached(self, progress)
         new, unreadable = labelled.read_clips(
