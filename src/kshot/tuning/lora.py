@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kshot.backbones.backbone import Backbone
-from kshot.errors import unknown
+from kshot.errors import OptionError, unknown
 from kshot.tuning import deepest_cut
 from kshot.tuning.adapters import blocks_of, number, positive
 
+SCALINGS = ("rank", "root")
 TARGETS = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
 
 
@@ -19,10 +20,13 @@ def apply(
     targets: str | Sequence[str] = "q_proj,v_proj",
     blocks: str | int = "all",
     tower: str = "image",
+    scaling: str = "rank",
+    dropout: float = 0.0,
 ) -> int:
     """Adds alpha / rank * B A to the weights named; A is random, B starts at zero, so nothing changes at first.
 
-    The last block stays exact on its class token alone: its weights are put together where it needs them.
+    The last block stays exact on its class token alone: its weights are put together where it needs them. With
+    dropout it runs whole.
 
     Args:
         backbone: changed in place.
@@ -32,6 +36,9 @@ def apply(
             fc1, fc2 (MLP).
         blocks: "all", or how many last blocks.
         tower: "image", "text" or "both".
+        scaling: what alpha is divided by: "rank" (Hu et al.) or its "root" (Kalajdzievski, rsLoRA, 2023, arXiv
+            2312.03732; CLIP-LoRA's code).
+        dropout: share of a layer's inputs that B A does not see, in training.
 
     Returns:
         The deepest cut of the image tower that it allows.
@@ -45,7 +52,17 @@ def apply(
     for name in names or [""]:
         if name not in TARGETS:
             raise unknown("target", name, TARGETS)
-    config = LoraConfig(r=positive("rank", rank), lora_alpha=number("alpha", alpha), target_modules=names)
+    if scaling not in SCALINGS:
+        raise unknown("scaling", scaling, SCALINGS)
+    if not 0 <= number("dropout", dropout) < 1:
+        raise OptionError(f"dropout: expected 0 or more and less than 1, found {dropout!r}")
+    config = LoraConfig(
+        r=positive("rank", rank),
+        lora_alpha=number("alpha", alpha),
+        target_modules=names,
+        use_rslora=scaling == "root",
+        lora_dropout=dropout,
+    )
     for block in blocks_of(backbone, tower, blocks):
         inject_adapter_in_model(config, block)
     return deepest_cut(backbone.image)
