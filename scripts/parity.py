@@ -264,8 +264,8 @@ Papers and their codes often differ, and two codes of one method do. Here is whi
 what the options of other rows make of it, and how close it is to a second, small implementation that was written from
 the formula or the published code (`parity_heads.py`, `parity_baselines.py`, `parity_tuning.py` of `scripts/`; none was
 copied), on the same drawn episodes with the same weights: {len(SHOTS) * EPISODES} episodes of 5 classes for a head,
-half of them with 1 and half with 5 shots, and {PASSES} episodes of frames through `kshot-tiny` for a tuning method, all new
-weights random.
+half of them with 1 and half with 5 shots, and {PASSES} episodes of frames through `kshot-tiny` for a tuning method, all
+new weights random.
 "Equal to rounding": no score differs by more than {ROUNDING:g} of the largest. `python scripts/parity.py` writes this
 page.
 """
