@@ -266,9 +266,10 @@ def page() -> str:
 
 Papers and their codes often differ, and two codes of one method do. Here is which published variant kshot's default is,
 what the options of other rows make of it, and how close it is to a second, small implementation that was written from
-the formula or the published code (`scripts/parity_heads.py`, `scripts/parity_tuning.py`; no code was copied), on the
-same drawn episodes with the same weights: {len(SHOTS) * EPISODES} episodes of 5 classes for a head, half of them with 1
-and half with 5 shots, and {PASSES} episodes of frames through `kshot-tiny` for a tuning method, all new weights random.
+the formula or the published code (`parity_heads.py`, `parity_baselines.py`, `parity_tuning.py` of `scripts/`; none was
+copied), on the same drawn episodes with the same weights: {len(SHOTS) * EPISODES} episodes of 5 classes for a head,
+half of them with 1 and half with 5 shots, and {PASSES} episodes of frames through `kshot-tiny` for a tuning method, all
+new weights random.
 "Equal to rounding": no score differs by more than {ROUNDING:g} of the largest. `python scripts/parity.py` writes this
 page.
 """
@@ -285,8 +286,8 @@ BELOW = """## Where the default is not the published code's
 - `clip-fsar`: the feed-forward part is four times as wide as the embedding; the authors' is 2,048, the same at 512.
 - `baseline++`: what is random follows from the seed and the episode's number, not from a generator's state.
 - `adaptformer`: dropout (0.1 in the code) is left out, as in every adapter.
-- `clap`, `lp++`, `hoso` and `transclip` are what the table says; docs/heads.md tells where they leave the authors'
-  codes.
+- `clap`, `lp++`, `hoso` and `transclip` are what the table says;
+  [heads.md](heads.md#where-we-differ-from-published-code) tells where they leave the authors' codes.
 - Tip-Adapter searches its numbers on test data in its code; here they are fixed, or chosen on the support (`loo`).
 
 A run, model or result that was written before these variants existed does not name them, and is read as what it was:

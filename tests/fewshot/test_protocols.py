@@ -16,6 +16,7 @@ from kshot.datasets import load as load_data
 from kshot.errors import OptionError
 from kshot.fewshot import protocols
 from kshot.fewshot.evaluation import evaluate
+from kshot.fewshot.learner import Learner
 from kshot.fewshot.protocols import OURS, PROTOCOLS, SETS, as_markdown, listing, preset
 from kshot.fewshot.result import Followed
 from kshot.fewshot.training import train
@@ -88,6 +89,22 @@ def test_what_their_code_says_is_not_called_our_choice(name: str) -> None:
             if other is not None and key != "views":
                 assert setting.source.startswith(OURS) == (setting.value != other.value), key
                 assert "their code" in setting.source or "Task-Adapter++" in setting.source
+
+
+def test_clip_loras_values_and_the_method_that_goes_with_them(backbone: Backbone) -> None:
+    """Its code's defaults; the options that the protocol names are options, and reach q, k and v of all blocks."""
+    values = preset("clip-lora", "training")
+    assert (values["lr"], values["weight_decay"], values["steps"], values["optimizer"]) == (2e-4, 1e-2, 500, "adamw")
+    assert values["schedule"] == "cosine" and values["prompts"] == ["a photo of a {}."]
+    words = PROTOCOLS["clip-lora"].about.partition("--tuning-option ")[2].partition(" --")[0].split()
+    chosen = dict(word.split("=") for word in words)
+    learner = Learner.build(
+        backbone, "lora",
+        {**chosen, "rank": int(chosen["rank"]), "alpha": float(chosen["alpha"]), "dropout": float(chosen["dropout"])},
+        "text",
+    )  # fmt: skip
+    layers = 3 * (backbone.depth + backbone.text.depth)
+    assert len(learner.weights()) == 2 * layers and learner.cut == 1
 
 
 def test_kshot_is_val_based_deterministic_and_source_disjoint() -> None:

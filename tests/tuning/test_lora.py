@@ -82,6 +82,25 @@ def test_layers_that_do_more_than_lora_run_whole(loaded: Backbone) -> None:
     assert not ours.image.exact
 
 
+def test_clip_loras_scaling_and_dropout(loaded: Backbone) -> None:
+    """alpha over the root of the rank, as its code; in training B A sees three quarters of the inputs, at test all."""
+    torch.manual_seed(0)
+    chosen: dict[str, Any] = {"rank": 4, "alpha": 1.0, "targets": "v_proj", "tower": "both", "blocks": 1}
+    ours, _ = tuned(loaded, "lora", scaling="root", dropout=0.25, **chosen)
+    plain = loaded.copy()
+    layer: Any = ours.image.blocks[-1].self_attn.v_proj  # type: ignore[union-attr]
+    with torch.no_grad():
+        layer.lora_B["default"].weight.normal_(generator=torch.Generator().manual_seed(1))
+        difference = layer.lora_B["default"].weight @ layer.lora_A["default"].weight
+        weight = plain.image.blocks[-1].self_attn.v_proj.weight  # type: ignore[union-attr]
+        weight.data = weight + 0.5 * difference
+        torch.testing.assert_close(ours.eval()(frames()), plain(frames()), rtol=1e-4, atol=1e-5)
+        x = torch.ones(4000, 32)
+        seen = (layer.train()(x) - layer.base_layer(x)).mean(0)
+        torch.testing.assert_close(seen, 0.5 * difference.sum(1), rtol=0.1, atol=0.1)
+        assert not torch.allclose(layer(x), layer(x))
+
+
 def test_counts_at_the_size_of_vit_b16() -> None:
     # 184 thousand in CLIP-LoRA (Zanella and Ben Ayed, CVPR workshops 2024): rank 2, q k v, both towers.
     assert count_at_vit_b16("lora", rank=2, targets="q_proj,k_proj,v_proj", tower="both") == 184_320
@@ -100,6 +119,9 @@ def test_counts_at_the_size_of_vit_b16() -> None:
         ({"blocks": 4}, "blocks '4': expected all, or how many last blocks, 1 to 3"),
         ({"blocks": 3, "tower": "both"}, "blocks '3': expected all, or how many last blocks, 1 to 2"),
         ({"tower": "video"}, "option 'tower': it should be 'image', 'text' or 'both', found 'video'"),
+        ({"scaling": "sqrt"}, "option 'scaling': it should be 'rank' or 'root', found 'sqrt'"),
+        ({"dropout": 1.0}, "option 'dropout': it should be less than 1, found 1.0"),
+        ({"dropout": "some"}, "option 'dropout': it should be a valid number"),
         ({"width": 3}, "tuning 'lora' has no option 'width'; its options: rank=8, alpha=16.0, targets="),
     ],
 )

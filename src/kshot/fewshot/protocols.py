@@ -205,6 +205,13 @@ _TRX_SIGHT = {
     "frames": Setting(8, f"{_TRX}, seq_len"),
     "resize": Setting("short-256", "TRX's video_reader.py: Resize(256), crop 224"),
 }
+_LORA = "CLIP-LoRA's code"
+_STILLS = "our choice: theirs are still images"
+_LORA_SIGHT = {
+    "frames": Setting(8, _STILLS),
+    "resize": Setting("short", f"{_LORA}: CLIP's own preprocessing"),
+    "prompts": Setting(["a photo of a {}."], f"{_LORA}, datasets/ucf101.py"),
+}
 _TEXTS = {"prompts": Setting(["a video of a person doing {}"], _DEFAULT)}
 
 PROTOCOLS: dict[str, Protocol] = {
@@ -429,6 +436,46 @@ PROTOCOLS: dict[str, Protocol] = {
             "Frames at test are the middle ones of equal segments; theirs lie evenly from the second frame to the last "
             "but one. In training ours are drawn within segments; theirs lie evenly between a drawn start and end.",
             "Classes with left, right or clockwise in their name are not flipped; theirs are.",
+        ),
+    ),
+    "clip-lora": Protocol(
+        title="CLIP-LoRA's published code",
+        about="Zanella and Ben Ayed, *Low-Rank Few-Shot Adaptation of Vision-Language Models*, CVPR workshops 2024, "
+        "arXiv 2405.18541. Read in github.com/MaxZanella/CLIP-LoRA at 358f0d7 (run_utils.py, lora.py, loralib/): one "
+        "set of values for every data set and number of shots. The method goes with it: `--tuning lora --tuning-option "
+        "rank=2 alpha=1 scaling=root dropout=0.25 targets=q_proj,k_proj,v_proj tower=both --strategy finetune "
+        "--strategy-option classifier=text scale=100 batch=32 --head text`.",
+        training={
+            "way": Setting(5, "our choice, of val episodes: as the field"),
+            "query": Setting(5, "our choice, of val episodes: as the field trains"),
+            "steps": Setting(500, f"{_LORA}, n_iters: times the shots, so give 2,500 for five"),
+            "accumulate": Setting(1, f"{_LORA}: a step a batch"),
+            "lr": Setting(2e-4, f"{_LORA}, lr"),
+            "optimizer": Setting("adamw", f"{_LORA}, with betas 0.9 and 0.999, as PyTorch's"),
+            "weight_decay": Setting(1e-2, f"{_LORA}, lora.py"),
+            "schedule": Setting("cosine", f"{_LORA}, which ends at 1e-6; ours at 0"),
+            "select": Setting("val", "our choice: theirs tests the last step"),
+            "shared_group": Setting(False, "our choice: val episodes as those of the test"),
+            "val_every": Setting(50, _DEFAULT),
+            "val_episodes": Setting(500, _DEFAULT),
+            "views": Setting(4, "our choice, for a fresh draw at each visit"),
+            "augment": Setting("time,crop,flip", f"{_LORA}, main.py: a random part of the picture, flipped or not"),
+            **_LORA_SIGHT,
+        },
+        testing={
+            "way": Setting(5, "our choice: as the field"),
+            "query": Setting(5, "our choice: five times the answers for the same support"),
+            "episodes": Setting(10_000, "our choice: as the field"),
+            "shared_group": Setting(False, "our choice: else a sofa is recognised, not an action"),
+            "center": Setting(False, f"{_LORA} has none"),
+            **_LORA_SIGHT,
+        },
+        differs=(
+            "Their weights learn from the shots of the very classes they are tested on, all classes of a data set; "
+            "here, as in every protocol, from base classes, and the test is episodes of others.",
+            "Their random square has any size from 8 to 100 % of the picture; ours is as large as CLIP's input.",
+            "Clips of eight frames, their embeddings averaged, in place of still images.",
+            "Single precision; theirs is half where CUDA's autocast says so.",
         ),
     ),
 }
