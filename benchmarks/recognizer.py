@@ -3,6 +3,7 @@
     python benchmarks/recognizer.py speed
     python benchmarks/recognizer.py promise [--data DATA] [--split test] [--shot 5] [--way 5] [--draws 50] [--plot P]
     python benchmarks/recognizer.py adapted --run RUN [--shot 1 3 5] [--draws 50]
+    python benchmarks/recognizer.py unequal [--data DATA] [--split test] [--shot 1 3 10] [--draws 50]
 
 speed: `fit` on 5 clips each of 5 novel classes of `motion`, and 25 predictions, from files, nothing stored before.
 
@@ -17,6 +18,9 @@ other classes, that are in no training clip's group. "unknown" counts as wrong f
 All clips are extracted once. The first draw of `motion` is made by `Recognizer` from files, too; both must agree.
 
 adapted: the same draws, fitted from the backbone as it came and from a run of `kshot train`.
+
+unequal: lessons whose classes have unlike numbers of clips, those of --shot, in a drawn order. Each method alone, none
+refused: right answers among the queries of the class with so many clips, and their mean over the classes.
 
 Draw number i is a function of --seed and i alone. Means are of draws, with a 95 % interval (Student's t).
 """
@@ -144,11 +148,12 @@ class Draw:
 
 
 def draws(
-    source: Source, way: int, shot: int, count: int, sessions: bool, seed: int, of: int | None = None
+    source: Source, way: int, shot: int | list[int], count: int, sessions: bool, seed: int, of: int | None = None
 ) -> Iterator[Draw]:
     """Random lessons; those that leave no group for queries are drawn again.
 
-    of: how many clips of each class, the first ones, they are drawn from; all by default.
+    shot: clips of a class, or of each of the `way` classes, in a drawn order. of: how many clips of each class, the first
+    ones, they are drawn from; all by default.
     """
     first = np.zeros(len(source.labels), bool)
     for label in range(len(source.classes)):
@@ -159,13 +164,14 @@ def draws(
         number += 1
         classes = np.sort(rng.choice(len(source.classes), way, replace=False))
         picked = []
-        groups = rng.permutation(np.unique(source.groups[first]))[:shot]
-        for label in classes:
+        groups = rng.permutation(np.unique(source.groups[first]))[:shot] if isinstance(shot, int) else []
+        sizes = [shot] * way if isinstance(shot, int) else rng.permutation(shot).tolist()
+        for label, size in zip(classes, sizes, strict=True):
             clips = np.flatnonzero((source.labels == label) & first)
             if sessions:
                 some = [clips[source.groups[clips] == group][0] for group in groups]
             else:
-                some = rng.permutation(clips)[:shot].tolist()
+                some = rng.permutation(clips)[:size].tolist()
             picked += sorted(some, key=lambda clip: source.order[clip])
         free = ~np.isin(source.groups, source.groups[picked])
         inside = np.isin(source.labels, classes)
@@ -204,8 +210,8 @@ def queries(source: Source, lesson: FittedMethod, clips: Indices) -> Tensor:
         return tuned(source.learner, lesson.weights).embed(source.gather(clips))
 
 
-def shares(source: Source, draw: Draw) -> dict[str, float]:
-    """What each method alone would get right, none refused."""
+def alone(source: Source, draw: Draw) -> tuple[dict[str, NDArray[np.bool_]], Indices]:
+    """Which queries each method alone would get right, none refused, and their labels."""
     everything = support(source, draw, np.concatenate([draw.shown, draw.own]))
     shown, rest = np.split(np.arange(len(everything)), [len(draw.shown)])
     result = {}
@@ -213,8 +219,13 @@ def shares(source: Source, draw: Draw) -> dict[str, float]:
         found = learn(name, everything, shown, rest)
         with torch.no_grad():
             answers = found.scorer(found.queries).argmax(1).numpy()
-        result[name] = float((answers == everything.labels[rest]).mean())
-    return result
+        result[name] = answers == everything.labels[rest]
+    return result, everything.labels[rest]
+
+
+def shares(source: Source, draw: Draw) -> dict[str, float]:
+    """What each method alone would get right, none refused."""
+    return {name: float(right.mean()) for name, right in alone(source, draw)[0].items()}
 
 
 def kept(source: Source, draw: Draw, each: bool = True) -> dict[str, Any]:
@@ -411,6 +422,28 @@ def adapted(options: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
+def unequal(options: argparse.Namespace) -> dict[str, Any]:
+    source = Source.of(options.data, options.split)
+    lessons = list(draws(source, len(options.shot), options.shot, options.draws, False, options.seed))
+    found: dict[str, list[list[float]]] = {}  # method -> for each lesson, the share of each class, fewest clips first
+    for draw in lessons:
+        rights, truth = alone(source, draw)
+        sizes = np.bincount(np.searchsorted(draw.classes, source.labels[draw.shown]))
+        for name, right in rights.items():
+            found.setdefault(name, []).append([float(right[truth == c].mean()) for c in np.argsort(sizes)])
+    least = [min(int((source.labels[draw.own] == c).sum()) for c in draw.classes) for draw in lessons]
+    result: dict[str, Any] = {
+        "data": f"{source.name} {options.split}, {len(options.shot)} classes of {options.shot} clips",
+        "draws": len(lessons),
+        "queries of a class, at least": min(least),
+    }
+    for name, rows in found.items():
+        table = np.array(rows)
+        each = ", ".join(f"{mean(one)} of {size}" for size, one in zip(sorted(options.shot), table.T, strict=True))
+        result[name] = f"{mean(table.mean(1))}; class with so many clips: {each}"
+    return result
+
+
 def picture(said: Array, true: Array, path: Path) -> None:
     """Each draw's reported value and interval (draws, 3), and what came true (draws,), in the order of the latter."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -450,7 +483,7 @@ def picture(said: Array, true: Array, path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="what", required=True)
-    for function in (speed, promise, adapted):
+    for function in (speed, promise, adapted, unequal):
         command = commands.add_parser(function.__name__)
         command.set_defaults(run_it=function)
         command.add_argument("--json", action="store_true")
@@ -458,8 +491,12 @@ def main() -> None:
         if function is speed:
             continue
         command.add_argument("--split", default="test")
-        command.add_argument("--way", type=int, default=5)
         command.add_argument("--draws", type=int, default=50)
+        if function is unequal:
+            command.add_argument("--data", default="motion")
+            command.add_argument("--shot", type=int, nargs="+", default=[1, 3, 10])
+            continue
+        command.add_argument("--way", type=int, default=5)
         command.add_argument("--sessions", action="store_true")
         if function is promise:
             command.add_argument("--data")

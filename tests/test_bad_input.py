@@ -51,7 +51,7 @@ def test_unknown_class(refused: Refused, clips_csv: Path, clip_folder: Path, tmp
 @pytest.mark.parametrize(
     ("shape", "text"),
     [
-        (("--way", 5), "5-way episodes need 5 classes, found 4: "),
+        (("--way", 5, "--query", 2), "5-way episodes need 5 classes, found 4: "),
         (("--shot", 5, "--query", 4), "class 'a' has 8 clips, but 5-shot episodes with 4 queries need 9"),
         (("--shot", 4, "--query", 5, "--no-shared-group"), "has 8 clips, but 4-shot episodes with 5 queries need 9"),
         (
@@ -64,8 +64,71 @@ def test_too_few_clips(
     refused: Refused, clips_csv: Path, clip_folder: Path, tmp_path: Path, shape: tuple[object, ...], text: str
 ) -> None:
     place = ("--backbone", clip_folder, "--store", tmp_path / "store")
-    err = refused("evaluate", clips_csv, *place, *SHAPE, *shape)
+    first = ("--way", 3) if "--way" not in shape else ()
+    err = refused("evaluate", clips_csv, *place, *first, *shape)
     assert text in err and "lower --" in err
+
+
+SPARSE = [("a", "train"), ("b", "train"), ("v", "val"), ("w", "val"), ("y", "test"), ("z", "test")]
+"""Classes of a table, four clips each but for the one that a test makes smaller."""
+
+
+def sparse(folder: Path, clips_csv: Path, few: str, without: str = "") -> Path:
+    """A table in which class `few` has two clips and the others four, and `without` has none."""
+    paths, rows = iter(sorted(clips_csv.parent.glob("*.mp4"))), []
+    for label, split in SPARSE:
+        count = 0 if label == without else 2 if label == few else 4
+        rows += [(str(next(paths)), label, split, "") for _ in range(count)]
+    return write_table(folder / "sparse.csv", rows)
+
+
+@pytest.mark.parametrize("few", ["a", "v", "z"])
+def test_more_shots_than_clips_in_one_class(
+    refused: Refused, clips_csv: Path, clip_folder: Path, tmp_path: Path, few: str
+) -> None:
+    """The class, its clips and what to do, before anything is decoded, trained or written."""
+    table = sparse(tmp_path, clips_csv, few)
+    place = ("--backbone", clip_folder, "--store", tmp_path / "store")
+    shape = ("--way", 2, "--shot", 2, "--query", 1)
+    text = (
+        f"class '{few}' has 2 clips, but 2-shot episodes with 1 queries need 3: add clips, or lower --shot or --query"
+    )
+    if few == "z":
+        assert text in refused("evaluate", table, *place, *shape)
+        path = tmp_path / "study.toml"
+        path.write_text(
+            "shots = [1, 2]\nway = 2\nquery = 1\n[[row]]\nname = 'frozen'\n[[row]]\nname = 'm'\nstrategy = 'meta'\n"
+        )
+        study = ("study", path, "--data", table, *place, "--out", tmp_path / "out")
+        assert f"{text} (here keys of the study: shots, query, way)" in refused(*study)
+    else:
+        assert text in refused("train", table, *place, *shape, "--out", tmp_path / "run")
+
+
+def test_one_val_class_is_none_to_choose_on(
+    refused: Refused, clips_csv: Path, clip_folder: Path, tmp_path: Path
+) -> None:
+    table = sparse(tmp_path, clips_csv, "", without="w")
+    err = refused("train", table, "--backbone", clip_folder, "--store", tmp_path / "store", "--out", tmp_path / "run")
+    assert "sparse has one val class, 'v', and a val episode needs two: give another class the split val" in err
+
+
+def test_no_val_classes_keep_the_last_weights_and_it_is_said(
+    command: Command, clips_csv: Path, clip_folder: Path, warm_store: Path, tmp_path: Path
+) -> None:
+    rows = [row for row in clips_csv.read_text().splitlines() if ",val," not in row]
+    table = clips_csv.with_name("no-val.csv")
+    table.write_text("\n".join(rows) + "\n")
+    shared = ("--backbone", clip_folder, "--store", warm_store, "--way", 2, "--query", 1)
+    for strategy, said in (("meta", "the last weights are kept"), ("direct", "its own number of steps is taken")):
+        run = tmp_path / strategy
+        code, out, err = command("train", table, *shared, "--steps", 3, "--strategy", strategy, "--out", run)
+        note = f"no val classes to choose on: {said}; give some classes the split val"
+        assert (code, err) == (0, f"note: {note}\n") and "nothing chosen on val" in out
+        config = json.loads((run / "config.json").read_text())
+        assert config["select"] == "none" and config["result"]["notes"] == [note]
+        assert config["result"]["val_accuracy"] is None
+        assert config["result"]["best_step"] == (3 if strategy == "meta" else config["strategy"]["options"]["steps"])
 
 
 def test_missing_files(refused: Refused, clips_csv: Path, clip_folder: Path, tmp_path: Path) -> None:

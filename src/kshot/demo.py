@@ -1,4 +1,7 @@
-"""The main job end to end, offline: drawn clips, every strategy on the same episodes, one table and a report."""
+"""The main job end to end, offline: drawn clips, every strategy on the same episodes, a table and a report.
+
+And a part of it once more where the backbone sees badly.
+"""
 
 from __future__ import annotations
 
@@ -23,28 +26,34 @@ class Demo:
     """What a demo came to.
 
     Attributes:
-        study: its results.
+        study: the results of the study "quick".
         report: the page to look at.
+        shift: the results of the study "quick-shift", the same under a shift of domain.
+        shift_report: its page.
         seconds: in all.
         next_steps: what to do with one's own clips.
     """
 
     study: StudyResult
     report: str
+    shift: StudyResult
+    shift_report: str
     seconds: float
     next_steps: str = NEXT_STEPS
 
     def plain(self) -> dict[str, Any]:
-        """What `kshot demo --json` prints: the study, with the page, seconds and next steps."""
-        about = {"report": self.report, "seconds": self.seconds, "next_steps": self.next_steps}
+        """What `kshot demo --json` prints: the study, with the page, the other study, seconds and next steps."""
+        shift = self.shift.plain({"format"}) | {"report": self.shift_report}
+        about = {"report": self.report, "shift": shift, "seconds": self.seconds, "next_steps": self.next_steps}
         return self.study.plain({"format"}) | about
 
 
 def demo(out: str | Path = "demo", seed: int = 0, progress: Progress = quiet) -> Demo:
-    """Runs the study "quick" on `motion` with `kshot-tiny` and renders its report.
+    """Runs the studies "quick" and "quick-shift" on `motion` with `kshot-tiny` and renders their reports.
 
     Args:
-        out: folder for runs, results, tables and report.html; finished rows in it are not run again.
+        out: folder for runs, results, tables and report.html, those of "quick-shift" in its folder upside-down;
+            finished rows in it are not run again.
         seed: of training and episodes.
         progress: how to show progress.
 
@@ -52,6 +61,8 @@ def demo(out: str | Path = "demo", seed: int = 0, progress: Progress = quiet) ->
         KshotError: the folder holds something else, or the disk refuses.
     """
     started = time.monotonic()
+    beside = Path(out) / "upside-down"
     done = run("quick", out, seeds=(seed,), progress=progress)
-    page = report(out, progress=progress)
-    return Demo(done, page["page"], round(time.monotonic() - started, 1))
+    shift = run("quick-shift", beside, seeds=(seed,), progress=progress)
+    page, other = (report(folder, progress=progress)["page"] for folder in (out, beside))
+    return Demo(done, page, shift, other, round(time.monotonic() - started, 1))

@@ -150,9 +150,9 @@ def test_the_command_line_takes_a_range(
 
 def test_a_shot_given_twice_is_refused(command: Command, clips_csv: Path) -> None:
     code, _, error = command("evaluate", clips_csv, "--shot", 1, "--shot", 5)
-    assert (code, error) == (2, "kshot: --shot takes one value and is given 2 times: give it once\n")
+    assert (code, error) == (2, "kshot: --shot takes one value, found 2: give it once; a study compares several\n")
     code, _, error = command("train", clips_csv, "--out", "RUN", "--seed", 1, "--seed", 2)
-    assert code == 2 and "--seed takes one value and is given 2 times" in error and not Path("RUN").exists()
+    assert code == 2 and "--seed takes one value, found 2" in error and not Path("RUN").exists()
 
 
 def test_more_support_than_a_class_has_is_refused_by_its_name() -> None:

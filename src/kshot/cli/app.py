@@ -80,15 +80,21 @@ def _help(context: typer.Context) -> None:
         typer.echo(context.get_help())
 
 
+SINGLE = ("shot", "seed", "strategy", "tuning", "layers", "head", "lr")
+"""What a study takes several of: who gives a command two does not mean the last one."""
+
+
 class _Command(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Refuses an option given twice that takes one value: the first would be passed over without a word."""
+        """Refuses two values of an option that takes one: the first would be passed over without a word."""
         if not ctx.resilient_parsing:
             order = self.make_parser(ctx).parse_args(list(args))[2]
             for option in order:
-                single = option.param_type_name == "option" and not (option.multiple or option.is_flag or option.count)
+                single = option.name in SINGLE and option.param_type_name == "option" and not option.multiple
                 if single and (times := order.count(option)) > 1:
-                    raise OptionError(f"{option.opts[0]} takes one value and is given {times} times: give it once")
+                    raise OptionError(
+                        f"{option.opts[0]} takes one value, found {times}: give it once; a study compares several"
+                    )
         return super().parse_args(ctx, args)
 
 

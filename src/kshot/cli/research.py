@@ -423,7 +423,12 @@ def _tell_forecast(values: dict[str, Any]) -> None:
 
 def _tell_demo(done: Demo) -> None:
     _tell_study(done.study)
-    typer.echo(f"\nreport: {done.report}  ({done.seconds:.0f} s)\n\n{done.next_steps}")
+    typer.echo("\nThe same where the backbone sees badly: the camera hangs upside down.")
+    _tell_study(done.shift)
+    typer.echo(
+        f"\nBoth tables are of one seed: an example, not a verdict on methods.\n"
+        f"reports: {done.report} and {done.shift_report}  ({done.seconds:.0f} s)\n\n{done.next_steps}"
+    )
 
 
 def _tell_verification(values: dict[str, Any]) -> None:

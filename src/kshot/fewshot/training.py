@@ -20,7 +20,7 @@ from kshot.backbones.prompts import expect_prompts
 from kshot.backbones.texts import Wording
 from kshot.datasets import Dataset
 from kshot.datasets.texts import Descriptions, read_texts
-from kshot.errors import OptionError
+from kshot.errors import NotEnoughClips, OptionError
 from kshot.fewshot import cost, protocols, runs
 from kshot.fewshot.episodes import Sampler
 from kshot.fewshot.evaluation import score
@@ -407,6 +407,11 @@ def _splits(data: Dataset, strategy: Strategy, select: str) -> tuple[Dataset | N
     """Base and val clips that the strategy needs; a data set without val classes trains without selection."""
     base = data.select("train") if strategy.learns_from == "base" else None
     val = data.select("val") if select == "val" and "val" in data.splits else None
+    if val is not None and len(val.classes) < 2:
+        raise NotEnoughClips(
+            f"{data.name} has one val class, '{val.classes[0]}', and a val episode needs two: give another class the "
+            f"split val, or choose nothing on val (--select none)"
+        )
     return base, val
 
 

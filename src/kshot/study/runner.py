@@ -28,16 +28,16 @@ from kshot.backbones import backbone as backbones
 from kshot.backbones.backbone import Backbone
 from kshot.datasets import Dataset
 from kshot.datasets.texts import read_texts
-from kshot.errors import DataError, KshotError, OptionError
+from kshot.errors import DataError, KshotError, NotEnoughClips, OptionError
 from kshot.fewshot import cost, runs
-from kshot.fewshot.evaluation import evaluate
+from kshot.fewshot.evaluation import evaluate, sampler_of
 from kshot.fewshot.result import Costs, Result, machine
 from kshot.fewshot.strategies import get_strategy
 from kshot.fewshot.training import train
 from kshot.files import alone, disk, occupied, write_atomic
 from kshot.names import folder_name, folder_names
 from kshot.progress import Progress, quiet
-from kshot.settings import FRAMES, Arithmetic, EpisodeRules, Method, Testing, View
+from kshot.settings import FRAMES, Arithmetic, EpisodeRules, Evaluating, Method, Testing, View
 from kshot.study.file import Row, Study, planned
 from kshot.study.results import Outcome, RowResult, Search, StudyResult, Tried
 from kshot.study.summary import contrasts, summarise
@@ -102,6 +102,8 @@ def run(
     todo = [c for c, at, own in zip(grid, places, whose, strict=True) if _finished(at / "row.json", own) is None]
     # All that is still needed is loaded before anything is written or run: a wrong name is told now, not in hours.
     datas = {name: datasets.load(source) for name, source in dict(cell[0] for cell in todo).items()}
+    for name, loaded in datas.items():
+        _expect_drawable(plan, name, loaded)
     how = Arithmetic(**computing)
     backbones_of = {name: backbones.loaded(source, how) for name, source in dict(cell[1] for cell in todo).items()}
     with disk(folder):
@@ -164,6 +166,20 @@ def _save(where: Path, record: RowResult) -> None:
         about = seals.sealed(record.plain(), where, [f"{shot}-shot.json" for shot in record.results])
         write_atomic(where / "row.json", json.dumps(about, indent=1).encode())
     record.files = about["files"]
+
+
+def _expect_drawable(plan: Study, name: str, data: Dataset) -> None:
+    """Refuses data of which the test episodes of a study cannot be drawn, before anything is trained for hours.
+
+    Raises:
+        DataError: no clips of the split, or too few of a class; names it.
+    """
+    clips = data.select(plan.split)
+    for shot in plan.shots:
+        try:
+            sampler_of(clips, Evaluating.of(vars(plan) | {"shot": shot, "seed": plan.seeds[0]}))
+        except NotEnoughClips as error:
+            raise NotEnoughClips(f"{name}: {error} (here keys of the study: shots, query, way)") from None
 
 
 def by_name(things: Sequence[str | Named], kind: str) -> dict[str, str | Named]:
