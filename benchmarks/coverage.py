@@ -36,7 +36,7 @@ EPISODES = 200_000  # of which studies draw
 DIFFICULTY = 0.08  # standard deviation between episodes of the same classes
 CHURN = 0.03  # share of right answers that training turns wrong
 SIZES = ((3, 10_000), (5, 10_000), (1, 10_000), (3, 80), (5, 80), (1, 80))
-"""Seeds, and episodes of each: of rows of the studies that ship, of compared rows, of a single seed; then those of direct."""
+"""Seeds, and episodes of each: rows of the studies that ship, compared rows, a single seed; then those of direct."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Found:
 
 @cache
 def pool() -> tuple[Array, Array]:
-    """All episodes that there are (EPISODES,): queries that the baseline gets right; of them, those that training loses."""
+    """All episodes that there are (EPISODES,): queries that the baseline gets right; those that training loses."""
     rng = np.random.default_rng(0)
     classes = rng.random((EPISODES, len(CLASSES))).argsort(1)[:, :5]
     difficulty = rng.normal(0, DIFFICULTY, EPISODES)
@@ -145,7 +145,9 @@ def simulate(effect: Effect, seeds: int, episodes: int, studies: int, seed: int 
     return Found(accuracy, difference, marked, wrong, float(np.median(table[:, 4])), none / studies)
 
 
-def table(studies: int, seed: int, effects: Sequence[str] = (), sizes: Sequence[tuple[int, int]] = SIZES) -> Iterator[str]:
+def table(
+    studies: int, seed: int, effects: Sequence[str] = (), sizes: Sequence[tuple[int, int]] = SIZES
+) -> Iterator[str]:
     yield f"{studies:,} studies each; what holds the truth, and what is marked, in %"
     yield "| effect of training | seeds x episodes | accuracy | difference | marked | wrongly | +- | no interval |"
     yield "|" + " --- |" * 8

@@ -192,7 +192,9 @@ def _declared(path: Path, text: str, tables: Any) -> tuple[tuple[Compare, ...], 
     for number, table in enumerate(tables):
         _check(path, text, table, {f.name for f in fields(Compare)}, "a comparison")
         if lacking := [key for key in ("name", "of", "to") if key not in table]:
-            raise OptionError(f"{path}: every [[compare]] needs name, of and to; number {number + 1} lacks {lacking[0]}")
+            raise OptionError(
+                f"{path}: every [[compare]] needs name, of and to; number {number + 1} lacks {lacking[0]}"
+            )
         to = table["to"] if isinstance(table["to"], list) else [table["to"]]
         if not to:
             raise OptionError(f"{path}: comparison {gate.shortened(table['name'])}: to must name at least one row")

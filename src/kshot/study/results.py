@@ -310,6 +310,10 @@ class StudyResult(Saved):
         """The lines of a data set and backbone."""
         return [line for line in self.summary if (line.data, line.backbone) == (data, backbone)]
 
+    def declared(self, data: str, backbone: str) -> list[Contrast]:
+        """The declared comparisons of a data set and backbone."""
+        return [one for one in self.comparisons if (one.data, one.backbone) == (data, backbone)]
+
     def across(self, data: str) -> list[Across]:
         """Every backbone's accuracies on a data set, side by side; nothing where there is only one."""
         names = [backbone for one, backbone in self.parts() if one == data]

@@ -9,9 +9,12 @@ from typing import Any
 
 from kshot.backbones import published
 from kshot.fewshot import cost
+from kshot.study import words
 from kshot.study.file import Study
 from kshot.study.results import Line, RowResult, StudyResult
 from kshot.templates import markdown
+
+NO_CHOICE = " None: every value tried kept the untrained start."
 
 
 def as_markdown(report: StudyResult) -> str:
@@ -21,8 +24,7 @@ def as_markdown(report: StudyResult) -> str:
         f"# {markdown(report.title)}\n",
         f"{report.date}, kshot {report.version}: {settings.way}-way, {settings.query} queries a class, "
         f"split {markdown(settings.split)}, {settings.episodes:,} episodes a seed, "
-        f"seeds {', '.join(map(str, settings.seeds))}."
-        + (f" Differences are to {markdown(settings.baseline)} on the same episodes." if settings.baseline else "")
+        f"seeds {markdown(words.seeds(settings))}. {markdown(words.pairs(settings))}".rstrip()
         + "\n",
     ]
     for data in dict.fromkeys(data for data, _ in report.parts()):
@@ -34,6 +36,7 @@ def as_markdown(report: StudyResult) -> str:
         if gaps := lacking(report.rows, data):
             parts.append(f"{markdown(gaps)}\n")
         parts += [f"{markdown(note)}.\n" for note in noted(report.rows, data)]
+        parts += _declared(report, data, backbone)
         parts += _table(report.lines(data, backbone), settings)
     return "\n".join(parts) + "\n"
 
@@ -45,10 +48,22 @@ def _across(report: StudyResult, data: str) -> list[str]:
         parts.append(f"\n## {markdown(data)}, backbones side by side, {table.shot}-shot, %\n")
         parts.append(_ruled(["backbone", *map(markdown, table.methods), "trained on"], 2 + len(table.methods)))
         for backbone, lines in table.rows.items():
-            cells = ["failed" if line is None else f"{line.accuracy:.1f} ± {line.ci95:.1f}" for line in lines]
+            cells = ["failed" if line is None else words.accuracy(line) for line in lines]
             learned = published.trained_on(backbone) or "not known"
             parts.append(f"| {' | '.join([markdown(backbone), *cells, markdown(learned)])} |")
+        parts.append(f"\n{words.scopes([line for lines in table.rows.values() for line in lines if line])}")
     return parts
+
+
+def _declared(report: StudyResult, data: str, backbone: str) -> list[str]:
+    """The table of declared comparisons of a data set and backbone; nothing where there are none."""
+    mine = report.declared(data, backbone)
+    parts = [_ruled(words.DECLARED, len(words.DECLARED))] * bool(mine)
+    for one in mine:
+        cells = [markdown(cell) for cell in words.declared(one)]
+        cells[2] = f"**{cells[2]}**" if one.differs else cells[2]
+        parts.append(f"| {' | '.join(cells)} |")
+    return [*parts, f"\n{words.family(mine)}\n"] if mine else []
 
 
 def _table(lines: Sequence[Line], settings: Study) -> list[str]:
@@ -65,12 +80,17 @@ def _table(lines: Sequence[Line], settings: Study) -> list[str]:
         for shot in shots:
             line = own[shot]
             note = "" if line.episodes == settings.episodes else f" (first {line.episodes:,} episodes)"
-            cells += [f"{line.accuracy:.1f} ± {line.ci95:.1f}{note}", _difference(line, len(settings.seeds))]
+            shown = words.difference(line)
+            cells += [words.accuracy(line) + note, f"**{shown}**" if words.marked(line, settings) else shown]
         finished.append(own[shots[-1]])
         parts.append(f"| {' | '.join([markdown(name), *cells])} |")
+    if notes := " ".join(filter(None, (words.scopes(lines), words.marks(settings, "**Bold**")))):
+        parts.append(f"\n{notes}")
     if searched := {line.name: line.chosen for line in lines if line.chosen}:
         choices = "; ".join(f"{name}: {chosen}" for name, chosen in searched.items())
-        parts.append(f"\nChosen on val with the first seed, out of {_values(settings.search)}: {markdown(choices)}.")
+        none = NO_CHOICE if "none" in searched.values() else ""
+        values = _values(settings.search)
+        parts.append(f"\nChosen on val with the first seed, out of {values}: {markdown(choices)}.{none}")
     if keys := cost.present(finished):
         parts.append(f"\nCost, at {shots[-1]}-shot where it depends on the shots:\n")
         parts.append(_ruled(["method", *(cost.COLUMNS[key][0] for key in keys)], 1 + len(keys)))
@@ -101,13 +121,6 @@ def _values(search: dict[str, list[Any]]) -> str:
     return (
         " and ".join(f"{name} {', '.join(map(str, values))}" for name, values in search.items()) or "a row's own values"
     )
-
-
-def _difference(line: Line, seeds: int) -> str:
-    if line.difference is None:
-        return ""
-    agree = f", {line.agree} of {line.seeds} seeds" if seeds > 1 else ""
-    return f"{line.difference:+.1f} ± {line.difference_ci95:.1f}{agree}"
 
 
 def as_csv(report: StudyResult) -> str:
