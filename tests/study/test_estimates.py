@@ -161,8 +161,8 @@ def test_the_table_of_declared_comparisons(tmp_path: Path) -> None:
     rows = [line for line in as_markdown(report).splitlines() if line.startswith("| ")]
     assert rows[0] == "| comparison | shots | difference | seeds of that sign | p | p by Holm |"
     assert rows[2:4] == [
-        "| base?: good - none | 1 | **+10.0 ± 1.0** | 5 of 5 | below 0.001 | below 0.001 |",
-        "| same?: as - none | 1 | same answers | 5 of 5 | 1.000 | 1.000 |",
+        "| base? good - none | 1 | **+10.0 ± 1.0** | 5 of 5 | below 0.001 | below 0.001 |",
+        "| same? as - none | 1 | same answers | 5 of 5 | 1.000 | 1.000 |",
     ]
     assert "over seeds: these classes, new episodes, new seeds. Marked" in as_markdown(report)
 

@@ -13,8 +13,8 @@ from kshot.study.results import FORMERLY, Contrast, Line
 SCOPES = {
     SEEDS: "over seeds, by Student's t, where a row trains",
     ONE_TRAINING: "over episodes where a row trains",
-    EPISODES: "over all episodes where nothing trains",
     START: "over all episodes where a row kept its untrained start with every seed",
+    EPISODES: "over all episodes where nothing trains",
     FORMERLY: "over the episodes of all seeds, as an older version had it (run the study again for seeds)",
 }
 SAME = "same answers"
@@ -72,8 +72,8 @@ def marked(line: Line, study: Study) -> bool:
 
 def scopes(lines: Sequence[Line]) -> str:
     """A sentence on what the intervals of these lines are over and what they speak of."""
-    found = dict.fromkeys(line.estimand for line in lines if line.shot is not None)
-    said = "; ".join(f"{SCOPES.get(estimand, 'over episodes')} ({estimand})" for estimand in found)
+    found = {line.estimand for line in lines if line.shot is not None}
+    said = "; ".join(f"{how} ({estimand})" for estimand, how in SCOPES.items() if estimand in found)
     return f"± is half of a 95 % interval: {said}. None speaks of other classes." if said else ""
 
 
@@ -123,7 +123,7 @@ DECLARED = ["comparison", "shots", "difference", "seeds of that sign", "p", "p b
 def declared(one: Contrast) -> list[str]:
     """A declared comparison under the headings of `DECLARED`, unmarked."""
     agree = "–" if one.difference is None else f"{one.agree} of {one.paired}"
-    return [f"{one.name}: {one.of} - {one.to}", str(one.shot), outcome(one), agree, p_value(one.p), p_value(one.holm)]
+    return [f"{one.name} {one.of} - {one.to}", str(one.shot), outcome(one), agree, p_value(one.p), p_value(one.holm)]
 
 
 def family(mine: Sequence[Contrast]) -> str:
