@@ -15,7 +15,7 @@ from kshot.fewshot.intervals import interval
 from kshot.fewshot.result import Result, machine
 from kshot.study.file import Row, Study
 from kshot.study.results import RowResult
-from kshot.study.summary import summarise
+from kshot.study.summary import contrasts, summarise
 
 CLASSES = ("bow", "climb", "sit down", "stand up", "wave", "walk <slowly> & $stop$")
 
@@ -29,19 +29,22 @@ def write(
     classes: Sequence[str] = CLASSES,
     unreadable: dict[str, str] | None = None,
     costs: Callable[[Row, int], dict[str, Any]] | None = None,
+    steps: Callable[[Row, int], int | None] = lambda row, seed: None,
 ) -> dict[str, Any]:
     """Writes study.json and every row; `skill` is the chance (0 to 1) that a row is right, by row, data and shot.
 
     Rows of a seed face the same luck, as they would on the same episodes. `cost` gives weights and seconds, `failed`
     the reason why a row failed, or "". `costs` gives further costs by row and shot; studies of older versions have
-    none. Returns what study.json holds.
+    none. `steps` gives the step whose weights were kept, by row and seed: of 0, a row is as the baseline. Returns what study.json holds.
     """
     study = replace(study, backbone=study.backbone or ("kshot-tiny",))
     rows: list[dict[str, Any]] = []
     for d, data in enumerate(study.data):
         for b, backbone in enumerate(study.backbone):
-            for seed in study.seeds:
+            for seed in study.every_seed:
                 for r, row in enumerate(study.rows):
+                    if seed not in study.seeds_of(row.name):
+                        continue
                     where = f"rows/{d}-{b}-{r}-{seed}"
                     record: dict[str, Any] = {"data": data, "backbone": backbone, "seed": seed, **asdict(row)}
                     if reason := failed(row, seed):
@@ -51,8 +54,10 @@ def write(
                         record |= {"results": {}, "training_seconds": seconds, "trained_parameters": weights}
                         for shot in study.shots:
                             luck = np.random.default_rng([seed, shot, d, b])
+                            step = steps(row, seed)
+                            like = next((r for r in study.rows if r.name == study.baseline), row) if step == 0 else row
                             result = _result(
-                                study, row, data, backbone, seed, shot, skill(row, data, shot), luck, classes
+                                study, row, data, backbone, seed, shot, skill(like, data, shot), luck, classes
                             )
                             result.unreadable = unreadable or {}
                             (folder / where).mkdir(parents=True, exist_ok=True)
@@ -61,10 +66,11 @@ def write(
                             kept = ("accuracy", "ci95", "episodes", "per_class", "confusion")
                             if costs is not None:
                                 record.setdefault("costs", {})[str(shot)] = costs(row, shot)
-                            record["results"][str(shot)] = {key: short[key] for key in kept}
+                            record["results"][str(shot)] = {key: short[key] for key in kept} | {"best_step": step}
                         record |= {"head": row.head or "prototype", "clips": 20 * len(classes), "fingerprint": "f" * 64}
                         record |= {"evaluation_seconds": 1.0, "val_accuracy": 50.0 if weights else None}
                     rows.append(record | {"folder": where})
+    parsed = [RowResult.parse(row, "row.json") for row in rows]
     report = {
         "title": study.title,
         "version": kshot.__version__,
@@ -72,10 +78,8 @@ def write(
         "settings": json.loads(json.dumps(asdict(study))),
         "machine": machine(),
         "rows": rows,
-        "summary": [
-            line.model_dump(exclude_unset=True)
-            for line in summarise(folder, [RowResult.parse(row, "row.json") for row in rows], study.baseline)
-        ],
+        "summary": [line.model_dump(exclude_unset=True) for line in summarise(folder, parsed, study.baseline)],
+        "comparisons": [one.model_dump(exclude_unset=True) for one in contrasts(folder, parsed, study)],
     }
     (folder / "study.json").write_text(json.dumps(report))
     loaded: dict[str, Any] = json.loads((folder / "study.json").read_text())

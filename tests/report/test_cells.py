@@ -14,7 +14,9 @@ from kshot.report.comparison import Comparison, compared
 from kshot.report.findings import finding, findings
 from kshot.report.tables import NONE, Cell
 from kshot.report.words import SPACE
-from kshot.study.file import Row, Study
+from kshot.study import words
+from kshot.study.estimates import SEEDS
+from kshot.study.file import Compare, Row, Study
 from kshot.study.results import Line, StudyResult
 
 ROWS = (Row("base"), Row("better", strategy="meta"), Row("inside", strategy="direct", episodes=30), Row("lost"))
@@ -68,10 +70,18 @@ def test_a_method_that_lost_a_seed_says_so_and_is_not_the_best(tmp_path: Path) -
     assert made.best() == "inside"
 
 
-def difference(value: float | None, half: float = 0.5, seeds: int = 1, name: str = "m") -> Cell:
-    line = Line(data="d", backbone="b", name=name, shot=1, seeds=seeds, agree=1)
+def difference(
+    value: float | None,
+    half: float = 0.5,
+    seeds: int = 1,
+    name: str = "m",
+    compare: tuple[Compare, ...] = (),
+    **known: Any,
+) -> Cell:
+    line = Line(data="d", backbone="b", name=name, shot=1, seeds=seeds, agree=1, difference_estimand=SEEDS, **known)
     line.difference, line.difference_ci95 = value, half
-    return tables._difference(SimpleNamespace(baseline="base"), line)  # type: ignore[arg-type]
+    made = SimpleNamespace(baseline="base", settings=Study("s", ROWS, compare=compare))
+    return tables._difference(made, line)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -91,7 +101,28 @@ def test_a_difference_is_marked_where_it_is_clear(value: float, half: float, tex
 def test_differences_that_are_none() -> None:
     assert difference(None) == NONE and difference(None, name="base") == Cell()
     assert difference(0.0, 0.0) == Cell("same answers", shade="none")
-    assert difference(0.0, 0.5).text == "0.0" and difference(2.0, seeds=2).notes == ("1/2 seeds",)
+    assert difference(0.0, 0.5).text == "0.0" and difference(2.0, seeds=2).notes == ("1 of 2 seeds",)
+
+
+def test_a_row_that_kept_its_start_is_shown_as_that() -> None:
+    assert difference(0.0, 0.0, seeds=3, kept=3) == Cell("kept its start", shade="none")
+    found = difference(0.45, 1.94, seeds=3, kept=2)
+    assert found.text == "+0.5" and found.notes == ("1 of 3 seeds", "kept its start in 2 of 3 seeds")
+    assert difference(1.0, 0.2, seeds=3, kept=3).notes == ("1 of 3 seeds", "kept its start"), (
+        "the baseline's head is another"
+    )
+
+
+def test_where_comparisons_are_declared_no_other_difference_is_marked() -> None:
+    found = difference(2.0, 0.5, compare=(Compare("q", "better", "base"),))
+    assert (found.text, found.look) == ("+2.0", "unclear") and difference(2.0, 0.5).look == "up"
+
+
+def test_intervals_of_an_older_version_mark_nothing_over_several_seeds() -> None:
+    """They are over the episodes of all seeds, and leave out what differs between trainings."""
+    line = Line(data="d", backbone="b", name="m", shot=1, seeds=3, agree=3, difference=2.0, difference_ci95=0.1)
+    assert not words.clear(line) and words.clear(line.model_copy(update={"seeds": 1}))
+    assert not words.clear(line.model_copy(update={"difference_estimand": SEEDS, "difference": 0.1}))
 
 
 def test_every_run_has_a_row(tmp_path: Path) -> None:
@@ -125,7 +156,7 @@ def test_a_method_that_never_ran_is_told_as_it_was_asked_for(tmp_path: Path) -> 
 
 
 def test_the_best_is_named_with_its_lead_over_the_next_that_is_no_baseline(tmp_path: Path) -> None:
-    made = comparison(tmp_path)
+    made = comparison(tmp_path, seeds=(0, 1, 2))
     found = finding(made, 5)
     assert (found.best.name, found.rival, found.baseline, found.shot) == ("better", "inside", "base", 5)
     assert (found.lead, found.half) == made.paired("better", "inside", 5)

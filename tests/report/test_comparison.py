@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 import studies
-from kshot.fewshot.intervals import student
+from kshot.fewshot.intervals import interval, student
 from kshot.report import page, tables
-from kshot.report.comparison import Comparison, clear, compared, trains_in_episodes
+from kshot.report.comparison import Comparison, compared, trains_in_episodes
 from kshot.report.findings import finding
 from kshot.study.file import Row, Study
 from kshot.study.results import StudyResult
 from kshot.study.summary import summarise
+from kshot.study.words import clear
 
 ROWS = (
     Row("frozen"),
@@ -54,11 +55,11 @@ def episodes(comparison: Comparison, name: str, seed: int) -> np.ndarray:
 
 
 def test_a_pair_is_compared_on_the_episodes_that_both_took(comparison: Comparison) -> None:
-    wanted = np.concatenate(
-        [episodes(comparison, "meta", seed)[:30] - episodes(comparison, "direct", seed) for seed in (0, 1)]
+    wanted = np.array(
+        [(episodes(comparison, "meta", seed)[:30] - episodes(comparison, "direct", seed)).mean() for seed in (0, 1)]
     )
     found = comparison.paired("meta", "direct", 1)
-    assert found == pytest.approx((wanted.mean(), student(59) * wanted.std(ddof=1) / np.sqrt(60)))
+    assert found == pytest.approx((wanted.mean(), student(1) * wanted.std(ddof=1) / np.sqrt(2)))
 
 
 def test_without_result_files_or_common_seeds_there_is_no_pair(comparison: Comparison) -> None:
@@ -69,9 +70,9 @@ def test_without_result_files_or_common_seeds_there_is_no_pair(comparison: Compa
 
 
 def seeded(folder: Path, **values: list[list[float]]) -> Comparison:
-    """Of methods with these accuracies: a list of episodes for each seed. The first is the baseline."""
+    """Of methods with these accuracies: a list of episodes a seed. The first is the baseline, the others train."""
     base, seeds = next(iter(values)), tuple(range(len(next(iter(values.values())))))
-    rows = tuple(Row(name) for name in values)
+    rows = tuple(Row(name, strategy="frozen" if name == base else "meta") for name in values)
     plan = Study("s", rows, ("d",), ("b",), (1,), seeds, episodes=4, baseline=base)
     found = studies.write(folder, plan, lambda *_: 0.5)
     for run in found["rows"]:
@@ -84,22 +85,28 @@ def seeded(folder: Path, **values: list[list[float]]) -> Comparison:
 
 
 def test_what_one_seed_of_three_shows_is_not_marked(tmp_path: Path) -> None:
-    """Its interval over all episodes excludes zero, and its seeds disagree."""
+    """An interval over all episodes would exclude zero; that over seeds does not."""
     base, lucky = [[50.0] * 4] * 3, [[70, 71, 72, 73], [49, 50, 50, 50], [50, 49, 50, 50]]
     made = seeded(tmp_path, base=base, lucky=lucky)
     line = made.lines_of("lucky")[1]
-    assert line.difference is not None and line.difference > line.difference_ci95 and (line.agree, line.seeds) == (1, 3)
+    pooled = np.concatenate([np.array(one) - 50 for one in lucky])
+    assert line.difference == pytest.approx(pooled.mean()) and pooled.mean() > interval(pooled)
+    assert (
+        line.difference_ci95 == pytest.approx(interval(np.array([21.5, -0.25, -0.25])))
+        and line.difference_over == "seeds"
+    )
+    assert (line.agree, line.paired, line.seeds) == (1, 3, 3)
     assert made.best() == "lucky" and made.leader(1) == "" and not clear(line)
     lucky_row = tables.main(made).rows[1].cells
     assert lucky_row[0].look == "" and lucky_row[1].look == "unclear" and lucky_row[1].text == f"+{line.difference:.1f}"
-    assert lucky_row[1].notes == ("1/3 seeds",)
+    assert lucky_row[1].notes == ("1 of 3 seeds",)
     one = finding(made, 1)
     assert not one.clear and "not to be told from base (" in page.template("finding.html", one=one)
     assert "1 of 3 seeds)" in page.template("finding.html", one=one)
 
 
 def test_what_every_seed_shows_is_marked(tmp_path: Path) -> None:
-    base, steady = [[50.0] * 4] * 3, [[70, 71, 72, 73], [51, 52, 51, 52], [55, 56, 57, 58]]
+    base, steady = [[50.0] * 4] * 3, [[55, 56, 57, 58], [56, 57, 56, 57], [55, 56, 57, 58]]
     made = seeded(tmp_path, base=base, steady=steady)
     assert made.leader(1) == "steady" and clear(made.lines_of("steady")[1])
     cells = tables.main(made).rows[1].cells
@@ -108,7 +115,7 @@ def test_what_every_seed_shows_is_marked(tmp_path: Path) -> None:
 
 def test_of_two_that_lead_by_turns_none_is_bold(tmp_path: Path) -> None:
     """Though both are clearly above the baseline; nor is one of two with the same answers."""
-    base, ahead = [[50.0, 51.0]] * 2, [[80.0, 81.0], [60.0, 61.0]]
+    base, ahead = [[50.0, 51.0]] * 4, [[80.0, 81.0], [78.0, 79.0]] * 2
     made = seeded(tmp_path, base=base, first=ahead, second=ahead[::-1])
     assert made.leader(1) == "" and [row.cells[0].look for row in tables.main(made).rows] == ["", "", ""]
     assert [row.cells[1].look for row in tables.main(made).rows[1:]] == ["up", "up"]

@@ -15,7 +15,7 @@ from kshot.report.comparison import Comparison, compared
 from kshot.study.file import Row, Study
 from kshot.study.results import Line, Outcome, RowResult, StudyResult
 
-PLAN = Study("s", (Row("a"), Row("b")), ("d",), ("k",), baseline="a")
+PLAN = Study("s", (Row("a"), Row("b")), ("d",), ("k",), seeds=(0, 1), baseline="a")
 
 
 def run(folder: Path, name: str, seed: int, episodes: list[float], shot: int = 1, **result: Any) -> RowResult:
@@ -99,7 +99,7 @@ def test_pairs_take_seeds_and_episodes_that_both_have(tmp_path: Path) -> None:
         run(tmp_path, "b", 1, [49.0, 47.0]), run(tmp_path, "b", 0, [20.0, 50.0]), failed("b", 2),
     ]  # fmt: skip
     made = comparison(tmp_path, runs)
-    wanted = np.array([-10.0, -30.0, 1.0, 3.0])
+    wanted = np.array([-20.0, 2.0])  # over seeds, as both rows train
     assert made.paired("a", "b", 1) == pytest.approx((wanted.mean(), interval(wanted)))
     assert made.paired("a", "b", 5) is None
 

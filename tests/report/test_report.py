@@ -124,7 +124,7 @@ def test_the_table_holds_the_figures_of_the_study(
         line = lines["direct", shot]
         mark = "▲ " if line["difference"] > line["difference_ci95"] else ""
         wanted.append(f"{line['accuracy']:.1f} ±{line['ci95']:.1f}40 episodes")
-        wanted.append(f"{mark}+{line['difference']:.1f} ±{line['difference_ci95']:.1f}2/2 seeds")
+        wanted.append(f"{mark}+{line['difference']:.1f} ±{line['difference_ci95']:.1f}2 of 2 seeds")
     assert rows["direct"] == [*wanted, "6,000", "3.25per episode too"]
     assert rows["zero-shot"][1].startswith("▼ −") and rows["zero-shot"][4:] == ["–", "–"]
     assert rows["frozen <base> & cobaseline"][1] == ""

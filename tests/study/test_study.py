@@ -95,7 +95,7 @@ def test_every_cell_ran_and_failures_are_recorded(done: tuple[Path, StudyResult]
             assert (row.trained_parameters > 0) == (row.strategy != "frozen")
 
 
-def test_differences_are_paired_and_pooled_over_seeds(done: tuple[Path, StudyResult]):
+def test_differences_are_paired_and_their_intervals_over_seeds(done: tuple[Path, StudyResult]):
     folder, report = done
 
     def episodes(name: str, seed: int) -> np.ndarray:
@@ -106,7 +106,8 @@ def test_differences_are_paired_and_pooled_over_seeds(done: tuple[Path, StudyRes
     parts = [episodes("direct", seed) - episodes("frozen", seed)[:6] for seed in (0, 1)]
     joined = np.concatenate(parts)
     assert line.difference == pytest.approx(joined.mean())
-    assert line.difference_ci95 == pytest.approx(interval(joined))
+    assert line.difference_ci95 == pytest.approx(interval(np.array([one.mean() for one in parts])))
+    assert (line.difference_over, line.paired, line.kept) == ("seeds", 2, 0)
     assert line.agree == sum(np.sign(p.mean()) == np.sign(joined.mean()) for p in parts)
     assert line.episodes == 6
 

@@ -17,8 +17,9 @@ from kshot import seals
 from kshot.errors import DataError
 from kshot.fewshot.intervals import interval
 from kshot.fewshot.result import Costs, Result
+from kshot.study import words
 from kshot.study.file import Row, Study
-from kshot.study.results import Line, Outcome, RowResult, StudyResult
+from kshot.study.results import Line, Outcome, RowResult, Search, StudyResult, Tried
 from kshot.study.summary import load_study, summarise
 from kshot.study.tables import as_csv, as_markdown, lacking, noted
 
@@ -26,16 +27,18 @@ Episodes = dict[int, list[float]]
 """Shot -> percent of each episode."""
 
 
-def row(folder: Path, name: str, seed: int, episodes: Episodes, **values: Any) -> RowResult:
+def row(folder: Path, name: str, seed: int, episodes: Episodes, best_step: int = -1, **values: Any) -> RowResult:
     """A row of data "d" with backbone "b", finished with these accuracies, and its result files."""
     where, results = f"{name}-{seed}", {}
+    steps: dict[str, Any] = {} if best_step < 0 else {"best_step": best_step}
     for shot, every in episodes.items():
         mean = float(np.mean(every))
-        results[str(shot)] = Outcome(accuracy=mean, episodes=len(every), per_class={}, confusion={})
+        results[str(shot)] = Outcome(accuracy=mean, episodes=len(every), per_class={}, confusion={}, **steps)
         result = Result(accuracy=mean, episodes=len(every), version="1", episode_accuracy=every, machine={"cores": "2"})
         result.save(folder / where / f"{shot}-shot.json")
+    values = {"strategy": "meta"} | values
     return RowResult(
-        data="d", backbone="b", seed=seed, name=name, strategy="meta", tuning="partial", layers="proj",
+        data="d", backbone="b", seed=seed, name=name, tuning="partial", layers="proj",
         head="otam", folder=where, results=results, **values,
     )  # fmt: skip
 
@@ -47,11 +50,12 @@ def failed(name: str, seed: int, error: str = "out of memory") -> RowResult:
     )  # fmt: skip
 
 
-def test_accuracy_is_over_the_episodes_of_all_seeds(tmp_path: Path) -> None:
+def test_what_is_trained_has_an_interval_over_seeds(tmp_path: Path) -> None:
     rows = [row(tmp_path, "m", 0, {1: [10.0, 20.0]}), row(tmp_path, "m", 1, {1: [60.0, 70.0]})]
     (line,) = summarise(tmp_path, rows, "")
     assert (line.accuracy, line.seeds, line.episodes, line.shot) == (40.0, 2, 2, 1)
-    assert line.ci95 == pytest.approx(interval(np.array([10.0, 20, 60, 70])))
+    assert line.ci95 == pytest.approx(interval(np.array([15.0, 65.0]))) == pytest.approx(12.706 * 25, rel=1e-4)
+    assert (line.over, line.estimand) == ("seeds", "these classes, new episodes, new seeds") and line.kept is None
     assert line.difference is None and line.agree == 0
     assert (line.strategy, line.tuning, line.layers, line.head) == ("meta", "partial", "proj", "otam")
 
@@ -65,7 +69,8 @@ def test_differences_are_to_the_row_of_the_same_seed_on_the_episodes_that_both_t
     assert base.difference is None, "the baseline is not compared to itself"
     differences = np.array([10.0, 6.0, -1.0, -1.0])
     assert few.difference == pytest.approx(differences.mean()) == 3.5
-    assert few.difference_ci95 == pytest.approx(interval(differences))
+    assert few.difference_ci95 == pytest.approx(interval(np.array([8.0, -1.0])))
+    assert (few.difference_over, few.paired) == ("seeds", 2)
     assert few.agree == 1, "the second seed says the contrary"
     assert few.episodes == 2
 
@@ -86,6 +91,74 @@ def test_a_method_that_failed_with_every_seed_has_one_line_with_the_first_error(
     assert (lost.name, lost.shot, lost.error, lost.seeds) == ("m", None, "first", 0)
     assert [(line.shot, line.accuracy, line.difference) for line in others] == [(1, 1.0, None), (5, 3.0, None)]
     assert all(math.isnan(line.ci95) for line in others), "a single episode has no interval"
+
+
+def test_what_trains_nothing_has_an_interval_over_all_episodes(tmp_path: Path) -> None:
+    """Seeds only draw further episodes."""
+    rows = [
+        *(row(tmp_path, "base", s, {1: [40.0 + s, 60.0]}, strategy="frozen") for s in (0, 1)),
+        *(row(tmp_path, "names", s, {1: [30.0, 40.0]}, strategy="zero-shot") for s in (0, 1)),
+        *(row(tmp_path, "meta", s, {1: [50.0, 72.0]}, best_step=10) for s in (0, 1)),
+    ]
+    base, names, meta = summarise(tmp_path, rows, "base")
+    assert base.ci95 == pytest.approx(interval(np.array([40.0, 60, 41, 60]))) and base.over == "episodes"
+    assert base.estimand == names.difference_estimand == "these classes, new episodes" and base.kept is None
+    assert names.difference_ci95 == pytest.approx(interval(np.array([-10.0, -20, -11, -20])))
+    assert meta.over == meta.difference_over == "seeds", "a difference is over seeds where either row is"
+    assert meta.difference_ci95 == pytest.approx(interval(np.array([11.0, 10.5]))) and meta.kept == 0
+
+
+def test_one_training_is_told_from_many(tmp_path: Path) -> None:
+    rows = [row(tmp_path, "base", 0, {1: [1.0, 3.0]}, strategy="frozen"), row(tmp_path, "m", 0, {1: [2.0, 6.0]}, 5)]
+    base, line = summarise(tmp_path, rows, "base")
+    assert base.estimand == "these classes, new episodes" and line.over == line.difference_over == "episodes"
+    assert line.estimand == line.difference_estimand == "these classes, this one training, new episodes"
+
+
+@pytest.mark.parametrize("steps", [(0, 0, 0), (20, 0, 0)])
+def test_a_row_that_kept_its_untrained_start_is_told(steps: tuple[int, ...], tmp_path: Path) -> None:
+    """What seeds gained is 1.35, 0 and 0 where one left its start; without that there is nothing to speak of."""
+    rows = []
+    for seed, step in enumerate(steps):
+        rows.append(row(tmp_path, "base", seed, {1: [50.0, 60.0, 70.0 + seed]}, strategy="frozen"))
+        gain = 1.35 if step else 0.0
+        rows.append(row(tmp_path, "m", seed, {1: [50.0 + gain, 60.0 + gain, 70.0 + seed + gain]}, best_step=step))
+    base, line = summarise(tmp_path, rows, "base")
+    assert line.kept == steps.count(0)
+    if any(steps):
+        assert line.difference == pytest.approx(0.45) and line.difference_ci95 == pytest.approx(1.936, abs=1e-3)
+        assert words.difference(line) == "+0.4 ± 1.9, 1 of 3 seeds, kept its start in 2 of 3 seeds"
+        assert not words.clear(line) and line.difference_over == "seeds"
+    else:
+        assert line.estimand == line.difference_estimand == "these classes, the untrained start, new episodes"
+        assert words.difference(line) == "kept its start" and line.ci95 == base.ci95
+        text = as_markdown(study(tmp_path, rows, shots=(1,), seeds=(0, 1, 2), episodes=3, baseline="base"))
+        assert (
+            "| kept its start |" in text and "0.0 ± 0.0" not in text and "(these classes, the untrained start" in text
+        )
+
+
+def test_a_kept_start_is_read_from_rows_of_older_versions_where_one_run_served_all_shots(tmp_path: Path) -> None:
+    rows = [row(tmp_path, "m", s, {1: [1.0, 2.0], 5: [3.0, 4.0]}) for s in (0, 1)]
+    for one in rows:
+        one.best_step = 0
+    assert [line.kept for line in summarise(tmp_path, rows, "")] == [2, 2]
+    rows[1].train_shot = 0  # a run for each shot: the row says it of the last one alone
+    assert [line.kept for line in summarise(tmp_path, rows, "")] == [None, None]
+
+
+def test_a_rate_is_none_where_every_one_kept_the_start(tmp_path: Path) -> None:
+    def searched(*steps: int) -> Search:
+        tried = [Tried(arguments={"lr": 0.1}, val_accuracy=50.0, best_step=step, seconds=1.0) for step in steps]
+        return Search(chosen={"lr": 0.1}, seed=0, tried=tried)
+
+    rows = [row(tmp_path, "m", s, {1: [1.0, 3.0]}, best_step=0, chosen={"lr": 0.1}) for s in (0, 1)]
+    rows[0].searched = searched(0, 0)
+    assert summarise(tmp_path, rows, "")[0].chosen == "none"
+    text = as_markdown(study(tmp_path, rows, shots=(1,), seeds=(0, 1), search={"lr": [0.1, 1.0]}))
+    assert "m: none. None: every value tried kept the untrained start." in text
+    rows[0].searched = searched(0, 10)
+    assert summarise(tmp_path, rows, "")[0].chosen == "lr 0.1"
 
 
 def test_rows_of_other_data_and_backbones_stay_apart(tmp_path: Path) -> None:
@@ -131,30 +204,35 @@ def study(tmp_path: Path, rows: list[RowResult], **settings: Any) -> StudyResult
 def report(tmp_path: Path) -> StudyResult:
     """Two shots, two seeds, a baseline, a method with fewer episodes and one that failed."""
     rows = [
-        *(row(tmp_path, "base", s, {1: [40.0, 60.0], 5: [70.0, 72.0]}, training_seconds=0.0) for s in (0, 1)),
-        *(row(tmp_path, "a|b", s, {1: [70.0], 5: [60.0]}, training_seconds=61.44) for s in (0, 1)),
+        row(tmp_path, "base", 0, {1: [39.0, 59.0], 5: [70.5, 72.5]}, training_seconds=0.0),
+        row(tmp_path, "base", 1, {1: [38.0, 64.0], 5: [69.5, 71.5]}, training_seconds=0.0),
+        row(tmp_path, "a|b", 0, {1: [67.5], 5: [59.5]}, training_seconds=61.44),
+        row(tmp_path, "a|b", 1, {1: [69.5], 5: [60.5]}, training_seconds=61.44),
         *(failed("gone", s, "no <room>") for s in (0, 1)),
     ]  # fmt: skip
     return study(tmp_path, rows, shots=(1, 5), seeds=(0, 1), episodes=2, baseline="base", query=2)
 
 
 def test_the_table_by_hand(report: StudyResult) -> None:
-    half_one, half_five = interval(np.array([40.0, 60, 40, 60])), interval(np.array([70.0, 72, 70, 72]))
     assert as_markdown(report).splitlines() == [
         r"# A \*study\*",
         "",
         "2026-11-22, kshot 1.0: 5-way, 2 queries a class, split test, 2 episodes a seed, seeds 0, 1. "
-        "Differences are to base on the same episodes.",
+        "Differences are to base, on the same seeds and episodes; over seeds where either row trains.",
         "",
         "",
         "## d, b",
         "",
         "| method | 1-shot, % | difference | 5-shot, % | difference |",
         "| --- | --- | --- | --- | --- |",
-        f"| base | 50.0 ± {half_one:.1f} |  | 71.0 ± {half_five:.1f} |  |",
-        r"| a\|b | 70.0 ± 0.0 (first 1 episodes) | +30.0 ± 0.0, 2 of 2 seeds "
-        "| 60.0 ± 0.0 (first 1 episodes) | -10.0 ± 0.0, 2 of 2 seeds |",
+        "| base | 50.0 ± 12.7 |  | 71.0 ± 6.4 |  |",
+        r"| a\|b | 68.5 ± 12.7 (first 1 episodes) | **+30.0 ± 19.1, 2 of 2 seeds** "
+        "| 60.0 ± 6.4 (first 1 episodes) | -10.0 ± 12.7, 2 of 2 seeds |",
         "| gone | failed: no &lt;room&gt; |",
+        "",
+        "± is half of a 95 % interval: over seeds, by Student's t, where a row trains (these classes, new episodes, "
+        "new seeds). None speaks of other classes. **Bold**: the interval of the difference excludes 0, not corrected "
+        "for many of them.",
         "",
         "Cost, at 5-shot where it depends on the shots:",
         "",
@@ -219,7 +297,7 @@ def test_the_csv_holds_what_the_summary_says(report: StudyResult) -> None:
     assert [(one["name"], one["shot"]) for one in read] == [
         ("base", "1"), ("base", "5"), ("a|b", "1"), ("a|b", "5"), ("gone", ""),
     ]  # fmt: skip
-    assert [float(one["accuracy"]) for one in read[:4]] == [50, 71, 70, 60]
+    assert [float(one["accuracy"]) for one in read[:4]] == [50, 71, 68.5, 60]
     assert read[-1]["error"] == "no <room>" and as_csv(report).count("\r") == 0
 
 

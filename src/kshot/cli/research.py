@@ -293,11 +293,14 @@ def _tell_result(result: Result) -> None:
     interval = f" +- {result.ci95:.2f}" if result.ci95 is not None else ""
     least = result.options.least_shot
     shots = result.shot if least is None else f"{least}..{result.shot}"
+    trained = "this one training, " if result.options.adapted else ""
     typer.echo(
         f"{result.accuracy:.2f} %{interval}  (chance {result.chance:.4g} %, {result.way}-way {shots}-shot, "
         f"{result.query} queries, {result.episodes:,} episodes, seed {result.seed}, split {result.split}, "
         f"{result.clips} clips, head {result.head}, backbone {result.backbone}, {result.seconds:.1f} s)"
     )
+    if interval:
+        typer.echo(f"+- is half of a 95 % interval over episodes: of these classes, {trained}new episodes")
     if alone := result.text_alone:
         half = f" +- {alone.ci95:.2f}" if alone.ci95 is not None else ""
         typer.echo(f"{alone.accuracy:.2f} %{half}  by class texts alone, without a support clip, on the same episodes")
@@ -321,6 +324,7 @@ def _tell_study(report: StudyResult) -> None:
     for data, backbone in report.parts():
         lines = report.lines(data, backbone)
         title = f"{data}, {backbone}: {settings.way}-way accuracy in %, {settings.episodes:,} episodes a seed"
+        _tell_declared(report, data, backbone)
         finished = _tell_accuracies(title, lines, settings)
         if told := texts_alone(lines):
             typer.echo(told)
@@ -329,7 +333,7 @@ def _tell_study(report: StudyResult) -> None:
         tell_notes(noted(report.rows, data))
         fewer = {one.name: one.episodes for one in lines if one.shot is not None and one.episodes != settings.episodes}
         for name, count in sorted(fewer.items()):
-            typer.echo(f"* {name}: first {count:,} episodes")
+            typer.echo(f"{name}: first {count:,} episodes")
         for name, said in {one.name: said for one in lines if (said := budget(one, lines))}.items():
             typer.echo(f"{name}: {said}")
         for line in lines:
@@ -341,6 +345,8 @@ def _tell_study(report: StudyResult) -> None:
 def _tell_accuracies(title: str, lines: Sequence[Line], settings: Study) -> list[Line]:
     """Prints the table of accuracies; returns the line of each method that finished, at the most shots."""
     from rich.table import Table
+
+    from kshot.study import words
 
     shots = sorted({line.shot for line in lines if line.shot is not None})
     table = Table("method", title=title, title_justify="left")
@@ -356,14 +362,31 @@ def _tell_accuracies(title: str, lines: Sequence[Line], settings: Study) -> list
         cells = []
         for shot in shots:
             line = own[shot]
-            fewer = "" if line.episodes == settings.episodes else "*"
-            cells.append(f"{line.accuracy:.1f} ± {line.ci95:.1f}{fewer}")
-            paired = "" if line.difference is None else f"{line.difference:+.1f} ± {line.difference_ci95:.1f}"
-            cells.append(paired)
+            cells += [words.accuracy(line), "* " * words.marked(line, settings) + words.difference(line)]
         finished.append(own[shots[-1]])
         table.add_row(name, *cells)
     _screen().print(table)
+    for sentence in (words.scopes(lines), words.pairs(settings), words.marks(settings, "*")):
+        if sentence:
+            typer.echo(sentence)
     return finished
+
+
+def _tell_declared(report: StudyResult, data: str, backbone: str) -> None:
+    """Prints the comparisons that a study declared."""
+    from rich.table import Table
+
+    from kshot.study import words
+
+    mine = report.declared(data, backbone)
+    if mine:
+        table = Table(*words.DECLARED, title="declared comparisons", title_justify="left")
+        for one in mine:
+            cells = words.declared(one)
+            cells[2] = "* " * one.differs + cells[2]
+            table.add_row(*cells)
+        _screen().print(table)
+        typer.echo(words.family(mine) + "\n")
 
 
 def _tell_costs(lines: Sequence[Line]) -> None:

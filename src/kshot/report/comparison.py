@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kshot.errors import DataError, KshotError
-from kshot.fewshot.intervals import interval
 from kshot.fewshot.result import ClipScore, Result
 from kshot.fewshot.strategies import get_strategy
+from kshot.study.estimates import difference
 from kshot.study.file import Study
-from kshot.study.results import Line, RowResult, StudyResult
+from kshot.study.results import Contrast, Line, RowResult, StudyResult
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Comparison:
         runs: one for each method and seed, failed ones included.
         folder: the study's.
         transductive: whether these are the transductive ones.
+        declared: comparisons that the study declares.
     """
 
     data: str
@@ -41,6 +42,7 @@ class Comparison:
     runs: list[RowResult]
     folder: Path
     transductive: bool = False
+    declared: list[Contrast] = field(default_factory=list)
 
     @property
     def title(self) -> str:
@@ -80,9 +82,8 @@ class Comparison:
 
     def ranked(self, shot: int) -> list[Line]:
         """The summary at one shot, the highest accuracy first; behind all others, methods that lost seeds."""
-        lines = self.at(shot)
-        most = max((line.seeds for line in lines), default=0)
-        return sorted(lines, key=lambda line: (line.seeds < most, -line.accuracy))
+        planned = self.settings.seeds_of
+        return sorted(self.at(shot), key=lambda line: (line.seeds < len(planned(line.name)), -line.accuracy))
 
     def best(self) -> str | None:
         """The method with the highest accuracy at the highest shot; None where all failed."""
@@ -123,34 +124,26 @@ class Comparison:
 
         None where a result file is gone or they share no seed.
         """
-        found = self._differences(one, other, shot)
-        if not found:
+
+        def read(run: RowResult) -> NDArray[np.float64]:
+            return self._results[run.name, run.seed, shot].episode_accuracy
+
+        try:
+            found = difference(self.finished(one), self.finished(other), shot, read)
+        except KeyError:
             return None
-        joined = np.concatenate(found)
-        return float(joined.mean()), interval(joined)
+        return (found[0].mean, found[0].ci95) if found else None
 
     def ahead(self, one: str, other: str, shot: int) -> bool:
-        """Whether a method leads another by more than the interval of `paired`, and in every seed that both took."""
-        pair, found = self.paired(one, other, shot), self._differences(one, other, shot)
-        return pair is not None and pair[0] > pair[1] and all(seed.mean() > 0 for seed in found)
+        """Whether a method leads another by more than the interval of `paired`."""
+        pair = self.paired(one, other, shot)
+        return pair is not None and pair[0] > pair[1]
 
     def leader(self, shot: int) -> str:
-        """The most accurate method, where it is `ahead` of every other; else ""."""
+        """The most accurate method, where it is `ahead` of every other and no comparisons are declared; else ""."""
         best, *others = (line.name for line in self.ranked(shot))
-        return best if all(self.ahead(best, other, shot) for other in others) else ""
-
-    def _differences(self, one: str, other: str, shot: int) -> list[NDArray[np.float64]]:
-        """For each seed that both took, `one` minus `other` on the episodes of both; empty where a file is gone."""
-        seeds = {run.seed for run in self.finished(one)} & {run.seed for run in self.finished(other)}
-        differences = []
-        for seed in sorted(seeds):
-            mine, others = (self._results.get((name, seed, shot)) for name in (one, other))
-            if mine is None or others is None:
-                return []
-            first, second = mine.episode_accuracy, others.episode_accuracy
-            count = min(len(first), len(second))
-            differences.append(first[:count] - second[:count])
-        return differences
+        alone = not self.settings.compare and all(self.ahead(best, other, shot) for other in others)
+        return best if alone else ""
 
     @property
     def classes(self) -> int:
@@ -212,13 +205,6 @@ class Comparison:
                     continue
 
 
-def clear(line: Line) -> bool:
-    """Whether a method's difference to the baseline is beyond its interval and has the same sign in every seed."""
-    value, half = line.difference or 0.0, line.difference_ci95
-    # what is written as 0.00 is no gain, however sure
-    return abs(value) > half and abs(value) >= 0.005 and line.agree == line.seeds
-
-
 def trains_in_episodes(strategy: str) -> bool:
     """Whether training is part of every test episode, so that a method's seconds of training tell little."""
     try:
@@ -230,16 +216,13 @@ def trains_in_episodes(strategy: str) -> bool:
 def compared(study: StudyResult, folder: Path) -> list[Comparison]:
     """The comparisons of a study, in its order; transductive methods behind the others of the same clips."""
     kinds = dict.fromkeys((run.data, run.backbone) for run in study.rows)
-    found = []
+    found: list[Comparison] = []
     for (data, backbone), together in itertools.product(kinds, (False, True)):
-        lines = [
-            line
-            for line in study.lines(data, backbone)
-            if line.shot is not None and (line.name in study.transductive) == together
-        ]
-        runs = [
-            run for run in study.rows if (run.data, run.backbone) == (data, backbone) and run.transductive == together
-        ]
-        if runs:
-            found.append(Comparison(data, backbone, study.settings, lines, runs, folder, together))
+        lines = [line for line in study.lines(data, backbone) if line.shot is not None]
+        lines = [line for line in lines if (line.name in study.transductive) == together]
+        mine = [run for run in study.rows if (run.data, run.backbone) == (data, backbone)]
+        if runs := [run for run in mine if run.transductive == together]:
+            first = not any((one.data, one.backbone) == (data, backbone) for one in found)
+            declared = study.declared(data, backbone) if first else []
+            found.append(Comparison(data, backbone, study.settings, lines, runs, folder, together, declared))
     return found

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kshot.report.comparison import Comparison, clear
-from kshot.study.results import Line
+from kshot.report.comparison import Comparison
+from kshot.study.results import Contrast, Line
+from kshot.study.words import clear
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Finding:
         rival: the next that is no baseline; "" for none, or where the two share no episodes.
         lead: of `best` before `rival` on the episodes that both took, in points.
         half: half of the lead's 95 % interval.
-        steady: whether the lead, or the rival's, is beyond that interval and has the same sign in every seed.
+        steady: whether the lead, or the rival's, is beyond that interval.
         clear: whether that holds of the difference between `best` and `baseline`.
     """
 
@@ -44,6 +45,17 @@ def findings(comparisons: Sequence[Comparison]) -> list[Finding]:
         where = comparison.title if len(comparisons) > 1 else ""
         for shot in comparison.shots[-1:] if many else comparison.shots:
             found.append(finding(comparison, shot, where))
+            where = ""
+    return found
+
+
+def answers(comparisons: Sequence[Comparison]) -> list[tuple[str, Contrast]]:
+    """What came of the declared comparisons, each with its data and backbone where these change among several."""
+    found = []
+    for comparison in comparisons:
+        where = comparison.title if len(comparisons) > 1 else ""
+        for one in comparison.declared:
+            found.append((where, one))
             where = ""
     return found
 

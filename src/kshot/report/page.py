@@ -14,9 +14,10 @@ from kshot.fewshot.strategies import STRATEGIES, get_strategy
 from kshot.report import tables, words
 from kshot.report.comparison import Comparison
 from kshot.report.filmstrips import Reel
-from kshot.report.findings import findings
+from kshot.report.findings import answers, findings
 from kshot.report.pictures import Picture
 from kshot.report.tables import CostTable, Published, Table
+from kshot.study import words as study_words
 from kshot.study.results import RowResult, StudyResult
 from kshot.templates import render
 
@@ -49,6 +50,21 @@ class Part:
     def table(self) -> Table:
         """Accuracy, difference and cost of each method."""
         return tables.main(self.comparison)
+
+    @property
+    def declared(self) -> Table | None:
+        """The comparisons that the study declares, where it does."""
+        return tables.declared(self.comparison)
+
+    @property
+    def family(self) -> str:
+        """What the intervals of the declared comparisons are over, and what they speak of."""
+        return study_words.family(self.comparison.declared)
+
+    @property
+    def scopes(self) -> str:
+        """What the intervals of the table are over, and what they speak of."""
+        return study_words.scopes(self.comparison.lines)
 
     @property
     def costs(self) -> CostTable | None:
@@ -87,7 +103,8 @@ def compose(study: StudyResult, parts: Sequence[Part]) -> str:
         settings=settings,
         parts=parts,
         comparisons=comparisons,
-        findings=findings(comparisons),
+        answers=answers(comparisons),
+        findings=[] if settings.compare else findings(comparisons),
         split=SPLITS.get(settings.split, settings.split),
         few=any(line.episodes < settings.episodes for line in study.summary if line.shot is not None),
         data=list(dict.fromkeys(f"{c.data} ({c.clips})" for c in comparisons)),
@@ -95,6 +112,7 @@ def compose(study: StudyResult, parts: Sequence[Part]) -> str:
         strategies={name: get_strategy(name).about for name in used if name in STRATEGIES},
         repeat=study.plain()["settings"],
         across=tables.across(study),
+        seeds=study_words.seeds(settings),
         learned=[
             f"{name} was trained on {of}"
             for name in dict.fromkeys(c.backbone for c in comparisons)
@@ -127,7 +145,7 @@ def _facts(study: StudyResult, comparisons: Sequence[Comparison]) -> dict[str, s
     return {
         "date": study.date,
         "kshot": ", ".join(dict.fromkeys([study.version, *(v for c in comparisons for v in c.versions)])),
-        "seeds": ", ".join(map(str, study.settings.seeds)),
+        "seeds": study_words.seeds(study.settings),
         **{f"backbone {c.backbone}": f"fingerprint {c.fingerprint}" for c in comparisons if c.fingerprint},
         **study.machine,
     }

@@ -71,12 +71,12 @@ def _accuracy(comparison: Comparison, add: Add) -> None:
     shots, baseline, names = comparison.shots, comparison.baseline, comparison.names
     points = [_point(comparison, line) for shot in shots for line in comparison.at(shot)]
     points.sort(key=lambda p: names.index(p.name))
-    several = len(comparison.settings.seeds) > 1
+    several = len(comparison.settings.every_seed) > 1
     add(
         "accuracy",
         "Accuracy",
         "Every method",
-        "Bars: 95 % intervals over episodes."
+        "Bars: 95 % intervals, as in the table."
         + (" Pale dots: single seeds." if several else "")
         + (f" Broken lines: the baseline, {baseline}." if baseline else ""),
         "Accuracy in percent. " + " ".join(_listed(comparison, shot) for shot in shots),
@@ -90,7 +90,7 @@ def _accuracy(comparison: Comparison, add: Add) -> None:
             "shots",
             "Accuracy",
             "With more support clips",
-            "How much a method gains from further clips of each class. Bars: 95 % intervals over episodes. Methods "
+            "How much a method gains from further clips of each class. Bars: 95 % intervals, as in the table. Methods "
             "stand side by side at each number of clips, so that none hides another."
             + (" Grey: the other methods." if len(named) < len(order) else ""),
             f"Accuracy against shots, {', '.join(map(str, shots))}; the figures are in the table.",
@@ -135,7 +135,7 @@ def _layers(comparison: Comparison, add: Add) -> None:
             "layers",
             "How much to tune",
             "Choice of layers",
-            "A number: that many last blocks, with final norm and projection. Bars: 95 % intervals over episodes.",
+            "A number: that many last blocks, with final norm and projection. Bars: 95 % intervals, as in the table.",
             "Accuracy by what is tuned: "
             + ", ".join(f"{variants[int(p.cost)]} {p.accuracy:.1f} % ({in_shots(p.shot)})" for p in points),
             lambda: plots.layers(points, variants),

@@ -9,9 +9,10 @@ from typing import Any
 from kshot.backbones.published import trained_on
 from kshot.fewshot import cost
 from kshot.report import published
-from kshot.report.comparison import Comparison, clear, trains_in_episodes
+from kshot.report.comparison import Comparison, trains_in_episodes
 from kshot.report.words import in_shots, signed, within
 from kshot.settings import TORCH
+from kshot.study import words
 from kshot.study.file import Row as Method
 from kshot.study.file import Study
 from kshot.study.results import Line, StudyResult, budget
@@ -160,11 +161,12 @@ def _figures(comparison: Comparison, line: Line | None) -> list[Cell]:
     """Accuracy and difference of a method at a shot."""
     if line is None:
         return [NONE, NONE]
-    seeds, episodes = len(comparison.settings.seeds), comparison.settings.episodes
+    planned, episodes = len(comparison.settings.seeds_of(line.name)), comparison.settings.episodes
     notes = [f"{line.episodes:,} episodes"] if line.episodes < episodes else []
-    notes += [f"{line.seeds} of {seeds} seeds"] if line.seeds < seeds else []
+    notes += [f"{line.seeds} of {planned} seeds"] if line.seeds < planned else []
     notes += [said] if (said := budget(line, comparison.lines)) else []
     notes += [f"text alone {line.text_alone:.1f}"] if line.text_alone is not None else []
+    notes += [words.kept(line)] if line.kept and line.difference is None else []
     look = "best" if line.name == comparison.leader(line.shot or 0) else ""
     return [Cell(f"{line.accuracy:.1f}", within(line.ci95, 1), tuple(notes), look), _difference(comparison, line)]
 
@@ -174,10 +176,29 @@ def _difference(comparison: Comparison, line: Line) -> Cell:
     if value is None:
         return Cell() if line.name == comparison.baseline else NONE
     if value == half == 0:
-        return Cell("same answers", shade="none")
-    look, mark = ("unclear", "") if not clear(line) else ("up", "▲ ") if value > 0 else ("down", "▼ ")
-    notes = (f"{line.agree}/{line.seeds} seeds",) if line.seeds > 1 else ()
-    return Cell(mark + signed(value, half), within(half), notes, look)
+        return Cell(words.kept(line) or words.SAME, shade="none")
+    clear = words.marked(line, comparison.settings)
+    look, mark = ("unclear", "") if not clear else ("up", "▲ ") if value > 0 else ("down", "▼ ")
+    seeds = line.paired or line.seeds
+    notes = [f"{line.agree} of {seeds} seeds"] if seeds > 1 else []
+    notes += [words.kept(line)] if line.kept else []
+    return Cell(mark + signed(value, half), within(half), tuple(notes), look)
+
+
+def declared(comparison: Comparison) -> Table | None:
+    """A row for each declared comparison and shot; None where the study declares none."""
+    rows = []
+    for one in comparison.declared:
+        _, shot, outcome, agree, p, corrected = words.declared(one)
+        found = Cell(outcome, shade="none")
+        if one.difference:
+            look, mark = ("unclear", "") if not one.differs else ("up", "▲ ") if one.difference > 0 else ("down", "▼ ")
+            half = one.ci95 or 0.0
+            found = Cell(mark + signed(one.difference, half), within(one.ci95), look=look)
+        rows_of = Cell(f"{one.of} − {one.to}", shade="text")
+        rows.append(TableRow(one.name, [rows_of, Cell(shot), found, Cell(agree), Cell(p), Cell(corrected)]))
+    head = ["declared comparison", "rows", *words.DECLARED[1:]]
+    return Table(f"Declared comparisons, {comparison.title}", head, rows, text=2) if rows else None
 
 
 def _cost(line: Line, key: str) -> Cell:

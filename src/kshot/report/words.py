@@ -8,17 +8,14 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kshot.study.words import digits
+
 SPACE = "\N{NO-BREAK SPACE}"
 
 
 def in_shots(shot: int) -> str:
     """The number in words: "1 shot", "5 shots"."""
     return f"{shot} shot" + "s" * (shot != 1)
-
-
-def digits(half: float) -> int:
-    """Decimals of a difference: one more where its interval would read ±0.0."""
-    return 2 if 0 < half < 0.05 else 1
 
 
 def within(half: float | None, decimals: int | None = None) -> str:
@@ -54,10 +51,12 @@ def day(text: str) -> str:
 
 def as_toml(settings: Mapping[str, Any]) -> str:
     """A study's settings as a file that `kshot study` reads."""
-    lines = [f"{key} = {_toml(value)}" for key, value in settings.items() if key != "rows" and value is not None]
-    for row in settings["rows"]:
-        lines += ["", "[[row]]"]
-        lines += [f"{key} = {_toml(value)}" for key, value in row.items() if value not in (None, {})]
+    tables = ("rows", "compare")
+    lines = [f"{key} = {_toml(value)}" for key, value in settings.items() if key not in tables and value is not None]
+    for name, some in (("row", settings["rows"]), ("compare", settings.get("compare", []))):
+        for table in some:
+            lines += ["", f"[[{name}]]"]
+            lines += [f"{key} = {_toml(value)}" for key, value in table.items() if value not in (None, {}, [])]
     return "\n".join(lines) + "\n"
 
 

@@ -347,6 +347,10 @@ class StudyResult(Saved):
         """The methods whose scores of a query depend on the other queries of its episode; none stands beside others."""
         return {row.name for row in self.rows if row.transductive}
 
+    def declared(self, data: str, backbone: str) -> list[Contrast]:
+        """The declared comparisons of a data set and backbone."""
+        return [one for one in self.comparisons if (one.data, one.backbone) == (data, backbone)]
+
     def across(self, data: str) -> list[Across]:
         """Every backbone's accuracies on a data set, side by side; nothing where there is only one.
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from kshot.backbones import published
 from kshot.fewshot import cost
+from kshot.study import words
 from kshot.study.file import Study
 from kshot.study.results import Line, RowResult, StudyResult, budget
 from kshot.templates import markdown
@@ -17,6 +18,7 @@ TOGETHER = (
     "These methods see all queries of an episode when they score one, and an episode here has as many of every class: "
     "compare them with each other only."
 )
+NO_CHOICE = " None: every value tried kept the untrained start."
 
 
 def as_markdown(report: StudyResult) -> str:
@@ -26,13 +28,12 @@ def as_markdown(report: StudyResult) -> str:
         f"# {markdown(report.title)}\n",
         f"{report.date}, kshot {report.version}: {settings.way}-way, {settings.query} queries a class, "
         f"split {markdown(settings.split)}, {settings.episodes:,} episodes a seed, "
-        f"seeds {', '.join(map(str, settings.seeds))}."
+        f"seeds {markdown(words.seeds(settings))}. {markdown(words.pairs(settings))}".rstrip()
         + (
             f" Each class of an episode has its own number of support clips, {settings.least_shot} up to the shot."
             if settings.least_shot is not None
             else ""
         )
-        + (f" Differences are to {markdown(settings.baseline)} on the same episodes." if settings.baseline else "")
         + "\n",
     ]
     for data in dict.fromkeys(data for data, _ in report.parts()):
@@ -45,6 +46,7 @@ def as_markdown(report: StudyResult) -> str:
             parts.append(f"{markdown(gaps)}\n")
         parts += [f"{markdown(note)}.\n" for note in noted(report.rows, data)]
         lines = report.lines(data, backbone)
+        parts += _declared(report, data, backbone)
         parts += _table([line for line in lines if line.name not in report.transductive], settings)
         if together := [line for line in lines if line.name in report.transductive]:
             parts.append(f"\n### Transductive\n\n{TOGETHER}\n")
@@ -60,10 +62,22 @@ def _across(report: StudyResult, data: str) -> list[str]:
         parts.append(f"\n## {markdown(data)}, backbones side by side, {table.shot}-shot{kind}, %\n")
         parts.append(_ruled(["backbone", *map(markdown, table.methods), "trained on"], 2 + len(table.methods)))
         for backbone, lines in table.rows.items():
-            cells = ["failed" if line is None else f"{line.accuracy:.1f} ± {line.ci95:.1f}" for line in lines]
+            cells = ["failed" if line is None else words.accuracy(line) for line in lines]
             learned = published.trained_on(backbone) or "not known"
             parts.append(f"| {' | '.join([markdown(backbone), *cells, markdown(learned)])} |")
+        parts.append(f"\n{words.scopes([line for lines in table.rows.values() for line in lines if line])}")
     return parts
+
+
+def _declared(report: StudyResult, data: str, backbone: str) -> list[str]:
+    """The table of declared comparisons of a data set and backbone; nothing where there are none."""
+    mine = report.declared(data, backbone)
+    parts = [_ruled(words.DECLARED, len(words.DECLARED))] * bool(mine)
+    for one in mine:
+        cells = [markdown(cell) for cell in words.declared(one)]
+        cells[2] = f"**{cells[2]}**" if one.differs else cells[2]
+        parts.append(f"| {' | '.join(cells)} |")
+    return [*parts, f"\n{words.family(mine)}\n"] if mine else []
 
 
 def _table(lines: Sequence[Line], settings: Study) -> list[str]:
@@ -82,11 +96,16 @@ def _table(lines: Sequence[Line], settings: Study) -> list[str]:
             remarks = [] if line.episodes == settings.episodes else [f"first {line.episodes:,} episodes"]
             remarks += [said] if (said := budget(line, lines)) else []
             note = f" ({'; '.join(remarks)})" if remarks else ""
-            cells += [f"{line.accuracy:.1f} ± {line.ci95:.1f}{note}", _difference(line, len(settings.seeds))]
+            shown = words.difference(line)
+            cells += [words.accuracy(line) + note, f"**{shown}**" if words.marked(line, settings) else shown]
         finished.append(own[shots[-1]])
         parts.append(f"| {' | '.join([markdown(name), *cells])} |")
+    if notes := " ".join(filter(None, (words.scopes(lines), words.marks(settings, "**Bold**")))):
+        parts.append(f"\n{notes}")
     if choices := _choices(lines):
-        parts.append(f"\nChosen on val with the first seed, out of {_values(settings.search)}: {markdown(choices)}.")
+        none = NO_CHOICE if any(line.chosen == "none" for line in lines) else ""
+        values = _values(settings.search)
+        parts.append(f"\nChosen on val with the first seed, out of {values}: {markdown(choices)}.{none}")
     if told := texts_alone(lines):
         parts.append(f"\n{markdown(told)}")
     if keys := cost.present(finished):
@@ -144,13 +163,6 @@ def _values(search: dict[str, list[Any]]) -> str:
     return (
         " and ".join(f"{name} {', '.join(map(str, values))}" for name, values in search.items()) or "a row's own values"
     )
-
-
-def _difference(line: Line, seeds: int) -> str:
-    if line.difference is None:
-        return ""
-    agree = f", {line.agree} of {line.seeds} seeds" if seeds > 1 else ""
-    return f"{line.difference:+.1f} ± {line.difference_ci95:.1f}{agree}"
 
 
 def as_csv(report: StudyResult) -> str:
