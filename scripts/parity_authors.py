@@ -42,13 +42,13 @@ def own_rows(query: Tensor, support: Tensor, count: int, neighbours: int = 3) ->
 
 
 def transclip(folder: Path, rows: Callable[..., Tensor] | None = None) -> Callable[[Episode], Tensor]:
-    """Their solver on the CPU, with gamma 0.02 alone, and with `rows` in place of its table of neighbours."""
+    """Their solver on the CPU, with the head's gamma alone, and with `rows` in place of its table of neighbours."""
     sys.path.insert(0, str(folder))
     from TransCLIP_solver import TransCLIP as solver
 
     def parameters(labels: Tensor, clips: Tensor) -> tuple[float, list[float], Tensor, Tensor]:
         trust, _, clips, labels = given(labels, clips)
-        return trust, [0.02], clips, labels
+        return trust, [get_head("transclip").gamma], clips, labels
 
     given, solver.get_parameters = solver.get_parameters, parameters
     solver.cls_acc = lambda *_: 0.0  # which only prints and chooses among gammas, and fails with today's NumPy

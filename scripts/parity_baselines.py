@@ -80,10 +80,10 @@ def hoso(head: Any, query: Tensor, support: Tensor, labels: Tensor, text: Tensor
 
 
 def transclip(head: Any, query: Tensor, support: Tensor, labels: Tensor, text: Tensor, number: int) -> Tensor:
-    """Query after query and class after class, with gamma 0.02."""
+    """Query after query and class after class, with gamma 0.002."""
     asked, shown, names = _mean(query), _mean(support), F.normalize(text, dim=1)
     known, zero_shot = F.one_hot(labels).to(asked), (100 * asked @ names.T).softmax(1)
-    count, pull = len(asked), 50 * 0.02 / len(shown)
+    count, pull = len(asked), 50 * 0.002 / len(shown)
     links = torch.zeros(count + len(shown), count, dtype=asked.dtype)
     for i, clip in enumerate([*asked, *shown]):
         near = sorted((j for j in range(count) if j != i), key=lambda j: -float(clip @ asked[j]))[:3]
