@@ -224,11 +224,13 @@ class LiteTower(nn.Module):
         exact: whether the last block runs on condensed tokens: never.
         changes: whether frames can be pooled by change, see `encode_changing`.
         quantises: whether it may run in 8 bits: not its convolutions.
+        drifts: whether its batch norms can take the statistics of a batch: not of one that runs a few frames at a time.
     """
 
     exact = False
     changes = True
     quantises = False
+    drifts = False
 
     def __init__(self, size: Size):
         super().__init__()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from kshot.activations.shards import Array
     from kshot.backbones.backbone import Backbone
+    from kshot.backbones.batch_norm import BatchNorm
     from kshot.heads.base import Head
 
 
@@ -25,13 +26,15 @@ if TYPE_CHECKING:
 class Learner:
     """A backbone (None for ready-made features), the cut where its activations enter, and a head.
 
-    `cut` is the deepest one that the tuning method allows: embeddings for a frozen backbone.
+    `cut` is the deepest one that the tuning method allows: embeddings for a frozen backbone, frames for an exact one.
+    `drifting` are the batch norms of an exact one, by name, whose statistics follow the batches.
     """
 
     backbone: Backbone | None
     cut: int | None
     head: Head
     head_options: dict[str, Any] = field(default_factory=dict)
+    drifting: dict[str, BatchNorm] = field(default_factory=dict)
 
     @classmethod
     def frozen(
@@ -62,11 +65,19 @@ class Learner:
         options: Mapping[str, Any] | None = None,
         head: str = "prototype",
         head_options: Mapping[str, Any] | None = None,
+        exact: bool = False,
     ) -> Learner:
-        """A learner on a copy of `backbone` with a tuning method applied."""
+        """A learner on a copy of `backbone` with a tuning method applied; exact: see `kshot.settings.Schedule`."""
         chosen, own = _fitting(head, dict(head_options or {}), backbone), backbone.copy()
-        cut = tuning.apply(method, own, **(options or {}))
-        return cls(own, _cut(head, cut, own), heads.get_head(head, **chosen).to(own.device), chosen)
+        cut = _cut(head, tuning.apply(method, own, **(options or {})), own)
+        drifting = _drifting(own) if exact else {}
+        return cls(own, 0 if exact else cut, heads.get_head(head, **chosen).to(own.device), chosen, drifting)
+
+    def train(self, training: bool = True) -> None:
+        """Puts the head, and batch norms that drift, into training mode or out of it."""
+        self.head.train(training)
+        for norm in self.drifting.values():
+            norm.train(training)
 
     def transductive(self, by_head: bool = True) -> list[str]:
         """A sentence for each part whose scores of a query depend on the other queries of its episode.
@@ -100,10 +111,12 @@ class Learner:
         return embed(self.backbone, activations, indices, self.head.by_change)
 
     def weights(self) -> dict[str, Tensor]:
-        """Name -> parameter that learns."""
+        """Name -> parameter that learns, and the statistics that drift."""
         named: dict[str, Tensor] = {f"head.{n}": p for n, p in self.head.named_parameters() if p.requires_grad}
         if self.backbone is not None:
             named |= {f"backbone.{n}": p for n, p in self.backbone.named_parameters() if p.requires_grad}
+        for name, norm in self.drifting.items():
+            named |= {f"backbone.{name}.{kind}": getattr(norm, kind) for kind in ("running_mean", "running_var")}
         return named
 
     def load(self, weights: Mapping[str, Tensor], source: str, whole: bool = True) -> None:
@@ -148,6 +161,27 @@ def _cut(head: str, cut: int, backbone: Backbone) -> int:
             f"them: use another head or another tuning"
         )
     return min(cut, backbone.depth)
+
+
+def _drifting(backbone: Backbone) -> dict[str, BatchNorm]:
+    """The batch norms of an image tower by their names in the backbone, told to drift.
+
+    Raises:
+        OptionError: a backbone that does not take frames, or whose batch norms see a few of a batch at a time.
+    """
+    from kshot.backbones.batch_norm import BatchNorm
+
+    if backbone.name.startswith("features:"):
+        raise OptionError("exact trains from frames, and ready-made features have none: leave it out")
+    found = {name: one for name, one in backbone.named_modules() if isinstance(one, BatchNorm)}
+    if found and not getattr(backbone.image, "drifts", True):
+        raise OptionError(
+            f"exact: backbone '{backbone.name}' runs a few frames at a time, so its batch norms never see a batch: "
+            f"leave it out"
+        )
+    for norm in found.values():
+        norm.drifts = True
+    return found
 
 
 def _fitting(head: str, chosen: dict[str, Any], backbone: Backbone) -> dict[str, Any]:

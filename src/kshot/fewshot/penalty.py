@@ -32,7 +32,7 @@ def pulled(objective: Objective, weights: Mapping[str, Tensor], penalty: float) 
         weights: name -> parameter that learns, as it begins. Those of a head have no pretrained value and stay free.
         penalty: factor on the squared distance, 0 for none.
     """
-    own = [weight for name, weight in weights.items() if name.startswith("backbone.")]
+    own = [weight for name, weight in weights.items() if name.startswith("backbone.") and weight.requires_grad]
     if not penalty or not own:
         return objective
     start = [weight.detach().clone() for weight in own]

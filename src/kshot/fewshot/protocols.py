@@ -329,7 +329,7 @@ PROTOCOLS: dict[str, Protocol] = {
         },
         differs=(
             "Batch norms of RN50 keep their statistics; in their code they go on learning, so that what enters the "
-            "attention pool drifts and could not be stored.",
+            "attention pool drifts and could not be stored. `--exact` trains from frames with batch norms as theirs.",
             "Random squares and frames come from stored views of a clip, of which view 0 is the one that tests see; "
             "theirs are drawn at each visit.",
             "The untrained weights are among those that val chooses from; theirs begins with the first epoch.",

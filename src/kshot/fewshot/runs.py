@@ -168,7 +168,8 @@ def learner(
         heads.expect(str(name), head_options or {})
     tuned = run.config["tuning"]
     try:
-        built = Learner.build(loaded, tuned["name"], tuned["options"], str(name), options)
+        exact = bool(run.config["schedule"].get("exact"))
+        built = Learner.build(loaded, tuned["name"], tuned["options"], str(name), options, exact)
     except Exception as error:  # what a damaged or made-up config asks for can fail in any way
         if not same and isinstance(error, OptionError):  # another head, which does not go with its tuning
             raise

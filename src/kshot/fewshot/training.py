@@ -169,7 +169,7 @@ def _prepare(plan: Training, data: str | Path | Dataset, folder: Path, source: A
     tuning_options = tuning_options_of(method, frames)
     with seeded(schedule.seed, backbone.device):  # new weights of heads and adapters
         head = method.head or strategy.default_head
-        learner = Learner.build(backbone, method.tuning, tuning_options, head, method.head_options)
+        learner = Learner.build(backbone, method.tuning, tuning_options, head, method.head_options, schedule.exact)
     learner.head.expect_frames(frames, backbone.unit)
     val_shape = replace(shape, way=min(shape.way, len(val.classes))) if val is not None else shape
     if base is not None:
@@ -325,12 +325,12 @@ def _learn(plan: Training, setup: _Setup, clips: _Clips, resume: bool, progress:
 
     def validate() -> float:
         assert clips.val is not None
-        learner.head.eval()
+        learner.train(False)
         result = score(learner, clips.val, plan=validation, described=setup.described)
-        learner.head.train()
+        learner.train()
         return result.accuracy
 
-    learner.head.train()
+    learner.train()
     learner.head.trained = True
     fitted = fit(
         learner.weights(),
@@ -344,6 +344,7 @@ def _learn(plan: Training, setup: _Setup, clips: _Clips, resume: bool, progress:
         objective.extra,
         plan.selection,
     )
+    learner.train(False)
     return _Learned(fitted, {}, objective)
 
 
@@ -353,7 +354,7 @@ def _result(plan: Training, setup: _Setup, clips: _Clips, learned: _Learned, pea
     if learned.objective is not None:
         learning, each = {**setup.learner.weights(), **learned.objective.extra}, plan.schedule.accumulate
         work = cost.of_step(learned.objective, learning, fitted.steps * each, each)
-    trained = sum(w.numel() for w in setup.learner.weights().values())
+    trained = sum(w.numel() for w in setup.learner.weights().values() if w.requires_grad)
     digest = runs.weights_digest(setup.folder)
     return {
         "trained_parameters": trained,

@@ -158,6 +158,11 @@ def starting(recognizer: Estimator, default: str = "") -> Learner:
             f"run {recognizer.adapted} tuned {run.config['tuning']['name']}, which looks at the support clips whenever "
             f"it answers; a recognizer answers for one clip alone: train with another tuning method"
         )
+    if learner.drifting:
+        raise OptionError(
+            f"run {recognizer.adapted} was trained with exact, so its batch norms drifted, which no model keeps: train "
+            f"without it"
+        )
     frames = found.frames_of(recognizer.frames)
     if found.across and run.frames != frames:
         raise OptionError(

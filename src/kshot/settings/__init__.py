@@ -167,6 +167,8 @@ class Schedule(Settings):
         accumulate: batches or episodes a step (the field's "tasks per update").
         max_grad_norm: largest norm of the gradient, which is scaled down to it; 0 for none.
         penalty: weight of the squared distance of what learns in the backbone from where it began; see `penalty_of`.
+        exact: train from frames, storing nothing of the trunk, with the batch's own statistics in batch norms, whose
+            running ones drift with it, as a network in PyTorch's training mode does.
         seed: of batches and new weights.
     """
 
@@ -179,6 +181,7 @@ class Schedule(Settings):
     warmup: int = setting(0, "steps of linear warm-up", low=0, high=100_000_000)
     accumulate: int = setting(1, "batches or episodes a step", low=1, high=1_000_000)
     max_grad_norm: float = setting(0.0, "largest gradient norm, 0 for none", low=0, formerly="clip")
+    exact: bool = setting(False, "train from frames, batch norms in training mode", flag=True)
     penalty: float | str = setting(0.0, "pull of what learns to where it began: a number, or 1/N for N shots")
     seed: int = setting(0, "names the draws; the same seed, the same table", low=0, high=2**63 - 1)
 

@@ -76,6 +76,9 @@ class TrainingKeywords(TypedDict, total=False):
     max_grad_norm: float
     """largest gradient norm, 0 for none"""
 
+    exact: bool
+    """train from frames, batch norms in training mode"""
+
     penalty: float | str
     """pull of what learns to where it began: a number, or 1/N for N shots"""
 

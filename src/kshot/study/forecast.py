@@ -199,7 +199,8 @@ class _Part:
             training_of = Training.of(preset | training_settings(plan, row, plan.shots[0]))
             schedule, shape = training_of.schedule, training_of.shape
             tuned = tuning_options_of(training_of.method, self.frames)
-            learner = Learner.build(self.backbone, row.tuning, tuned, row.head or method.default_head, row.head_options)
+            head = row.head or method.default_head
+            learner = Learner.build(self.backbone, row.tuning, tuned, head, row.head_options, schedule.exact)
             learnt = [part for part in ("train", "val") if self.clips[part]][method.learns_from == "support" :]
             tail = self._tail(f"{row.tuning} {tuned}", learner, {*learnt, self.split}, training_of.augmentation.views)
             # With the first seed each combination is trained once, and with the others the one that was chosen; so
