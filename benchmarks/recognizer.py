@@ -152,8 +152,8 @@ def draws(
 ) -> Iterator[Draw]:
     """Random lessons; those that leave no group for queries are drawn again.
 
-    shot: clips of a class, or of each of the `way` classes, in a drawn order. of: how many clips of each class, the first
-    ones, they are drawn from; all by default.
+    shot: clips of a class, or of each of the `way` classes, in a drawn order.
+    of: how many clips of each class, the first ones, they are drawn from; all by default.
     """
     first = np.zeros(len(source.labels), bool)
     for label in range(len(source.classes)):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import colorsys
 import csv
+from collections.abc import Iterable
 from pathlib import Path
 
 import av
@@ -49,6 +50,13 @@ def write_table(path: Path, rows: list[tuple[str, str, str, str]]) -> Path:
         writer.writerow(("path", "label", "split", "group"))
         writer.writerows(rows)
     return path
+
+
+def beside_few_val(notes: Iterable[str]) -> list[str]:
+    """Notes of a training without the one that says how few val classes these clips have; it must be there."""
+    kept = [note for note in notes if not note.startswith(f"{SPLITS['val']} val classes: ")]
+    assert len(kept) == len(list(notes)) - 1
+    return kept
 
 
 def draw(number: int, classes: int, rng: np.random.Generator, frames: int = FRAMES) -> np.ndarray:

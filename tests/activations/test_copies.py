@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clips import write_clips
+from clips import beside_few_val, write_clips
 from kshot import Recognizer, evaluate, train
 from kshot.errors import DataError, NotEnoughClips
 from kshot.fewshot.episodes import Sampler, joined
@@ -154,7 +154,7 @@ def test_training_leaves_val_copies_of_base_clips_out(place: Path):
     label = first(rows, "val")["label"]
     data = table(place, "val-leak", [*rows, copied(place, first(rows, "train", 1), label=label, split="val")])
     done = train(data, place / "run-val", backbone=place / "clip", store=place / "store", **STEPS)
-    assert [note.partition(":")[0] for note in done.notes] == [
+    assert [note.partition(":")[0] for note in beside_few_val(done.notes)] == [
         "1 clip of split val left out, copies of base or val clips"
     ]
     assert json.loads((place / "run-val" / "config.json").read_text())["result"]["notes"] == list(done.notes)
@@ -186,10 +186,24 @@ def test_a_study_says_what_it_left_out(place: Path):
     )  # fmt: skip
     report = study.run(plan, place / "out", store=place / "store")
     notes = [row.notes for row in report.rows]
-    assert notes[0] == notes[1] and notes[0][0].startswith("1 clip of split test left out, copies of base")
+    assert notes[0] == beside_few_val(notes[1]) and notes[0][0].startswith(
+        "1 clip of split test left out, copies of base"
+    )
     assert notes[0][0] in study.as_markdown(report)
     kept = study.run(plan, place / "kept", store=place / "store", keep_copies=True)
-    assert kept.settings.keep_copies is True and [row.notes for row in kept.rows] == [[], []]
+    assert kept.settings.keep_copies is True and [kept.rows[0].notes, beside_few_val(kept.rows[1].notes)] == [[], []]
+
+
+def test_training_names_copies_of_base_clips_within_a_class(place: Path):
+    rows = rows_of(place)
+    row = first(rows, "train")
+    data = table(place, "base-twice", [*rows, copied(place, row, label=row["label"], split="train")])
+    done = train(data, place / "run-base", backbone=place / "clip", store=place / "store", **STEPS)
+    (note,) = beside_few_val(done.notes)
+    assert note.startswith("1 clip of split train copies of another of the class, no query where that one is support: ")
+    assert row["path"].split("/")[-1] in note
+    kept = train(data, place / "run-both", backbone=place / "clip", store=place / "store", keep_copies=True, **STEPS)
+    assert beside_few_val(kept.notes) == []
 
 
 def test_equal_rows_of_ready_made_features_are_copies(tmp_path: Path):

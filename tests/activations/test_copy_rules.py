@@ -52,7 +52,7 @@ def test_one_clip_under_two_labels_is_left_out_and_within_a_label_stays() -> Non
     assert left == ["2", "3", "4", "5"]
     assert notes == [
         "2 clips of split test left out, the same bytes under two labels: d/0.mp4 = d/1.mp4",
-        "2 clips of split test copies of another of the class, never asked where that one is shown: "
+        "2 clips of split test copies of another of the class, no query where that one is support: "
         "d/2.mp4 = d/3.mp4, d/2.mp4 = d/4.mp4",
     ]
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from clips import write_table
+from clips import beside_few_val, write_table
 from forks import Forks
 from kshot.backbones.backbone import Backbone, load
 from kshot.datasets import load as load_data
@@ -25,7 +25,8 @@ from kshot.fewshot import fit
 from kshot.fewshot.evaluation import evaluate
 from kshot.fewshot.fit import load_tensors as tensors
 from kshot.fewshot.strategies.direct import Direct
-from kshot.fewshot.training import VAL_SEED, Trained, train
+from kshot.fewshot.training import Trained, train
+from kshot.fewshot.validation import VAL_SEED
 from kshot.progress import Step
 from tiny import random_clip
 
@@ -245,19 +246,21 @@ def test_going_on_with_other_threads_is_said_and_recorded(
     [begun] = config(tmp_path / "run")["computed"]
     assert begun["threads"] == str(threads) and {"device", "torch", "processor"} <= begun.keys()
     shutil.copytree(tmp_path / "run", tmp_path / "same")
-    assert quick(tmp_path / "same", resume=True).notes == ()
+    assert beside_few_val(quick(tmp_path / "same", resume=True).notes) == []
     assert config(tmp_path / "same")["computed"] == [begun]
     try:
         torch.set_num_threads(threads + 1)
         done = quick(tmp_path / "run", resume=True)
     finally:
         torch.set_num_threads(threads)
-    [note] = done.notes
+    [note] = beside_few_val(done.notes)
     assert note.startswith(f"this run was begun with threads {threads} and now {threads + 1}: its weights differ in")
     written = config(tmp_path / "run")
     assert written["computed"] == [begun, begun | {"threads": str(threads + 1)}]
-    assert written["result"]["notes"] == [note] and written["result"]["machine"]["threads"] == str(threads + 1)
-    assert quick(tmp_path / "run", resume=True).notes == (note,)  # a finished one says what it said
+    assert beside_few_val(written["result"]["notes"]) == [note] and written["result"]["machine"]["threads"] == str(
+        threads + 1
+    )
+    assert quick(tmp_path / "run", resume=True).notes == done.notes  # a finished one says what it said
 
 
 @pytest.mark.parametrize("select", ["test", "train", "all"])

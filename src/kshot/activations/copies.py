@@ -65,8 +65,8 @@ def kept_apart(part: Activations, whole: Dataset, split: str) -> tuple[Activatio
     again = [(part.data.paths[c[0]], part.data.paths[other]) for c in _alike(marks[kept]) for other in c[1:]]
     if again:
         notes.append(
-            f"{_clips(len(again))} of split {split} copies of another of the class, never asked where that one is "
-            f"shown: {_named(again)}"
+            f"{_clips(len(again))} of split {split} copies of another of the class, no query where that one is "
+            f"support: {_named(again)}"
         )
     return part, notes
 

@@ -107,7 +107,7 @@ def train(
 
 
 @app.command()
-@takes(*Evaluating.groups().values(), without=("shot", "least_shot"), undecided=Evaluating.undecided)
+@takes(*Evaluating.groups().values(), without=("shot",), undecided=Evaluating.undecided)
 def evaluate(
     context: typer.Context,
     data: Annotated[str | None, typer.Argument(help="as in extract; leave out with --features")] = None,
@@ -126,7 +126,10 @@ def evaluate(
 
     Example: kshot evaluate motion --adapted runs/meta --shot 5 --json
     """
-    settings |= _shots(shot)
+    asked = _shots(shot)
+    if "least_shot" in asked and "least_shot" in settings:
+        raise OptionError(f"--shot {shot} has a least number of its own: leave --least-shot out")
+    settings |= asked
     early.expect_settings(Evaluating, protocol, "testing", settings, None if adapted else "prototype")
     early.expect_run(adapted)
     early.expect_data(data)

@@ -269,7 +269,8 @@ def _extracted(plan: Training, setup: _Setup, progress: Progress) -> _Clips:
         if not keep:
             names = [base.data.classes[label] for label in base.data.labels]
             expect_one_label(content(base).tolist(), names, base.data.paths)
-        base = replace(base, keep_copies=keep)
+        base, doubled = kept_apart(replace(base, keep_copies=keep), setup.data, "train")
+        notes += doubled
         setup.strategy.expect(base.data, base.copies)
         if plan.augmentation.views > 1:
             base = extract_views(base, setup.backbone, plan.augmentation.views, setup.draws, setup.still, **how)
