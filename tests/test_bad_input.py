@@ -193,7 +193,7 @@ def test_unknown_names_list_the_known_ones(
         (("--strategy", "metta"), "unknown strategy 'metta': did you mean 'meta'? Known: zero-shot, frozen, direct"),
         (("--tuning", "partal"), "unknown tuning method 'partal': did you mean 'partial'? Known: partial, full"),
         (("--head", "otan"), "unknown head 'otan': did you mean 'otam'? Known: "),
-        (("--tuning-option", "tower=txt"), "unknown tower 'txt': did you mean 'text'? Known: image, text, both"),
+        (("--tuning-option", "tower=txt"), "option 'tower': it should be 'image', 'text' or 'both', found 'txt'"),
         (("--tuning-option", "rank=4"), "tuning 'partial' has no option 'rank'; its options: layers="),
         (("--strategy-option", "lose=text"), "strategy 'meta' has no option 'lose'; its options: way=5, shot=1"),
         (("--select", "test"), "the best weights are chosen on val classes only, found select='test'"),

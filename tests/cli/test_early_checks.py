@@ -38,17 +38,29 @@ WRONG = [
     ("train motion --out RUN --encoder onx", "unknown encoder 'onx': did you mean 'onnx'?"),
     ("train motion --out RUN --resize squish", "unknown resize 'squish'"),
     ("train motion --out RUN --head-option scale", "an option reads NAME=VALUE, found 'scale'"),
+    ("train motion --out RUN --head otam --head-option smoth=1", "'otam' has no option 'smoth'"),
+    ("train motion --out RUN --head otam --head-option smooth=0", "option 'smooth': it should be greater than 0"),
+    ("train motion --out RUN --strategy finetune --head-option scale=high", "'prototype': option 'scale': it should"),
+    ("train motion --out RUN --strategy meta --strategy-option ways=5", "strategy 'meta' has no option 'ways'"),
+    ("train motion --out RUN --strategy meta --strategy-option loss=txt", "unknown loss 'txt': did you mean 'text'?"),
+    ("train motion --out RUN --tuning lora --tuning-option rank=0", "tuning 'lora': option 'rank': it should be"),
+    ("train motion --out RUN --tuning aim --tuning-option time=norm", "option 'time': it should be 'input' or 'block'"),
+    ("train motion --out RUN --tuning vpt --tuning-option token=4", "has no option 'token'; its options: tokens=10"),
     ("train nothing.csv --out RUN", "no data at 'nothing.csv'"),
     ("train --features nothing.npz --out RUN", "no such file: nothing.npz"),
     ("evaluate nothing", "no data at 'nothing'"),
     ("evaluate motion --adapted nowhere", "nowhere is not a run folder"),
     ("evaluate motion --head nearst", "unknown head 'nearst'"),
+    ("evaluate motion --head-option scal=1", "head 'prototype' has no option 'scal'"),
+    ("evaluate motion --head clip-fsar --head-option dropout=1", "option 'dropout': it should be less than 1"),
+    ("evaluate motion --head fusion --head-option beta=2", "option 'beta': it should be less than or equal to 1 or"),
     ("evaluate motion --way 1", "way must be at least 2, found 1"),
     ("evaluate motion --shot two", "--shot"),
     ("extract nothing.csv", "no data at 'nothing.csv'"),
     ("extract motion --device gpu", "unknown device 'gpu'"),
     ("fit nothing --out MODEL", "no data at 'nothing'"),
     ("fit clips --out MODEL --method magic", "unknown method 'magic'"),
+    ("fit clips --out MODEL --method otam --head-option smoth=1", "'otam' has no option 'smoth'"),
     ("fit clips --out MODEL --unknown-share 1.5", "expected share of an unknown clip from 0 to 1, found 1.5"),
     ("fit clips --out MODEL --frames 0", "frames must be at least 1, found 0"),
     ("fit clips --out MODEL --adapted nowhere", "nowhere is not a run folder"),
@@ -63,6 +75,25 @@ WRONG = [
     ("watch nowhere", "nowhere is not a model folder"),
     ("watch model --file gone.mp4", "no such file: gone.mp4"),
     ("export nowhere", "nowhere is not a model folder"),
+    ("study quik --out OUT", "unknown study 'quik': did you mean 'quick'?"),
+    ("study gone.toml --out OUT", "no file gone.toml"),
+    ("study bad.toml --out OUT", "line 2: unknown key of a study 'shot'"),
+    ("study wrong.toml --out OUT", "row 'm': head 'otam' has no option 'smoth'"),
+    ("study quick --out OUT --data gone.csv", "no data at 'gone.csv'"),
+    ("study quick --out OUT --episodes 0", "episodes must be at least 1, found 0"),
+    ("study quick --out OUT --protocol papr", "unknown protocol 'papr': did you mean 'paper'?"),
+    ("study quick --out OUT --device gpu", "unknown device 'gpu'"),
+    ("study quick --out OUT --speed 1", "--speed belongs to --dry-run"),
+    ("study quick --out OUT --dry-run --data gone.csv", "no data at 'gone.csv'"),
+    ("report gone", "gone holds no finished study"),
+    ("report clips", "clips holds no finished study"),
+    ("verify gone", "gone is not a kshot store"),
+    ("verify clips", "clips is not a kshot store"),
+    ("data features import gone.npy --out a.npz", "gone.npy holds no labels: add the CSV that has them"),
+    ("data features import gone.npy --out a.npz --clips gone.csv", "gone.csv"),
+    ("data features import gone.npz --out a.txt", "a.txt"),
+    ("data prepare hmdb --from clips", "unknown benchmark 'hmdb'"),
+    ("data protocols papr", "unknown protocol 'papr'"),
     ("data list --jsn", "No such option: --jsn"),
     ("trian motion", "No such command 'trian'"),
 ]
@@ -72,6 +103,8 @@ def test_wrong_arguments_are_answered_before_torch_is_imported(tmp_path: Path) -
     (tmp_path / "clips" / "wave").mkdir(parents=True)
     (tmp_path / "clips" / "wave" / "1.mp4").touch()
     (tmp_path / "clip.mp4").touch()
+    (tmp_path / "bad.toml").write_text('title = "t"\nshot = 1\n[[row]]\nname = "m"\n')
+    (tmp_path / "wrong.toml").write_text('[[row]]\nname = "m"\nhead = "otam"\nhead_options = { smoth = 1 }\n')
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text("{}")
     done = subprocess.run(
@@ -82,7 +115,13 @@ def test_wrong_arguments_are_answered_before_torch_is_imported(tmp_path: Path) -
     for (arguments, message), (code, out, err, torch) in zip(WRONG, json.loads(done.stdout), strict=True):
         assert (code, out, err.count("\n")) == (2, "", 1) and message in err, (arguments, err)
         assert not torch, arguments
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.mp4", "clips", "model"], "nothing is written"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "bad.toml",
+        "clip.mp4",
+        "clips",
+        "model",
+        "wrong.toml",
+    ], "nothing is written"
 
 
 @pytest.mark.parametrize(

@@ -6,16 +6,18 @@ import importlib
 import pkgutil
 import re
 import sys
+import types
+from inspect import signature
 from pathlib import Path
 
 import pytest
 import torch
 
 import kshot.heads
-from kshot import heads
+from kshot import heads, tuning
 from kshot.errors import OptionError
 from kshot.heads import HEADS, Head, get_head, options
-from kshot.options import expect
+from kshot.options import declared, expect
 
 
 def test_no_head_is_forgotten() -> None:
@@ -70,26 +72,45 @@ def test_unknown_option_names_the_options() -> None:
     ("name", "option", "value", "message"),
     [
         ("otam", "shots", "sum", "'features' or 'distances', found 'sum'"),
-        ("otam", "smooth", 0, "above 0, found 0"),
+        ("otam", "smooth", 0, "greater than 0, found 0"),
         ("trx", "sizes", (), r"such as \(2, 3\)"),
         ("clip-fsar", "align", "dtw", "'otam' or 'bimhm', found 'dtw'"),
         ("clip-fsar", "dim", 100, "100 does not divide into 8 heads"),
-        ("linear-probe", "C", 0, "above 0, found 0"),
+        ("linear-probe", "C", 0, "greater than 0, found 0"),
         ("tip-adapter", "alpha", "auto", "option 'alpha': it should be a valid number or be 'loo', found 'auto'"),
-        ("tip-adapter", "alpha", -1, "alpha: expected a number of at least 0 or 'loo', found -1"),
+        ("tip-adapter", "alpha", -1, "greater than or equal to 0 or be 'loo', found -1"),
         ("prototype", "scale", "high", "head 'prototype': option 'scale': it should be a valid number, found 'high'"),
         ("prototype", "scale", float("nan"), "option 'scale': expected a finite number, found nan"),
-        ("text", "scale", 0, "scale: expected a number above 0, found 0"),
-        ("trx", "dropout", 7, "dropout: expected 0 or more and less than 1, found 7"),
-        ("trx", "width", 0, "width: expected a number above 0, found 0"),
+        ("text", "scale", 0, "option 'scale': it should be greater than 0, found 0"),
+        ("trx", "dropout", 7, "option 'dropout': it should be less than 1, found 7"),
+        ("trx", "width", 0, "option 'width': it should be greater than or equal to 1, found 0"),
         ("baseline++", "epochs", 2.5, "option 'epochs': it should be a valid integer, found 2.5"),
-        ("clip-fsar", "heads", 0, "heads: expected a number above 0, found 0"),
-        ("fusion", "beta", 1.5, "0 to 1, 'earned' or 'loo', found 1.5"),
+        ("clip-fsar", "heads", 0, "option 'heads': it should be greater than or equal to 1, found 0"),
+        ("fusion", "beta", 1.5, "less than or equal to 1 or be 'earned' or 'loo', found 1.5"),
     ],
 )
 def test_impossible_values_are_refused(name: str, option: str, value: object, message: str) -> None:
     with pytest.raises(OptionError, match=message):
         get_head(name, **{option: value})
+
+
+@pytest.mark.parametrize("place", [*HEADS.values(), *(f"{module}:apply" for module in tuning.TUNING.values())])
+def test_a_signature_read_from_the_source_is_the_real_one(place: str) -> None:
+    module, _, name = place.partition(":")
+    real = getattr(importlib.import_module(module), name)
+
+    def shape(function: object) -> list[tuple[str, object, str]]:
+        return [(one.name, one.default, str(one.annotation)) for one in signature(function).parameters.values()]
+
+    read = declared(place)
+    assert read is not real and shape(read) == shape(real)
+
+
+def test_a_signature_without_a_source_is_that_of_the_object(monkeypatch: pytest.MonkeyPatch) -> None:
+    bare = types.ModuleType("without_source")
+    bare.apply = lambda width=4: width  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "without_source", bare)
+    assert declared("without_source:apply") is bare.apply
 
 
 def test_a_new_head_is_one_file_and_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

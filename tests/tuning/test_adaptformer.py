@@ -87,12 +87,12 @@ def test_count_at_the_size_of_vit_b16() -> None:
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"width": 0}, "width '0': expected a whole number"),
-        ({"norm": "in"}, "norm 'in': expected True or False"),
-        ({"scale": "x"}, "scale 'x': expected a number"),
+        ({"width": 0}, "option 'width': it should be greater than or equal to 1, found 0"),
+        ({"norm": "in"}, "option 'norm': it should be a valid boolean"),
+        ({"scale": "x"}, "option 'scale': it should be a valid number"),
         ({"blocks": 0}, "blocks '0': expected all"),
-        ({"blocks": True}, "blocks 'True': expected all"),
-        ({"tower": "none"}, "unknown tower 'none'"),
+        ({"blocks": True}, "option 'blocks': it should be a valid string or"),
+        ({"tower": "none"}, "option 'tower': it should be 'image', 'text' or 'both', found 'none'"),
         ({"rank": 2}, "tuning 'adaptformer' has no option 'rank'; its options: width=64, scale=0.1"),
     ],
 )

@@ -39,7 +39,7 @@ def test_counts_at_the_size_of_vit_b16() -> None:
     "options, message",
     [
         ({"blocks": 4}, "blocks '4': expected all, or how many last blocks, 1 to 3"),
-        ({"tower": "video"}, "unknown tower 'video'"),
+        ({"tower": "video"}, "option 'tower': it should be 'image', 'text' or 'both', found 'video'"),
         ({"rank": 2}, "tuning 'bitfit' has no option 'rank'; its options: blocks='all', tower='image'"),
     ],
 )

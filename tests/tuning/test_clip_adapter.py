@@ -56,11 +56,11 @@ def test_count_at_the_size_of_vit_b16() -> None:
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"reduction": 0}, "reduction '0': expected a whole number"),
+        ({"reduction": 0}, "option 'reduction': it should be greater than or equal to 1, found 0"),
         ({"reduction": 17}, "reduction '17': an embedding of 16 channels allows no more"),
-        ({"ratio": 1.0}, "ratio '1.0': expected a number between 0 and 1"),
-        ({"ratio": "x"}, "ratio 'x': expected a number"),
-        ({"tower": "video"}, "unknown tower 'video'"),
+        ({"ratio": 1.0}, "option 'ratio': it should be less than 1, found 1.0"),
+        ({"ratio": "x"}, "option 'ratio': it should be a valid number"),
+        ({"tower": "video"}, "option 'tower': it should be 'image', 'text' or 'both', found 'video'"),
         ({"blocks": 2}, "tuning 'clip-adapter' has no option 'blocks'; its options: reduction=4, ratio=0.2"),
     ],
 )

@@ -61,12 +61,12 @@ def test_counts_at_the_size_of_vit_b16() -> None:
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"context": 0}, "context '0': expected a whole number"),
-        ({"context": -3}, "context '-3': expected a whole number"),
+        ({"context": 0}, "option 'context': it should be greater than or equal to 1 or"),
+        ({"context": -3}, "option 'context': it should be greater than or equal to 1 or"),
         ({"context": ""}, "context '': expected a number, or words"),
         ({"context": "a photo of {}"}, "context 'a photo of {}': expected a number, or words"),
         ({"context": 22}, "context '22' is too long: this text tower has room for 20 tokens"),
-        ({"stop": 1}, "stop '1': expected True or False"),
+        ({"stop": 1}, "option 'stop': it should be a valid boolean"),
         ({"context": 10**9}, "context '1000000000' is too long"),
         ({"context": "a " * 30}, "is too long: this text tower has room for 20 tokens"),
         ({"tokens": 4}, "tuning 'coop' has no option 'tokens'; its options: context=16"),

@@ -42,7 +42,7 @@ def test_every_weight_of_the_tower_learns_and_no_other(
 
 
 def test_a_tower_or_option_that_does_not_exist_is_refused(loaded: Backbone) -> None:
-    with pytest.raises(OptionError, match="unknown tower 'images': did you mean 'image'"):
+    with pytest.raises(OptionError, match="option 'tower': it should be 'image', 'text' or 'both', found 'images'"):
         tuning.apply("full", loaded.copy(), tower="images")
     with pytest.raises(OptionError, match="tuning 'full' has no option 'layers'; its options: tower='image'"):
         tuning.apply("full", loaded.copy(), layers=2)

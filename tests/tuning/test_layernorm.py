@@ -38,7 +38,7 @@ def test_counts_at_the_size_of_vit_b16() -> None:
     "options, message",
     [
         ({"blocks": "some"}, "blocks 'some': expected all, or how many last blocks, 1 to 3"),
-        ({"tower": "video"}, "unknown tower 'video'"),
+        ({"tower": "video"}, "option 'tower': it should be 'image', 'text' or 'both', found 'video'"),
         ({"layers": 2}, "tuning 'layernorm' has no option 'layers'; its options: blocks='all', tower='image'"),
     ],
 )

@@ -91,15 +91,15 @@ def test_counts_at_the_size_of_vit_b16() -> None:
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"rank": 0}, "rank '0': expected a whole number, 1 or more"),
-        ({"rank": "two"}, "rank 'two': expected"),
-        ({"alpha": "much"}, "alpha 'much': expected a number"),
-        ({"alpha": float("nan")}, "alpha 'nan': expected a number"),
+        ({"rank": 0}, "option 'rank': it should be greater than or equal to 1, found 0"),
+        ({"rank": "two"}, "option 'rank': it should be a valid integer"),
+        ({"alpha": "much"}, "option 'alpha': it should be a valid number"),
+        ({"alpha": float("nan")}, "option 'alpha': expected a finite number"),
         ({"targets": "q"}, "unknown target 'q': did you mean 'q_proj'|unknown target 'q': Known: q_proj"),
         ({"targets": []}, "unknown target ''"),
         ({"blocks": 4}, "blocks '4': expected all, or how many last blocks, 1 to 3"),
         ({"blocks": 3, "tower": "both"}, "blocks '3': expected all, or how many last blocks, 1 to 2"),
-        ({"tower": "video"}, "unknown tower 'video'"),
+        ({"tower": "video"}, "option 'tower': it should be 'image', 'text' or 'both', found 'video'"),
         ({"width": 3}, "tuning 'lora' has no option 'width'; its options: rank=8, alpha=16.0, targets="),
     ],
 )

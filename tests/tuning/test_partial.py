@@ -141,9 +141,9 @@ def test_weights_of_another_tuning_or_backbone_are_refused_whole(loaded: Backbon
         ({"layers": 0}, "layers '0': expected proj, block, block.ln_post.proj, or how many last blocks, 1 to 3"),
         ({"layers": 4}, "layers '4': expected"),
         ({"layers": -1}, "layers '-1': expected"),
-        ({"layers": True}, "layers 'True': expected"),
+        ({"layers": True}, "option 'layers': it should be a valid string or"),
         ({"layers": "blocks"}, "layers 'blocks': expected"),
-        ({"tower": "video"}, "unknown tower 'video': Known: image, text, both"),
+        ({"tower": "video"}, "option 'tower': it should be 'image', 'text' or 'both', found 'video'"),
         ({"rank": 4}, "tuning 'partial' has no option 'rank'; its options: layers='block.ln_post.proj', tower='image'"),
     ],
 )

@@ -133,10 +133,10 @@ def test_counts_at_the_size_of_vit_b16() -> None:
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"width": 0}, "width '0': expected a whole number"),
+        ({"width": 0}, "option 'width': it should be greater than or equal to 1, found 0"),
         ({"time": 2}, "time 2 and space 1: expected odd numbers"),
-        ({"space": "x"}, "space 'x': expected a whole number"),
-        ({"place": "head"}, "place 'head': expected mlp or attention or both"),
+        ({"space": "x"}, "option 'space': it should be a valid integer"),
+        ({"place": "head"}, "option 'place': it should be 'mlp', 'attention' or 'both'"),
         ({"blocks": 9}, "blocks '9': expected all, or how many last blocks, 1 to 3"),
         ({"frames": 8}, "tuning 'st-adapter' has no option 'frames'; its options: width=384, time=3, space=1"),
     ],

@@ -108,8 +108,8 @@ def test_count_at_the_size_of_vit_b16() -> None:
     [
         ({"blocks": 0}, "blocks '0': expected all"),
         ({"reduction": 64}, "reduction '64': a tower of 32 channels allows no more"),
-        ({"transductive": 1}, "transductive '1': expected True, False or queries"),
-        ({"place": "both"}, "place 'both': expected mlp or attention"),
+        ({"transductive": 1}, "option 'transductive': it should be a valid boolean or be 'queries'"),
+        ({"place": "both"}, "option 'place': it should be 'mlp' or 'attention'"),
         ({"frames": 8}, "tuning 'task-adapter' has no option 'frames'; its options: blocks=2, reduction=4"),
     ],
 )

@@ -59,8 +59,8 @@ def test_counts_at_the_size_of_vit_b16() -> None:
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"tokens": 0}, "tokens '0': expected a whole number"),
-        ({"deep": "no"}, "deep 'no': expected True or False"),
+        ({"tokens": 0}, "option 'tokens': it should be greater than or equal to 1, found 0"),
+        ({"deep": "no"}, "option 'deep': it should be a valid boolean"),
         ({"blocks": 4}, "blocks '4': expected all"),
         ({"tower": "text"}, "tuning 'vpt' has no option 'tower'; its options: tokens=10, deep=True, blocks='all'"),
     ],

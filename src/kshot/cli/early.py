@@ -5,35 +5,41 @@ Each raises what the function behind the command would raise seconds later.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kshot import gate, settings
 from kshot.errors import CheckpointError, KshotError, VideoError, unknown
 from kshot.settings.fields import Front
 
+if TYPE_CHECKING:
+    from kshot.study.file import Study
 
-def expect_settings(front: type[Front], protocol: str | None, part: str, given: Mapping[str, Any]) -> None:
-    """Refuses settings, names of their families and a protocol that there are not.
+
+def expect_settings(
+    front: type[Front], protocol: str | None, part: str, given: Mapping[str, Any], head: str | None = None
+) -> None:
+    """Refuses settings, members of families and options of theirs, and a protocol that there are not.
 
     Args:
         front: the settings of a command.
         protocol: its name; None for none.
         part: of the protocol, "training" or "testing".
         given: the settings that the user gave.
+        head: the one that options of a head are of where none is named; by default the strategy's own, if any.
     """
+    from kshot import heads, tuning
     from kshot.fewshot import protocols
-    from kshot.fewshot.strategies import STRATEGIES
-    from kshot.heads import HEADS
-    from kshot.tuning import TUNING
+    from kshot.fewshot.strategies import get_strategy
 
     preset = protocols.preset(protocol, part) if protocol is not None else {}
     values = front.of(preset | front.chosen((), given)).values()
-    families = {"strategy": ("strategy", STRATEGIES), "tuning": ("tuning method", TUNING), "head": ("head", HEADS)}
-    for name, (kind, known) in families.items():
-        if values.get(name) is not None and values[name] not in known:
-            raise unknown(kind, values[name], known)
+    if "strategy" in values:
+        head = get_strategy(values["strategy"], **values["strategy_options"] or {}).default_head
+        tuning.expect(values["tuning"], values["tuning_options"] or {})
+    if head := values.get("head") or head:
+        heads.expect(head, values["head_options"] or {})
     expect_arithmetic(values["device"], values["precision"], values["encoder"])
     if values.get("texts") is not None:
         gate.regular(values["texts"])
@@ -52,12 +58,14 @@ def expect_arithmetic(device: str, precision: str = "float32", encoder: str = se
         raise unknown("encoder", encoder, settings.ENCODERS)
 
 
-def expect_method(name: str) -> None:
-    """Refuses a method of the recognizer that there is not."""
-    from kshot.heads import HEADS
+def expect_method(name: str, options: Mapping[str, Any]) -> None:
+    """Refuses a method of the recognizer that there is not, and options that its head does not take."""
+    from kshot import heads
 
-    if name not in (known := ["auto", "partial", *HEADS]):
+    if name not in (known := ["auto", "partial", *heads.HEADS]):
         raise unknown("method", name, known)
+    if name in heads.HEADS:
+        heads.expect(name, options)
 
 
 def expect_data(text: str | None) -> None:
@@ -69,6 +77,18 @@ def expect_data(text: str | None) -> None:
     source = text if Path(text).exists() else text.partition("?")[0]
     if source.partition(":")[0] not in (*datasets.DATASETS, *datasets.BENCHMARKS) and not Path(source).exists():
         datasets.load(text)  # which says so
+
+
+def expect_study(
+    study: str | Path, protocol: str | None, data: Sequence[str], seeds: Sequence[int], episodes: int | None
+) -> Study:
+    """A study as it will run; refuses what cannot be, and data that is not there."""
+    from kshot.study.file import planned
+
+    plan = planned(study, protocol, seeds, episodes)
+    for one in data or plan.data:
+        expect_data(one)
+    return plan
 
 
 def expect_model(model: str | Path) -> None:

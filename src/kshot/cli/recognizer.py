@@ -90,13 +90,13 @@ def fit(
     costs = {"cost": unknown_cost, "share": unknown_share, "most": unknown_most}
     weighed = reject if not reject or costs == ErrorCosts().plain() else costs
     ErrorCosts.of(weighed)
-    early.expect_method(method)
+    options = pairs(head_option) or None
+    early.expect_method(method, options or {})
     early.expect_arithmetic(device, encoder=encoder)
     early.expect_run(adapted)
     early.expect_file(texts, DataError)
     if frames is not None:
         settings.expect(frames=frames)
-    options = pairs(head_option) or None
     data = datasets.load(clips)
     if data.features is not None:
         raise OptionError(f"{clips} holds ready-made features; a recognizer is trained on videos")

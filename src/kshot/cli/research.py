@@ -122,7 +122,7 @@ def evaluate(
 
     Example: kshot evaluate motion --adapted runs/meta --shot 5 --json
     """
-    early.expect_settings(Evaluating, protocol, "testing", settings)
+    early.expect_settings(Evaluating, protocol, "testing", settings, None if adapted else "prototype")
     early.expect_run(adapted)
     early.expect_data(data)
     early.expect_file(features, DataError)
@@ -175,26 +175,24 @@ def study(
 
     Example: kshot study quick --out studies/quick
     """
+    if speed is not None and not dry_run:
+        raise OptionError("--speed belongs to --dry-run")
+    early.expect_arithmetic(*(settings.get(field.name, field.default) for field in Arithmetic.fields()))
     early.expect_file(settings.get("texts"), DataError)
-    from kshot.study.runner import run
-
+    plan = early.expect_study(study, protocol, data or (), seed or (), episodes)
     if dry_run:
         from kshot.study.forecast import forecast
 
         settings = {name: value for name, value in settings.items() if name not in ("store", "keep_copies", "texts")}
         work = forecast(
-            study, data or (), backbone or (), seed or (), episodes, protocol, speed=speed,
+            plan, data or (), backbone or (), speed=speed,
             progress=chosen_progress(as_json), **settings,
         )  # fmt: skip
         show(work, as_json, _tell_forecast)
         return
-    if speed is not None:
-        raise OptionError("--speed belongs to --dry-run")
+    from kshot.study.runner import run
 
-    done = run(
-        study, out, data or (), backbone or (), seed or (), episodes, protocol,
-        progress=chosen_progress(as_json), **settings,
-    )  # fmt: skip
+    done = run(plan, out, data or (), backbone or (), progress=chosen_progress(as_json), **settings)
     show(done.plain({"format"}), as_json, lambda _: _tell_study(done))
     if any(row.error for row in done.rows):
         raise typer.Exit(1)

@@ -24,7 +24,6 @@ from kshot.activations.extraction import extract
 from kshot.datasets import Dataset
 from kshot.datasets.features import checked, opened
 from kshot.errors import DataError, OptionError
-from kshot.fewshot import runs
 from kshot.files import disk, plain, whole, write_atomic
 from kshot.progress import Progress, quiet
 from kshot.settings import Exporting
@@ -115,6 +114,8 @@ def export_features(
     Raises:
         KshotError: whatever cannot be done as asked.
     """
+    from kshot.fewshot import runs  # late: features are joined with labels without PyTorch
+
     target = _target(out)
     loaded = datasets.load(data)
     if loaded.features is not None:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from kshot.errors import unknown
+from kshot.options import declared
 from kshot.options import expect as check
 
 if TYPE_CHECKING:
     from kshot.heads.base import Head
 
-__all__ = ["HEADS", "Head", "expect", "find", "get_head", "named", "of_record", "options"]
+__all__ = ["HEADS", "Head", "Shots", "expect", "find", "get_head", "named", "of_record", "options"]
+
+Shots: TypeAlias = Literal["features", "distances"]
+"""What is averaged over the support clips of a class, by heads that align frames."""
 
 HEADS: dict[str, str] = {
     "nearest": "kshot.heads.nearest:Nearest",
@@ -50,12 +54,12 @@ def get_head(name: str, **chosen: Any) -> Head:
 
 def expect(name: str, chosen: Mapping[str, Any]) -> None:
     """Raises OptionError unless there is such a head with these options, of the right kind."""
-    check(f"head '{name}'", options(name), chosen, find(name))
+    check(f"head '{name}'", options(name), chosen, declared(_place(name)))
 
 
 def options(name: str) -> dict[str, Any]:
     """The options of a head with their defaults."""
-    parameters = inspect.signature(find(name)).parameters.values()
+    parameters = inspect.signature(declared(_place(name))).parameters.values()
     return {parameter.name: parameter.default for parameter in parameters}
 
 
@@ -76,11 +80,15 @@ def find(name: str) -> type[Head]:
     Raises:
         OptionError: no such head.
     """
-    if name not in HEADS:
-        raise unknown("head", name, HEADS)
-    module, _, attribute = HEADS[name].partition(":")
+    module, _, attribute = _place(name).partition(":")
     found: type[Head] = getattr(import_module(module), attribute)
     return found
+
+
+def _place(name: str) -> str:
+    if name not in HEADS:
+        raise unknown("head", name, HEADS)
+    return HEADS[name]
 
 
 def __getattr__(name: str) -> Any:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from kshot.errors import OptionError
+from kshot.heads import Shots
 from kshot.heads.base import Head
 from kshot.heads.formulas import class_means, frame_distances
 from kshot.heads.pairs import every_pair, look_up, mean_of_classes, members_of, within
-
-Shots = Literal["features", "distances"]
+from kshot.options import Positive
 
 
 class FrameHead(Head):
@@ -28,11 +26,8 @@ class FrameHead(Head):
         scale: factor on the distance before a softmax.
     """
 
-    def __init__(self, shots: Shots = "features", scale: float = 1.0) -> None:
+    def __init__(self, shots: Shots = "features", scale: Positive = 1.0) -> None:
         super().__init__()
-        if shots not in ("features", "distances"):
-            raise OptionError(f"shots joins support clips: expected 'features' or 'distances', found {shots!r}")
-        self.expect_positive(scale=scale)
         self.shots = shots
         self.scale = scale
 

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kshot.draws import key
-from kshot.errors import OptionError
 from kshot.heads.base import Head
 from kshot.heads.formulas import pool, unit
+from kshot.options import Count, Positive
 
 FIRST, ORDER = 1, 2  # what is drawn of an episode
 
@@ -47,18 +47,15 @@ class BaselinePP(Head):
 
     def __init__(
         self,
-        scale: float = 2.0,
-        epochs: int = 100,
-        batch: int = 4,
-        lr: float = 0.01,
+        scale: Positive = 2.0,
+        epochs: Count = 100,
+        batch: Count = 4,
+        lr: Positive = 0.01,
         seed: int = 0,
         norm: Literal["learned", "unit"] = "learned",
         fresh: bool = True,
     ) -> None:
         super().__init__()
-        self.expect_positive(scale=scale, batch=batch, lr=lr)
-        if norm not in ("learned", "unit"):
-            raise OptionError(f"norm multiplies the cosine: expected 'learned' or 'unit', found {norm!r}")
         self.scale, self.epochs, self.batch, self.lr, self.seed = scale, epochs, batch, lr, seed
         self.norm, self.fresh = norm, fresh
 

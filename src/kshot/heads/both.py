@@ -10,6 +10,7 @@ from torch import Tensor
 from kshot.heads.base import Head
 from kshot.heads.change import Change
 from kshot.heads.prototype import Prototype
+from kshot.options import Positive
 
 
 class Both(Head):
@@ -24,7 +25,7 @@ class Both(Head):
 
     least_frames = Change.least_frames
 
-    def __init__(self, scale: float = 20.0) -> None:
+    def __init__(self, scale: Positive = 20.0) -> None:
         super().__init__()
         self.mean, self.change = Prototype(scale), Change(scale)
         self.scale = scale

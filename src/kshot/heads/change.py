@@ -9,6 +9,7 @@ from torch import Tensor
 
 from kshot.heads.base import Head
 from kshot.heads.formulas import change, class_means, full, standardise, statistics, unit
+from kshot.options import Positive
 
 
 class Change(Head):
@@ -26,9 +27,8 @@ class Change(Head):
 
     least_frames = 2
 
-    def __init__(self, scale: float = 20.0) -> None:
+    def __init__(self, scale: Positive = 20.0) -> None:
         super().__init__()
-        self.expect_positive(scale=scale)
         self.scale = scale
 
     def prepare(self, clips: Tensor) -> Tensor:

@@ -10,10 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kshot.errors import OptionError
-from kshot.heads.alignment import FrameHead, Shots
+from kshot.heads import Shots
+from kshot.heads.alignment import FrameHead
 from kshot.heads.bimhm import BiMHM
 from kshot.heads.formulas import class_means, cosine, full
 from kshot.heads.otam import OTAM
+from kshot.options import Count, Positive, Share
 
 
 class ClipFSAR(FrameHead):
@@ -47,27 +49,20 @@ class ClipFSAR(FrameHead):
 
     def __init__(
         self,
-        dim: int = 512,
+        dim: Count = 512,
         align: Literal["otam", "bimhm"] = "otam",
-        smooth: float = 0.5,
+        smooth: Positive = 0.5,
         weight: float = 1.5,
-        heads: int = 8,
-        dropout: float = 0.2,
+        heads: Count = 8,
+        dropout: Share = 0.2,
         shots: Shots = "features",
-        scale: float = 1.0,
+        scale: Positive = 1.0,
         merge: bool = True,
         layer: Literal["published", "pre-norm"] = "published",
     ) -> None:
         super().__init__(shots, scale)
-        if layer not in ("published", "pre-norm"):
-            raise OptionError(f"layer mixes frames and text: expected 'published' or 'pre-norm', found {layer!r}")
-        if align not in ("otam", "bimhm"):
-            raise OptionError(f"align compares frames: expected 'otam' or 'bimhm', found {align!r}")
-        self.expect_positive(dim=dim, heads=heads, smooth=smooth)
         if dim % heads:
             raise OptionError(f"dim {dim} does not divide into {heads} heads: choose heads accordingly")
-        if not 0 <= dropout < 1:
-            raise OptionError(f"dropout: expected 0 or more and less than 1, found {dropout!r}")
         self.dim, self.weight, self.merge = dim, weight, merge
         self.aligner = OTAM(smooth=smooth) if align == "otam" else BiMHM()
         self.layer: nn.Module = (

@@ -9,11 +9,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from kshot.errors import OptionError
 from kshot.heads.base import Head
 from kshot.heads.formulas import held_out_loss, membership, unit
 from kshot.heads.prototype import Prototype
 from kshot.heads.text import Text
+from kshot.options import Fraction, Positive
 
 GRID = tuple(step / 10 for step in range(11))
 """Weights that leave-one-out chooses from."""
@@ -46,14 +46,12 @@ class Fusion(Head):
 
     def __init__(
         self,
-        beta: float | Literal["earned", "loo"] = "earned",
-        scale: float = 20.0,
-        text_scale: float = 100.0,
+        beta: Fraction | Literal["earned", "loo"] = "earned",
+        scale: Positive = 20.0,
+        text_scale: Positive = 100.0,
         phases: bool = False,
     ) -> None:
         super().__init__()
-        if beta not in ("earned", "loo") and (isinstance(beta, str) or not 0 <= beta <= 1):
-            raise OptionError(f"beta weighs text against clips: expected 0 to 1, 'earned' or 'loo', found {beta!r}")
         self.beta = beta
         self.visual = Prototype(scale)
         self.text = Text(text_scale, phases)

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from kshot.errors import OptionError
 from kshot.heads.base import Head
 from kshot.heads.formulas import membership, pool
+from kshot.options import Positive
 
 TOLERANCE = 1e-6  # of the length of the first gradient
 NEWTON_STEPS, CG_STEPS, HALVINGS = 30, 50, 10
@@ -28,10 +28,8 @@ class LinearProbe(Head):
         C: inverse strength of the regularisation.
     """
 
-    def __init__(self, C: float = 10.0) -> None:
+    def __init__(self, C: Positive = 10.0) -> None:
         super().__init__()
-        if not C > 0:
-            raise OptionError(f"C is the inverse strength of the regularisation: expected above 0, found {C!r}")
         self.C = C
 
     def prepare(self, clips: Tensor) -> Tensor:

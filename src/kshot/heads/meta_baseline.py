@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from kshot.heads.base import Head
 from kshot.heads.formulas import class_means, cosine, full
+from kshot.options import Positive
 
 
 class MetaBaseline(Head):
@@ -24,9 +25,8 @@ class MetaBaseline(Head):
     learns = True
     works_untrained = True
 
-    def __init__(self, temperature: float = 10.0) -> None:
+    def __init__(self, temperature: Positive = 10.0) -> None:
         super().__init__()
-        self.expect_positive(temperature=temperature)
         self.temperature = nn.Parameter(torch.tensor(float(temperature)))
 
     def prepare(self, clips: Tensor) -> Tensor:

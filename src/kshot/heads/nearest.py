@@ -7,6 +7,7 @@ from torch import Tensor
 from kshot.heads.base import Head
 from kshot.heads.formulas import cosine, pool
 from kshot.heads.pairs import every_pair, look_up
+from kshot.options import Positive
 
 
 class Nearest(Head):
@@ -18,9 +19,8 @@ class Nearest(Head):
         scale: factor on the cosine, -1..1, before a softmax.
     """
 
-    def __init__(self, scale: float = 20.0) -> None:
+    def __init__(self, scale: Positive = 20.0) -> None:
         super().__init__()
-        self.expect_positive(scale=scale)
         self.scale = scale
 
     def prepare(self, clips: Tensor) -> Tensor:

@@ -9,9 +9,10 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from kshot.errors import OptionError
-from kshot.heads.alignment import FrameHead, Shots
+from kshot.heads import Shots
+from kshot.heads.alignment import FrameHead
 from kshot.heads.formulas import soft_min
+from kshot.options import Positive
 
 RANGE = {torch.float32: 80.0, torch.float64: 700.0}
 """How far from 0 the logarithm of a product may get."""
@@ -39,17 +40,13 @@ class OTAM(FrameHead):
     def __init__(
         self,
         variant: Literal["otam", "clip-fsar"] = "otam",
-        smooth: float | None = None,
+        smooth: Positive | None = None,
         shots: Shots | None = None,
-        scale: float = 1.0,
+        scale: Positive = 1.0,
     ) -> None:
-        if variant not in VARIANTS:
-            raise OptionError(f"variant names a published code: expected 'otam' or 'clip-fsar', found {variant!r}")
         own_smooth, own_shots = VARIANTS[variant]
         super().__init__(own_shots if shots is None else shots, scale)
         self.smooth = own_smooth if smooth is None else smooth
-        if not self.smooth > 0:
-            raise OptionError(f"smooth softens the minimum: expected a number above 0, found {smooth!r}")
 
     def distance(self, frames: Tensor) -> Tensor:
         return align(frames, self.smooth)

@@ -10,6 +10,7 @@ from torch import Tensor
 from kshot.heads.base import Head
 from kshot.heads.formulas import class_means, pool, unit
 from kshot.heads.pairs import every_pair, look_up, members_of, within
+from kshot.options import Positive
 
 
 class Prototype(Head):
@@ -22,9 +23,8 @@ class Prototype(Head):
         scale: factor on the cosine, -1..1, before a softmax.
     """
 
-    def __init__(self, scale: float = 20.0) -> None:
+    def __init__(self, scale: Positive = 20.0) -> None:
         super().__init__()
-        self.expect_positive(scale=scale)
         self.scale = scale
 
     def prepare(self, clips: Tensor) -> Tensor:

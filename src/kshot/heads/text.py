@@ -10,6 +10,7 @@ from kshot.errors import OptionError
 from kshot.heads.base import Head
 from kshot.heads.formulas import cosine, frame_distances, full, pool
 from kshot.heads.otam import VARIANTS, align
+from kshot.options import Positive
 
 SMOOTH = VARIANTS["otam"][0]
 
@@ -29,9 +30,8 @@ class Text(Head):
 
     needs_text = True
 
-    def __init__(self, scale: float = 100.0, phases: bool = False) -> None:
+    def __init__(self, scale: Positive = 100.0, phases: bool = False) -> None:
         super().__init__()
-        self.expect_positive(scale=scale)
         self.scale, self.phases = scale, phases
 
     def prepare(self, clips: Tensor) -> Tensor:

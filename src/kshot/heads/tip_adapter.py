@@ -9,10 +9,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from kshot.errors import OptionError
 from kshot.heads.base import Head
 from kshot.heads.formulas import held_out_loss, membership, pool
 from kshot.heads.text import text_cosine
+from kshot.options import NotNegative, Positive
 
 ALPHAS = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0)
 BETAS = (0.5, 1.0, 2.0, 3.5, 5.5, 8.0)
@@ -36,15 +36,11 @@ class TipAdapter(Head):
 
     def __init__(
         self,
-        alpha: float | Literal["loo"] = 1.0,
-        beta: float | Literal["loo"] = 5.5,
-        text_scale: float = 100.0,
+        alpha: NotNegative | Literal["loo"] = 1.0,
+        beta: NotNegative | Literal["loo"] = 5.5,
+        text_scale: Positive = 100.0,
     ) -> None:
         super().__init__()
-        for name, value in (("alpha", alpha), ("beta", beta)):
-            if value != "loo" and (isinstance(value, str) or value < 0):
-                raise OptionError(f"{name}: expected a number of at least 0 or 'loo', found {value!r}")
-        self.expect_positive(text_scale=text_scale)
         self.alpha, self.beta, self.text_scale = alpha, beta, text_scale
 
     def prepare(self, clips: Tensor) -> Tensor:

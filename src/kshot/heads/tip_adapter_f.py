@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from kshot.heads.formulas import held_out_loss
 from kshot.heads.tip_adapter import TipAdapter, cache
+from kshot.options import Count, NotNegative, Positive
 
 
 class TipAdapterF(TipAdapter):
@@ -27,14 +28,13 @@ class TipAdapterF(TipAdapter):
 
     def __init__(
         self,
-        alpha: float | Literal["loo"] = 1.0,
-        beta: float | Literal["loo"] = 5.5,
-        text_scale: float = 100.0,
-        epochs: int = 20,
-        lr: float = 0.001,
+        alpha: NotNegative | Literal["loo"] = 1.0,
+        beta: NotNegative | Literal["loo"] = 5.5,
+        text_scale: Positive = 100.0,
+        epochs: Count = 20,
+        lr: Positive = 0.001,
     ) -> None:
         super().__init__(alpha, beta, text_scale)
-        self.expect_positive(lr=lr)
         self.epochs, self.lr = epochs, lr
 
     def _keys(

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from kshot.errors import OptionError
 from kshot.heads.base import Head
 from kshot.heads.formulas import by_class, full
+from kshot.options import Count, Share
 
 Products = tuple[Tensor, Tensor, Tensor]
 TABLE = 2 << 20  # products between tuples at a time
@@ -45,13 +46,12 @@ class TRX(Head):
     learns = True
     is_graph = False  # classes of unequal size are filled up, and how far depends on the labels
 
-    def __init__(self, dim: int = 512, width: int = 1152, sizes: Sequence[int] = (2, 3), dropout: float = 0.1) -> None:
+    def __init__(
+        self, dim: Count = 512, width: Count = 1152, sizes: Sequence[Count] = (2, 3), dropout: Share = 0.1
+    ) -> None:
         super().__init__()
-        if not sizes or min(sizes) < 1:
+        if not sizes:
             raise OptionError(f"sizes counts the frames of a tuple: expected such as (2, 3), found {sizes!r}")
-        self.expect_positive(dim=dim, width=width)
-        if not 0 <= dropout < 1:
-            raise OptionError(f"dropout: expected 0 or more and less than 1, found {dropout!r}")
         self.dim = dim
         relations = nn.ModuleList(Relation(dim, width, size) for size in sizes)
         self.relations = cast("Sequence[Relation]", relations)

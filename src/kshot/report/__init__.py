@@ -34,11 +34,11 @@ def report(folder: str | Path, out: str | Path | None = None, progress: Progress
         OptionError: `out` is a file.
         StoreError: the page cannot be written.
     """
+    study = load_study(folder)  # before what draws is imported
     from kshot import fonts
     from kshot.report import filmstrips, page, pictures
     from kshot.report.comparison import compared
 
-    study = load_study(folder)
     parts: list[page.Part] = []
     comparisons = compared(study, Path(folder))
     with progress("report", len(comparisons), "comparisons") as step:

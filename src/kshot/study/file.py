@@ -6,7 +6,7 @@ import itertools
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -111,6 +111,23 @@ def read_study(source: str | Path, protocol: str | None = None) -> Study:
         if str(error).startswith(str(path)):
             raise
         raise OptionError(f"{path}: {error}") from None
+
+
+def planned(
+    study: str | Path | Study, protocol: str | None = None, seeds: Sequence[int] = (), episodes: int | None = None
+) -> Study:
+    """A study as it will run, with what is given in place of its own.
+
+    Raises:
+        OptionError: it cannot be run.
+    """
+    plan = (
+        replace(study, protocol=protocol or study.protocol) if isinstance(study, Study) else read_study(study, protocol)
+    )
+    plan = replace(plan, seeds=tuple(seeds or plan.seeds), episodes=plan.episodes if episodes is None else episodes)
+    if wrong := impossible(plan):
+        raise OptionError(f"{of_row(plan, wrong[0])}{wrong[2]}")
+    return plan
 
 
 def _read(path: Path, protocol: str | None) -> Study:

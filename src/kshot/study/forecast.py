@@ -35,8 +35,8 @@ from kshot.fewshot.training import strategy_of, tuning_options_of
 from kshot.progress import Progress, quiet
 from kshot.settings import Arithmetic, EpisodeShape, Training
 from kshot.study.counting import Tail, Work, anew, batch_clips, held_bytes, passing
-from kshot.study.file import Row, Study
-from kshot.study.runner import by_name, planned, training_settings
+from kshot.study.file import Row, Study, planned
+from kshot.study.runner import by_name, training_settings
 
 if TYPE_CHECKING:
     pass

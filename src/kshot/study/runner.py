@@ -38,7 +38,7 @@ from kshot.files import alone, disk, occupied, write_atomic
 from kshot.names import folder_name, folder_names
 from kshot.progress import Progress, quiet
 from kshot.settings import FRAMES, Arithmetic, EpisodeRules, Method, Testing, View
-from kshot.study.file import Row, Study, impossible, of_row, read_study
+from kshot.study.file import Row, Study, planned
 from kshot.study.results import Outcome, RowResult, Search, StudyResult, Tried
 from kshot.study.summary import summarise
 from kshot.study.tables import as_csv, as_markdown
@@ -160,23 +160,6 @@ def _save(where: Path, record: RowResult) -> None:
         about = seals.sealed(record.plain(), where, [f"{shot}-shot.json" for shot in record.results])
         write_atomic(where / "row.json", json.dumps(about, indent=1).encode())
     record.files = about["files"]
-
-
-def planned(
-    study: str | Path | Study, protocol: str | None = None, seeds: Sequence[int] = (), episodes: int | None = None
-) -> Study:
-    """A study as it will run, with what is given in place of its own.
-
-    Raises:
-        OptionError: it cannot be run.
-    """
-    plan = (
-        replace(study, protocol=protocol or study.protocol) if isinstance(study, Study) else read_study(study, protocol)
-    )
-    plan = replace(plan, seeds=tuple(seeds or plan.seeds), episodes=plan.episodes if episodes is None else episodes)
-    if wrong := impossible(plan):
-        raise OptionError(f"{of_row(plan, wrong[0])}{wrong[2]}")
-    return plan
 
 
 def by_name(things: Sequence[str | Named], kind: str) -> dict[str, str | Named]:

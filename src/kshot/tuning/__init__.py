@@ -10,9 +10,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from kshot.errors import OptionError, unknown
+from kshot.options import declared
 from kshot.options import expect as check
 
 if TYPE_CHECKING:  # the names of methods are asked for where torch would take too long
@@ -21,7 +22,22 @@ if TYPE_CHECKING:  # the names of methods are asked for where torch would take t
     from kshot.backbones.backbone import Backbone
     from kshot.backbones.tower import Tower
 
-__all__ = ["TUNING", "apply", "deepest_cut", "expect", "lacking", "named", "of_record", "options", "towers", "unfreeze"]
+__all__ = [
+    "TUNING",
+    "Towers",
+    "apply",
+    "deepest_cut",
+    "expect",
+    "lacking",
+    "named",
+    "of_record",
+    "options",
+    "towers",
+    "unfreeze",
+]
+
+Towers: TypeAlias = Literal["image", "text", "both"]
+"""Towers of a backbone that the option `tower` names."""
 
 TUNING: dict[str, str] = {
     "partial": "kshot.tuning.partial",
@@ -67,8 +83,8 @@ def lacking(name: str, backbone: Backbone) -> str:
 
 
 def expect(name: str, chosen: Mapping[str, Any]) -> None:
-    """Raises OptionError unless there is such a method with these options; `apply` looks at their values."""
-    check(f"tuning '{name}'", options(name), chosen)
+    """Raises OptionError unless there is such a method with these options, of the right kind."""
+    check(f"tuning '{name}'", options(name), chosen, declared(_place(name)))
 
 
 def named(name: str) -> dict[str, Any]:
@@ -84,7 +100,7 @@ def of_record(name: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
 
 def options(name: str) -> dict[str, Any]:
     """The options of a tuning method with their defaults."""
-    parameters = list(inspect.signature(_find(name)).parameters.values())[1:]
+    parameters = list(inspect.signature(declared(_place(name))).parameters.values())[1:]
     return {parameter.name: parameter.default for parameter in parameters}
 
 
@@ -100,7 +116,7 @@ def towers(backbone: Backbone, tower: str) -> list[Tower]:
     """The towers that the option `tower` names: "image", "text" or "both".
 
     Raises:
-        OptionError: another name.
+        OptionError: there is no text tower that could learn.
     """
     if tower in ("text", "both") and not backbone.text.depth:
         raise OptionError(f"backbone '{backbone.name}' has no text tower that could learn: tune tower image")
@@ -109,8 +125,6 @@ def towers(backbone: Backbone, tower: str) -> list[Tower]:
         "text": [backbone.text],
         "both": [backbone.image, backbone.text],
     }
-    if tower not in known:
-        raise unknown("tower", tower, known)
     return known[tower]
 
 
@@ -134,7 +148,12 @@ def _before(name: str) -> dict[str, Any]:
 
 
 def _find(name: str) -> Callable[..., int]:
-    if name not in TUNING:
-        raise unknown("tuning method", name, TUNING)
+    _place(name)
     found: Callable[..., int] = import_module(TUNING[name]).apply
     return found
+
+
+def _place(name: str) -> str:
+    if name not in TUNING:
+        raise unknown("tuning method", name, TUNING)
+    return f"{TUNING[name]}:apply"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
@@ -43,42 +43,9 @@ def swap(tower: Tower, block: nn.Module, new: nn.Module) -> None:
     tower.blocks[list(tower.blocks).index(block)] = new
 
 
-def positive(name: str, value: object) -> int:
-    """An option that must be a whole number of at least 1.
-
-    Raises:
-        OptionError: it is not.
-    """
-    if isinstance(value, bool) or not str(value).isdigit() or int(str(value)) < 1:
-        raise OptionError(f"{name} '{value}': expected a whole number, 1 or more")
-    return int(str(value))
-
-
-def number(name: str, value: object) -> float:
-    """An option that must be a finite number.
-
-    Raises:
-        OptionError: it is not.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < float("inf"):
-        raise OptionError(f"{name} '{value}': expected a number")
-    return float(value)
-
-
 def alongside(module: nn.Module, new: nn.Module) -> nn.Module:
     """A new module on the device of an old one; drawn on the CPU, so that a seed gives the same values anywhere."""
     return new.to(next(module.parameters()).device)
-
-
-def one_of(name: str, value: object, known: Collection[str]) -> str:
-    """An option that must be one of some words.
-
-    Raises:
-        OptionError: it is not.
-    """
-    if value not in known:
-        raise OptionError(f"{name} '{value}': expected {' or '.join(known)}")
-    return str(value)
 
 
 def through(block: Any, x: Tensor, mask: Tensor | None, between: Callable[[Tensor], Tensor], **options: bool) -> Tensor:

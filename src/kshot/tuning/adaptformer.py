@@ -5,20 +5,20 @@ from __future__ import annotations
 from torch import nn
 
 from kshot.backbones.backbone import Backbone
-from kshot.errors import OptionError
-from kshot.tuning import deepest_cut
-from kshot.tuning.adapters import Beside, Bottleneck, blocks_of, number, positive
+from kshot.options import Count
+from kshot.tuning import Towers, deepest_cut
+from kshot.tuning.adapters import Beside, Bottleneck, blocks_of
 
 BEFORE = {"norm": True}
 
 
 def apply(
     backbone: Backbone,
-    width: int = 64,
+    width: Count = 64,
     scale: float = 0.1,
     norm: bool = False,
     blocks: str | int = "all",
-    tower: str = "image",
+    tower: Towers = "image",
 ) -> int:
     """MLP(LN(x)) becomes MLP(LN(x)) + scale * up(ReLU(down(x))), as in the authors' code (ShoufaChen/AdaptFormer at
     6967d67, its shipped settings).
@@ -40,9 +40,6 @@ def apply(
     Raises:
         OptionError: an option with a value that it cannot take.
     """
-    if not isinstance(norm, bool):
-        raise OptionError(f"norm '{norm}': expected True or False")
-    width, scale = positive("width", width), number("scale", scale)
     for block in blocks_of(backbone, tower, blocks):
         adapter = Bottleneck(block.embed_dim, width, nn.ReLU())
         if norm:

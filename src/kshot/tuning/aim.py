@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Collection, Sequence
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from kshot.backbones.backbone import Backbone, rows
 from kshot.errors import OptionError, unknown
+from kshot.options import Count
 from kshot.tuning import deepest_cut
-from kshot.tuning.adapters import Bottleneck, alongside, last_blocks, number, one_of, positive, swap
+from kshot.tuning.adapters import Bottleneck, alongside, last_blocks, swap
 
 PARTS = ("spatial", "temporal", "joint")
 TIMES = ("input", "block")
@@ -21,11 +22,11 @@ STD = 0.02  # of the first weights of a bottleneck, as in the authors' code
 
 def apply(
     backbone: Backbone,
-    parts: str | Collection[str] = "spatial,temporal,joint",
-    reduction: int = 4,
+    parts: str | Sequence[str] = "spatial,temporal,joint",
+    reduction: Count = 4,
     scale: float = 0.5,
-    frames: int = 8,
-    time: str = "input",
+    frames: Count = 8,
+    time: Literal["input", "block"] = "input",
     blocks: str | int = "all",
 ) -> int:
     """Gives blocks the adapters named; all start at zero, so nothing changes at first.
@@ -59,11 +60,10 @@ def apply(
     for part in named or [""]:
         if part not in PARTS:
             raise unknown("part", part, PARTS)
-    width, scale = tower.width // positive("reduction", reduction), number("scale", scale)
-    frames = positive("frames", frames)
+    width = tower.width // reduction
     if width < 1:
         raise OptionError(f"reduction '{reduction}': a tower of {tower.width} channels allows no more")
-    at_input = one_of("time", time, TIMES) == "input" and blocks == "all"
+    at_input = time == "input" and blocks == "all"
     if at_input and "temporal" in named:
         tower.embeddings = alongside(tower.embeddings, Timed(tower.embeddings, frames, tower.width))
     for i, block in enumerate(last_blocks(tower, blocks)):

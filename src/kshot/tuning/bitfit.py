@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from kshot.backbones.backbone import Backbone
-from kshot.tuning import deepest_cut, unfreeze
+from kshot.tuning import Towers, deepest_cut, unfreeze
 from kshot.tuning.adapters import ends_of
 
 
-def apply(backbone: Backbone, blocks: str | int = "all", tower: str = "image") -> int:
+def apply(backbone: Backbone, blocks: str | int = "all", tower: Towers = "image") -> int:
     """Lets the biases of linear layers and norms learn.
 
     Args:

@@ -6,11 +6,12 @@ from torch import Tensor, nn
 
 from kshot.backbones.backbone import Backbone
 from kshot.errors import OptionError
-from kshot.tuning import deepest_cut, towers
-from kshot.tuning.adapters import Bottleneck, alongside, number, positive
+from kshot.options import Count, Part
+from kshot.tuning import Towers, deepest_cut, towers
+from kshot.tuning.adapters import Bottleneck, alongside
 
 
-def apply(backbone: Backbone, reduction: int = 4, ratio: float = 0.2, tower: str = "image") -> int:
+def apply(backbone: Backbone, reduction: Count = 4, ratio: Part = 0.2, tower: Towers = "image") -> int:
     """The embedding f becomes (1 - ratio) * f + ratio * W2 ReLU(W1 f), without biases (the paper's formula).
 
     W2 starts at zero, so an embedding keeps its direction at first and is (1 - ratio) times as long: cosines, and every
@@ -28,14 +29,12 @@ def apply(backbone: Backbone, reduction: int = 4, ratio: float = 0.2, tower: str
     Raises:
         OptionError: an option with a value that it cannot take.
     """
-    width, share = backbone.embed_dim // positive("reduction", reduction), number("ratio", ratio)
+    width = backbone.embed_dim // reduction
     if width < 1:
         raise OptionError(f"reduction '{reduction}': an embedding of {backbone.embed_dim} channels allows no more")
-    if not 0 < share < 1:
-        raise OptionError(f"ratio '{ratio}': expected a number between 0 and 1")
     for part in towers(backbone, tower):
         adapter = Bottleneck(backbone.embed_dim, width, nn.ReLU(), bias=False)
-        part.feature = alongside(part, Blend(adapter, share))
+        part.feature = alongside(part, Blend(adapter, ratio))
     return deepest_cut(backbone.image)
 
 

@@ -7,14 +7,15 @@ from torch import Tensor, nn
 
 from kshot.backbones.backbone import Backbone
 from kshot.errors import OptionError
+from kshot.options import Count
 from kshot.tuning import deepest_cut
-from kshot.tuning.adapters import alongside, positive
+from kshot.tuning.adapters import alongside
 
 STD = 0.02
 BEFORE = {"stop": False}
 
 
-def apply(backbone: Backbone, context: int | str = 16, stop: bool = True) -> int:
+def apply(backbone: Backbone, context: Count | str = 16, stop: bool = True) -> int:
     """Class texts become learned vectors, shared by all classes, followed by the class name and a full stop; prompts
     are not read. The stop is that of the authors' code (KaiyangZhou/CoOp at ff61507).
 
@@ -33,8 +34,6 @@ def apply(backbone: Backbone, context: int | str = 16, stop: bool = True) -> int
     Raises:
         OptionError: a context without words, with a {}, or too long for the text tower.
     """
-    if not isinstance(stop, bool):
-        raise OptionError(f"stop '{stop}': expected True or False")
     text, embeddings = backbone.text, backbone.text.embeddings
     table: nn.Embedding = embeddings.token_embedding  # type: ignore[assignment]
     if isinstance(context, str) and not context.isdigit():
@@ -43,7 +42,7 @@ def apply(backbone: Backbone, context: int | str = 16, stop: bool = True) -> int
             raise OptionError(f"context '{context}': expected a number, or words without {{}} to start from")
         vectors = table(backbone.tokenize([words])[0, 1:-1]).detach().clone()
     else:
-        words = " ".join("x" * min(positive("context", context), text.tokens))  # a token each; only places matter
+        words = " ".join("x" * min(int(context), text.tokens))  # a token each; only places matter
         vectors = torch.empty((len(words) + 1) // 2, text.width).normal_(std=STD)
     room = text.tokens - 3 - stop  # start, end, and a name of one token
     if len(vectors) > room:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from kshot.backbones.backbone import Backbone
-from kshot.tuning import deepest_cut, towers, unfreeze
+from kshot.tuning import Towers, deepest_cut, towers, unfreeze
 
 
-def apply(backbone: Backbone, tower: str = "image") -> int:
+def apply(backbone: Backbone, tower: Towers = "image") -> int:
     """Lets all weights learn.
 
     Args:

@@ -10,11 +10,11 @@ from torch import nn
 from kshot.backbones.backbone import Backbone
 from kshot.backbones.batch_norm import BatchNorm
 from kshot.errors import OptionError
-from kshot.tuning import deepest_cut, unfreeze
+from kshot.tuning import Towers, deepest_cut, unfreeze
 from kshot.tuning.adapters import ends_of
 
 
-def apply(backbone: Backbone, blocks: str | int = "all", tower: str = "image") -> int:
+def apply(backbone: Backbone, blocks: str | int = "all", tower: Towers = "image") -> int:
     """Lets the norms learn.
 
     Args:

@@ -6,19 +6,20 @@ from collections.abc import Sequence
 
 from kshot.backbones.backbone import Backbone
 from kshot.errors import unknown
-from kshot.tuning import deepest_cut
-from kshot.tuning.adapters import blocks_of, number, positive
+from kshot.options import Count
+from kshot.tuning import Towers, deepest_cut
+from kshot.tuning.adapters import blocks_of
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
 
 
 def apply(
     backbone: Backbone,
-    rank: int = 8,
+    rank: Count = 8,
     alpha: float = 16.0,
     targets: str | Sequence[str] = "q_proj,v_proj",
     blocks: str | int = "all",
-    tower: str = "image",
+    tower: Towers = "image",
 ) -> int:
     """Adds alpha / rank * B A to the weights named; A is random, B starts at zero, so nothing changes at first.
 
@@ -45,7 +46,7 @@ def apply(
     for name in names or [""]:
         if name not in TARGETS:
             raise unknown("target", name, TARGETS)
-    config = LoraConfig(r=positive("rank", rank), lora_alpha=number("alpha", alpha), target_modules=names)
+    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=names)
     for block in blocks_of(backbone, tower, blocks):
         inject_adapter_in_model(config, block)
     return deepest_cut(backbone.image)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from kshot.backbones.backbone import Backbone
 from kshot.errors import OptionError
-from kshot.tuning import deepest_cut, towers, unfreeze
+from kshot.tuning import Towers, deepest_cut, towers, unfreeze
 
 LAYERS = ("proj", "block", "block+ln_post+proj")
 
 
-def apply(backbone: Backbone, layers: str | int = "block+ln_post+proj", tower: str = "image") -> int:
+def apply(backbone: Backbone, layers: str | int = "block+ln_post+proj", tower: Towers = "image") -> int:
     """Lets the last layers learn.
 
     Args:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from kshot.backbones.backbone import Backbone, rows
 from kshot.errors import OptionError
+from kshot.options import Count
 from kshot.tuning import deepest_cut
-from kshot.tuning.adapters import Bottleneck, alongside, last_blocks, one_of, positive, swap, through
+from kshot.tuning.adapters import Bottleneck, alongside, last_blocks, swap, through
 
 PLACES = ("mlp", "attention", "both")
 BEFORE = {"place": "attention"}
@@ -20,10 +21,10 @@ BEFORE = {"place": "attention"}
 
 def apply(
     backbone: Backbone,
-    width: int = 384,
-    time: int = 3,
-    space: int = 1,
-    place: str = "mlp",
+    width: Count = 384,
+    time: Count = 3,
+    space: Count = 1,
+    place: Literal["mlp", "attention", "both"] = "mlp",
     blocks: str | int = "all",
 ) -> int:
     """Patches x of a clip become x + up(convolve(down(x))) before a block's MLP, its attention, or both.
@@ -49,10 +50,8 @@ def apply(
         OptionError: an option with a value that it cannot take.
     """
     tower = backbone.image
-    width, time, space = positive("width", width), positive("time", time), positive("space", space)
     if not (time % 2 and space % 2):
         raise OptionError(f"time {time} and space {space}: expected odd numbers, so that a patch is in the middle")
-    one_of("place", place, PLACES)
     chosen = last_blocks(tower, blocks)
     if place == "mlp" and len(chosen) == 1:
         raise OptionError(

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from kshot.backbones.backbone import Backbone, rows
 from kshot.errors import OptionError
+from kshot.options import Count
 from kshot.tuning import deepest_cut
-from kshot.tuning.adapters import Bottleneck, alongside, last_blocks, one_of, positive, swap, through
+from kshot.tuning.adapters import Bottleneck, alongside, last_blocks, swap, through
 
 PLACES = ("mlp", "attention")
 BEFORE = {"place": "attention"}
@@ -19,9 +20,9 @@ BEFORE = {"place": "attention"}
 def apply(
     backbone: Backbone,
     blocks: str | int = 2,
-    reduction: int = 4,
-    transductive: bool | str = False,
-    place: str = "mlp",
+    reduction: Count = 4,
+    transductive: bool | Literal["queries"] = False,
+    place: Literal["mlp", "attention"] = "mlp",
 ) -> int:
     """Before a block's MLP, tokens x become x + B(A(LN1(x))): the block's frozen attention A across clips, a bottleneck
     B. That is the place in the authors' later code (Jaulin-Bage/Task-Adapter-pp at 3a29783); the paper's own is gone.
@@ -48,12 +49,9 @@ def apply(
         OptionError: an option with a value that it cannot take.
     """
     tower = backbone.image
-    chosen, width = last_blocks(tower, blocks), tower.width // positive("reduction", reduction)
+    chosen, width = last_blocks(tower, blocks), tower.width // reduction
     if width < 1:
         raise OptionError(f"reduction '{reduction}': a tower of {tower.width} channels allows no more")
-    if not isinstance(transductive, bool) and transductive != "queries":
-        raise OptionError(f"transductive '{transductive}': expected True, False or queries")
-    one_of("place", place, PLACES)
     for block in chosen:
         swap(tower, block, alongside(block, Consulting(block, width, transductive, place)))
     backbone.episodic = True

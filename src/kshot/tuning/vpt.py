@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from kshot.backbones.backbone import Backbone
-from kshot.errors import OptionError
+from kshot.options import Count
 from kshot.tuning import deepest_cut
-from kshot.tuning.adapters import alongside, last_blocks, positive, swap
+from kshot.tuning.adapters import alongside, last_blocks, swap
 
 
-def apply(backbone: Backbone, tokens: int = 10, deep: bool = True, blocks: str | int = "all") -> int:
+def apply(backbone: Backbone, tokens: Count = 10, deep: bool = True, blocks: str | int = "all") -> int:
     """Puts learned tokens between the class token and the patches.
 
     They are random at first, so the embedding differs from the frozen one from the start.
@@ -33,14 +33,12 @@ def apply(backbone: Backbone, tokens: int = 10, deep: bool = True, blocks: str |
     Raises:
         OptionError: an option with a value that it cannot take.
     """
-    if not isinstance(deep, bool):
-        raise OptionError(f"deep '{deep}': expected True or False")
     tower = backbone.image
-    chosen, count = last_blocks(tower, blocks), positive("tokens", tokens)
+    chosen = last_blocks(tower, blocks)
     patch: Any = tower.embeddings.patch_size
     bound = math.sqrt(6 / (3 * patch**2 + tower.width))  # the authors' choice: Xavier's, as of the patch embedding
     for block in chosen if deep else chosen[:1]:
-        prompts = torch.empty(count, tower.width).uniform_(-bound, bound)
+        prompts = torch.empty(tokens, tower.width).uniform_(-bound, bound)
         swap(tower, block, alongside(block, Prompted(block, prompts, keep=not deep)))
     return deepest_cut(tower)
 
