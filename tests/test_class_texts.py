@@ -250,7 +250,9 @@ def test_a_training_keeps_which_file_it_read_and_notices_another(
         train(clips_csv, run, resume=True, **shared)
     result = evaluate(clips_csv, backbone, run, texts=path, store=warm_store, **SHAPE)
     assert result.notes == [f"{path} has changed since the training of {run}, which read it, too"]
-    names = evaluate(clips_csv, backbone, run, head="text", store=warm_store, **SHAPE)
+    with pytest.raises(OptionError, match="aligns the phases of each class"):
+        evaluate(clips_csv, backbone, run, store=warm_store, **SHAPE)
+    names = evaluate(clips_csv, backbone, run, head="fusion", store=warm_store, **SHAPE)
     assert names.notes == [f"run {run} was trained with the texts of {path}; here class names stand for them"]
     write({word: TEXTS[word] for word in WORDS[:9]})
     with pytest.raises(DataError, match=f"no text of class '{WORDS[9]}'"):

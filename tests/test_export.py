@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -176,18 +176,19 @@ def test_a_model_that_weighs_places_is_one_graph(family: str, backbone: Backbone
         torch.testing.assert_close(whole(pixels)[0], wanted, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", heads.HEADS)
+@pytest.mark.parametrize(("name", "options"), [*((name, {}) for name in heads.HEADS), ("fusion", {"phases": True})])
 def test_every_head_is_a_graph_or_refused(
-    name: str, taught: Recognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, options: dict[str, Any], taught: Recognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With classes of different size, whatever the head must be trained for."""
     torch.manual_seed(0)
-    head = heads.get_head(name, **({"dim": 32} if "dim" in heads.options(name) else {})).eval()
+    head = heads.get_head(name, **({"dim": 32} if "dim" in heads.options(name) else {}), **options).eval()
     head.trained = True
     clips, labels, text = torch.randn(7, FRAMES, 32), torch.tensor([0, 0, 1, 1, 1, 2, 2]), torch.randn(3, 32)
+    words = torch.randn(3, 4, 32) if head.phases else text
     with torch.no_grad():
         near = head.prepare_support(clips, text[labels])[None]
-        fitted = head.fit_support(near, labels[None], text[None] if head.needs_text else None, 3)
+        fitted = head.fit_support(near, labels[None], words[None] if head.needs_text else None, 3)
     whole = Classifier(Scorer(head, {}, fitted, 3), torch.nn.functional.normalize(text, dim=-1), 1.0).eval()
     if head.is_graph:
         translate(whole, clips[:3], ("embeddings",), ("proba", "known")).save(tmp_path / "head.onnx")

@@ -170,7 +170,8 @@ def examine(
             )
         if not shown:
             what = text.title() if text.described else f"the class name {text.title()}"
-            raise DataError(f"nothing is left of {what} in tokens: {'write' if text.described else 'rename'} it anew")
+            how = "write it in other words" if text.described else "rename the class"
+            raise DataError(f"nothing is left of {what} in tokens: {how}")
         wholes.append(whole)
         if not whole:
             cut.setdefault(text.template, []).append((text, reach, end - starts))

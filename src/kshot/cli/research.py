@@ -186,8 +186,8 @@ def study(
     if speed is not None and not dry_run:
         raise OptionError("--speed belongs to --dry-run")
     early.expect_arithmetic(*(settings.get(field.name, field.default) for field in Arithmetic.fields()))
-    plan = early.expect_study(study, protocol, data or (), seed or (), episodes)
     early.expect_file(settings.get("texts"), DataError)
+    plan = early.expect_study(study, protocol, data or (), seed or (), episodes)
     if dry_run:
         from kshot.study.forecast import forecast
 
