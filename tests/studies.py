@@ -35,7 +35,8 @@ def write(
 
     Rows of a seed face the same luck, as they would on the same episodes. `cost` gives weights and seconds, `failed`
     the reason why a row failed, or "". `costs` gives further costs by row and shot; studies of older versions have
-    none. `steps` gives the step whose weights were kept, by row and seed: of 0, a row is as the baseline. Returns what study.json holds.
+    none. `steps` gives the step whose weights were kept, by row and seed: with 0, a row is as the baseline.
+    Returns what study.json holds.
     """
     study = replace(study, backbone=study.backbone or ("kshot-tiny",))
     rows: list[dict[str, Any]] = []

@@ -104,6 +104,7 @@ def test_train_then_evaluate(
     assert len(saved["episode_accuracy"]) == 50 and saved["accuracy"] == result["accuracy"]
     code, out, err = command("evaluate", clips_csv, *shared, *SHAPE, "--episodes", 50)
     assert code == 0 and "3-way 1-shot" in out and "50 episodes" in out and " % +- " in out
+    assert "+- is half of a 95 % interval over episodes: of these classes, new episodes" in out
     assert all(name in out for name in result["per_class"])
     code, out, err = command(
         "train", clips_csv, "--out", tmp_path / "two", *shared, *SHAPE, "--steps", 2, "--select", "none"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -245,6 +247,59 @@ def test_files_of_a_later_version_are_refused_in_one_line(done: tuple[Path, Stud
 def test_other_settings_are_refused(source: Path, done: tuple[Path, StudyResult]):
     with pytest.raises(OptionError, match="other settings \\(episodes differ\\)"):
         study.run(source, done[0], episodes=41)
+
+
+COMPARE = """
+[[compare]]
+name = "Novel clips alone?"
+of = "direct"
+to = "frozen"
+"""
+
+
+def test_a_study_of_an_older_version_is_read_and_goes_on(
+    source: Path, done: tuple[Path, StudyResult], tmp_path: Path
+) -> None:
+    """Its rows had no seeds of their own, nothing was declared, and its intervals were over all episodes."""
+    folder = tmp_path / "old"
+    shutil.copytree(done[0], folder)
+    values = json.loads((folder / "settings.json").read_text())
+    del values["compare"], values["seal"]
+    for row in values["rows"]:
+        del row["seeds"]
+    (folder / "settings.json").write_text(json.dumps(seals.sealed(values)))
+    report = json.loads((folder / "study.json").read_text())
+    del report["comparisons"], report["settings"]["compare"]
+    for line in report["summary"]:
+        for key in ("over", "estimand", "kept", "difference_over", "difference_estimand", "paired"):
+            line.pop(key, None)
+    del report["seal"]
+    (folder / "study.json").write_text(json.dumps(report))
+    old = load_study(folder)
+    assert {line.estimand for line in old.summary} == {"these classes, these trainings, new episodes"}
+    assert old.comparisons == [] and "as an older version had it" in as_markdown(old)
+    stamps = {path: path.stat().st_mtime_ns for path in folder.rglob("*-shot.json")}
+    declaring = tmp_path / "declaring.toml"
+    declaring.write_text(source.read_text() + COMPARE)
+    again = study.run(declaring, folder, store=source.parent / "store")
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps, "nothing is run again"
+    found = {(one.shot, one.paired, one.holm is not None) for one in again.comparisons}
+    assert found == {(shot, 2, True) for shot in again.settings.shots}
+    assert load_study(folder).comparisons == again.comparisons
+    assert [line.accuracy for line in again.summary] == [line.accuracy for line in done[1].summary]
+
+
+def test_a_begun_study_may_get_further_seeds_but_no_others(done: tuple[Path, StudyResult]) -> None:
+    def asked(seeds: list[int], *of_rows: int) -> dict[str, Any]:
+        values: dict[str, Any] = json.loads(json.dumps(asdict(done[1].settings)))
+        values["rows"][0]["seeds"] = list(of_rows)
+        return values | {"seeds": seeds}
+
+    for seeds in (asked([0, 1]), asked([0, 1, 2]), asked([0, 1], 0, 1, 7)):
+        study._refuse_other(done[0], seeds)
+    for seeds in (asked([0]), asked([1, 0]), asked([0, 1, 2], 0), asked([5, 0, 1])):
+        with pytest.raises(OptionError, match=r"other settings \\(seeds differ\\)"):
+            study._refuse_other(done[0], seeds)
 
 
 @pytest.mark.parametrize(
