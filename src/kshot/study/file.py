@@ -232,12 +232,7 @@ def _declared(path: Path, text: str, tables: Any) -> tuple[tuple[Compare, ...], 
             raise OptionError(f"{path}: comparison {gate.shortened(table['name'])}: to must name at least one row")
         made += [_typed(path, Compare, {**table, "to": other}) for other in to]
         source_of += [number] * len(to)
-<<<<<<< HEAD
     tidied = [replace(one, name=names.tidy(one.name), of=names.tidy(one.of), to=names.tidy(one.to)) for one in made]
-=======
-    tidy = names.tidy
-    tidied = [replace(one, name=tidy(one.name), of=tidy(one.of), to=tidy(one.to)) for one in made]
->>>>>>> w/stats
     return tuple(tidied), source_of
 
 
@@ -253,12 +248,8 @@ def _undeclarable(study: Study) -> tuple[int, str, str] | None:
             return number, "to", f"a row cannot be compared to itself, found '{one.of}' twice"
         if strange := [shot for shot in one.shots if shot not in study.shots]:
             return number, "shots", f"the study has no {strange[0]}-shot, only {list(study.shots)}"
-<<<<<<< HEAD
         first, second = sorted((one.of, one.to))
         mine = [(first, second, shot) for shot in one.shots or study.shots]
-=======
-        mine = [(min(one.of, one.to), max(one.of, one.to), shot) for shot in one.shots or study.shots]
->>>>>>> w/stats
         if len(set(mine)) < len(mine) or tests & set(mine):
             return number, "of", "the same two rows at the same shot are compared twice; declare each once"
         tests |= set(mine)
