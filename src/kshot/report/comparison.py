@@ -231,13 +231,15 @@ def compared(study: StudyResult, folder: Path) -> list[Comparison]:
     """The comparisons of a study, in its order; transductive methods behind the others of the same clips."""
     kinds = dict.fromkeys((run.data, run.backbone) for run in study.rows)
     found = []
-    for kind, together in itertools.product(kinds, (False, True)):
+    for (data, backbone), together in itertools.product(kinds, (False, True)):
         lines = [
             line
-            for line in study.lines(*kind)
+            for line in study.lines(data, backbone)
             if line.shot is not None and (line.name in study.transductive) == together
         ]
-        runs = [run for run in study.rows if (run.data, run.backbone) == kind and run.transductive == together]
+        runs = [
+            run for run in study.rows if (run.data, run.backbone) == (data, backbone) and run.transductive == together
+        ]
         if runs:
-            found.append(Comparison(*kind, study.settings, lines, runs, folder, together))
+            found.append(Comparison(data, backbone, study.settings, lines, runs, folder, together))
     return found
