@@ -36,9 +36,9 @@ class TransCLIP(Head):
 
     and z once more; mu starts at the sums of the support clips, v at 1 / D. Constants as in the authors' code
     (MaxZanella/transduction-for-vlms at 6a9e8f3). Ours: gamma, which that code chooses from 0.002, 0.01, 0.02 and 0.2
-    on validation clips, is fixed: the best of these on base classes. That code also joins rows of w in the order
-    support, query to assignments in the order query, support, and leaves out the nearest query of a support clip as if
-    it were the clip itself; here each clip has its own row. Scores are log z. A prepared clip is (1, D).
+    on validation clips, is fixed: the best of these on the base classes of J-HMDB. That code also joins rows of w in
+    the order support, query to assignments in the order query, support, and leaves out the nearest query of a support
+    clip as if it were the clip itself; here each clip has its own row. Scores are log z. A prepared clip is (1, D).
 
     Args:
         gamma: weight of the support clips in the Gaussians.
