@@ -155,14 +155,13 @@ class Sampler:
         for start in range(0, len(index), block):
             rows = slice(start, start + block)
             support[rows], query[rows] = self._draw_clips(index[rows], classes[rows])
-        shots = self._shots(index, classes)
-        support, query = support.reshape(len(index), -1), query.reshape(len(index), -1)
+        shots, queries = self._shots(index, classes), query.reshape(len(index), -1)
         if shots is None:
-            return Episodes(classes, support, query, index)
+            return Episodes(classes, support.reshape(len(index), -1), queries, index)
         if len(set(shots.sum(1).tolist())) > 1:
             raise ValueError("episodes with unlike numbers of support clips are no one batch: see `batches`")
-        kept = (np.arange(self.shot) < shots[..., None]).reshape(support.shape)
-        return Episodes(classes, support[kept].reshape(len(index), -1), query, index, shots)
+        kept = np.arange(self.shot) < shots[..., None]
+        return Episodes(classes, support[kept].reshape(len(index), -1), queries, index, shots)
 
     def batches(self, indices: Ints | range | list[int]) -> Iterator[Episodes]:
         """Episodes number `indices`, as `draw` gives them, in batches of as many support clips."""
