@@ -19,6 +19,7 @@ from kshot.study import words
 from kshot.study.estimates import EPISODES, ONE_TRAINING, SEEDS, START, estimate, holm
 from kshot.study.file import Compare, Row, Study, read_study
 from kshot.study.results import Contrast, Outcome, RowResult, StudyResult
+from kshot.study.runner import planned
 from kshot.study.summary import contrasts, summarise
 from kshot.study.tables import as_markdown
 
@@ -208,6 +209,11 @@ def test_a_file_declares_comparisons_and_seeds_of_rows(tmp_path: Path) -> None:
     )
     assert study.seeds_of("frozen") == study.every_seed == (0, 1, 2, 3, 4) and study.seeds_of("meta, full") == (0, 1, 2)
     assert words.seeds(study) == "0, 1, 2; 0, 1, 2, 3, 4 for 1 of 3 rows"
+
+
+def test_seeds_that_are_given_stand_for_those_of_rows_too(tmp_path: Path) -> None:
+    plan = planned(read(tmp_path, FILE), seeds=(7,))
+    assert plan.seeds_of("frozen") == plan.seeds_of("meta, full") == plan.every_seed == (7,)
 
 
 @pytest.mark.parametrize(

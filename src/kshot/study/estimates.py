@@ -3,9 +3,10 @@
 A study's classes and clips are given; episodes are drawn from them, and seeds draw the training. So the mean over
 the episodes of seed s is y_s = mu + a_s + e_s, with a_s from training and e_s from the draw of episodes. The mean of S
 seeds has the variance Var(y_s) / S, whatever the shares of the two, and mean(y) -+ t(0.975, S - 1) * sd(y) / sqrt(S)
-is the 95 % interval of mu, by Student's t over the means of the seeds (Student, Biometrika 1908; as the analysis of a
-nested design: Searle, Casella and McCulloch, Variance Components, 1992, section 3.6). It is exact where y_s are normal.
-Pooling the episodes of all seeds instead would leave a_s out. `benchmarks/coverage.py` simulates how often it holds.
+is the 95 % interval of mu, by Student's t over the means of the seeds (Student, Biometrika 6, 1908, 1-25; for balanced
+nested designs see Searle, Casella and McCulloch, Variance Components, 1992). It is exact where the y_s are normal.
+Pooling the episodes of all seeds instead would leave a_s out. `benchmarks/coverage.py` simulates how often it holds, and
+docs/studies.md says where it falls short: three to five seeds cannot show that their effects are skewed or two-peaked.
 
 Where nothing was trained, a_s is 0: seeds only draw further episodes, and the interval is over all of them. The same
 goes for rows that kept their untrained start with every seed. With a single seed it is over the episodes of that one
