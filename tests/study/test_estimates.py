@@ -163,14 +163,17 @@ def test_the_table_of_declared_comparisons(tmp_path: Path) -> None:
     assert rows[0] == "| comparison | shots | difference | seeds of that sign | p | p by Holm |"
     assert rows[2:4] == [
         "| base? good - none | 1 | **+10.0 ± 1.0** | 5 of 5 | below 0.001 | below 0.001 |",
-        "| same? as - none | 1 | same answers | 5 of 5 | 1.000 | 1.000 |",
+        "| same? as - none | 1 | same answers | – | 1.000 | 1.000 |",
     ]
     assert "over seeds: these classes, new episodes, new seeds. Marked" in as_markdown(report)
 
 
 def test_two_rows_that_kept_their_start_are_told() -> None:
     one = Contrast(data="d", backbone="b", name="q", of="a", to="b", shot=1, paired=3, difference=0.0, ci95=0.0, kept=3)
-    assert words.outcome(one) == "both kept their start" and not one.differs
+    one.estimand = START
+    assert words.outcome(one) == "no seed left the start" and not one.differs
+    rounded = one.model_copy(update={"difference": -0.01, "ci95": 0.004, "holm": 0.001})
+    assert words.outcome(rounded) == "no seed left the start" and not rounded.differs
     assert words.outcome(Contrast(data="d", backbone="b", name="q", of="a", to="b", shot=1)) == "no seed finished both"
 
 

@@ -5,8 +5,8 @@ the episodes of seed s is y_s = mu + a_s + e_s, with a_s from training and e_s f
 seeds has the variance Var(y_s) / S, whatever the shares of the two, and mean(y) -+ t(0.975, S - 1) * sd(y) / sqrt(S)
 is the 95 % interval of mu, by Student's t over the means of the seeds (Student, Biometrika 6, 1908, 1-25; for balanced
 nested designs see Searle, Casella and McCulloch, Variance Components, 1992). It is exact where the y_s are normal.
-Pooling the episodes of all seeds instead would leave a_s out. `benchmarks/coverage.py` simulates how often it holds, and
-docs/studies.md says where it falls short: three to five seeds cannot show that their effects are skewed or two-peaked.
+Pooling the episodes of all seeds instead would leave a_s out. `benchmarks/coverage.py` simulates how often it holds; it
+falls short where the effects of seeds are skewed or have two peaks, which so few cannot show (docs/studies.md).
 
 Where nothing was trained, a_s is 0: seeds only draw further episodes, and the interval is over all of them. The same
 goes for rows that kept their untrained start with every seed. With a single seed it is over the episodes of that one
@@ -33,6 +33,8 @@ SEEDS = "these classes, new episodes, new seeds"
 ONE_TRAINING = "these classes, this one training, new episodes"
 EPISODES = "these classes, new episodes"
 START = "these classes, the untrained start, new episodes"
+ROUNDING = 0.05
+"""Points by which rows that kept their start may differ: what is stored at another cut is rounded otherwise."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def _p(mean: float, values: Accuracies) -> float:
 
 def difference(
     one: Sequence[RowResult], other: Sequence[RowResult], shot: int | str, read: Callable[[RowResult], Accuracies]
-) -> tuple[Estimate, dict[int, Accuracies]] | None:
+) -> tuple[Estimate, dict[int, Accuracies], int] | None:
     """A row minus another at a shot, on the seeds and episodes that both have; None where they share no seed.
 
     Args:
@@ -93,7 +95,8 @@ def difference(
         read: gives the accuracies of a run's episodes, percent.
 
     Returns:
-        The mean with its interval, and for each seed (episodes,) the differences in points.
+        The mean with its interval; for each seed (episodes,) the differences in points; and in how many seeds they have
+        the sign of the mean, those left out that kept their start where others did not.
     """
     found: dict[int, Accuracies] = {}
     of, pairs = {row.seed: row for row in other}, []
@@ -106,7 +109,9 @@ def difference(
     if not found:
         return None
     altered = [any(changed(row, shot) for row in pair) for pair in pairs]
-    return estimate(list(found.values()), altered, any(learns(row) for row in pairs[0])), found
+    mean = estimate(list(found.values()), altered, any(learns(row) for row in pairs[0]))
+    counted = [one for one, moved in zip(found.values(), altered, strict=True) if moved or not any(altered)]
+    return mean, found, sum(int(np.sign(one.mean()) == np.sign(mean.mean)) for one in counted)
 
 
 def learns(row: RowResult) -> bool:
