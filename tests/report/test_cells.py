@@ -108,6 +108,7 @@ def test_a_row_that_kept_its_start_is_shown_as_that() -> None:
     assert difference(0.0, 0.0, seeds=3, kept=3) == Cell("kept its start", shade="none")
     found = difference(0.45, 1.94, seeds=3, kept=2)
     assert found.text == "+0.5" and found.notes == ("1 of 3 seeds", "kept its start in 2 of 3 seeds")
+    assert difference(-0.01, 0.004, seeds=3, kept=3).text == "kept its start", "rounded otherwise at another cut"
     assert difference(1.0, 0.2, seeds=3, kept=3).notes == ("1 of 3 seeds", "kept its start"), (
         "the baseline's head is another"
     )

@@ -19,6 +19,7 @@ from kshot.study import words
 from kshot.study.estimates import EPISODES, ONE_TRAINING, SEEDS, START, estimate, holm
 from kshot.study.file import Compare, Row, Study, read_study
 from kshot.study.results import Contrast, Outcome, RowResult, StudyResult
+from kshot.study.runner import planned
 from kshot.study.summary import contrasts, summarise
 from kshot.study.tables import as_markdown
 
@@ -162,14 +163,17 @@ def test_the_table_of_declared_comparisons(tmp_path: Path) -> None:
     assert rows[0] == "| comparison | shots | difference | seeds of that sign | p | p by Holm |"
     assert rows[2:4] == [
         "| base? good - none | 1 | **+10.0 ± 1.0** | 5 of 5 | below 0.001 | below 0.001 |",
-        "| same? as - none | 1 | same answers | 5 of 5 | 1.000 | 1.000 |",
+        "| same? as - none | 1 | same answers | – | 1.000 | 1.000 |",
     ]
     assert "over seeds: these classes, new episodes, new seeds. Marked" in as_markdown(report)
 
 
 def test_two_rows_that_kept_their_start_are_told() -> None:
     one = Contrast(data="d", backbone="b", name="q", of="a", to="b", shot=1, paired=3, difference=0.0, ci95=0.0, kept=3)
-    assert words.outcome(one) == "both kept their start" and not one.differs
+    one.estimand = START
+    assert words.outcome(one) == "no seed left the start" and not one.differs
+    rounded = one.model_copy(update={"difference": -0.01, "ci95": 0.004, "holm": 0.001})
+    assert words.outcome(rounded) == "no seed left the start" and not rounded.differs
     assert words.outcome(Contrast(data="d", backbone="b", name="q", of="a", to="b", shot=1)) == "no seed finished both"
 
 
@@ -208,6 +212,11 @@ def test_a_file_declares_comparisons_and_seeds_of_rows(tmp_path: Path) -> None:
     )
     assert study.seeds_of("frozen") == study.every_seed == (0, 1, 2, 3, 4) and study.seeds_of("meta, full") == (0, 1, 2)
     assert words.seeds(study) == "0, 1, 2; 0, 1, 2, 3, 4 for 1 of 3 rows"
+
+
+def test_seeds_that_are_given_stand_for_those_of_rows_too(tmp_path: Path) -> None:
+    plan = planned(read(tmp_path, FILE), seeds=(7,))
+    assert plan.seeds_of("frozen") == plan.seeds_of("meta, full") == plan.every_seed == (7,)
 
 
 @pytest.mark.parametrize(

@@ -298,7 +298,7 @@ def test_a_begun_study_may_get_further_seeds_but_no_others(done: tuple[Path, Stu
     for seeds in (asked([0, 1]), asked([0, 1, 2]), asked([0, 1], 0, 1, 7)):
         study._refuse_other(done[0], seeds)
     for seeds in (asked([0]), asked([1, 0]), asked([0, 1, 2], 0), asked([5, 0, 1])):
-        with pytest.raises(OptionError, match=r"other settings \\(seeds differ\\)"):
+        with pytest.raises(OptionError, match=r"other settings \(seeds differ\)"):
             study._refuse_other(done[0], seeds)
 
 

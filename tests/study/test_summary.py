@@ -138,6 +138,15 @@ def test_a_row_that_kept_its_untrained_start_is_told(steps: tuple[int, ...], tmp
         )
 
 
+def test_seeds_that_kept_their_start_count_for_no_sign(tmp_path: Path) -> None:
+    """Theirs is the sign of a rounding: what is stored at another cut differs in the last digit."""
+    rows = [row(tmp_path, "base", s, {1: [50.0, 60.0]}, strategy="frozen") for s in (0, 1, 2)]
+    for seed, (step, gain) in enumerate([(9, 1.35), (0, 0.01), (0, 0.0)]):
+        rows.append(row(tmp_path, "m", seed, {1: [50.0 + gain, 60.0 + gain]}, best_step=step))
+    _, line = summarise(tmp_path, rows, "base")
+    assert (line.agree, line.paired, line.kept) == (1, 3, 2)
+
+
 def test_a_kept_start_is_read_from_rows_of_older_versions_where_one_run_served_all_shots(tmp_path: Path) -> None:
     rows = [row(tmp_path, "m", s, {1: [1.0, 2.0], 5: [3.0, 4.0]}) for s in (0, 1)]
     for one in rows:

@@ -112,6 +112,7 @@ def compose(study: StudyResult, parts: Sequence[Part]) -> str:
         strategies={name: get_strategy(name).about for name in used if name in STRATEGIES},
         repeat=study.plain()["settings"],
         across=tables.across(study),
+        scopes=study_words.scopes(study.summary),
         seeds=study_words.seeds(settings),
         learned=[
             f"{name} was trained on {of}"

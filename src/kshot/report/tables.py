@@ -175,7 +175,7 @@ def _difference(comparison: Comparison, line: Line) -> Cell:
     value, half = line.difference, line.difference_ci95
     if value is None:
         return Cell() if line.name == comparison.baseline else NONE
-    if value == half == 0:
+    if words.same(line):
         return Cell(words.kept(line) or words.SAME, shade="none")
     clear = words.marked(line, comparison.settings)
     look, mark = ("unclear", "") if not clear else ("up", "▲ ") if value > 0 else ("down", "▼ ")
@@ -191,7 +191,7 @@ def declared(comparison: Comparison) -> Table | None:
     for one in comparison.declared:
         _, shot, outcome, agree, p, corrected = words.declared(one)
         found = Cell(outcome, shade="none")
-        if one.difference:
+        if one.difference and not one.same:
             look, mark = ("unclear", "") if not one.differs else ("up", "▲ ") if one.difference > 0 else ("down", "▼ ")
             half = one.ci95 or 0.0
             found = Cell(mark + signed(one.difference, half), within(one.ci95), look=look)

@@ -3,9 +3,10 @@
 A study's classes and clips are given; episodes are drawn from them, and seeds draw the training. So the mean over
 the episodes of seed s is y_s = mu + a_s + e_s, with a_s from training and e_s from the draw of episodes. The mean of S
 seeds has the variance Var(y_s) / S, whatever the shares of the two, and mean(y) -+ t(0.975, S - 1) * sd(y) / sqrt(S)
-is the 95 % interval of mu, by Student's t over the means of the seeds (Student, Biometrika 1908; as the analysis of a
-nested design: Searle, Casella and McCulloch, Variance Components, 1992, section 3.6). It is exact where y_s are normal.
-Pooling the episodes of all seeds instead would leave a_s out. `benchmarks/coverage.py` simulates how often it holds.
+is the 95 % interval of mu, by Student's t over the means of the seeds (Student, Biometrika 6, 1908, 1-25; for balanced
+nested designs see Searle, Casella and McCulloch, Variance Components, 1992). It is exact where the y_s are normal.
+Pooling the episodes of all seeds instead would leave a_s out. `benchmarks/coverage.py` simulates how often it holds; it
+falls short where the effects of seeds are skewed or have two peaks, which so few cannot show (docs/studies.md).
 
 Where nothing was trained, a_s is 0: seeds only draw further episodes, and the interval is over all of them. The same
 goes for rows that kept their untrained start with every seed. With a single seed it is over the episodes of that one
@@ -32,6 +33,8 @@ SEEDS = "these classes, new episodes, new seeds"
 ONE_TRAINING = "these classes, this one training, new episodes"
 EPISODES = "these classes, new episodes"
 START = "these classes, the untrained start, new episodes"
+ROUNDING = 0.05
+"""Points by which rows that kept their start may differ: what is stored at another cut is rounded otherwise."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ def _p(mean: float, values: Accuracies) -> float:
 
 def difference(
     one: Sequence[RowResult], other: Sequence[RowResult], shot: int | str, read: Callable[[RowResult], Accuracies]
-) -> tuple[Estimate, dict[int, Accuracies]] | None:
+) -> tuple[Estimate, dict[int, Accuracies], int] | None:
     """A row minus another at a shot, on the seeds and episodes that both have; None where they share no seed.
 
     Args:
@@ -92,7 +95,8 @@ def difference(
         read: gives the accuracies of a run's episodes, percent.
 
     Returns:
-        The mean with its interval, and for each seed (episodes,) the differences in points.
+        The mean with its interval; for each seed (episodes,) the differences in points; and in how many seeds they have
+        the sign of the mean, those left out that kept their start where others did not.
     """
     found: dict[int, Accuracies] = {}
     of, pairs = {row.seed: row for row in other}, []
@@ -105,7 +109,9 @@ def difference(
     if not found:
         return None
     altered = [any(changed(row, shot) for row in pair) for pair in pairs]
-    return estimate(list(found.values()), altered, any(learns(row) for row in pairs[0])), found
+    mean = estimate(list(found.values()), altered, any(learns(row) for row in pairs[0]))
+    counted = [one for one, moved in zip(found.values(), altered, strict=True) if moved or not any(altered)]
+    return mean, found, sum(int(np.sign(one.mean()) == np.sign(mean.mean)) for one in counted)
 
 
 def learns(row: RowResult) -> bool:

@@ -292,7 +292,13 @@ class Contrast(Form):
     @property
     def differs(self) -> bool:
         """Whether there is a difference, at 5 % over all comparisons that were declared."""
-        return self.holm is not None and self.holm < 0.05
+        return self.holm is not None and self.holm < 0.05 and not self.same
+
+    @property
+    def same(self) -> bool:
+        """Whether both rows gave the same answers, or kept their start with every seed and differ by rounding alone."""
+        by = abs(self.difference or 0.0)
+        return self.difference is not None and ((by == 0 and not self.ci95) or (self.kept == self.paired and by < 0.05))
 
 
 def _settings(value: Any) -> Study:

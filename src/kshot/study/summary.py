@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,19 +88,14 @@ def _over_seeds(line: Line, folder: Path, rows: Sequence[RowResult], against: di
     line.episodes, line.kept = len(every[0]), None if None in kept else kept.count(True)
     others = [row for row in against.values() if row.name != rows[0].name]
     if pair := difference(rows, others, shot, _read(folder, shot)):
-        found, differences = pair
+        found, differences, line.agree = pair
         line.difference, line.difference_ci95 = found.mean, found.ci95
         line.difference_over, line.difference_estimand = found.over, found.estimand
-        line.paired, line.agree = len(differences), _agreeing(found.mean, differences)
+        line.paired = len(differences)
 
 
 def _read(folder: Path, shot: str) -> Callable[[RowResult], NDArray[np.float64]]:
     return lambda row: row.result(folder, shot).episode_accuracy
-
-
-def _agreeing(mean: float, seeds: Mapping[int, NDArray[np.float64]]) -> int:
-    """How many seeds have a mean of the same sign."""
-    return sum(int(np.sign(one.mean()) == np.sign(mean)) for one in seeds.values())
 
 
 def contrasts(folder: Path, rows: Sequence[RowResult], study: Study) -> list[Contrast]:
@@ -133,11 +128,10 @@ def _contrast(folder: Path, rows: Sequence[RowResult], into: Contrast) -> Contra
     shot = str(into.shot)
     of, to = ({row.seed: row for row in rows if row.name == name} for name in (into.of, into.to))
     if pair := difference(list(of.values()), list(to.values()), shot, _read(folder, shot)):
-        found, every = pair
+        found, every, into.agree = pair
         into.difference, into.over, into.estimand = found.mean, found.over, found.estimand
         into.ci95, into.p = (None if math.isnan(value) else value for value in (found.ci95, found.p))
-        into.paired, into.agree = len(every), _agreeing(found.mean, every)
-        into.episodes = len(next(iter(every.values())))
+        into.paired, into.episodes = len(every), len(next(iter(every.values())))
         into.kept = sum(not changed(of[seed], shot) and not changed(to[seed], shot) for seed in every)
     return into
 

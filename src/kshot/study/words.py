@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from kshot.study.estimates import EPISODES, ONE_TRAINING, SEEDS, START
+from kshot.study.estimates import EPISODES, ONE_TRAINING, ROUNDING, SEEDS, START
 from kshot.study.file import Study
 from kshot.study.results import FORMERLY, Contrast, Line
 
@@ -19,6 +19,7 @@ SCOPES = {
 }
 SAME = "same answers"
 KEPT = "kept its start"
+STUCK = "no seed left the start"
 
 
 def digits(half: float) -> int:
@@ -45,11 +46,17 @@ def kept(line: Line) -> str:
     return KEPT if line.kept == line.seeds else f"{KEPT} in {line.kept} of {line.seeds} seeds"
 
 
+def same(line: Line) -> bool:
+    """Whether a method gave the baseline's answers, or kept its start and differs by rounding alone."""
+    by = abs(line.difference or 0.0)
+    return by == line.difference_ci95 == 0 or (line.kept == line.seeds and by < ROUNDING)
+
+
 def difference(line: Line) -> str:
     """The difference to the baseline; in words where both gave the same answers; "" for the baseline itself."""
     if line.difference is None:
         return kept(line)
-    if line.difference == line.difference_ci95 == 0:
+    if same(line):
         return kept(line) or SAME
     seeds = line.paired or line.seeds
     parts = [figure(line.difference, line.difference_ci95)]
@@ -62,7 +69,7 @@ def clear(line: Line) -> bool:
     value, half = line.difference or 0.0, line.difference_ci95
     over = line.seeds == 1 or line.difference_estimand != FORMERLY
     # what is written as 0.00 is no gain, however sure
-    return over and abs(value) > half and abs(value) >= 0.005
+    return over and abs(value) > half and abs(value) >= 0.005 and not same(line)
 
 
 def marked(line: Line, study: Study) -> bool:
@@ -112,8 +119,8 @@ def outcome(one: Contrast) -> str:
     """The difference of a declared comparison; in words where there is none to tell of."""
     if one.difference is None:
         return "no seed finished both"
-    if one.difference == 0 and not one.ci95:
-        return f"both {KEPT.replace('its', 'their')}" if one.kept == one.paired else SAME
+    if one.same:
+        return STUCK if one.estimand == START else SAME
     return figure(one.difference, one.ci95)
 
 
@@ -122,7 +129,7 @@ DECLARED = ["comparison", "shots", "difference", "seeds of that sign", "p", "p b
 
 def declared(one: Contrast) -> list[str]:
     """A declared comparison under the headings of `DECLARED`, unmarked."""
-    agree = "–" if one.difference is None else f"{one.agree} of {one.paired}"
+    agree = "–" if one.difference is None or one.same else f"{one.agree} of {one.paired}"
     return [f"{one.name} {one.of} - {one.to}", str(one.shot), outcome(one), agree, p_value(one.p), p_value(one.holm)]
 
 
