@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 from collections.abc import Iterator
@@ -94,9 +95,16 @@ def base(clips_csv: Path, warm_store: Path, backbone: Backbone) -> Activations:
 
 
 @pytest.fixture
-def command(capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs the command line in this process: arguments in, exit code, stdout and stderr out."""
+def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Runs the command line in this process: arguments in, exit code, stdout and stderr out.
+
+    However slow the machine is, no work is long enough to be shown.
+    """
+    from kshot import progress
     from kshot.cli import main
+
+    for limit in ("SOONEST", "LATEST"):
+        monkeypatch.setattr(progress, limit, math.inf)
 
     def run(*arguments: object) -> tuple[int, str, str]:
         capsys.readouterr()

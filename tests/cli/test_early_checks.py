@@ -131,7 +131,7 @@ def test_wrong_arguments_are_answered_before_torch_is_imported(tmp_path: Path) -
         ("kshot da", ["data"]),
         ("kshot data fe", ["features"]),
         ("kshot fit --unknown-m", ["--unknown-most"]),
-        ("kshot evaluate --head-o", ["--head-option"]),
+        ("kshot evaluate --head-o", ["--head-option", "--head-options"]),
     ],
 )
 def test_a_shell_completes_commands_and_options_without_torch(line: str, found: list[str]) -> None:
