@@ -102,8 +102,7 @@ def run(
     todo = [c for c, at, own in zip(grid, places, whose, strict=True) if _finished(at / "row.json", own) is None]
     # All that is still needed is loaded before anything is written or run: a wrong name is told now, not in hours.
     datas = {name: datasets.load(source) for name, source in dict(cell[0] for cell in todo).items()}
-    for name, loaded in datas.items():
-        _expect_drawable(plan, name, loaded)
+    _expect_drawable(plan, datas)
     how = Arithmetic(**computing)
     backbones_of = {name: backbones.loaded(source, how) for name, source in dict(cell[1] for cell in todo).items()}
     with disk(folder):
@@ -124,9 +123,7 @@ def run(
                     record = RowResult(**asdict(row) | own, error=str(error))
                 _save(where, record)
             if record.searched is not None:
-                choices = dict.fromkeys(plan.shots, record.searched.chosen)
-                choices |= {int(shot): search.chosen for shot, search in record.searches.items()}
-                found.setdefault((data_name, backbone_name, row.name), choices)
+                found.setdefault((data_name, backbone_name, row.name), _choices(record, record.searched, plan.shots))
             record.folder = where.relative_to(folder).as_posix()
             rows.append(record)
             step()
@@ -168,14 +165,19 @@ def _save(where: Path, record: RowResult) -> None:
     record.files = about["files"]
 
 
-def _expect_drawable(plan: Study, name: str, data: Dataset) -> None:
+def _choices(record: RowResult, first: Search, shots: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """What a row's search chose for each shot: at that shot, or at the first for all."""
+    return {shot: record.searches.get(str(shot), first).chosen for shot in shots}
+
+
+def _expect_drawable(plan: Study, sets: Mapping[str, Dataset]) -> None:
     """Refuses data of which the test episodes of a study cannot be drawn, before anything is trained for hours.
 
     Raises:
         DataError: no clips of the split, or too few of a class; names it.
     """
-    clips = data.select(plan.split)
-    for shot in plan.shots:
+    for (name, data), shot in itertools.product(sets.items(), plan.shots):
+        clips = data.select(plan.split)
         try:
             sampler_of(clips, Evaluating.of(vars(plan) | {"shot": shot, "seed": plan.seeds[0]}))
         except NotEnoughClips as error:
