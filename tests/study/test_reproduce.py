@@ -46,7 +46,7 @@ TYPED = {  # in a command
     "--shot 1 --augment time,crops": "--shot 1 --steps 2 --val-every 2 --val-episodes 2 --views 2 --augment time,crops",
     "--adapted runs/cao2024": "--adapted runs/cao2024 --episodes 20",
 }
-FEW = "episodes = 20\ntrain = { steps = 2, val_every = 2, val_episodes = 2, views = 2 }"
+FEW = "episodes = 20\ntrain = { steps = 2, val_every = 2, val_episodes = 2, views = 1 }"
 FILED = {  # in the shipped studies: pattern -> what stands there instead
     r'protocol = "cao2024"': f'protocol = "cao2024"\n{FEW}',
     r"episodes = 200": "episodes = 2",
@@ -168,7 +168,9 @@ def test_every_command_runs(place: Path, command: Command) -> None:
         for typed, instead in TYPED.items():
             run = run.replace(typed, instead)
         code, outputs[line], error = command(*shlex.split(run, comments=True)[1:])
-        assert code == 0 or line == "kshot doctor", f"{run}\n{error}"  # doctor may find fault with this machine
+        failing = "study cao2024" in line and RESNET in line and "--dry-run" not in line  # adapters need transformers
+        fine = code == (1 if failing else 0)
+        assert fine or line == "kshot doctor", f"{run}\n{error}"  # doctor may find fault with this machine
 
     def printed(*words: str) -> str:
         return next(out for line, out in outputs.items() if all(word in line for word in words))

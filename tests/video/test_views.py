@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -160,8 +161,8 @@ def test_every_frame_may_get_a_crop_of_its_own(workers: int, backbone, data, tmp
         few, backbone, "frames", tmp_path, frames=FRAMES, workers=workers, view=1, augment="crops", resize="squash-257"
     )
     drawn = framing("squash-257", ("crops",), 1, int(made.digests[0][:15], 16), FRAMES)
-    rows = zip(video.read(few.paths[0], FRAMES), range(FRAMES), strict=True)
-    own = [preprocess(frame[None], backbone.size, drawn.of(row))[0] for frame, row in rows]
+    rows = zip(video.read(few.paths[0], FRAMES), drawn.places, strict=True)
+    own = [preprocess(frame[None], backbone.size, replace(drawn, place=place, places=()))[0] for frame, place in rows]
     assert np.array_equal(made.gather([0])[0], np.stack(own)) and len(set(drawn.places)) == FRAMES
 
 

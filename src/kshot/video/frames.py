@@ -56,10 +56,6 @@ class Framing:
         """Pixels that the short side, or both, become for a square of `size`."""
         return int(size * self.margin) if self.down else round(size * self.margin)
 
-    def of(self, row: int) -> Framing:
-        """That of a clip's frame number `row`."""
-        return replace(self, place=self.places[row], places=()) if self.places else self
-
 
 INSTANT = 1e-6
 """Seconds that count as no time at all: a frame that appears at a moment is on show at it."""
@@ -385,8 +381,7 @@ def preprocess(frames: np.ndarray, size: int, framing: Framing = FRAMINGS["short
         else:
             image = image.resize((new_width, new_height), by)
             image = image.crop((left, 0, left + size, new_height))
-        square = np.asarray(image)[top : top + size]
-        row[:] = square[:, ::-1] if framing.flip else square
+        row[:] = np.asarray(image)[top : top + size, :: -1 if framing.flip else 1]
     return out
 
 
@@ -446,7 +441,8 @@ def _collect(
         for index in sorted(found):
             image = clip.image(found.pop(index))
             for row in np.flatnonzero(indices == index).tolist():  # a short clip shows a frame more than once
-                images[row] = image if size is None else preprocess(image[None], size, framing.of(row))[0]
+                own = replace(framing, place=framing.places[row], places=()) if framing.places else framing
+                images[row] = image if size is None else preprocess(image[None], size, own)[0]
         return Taken(np.stack([images[row] for row in range(len(indices))]), damage, clip.looks())
 
 
