@@ -173,6 +173,12 @@ _TASKS = "Task-Adapter++'s config.yaml"
 _DEFAULT = "our choice: kshot's default"
 _LIKE = "; other data like HMDB51: our choice"
 
+_TEST = {
+    "way": Setting(5, "our choice: as the field"),
+    "query": Setting(5, "our choice: five times the answers for the same support"),
+    "episodes": Setting(10_000, "our choice: as the field"),
+    "shared_group": Setting(False, "our choice: else a sofa is recognised, not an action"),
+}
 _CLIP_FSAR_SIGHT = {
     "frames": Setting(8, f"{_CONFIG}, NUM_INPUT_FRAMES"),
     "resize": Setting("squash-256", f"{_CODE}, KineticsResizedCropFewshot: both sides to 256, crop 224"),
@@ -219,10 +225,7 @@ PROTOCOLS: dict[str, Protocol] = {
             **_TEXTS,
         },
         testing={
-            "way": Setting(5, "our choice: as the field"),
-            "query": Setting(5, "our choice: five times the answers for the same support"),
-            "episodes": Setting(10_000, "our choice: as the field"),
-            "shared_group": Setting(False, "our choice: else a sofa is recognised, not an action"),
+            **_TEST,
             "center": Setting(False, "our choice: the mean of the test clips is not known beforehand"),
             "frames": Setting(8, "our choice: as the field"),
             "resize": Setting("short", "our choice: what CLIP was trained with"),
@@ -433,10 +436,7 @@ PROTOCOLS: dict[str, Protocol] = {
             **_LORA_SIGHT,
         },
         testing={
-            "way": Setting(5, "our choice: as the field"),
-            "query": Setting(5, "our choice: five times the answers for the same support"),
-            "episodes": Setting(10_000, "our choice: as the field"),
-            "shared_group": Setting(False, "our choice: else a sofa is recognised, not an action"),
+            **_TEST,
             "center": Setting(False, f"{_LORA} has none"),
             **_LORA_SIGHT,
         },
