@@ -429,8 +429,6 @@ PROTOCOLS: dict[str, Protocol] = {
             "schedule": Setting("cosine", f"{_LORA}, which ends at 1e-6; ours at 0"),
             "select": Setting("val", "our choice: theirs tests the last step"),
             "shared_group": Setting(False, "our choice: val episodes as those of the test"),
-            "val_every": Setting(50, _DEFAULT),
-            "val_episodes": Setting(500, _DEFAULT),
             "views": Setting(4, "our choice, for a fresh draw at each visit"),
             "augment": Setting("time,crop,flip", f"{_LORA}, main.py: a random part of the picture, flipped or not"),
             **_LORA_SIGHT,
