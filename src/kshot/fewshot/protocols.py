@@ -189,6 +189,12 @@ _TASKS = "Task-Adapter++'s config.yaml"
 _DEFAULT = "our choice: kshot's default"
 _LIKE = "; other data like HMDB51: our choice"
 
+_TEST = {
+    "way": Setting(5, "our choice: as the field"),
+    "query": Setting(5, "our choice: five times the answers for the same support"),
+    "episodes": Setting(10_000, "our choice: as the field"),
+    "shared_group": Setting(False, "our choice: else a sofa is recognised, not an action"),
+}
 _CLIP_FSAR_SIGHT = {
     "frames": Setting(8, f"{_CONFIG}, NUM_INPUT_FRAMES"),
     "resize": Setting("squash-256", f"{_CODE}, KineticsResizedCropFewshot: both sides to 256, crop 224"),
@@ -237,10 +243,7 @@ PROTOCOLS: dict[str, Protocol] = {
             **_TEXTS,
         },
         testing={
-            "way": Setting(5, "our choice: as the field"),
-            "query": Setting(5, "our choice: five times the answers for the same support"),
-            "episodes": Setting(10_000, "our choice: as the field"),
-            "shared_group": Setting(False, "our choice: else a sofa is recognised, not an action"),
+            **_TEST,
             "center": Setting(False, "our choice: the mean of the test clips is not known beforehand"),
             "frames": Setting(8, "our choice: as the field"),
             "resize": Setting("short", "our choice: what CLIP was trained with"),
@@ -456,17 +459,12 @@ PROTOCOLS: dict[str, Protocol] = {
             "schedule": Setting("cosine", f"{_LORA}, which ends at 1e-6; ours at 0"),
             "select": Setting("val", "our choice: theirs tests the last step"),
             "shared_group": Setting(False, "our choice: val episodes as those of the test"),
-            "val_every": Setting(50, _DEFAULT),
-            "val_episodes": Setting(500, _DEFAULT),
             "views": Setting(4, "our choice, for a fresh draw at each visit"),
             "augment": Setting("time,crop,flip", f"{_LORA}, main.py: a random part of the picture, flipped or not"),
             **_LORA_SIGHT,
         },
         testing={
-            "way": Setting(5, "our choice: as the field"),
-            "query": Setting(5, "our choice: five times the answers for the same support"),
-            "episodes": Setting(10_000, "our choice: as the field"),
-            "shared_group": Setting(False, "our choice: else a sofa is recognised, not an action"),
+            **_TEST,
             "center": Setting(False, f"{_LORA} has none"),
             **_LORA_SIGHT,
         },
