@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kshot.fewshot.protocols import PROTOCOLS, as_markdown
+from kshot.fewshot.protocol_tables import as_markdown
+from kshot.fewshot.protocols import PROTOCOLS
 
 PAGE = Path(__file__).parents[1] / "docs" / "protocols.md"
 

@@ -168,7 +168,8 @@ def test_commands_open_no_socket(clip_folder: Path, clips_csv: Path, tmp_path: P
         ["verify", store, "--json"],
     ]
     script = (
-        "import json, sys; from kshot.cli import main\n"
+        "import json, sys; from kshot import progress; from kshot.cli import main\n"
+        "progress.SOONEST = progress.LATEST = float('inf')\n"  # no line on stderr, however slow the machine is
         "for arguments in json.loads(sys.argv[1]):\n"
         "    try: main(arguments)\n"
         "    except SystemExit as stop: assert not stop.code, arguments\n"

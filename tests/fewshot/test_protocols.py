@@ -17,7 +17,8 @@ from kshot.errors import OptionError
 from kshot.fewshot import protocols
 from kshot.fewshot.evaluation import evaluate
 from kshot.fewshot.learner import Learner
-from kshot.fewshot.protocols import OURS, PROTOCOLS, SETS, as_markdown, listing, preset
+from kshot.fewshot.protocol_tables import as_markdown, listing
+from kshot.fewshot.protocols import OURS, PROTOCOLS, SETS, preset
 from kshot.fewshot.result import Followed
 from kshot.fewshot.training import train
 from kshot.settings import Evaluating, Training

@@ -57,8 +57,5 @@ def test_the_tables_fit_a_sheet(browser: Browser, tmp_path: Path, shots: tuple[i
         assert table.evaluate("(node) => getComputedStyle(node).breakInside") == "avoid"
     caption = page.locator(".scroll .caption").first
     assert "Bold: the highest accuracy, where the interval of its lead" in caption.inner_text()
-        "Bold: the highest accuracy, where the interval of its lead"
-        in page.locator(".scroll .caption").first.inner_text()
-    )
     assert caption.is_visible()
     page.close()

@@ -127,13 +127,13 @@ def protocols(
 
     Example: kshot data protocols clip-fsar
     """
-    from kshot.fewshot.protocols import listing
+    from kshot.fewshot.protocol_tables import listing
 
     show(listing(name), as_json, _tell_protocols)
 
 
 def _tell_protocols(values: dict[str, Any]) -> None:
-    from kshot.fewshot.protocols import as_text
+    from kshot.fewshot.protocol_tables import as_text
 
     typer.echo("\n\n".join(map(as_text, values["protocols"])))
 

@@ -137,12 +137,17 @@ def run(
         summary=summarise(folder, rows, plan.baseline),
         comparisons=contrasts(folder, rows, plan),
     )
+    _write(folder, report)
+    return report
+
+
+def _write(folder: Path, report: StudyResult) -> None:
+    """The study's tables, and study.json last."""
     with disk(folder):
         write_atomic(folder / "table.md", as_markdown(report).encode())
         write_atomic(folder / "table.csv", as_csv(report).encode())
         about = seals.sealed(report.plain(), folder, ("table.md", "table.csv"))
         write_atomic(folder / "study.json", json.dumps(about, indent=1).encode())
-    return report
 
 
 @dataclass(frozen=True)
