@@ -120,7 +120,7 @@ def _tell_names(what: str, names: list[str]) -> None:
 
 @data.command()
 def protocols(
-    name: Annotated[str | None, typer.Argument(help="kshot, cao2024, paper, clip-fsar or trx; by default all")] = None,
+    name: Annotated[str | None, typer.Argument(help="cao2024, paper, clip-fsar ...; all by default")] = None,
     as_json: JSON = False,
 ) -> None:
     """Named settings for --protocol, each value with the place it was read in.

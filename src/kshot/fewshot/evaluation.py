@@ -259,7 +259,7 @@ def score(
     """
     started = time.monotonic()
     plan = plan or Evaluating.of(Evaluating.chosen((), settings))
-    data, shape = activations.data, plan.shape
+    data, shape, backbone = activations.data, plan.shape, learner.backbone
     sampler = sampler_of(data, plan, activations.copies)
     learner.head.eval()
     words: Wording | None = None
@@ -278,7 +278,6 @@ def score(
     right, answers = run_episodes(scorer, sampler, plan.evaluation.episodes, chunk, progress)
     accuracy = right.mean(1) * 100
     per_class, confusion = _shares(data, answers)
-    backbone = learner.backbone
     result = Result(
         accuracy=float(accuracy.mean()),
         chance=round(100 / shape.way, 4),
