@@ -164,7 +164,7 @@ def draws(
         number += 1
         classes = np.sort(rng.choice(len(source.classes), way, replace=False))
         picked = []
-        groups = rng.permutation(np.unique(source.groups[first]))[:shot] if isinstance(shot, int) else []
+        groups: Any = rng.permutation(np.unique(source.groups[first]))[:shot] if isinstance(shot, int) else []
         sizes = [shot] * way if isinstance(shot, int) else rng.permutation(shot).tolist()
         for label, size in zip(classes, sizes, strict=True):
             clips = np.flatnonzero((source.labels == label) & first)

@@ -20,6 +20,7 @@ import sys
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import torch
@@ -48,14 +49,15 @@ def transclip(folder: Path, rows: Callable[..., Tensor] | None = None) -> Callab
 
     def parameters(labels: Tensor, clips: Tensor) -> tuple[float, list[float], Tensor, Tensor]:
         trust, _, clips, labels = given(labels, clips)
-        return trust, [get_head("transclip").gamma], clips, labels
+        gamma: Any = get_head("transclip").gamma
+        return trust, [gamma], clips, labels
 
     given, solver.get_parameters = solver.get_parameters, parameters
     solver.cls_acc = lambda *_: 0.0  # which only prints and chooses among gammas, and fails with today's NumPy
     if rows is not None:
         solver.build_affinity_matrix = rows
     for kind in (torch.Tensor, torch.nn.Module):
-        kind.cuda = lambda self: self  # type: ignore[method-assign,assignment,misc,return-value]
+        kind.cuda = lambda self: self  # type: ignore[method-assign,assignment]
 
     def score(episode: Episode) -> Tensor:
         query, support, asked, labels, text = episode
@@ -108,7 +110,7 @@ def compared(name: str, theirs: Callable[[Episode], Tensor], episodes: int) -> s
     for shot in SHOTS:
         for number in range(episodes // len(SHOTS)):
             query, support, asked, labels, text = drawn(shot, number)
-            clips = [F.normalize(x.mean(1), dim=1).float() for x in (query, support)]
+            clips = (F.normalize(query.mean(1), dim=1).float(), F.normalize(support.mean(1), dim=1).float())
             names = F.normalize(text, dim=1).float()
             with contextlib.redirect_stdout(io.StringIO()):
                 others = theirs((*clips, asked, labels, names)).argmax(1)

@@ -5,6 +5,7 @@ As in `parity_heads.py`: nothing here uses `kshot.heads`. Letters in shapes: Q q
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,7 @@ def lp_pp(head: Any, query: Tensor, support: Tensor, labels: Tensor, text: Tenso
             F.cross_entropy(clips @ (weights + alpha[:, None] * names).T, labels).backward()
             descent.step()
             if step % 10 == 9:
-                alpha.data -= count / (4 * (clips @ names.T).square().sum(0).max()) * alpha.grad
+                alpha.data -= count / (4 * (clips @ names.T).square().sum(0).max()) * alpha.grad  # type: ignore[operator]
     return _mean(query) @ (weights + alpha[:, None] * names).detach().T
 
 
@@ -93,12 +94,15 @@ def transclip(head: Any, query: Tensor, support: Tensor, labels: Tensor, text: T
     for turn in range(11):
         if turn:
             mu = F.normalize(z.T @ asked / count + pull * known.T @ shown, dim=1)
-            v = sum(z[i, k] / count * (asked[i] - mu[k]) ** 2 for i in range(count) for k in range(len(names)))
-            v = v + sum(pull * (clip - mu[k]) ** 2 for clip, k in zip(shown, labels, strict=True))
+            v = torch.zeros_like(v)
+            for i, k in itertools.product(range(count), range(len(names))):
+                v += z[i, k] / count * (asked[i] - mu[k]) ** 2
+            for clip, k in zip(shown, labels, strict=True):
+                v += pull * (clip - mu[k]) ** 2
             v = v / (1 + pull * len(shown))
         likelihood = torch.stack([-((asked - one) ** 2 / v).sum(1) / 2 for one in mu], 1)
         for _ in range(5):
-            near = links.T @ torch.cat([z, known]) + links[:count] @ z
-            z = zero_shot**0.5 * (likelihood / 50 + near / 6).exp()
+            pulled = links.T @ torch.cat([z, known]) + links[:count] @ z
+            z = zero_shot**0.5 * (likelihood / 50 + pulled / 6).exp()
             z = z / z.sum(1, keepdim=True)
     return z.log()
