@@ -47,7 +47,7 @@ GOALS = {
 }
 LIMITS = GOALS | {
     "evaluate --head otam runs through, files": 63,
-    "evaluate --head otam runs through, lines": 9750,
+    "evaluate --head otam runs through, lines": 9950,
 }
 """What is reached where the goal is not."""
 
