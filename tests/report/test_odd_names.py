@@ -82,7 +82,12 @@ def test_names_change_nothing_of_the_markdown_table_but_its_words(tmp_path: Path
 
 
 def unmarked(parts: list[Any]) -> list[Any]:
-    """The parts of a cell without the bold that marks a difference as a whole."""
-    kinds = [part.type for part in parts if part.content or part.type != "text"]
-    bold = kinds[:1] == ["strong_open"] and kinds[-1:] == ["strong_close"] and kinds.count("strong_open") == 1
-    return [part for part in parts if not bold or part.type == "text"]
+    """The parts without our own bold: that of a difference, a whole cell, and of the word that explains it."""
+    shown_parts = [part for part in parts if part.content or part.type != "text"]
+    kinds = [part.type for part in shown_parts]
+    if kinds.count("strong_open") != 1:
+        return parts
+    begin, end = kinds.index("strong_open"), kinds.index("strong_close")
+    whole = (begin, end) == (0, len(kinds) - 1)
+    ours = whole or [part.content for part in shown_parts[begin + 1 : end]] == ["Bold"]
+    return [part for part in parts if not ours or not part.type.startswith("strong")]
