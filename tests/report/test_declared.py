@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import studies
-from kshot.cli.research import _tell_study
+from kshot.cli.study_tables import tell_study
 from kshot.report import page, tables
 from kshot.report.comparison import Comparison, compared
 from kshot.report.findings import answers
@@ -86,7 +86,7 @@ def test_the_first_lines_of_the_page_answer_what_was_asked(comparison: Compariso
 
 
 def test_the_terminal_says_what_intervals_are_over(study: StudyResult, capsys: pytest.CaptureFixture[str]) -> None:
-    _tell_study(study)
+    tell_study(study)
     said = capsys.readouterr().out
     assert "* +1" in said and said.count("* +") == 2, "the declared comparison at both shots"
     for part in (

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from kshot.draws import key
 from kshot.heads.base import Head
 from kshot.heads.formulas import pool, unit
-from kshot.options import Count, Positive
+from kshot.options import Count, Positive, Steps
 
 FIRST, ORDER = 1, 2  # what is drawn of an episode
 
@@ -48,7 +48,7 @@ class BaselinePP(Head):
     def __init__(
         self,
         scale: Positive = 2.0,
-        epochs: Count = 100,
+        epochs: Steps = 100,
         batch: Count = 4,
         lr: Positive = 0.01,
         seed: int = 0,

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from kshot.heads.formulas import held_out_loss
 from kshot.heads.tip_adapter import TipAdapter, cache
-from kshot.options import Count, NotNegative, Positive
+from kshot.options import NotNegative, Positive, Steps
 
 
 class TipAdapterF(TipAdapter):
@@ -31,7 +31,7 @@ class TipAdapterF(TipAdapter):
         alpha: NotNegative | Literal["loo"] = 1.0,
         beta: NotNegative | Literal["loo"] = 5.5,
         text_scale: Positive = 100.0,
-        epochs: Count = 20,
+        epochs: Steps = 20,
         lr: Positive = 0.001,
     ) -> None:
         super().__init__(alpha, beta, text_scale)
