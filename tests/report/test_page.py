@@ -173,3 +173,18 @@ def test_a_study_of_single_episodes_has_no_intervals_and_a_page_all_the_same(tmp
     assert found.rows[0].results["1"].ci95 is None and math.isnan(found.summary[0].ci95)
     text = page.compose(found, [page.Part(compared(found, tmp_path)[0], [], NO_CLIPS)])
     assert "averaged over 1 episodes" in text and '<span class="pm">' not in text
+
+
+@pytest.mark.parametrize(
+    ("shots", "seeds", "clips"), [((1,), (0,), "1 clip of it"), ((1, 5), (0, 1), "1 or 5 clips of it")]
+)
+def test_the_setting_counts_shots_and_seeds(
+    tmp_path: Path, shots: tuple[int, ...], seeds: tuple[int, ...], clips: str
+) -> None:
+    plan = Study("t", (Row("a"), Row("b")), ("d",), shots=shots, seeds=seeds, episodes=9, baseline="a")
+    study = StudyResult.parse(studies.write(tmp_path, plan, lambda row, data, shot: 0.5), "study.json")
+    text = page.compose(study, [page.Part(one, [], NO_CLIPS) for one in compared(study, tmp_path)])
+    assert f"seeing only {clips}" in text
+    over_seeds = len(seeds) > 1
+    assert ("over seeds where either row trains" in text) == over_seeds
+    assert ("over seeds where either row trains" in as_markdown(study)) == over_seeds

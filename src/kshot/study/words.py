@@ -95,11 +95,10 @@ def marks(study: Study, mark: str) -> str:
 
 def pairs(study: Study) -> str:
     """A sentence on differences to the baseline."""
-    return (
-        f"Differences are to {study.baseline}, on the same seeds and episodes; over seeds where either row trains."
-        if study.baseline
-        else ""
-    )
+    if not study.baseline:
+        return ""
+    over = "; over seeds where either row trains" if len(study.every_seed) > 1 else ""
+    return f"Differences are to {study.baseline}, on the same seeds and episodes{over}."
 
 
 def seeds(study: Study) -> str:
