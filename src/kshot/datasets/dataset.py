@@ -22,7 +22,7 @@ class Dataset:
 
     Attributes:
         name: for messages and results.
-        paths: the clips: video files or folders of frames.
+        paths: the clips: video files or folders of frames; that of its video for a clip that is a part of one.
         labels: int64 (N,), indices into `classes`.
         classes: label texts as the user wrote them, sorted.
         splits: text (N,): "train", "val", "test", or "" where the source names none.
@@ -30,6 +30,8 @@ class Dataset:
         features: floating (N, T, D), ready-made features of T frames a clip; None where there are only videos.
         missing: split -> names of clips that a benchmark's published list has and this copy has not.
         notes: sentences on what of the source was passed over, with counts; results keep them.
+        spans: float64 (N, 2), seconds at which clips begin and end in their files, NaN for the file's own ends; None
+            where every clip is a whole file.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Dataset:
     features: np.ndarray | None = None
     missing: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    spans: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -112,6 +115,7 @@ class Dataset:
             features=None if self.features is None else self.features[chosen],
             missing=self.missing,
             notes=self.notes,
+            spans=None if self.spans is None else self.spans[chosen],
         )
 
     def missing_from(self, split: str) -> list[str]:
@@ -130,6 +134,7 @@ def build(
     place: Callable[[int], str] = lambda index: f"clip {index}",
     notes: Sequence[str] = (),
     alone: Callable[[int], str] | None = None,
+    spans: np.ndarray | None = None,
 ) -> Dataset:
     """A Dataset from one text per clip and column; checks what every source must obey.
 
@@ -143,6 +148,7 @@ def build(
         place: where clip i stands in the source, for messages ("line 7").
         notes: what of the source was passed over.
         alone: how the split of clip i is given without the others, for messages.
+        spans: see `Dataset`.
 
     Raises:
         DataError: no clips, a clip without a label, labels that look alike, an unknown split, a label in two splits.
@@ -181,6 +187,7 @@ def build(
         ),
         features=features,
         notes=(*notes, *names.lone(together)),
+        spans=spans,
     )
 
 
