@@ -119,6 +119,11 @@ def apart() -> Iterator[None]:
         _work.apart = before
 
 
+def working_apart() -> bool:
+    """Whether others work beside this process, each on its own part."""
+    return _work.apart
+
+
 def _group() -> Group | None:
     return _work.group if _work.inside and not _work.apart else None
 
@@ -184,6 +189,12 @@ def from_first(make: Callable[[], R]) -> R:
     """
     group = _group()
     return make() if group is None else group.from_first(make)
+
+
+def meet() -> None:
+    """Waits until all processes are here."""
+    if (group := _group()) is not None:
+        group.meet()
 
 
 @contextmanager

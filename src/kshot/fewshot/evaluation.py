@@ -113,8 +113,11 @@ def evaluate(
     if reads or described is not None:
         reading = [clips.classes] if reads else []
         said = expect_texts(learner, plan.view.prompts, described, reading, loaded.classes, run)
-    expect_same_work(clips, {"run": None if run is None else run.digest, "backbone": learner.backbone and learner.backbone.fingerprint})
-    with turn() as extracting:
+    expect_same_work(
+        clips,
+        {"run": None if run is None else run.digest, "backbone": learner.backbone and learner.backbone.fingerprint},
+    )
+    with turn(plan.compute.store) as extracting:
         activations = _activations(clips, learner, only_stored(plan, extracting), progress)
     expect_same_clips(activations)
     split = SPLITS.get(plan.evaluation.split, plan.evaluation.split)

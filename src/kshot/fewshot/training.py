@@ -29,7 +29,15 @@ from kshot.fewshot.fit import Fitted, fit, seeded
 from kshot.fewshot.learner import Learner
 from kshot.fewshot.penalty import pulled
 from kshot.fewshot.result import Followed, machine
-from kshot.fewshot.resuming import KEPT_ELSEWHERE, Trained, computed, finished, recorded_backbone, refuse_occupied, trained_of
+from kshot.fewshot.resuming import (
+    KEPT_ELSEWHERE,
+    Trained,
+    computed,
+    finished,
+    recorded_backbone,
+    refuse_occupied,
+    trained_of,
+)
 from kshot.fewshot.strategies import get_strategy
 from kshot.fewshot.strategies.base import Objective, Strategy
 from kshot.fewshot.texts import class_texts, expect_texts, wording
@@ -120,7 +128,7 @@ def train(
         return replace(done, seconds=time.monotonic() - started)
     config["computed"], changed = processes.from_first(lambda: computed(setup.folder, setup.backbone))
     notes = [*setup.notes, *changed, *setup.data.notes]
-    with turn() as extracting:
+    with turn(plan.compute.store) as extracting:
         clips = _extracted(only_stored(plan, extracting), setup, progress)
     expect_same_clips(*clips.parts)
     notes += clips.notes
