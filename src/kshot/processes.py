@@ -109,6 +109,25 @@ def joined(function: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
+def by_first(wrap: Callable[[Callable[P, R]], Callable[P, R]]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A decorator that holds for the first process alone: it holds a folder for all of them, say.
+
+    Args:
+        wrap: the decorator.
+    """
+
+    def choose(function: Callable[P, R]) -> Callable[P, R]:
+        wrapped = wrap(function)
+
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            return (wrapped if first() else function)(*args, **kwargs)
+
+        return call
+
+    return choose
+
+
 @contextmanager
 def apart() -> Iterator[None]:
     """Inside, this process works alone, on its own part of what was dealt out."""
