@@ -6,6 +6,7 @@ They are real processes with an environment of their own, so a test may kill one
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -65,8 +66,9 @@ class Crews:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._server = subprocess.Popen(
-            [sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+            [sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env=os.environ | {"KSHOT_HOME": str(folder / "home"), "TORCH_CPP_LOG_LEVEL": "FATAL"},
+        )  # fmt: skip
 
     def __call__(self, script: str, world: int, environments: dict[int, dict[str, str]] | None = None) -> Crew:
         assert self._server.stdin is not None and self._server.stdout is not None
