@@ -27,6 +27,7 @@ from torch import Tensor
 
 import kshot
 from kshot.errors import KshotError, OptionError, RankLost
+from kshot.system import WINDOWS
 
 R = TypeVar("R")
 
@@ -272,8 +273,9 @@ def _connected(rank: int, world: int, host: bool) -> dist.Store:
     address, port = os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]
     try:
         store = dist.TCPStore(
-            address, int(port), world, host, timedelta(seconds=JOINING), wait_for_workers=False, multi_tenant=True
-        )
+            address, int(port), world, host, timedelta(seconds=JOINING),
+            wait_for_workers=False, multi_tenant=True, use_libuv=not WINDOWS,
+        )  # fmt: skip
     except (RuntimeError, ValueError) as error:
         raise KshotError(
             f"rank {rank} on {socket.gethostname()} cannot {'serve' if host else 'reach'} {address}:{port} "
