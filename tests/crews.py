@@ -16,8 +16,12 @@ from typing import Any, Self
 
 SERVER = """
 import json, os, socket, sys, traceback
-import kshot.fewshot.training, torch.distributed, kshot.ranks, kshot.study.runner
+import torch, filelock, safetensors.torch, tokenizers
+import kshot.backbones.families.clip, kshot.cli.research, kshot.ranks, kshot.study.runner
 torch.set_num_threads(1)
+weight = torch.nn.Parameter(torch.zeros(1))
+weight.grad = torch.zeros(1)
+torch.optim.Adam([weight], foreach=True).step()  # the first one imports more than all else
 for line in sys.stdin:
     script, world, folder, environments = json.loads(line)
     with socket.create_server(("127.0.0.1", 0)) as free:
