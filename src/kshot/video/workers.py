@@ -6,7 +6,6 @@ use for.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -19,6 +18,7 @@ import numpy as np
 
 from kshot import video
 from kshot.errors import ClipLost, OptionError, VideoError, unknown
+from kshot.excerpts import ClipName
 from kshot.video.children import Child, Message, Reply, serve
 from kshot.video.damage import Damage
 
@@ -32,7 +32,7 @@ class Job:
     """One clip to decode: the arguments of `video.take`, with a seed in place of a generator.
 
     Attributes:
-        path: the clip.
+        path: the clip, a whole video or a part of one.
         frames: how many frames.
         mode: "middle" or "random", see `video.choose`.
         seed: of the random choice; any tuple of whole numbers, such as (seed, epoch, clip).
@@ -41,7 +41,7 @@ class Job:
         allow_damaged: whether a clip counts of which much is lost.
     """
 
-    path: str | os.PathLike[str]
+    path: ClipName
     frames: int = 8
     mode: str = "middle"
     seed: tuple[int, ...] = (0,)
@@ -169,7 +169,7 @@ def _decode_in_children(
 def _decoded(child: Child, job: Job) -> video.Taken | VideoError:
     """Has a job done by a child; whatever happens to the process costs this clip only."""
     try:
-        message, frames = child.request({"do": "clip", **asdict(job), "path": os.fspath(job.path)})
+        message, frames = child.request({"do": "clip", **asdict(job), "path": str(job.path)})
     except VideoError as error:
         return error
     assert frames is not None
@@ -213,14 +213,14 @@ class Stream:
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
+        path: ClipName,
         interval: float,
         size: int | None = None,
         timeout: float = 60.0,
         framing: video.Framing = video.FRAMINGS["short"],
     ) -> None:
         video.Grid(interval)  # checks it
-        self.path = os.fspath(path)
+        self.path = str(path)
         self.announced = self.fps = self.seconds = 0.0
         self.frames = 0
         self.failure = ""
