@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from scenes import STILL, everything, scene, write
 from kshot import video
 from kshot.errors import DataError, VideoError
 from kshot.excerpts import Clip, Excerpt, clip_of, file_of, shared
-from kshot.video import workers
+from kshot.video import part, workers
 from kshot.video.container import File
 from kshot.video.opening import opened
 from kshot.video.part import Part
@@ -107,7 +108,9 @@ def test_another_process_gives_the_same(tmp_path: Path) -> None:
     for job, result in zip(jobs[:3], found, strict=False):
         assert isinstance(result, video.Taken)
         np.testing.assert_array_equal(result.frames, video.read(job.path, 4, size=16))
-    assert str(found[3]).endswith("film.mp4#t=9.9,10.9: the video lasts 10 s, but the segment goes from 9.9 s to 10.9 s")
+    assert str(found[3]).endswith(
+        "film.mp4#t=9.9,10.9: the video lasts 10 s, but the segment goes from 9.9 s to 10.9 s"
+    )
 
 
 def test_a_stream_of_a_part_is_that_part(tmp_path: Path) -> None:
@@ -162,3 +165,21 @@ def test_parts_that_overlap_are_one_source() -> None:
     spans = [(0.0, 2.0), (2.0, 3.0), (1.9, 2.1), (5.0, 9.0), (0.0, float("inf"))]
     numbers = shared(["a", "a", "a", "a", "b"], spans)
     assert numbers[0] == numbers[1] == numbers[2] and len(set(numbers)) == 3
+
+
+def test_parts_of_one_file_share_one_opening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the order of time and against it, between parts of another file, and after the file has changed."""
+    one, other = (write(tmp_path / f"{name}.mp4", scene(COUNT), g="25") for name in ("one", "other"))
+    clips = [Excerpt(path, start, start + 0.5) for path, start in [(one, 1.0), (one, 8.0), (one, 0.0), (other, 2.0)]]
+    clips += [Excerpt(one, 5.0, 5.3)]
+    alone = [video.read(clip, 3) for clip in clips]
+    opened_now = []
+    start = File._start
+    monkeypatch.setattr(File, "_start", lambda self: (opened_now.append(self.path.name), start(self)))
+    monkeypatch.setattr(part, "_kept", threading.local())
+    part.keep_open()
+    for clip, wanted in zip(clips, alone, strict=True):
+        np.testing.assert_array_equal(video.read(clip, 3), wanted)
+    assert opened_now == ["one.mp4", "other.mp4", "one.mp4"]
+    write(one, scene(COUNT)[::-1])
+    assert not np.array_equal(video.read(clips[4], 3), alone[4]) and opened_now[3:] == ["one.mp4"]

@@ -325,7 +325,9 @@ class Samples:
             self.announced, self.fps = clip.announced()
             for seconds, frame in clip.stream():
                 if self.grid.count(seconds) - self.grid.next > container.MAX_FRAMES:  # a film may be longer
-                    raise VideoError(f"no frame is shown for {seconds - self.seconds:,.0f} seconds: its times are wrong")
+                    raise VideoError(
+                        f"no frame is shown for {seconds - self.seconds:,.0f} seconds: its times are wrong"
+                    )
                 due = self.grid.add(seconds, frame)
                 self.frames += 1
                 self.seconds = seconds + 1 / self.fps

@@ -7,6 +7,8 @@ are on show, counted from the video's first frame, which is the clock of timelin
 from __future__ import annotations
 
 import math
+import os
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -31,6 +33,16 @@ keyframe is shown a little later than its packet's place says."""
 
 INSTANT = 1e-6  # seconds that count as no time at all
 
+_kept = threading.local()
+
+
+def keep_open() -> None:
+    """From now on this thread keeps the file of its last part open: a long film's index takes long to read.
+
+    For child processes, which end soon: some systems let nobody remove a file that is open.
+    """
+    _kept.on = True
+
 
 class Part(File):
     """A part of a video file.
@@ -40,19 +52,40 @@ class Part(File):
 
     Attributes:
         excerpt: as given.
-        origin: time of the video's first frame, in units of the stream's timestamps.
+        origin: time of the video's first frame, in units of the stream's timestamps; None before any packet was read.
 
     Raises:
         VideoError: as `File`.
         av.error.FFmpegError: it is no video.
     """
 
+    origin: int | None = None
+
     def __init__(self, excerpt: Excerpt) -> None:
         super().__init__(excerpt.path)
         self.excerpt = excerpt
-        self.origin = 0
         self._whole = False  # whether the file is read from its start, because it cannot be searched
         self._reached = False  # whether a frame came that is shown when the part has ended
+
+    def _start(self) -> None:
+        about = os.stat(self.path)
+        self._mark = (self.path, about.st_size, about.st_mtime_ns)
+        kept, _kept.file = getattr(_kept, "file", None), None
+        if kept and self.origin is None and kept[0] == self._mark:
+            _, self.container, self.track, self.codec, self.origin = kept
+            self.unread = False
+            return
+        if kept:
+            kept[1].close()
+        super()._start()
+
+    def close(self) -> None:
+        """Closes the file, or keeps it open for the next part of it, see `keep_open`."""
+        self.held = None
+        if getattr(_kept, "on", False) and not self.failure and not self._whole and self.origin is not None:
+            _kept.file = (self._mark, self.container, self.track, self.codec, self.origin)
+        else:
+            self.container.close()
 
     def packets(self) -> Iterator[Any]:
         """The packets of the part in decoding order, from a keyframe that is shown before it."""
@@ -61,12 +94,9 @@ class Part(File):
         return self._packets()
 
     def _packets(self) -> Iterator[Any]:
-        if not self.unread:
-            self.container.close()
-            self._start()
-        self.unread = False
         base = float(self._clock()[1])
-        self.origin = self._first()
+        self.origin = self._first() if self.origin is None else self.origin
+        self.unread = False
         begin = self.origin + math.floor(max(0.0, self.excerpt.begin - BEFORE) / base)
         stop = self.origin + self.excerpt.stop / base
         self.container.seek(begin, stream=self.track)
@@ -131,7 +161,7 @@ class Part(File):
 
     def _begins(self, scan: Scan) -> np.ndarray:
         """Seconds (n,) from the video's first frame at which frames appear."""
-        begins: np.ndarray = (scan.pts - self.origin) * float(scan.time_base)
+        begins: np.ndarray = (scan.pts - (self.origin or 0)) * float(scan.time_base)
         return begins
 
     def frames(self, pick: Pick) -> tuple[np.ndarray, dict[int, Any]]:

@@ -21,6 +21,7 @@ from kshot.errors import ClipLost, OptionError, VideoError, unknown
 from kshot.excerpts import ClipName
 from kshot.video.children import Child, Message, Reply, serve
 from kshot.video.damage import Damage
+from kshot.video.part import keep_open
 
 AHEAD = 32  # clips decoded before they are needed: as many as the encoder takes at once
 _CHILD = "kshot.video.workers"
@@ -281,4 +282,5 @@ def _stream(samples: video.Samples) -> Iterator[Reply]:
 
 
 if __name__ == "__main__":
+    keep_open()
     serve(_work)
