@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scenes import STILL, everything, scene, write
 
 from kshot import video
 from kshot.errors import DataError, VideoError
@@ -17,6 +16,7 @@ from kshot.video import part, workers
 from kshot.video.container import File
 from kshot.video.opening import opened
 from kshot.video.part import Part
+from scenes import STILL, everything, scene, write
 
 COUNT = 250  # ten seconds
 KINDS = [

@@ -1,7 +1,7 @@
 """Which frames of a clip, then only those: packet scan, choice, decoding, preprocessing.
 
-A clip is a video file, a folder of JPEG/PNG frames, or a part of one. Index i always means the i-th frame in the order of
-presentation; frames are chosen by the time at which they are on show. The packets of a file are read once without
+A clip is a video file, a folder of JPEG/PNG frames, or a part of one. Index i always means its i-th frame in the order
+of presentation; frames are chosen by the time at which they are on show. The packets of a file are read once without
 decoding (their count is the truth, a header's count often is not), indices are chosen, and then only the stretches
 between a keyframe and a wanted frame are decoded. Timestamps that cannot be trusted, or frames that do not come out as
 the packets promised, lead to a straight decode of the file and a new choice on the frames that really exist.
