@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -31,6 +32,7 @@ import numpy as np
 
 from kshot import gate
 from kshot.activations.digests import Digests
+from kshot.activations.packing import unpacked
 from kshot.activations.shards import Array, Shard, ShardWriter, fault, read_manifest
 from kshot.errors import DataError, StoreError
 from kshot.files import disk, locked, write_atomic
@@ -136,8 +138,14 @@ class Store:
         for clip in clips:
             self._rows.pop(clip, None)
 
+    def bytes_of(self, clip: str) -> int:
+        """Bytes that the activations of a clip take on disk."""
+        shard = self._shard(self._rows[clip][0])
+        return math.prod(shard.shape) * shard.dtype.itemsize
+
     def gather(self, clips: Sequence[str]) -> Array:
-        """Activations (n, ...) of n clips, given by digest, at least one; read from disk into fresh memory.
+        """Activations (n, ...) of n clips, given by digest, at least one; read from disk into fresh memory, in float32
+        where they were packed.
 
         Raises:
             StoreError: a shard is truncated or gone.
@@ -149,7 +157,7 @@ class Store:
             shard = self._shard(number)
             if (shard.shape, shard.dtype) != (first.shape, first.dtype) or not shard.read(row, out[i]):
                 raise self._torn(number, "a clip is cut off or of another shape")
-        return out
+        return unpacked(out)
 
     def _shard(self, number: int) -> Shard:
         if number not in self._open:
