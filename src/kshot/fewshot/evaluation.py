@@ -38,7 +38,7 @@ from kshot.fewshot.texts import class_texts, expect_texts, text_notes, wording
 from kshot.files import disk, plain
 from kshot.heads import get_head
 from kshot.progress import Progress, quiet
-from kshot.settings import TORCH, Evaluating
+from kshot.settings import DTYPES, TORCH, Evaluating
 from kshot.settings.fields import Settings
 from kshot.settings.types import EvaluatingKeywords
 
@@ -122,6 +122,8 @@ def evaluate(
         how.keep_copies = True
     if loaded.features is None:
         how.frames, how.resize = plan.view.frames, plan.view.resize
+        if plan.compute.dtype != DTYPES[0]:
+            how.dtype = plan.compute.dtype
     if protocol is not None:
         how.protocol = protocols.followed(protocol, preset, plan.values())
     if run is not None:
@@ -203,6 +205,7 @@ def _activations(clips: Dataset, learner: Learner, plan: Evaluating, progress: P
         frames=plan.view.frames,
         resize=plan.view.resize,
         stored_only=plan.compute.stored_only,
+        dtype=plan.compute.dtype,
         condense=learner.backbone.image.exact,
         progress=progress,
     )
