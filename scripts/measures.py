@@ -54,7 +54,7 @@ LIMITS = GOALS | {
 AT_LEAST = {"tests / source, lines", "typed arguments, share"}
 
 LEVELS: tuple[tuple[str, ...], ...] = (
-    ("errors", "paths", "progress", "draws", "system", "interrupt", "terminal", "names", "fonts", "ranks"),
+    ("errors", "paths", "progress", "draws", "system", "interrupt", "terminal", "names", "fonts", "ranks", "excerpts"),
     ("processes",),
     ("gate", "options", "files", "settings", "seals", "forms", "templates"),
     ("backbones", "video"),

@@ -13,7 +13,7 @@ from pathlib import Path, PureWindowsPath
 import numpy as np
 
 from kshot.datasets.dataset import Dataset, build
-from kshot.datasets.sheet import SYNONYMS, column, local_path, read_sheet
+from kshot.datasets.sheet import column, local_path, read_sheet
 from kshot.datasets.spans import Columns, columns
 from kshot.errors import DataError, OptionError
 
@@ -109,7 +109,7 @@ def _check_header(path: Path, header: list[str], where: Mapping[str, str]) -> tu
     for name, there in meant.items():
         if there is None:
             near = difflib.get_close_matches(name, [each.lower() for each in header], n=1, cutoff=0.7)
-            hint = f"; did you mean '{near[0]}'?" if near else f" (or one of {', '.join(SYNONYMS[name])})"
+            hint = f"; did you mean '{near[0]}'?" if near else ""
             found = ", ".join(repr(each) for each in header[:12])
             raise DataError(f"{path.name}: no column '{name}' in the header, found {found}{hint}")
     doubled = sorted({name for name in (*KNOWN, *meant.values(), *where) if name and header.count(name) > 1})

@@ -436,9 +436,7 @@ def _collect(
         indices, found = clip.frames(pick)
         damage = clip.damage()
         if damage and damage.unreadable and not allow_damaged:
-            raise VideoError(
-                f"damaged, {damage.kept:.0%} of it is there: {damage.reason} (allow_damaged takes what is left)"
-            )
+            raise VideoError(f"{damage} (allow_damaged takes what is left)")
         images: dict[int, np.ndarray] = {}
         for index in sorted(found):
             image = clip.image(found.pop(index))
