@@ -33,6 +33,8 @@ def check(
     Raises:
         StoreError: what was found cannot be written.
     """
+    if not target.old:
+        return
     old = {value: path for value, path in zip(digests, paths, strict=True) if target.by_number(value)}
     if not old:
         return
