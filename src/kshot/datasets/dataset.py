@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from kshot import names
+from kshot.datasets import compact
 from kshot.errors import DataError, unknown
 
+TEXT = np.dtypes.StringDType()  # of NumPy: as long as each text is, in place of as long as the longest
 SPLITS = {"train": "train", "base": "train", "val": "val", "test": "test", "novel": "test"}
 
 
@@ -35,7 +37,7 @@ class Dataset:
     """
 
     name: str
-    paths: tuple[Path, ...]
+    paths: Sequence[Path]
     labels: np.ndarray
     classes: tuple[str, ...]
     splits: np.ndarray
@@ -107,7 +109,7 @@ class Dataset:
             return self  # features may fill the memory: no second copy of all of them
         return Dataset(
             name=self.name,
-            paths=tuple(self.paths[index] for index in chosen),
+            paths=compact.chosen(self.paths, chosen),
             labels=labels.astype(np.int64),
             classes=tuple(self.classes[label] for label in kept),
             splits=self.splits[chosen],
@@ -175,15 +177,16 @@ def build(
                     else ""
                 )
             )
-    classes, numbers = np.unique(np.array(texts, dtype=np.str_), return_inverse=True)
+    classes = sorted(set(texts))
+    number_of = {label: number for number, label in enumerate(classes)}
     return Dataset(
         name=name,
-        paths=tuple(paths),
-        labels=numbers.astype(np.int64),
-        classes=tuple(classes.tolist()),
+        paths=compact.Paths.of(paths),
+        labels=np.fromiter((number_of[label] for label in texts), np.int64, len(texts)),
+        classes=tuple(classes),
         splits=np.array(canonical, dtype=np.str_),
         groups=np.array(
-            [group or f"{i}:{path}" for i, (group, path) in enumerate(zip(together, paths, strict=True))], dtype=np.str_
+            [group or f"{i}:{path}" for i, (group, path) in enumerate(zip(together, paths, strict=True))], dtype=TEXT
         ),
         features=features,
         notes=(*notes, *names.lone(together)),

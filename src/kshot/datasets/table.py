@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path, PureWindowsPath
 
+from kshot.datasets.compact import Paths, Rows
 from kshot.datasets.dataset import Dataset, build
 from kshot.datasets.sheet import local_path, read_sheet
 from kshot.errors import DataError, OptionError
@@ -39,7 +40,7 @@ def load_table(
     """
     where = where or {}
     lines: list[int] = []
-    rows: list[dict[str, str]] = []
+    rows = Rows()
     first: dict[str, int] = {}
     sheet = read_sheet(path, NEEDED)
     _check_header(path, sheet.header, where)
@@ -61,10 +62,10 @@ def load_table(
         raise DataError(f"{path.name}: no row has {wanted}")
     data = build(
         name=name or path.stem,
-        paths=[local_path(path.parent, row["path"]) for row in rows],
-        labels=[row["label"] for row in rows],
-        splits=[row.get("split", "") for row in rows],
-        groups=[row.get("group", "") for row in rows],
+        paths=Paths.of(local_path(path.parent, text) for text in rows.column("path")),
+        labels=rows.column("label"),
+        splits=rows.column("split"),
+        groups=rows.column("group"),
         place=lambda index: f"line {lines[index]}",
         notes=[*unused_columns(path, unused if rows else []), *empty_rows(path, sheet.empty)],
         alone=lambda index: f"{path}?split={rows[index].get('split', '')}",
