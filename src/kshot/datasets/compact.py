@@ -29,6 +29,17 @@ class Texts(Sequence[str]):
         self._bytes += text.encode("utf-8", "surrogatepass")
         self._ends.append(len(self._bytes))
 
+    def twice(self) -> tuple[int, int] | None:
+        """Indices of the first text that stands there for the second time, and of that one before; None for none."""
+        marks = np.fromiter(map(hash, self), np.int64, len(self))
+        order = np.argsort(marks, kind="stable")
+        alike = np.flatnonzero(marks[order[1:]] == marks[order[:-1]])
+        first: dict[str, int] = {}
+        for index in np.unique(np.concatenate([order[alike], order[alike + 1]])).tolist():
+            if (before := first.setdefault(self[index], index)) != index:
+                return before, index
+        return None
+
     def __len__(self) -> int:
         return len(self._ends) - 1
 
@@ -50,9 +61,9 @@ class Rows(Sequence[dict[str, str]]):
         for name, value in row.items():
             self._columns[name].append(value)
 
-    def column(self, name: str) -> Sequence[str]:
+    def column(self, name: str) -> Texts:
         """Its values; empty texts where there is no such column."""
-        return self._columns.get(name) or [""] * len(self)
+        return self._columns.get(name) or Texts("" for _ in range(len(self)))
 
     def __len__(self) -> int:
         return len(next(iter(self._columns.values()), ()))

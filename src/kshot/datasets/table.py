@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Mapping
+from array import array
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PureWindowsPath
 
 from kshot.datasets.compact import Paths, Rows
@@ -39,9 +40,8 @@ def load_table(
         OptionError: `where` names a column that does not exist.
     """
     where = where or {}
-    lines: list[int] = []
+    lines = array("Q")
     rows = Rows()
-    first: dict[str, int] = {}
     sheet = read_sheet(path, NEEDED)
     _check_header(path, sheet.header, where)
     unused = [column for column in sheet.header if column not in OWN and column not in where]
@@ -50,13 +50,13 @@ def load_table(
             continue
         if not row["path"]:
             raise DataError(f"{path.name}: line {line} has no path")
-        if row["path"] in first:
-            raise DataError(
-                f"{path.name}: clip '{row['path']}' is listed twice, on lines {first[row['path']]} and {line}"
-            )
-        first[row["path"]] = line
         lines.append(line)
         rows.append(row)
+    if twice := rows.column("path").twice():
+        raise DataError(
+            f"{path.name}: clip '{rows[twice[0]]['path']}' is listed twice, on lines {lines[twice[0]]} and "
+            f"{lines[twice[1]]}"
+        )
     if where and not rows:
         wanted = " and ".join(f"{column} = '{value}'" for column, value in where.items())
         raise DataError(f"{path.name}: no row has {wanted}")
@@ -122,7 +122,7 @@ def _check_header(path: Path, header: list[str], where: Mapping[str, str]) -> No
             raise OptionError(f"{path.name}: no column '{column}' to filter by: {hint}It has {', '.join(header)}")
 
 
-def _check_files(path: Path, data: Dataset, lines: list[int]) -> None:
+def _check_files(path: Path, data: Dataset, lines: Sequence[int]) -> None:
     missing = [index for index, clip in enumerate(data.paths) if not clip.exists()]
     if missing:
         few = ", ".join(f"{data.paths[index]} (line {lines[index]})" for index in missing[:3])
