@@ -293,14 +293,14 @@ class Digests:
     def _of(self, clip: Clip, parts: dict[Path, str], remembered: bool, reading: bool) -> str:
         """Digest of a clip, that of a part by its video's."""
         video = file_of(clip)
-        whole = parts.get(video)
-        if whole is None:
+        found = parts.get(video)
+        if found is None:
             known = self._known(os.path.abspath(video)) if remembered else None
-            whole = (known.says.sha256 if known else "") if remembered else self._digest(video, reading)
+            found = (known.says.sha256 if known else "") if remembered else self._digest(video, reading)
         if not isinstance(clip, Excerpt):
-            return whole
-        parts[video] = whole
-        return clip.digest(whole)
+            return found
+        parts[video] = found
+        return clip.digest(found)
 
     def _digest(self, clip: Path, reading: bool) -> str:
         """Of a clip, remembered or made."""

@@ -113,7 +113,10 @@ def evaluate(
     if reads or described is not None:
         reading = [clips.classes] if reads else []
         said = expect_texts(learner, plan.view.prompts, described, reading, loaded.classes, run)
-    expect_same_work(clips, {"run": None if run is None else run.digest, "backbone": learner.backbone and learner.backbone.fingerprint})
+    expect_same_work(
+        clips,
+        {"run": None if run is None else run.digest, "backbone": learner.backbone and learner.backbone.fingerprint},
+    )
     with turn() as extracting:
         activations = _activations(clips, learner, only_stored(plan, extracting), progress)
     expect_same_clips(activations)

@@ -29,7 +29,15 @@ from kshot.fewshot.fit import Fitted, fit, seeded
 from kshot.fewshot.learner import Learner
 from kshot.fewshot.penalty import pulled
 from kshot.fewshot.result import Followed, machine
-from kshot.fewshot.resuming import KEPT_ELSEWHERE, Trained, computed, finished, recorded_backbone, refuse_occupied, trained_of
+from kshot.fewshot.resuming import (
+    KEPT_ELSEWHERE,
+    Trained,
+    computed,
+    finished,
+    recorded_backbone,
+    refuse_occupied,
+    trained_of,
+)
 from kshot.fewshot.strategies import get_strategy
 from kshot.fewshot.strategies.base import Objective, Strategy
 from kshot.fewshot.texts import class_texts, expect_texts, wording
@@ -295,7 +303,7 @@ def _extracted(plan: Training, setup: _Setup, progress: Progress) -> _Clips:
     if base is not None:
         if not keep:
             names = [base.data.classes[label] for label in base.data.labels]
-            expect_one_label(content(base).tolist(), names, base.data.clips)
+            expect_one_label(content(base), names, base.data.clips)
         base, doubled = kept_apart(replace(base, keep_copies=keep), setup.data, "train")
         notes += doubled
         setup.strategy.expect(base.data, base.copies)

@@ -37,7 +37,7 @@ from kshot.fewshot.training import train
 from kshot.files import alone, disk, occupied, write_atomic
 from kshot.names import folder_name, folder_names
 from kshot.progress import Progress, quiet
-from kshot.settings import FRAMES, Arithmetic, EpisodeRules, Evaluating, Method, Testing, View
+from kshot.settings import DTYPES, FRAMES, Arithmetic, EpisodeRules, Evaluating, Method, Testing, View
 from kshot.study.file import Row, Study, planned
 from kshot.study.results import Outcome, RowResult, Search, StudyResult, Tried
 from kshot.study.summary import contrasts, summarise
@@ -59,7 +59,6 @@ def run(
     progress: Progress = quiet,
     keep_copies: bool = False,
     texts: str | Path | None = None,
-    dtype: str = "float16",
     **computing: str,
 ) -> StudyResult:
     """Runs what is not finished of a study and returns what `DIR/study.json` holds.
@@ -77,13 +76,12 @@ def run(
         progress: how to show progress, of the whole grid and of the row at work.
         keep_copies: keep them although the study does not say so; see `kshot.activations.copies`.
         texts: a file of class texts in place of the study's own, if any; see `kshot.datasets.texts`.
-        dtype: how activations are stored, as in `kshot.extract`.
-        computing: device, precision and encoder, as in `kshot.extract`.
+        computing: device, precision, encoder and dtype, as in `kshot.extract`.
 
     Raises:
         KshotError: the study cannot start as asked; failures of single rows are recorded instead.
     """
-    plan = planned(study, protocol, seeds, episodes)
+    plan, dtype = planned(study, protocol, seeds, episodes), computing.pop("dtype", DTYPES[0])
     plan = replace(plan, keep_copies=plan.keep_copies or keep_copies)
     if (file := plan.texts if texts is None else texts) is not None:
         plan = replace(plan, texts=str(file))
