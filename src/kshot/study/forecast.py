@@ -37,7 +37,8 @@ from kshot.progress import Progress, quiet
 from kshot.settings import DTYPES, Arithmetic, EpisodeShape, Training
 from kshot.study.counting import Tail, Work, anew, batch_clips, held_bytes, passing
 from kshot.study.file import Row, Study, planned
-from kshot.study.runner import by_name, training_settings
+from kshot.study.grid import by_name
+from kshot.study.runner import training_settings
 
 if TYPE_CHECKING:
     pass
