@@ -174,12 +174,14 @@ def test_a_video_leaves_a_project_with_all_that_was_cut_of_it(place: Path, table
         project.remove_video("undone")
         project.move_video("other", wave.id)
     shutil.copytree(place / "model", folder / "models" / "taught")
+    shutil.copytree(place / "store", folder / "store")
     (tmp_path / "strange.mp4").write_bytes(b"another")
     with pytest.raises(DataError, match="nothing of"):
         forget([folder], videos=[tmp_path / "strange.mp4"], store=place / "store2")
     assert {video.id for video in videos_of(folder)} == {"film", "cut", "other", "undone"}
     done = forget([folder], videos=[paths[0]], store=place / "store")
     found = done.places[-1].removed
+    assert [one.removed["clips"] for one in done.places if one.kind == "store"] == [3, 3]
     counts = {"clips": 1, "queries": 1, "kept_to_undo": 1, "edits": 1, "models": 1, "base": 0}
     assert found == counts and done.places[-1].again == ["open it with `kshot serve` and press Teach"]
     assert [video.id for video in videos_of(folder)] == ["other"]

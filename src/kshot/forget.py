@@ -139,7 +139,8 @@ def forget(
         raise OptionError("expected one person (--subject NAME) or videos (--video PATH): name one of the two")
     sorted_places = _sorted(places)
     root = home() / "store" if store is None else Path(store)
-    stores = list(dict.fromkeys([*sorted_places["store"], *([root] if root.is_dir() else [])]))
+    own = [place / "store" for place in sorted_places["studio project"]]
+    stores = [place for place in dict.fromkeys([*sorted_places["store"], *own, root]) if place.is_dir()]
     journal = (
         home() / f"forget-{hashlib.sha256(json.dumps([group, *map(_real, videos)]).encode()).hexdigest()[:16]}.json"
     )
