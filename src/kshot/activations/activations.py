@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from kshot.activations.shards import Array
 from kshot.activations.store import Store
 from kshot.datasets import Dataset
+from kshot.datasets.segments import ends
 from kshot.draws import key
+from kshot.excerpts import shared
 from kshot.video.damage import Damage
 
 
@@ -36,6 +38,7 @@ class Activations:
         keep_copies: whether clips that hold the same may stand on both sides of an episode.
         backbone: name of the backbone; "" for ready-made features.
         notes: what was left out of its checkpoint, and how many clips have unusual pictures.
+        videos: digests of the clips' videos, where clips are parts of them; empty where all are whole files.
     """
 
     data: Dataset
@@ -52,11 +55,20 @@ class Activations:
     keep_copies: bool = False
     backbone: str = ""
     notes: tuple[str, ...] = ()
+    videos: tuple[str, ...] = ()
 
     @property
     def copies(self) -> NDArray[np.str_] | None:
-        """(clips,) what each holds, for a `Sampler` that keeps copies apart; None where they may stay together."""
-        return None if self.keep_copies else content(self)
+        """(clips,) what each holds, for a `Sampler` that keeps copies apart; None where they may stay together.
+
+        Parts of a video that overlap hold the same.
+        """
+        if self.keep_copies:
+            return None
+        if self.data.spans is None:
+            return content(self)
+        videos = self.videos or [str(path) for path in self.data.paths]
+        return np.array(shared(videos, ends(self.data.clips))).astype(np.str_)
 
     def gather(self, indices: Sequence[int] | NDArray[np.int64], visit: tuple[int, int] | None = None) -> Array:
         """Activations (n, rows, ...) of n clips, a row for each unit of the backbone; frames (uint8) at cut 0.
@@ -99,11 +111,12 @@ class Activations:
         """The clips with these indices, classes renumbered to those present."""
         digests = tuple(self.digests[i] for i in indices) if self.digests else ()
         seen = None if self.seen is None else self.seen[indices]
-        return replace(self, data=self.data.subset(indices), digests=digests, seen=seen)
+        videos = tuple(self.videos[i] for i in indices) if self.videos else ()
+        return replace(self, data=self.data.subset(indices), digests=digests, seen=seen, videos=videos)
 
     def losses(self) -> list[dict[str, Any]]:
         """What is lost of the clips at hand, as results list it: clip, kept (share) and reason of each damaged one."""
-        paths = [str(path) for path in self.data.paths] if self.damaged else []
+        paths = [str(clip) for clip in self.data.clips] if self.damaged else []
         return [{"clip": path, **self.damaged[path].plain()} for path in paths if path in self.damaged]
 
     def report(self) -> dict[str, Any]:

@@ -51,7 +51,8 @@ def default_backbone(*data: str | Path | Dataset | Sequence[Path], known: Collec
             raise DataError("ready-made features stand beside clips, or features of another network: take them apart")
         return Default(f"features:{widths[0]}")
     paths = [path for part in data for path in _paths(part)]
-    count = sum(path in known or is_drawn(path) for path in paths)
+    drawn = {path: path in known or is_drawn(path) for path in dict.fromkeys(paths)}
+    count = sum(drawn[path] for path in paths)
     if count == len(paths):
         return Default(BUNDLED)
     if not count:

@@ -12,6 +12,7 @@ from typing import Any
 
 from kshot import gate
 from kshot.errors import DataError, StoreError
+from kshot.excerpts import Clip, Excerpt, file_of
 from kshot.files import disk, write_atomic
 
 DIGESTS_AT_ONCE = 64  # clips hashed before their digests are written down
@@ -162,27 +163,34 @@ class Digests:
         with disk(self._path):
             write_atomic(self._path, "".join(lines).encode())
 
-    def of(self, clips: Iterable[Path], remembered: bool = False) -> list[str]:
+    def of(self, clips: Iterable[Clip], remembered: bool = False) -> list[str]:
         """Digest of each clip; an empty string for one that cannot be opened. New ones are remembered on disk.
 
+        A video is hashed once, however many parts of it are clips; theirs follow from it, see `Excerpt.digest`.
+
         Args:
-            clips: paths of clips.
+            clips: whole videos or parts of them.
             remembered: open no clip, give what was last known of their paths (the videos may be gone).
 
         Raises:
             StoreError: new digests cannot be written.
         """
+        clips = list(clips)
+        videos = [file_of(clip) for clip in clips]
         if remembered:
-            known = (self._known.get(os.path.abspath(clip)) for clip in clips)
-            return [one.sha256 if one else "" for one in known]
-        digests: list[str] = []
-        fresh: list[Hashed] = []
-        for clip in clips:
-            digests.append(self._hashed(clip, fresh))
-            if len(fresh) == DIGESTS_AT_ONCE:
-                self._write(fresh)
-        self._write(fresh)
-        return digests
+            known = (self._known.get(os.path.abspath(video)) for video in videos)
+            whole = [one.sha256 if one else "" for one in known]
+        else:
+            found: dict[Path, str] = {}
+            fresh: list[Hashed] = []
+            for video in dict.fromkeys(videos):
+                found[video] = self._hashed(video, fresh)
+                if len(fresh) == DIGESTS_AT_ONCE:
+                    self._write(fresh)
+            self._write(fresh)
+            whole = [found[video] for video in videos]
+        both = zip(clips, whole, strict=True)
+        return [clip.digest(mark) if isinstance(clip, Excerpt) else mark for clip, mark in both]
 
     def _hashed(self, clip: Path, fresh: list[Hashed]) -> str:
         name = os.path.abspath(clip)

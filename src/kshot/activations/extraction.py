@@ -86,7 +86,7 @@ class Task:
         root = Path(store) if store is not None else home() / "store"
         made_with = backbone.name if recipe.cut > 0 else "any backbone"
         opened = Store(root, recipe.key(backbone), made_with, check)
-        return cls(data, backbone, recipe, opened, Digests(root / "digests.jsonl").of(data.paths, remembered))
+        return cls(data, backbone, recipe, opened, Digests(root / "digests.jsonl").of(data.clips, remembered))
 
     def todo(self) -> list[int]:
         """Clips to decode: not stored yet, and the first of those with equal bytes. Unopenable ones are tried, so that
@@ -172,7 +172,7 @@ def extract(
         number, frames, dtype, condense, backbone.resized(resize), view, views.parse(augment) if view else ()
     )
     task = Task.open(data, backbone, recipe, store, check, stored_only)
-    rates.check(data.paths, task.digests, task.store, not stored_only, progress)
+    rates.check(data.clips, task.digests, task.store, not stored_only, progress)
     todo = task.todo()
     if todo and not stored_only and backbone.runtime is not None:
         backbone.runtime.prepare(backbone.image, number, progress)
@@ -236,7 +236,7 @@ def _known_unreadable(task: Task, todo: Sequence[int]) -> dict[str, str]:
             f"{task.recipe.cut} (it holds activations of: {', '.join(holders(root)) or 'nothing'}); run `kshot "
             f"extract` with this backbone"
         )
-    return {str(task.data.paths[i]): noted[task.digests[i]] for i in todo}
+    return {str(task.data.clips[i]): noted[task.digests[i]] for i in todo}
 
 
 def _extract(
@@ -244,13 +244,13 @@ def _extract(
 ) -> dict[str, str]:
     """Decodes, encodes and stores clips; path -> why one could not be read."""
     data, recipe, digests = task.data, task.recipe, task.digests
-    jobs = (recipe.job(data.paths[i], task.backbone.size, digests[i], allow_damaged) for i in todo)
+    jobs = (recipe.job(data.clips[i], task.backbone.size, digests[i], allow_damaged) for i in todo)
     title = f"extracting {data.name}{_part(data)}" + (f", view {recipe.view}" if recipe.view else "")
     decoded = closing(decode(jobs, min(workers, len(todo)), timeout))
     with task.store.writing() as writer, progress(title, len(todo), "clips") as step, decoded as results:
         return _store(
             results,
-            [(digests[i], str(data.paths[i])) for i in todo],
+            [(digests[i], str(data.clips[i])) for i in todo],
             task.store,
             max(1, FRAMES_PER_BATCH // recipe.frames),
             lambda batch: _encode(task, batch, writer),
@@ -323,25 +323,28 @@ def _reader(task: Task, unreadable: Mapping[str, str]) -> Activations:
     readable = np.array([i for i, d in enumerate(digests) if d in task.store], np.int64)
     reasons = dict(unreadable)
     for i in sorted(set(range(len(data))) - set(readable.tolist())):  # copies of an unreadable clip were not tried
-        reasons.setdefault(str(data.paths[i]), f"{data.paths[i]}: the same bytes as another unreadable clip")
+        reasons.setdefault(str(data.clips[i]), f"{data.clips[i]}: the same bytes as another unreadable clip")
     if not len(readable):
         reason = next(iter(reasons.values()), "the data set is empty")
         raise DataError(f"no clip of {data.name} could be read; the first reason: {reason}")
     losses = task.store.losses()
+    chosen = data.subset(readable) if len(readable) < len(data) else data
+    known = Digests(task.store.root / "digests.jsonl") if data.spans is not None else None
     return Activations(
-        data.subset(readable) if len(readable) < len(data) else data,
+        chosen,
         task.recipe.cut,
         reasons,
         task.store,
         tuple(digests[i] for i in readable),
-        damaged={str(data.paths[i]): losses[digests[i]] for i in readable if digests[i] in losses},
+        damaged={str(data.clips[i]): losses[digests[i]] for i in readable if digests[i] in losses},
         backbone=task.backbone.name,
+        videos=tuple(known.of(chosen.paths, remembered=True)) if known else (),
     )
 
 
 def _passed_over(paths: Sequence[Path]) -> dict[str, list[str]]:
     """Path of a frame folder -> other files that lie in it."""
-    folders = (path for path in paths if path.is_dir())
+    folders = (path for path in dict.fromkeys(paths) if path.is_dir())
     return {str(path): names for path in folders if (names := passed_over(path))}
 
 

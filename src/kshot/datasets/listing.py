@@ -9,8 +9,10 @@ from pathlib import Path
 from urllib.parse import parse_qsl
 
 from kshot.datasets.folder import Passed
-from kshot.datasets.sheet import local_path, read_sheet
+from kshot.datasets.sheet import column, local_path, read_sheet
+from kshot.datasets.spans import columns
 from kshot.errors import DataError
+from kshot.excerpts import clip_of
 from kshot.video.container import SUFFIXES
 from kshot.video.frame_folder import is_image, natural
 
@@ -75,13 +77,21 @@ def _inside(folder: Path, passed: Passed) -> Iterator[Path]:
 
 
 def _listed(path: Path, where: dict[str, str]) -> tuple[list[str], list[str]]:
-    """The clips of a table's column `path`, of those rows that have the values of `where`."""
+    """The clips of a table, whole videos and segments, of those rows that have the values of `where`."""
     sheet = read_sheet(path, ("path",))
-    for column in ("path", *where):
-        if column not in sheet.header:
-            raise DataError(f"{path.name}: no column '{column}' in the header, found {', '.join(sheet.header)}")
-    rows = (row for _, row in sheet.rows() if all(row[column] == value for column, value in where.items()))
-    found = list(dict.fromkeys(str(local_path(path.parent, row["path"])) for row in rows if row["path"]))
+    place = column(sheet.header, "path")
+    for name in (place or "path", *where):
+        if name not in sheet.header:
+            raise DataError(f"{path.name}: no column '{name}' in the header, found {', '.join(sheet.header)}")
+    moments, found = columns(path.name, sheet.header), []
+    for line, row in sheet.rows():
+        if row[str(place)] and all(row[name] == value for name, value in where.items()):
+            span = moments.read(row, f"{path.name}: line {line}")
+            try:
+                found.append(str(clip_of(local_path(path.parent, row[str(place)]), span)))
+            except DataError as error:
+                raise DataError(f"{path.name}: line {line}: {error}") from None
+    found = list(dict.fromkeys(found))
     if not found:
         raise DataError(f"{path.name} lists no clips" + (f" with {where}" if where else ""))
     return found, []

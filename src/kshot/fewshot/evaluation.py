@@ -378,7 +378,7 @@ def _per_clip(data: Dataset, answers: NDArray[np.int64]) -> list[ClipScore]:
         wrong = [c for c in np.argsort(-counts, kind="stable").tolist() if counts[c] and c != own]
         found.append(
             ClipScore(
-                clip=str(data.paths[clip]),
+                clip=str(data.clips[clip]),
                 label=data.classes[own],
                 queries=int(counts.sum()),
                 right=int(counts[own]),

@@ -268,7 +268,7 @@ def _extracted(plan: Training, setup: _Setup, progress: Progress) -> _Clips:
     if base is not None:
         if not keep:
             names = [base.data.classes[label] for label in base.data.labels]
-            expect_one_label(content(base).tolist(), names, base.data.paths)
+            expect_one_label(content(base).tolist(), names, base.data.clips)
         base, doubled = kept_apart(replace(base, keep_copies=keep), setup.data, "train")
         notes += doubled
         setup.strategy.expect(base.data, base.copies)

@@ -32,6 +32,7 @@ from kshot.backbones import hub
 from kshot.backbones.prompts import expect_prompts
 from kshot.datasets.texts import Descriptions
 from kshot.errors import CheckpointError, KshotError, OptionError, VideoError
+from kshot.excerpts import clip_of, file_of
 from kshot.fewshot import runs
 from kshot.fewshot.fit import expect_finite
 from kshot.files import disk, holding, locked, occupied, write_atomic
@@ -404,8 +405,8 @@ def _thumbnails(recognizer: Estimator) -> dict[str, bytes]:
     for number, label in enumerate(recognizer.classes_):
         clip = next(clip for clip in recognizer.clips_ if clip.label == label)
         strip = clip.strip
-        if strip is None and Path(clip.name).exists():
-            read = next(iter(videos.frames_of([Path(clip.name)], SHOWN, backbone.size, 60.0, True, framing)))
+        if strip is None and file_of(clip.name).exists():
+            read = next(iter(videos.frames_of([clip_of(clip.name)], SHOWN, backbone.size, 60.0, True, framing)))
             strip = None if isinstance(read, VideoError) else read.frames
         if strip is None:
             continue

@@ -17,6 +17,7 @@ from kshot.activations.encoding import encode, tail
 from kshot.backbones.backbone import Backbone
 from kshot.datasets.drawn import is_drawn
 from kshot.errors import DataError, NotEnoughClips, OptionError, VideoError, unknown
+from kshot.excerpts import file_of
 from kshot.progress import Progress, quiet
 from kshot.recognizer import artefact, fitting, preparing
 from kshot.recognizer import clips as labelled
@@ -87,7 +88,8 @@ class Recognizer(Estimator):
         """Learns from labelled clips, and forgets what was learned before.
 
         Args:
-            videos: paths, frame folders, arrays (T, H, W, 3) uint8 or tensors.
+            videos: paths, frame folders, parts of videos (`kshot.excerpts.Excerpt`, or text "film.mp4#t=3,5"), arrays
+                (T, H, W, 3) uint8 or tensors.
             labels: one text or number a clip; see `kshot.names.label`. Missing values are refused.
             groups: what was filmed together, one text a clip; without them, or where one is missing (None, NaN, ""), a
                 clip is a group by itself.
@@ -102,7 +104,7 @@ class Recognizer(Estimator):
         if nothing is not None and nothing not in texts:
             raise unknown("background label", nothing, sorted(set(texts)))
         _check_actions({*texts} - {nothing})
-        given = [Path(inputs.name(item, number)) for number, item in enumerate(items)]
+        given = [file_of(inputs.name(item, number)) for number, item in enumerate(items)]
         default = default_backbone(given) if self.backbone is None and self.adapted is None else Default("")
         start = preparing.starting(self, default.name)
         new, unreadable = labelled.read_clips(
@@ -416,7 +418,7 @@ class Recognizer(Estimator):
         lengths = np.array([clip.seconds for clip in clips])
         self.clip_seconds_ = float(np.nanmedian(lengths)) if np.isfinite(lengths).any() else 1.0
         self.method_, self.classifier_, self.threshold_ = fitted.method, fitted.classifier, fitted.threshold
-        drawn = all(is_drawn(Path(clip.name)) for clip in clips)
+        drawn = all(map(is_drawn, {file_of(clip.name) for clip in clips}))
         report = beside_chance(fitted.report, backbone_of(start).name, drawn, self.adapted is not None)
         self.report_ = replace(report, unreadable=dict(unreadable), damaged=labelled.losses(clips))
         if unreadable:
@@ -424,7 +426,8 @@ class Recognizer(Estimator):
             self.report_.notes.insert(0, f"{count} could not be read: left out.")
         self.report_.notes.extend(f"{note}." for note in backbone_of(start).notes)
         self.report_.notes.extend(f"{note}." for note in noted(clip.looks for clip in clips))
-        self.report_.notes.extend(f"{note}." for note in names.lone([clip.group for clip in clips], grouped))
+        together, stretches = preparing.groups_of(clips)
+        self.report_.notes.extend(f"{note}." for note in [*stretches, *names.lone(together, grouped and not stretches)])
         lost = sum(clip.tokens is None for clip in clips)
         if lost and self.method == AUTO:
             self.report_.notes.append(
