@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 SUSPECTS = 6  # shown on a terminal
 ALIKE = 4  # actions from which the same advice stands once
 SINGLE = ", ".join(name for name in HEADS if name not in TRANSDUCTIVE)
+TIMELINE_FORMATS = "table, json, csv, boris, elan, cvat, label-studio, via, activitynet, vtt, srt or audacity"
 METHODS = f"how to learn: auto compares nine ways on your clips; partial; or a head: {SINGLE}"
 
 
@@ -124,7 +125,7 @@ def predict(
         list[str], typer.Argument(help="videos, frame folders, folders of clips, or a CSV's column path")
     ],
     timeline: Annotated[bool, typer.Option("--timeline", help="one long video: what happens when")] = False,
-    format: Annotated[str, typer.Option(help="of a timeline: table, json, csv, vtt or label-studio")] = "table",
+    format: Annotated[str, typer.Option(help=TIMELINE_FORMATS)] = "table",
     out: Annotated[Path | None, typer.Option(help="write the timeline to this file")] = None,
     picture: Annotated[Path | None, typer.Option(help="also draw the timeline into this .png, .svg or .pdf")] = None,
     allow_damaged: ALLOW_DAMAGED = False,
@@ -260,7 +261,7 @@ def _tell_fit(values: dict[str, Any]) -> None:
 def _write_timeline(course: Timeline, format: str, out: Path | None, picture: Path | None) -> None:
     from kshot.files import disk, write_atomic
 
-    text = course.written(format)
+    text = course.written(format, None if out is None else out.parent)
     if out is None:
         (sys.stdout if sys.stdout.isatty() else beneath(sys.stdout)).write(text)  # for a program, as it is
     else:
