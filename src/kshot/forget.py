@@ -18,6 +18,7 @@ from kshot import datasets, gate
 from kshot.activations.digests import digest
 from kshot.activations.removal import known_digests, remove_from_store
 from kshot.errors import DataError, KshotError, OptionError
+from kshot.excerpts import Excerpt, clip_of, file_of
 from kshot.files import disk, write_atomic
 from kshot.paths import home
 from kshot.progress import Progress, quiet
@@ -41,8 +42,8 @@ class Wanted:
 
     Attributes:
         group: name of the person, or of whatever was filmed together; "" for none.
-        paths: real paths of videos.
-        digests: of their bytes, and of excerpts.
+        paths: real paths of videos of which every clip goes. A film of several people is none of a person.
+        digests: of clips.
     """
 
     group: str = ""
@@ -53,7 +54,7 @@ class Wanted:
         """Whether a clip of a model (name, group, digest) is one of them; a model for others has the group's hash."""
         group = clip["group"]
         mine = bool(self.group) and group in (self.group, hashlib.sha256(self.group.encode()).hexdigest()[:12])
-        return mine or clip["digest"] in self.digests or _file(clip["name"]) in self.paths
+        return mine or clip["digest"] in self.digests or _real(file_of(clip["name"])) in self.paths
 
     def plain(self) -> dict[str, Any]:
         """As JSON."""
@@ -207,21 +208,23 @@ def _again(journal: Path, wanted: Wanted) -> Wanted:
 
 def _gather(wanted: Wanted, places: dict[str, list[Path]], stores: Sequence[Path]) -> list[str]:
     """Finds out the paths and digests of the clips, from all that tells them; returns the groups that there are."""
-    groups: set[str] = set()
+    groups, parts = set[str](), list[Excerpt]()
     for place in places["data"]:
         data = datasets.load(place, check_files=False)
-        for path, group in zip(data.paths, data.groups.tolist(), strict=True):
-            groups.add(str(group))
-            if wanted.group and group == wanted.group:
-                wanted.paths.add(_real(path))
+        groups |= {str(group) for group in data.groups}
+        clips = [clip for clip, group in zip(data.clips, data.groups, strict=True) if wanted.group == group != ""]
+        wanted.paths |= {_real(clip) for clip in clips if isinstance(clip, Path)}
+        parts += [one for one in clips if isinstance(one, Excerpt)]
+        parts += [one for one in data.clips if isinstance(one, Excerpt) and _real(one.path) in wanted.paths]
     for place in places["model"]:
         groups |= {clip["group"] for clip in clips_of_model(place)}
     for root in stores:
         wanted.digests |= known_digests(root, wanted.paths)
-    clips = [clip for place in places["model"] for clip in clips_of_model(place)]
-    mine = [clip for clip in clips if wanted.clip(clip)]
+        for part in parts:
+            wanted.digests |= {part.digest(whole) for whole in known_digests(root, [_real(part.path)])}
+    mine = [clip for place in places["model"] for clip in clips_of_model(place) if wanted.clip(clip)]
     wanted.digests |= {clip["digest"] for clip in mine}
-    wanted.paths |= {_file(clip["name"]) for clip in mine}
+    wanted.paths |= {_real(clip["name"]) for clip in mine if isinstance(clip_of(clip["name"]), Path)}
     for place in places["studio project"]:
         videos = videos_of(place)
         groups |= {video.group for video in videos}
@@ -286,12 +289,6 @@ def _mentions(wanted: Wanted, place: Path) -> Place:
             found += any(mark in text for mark in marks)
     again = [f"{found} files name these clips: not changed, make them again or remove them"] if found else []
     return Place(str(place), "other" if place.is_dir() else "data", {}, again)
-
-
-def _file(name: str) -> str:
-    """The real path of the video of a clip; of `film.mp4#t=1,2` that is the film."""
-    whole, mark, _ = name.rpartition("#t=")
-    return _real(whole if mark and not os.path.lexists(name) else name)
 
 
 def _real(path: str | Path) -> str:

@@ -1,7 +1,7 @@
 """The history of a project: what was removed, moved or renamed is undone, and done again, one edit after the other.
 
-A clip that is added needs no history: it can be removed. Marks in films are drawn and drawn again, so all that is done to
-them is in it.
+A clip that is added needs no history: it can be removed. Marks in films are drawn and drawn again, so all that is
+done to them is in it.
 """
 
 from __future__ import annotations

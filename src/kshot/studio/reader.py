@@ -80,7 +80,7 @@ class Reader:
         return VideoFacts(**self._ask({"do": "strip", "path": str(path), "out": str(out), "frames": frames}))
 
     def moments(self, path: Path, times: Sequence[float], out: Path) -> None:
-        """Writes a JPEG strip of what a film shows at some moments, or near them: of a long one only keyframes are read.
+        """Writes a JPEG strip of what a film shows at some moments; near them, where they lie far apart.
 
         Args:
             path: the film.

@@ -197,7 +197,9 @@ def page_state(engine: StudioEngine, file_bytes: int) -> PageState:
             *(ClipView(one.id, one.name, one.seconds, one.source, one.label) for one in project.clips()),
             *_marks(state),
         ],
-        doubtful=[DoubtView(id, one.name, one.label, why, one.seconds) for id, (one, why) in [*engine.doubtful.items()]],
+        doubtful=[
+            DoubtView(id, one.name, one.label, why, one.seconds) for id, (one, why) in [*engine.doubtful.items()]
+        ],
         tried=[
             QueryView(
                 one.id, one.name, one.seconds, one.source, one.label,
