@@ -9,6 +9,7 @@ import numpy as np
 
 from kshot import processes
 from kshot.activations.activations import Activations
+from kshot.activations.packing import PACKED, packed
 from kshot.activations.shards import Array
 from kshot.errors import OptionError, StoreError
 
@@ -40,7 +41,8 @@ def encode(backbone: Backbone, cut: int, clips: Array, dtype: str, condense: boo
         backbone: whose trunk.
         cut: number of the block that receives the activations, 0..L+1.
         clips: uint8 (n, frames, S, S, 3).
-        dtype: of the result, "float16" or "float32"; uint8 at cut 0.
+        dtype: as stored, one of `kshot.settings.DTYPES`; uint8 at cut 0. The result is packed where it has 8 bits, see
+            `kshot.activations.packing`.
         condense: at the last block, give what its exact form needs (see `Backbone.condense`) rather than the tokens.
 
     Raises:
@@ -55,10 +57,11 @@ def encode(backbone: Backbone, cut: int, clips: Array, dtype: str, condense: boo
         values = backbone.encode_to(backbone.pixels(pixels), cut)
         if condense and cut == backbone.depth:
             values = backbone.condense(values)
-        stored = values.to(getattr(torch, dtype)).view(len(clips), -1, *values.shape[1:])
+        values = values.view(len(clips), -1, *values.shape[1:])
+        stored = values if dtype in PACKED else values.to(getattr(torch, dtype))
         if not bool(torch.isfinite(stored).all()):
             raise StoreError(f"activations of this backbone at cut {cut} exceed {dtype}: use dtype float32")
-    result: Array = stored.cpu().numpy()
+        result: Array = packed(stored, dtype) if dtype in PACKED else stored.cpu().numpy()
     return result
 
 

@@ -40,7 +40,7 @@ from kshot.fewshot.together import expect_same_clips, expect_same_settings, expe
 from kshot.files import disk, plain
 from kshot.heads import get_head
 from kshot.progress import Progress, quiet
-from kshot.settings import TORCH, Evaluating
+from kshot.settings import DTYPES, TORCH, Evaluating
 from kshot.settings.fields import Settings
 from kshot.settings.types import EvaluatingKeywords
 
@@ -133,6 +133,8 @@ def evaluate(
         how.keep_copies = True
     if loaded.features is None:
         how.frames, how.resize = plan.view.frames, plan.view.resize
+        if plan.compute.dtype != DTYPES[0]:
+            how.dtype = plan.compute.dtype
     if protocol is not None:
         how.protocol = protocols.followed(protocol, preset, plan.values())
     if run is not None:
@@ -223,6 +225,7 @@ def _stored(clips: Dataset, learner: Learner, plan: Evaluating, progress: Progre
         frames=plan.view.frames,
         resize=plan.view.resize,
         stored_only=plan.compute.stored_only,
+        dtype=plan.compute.dtype,
         condense=learner.backbone.image.exact,
         progress=progress,
     )
@@ -398,7 +401,7 @@ def _per_clip(data: Dataset, answers: NDArray[np.int64]) -> list[ClipScore]:
         wrong = [c for c in np.argsort(-counts, kind="stable").tolist() if counts[c] and c != own]
         found.append(
             ClipScore(
-                clip=str(data.paths[clip]),
+                clip=str(data.clips[clip]),
                 label=data.classes[own],
                 queries=int(counts.sum()),
                 right=int(counts[own]),

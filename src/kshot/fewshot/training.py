@@ -52,6 +52,7 @@ from kshot.fewshot.validation import VAL_SEED, remarks, splits, val_sampler
 from kshot.files import alone, disk, write_atomic
 from kshot.progress import Progress, quiet
 from kshot.settings import (
+    DTYPES,
     EpisodeShape,
     Evaluating,
     Evaluation,
@@ -251,6 +252,7 @@ def _config(plan: Training, setup: _Setup, followed: Followed | None) -> dict[st
         "schedule": plan.schedule.record() | {k: v for k, v in selection.items() if k not in KEPT_ELSEWHERE},
         **{k: v for k, v in shape.record().items() if k not in KEPT_ELSEWHERE},
         **plan.view.record(),
+        **({} if plan.compute.dtype == DTYPES[0] else {"dtype": plan.compute.dtype}),
         "prompts": Wording(plan.view.prompts, None if setup.described is None else setup.described.of).templates(),
         "texts": None if setup.described is None else setup.described.record(),
         **plan.augmentation.record(),
@@ -292,14 +294,15 @@ def _extracted(plan: Training, setup: _Setup, progress: Progress) -> _Clips:
     assert learner.cut is not None and learner.backbone is not None
     how: dict[str, Any] = {
         "store": plan.compute.store, "frames": plan.view.frames, "stored_only": plan.compute.stored_only,
-        "condense": learner.backbone.image.exact, "resize": plan.view.resize, "progress": progress,
+        "condense": learner.backbone.image.exact, "resize": plan.view.resize,
+        "dtype": plan.compute.dtype, "progress": progress,
     }  # fmt: skip
     begin, notes = time.monotonic(), []
     base = _stored(setup.base, learner, how)
     if base is not None:
         if not keep:
             names = [base.data.classes[label] for label in base.data.labels]
-            expect_one_label(content(base).tolist(), names, base.data.paths)
+            expect_one_label(content(base), names, base.data.clips)
         base, doubled = kept_apart(replace(base, keep_copies=keep), setup.data, "train")
         notes += doubled
         setup.strategy.expect(base.data, base.copies)

@@ -19,7 +19,7 @@ from kshot.datasets.texts import read_texts
 from kshot.errors import DataError, OptionError
 from kshot.files import disk, locked, occupied, write_atomic
 from kshot.names import folder_names
-from kshot.settings import FRAMES
+from kshot.settings import DTYPES, FRAMES
 from kshot.study.file import Row, Study
 from kshot.study.results import RowResult
 
@@ -72,6 +72,7 @@ class Grid:
         sets: data set by name.
         backbones: backbone by name.
         cells: each data set, backbone, seed and row.
+        dtype: how activations are stored.
     """
 
     folder: Path
@@ -80,9 +81,17 @@ class Grid:
     sets: Mapping[str, str | Dataset]
     backbones: Mapping[str, str | Backbone]
     cells: tuple[Cell, ...]
+    dtype: str = DTYPES[0]
 
     @classmethod
-    def of(cls, plan: Study, folder: Path, data: Sequence[str | Dataset], backbone: Sequence[str | Backbone]) -> Grid:
+    def of(
+        cls,
+        plan: Study,
+        folder: Path,
+        data: Sequence[str | Dataset],
+        backbone: Sequence[str | Backbone],
+        dtype: str = DTYPES[0],
+    ) -> Grid:
         """The grid of a study.
 
         Args:
@@ -90,6 +99,7 @@ class Grid:
             folder: the study's.
             data: data sets in place of the study's own, if any.
             backbone: backbones in place of the study's own, if any; see `kshot.study.runner.run`.
+            dtype: how activations are stored.
 
         Raises:
             KshotError: data that is needed to choose a backbone cannot be loaded, or two have one name.
@@ -102,12 +112,14 @@ class Grid:
         every = itertools.product(sets, backbones, plan.every_seed, plan.rows)
         places = [Cell(*one, folder) for one in every if one[2] in plan.seeds_of(one[3].name)]
         cells = tuple(replace(c, where=at) for c, at in zip(places, _places(folder, places), strict=True))
-        return cls(folder, plan, settings, sets, backbones, cells)
+        return cls(folder, plan, settings, sets, backbones, cells, dtype)
 
     @cached_property
     def said(self) -> dict[str, Any]:
         """What the folder's settings.json says of it."""
-        found: dict[str, Any] = json.loads(json.dumps(asdict(self.settings) | _texts(self.settings)))
+        found: dict[str, Any] = json.loads(
+            json.dumps(asdict(self.settings) | _texts(self.settings) | {"dtype": self.dtype})
+        )
         return found
 
     def expect_folder(self) -> None:
@@ -195,7 +207,12 @@ def _refuse_other(folder: Path, settings: dict[str, Any]) -> None:
         raise OptionError(f"--out {folder} is not empty and holds no study; name another folder")
     if path.exists():
         again = "remove it and run the same command again, if the study's settings are the same"
-        formerly = {"resize": "short", "keep_copies": False, "texts": None}  # once there was no other
+        formerly = {
+            "resize": "short",
+            "keep_copies": False,
+            "texts": None,
+            "dtype": DTYPES[0],
+        }  # once there was no other
         before = formerly | seals.read_sealed(path, OptionError, again)
         apart = ("title", "about", "compare", "rows", "seeds")  # words change no number; the others need a closer look
         changed = [name for name in settings if name not in apart and before.get(name) != settings[name]]

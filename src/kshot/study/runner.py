@@ -35,7 +35,7 @@ from kshot.fewshot.training import train
 from kshot.files import LOCK, disk, locked, write_atomic
 from kshot.names import folder_name
 from kshot.progress import Progress, quiet
-from kshot.settings import Arithmetic, EpisodeRules, Evaluating, Method, Testing, View
+from kshot.settings import DTYPES, Arithmetic, EpisodeRules, Evaluating, Method, Testing, View
 from kshot.study.file import Row, Study, planned
 from kshot.study.grid import Cell, Grid
 from kshot.study.jobs import Setup, side_by_side
@@ -77,7 +77,7 @@ def run(
         progress: how to show progress, of the whole grid and of the row at work.
         keep_copies: keep them although the study does not say so; see `kshot.activations.copies`.
         texts: a file of class texts in place of the study's own, if any; see `kshot.datasets.texts`.
-        settings: device, precision and encoder, as in `kshot.extract`; jobs, shard and merge, see
+        settings: device, precision, encoder and dtype, as in `kshot.extract`; jobs, shard and merge, see
             `kshot.study.sharing`. A shard writes no tables: the study returned has its rows alone.
 
     Raises:
@@ -86,6 +86,7 @@ def run(
     """
     sharing = Sharing.of(settings)
     computing = {name: value for name, value in settings.items() if name not in Sharing.names()}
+    dtype = computing.pop("dtype", DTYPES[0])
     how, progress = Arithmetic(**computing), progress if processes.first() else quiet
     processes.expect_device(how.device)
     plan = planned(study, protocol, seeds, episodes)
@@ -94,7 +95,7 @@ def run(
         plan = replace(plan, texts=str(file))
     folder = Path(out)
     with _held(folder, sharing):
-        grid = Grid.of(plan, folder, data, backbone)
+        grid = Grid.of(plan, folder, data, backbone, dtype)
         grid.expect_folder()
         mine = _share(grid, sharing)
         if not sharing.merge:
@@ -239,7 +240,7 @@ class Running:
             with locked(cell.where):
                 record = RowResult(**asdict(cell.row) | cell.own)
                 data, backbone = self.data(cell.data), self.backbone(cell.backbone)
-                task = _Task(plan, cell.row, cell.seed, cell.where, self.store, self.progress)
+                task = _Task(plan, cell.row, cell.seed, cell.where, self.store, self.grid.dtype, self.progress)
                 try:
                     _run_row(task, record, data, backbone, self._found.get(key))
                 except KshotError as error:
@@ -258,6 +259,7 @@ class _Task:
     seed: int
     where: Path
     store: str | Path | None
+    dtype: str
     progress: Progress
 
 
@@ -328,7 +330,7 @@ def _run_row(
         asked |= {"head": row.head or (None if learns else strategy.default_head), "head_options": row.head_options}
         result = evaluate(
             data, backbone, adapted=adapted.folder if adapted else None, protocol=plan.protocol,
-            progress=cell.progress, store=cell.store, **asked,
+            progress=cell.progress, store=cell.store, dtype=cell.dtype, **asked,
         )  # fmt: skip
         result.strategy = row.strategy
         with disk(cell.where):
@@ -363,7 +365,13 @@ def _train(cell: _Task, data: Dataset, backbone: Backbone, shot: int, chosen: Ma
     row = cell.row
     parts = ["run", *([] if row.train_shot else [f"{shot}-shot"]), *(f"{k}-{v}" for k, v in chosen.items())]
     folder = cell.where / folder_name(*parts)
-    own: Any = {**training_settings(cell.plan, row, shot), **chosen, "seed": cell.seed, "store": cell.store}
+    own: Any = {
+        **training_settings(cell.plan, row, shot),
+        **chosen,
+        "seed": cell.seed,
+        "store": cell.store,
+        "dtype": cell.dtype,
+    }
     train(
         data, folder, backbone=backbone, protocol=cell.plan.protocol, resume=folder.exists(), progress=cell.progress,
         **own,
