@@ -159,6 +159,24 @@ def test_a_lost_process_ends_the_other_with_one_line_and_the_run_goes_on(
     expect_same_run(tmp_path / "whole", tmp_path / "run")
 
 
+CTRL_C = """
+from kshot.fewshot import fit
+step = fit._Loop._step
+def asked(self, number):
+    if rank == 1 and number == 4:
+        os.kill(os.getpid(), 2)
+    return step(self, number)
+fit._Loop._step = asked
+"""
+
+
+def test_ctrl_c_in_one_process_stops_all_at_one_step(train: Train, tmp_path: Path) -> None:
+    stopped = train(tmp_path / "run", 2, "", CTRL_C)
+    assert stopped.codes == [130, 130], stopped.err
+    assert all(said.startswith("kshot: stopped") and said.count("\n") == 1 for said in stopped.err), stopped.err
+    assert json.loads(load_tensors(tmp_path / "run" / "checkpoint.safetensors")[1]["fit"])["step"] == 5
+
+
 SILENT = """
 from kshot.fewshot import fit
 kshot.ranks.PATIENCE = 1.0

@@ -17,7 +17,8 @@ import pytest
 
 from crews import Crews
 from kshot import system
-from kshot.errors import DataError, KshotError, OptionError
+from kshot.errors import DataError, KshotError, OptionError, StoreError
+from kshot.files import locked
 from kshot.study import jobs
 from kshot.study.file import read_study
 from kshot.study.grid import Grid
@@ -184,6 +185,14 @@ def test_a_job_that_is_lost_is_told_in_one_line(
     monkeypatch.setattr(jobs.sys, "executable", str(dead))
     with pytest.raises(KshotError, match=r"a process of the study ended.*exit code 7.*finished rows are kept"):
         run(source, tmp_path / "out", store=warm_store, jobs=2)
+
+
+def test_a_row_has_one_writer(source: Path, warm_store: Path, tmp_path: Path) -> None:
+    grid = Grid.of(read_study(source), tmp_path / "out", (), ())
+    grid.begin()
+    with locked(grid.cells[0].where), pytest.raises(StoreError, match=r"another kshot is writing to .*frozen-seed0"):
+        run(source, tmp_path / "out", store=warm_store)
+    assert grid.cells[0].recorded() is None
 
 
 LONG = re.sub(r"(?s)\[\[row\]\].*", '[[row]]\nname = "long"\nstrategy = "meta"\ntuning = "partial"\n', SMALL)
