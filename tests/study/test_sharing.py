@@ -20,7 +20,7 @@ from kshot import system
 from kshot.errors import DataError, KshotError, OptionError, StoreError
 from kshot.files import locked
 from kshot.study import jobs
-from kshot.study.file import read_study
+from kshot.study.file import planned, read_study
 from kshot.study.grid import Grid
 from kshot.study.runner import run
 from kshot.study.sharing import Sharing, parts
@@ -188,7 +188,7 @@ def test_a_job_that_is_lost_is_told_in_one_line(
 
 
 def test_a_row_has_one_writer(source: Path, warm_store: Path, tmp_path: Path) -> None:
-    grid = Grid.of(read_study(source), tmp_path / "out", (), ())
+    grid = Grid.of(planned(source), tmp_path / "out", (), ())
     grid.begin()
     with locked(grid.cells[0].where), pytest.raises(StoreError, match=r"another kshot is writing to .*frozen-seed0"):
         run(source, tmp_path / "out", store=warm_store)
