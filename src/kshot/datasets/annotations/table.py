@@ -48,13 +48,14 @@ def read(source: Source, places: Places) -> Annotations:
 
 
 def write(said: Annotations) -> str:
-    """A row a segment; optional columns where one segment has a value."""
+    """A row a segment; columns that may be missing are where one segment has a value, start and end too."""
+    needed = COLUMNS[:4] if any((one.start, one.end) != (None, None) for one in said.segments) else NEEDED
     used = [column for column in COLUMNS[4:] if any(getattr(one, column) not in ("", None) for one in said.segments)]
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow((*COLUMNS[:4], *used))
+    writer.writerow((*needed, *used))
     for one in said.segments:
-        times = ("" if time is None else f"{time:.3f}" for time in (one.start, one.end))
+        times = ["" if time is None else f"{time:.3f}" for time in (one.start, one.end)] if len(needed) > 2 else []
         rest = [getattr(one, column) for column in used]
         rest = ["" if value is None else f"{value:.4f}" if isinstance(value, float) else value for value in rest]
         writer.writerow((one.path, one.label, *times, *rest))
