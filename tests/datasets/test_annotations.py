@@ -591,7 +591,7 @@ def test_annotations_are_data(folder: Path, tmp_path: Path) -> None:
 
 def test_missing_videos_may_be_left_out(folder: Path) -> None:
     path = write_boris(folder / "gap.boris", ["a.mp4", "gone.mp4"])
-    found = loading.gather([path], allow_missing=True)
+    found = loading.gather([path], missing="leave")
     assert len(found.segments) == 4
     assert found.notes[0] == "1 of 2 videos are missing, with 4 segments: gone.mp4; left out"
 

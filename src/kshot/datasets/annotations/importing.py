@@ -43,7 +43,7 @@ def import_files(
         raise unknown("format", format, writable())
     if not plain(out).parent.is_dir():
         raise OptionError(f"there is no folder for {out}: make it first, or name another")
-    found = gather(files, videos, fps, allow_missing)
+    found = gather(files, videos, fps, "leave" if allow_missing else "refuse")
     if not found.segments:
         told = "; ".join(found.notes) or "there are none"
         raise DataError(f"{', '.join(map(str, files))}: no segment can be taken: {told}")
