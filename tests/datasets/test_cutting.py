@@ -39,7 +39,7 @@ def test_the_very_frames_of_a_segment(film: Path, tmp_path: Path) -> None:
     spans = [(1.0, 2.0), (1.52, 1.56), (1.199, 1.521), (3.001, 3.002), (3.52, np.nan), (np.nan, 0.2)]
     data = segments([film] * 6, ["x", "y", "x", "y", "x", "x"], spans)
     report = cut(data, tmp_path / "out")
-    assert (report["clips"], report["labels"], report["notes"], report["unreadable"]) == (6, 2, [], {})
+    assert (report["clips"], report["labels"], report["notes"], report["unreadable"]) == (6, 2, list(data.notes), {})
     wanted = {
         "x/a-1.00-2.00": range(25, 50), "y/a-1.52-1.56": range(38, 39), "x/a-1.20-1.52": range(30, 38),
         "y/a-3.00-3.00": range(75, 76), "x/a-3.52-end": range(88, 100), "x/a-0.00-0.20": range(5),
@@ -59,7 +59,7 @@ def test_what_is_cut_is_data_of_the_same_labels_and_groups(film: Path, tmp_path:
     report = cut(data, tmp_path / "out")
     back = load_data(report["table"])
     assert back.counts == {"a/b": 2, "wave": 2} and set(back.splits) == {"train"}
-    assert back.groups.tolist() == [str(film), "Anna", str(film), "Ben"]
+    assert back.groups.tolist() == data.groups.tolist() and {"Anna", "Ben"} < set(back.groups)
     assert report["notes"][-1].startswith("1 action has another name as a folder, such as 'a-b-")
     assert all(path.parent.parent == tmp_path / "out" for path in back.paths)
 
@@ -96,7 +96,7 @@ def test_what_cannot_be_cut(film: Path, tmp_path: Path) -> None:
     data = segments([tmp_path / "bad.mp4", film, film], ["x", "x", "x"], [(0, 1), (0, 1), (8, 9)])
     report = cut(data, tmp_path / "out")
     assert report["clips"] == 1 and list(report["unreadable"]) == [str(tmp_path / "bad.mp4")]
-    assert report["notes"] == ["1 segments without a frame of their own not written: their videos end before them"]
+    assert report["notes"][-1] == "1 segment without a frame not written: the video ends before"
     with pytest.raises(OptionError, match="out exists already"):
         cut(data, tmp_path / "out")
     with pytest.raises(VideoError, match=r"bad\.mp4"):

@@ -145,7 +145,8 @@ def cut(
     if sounding:
         notes.append(f"{sounding:,} {'video has' if sounding == 1 else 'videos have'} sound, which is left out")
     if lost := sum(not piece.frames for piece in pieces if str(found.paths[piece.clip]) not in unreadable):
-        notes.append(f"{lost:,} segments without a frame of their own not written: their videos end before them")
+        what = "segment" if lost == 1 else "segments"
+        notes.append(f"{lost:,} {what} without a frame not written: the video ends before")
     return {
         "out": str(out),
         "table": str(out / "clips.csv"),
@@ -218,20 +219,17 @@ def _cut(path: Path, pieces: Sequence[Piece], deinterlace: bool) -> tuple[bool, 
 
 
 def _table(data: Dataset, pieces: Sequence[Piece], out: Path) -> str:
-    """clips.csv: a clip whose group nobody gave is of the group of its video, where all its segments were filmed."""
+    """clips.csv, with the groups of the data set: files of one video are still known to be."""
     rows = []
     for piece in pieces:
         number = piece.clip
-        group = str(data.groups[number])
-        if group == f"{number}:{data.paths[number]}":
-            group = str(data.paths[number])
         rows.append(
             Segment(
                 piece.path.relative_to(out).as_posix(),
                 None,
                 None,
                 data.classes[int(data.labels[number])],
-                group,
+                str(data.groups[number]),
                 str(data.splits[number]),
             )
         )

@@ -5,13 +5,16 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kshot import names
+from kshot.datasets import segments
 from kshot.errors import DataError, unknown
+from kshot.excerpts import Clip, clip_of
 
 SPLITS = {"train": "train", "base": "train", "val": "val", "test": "test", "novel": "test"}
 
@@ -47,6 +50,13 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @cached_property
+    def clips(self) -> tuple[Clip, ...]:
+        """The clips: `paths`, and where there are `spans` parts of them."""
+        if self.spans is None:
+            return self.paths
+        return tuple(clip_of(path, span) for path, span in zip(self.paths, self.spans.tolist(), strict=True))
 
     @property
     def channels(self) -> int | None:
@@ -148,10 +158,11 @@ def build(
         place: where clip i stands in the source, for messages ("line 7").
         notes: what of the source was passed over.
         alone: how the split of clip i is given without the others, for messages.
-        spans: see `Dataset`.
+        spans: see `Dataset`; segments without a group get one, see `kshot.datasets.segments`.
 
     Raises:
-        DataError: no clips, a clip without a label, labels that look alike, an unknown split, a label in two splits.
+        DataError: no clips, a clip without a label, labels that look alike, an unknown split, a label in two splits, a
+            segment of no length or listed twice.
     """
     if not len(labels):
         raise DataError(f"{name} holds no clips")
@@ -175,6 +186,10 @@ def build(
                     else ""
                 )
             )
+    lone, overlaps = names.lone(together), []
+    if spans is not None:
+        clips, overlaps = segments.checked(name, paths, texts, spans, place)
+        together, lone = segments.grouped(clips, texts, together)
     classes, numbers = np.unique(np.array(texts, dtype=np.str_), return_inverse=True)
     return Dataset(
         name=name,
@@ -186,7 +201,7 @@ def build(
             [group or f"{i}:{path}" for i, (group, path) in enumerate(zip(together, paths, strict=True))], dtype=np.str_
         ),
         features=features,
-        notes=(*notes, *names.lone(together)),
+        notes=(*notes, *overlaps, *lone),
         spans=spans,
     )
 

@@ -6,12 +6,15 @@ import csv
 import io
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from kshot import gate
 from kshot.errors import DataError
+
+SYNONYMS = {"path": ("video", "file", "clip", "filename"), "label": ("class", "action", "behavior", "behaviour")}
+"""What other programs call a column; the first of them that there is stands for it, where it is not there itself."""
 
 MARKS = (",", ";", "\t")
 """Separators of columns; spreadsheets write semicolons where a comma is the decimal point."""
@@ -77,7 +80,17 @@ def read_sheet(path: Path, needed: tuple[str, ...]) -> Sheet:
     if said := re.match(r'"?sep=(.)"?(?:\r\n|\r|\n)', text):  # as Excel writes and reads it
         return _headed(Sheet(path, "\n" + text[said.end() :], said[1]))  # lines count as in the file
     made = [_headed(Sheet(path, text, mark)) for mark in MARKS]
-    return next((sheet for sheet in made if {*needed} <= {*sheet.header}), made[0])
+    return next((sheet for sheet in made if all(column(sheet.header, name) for name in needed)), made[0])
+
+
+def column(header: Sequence[str], name: str) -> str | None:
+    """The column of a header that is meant by a name, which may be called otherwise; None where there is none.
+
+    Args:
+        header: names of the columns.
+        name: one of `SYNONYMS`, or any other, which has none.
+    """
+    return next((known for known in (name, *SYNONYMS.get(name, ())) if known in header), None)
 
 
 def _headed(sheet: Sheet) -> Sheet:

@@ -6,7 +6,6 @@ use for.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -19,8 +18,10 @@ import numpy as np
 
 from kshot import video
 from kshot.errors import ClipLost, OptionError, VideoError, unknown
+from kshot.excerpts import ClipName
 from kshot.video.children import Child, Message, Reply, serve
 from kshot.video.damage import Damage
+from kshot.video.part import keep_open
 
 AHEAD = 32  # clips decoded before they are needed: as many as the encoder takes at once
 _CHILD = "kshot.video.workers"
@@ -32,7 +33,7 @@ class Job:
     """One clip to decode: the arguments of `video.take`, with a seed in place of a generator.
 
     Attributes:
-        path: the clip.
+        path: the clip, a whole video or a part of one.
         frames: how many frames.
         mode: "middle" or "random", see `video.choose`.
         seed: of the random choice; any tuple of whole numbers, such as (seed, epoch, clip).
@@ -41,7 +42,7 @@ class Job:
         allow_damaged: whether a clip counts of which much is lost.
     """
 
-    path: str | os.PathLike[str]
+    path: ClipName
     frames: int = 8
     mode: str = "middle"
     seed: tuple[int, ...] = (0,)
@@ -169,7 +170,7 @@ def _decode_in_children(
 def _decoded(child: Child, job: Job) -> video.Taken | VideoError:
     """Has a job done by a child; whatever happens to the process costs this clip only."""
     try:
-        message, frames = child.request({"do": "clip", **asdict(job), "path": os.fspath(job.path)})
+        message, frames = child.request({"do": "clip", **asdict(job), "path": str(job.path)})
     except VideoError as error:
         return error
     assert frames is not None
@@ -213,14 +214,14 @@ class Stream:
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
+        path: ClipName,
         interval: float,
         size: int | None = None,
         timeout: float = 60.0,
         framing: video.Framing = video.FRAMINGS["short"],
     ) -> None:
         video.Grid(interval)  # checks it
-        self.path = os.fspath(path)
+        self.path = str(path)
         self.announced = self.fps = self.seconds = 0.0
         self.frames = 0
         self.failure = ""
@@ -281,4 +282,5 @@ def _stream(samples: video.Samples) -> Iterator[Reply]:
 
 
 if __name__ == "__main__":
+    keep_open()
     serve(_work)

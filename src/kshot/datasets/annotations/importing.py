@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kshot.datasets.annotations import writable, write
-from kshot.datasets.annotations.loading import counted, gather, relative
+from kshot.datasets.annotations.loading import counted, gather, overlaps, relative
 from kshot.errors import DataError, OptionError, unknown
 from kshot.files import disk, plain, write_atomic
 
@@ -58,5 +58,5 @@ def import_files(
         "videos": len({one.path for one in found.segments}),
         "labels": dict(sorted(Counter(one.label for one in found.segments).items())),
         "counted": counted(found.segments),
-        "notes": [*found.notes, *lost],
+        "notes": [*found.notes, *overlaps(found.segments), *lost],
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -190,19 +191,25 @@ def _inside(said: Annotations, segments: list[Segment], places: Places) -> list[
 
 
 def _once(said: Annotations, segments: list[Segment]) -> list[Segment]:
-    """Segments less those that stand there twice; those of one label and subject that overlap are counted."""
+    """Segments less those that stand there twice."""
     kept = list(dict.fromkeys(replace(segment, score=None) for segment in segments))
     if len(kept) < len(segments):
         many_ = len(segments) - len(kept)
         said.notes.append(f"{many_:,} {'segment stands' if many_ == 1 else 'segments stand'} there twice, taken once")
+    return kept
+
+
+def overlaps(segments: Sequence[Segment]) -> list[str]:
+    """A sentence on segments that overlap another of their video, label and subject; none where there are none."""
+    said = Annotations()
     ends: dict[tuple[str, str, str], float] = {}
-    for segment in sorted(kept, key=lambda one: one.start or 0.0):
+    for segment in sorted(segments, key=lambda one: one.start or 0.0):
         key = (segment.path, segment.label, segment.subject)
-        start, end = segment.start or 0.0, float("inf") if segment.end is None else segment.end
+        start, end = segment.start or 0.0, math.inf if segment.end is None else segment.end
         if start < ends.get(key, 0.0):
             said.leave("segment", "that overlaps another of its label and subject kept", at(segment))
         ends[key] = max(end, ends.get(key, 0.0))
-    return kept
+    return said.sentences()
 
 
 def relative(found: Found, folder: Path) -> Annotations:
