@@ -111,6 +111,14 @@ def file_of(clip: ClipName) -> Path:
     return found.path if isinstance(found, Excerpt) else found
 
 
+def span_of(clip: ClipName) -> tuple[float, float]:
+    """Start and end of a clip in seconds, NaN for its video's own."""
+    found = clip_of(clip)
+    times = (found.start, found.end) if isinstance(found, Excerpt) else (None, None)
+    start, end = (math.nan if value is None else value for value in times)
+    return start, end
+
+
 def seconds(value: float) -> str:
     """Seconds as short as they can be written: 12.5, 14."""
     return f"{value:.{DIGITS}f}".rstrip("0").rstrip(".")

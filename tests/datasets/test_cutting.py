@@ -15,8 +15,10 @@ from kshot import load_data, video
 from kshot.datasets.cutting import cut
 from kshot.datasets.dataset import build
 from kshot.errors import OptionError, VideoError
+from kshot.video import Framing
 from kshot.video.fields import deinterlaced
 from kshot.video.opening import opened
+from kshot.video.workers import Stream
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +156,30 @@ def test_fields_are_taken_apart(tmp_path: Path) -> None:
     cut(segments([path], ["x"], [(0.2, 0.4)]), tmp_path / "out", deinterlace=True)
     pictures = [picture for _, picture in video.iterate(next((tmp_path / "out" / "x").iterdir()))]
     assert len(pictures) == 5 and max(map(combs, pictures)) < 0.2 * min(as_stored)
+
+
+def test_predictions_see_fields_taken_apart(tmp_path: Path) -> None:
+    """Frames that are picked, also of a part, and those of a stream are the same as if all were deinterlaced."""
+    path = write_interlaced(tmp_path / "i.mp4")
+    clip = opened(path)
+    whole = [clip.image(frame) for _, frame in deinterlaced(clip.stream())]
+    clip.close()
+    how = Framing(deinterlace=True)
+    taken = video.take(path, 4, framing=how)
+    assert taken.looks == () and video.take(path, 4).looks == ("interlaced",)
+    assert [np.abs(a.astype(int) - whole[b]).max() for a, b in zip(taken.frames, (1, 4, 7, 10), strict=True)] == [0] * 4
+    source = Stream(path, 2 / 25, 48, framing=how)
+    streamed = [picture for _, picture in source.samples()]
+    plain = [video.preprocess(whole[number][None], 48)[0] for number in range(1, 12, 2)]
+    assert not source.looks and len(streamed) == 6
+    assert all(np.abs(a.astype(int) - b).max() <= 1 for a, b in zip(streamed, plain, strict=True))
+
+
+def test_whole_files_may_be_deinterlaced(tmp_path: Path) -> None:
+    path = write_interlaced(tmp_path / "i.mp4")
+    cut(build("set", [path], ["x"], [""], [""]), tmp_path / "out", deinterlace=True)
+    pictures = [picture for _, picture in video.iterate(tmp_path / "out" / "x" / "i-0.00-end.mp4")]
+    assert len(pictures) == 12 and max(map(combs, pictures[1:])) < 2
 
 
 def test_video_that_is_not_interlaced_passes_as_it_is(film: Path) -> None:

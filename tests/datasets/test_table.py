@@ -103,10 +103,10 @@ def test_a_filter_may_leave_out_the_rows_that_clash(tmp_path: Path) -> None:
         ("path,Label\n1.mp4,a\n", r"no column 'label' in the header, found 'path', 'Label'; did you mean 'label'\?$"),
         (
             "dir,label\n1.mp4,a\n",
-            r"no column 'path' in the header, found 'dir', 'label' \(or one of video, file, clip, ",
+            r"no column 'path' in the header, found 'dir', 'label'$",
         ),
-        ("1.mp4,a\n2.mp4,b\n", r"no column 'path' in the header, found '1\.mp4', 'a' \(or one of video, file, "),
-        ("dir;label\n1.mp4;a\n", r"no column 'path' in the header, found 'dir;label' \("),
+        ("1.mp4,a\n2.mp4,b\n", r"no column 'path' in the header, found '1\.mp4', 'a'$"),
+        ("dir;label\n1.mp4;a\n", r"no column 'path' in the header, found 'dir;label'$"),
         ("path;label\n1.mp4;a;b\n", r"line 2 has 3 values, the header 2: put a value that holds a semicolon between"),
         ("path,label,label\n1.mp4,a,b\n", r"the header names column 'label' more than once$"),
         ("path,label\n1.mp4,a\n2.mp4\n", r"line 3 has 1 values, the header 2: put a value that holds a comma between"),

@@ -18,6 +18,7 @@ from kshot import gate
 from kshot.activations import index
 from kshot.activations.index import DigestList, Index, mark
 from kshot.errors import DataError, StoreError
+from kshot.excerpts import Clip, Excerpt, file_of
 from kshot.files import disk, whole
 
 DIGESTS_AT_ONCE = 64  # clips hashed before their digests are written down
@@ -265,11 +266,13 @@ class Digests:
             self._close()  # Windows replaces no open file
         self._find()
 
-    def of(self, clips: Sequence[Path], remembered: bool = False, reading: bool = True) -> Sequence[str]:
+    def of(self, clips: Sequence[Clip], remembered: bool = False, reading: bool = True) -> Sequence[str]:
         """Digest of each clip; an empty string for one that cannot be opened. New ones are remembered on disk.
 
+        A video is hashed once, however many parts of it are clips; theirs follow from it, see `Excerpt.digest`.
+
         Args:
-            clips: paths of clips.
+            clips: whole videos or parts of them.
             remembered: open no clip, give what was last known of their paths (the videos may be gone).
             reading: read clips whose size or time is another than known; else their digest is an empty string.
 
@@ -281,13 +284,23 @@ class Digests:
         """
         if len(self._new) < len(self._since[0]):
             self._settle()
-        if remembered:
-            found = (self._known(os.path.abspath(clip)) for clip in clips)
-            return DigestList.collected(len(clips), (one.says.sha256 if one else "" for one in found))
-        digests = DigestList.collected(len(clips), (self._digest(clip, reading) for clip in clips))
+        parts: dict[Path, str] = {}  # digests of videos of which parts are clips, which are asked for once
+        digests = DigestList.collected(len(clips), (self._of(clip, parts, remembered, reading) for clip in clips))
         self.flush()
         self._keep()
         return digests
+
+    def _of(self, clip: Clip, parts: dict[Path, str], remembered: bool, reading: bool) -> str:
+        """Digest of a clip, that of a part by its video's."""
+        video = file_of(clip)
+        found = parts.get(video)
+        if found is None:
+            known = self._known(os.path.abspath(video)) if remembered else None
+            found = (known.says.sha256 if known else "") if remembered else self._digest(video, reading)
+        if not isinstance(clip, Excerpt):
+            return found
+        parts[video] = found
+        return clip.digest(found)
 
     def _digest(self, clip: Path, reading: bool) -> str:
         """Of a clip, remembered or made."""

@@ -100,8 +100,8 @@ def estimate(
     task = Task.open(data, backbone, Recipe(number, frames, dtype, backbone.image.exact, resize), store)
     todo = task.todo()
     sample = decoding.spread(todo) or [0]
-    paths = [data.paths[i] for i in sample]
-    seconds, results = decoding.timed_decoding(paths, frames, backbone.size, resize, allow_damaged)
+    clips = [data.clips[i] for i in sample]
+    seconds, results = decoding.timed_decoding(clips, frames, backbone.size, resize, allow_damaged)
     encoding, bytes_a_clip = _timed_encoding(
         backbone, number, [r.frames for r in results if not isinstance(r, VideoError)], dtype
     )
@@ -117,7 +117,7 @@ def estimate(
         seconds_decode=seconds,
         seconds_encode=encoding,
         measured_on=len(sample),
-        unreadable={str(path): str(r) for path, r in zip(paths, results, strict=True) if isinstance(r, VideoError)},
+        unreadable={str(clip): str(r) for clip, r in zip(clips, results, strict=True) if isinstance(r, VideoError)},
         store=str(task.store.root),
     )
 

@@ -4,11 +4,11 @@ under."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kshot import settings
 from kshot.errors import OptionError
+from kshot.excerpts import Clip
 from kshot.video import views
 from kshot.video.workers import Job
 
@@ -67,11 +67,11 @@ class Recipe:
             key |= {"condensed": self.condense}
         return key
 
-    def job(self, clip: Path, size: int, digest: str = "", allow_damaged: bool = False) -> Job:
+    def job(self, clip: Clip, size: int, digest: str = "", allow_damaged: bool = False) -> Job:
         """Decoding of a clip; what is drawn for a view depends on the view and the clip's bytes alone.
 
         Args:
-            clip: its path.
+            clip: a whole video or a part of one.
             size: side of its frames, in pixels.
             digest: of its bytes, from which views are drawn; "" where it could not be opened.
             allow_damaged: whether to decode a clip of which much is lost.

@@ -24,7 +24,7 @@ def load(data: str | Path | Dataset, where: Mapping[str, str] | None = None, che
         data: a name ("motion", or "motion:16" for 16 clips a class; a prepared benchmark, "hmdb51", or
             "hmdb51:published" for the class texts of published code), a folder of class folders (or of train, val and
             test folders of them; "clips?inner=group" or "clips?inner=label" says what folders within them are, see
-            `kshot.datasets.folder`), a CSV (`path,label[,split,group]`), annotations of videos in a format of
+            `kshot.datasets.folder`), a CSV (`path,label[,start,end,split,group]`), annotations of videos in a format of
             `kshot.datasets.annotations` ("day.boris?videos=footage&fps=25" says where the videos are, and their rate
             for formats that count frames), an .npz of ready-made features, or a Dataset, which is returned as it is.
             "clips.csv?dataset=jhmdb" and "motion?split=test" are short for `where`; "motion?camera=fixed" is another

@@ -94,7 +94,7 @@ def cut(
     """Writes each segment of a data set as OUT/label/video-start-end.mp4, and OUT/clips.csv; sound is left out.
 
     Args:
-        data: as for `kshot.load_data`; its clips are parts of videos.
+        data: as for `kshot.load_data`; its clips are parts of videos, or whole ones to be deinterlaced.
         out: folder to make.
         before: seconds of pre-roll: how much earlier than its segment a file begins.
         after: seconds of post-roll.
@@ -112,9 +112,10 @@ def cut(
     if not (0 <= before < math.inf and 0 <= after < math.inf):
         raise OptionError(f"expected 0 seconds or more before and after, found {before:g} and {after:g}")
     found = datasets.load(data)
-    if found.features is not None or found.spans is None:
+    if found.features is not None or (found.spans is None and not deinterlace):
         kind = "ready-made features" if found.features is not None else "whole files"
         raise OptionError(f"{found.name} holds {kind}: there are no segments to cut")
+    spans = np.full((len(found), 2), np.nan) if found.spans is None else found.spans
 
     def free() -> None:
         if occupied(out) or (out.exists() and not out.is_dir()):
@@ -124,7 +125,7 @@ def cut(
     notes = list(found.notes)
     with locked(out), disk(out):
         free()
-        pieces = _planned(found, out, before, after, notes)
+        pieces = _planned(found, spans, out, before, after, notes)
         unreadable: dict[str, str] = {}
         sounding = 0
         with progress("cutting", len(found), "segments") as step:
@@ -157,9 +158,8 @@ def cut(
     }
 
 
-def _planned(data: Dataset, out: Path, before: float, after: float, notes: list[str]) -> list[Piece]:
+def _planned(data: Dataset, spans: np.ndarray, out: Path, before: float, after: float, notes: list[str]) -> list[Piece]:
     """The files to write, with their folders made."""
-    assert data.spans is not None
     folders = {name: _folder(name) for name in data.classes}
     if other := [name for name, folder in folders.items() if folder != name]:
         notes.append(
@@ -167,7 +167,7 @@ def _planned(data: Dataset, out: Path, before: float, after: float, notes: list[
             f"'{folders[other[0]]}' for '{other[0]}': clips.csv has the labels"
         )
     pieces, taken = [], set()
-    for clip, (start, end) in enumerate(data.spans.tolist()):
+    for clip, (start, end) in enumerate(spans.tolist()):
         begin = max(0.0, (0.0 if math.isnan(start) else start) - before)
         stop = math.inf if math.isnan(end) else end + after
         folder = out / folders[data.classes[int(data.labels[clip])]]

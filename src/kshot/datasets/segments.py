@@ -98,8 +98,11 @@ def grouped(clips: Sequence[Clip], labels: Sequence[str], groups: Sequence[str])
     needed = {labels[i] for i in own}
     few = sorted(label for label in needed if len(videos[label]) < VIDEOS)
     by_video: dict[str, list[int]] = {}
+    files = {file_of(clips[i]) for i in own}
+    alone = {file.name for file in files if [other.name for other in files].count(file.name) == 1}
     for i in own:
-        by_video.setdefault(str(file_of(clips[i])), []).append(i)
+        file = file_of(clips[i])
+        by_video.setdefault(file.name if file.name in alone else str(file), []).append(i)
     if not few:
         for video, members in by_video.items():
             for i in members:

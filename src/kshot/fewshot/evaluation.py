@@ -113,10 +113,11 @@ def evaluate(
     if reads or described is not None:
         reading = [clips.classes] if reads else []
         said = expect_texts(learner, plan.view.prompts, described, reading, loaded.classes, run)
-    expect_same_work(clips, {"run": None if run is None else run.digest, "backbone": learner.backbone and learner.backbone.fingerprint})
-    with turn() as extracting:
-        activations = _activations(clips, learner, only_stored(plan, extracting), progress)
-    expect_same_clips(activations)
+    expect_same_work(
+        clips,
+        {"run": None if run is None else run.digest, "backbone": learner.backbone and learner.backbone.fingerprint},
+    )
+    activations = _activations(clips, learner, plan, progress)
     split = SPLITS.get(plan.evaluation.split, plan.evaluation.split)
     activations, left_out = kept_apart(replace(activations, keep_copies=plan.shape.keep_copies), loaded, split)
     with naming_left_out(left_out):
@@ -203,9 +204,18 @@ def _learner(
 
 
 def _activations(clips: Dataset, learner: Learner, plan: Evaluating, progress: Progress) -> Activations:
-    """The activations of the clips at the learner's cut."""
+    """The activations of the clips at the learner's cut; the same in all processes that work together."""
     if clips.features is not None:
-        return from_features(clips, learner.cut)
+        found = from_features(clips, learner.cut)
+    else:
+        with turn(plan.compute.store) as extracting:
+            found = _stored(clips, learner, only_stored(plan, extracting), progress)
+    expect_same_clips(found)
+    return found
+
+
+def _stored(clips: Dataset, learner: Learner, plan: Evaluating, progress: Progress) -> Activations:
+    """The activations of videos, extracted where they are not stored yet."""
     assert learner.backbone is not None and learner.cut is not None
     return extract(
         clips,
@@ -391,7 +401,7 @@ def _per_clip(data: Dataset, answers: NDArray[np.int64]) -> list[ClipScore]:
         wrong = [c for c in np.argsort(-counts, kind="stable").tolist() if counts[c] and c != own]
         found.append(
             ClipScore(
-                clip=str(data.paths[clip]),
+                clip=str(data.clips[clip]),
                 label=data.classes[own],
                 queries=int(counts.sum()),
                 right=int(counts[own]),

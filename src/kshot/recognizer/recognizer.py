@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -16,7 +16,8 @@ from kshot.activations.default import Default, default_backbone
 from kshot.activations.encoding import encode, tail
 from kshot.backbones.backbone import Backbone
 from kshot.datasets.drawn import is_drawn
-from kshot.errors import DataError, NotEnoughClips, VideoError, unknown
+from kshot.errors import DataError, NotEnoughClips, OptionError, VideoError, unknown
+from kshot.excerpts import file_of
 from kshot.progress import Progress, quiet
 from kshot.recognizer import artefact, fitting, preparing
 from kshot.recognizer import clips as labelled
@@ -79,7 +80,10 @@ class Recognizer(Estimator):
         frames_: frames a clip, and of a window of `timeline`.
         tuned_: whether the backbone was fine-tuned on them.
         texts_: the texts that were read in place of the actions' names, None without.
+        deinterlace: whether predictions take the fields of interlaced video apart; False until it is set.
     """
+
+    deinterlace = False
 
     def fit(
         self, videos: Any, labels: Sequence[str], groups: Sequence[str] | None = None, progress: Progress = quiet
@@ -87,7 +91,8 @@ class Recognizer(Estimator):
         """Learns from labelled clips, and forgets what was learned before.
 
         Args:
-            videos: paths, frame folders, arrays (T, H, W, 3) uint8 or tensors.
+            videos: paths, frame folders, parts of videos (`kshot.excerpts.Excerpt`, or text "film.mp4#t=3,5"), arrays
+                (T, H, W, 3) uint8 or tensors.
             labels: one text or number a clip; see `kshot.names.label`. Missing values are refused.
             groups: what was filmed together, one text a clip; without them, or where one is missing (None, NaN, ""), a
                 clip is a group by itself.
@@ -102,7 +107,7 @@ class Recognizer(Estimator):
         if nothing is not None and nothing not in texts:
             raise unknown("background label", nothing, sorted(set(texts)))
         _check_actions({*texts} - {nothing})
-        given = [Path(inputs.name(item, number)) for number, item in enumerate(items)]
+        given = [file_of(inputs.name(item, number)) for number, item in enumerate(items)]
         default = default_backbone(given) if self.backbone is None and self.adapted is None else Default("")
         start = preparing.starting(self, default.name)
         new, unreadable = labelled.read_clips(
@@ -142,8 +147,24 @@ class Recognizer(Estimator):
         label = next((name for name in known if names.tidy(name) == names.tidy(str(label))), label)
         if label not in known:
             raise unknown("action", label, known)
-        start, clips = preparing.reached(self, progress)
-        return self._learn(start, [clip for clip in clips if clip.label != label], [], {}, progress)
+        return self._keep([clip for clip in self.clips_ if clip.label != label], progress)
+
+    def forget_clips(self, clips: Collection[str], progress: Progress = quiet) -> Self:
+        """Drops clips, given by their names in `clips_`; the same as `fit` on the others.
+
+        Raises:
+            OptionError: no such clip.
+            NotEnoughClips: too little would be left.
+        """
+        self._check_fitted()
+        known = {clip.name for clip in self.clips_}
+        if strange := next((name for name in clips if name not in known), None):
+            raise OptionError(f"no clip '{strange}' was trained on")
+        return self._keep([clip for clip in self.clips_ if clip.name not in clips], progress)
+
+    def _keep(self, clips: list[Clip], progress: Progress) -> Self:
+        start, clips = preparing.reached(self, progress, clips)
+        return self._learn(start, clips, [], {}, progress)
 
     def predict(self, videos: Any, threshold: Threshold = None) -> Array:
         """The label of each video (n,), in your own words, or "unknown".
@@ -184,7 +205,7 @@ class Recognizer(Estimator):
     def framing(self) -> Framing:
         """How a frame becomes that square."""
         self._check_fitted()
-        return FRAMINGS[backbone_of(self.learner_).resize]
+        return replace(FRAMINGS[backbone_of(self.learner_).resize], deinterlace=self.deinterlace)
 
     def timeline(
         self,
@@ -231,17 +252,7 @@ class Recognizer(Estimator):
             if isinstance(decision, VideoError):
                 raise decision
             parts.append(decision)
-        if not parts:
-            empty = np.zeros((0, len(self.classes_)), np.float32)
-            return Decision(empty, empty[:, 0], np.zeros(0, self.classes_.dtype))
-        return Decision(
-            np.concatenate([part.proba for part in parts]),
-            np.concatenate([part.known for part in parts]),
-            np.concatenate([part.labels for part in parts]),
-            tuple(damage for part in parts for damage in part.damage),
-            tuple(looks for part in parts for looks in part.looks),
-            tuple(value for part in parts for value in part.thresholds),
-        )
+        return Decision.joined(parts, self.classes_)
 
     def answers(
         self, videos: Any, allow_damaged: bool = False, threshold: Threshold = None
@@ -410,7 +421,7 @@ class Recognizer(Estimator):
         lengths = np.array([clip.seconds for clip in clips])
         self.clip_seconds_ = float(np.nanmedian(lengths)) if np.isfinite(lengths).any() else 1.0
         self.method_, self.classifier_, self.threshold_ = fitted.method, fitted.classifier, fitted.threshold
-        drawn = all(is_drawn(Path(clip.name)) for clip in clips)
+        drawn = all(map(is_drawn, {file_of(clip.name) for clip in clips}))
         report = beside_chance(fitted.report, backbone_of(start).name, drawn, self.adapted is not None)
         self.report_ = replace(report, unreadable=dict(unreadable), damaged=labelled.losses(clips))
         if unreadable:
@@ -418,7 +429,8 @@ class Recognizer(Estimator):
             self.report_.notes.insert(0, f"{count} could not be read: left out.")
         self.report_.notes.extend(f"{note}." for note in backbone_of(start).notes)
         self.report_.notes.extend(f"{note}." for note in noted(clip.looks for clip in clips))
-        self.report_.notes.extend(f"{note}." for note in names.lone([clip.group for clip in clips], grouped))
+        together, stretches = preparing.groups_of(clips)
+        self.report_.notes.extend(f"{note}." for note in [*stretches, *names.lone(together, grouped and not stretches)])
         lost = sum(clip.tokens is None for clip in clips)
         if lost and self.method == AUTO:
             self.report_.notes.append(

@@ -7,16 +7,24 @@ it; what is not interlaced passes as it is.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
+
+import numpy as np
+
+from kshot.excerpts import ClipName
+from kshot.video.clock import Clock
+from kshot.video.container import Pick
+from kshot.video.looks import INTERLACED
+from kshot.video.opening import opened
 
 FILTER = ("yadif", "mode=send_frame:deint=interlaced")
 
 
-def deinterlaced(frames: Iterator[tuple[float, Any]]) -> Iterator[tuple[float, Any]]:
+def deinterlaced(frames: Iterable[tuple[float, Any]]) -> Iterator[tuple[float, Any]]:
     """Decoded frames with their seconds, as `File.stream` gives them, each without combs.
 
-    A frame of another size than the first one passes as it is.
+    A frame of another size than the first one passes as it is, and so does a picture of a folder.
 
     Args:
         frames: (seconds, PyAV's frame), in order of presentation.
@@ -27,6 +35,9 @@ def deinterlaced(frames: Iterator[tuple[float, Any]]) -> Iterator[tuple[float, A
     size = (0, 0)
     times: deque[float] = deque()
     for count, (seconds, frame) in enumerate(frames):
+        if not hasattr(frame, "interlaced_frame"):
+            yield seconds, frame
+            continue
         if graph is None:
             graph, size = Graph(), (frame.width, frame.height)
             source = graph.add_buffer(
@@ -54,3 +65,56 @@ def _pulled(graph: Any, times: deque[float]) -> Iterator[tuple[float, Any]]:
         except (BlockingIOError, EOFError):
             return
         yield times.popleft(), frame
+
+
+class Deinterlaced:
+    """A clip, open as `opened` gives it, whose interlaced frames have their fields taken apart; else as it is.
+
+    Args:
+        clip: the open clip.
+    """
+
+    def __init__(self, clip: Any) -> None:
+        self._clip = clip
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._clip, name)
+
+    def looks(self) -> tuple[str, ...]:
+        """What is unusual about the pictures and still so."""
+        return tuple(kind for kind in self._clip.looks() if kind != INTERLACED)
+
+    def stream(self) -> Iterator[tuple[float, Any]]:
+        """All frames with their seconds."""
+        return deinterlaced(self._clip.stream())
+
+    def frames(self, pick: Pick) -> tuple[np.ndarray, dict[int, Any]]:
+        """The picked indices and their frames, for which those before and after them are decoded too."""
+        picked = np.zeros(0, np.int64)
+
+        def wider(clock: Clock) -> np.ndarray:
+            nonlocal picked
+            picked = pick(clock)
+            return np.unique((picked[:, None] + (-1, 0, 1)).clip(0, clock.count - 1))
+
+        found = self._clip.frames(wider)[1]
+        done = {}
+        for index in set(picked.tolist()):
+            near = [place for place in (index - 1, index, index + 1) if place in found]
+            if getattr(found[index], "interlaced_frame", False):
+                alone = list(deinterlaced((0.0, found[place]) for place in near))
+                done[index] = alone[near.index(index)][1]
+            else:
+                done[index] = found[index]
+        return picked, done
+
+
+def seen(clip: ClipName, deinterlace: bool) -> Any:
+    """A clip, opened: see `kshot.video.opening.opened`.
+
+    Args:
+        clip: a video file, a folder of frames or a part of one.
+        deinterlace: whether to take the fields of interlaced video apart.
+    """
+    found = opened(clip)
+    return Deinterlaced(found) if deinterlace else found
