@@ -189,6 +189,7 @@ def test_many_actions_and_units_are_drawn(tmp_path: Path) -> None:
     [
         (("none.json",), "no such file"), (("one.boris", "--by", "cage"), "by subject or video, found 'cage'"),
         (("one.boris", "--bin", "0"), "expected a bin of at least 0.001 seconds, found 0"),
+        (("one.boris", "--bin", "0.002"), "a bin of 0.002 s makes 130,000 stretches: expected at most 100,000"),
         (("one.boris", "--step", "nan"), "expected a step of at least 0.001 seconds, found nan"),
         (("one.boris", "--against", "other.boris"), "no video in common with the annotator: a.mp4 here, b.mp4 there"),
     ],

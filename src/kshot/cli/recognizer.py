@@ -47,7 +47,7 @@ METHODS = f"how to learn: auto compares nine ways on your clips; partial; or a h
 
 @app.command()
 def fit(
-    clips: Annotated[str, typer.Argument(help="a folder of class folders, a CSV, or CSV?column=value")],
+    clips: Annotated[str, typer.Argument(help="a folder of class folders, a CSV, CSV?column=value, or annotations")],
     out: Annotated[Path, typer.Option(help="the model folder to write")],
     backbone: BACKBONE = None,
     adapted: Annotated[

@@ -16,9 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kshot.datasets.annotations.forms import Segment
+from kshot.errors import OptionError
 
 NONE = "none"
 OVERLAP = 0.5
+MOST = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,12 @@ def compare(
         other: those that are compared with them.
         lengths: name of a video, as in the segments' paths -> seconds.
         step: seconds between moments.
+
+    Raises:
+        OptionError: more than `MOST` moments.
     """
+    if (count := sum(lengths.values()) / step) > MOST:
+        raise OptionError(f"a step of {step:g} s makes {count:,.0f} moments: expected at most {MOST:,}")
     actions = sorted({one.label for one in (*human, *other) if one.path in lengths})
     labels = (*actions, NONE)
     counts = np.zeros((len(labels), len(labels)), np.int64)
@@ -92,7 +99,7 @@ def compare(
         two = np.array([[inside, row - inside], [column - inside, counts.sum() - row - column + inside]])
         parts.append(Found(action, len(mine), len(theirs), matches(mine, theirs, lengths), kappa(two)))
     same = float(np.trace(counts) / max(1, counts.sum()))
-    return Agreement(labels, counts * step, kappa(counts), same, tuple(parts), len(lengths))
+    return Agreement(labels, (counts * step).astype(np.float64), kappa(counts), same, tuple(parts), len(lengths))
 
 
 def over_time(

@@ -10,10 +10,16 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import PurePath
 
-from kshot.datasets.annotations.forms import Film, Segment
+import numpy as np
+from numpy.typing import NDArray
 
+from kshot.datasets.annotations.forms import Film, Segment
+from kshot.errors import OptionError
+
+MOST_BINS = 100_000
 NOBODY = "(no subject)"
 Spans = list[tuple[float, float]]
 
@@ -117,9 +123,20 @@ def united(spans: Iterable[tuple[float, float]]) -> Spans:
     return found
 
 
-def overlap(spans: Spans, start: float, end: float) -> float:
-    """Seconds of stretches that lie between two moments."""
-    return sum(max(0.0, min(stop, end) - max(begin, start)) for begin, stop in spans)
+def inside(spans: Spans, edges: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Seconds (B,) of stretches, which do not overlap, between successive moments.
+
+    Args:
+        spans: in order.
+        edges: (B + 1,) seconds, ascending.
+
+    >>> inside([(1, 3), (4, 5)], np.array([0.0, 2.0, 4.5])).tolist()
+    [1.0, 1.5]
+    """
+    moments = np.array([0.0, *(moment for span in spans for moment in span)])
+    lengths = np.diff(moments, prepend=0.0)
+    lengths[1::2] = 0.0  # between two stretches
+    return np.diff(np.interp(edges, moments, np.cumsum(lengths)))
 
 
 def budget(found: Sequence[Unit]) -> list[Line]:
@@ -145,18 +162,25 @@ def budget(found: Sequence[Unit]) -> list[Line]:
 
 
 def bins(found: Sequence[Unit], width: float) -> list[tuple[str, float, float, str, int, float, float]]:
-    """(unit, start, end, action, bouts that begin, seconds, share) for each stretch of `width` seconds."""
+    """(unit, start, end, action, bouts that begin, seconds, share) for each stretch of `width` seconds.
+
+    Raises:
+        OptionError: more than `MOST_BINS` of them.
+    """
     actions = sorted({action for unit in found for action in unit.bouts})
+    if (count := sum(unit.seconds for unit in found) / width) > MOST_BINS:
+        raise OptionError(f"a bin of {width:g} s makes {count:,.0f} stretches: expected at most {MOST_BINS:,}")
     rows = []
     for unit in found:
-        for number in range(max(1, -int(-unit.seconds // width))):
-            start, end = number * width, min(unit.seconds, (number + 1) * width)
-            for action in actions:
-                spans = unit.bouts.get(action, [])
-                begun = sum(start <= begin < end for begin, _ in spans)
-                seconds = overlap(spans, start, end)
-                share = seconds / (end - start) if end > start else 0.0
-                rows.append((unit.name, start, end, action, begun, seconds, share))
+        edges = np.append(np.arange(0.0, unit.seconds, width), unit.seconds)
+        edges = edges if len(edges) > 1 else np.array([0.0, width])
+        for action in actions:
+            spans = unit.bouts.get(action, [])
+            seconds = inside(spans, edges)
+            begun = np.histogram([start for start, _ in spans], edges)[0]
+            for number, (start, end) in enumerate(pairwise(edges.tolist())):
+                total = float(seconds[number])
+                rows.append((unit.name, start, end, action, int(begun[number]), total, total / (end - start)))
     return rows
 
 

@@ -63,13 +63,17 @@ def over_time(found: Sequence[Unit], width: float) -> Figure:
     """Share of time of each action in each stretch of `width` seconds, the mean of the units that last so long."""
     rows = bins(found, width)
     starts = sorted({start for _, start, *_ in rows})
+    place = {start: number for number, start in enumerate(starts)}
+    wide, count = np.zeros(len(starts)), np.zeros(len(starts))
     figure, axes, colours = _panel(found, 1.9)
+    total = {action: np.zeros(len(starts)) for action in colours}
+    for _, start, end, action, _, _, share in rows:
+        total[action][place[start]] += share
+        count[place[start]] += 1 / len(colours)
+        wide[place[start]] = max(wide[place[start]], end - start)
     base = np.zeros(len(starts))
     for action, colour in colours.items():
-        mean = np.array([
-            float(np.mean([one[6] for one in rows if one[1] == start and one[3] == action])) for start in starts
-        ])  # fmt: skip
-        wide = np.array([min(width, max(one[2] for one in rows if one[1] == start) - start) for start in starts])
+        mean = total[action] / np.maximum(1.0, count)
         axes.bar(np.array(starts), 100 * mean, wide, 100 * base, color=colour, edgecolor="white", lw=0.6, align="edge")
         base += mean
     axes.set_ylim(0, max(100.0, 100 * float(base.max(initial=0.0))))

@@ -1,9 +1,8 @@
 """Which frames of a clip, then only those: packet scan, choice, decoding, preprocessing.
 
 A clip is a video file, a folder of JPEG/PNG frames, or a part of one. Index i is its i-th frame in the order of
-presentation; frames are chosen by the time at which they are on show. Packets are read once without decoding (a
-header's count is often wrong), and only the stretches between a keyframe and a wanted frame are decoded; where times or
-packets cannot be trusted, all of the file is, and the choice made anew.
+presentation; frames are chosen by the time at which they are on show. Packets are read once (a header's count is often
+wrong), and only what lies between a keyframe and a wanted frame is decoded; all of it where times cannot be trusted.
 """
 
 from __future__ import annotations

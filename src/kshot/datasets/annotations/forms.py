@@ -169,7 +169,7 @@ def expect(value: Any, kind: type | tuple[type, ...], place: str) -> Any:
         DataError: it is another.
     """
     if not isinstance(value, kind):
-        words = {dict: "an object", list: "a list", str: "text"}
+        words: dict[type, str] = {dict: "an object", list: "a list", str: "text"}
         kinds = kind if isinstance(kind, tuple) else (kind,)
         wanted = " or ".join(words.get(one, one.__name__) for one in kinds)
         raise DataError(f"{place}: expected {wanted}, found {shown(value)}")
