@@ -109,7 +109,7 @@ def fit(
     labels = [data.classes[number] for number in data.labels]
     with locked(out):
         free()  # another may just have ended
-        model.fit(list(data.clips), labels, data.groups.astype(str).tolist(), progress=chosen_progress(as_json))
+        model.fit(list(data.clips), labels, [str(group) for group in data.groups], progress=chosen_progress(as_json))
         model.report_.notes.extend(f"{note}." for note in data.notes)
         model.save(out, thumbnails)
     show({"model": str(out), "clips": model.n_clips_, **model.report_.plain()}, as_json, _tell_fit)

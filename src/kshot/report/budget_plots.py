@@ -81,7 +81,7 @@ def over_time(found: Sequence[Unit], width: float) -> Figure:
     axes.grid(axis="x", visible=False)
     axes.grid(axis="y", visible=True)
     _clock(axes)
-    axes.set_xlabel("minutes and seconds" + (f"; mean of {len(found)}" if len(found) > 1 else ""))
+    axes.set_xlabel("minutes and seconds" + (f"; mean of up to {len(found)}" if len(found) > 1 else ""))
     axes.set_ylabel(f"share of each {width:g} s, %")
     return figure
 
