@@ -422,7 +422,7 @@ class StudioEngine:
         paths = [
             place_of(self.project, marks[id]) if id in marks else str(self.project.path(videos[id])) for id in clips
         ]
-        groups = [marks[id].video if id in marks else videos[id].group or id for id in clips]
+        groups = ["" if id in marks else videos[id].group or id for id in clips]  # of a film's parts: see `grouped`
         made.partial_fit(paths, list(clips.values()), groups=groups, progress=meter)
         made.report_.notes.extend(f"{note}." for note in default.notes)
         return made, clips | before

@@ -290,12 +290,15 @@ def written(state: State, generation: int) -> bytes:
     plain = _STATE.dump_python(state, by_alias=True)
     for edit in (*plain["removed"], *plain["undone"]):
         _leave_out(edit, "new_labels", "new_videos", "marks", "new_marks")
+    for holder in (plain, *plain["removed"], *plain.get("undone", [])):
+        for video in (*holder["videos"], *holder.get("new_videos", [])):
+            _leave_out(video, "film", "rate", "exhaustive")
     _leave_out(plain, "undone", "marks")
     return json.dumps(head | {"state": plain}, ensure_ascii=False, indent=1).encode(errors="backslashreplace")
 
 
 def _leave_out(plain: dict[str, Any], *names: str) -> None:
-    """Without lists that are empty and that earlier versions do not know."""
+    """Without what is empty, nought or false, and earlier versions do not know."""
     for name in names:
         if not plain[name]:
             del plain[name]

@@ -228,7 +228,7 @@ def _marks(state: State) -> list[ClipView]:
     named = {video.id: video.name for video in state.videos}
     return [
         MarkView(
-            one.id, f"{named[one.video]}, {one.start:.1f} to {one.end:.1f} s", one.end - one.start, "film", one.label,
+            one.id, f"{one.start:.1f} to {one.end:.1f} s of {named[one.video]}", one.end - one.start, "film", one.label,
             one.video, one.start, one.end,
         )
         for one in sorted(state.marks, key=lambda one: (one.video, one.start))
