@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from kshot.datasets.spans import columns
 from kshot.errors import DataError
 from kshot.excerpts import clip_of
 from kshot.video.container import SUFFIXES
-from kshot.video.frame_folder import is_image
+from kshot.video.frame_folder import is_image, natural
 
 
 def clips_of(text: str) -> tuple[list[str], list[str]]:
@@ -21,11 +22,15 @@ def clips_of(text: str) -> tuple[list[str], list[str]]:
 
     Args:
         text: a video or frame folder, which stands for itself whether or not it exists; a folder with clips in it, at
-            any depth; a CSV with a column `path`, or CSV?column=value for some of its rows.
+            any depth; a CSV with a column `path`, or CSV?column=value for some of its rows; a pattern of such, as
+            shells have it (`new/*.mp4`, `**/squat/*`), which not every shell resolves.
 
     Raises:
-        DataError: a folder or table without clips, or one that cannot be read.
+        DataError: a folder, table or pattern without clips, or one that cannot be read.
     """
+    if not os.path.lexists(text) and not _is_table(text) and glob.has_magic(text):
+        found = [clips_of(path) for path in _matching(text)]
+        return [clip for clips, _ in found for clip in clips], [note for _, notes in found for note in notes]
     table, _, query = (text, "", "") if Path(text).exists() else text.partition("?")
     if Path(table).suffix.lower() == ".csv" and Path(table).is_file():
         return _listed(Path(table), dict(parse_qsl(query, keep_blank_values=True)))
@@ -42,6 +47,21 @@ def clips_of(text: str) -> tuple[list[str], list[str]]:
     if not found:
         raise DataError(f"{text} holds no clips: expected videos, folders of frames, or folders with such inside")
     return found, passed.sentences()
+
+
+def _is_table(text: str) -> bool:
+    """Whether this is a table with a choice of its rows, in which "?" is no pattern."""
+    table = Path(text.partition("?")[0])
+    return table.suffix.lower() == ".csv" and table.is_file()
+
+
+def _matching(pattern: str) -> list[str]:
+    """What matches a pattern, in natural order; nothing that lies in a folder which matches, too."""
+    found = {Path(path) for path in glob.glob(os.path.expanduser(pattern), recursive=True)}
+    if not found:
+        raise DataError(f"no file matches {pattern}")
+    tops = (path for path in found if not found & {*path.parents})
+    return [str(path) for path in sorted(tops, key=lambda path: [natural(part) for part in path.parts])]
 
 
 def _inside(folder: Path, passed: Passed) -> Iterator[Path]:

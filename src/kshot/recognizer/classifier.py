@@ -36,6 +36,7 @@ class Decision:
         labels: (n,) the likeliest class, or "unknown" where `known` is below the threshold.
         damage: what is lost of each clip, None for nothing; empty for windows.
         looks: what is unusual about the pictures of each, see `kshot.video.looks`; empty for windows.
+        thresholds: (n,) of `known`, for the likeliest class of each.
     """
 
     proba: Array
@@ -43,6 +44,7 @@ class Decision:
     labels: Array
     damage: tuple[Damage | None, ...] = ()
     looks: tuple[tuple[str, ...], ...] = ()
+    thresholds: tuple[float, ...] = ()
 
 
 def _own(values: Tensor) -> Tensor:
@@ -148,16 +150,18 @@ def nearest(embeddings: Tensor, means: Tensor) -> Tensor:
     return (pool(embeddings)[:, 0] @ means.T).amax(-1)
 
 
-def decide(classifier: nn.Module, embeddings: Tensor, classes: Array, threshold: float) -> Decision:
+def decide(classifier: nn.Module, embeddings: Tensor, classes: Array, threshold: float | Array) -> Decision:
     """The classifier's answers to embeddings (n, T, P), by name.
 
     Args:
         classifier: a `Classifier`.
         embeddings: (n, T, P).
         classes: (C,) their names.
-        threshold: of `known`, below it "unknown".
+        threshold: of `known`, below it "unknown"; one for all, or (C,) one for each class.
     """
     with torch.inference_mode():
         proba, known = (value.float().cpu().numpy() for value in classifier(embeddings))
-    labels = np.where(known >= threshold, classes[proba.argmax(-1)], UNKNOWN)
-    return Decision(proba, known, labels)
+    likeliest = proba.argmax(-1)
+    thresholds = np.broadcast_to(threshold, len(classes))[likeliest]
+    labels = np.where(known >= thresholds, classes[likeliest], UNKNOWN)
+    return Decision(proba, known, labels, thresholds=tuple(thresholds.tolist()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -22,6 +22,7 @@ from kshot.progress import Progress, quiet
 from kshot.recognizer import artefact, fitting, preparing
 from kshot.recognizer import clips as labelled
 from kshot.recognizer import videos as inputs
+from kshot.recognizer.answers import ClipAnswer, of_decision
 from kshot.recognizer.chance import beside_chance
 from kshot.recognizer.classifier import UNKNOWN, Array, Decision, decide
 from kshot.recognizer.clips import Clip
@@ -29,6 +30,7 @@ from kshot.recognizer.estimator import Estimator
 from kshot.recognizer.methods import AUTO
 from kshot.recognizer.preparing import backbone_of
 from kshot.recognizer.stream.timeline import Timeline, timeline
+from kshot.recognizer.thresholds import thresholds_of
 from kshot.video import FRAMINGS, Framing
 from kshot.video.container import FOLDER_FPS
 from kshot.video.looks import noted
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from kshot.fewshot.learner import Learner
 
 FRAMES_AT_ONCE = 64
+Threshold = float | Mapping[str, float] | None
 
 
 class Recognizer(Estimator):
@@ -144,9 +147,14 @@ class Recognizer(Estimator):
         start, clips = preparing.reached(self, progress)
         return self._learn(start, [clip for clip in clips if clip.label != label], [], {}, progress)
 
-    def predict(self, videos: Any) -> Array:
-        """The label of each video (n,), in your own words, or "unknown"."""
-        return self.answer(videos).labels
+    def predict(self, videos: Any, threshold: Threshold = None) -> Array:
+        """The label of each video (n,), in your own words, or "unknown".
+
+        Args:
+            videos: see `fit`.
+            threshold: see `answers`.
+        """
+        return self.answer(videos, threshold=threshold).labels
 
     def predict_proba(self, videos: Any) -> Array:
         """Calibrated probabilities (n, C) of the trained classes, if it is one of them; columns as `classes_`."""
@@ -214,14 +222,14 @@ class Recognizer(Estimator):
         self._check_fitted()
         return timeline(self, video, window, stride, smooth, shortest, fps, timeout, progress)
 
-    def answer(self, videos: Any, allow_damaged: bool = False) -> Decision:
+    def answer(self, videos: Any, allow_damaged: bool = False, threshold: Threshold = None) -> Decision:
         """Label, probabilities and knownness of each video in one pass; see `answers`.
 
         Raises:
             VideoError: a video cannot be read.
         """
         parts = []
-        for decision in self.answers(videos, allow_damaged):
+        for decision in self.answers(videos, allow_damaged, threshold):
             if isinstance(decision, VideoError):
                 raise decision
             parts.append(decision)
@@ -234,24 +242,55 @@ class Recognizer(Estimator):
             np.concatenate([part.labels for part in parts]),
             tuple(damage for part in parts for damage in part.damage),
             tuple(looks for part in parts for looks in part.looks),
+            tuple(value for part in parts for value in part.thresholds),
         )
 
-    def answers(self, videos: Any, allow_damaged: bool = False) -> Iterator[Decision | VideoError]:
+    def answers(
+        self, videos: Any, allow_damaged: bool = False, threshold: Threshold = None
+    ) -> Iterator[Decision | VideoError]:
         """The answer for each video by itself, as soon as it is there, or why it cannot be read.
 
         Args:
             videos: see `fit`.
             allow_damaged: whether to answer for files of which a decoder error or more than a tenth is lost, too.
+            threshold: of likeness, in place of `threshold_`: below it "unknown". One for all actions, or a mapping
+                action -> threshold for some, in which "" stands for the others.
+
+        Raises:
+            OptionError: no such action, or a threshold that is no cosine.
         """
         self._check_fitted()
+        limits = self.thresholds(threshold)
         listed = inputs.listed(videos)
         for taken in inputs.frames_of(listed, self.frames_, self.size, 60.0, allow_damaged, self.framing):
             if isinstance(taken, VideoError):
                 yield taken
             else:
                 yield replace(
-                    self.decide(self.states(taken.frames)[None]), damage=(taken.damage,), looks=(taken.looks,)
+                    self.decide(self.states(taken.frames)[None], limits), damage=(taken.damage,), looks=(taken.looks,)
                 )
+
+    def clip_answers(
+        self, videos: Any, allow_damaged: bool = False, threshold: Threshold = None, model: str = ""
+    ) -> Iterator[ClipAnswer]:
+        """The answer for each video as a record for programs, as soon as it is there; what cannot be read says why.
+
+        Args:
+            videos: see `fit`.
+            allow_damaged: see `answers`.
+            threshold: see `answers`.
+            model: what the records call this recognizer, such as its folder.
+        """
+        self._check_fitted()
+        listed, classes = inputs.listed(videos), [str(name) for name in self.classes_]
+        about = ClipAnswer("", model=model, backbone=backbone_of(self.learner_).name)
+        for number, found in enumerate(self.answers(listed, allow_damaged, threshold)):
+            yield of_decision(inputs.name(listed[number], number), found, classes, about)
+
+    def thresholds(self, threshold: Threshold = None) -> Array:
+        """The threshold (C,) of each action, columns as `classes_`; for the argument see `answers`."""
+        self._check_fitted()
+        return thresholds_of(threshold, self.threshold_, self.classes_.tolist())
 
     def states(self, frames: Array) -> Array:
         """Preprocessed frames (n, S, S, 3) uint8 -> (n, ...), what `decide` needs of each; one pass of the encoder.
@@ -274,8 +313,13 @@ class Recognizer(Estimator):
         result: Array = np.concatenate(parts)
         return result
 
-    def decide(self, states: Array) -> Decision:
-        """Answers for windows (w, T, ...) of states."""
+    def decide(self, states: Array, thresholds: Array | None = None) -> Decision:
+        """Answers for windows (w, T, ...) of states.
+
+        Args:
+            states: see `states`.
+            thresholds: (C,) in place of `threshold_`.
+        """
         self._check_fitted()
         backbone = backbone_of(self.learner_)
         if backbone.unit > 1:
@@ -288,7 +332,8 @@ class Recognizer(Estimator):
                 embeddings = tail(backbone, states, self.learner_.cut, changing=changing)
         else:
             embeddings = torch.from_numpy(states).to(backbone.device)
-        return decide(self.classifier_, embeddings, self.classes_, self.threshold_)
+        limits = self.threshold_ if thresholds is None else thresholds
+        return decide(self.classifier_, embeddings, self.classes_, limits)
 
     @property
     def _by_clip(self) -> bool:

@@ -85,10 +85,10 @@ class Timeline:
         )
         return "\n".join(lines) + "\n"
 
-    def as_json(self) -> str:
-        """Everything but the stills, as one JSON object: segments in seconds, scores of every window."""
+    def plain(self) -> dict[str, Any]:
+        """Everything but the stills, ready for JSON: segments in seconds, scores of every window."""
         threshold = self.settings.threshold if math.isfinite(self.settings.threshold) else None
-        values = {
+        return {
             "video": self.video,
             "duration": round(self.duration, 3),
             "fps": round(self.fps, 3),
@@ -104,7 +104,10 @@ class Timeline:
             "known": _rounded(self.known),
             "settings": asdict(self.settings) | {"threshold": threshold},
         }
-        return json.dumps(values, ensure_ascii=False) + "\n"
+
+    def as_json(self) -> str:
+        """`plain` as one JSON object."""
+        return json.dumps(self.plain(), ensure_ascii=False) + "\n"
 
     def as_csv(self) -> str:
         """Rows start, end, label, score; seconds with a point, the score empty where the label is "unknown"."""
