@@ -55,7 +55,8 @@ LIMITS = GOALS | {
 AT_LEAST = {"tests / source, lines", "typed arguments, share"}
 
 LEVELS: tuple[tuple[str, ...], ...] = (
-    ("errors", "paths", "progress", "draws", "system", "interrupt", "terminal", "names", "fonts", "excerpts"),
+    ("errors", "paths", "progress", "draws", "system", "interrupt", "terminal", "names", "fonts", "ranks", "excerpts"),
+    ("processes",),
     ("gate", "options", "files", "settings", "seals", "forms", "templates"),
     ("backbones", "video"),
     ("tuning", "heads", "datasets"),

@@ -37,6 +37,10 @@ class StoreError(KshotError):
     """Stored activations that are missing, damaged or belong to another key."""
 
 
+class RankLost(KshotError):
+    """A process of those that work together failed or is gone."""
+
+
 class OptionError(KshotError):
     """An argument that does not exist or has an impossible value."""
 

@@ -133,7 +133,7 @@ def extract(
         store: folder; $KSHOT_HOME/store by default.
         frames: frames a clip, the middle of as many equal segments; None for 8, or the unit of a backbone that sees
             clips.
-        dtype: how activations are stored, "float16" or "float32"; frames are always stored as uint8.
+        dtype: how activations are stored, one of `kshot.settings.DTYPES`; frames are always stored as uint8.
         device: where the trunk computes, see `kshot.load_backbone`.
         precision: of its arithmetic, see there.
         encoder: what runs the trunk, see there.

@@ -15,8 +15,6 @@ from kshot.video.workers import Job
 if TYPE_CHECKING:
     from kshot.backbones.backbone import Backbone
 
-DTYPES = ("float16", "float32")
-
 
 @dataclass(frozen=True)
 class Recipe:
@@ -25,7 +23,7 @@ class Recipe:
     Attributes:
         cut: number of the block that receives the activations; 0 for frames.
         frames: a clip.
-        dtype: how activations are stored, one of `DTYPES`.
+        dtype: how activations are stored, one of `kshot.settings.DTYPES`.
         condense: at the last block, store what its exact form needs.
         resize: what is done to a frame before its square is cut out.
         view: 0 as tests see the clip, any other number for a draw of what `augment` names.
@@ -44,8 +42,8 @@ class Recipe:
     augment: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.dtype not in DTYPES:
-            raise OptionError(f"dtype '{self.dtype}' is not known: expected one of {', '.join(DTYPES)}")
+        if self.dtype not in settings.DTYPES:
+            raise OptionError(f"dtype '{self.dtype}' is not known: expected one of {', '.join(settings.DTYPES)}")
         settings.expect(frames=self.frames)
 
     @property

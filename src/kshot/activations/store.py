@@ -9,6 +9,7 @@ Layout, all of it readable without kshot:
     STORE/<key>/unreadable.json          digest -> why a clip could not be read
     STORE/<key>/damaged.json             digest -> what is lost of a stored clip
     STORE/<key>/looks.json               digest -> what is unusual about its pictures, such as interlaced
+    STORE/<key>/index-<names>.npy        where each clip stands, of many; a cache, as is STORE/digests-<bytes>.npy
     STORE/rates.jsonl                    whether clips that an older kshot stored are of constant rate
 
 A shard's name is the hash of its manifest, so that no other manifest can take its place; each line of digests.jsonl
@@ -21,6 +22,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -28,16 +31,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kshot import gate
+from kshot.activations import index
 from kshot.activations.digests import Digests
-from kshot.activations.shards import Array, Shard, ShardWriter, fault, read_manifest
+from kshot.activations.index import DigestList, Index, Marks, mark, marks
+from kshot.activations.packing import unpacked
+from kshot.activations.shards import Array, Manifest, Shard, ShardWriter, fault, read_manifest
 from kshot.errors import DataError, StoreError
 from kshot.files import disk, locked, write_atomic
 
 if TYPE_CHECKING:
     from kshot.video.damage import Damage
 
+KIND = "index"
+OLD = 1 << 63  # in a place: chosen by number
+NOTHING = (np.empty(0, np.uint64), np.empty(0, np.uint64))
 OPEN_SHARDS = 256  # shards that are open at a time: many systems allow 1024 files
 
 
@@ -64,10 +74,10 @@ class Store:
         self.root, self.key = Path(root), dict(key)
         text = json.dumps(self.key, sort_keys=True)
         self.folder = self.root / hashlib.sha256(text.encode()).hexdigest()[:16]
-        self._rows: dict[str, tuple[int, int]] = {}
-        self._by_number: set[str] = set()
-        self._shards: list[tuple[str, int]] = []
-        self._open: dict[int, Shard] = {}
+        self._names: list[str] = []
+        self._index = Index(*NOTHING)
+        self._forgotten: set[str] = set()
+        self._open: dict[int, tuple[Shard, Sequence[str]]] = {}
         self.made_with = made_with
         if check and (self.damaged() or not self._named()):
             with self._lock():
@@ -96,78 +106,149 @@ class Store:
         return bool(about) or not self._keyfile.exists()
 
     def refresh(self) -> None:
-        """Reads the manifests of all complete shards.
+        """Finds all complete shards and their clips: by their manifests or, where there are many clips, by the index
+        that was made of these very manifests.
 
         Raises:
-            StoreError: one is damaged or of a newer kshot.
+            StoreError: a manifest is damaged or of a newer kshot.
         """
-        self._rows.clear()
-        self._by_number.clear()
-        self._shards.clear()
+        self._names = self._found()
+        self._forgotten.clear()
         self._open.clear()
-        for path in sorted(self.folder.glob("shard-*.json")):
-            try:
-                manifest = read_manifest(path)
-            except ValueError as error:
-                raise StoreError(
-                    f"manifest {path} is damaged ({error}); run `kshot extract` again: it rewrites damaged shards only"
-                ) from None
-            rows = {clip: (len(self._shards), row) for row, clip in enumerate(manifest.clips)}
-            if manifest.by_time:
-                self._by_number -= rows.keys()
-            else:  # never in place of what was chosen by time, whichever shard comes first
-                rows = {c: place for c, place in rows.items() if c not in self._rows or c in self._by_number}
-                self._by_number |= rows.keys()
-            self._rows |= rows
-            self._shards.append((path.stem, len(manifest.clips)))
+        self._index = Index.load(self.folder, KIND, self._version) or self._indexed()
+
+    def _found(self) -> list[str]:
+        """Names of all complete shards, in order."""
+        try:
+            with os.scandir(self.folder) as found:
+                names = (one.name for one in found)
+                return sorted(n[:-5] for n in names if n.startswith("shard-") and n.endswith(".json"))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    @property
+    def _version(self) -> str:
+        """Of the index: shards are named after what they hold, so their names say what is in it."""
+        return hashlib.sha256("\n".join(self._names).encode()).hexdigest()[:16]
+
+    def _indexed(self) -> Index:
+        """The index, from every manifest; kept where there are many clips.
+
+        A place is a shard's number and a row, and says whether frames were chosen by number: such a clip stands never
+        in place of what was chosen by time, whichever shard comes first.
+        """
+        parts: dict[bool, list[tuple[Marks, Marks]]] = {False: [], True: []}
+        for number, name in enumerate(self._names):
+            manifest = self._manifest(name)
+            rows = np.arange(len(manifest.clips), dtype=np.uint64)
+            places = rows | np.uint64(number << 32 | (0 if manifest.by_time else OLD))
+            parts[manifest.by_time].append((marks(manifest.clips), places))
+        both = [pair for by_time in (False, True) for pair in parts[by_time]]  # the later one counts
+        if not both:
+            return Index(*NOTHING)
+        made = Index(*(np.concatenate(column) for column in zip(*both, strict=True)))
+        if len(made) >= index.INDEXED:
+            made.save(self.folder, KIND, self._version)
+        return made
+
+    def _manifest(self, name: str) -> Manifest:
+        path = self.folder / f"{name}.json"
+        try:
+            return read_manifest(path)
+        except ValueError as error:
+            raise StoreError(
+                f"manifest {path} is damaged ({error}); run `kshot extract` again: it rewrites damaged shards only"
+            ) from None
 
     def __contains__(self, clip: str) -> bool:
-        return clip in self._rows
+        return clip not in self._forgotten and bool(self._index.places(mark(clip)))
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return self._index.distinct - len(self._forgotten)
+
+    def holds(self, clips: Sequence[str]) -> NDArray[np.bool_]:
+        """(n,) which of n clips, given by digest, are stored."""
+        found = self._index.holds(marks(clips))
+        if self._forgotten:
+            found &= np.fromiter((clip not in self._forgotten for clip in clips), bool, len(clips))
+        return found
 
     def by_number(self, clip: str) -> bool:
         """Whether what is stored of a clip was chosen by the numbers of its frames: right for a constant rate only."""
-        return clip in self._by_number
+        places = self._index.places(mark(clip)) if clip not in self._forgotten else []
+        return bool(places) and places[0] >= OLD
+
+    @property
+    def old(self) -> bool:
+        """Whether there are clips `by_number` at all."""
+        return self._index.most >= OLD
 
     def forget(self, clips: Iterable[str]) -> None:
         """Lets clips count as missing, until they are written anew."""
-        for clip in clips:
-            self._rows.pop(clip, None)
+        self._forgotten |= {clip for clip in clips if clip in self}
+
+    def bytes_of(self, clip: str) -> int:
+        """Bytes that the activations of a clip take on disk."""
+        shard = self._place(clip)[1]
+        return math.prod(shard.shape) * shard.dtype.itemsize
 
     def gather(self, clips: Sequence[str]) -> Array:
-        """Activations (n, ...) of n clips, given by digest, at least one; read from disk into fresh memory.
+        """Activations (n, ...) of n clips, given by digest, at least one; read from disk into fresh memory, in float32
+        where they were packed.
 
         Raises:
             StoreError: a shard is truncated or gone.
         """
-        places = [self._rows[clip] for clip in clips]
-        first = self._shard(places[0][0])
-        out = np.empty((len(places), *first.shape), first.dtype)
-        for i, (number, row) in enumerate(places):
-            shard = self._shard(number)
+        first = self._place(clips[0])[1]
+        out = np.empty((len(clips), *first.shape), first.dtype)
+        for i, clip in enumerate(clips):
+            number, shard, row = self._place(clip)
             if (shard.shape, shard.dtype) != (first.shape, first.dtype) or not shard.read(row, out[i]):
                 raise self._torn(number, "a clip is cut off or of another shape")
-        return out
+        return unpacked(out)
 
-    def _shard(self, number: int) -> Shard:
+    def _place(self, clip: str) -> tuple[int, Shard, int]:
+        """Number of a clip's shard, the shard and the row, as its manifest says.
+
+        Raises:
+            KeyError: it is not stored.
+            StoreError: a shard is damaged or gone.
+        """
+        if clip in self._forgotten:
+            raise KeyError(clip)
+        for again in (False, True):
+            for place in self._index.places(mark(clip)):
+                number, row = (place & ~OLD) >> 32, place & 0xFFFFFFFF
+                if number < len(self._names):
+                    shard, held = self._shard(number)
+                    if row < len(held) and held[row] == clip:
+                        return number, shard, row
+            if again:
+                break
+            self._index = self._indexed()  # the one that was kept is damaged
+        raise KeyError(clip)
+
+    def _shard(self, number: int) -> tuple[Shard, Sequence[str]]:
+        """A shard and its clips, by its manifest; the last ones stay open."""
         if number not in self._open:
-            name, clips = self._shards[number]
+            name = self._names[number]
             try:
                 shard = Shard(self.folder / f"{name}.npy")
-                if shard.clips != clips:
-                    raise ValueError(f"{shard.clips} clips, its manifest says {clips}")
+                held = DigestList.of(self._manifest(name).clips)
+                if shard.clips != len(held):
+                    raise ValueError(f"{shard.clips} clips, its manifest says {len(held)}")
+            except StoreError:
+                raise
             except Exception as error:  # a damaged header fails in many ways
                 raise self._torn(number, error) from None
             if len(self._open) >= OPEN_SHARDS:
                 del self._open[next(iter(self._open))]
-            self._open[number] = shard
+            self._open[number] = shard, held
         return self._open[number]
 
     def _torn(self, number: int, reason: object) -> StoreError:
         return StoreError(
-            f"shard {self.folder / self._shards[number][0]}.npy is damaged ({reason}); run `kshot extract` again: it "
+            f"shard {self.folder / self._names[number]}.npy is damaged ({reason}); run `kshot extract` again: it "
             f"rewrites damaged shards only"
         )
 

@@ -59,5 +59,5 @@ def _run(arguments: list[str] | None) -> int:
 
 
 def _fail(message: str) -> int:
-    print("kshot: " + " ".join(message.split()), file=sys.stderr)
+    print("kshot: " + " ".join(message.split()), file=sys.stderr, flush=True)
     return 2

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from kshot import processes
 from kshot.errors import OptionError
 from kshot.progress import Progress, bars, lines
 from kshot.settings import FRONTS, bounds
@@ -86,6 +87,9 @@ def pairs(options: list[str] | None) -> dict[str, Any]:
 
 
 def show(values: dict[str, Any], as_json: bool, tell: Callable[[dict[str, Any]], None]) -> None:
+    """Prints what a command found; of processes that worked together the first one does."""
+    if not processes.told():
+        return
     if as_json:
         print(json.dumps(values, default=str))
     else:

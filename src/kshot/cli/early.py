@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kshot import gate, settings
+from kshot import gate, processes, settings
 from kshot.errors import CheckpointError, KshotError, VideoError, unknown
 from kshot.settings.fields import Front
 
@@ -33,6 +33,7 @@ def expect_settings(
     from kshot.fewshot import protocols
     from kshot.fewshot.strategies import get_strategy
 
+    processes.asked()
     preset = protocols.preset(protocol, part) if protocol is not None else {}
     values = front.of(preset | front.chosen((), given)).values()
     if "strategy" in values:

@@ -44,7 +44,6 @@ def extract(
     data: DATA,
     backbone: BACKBONE = None,
     cut: Annotated[str, typer.Option(help="last, frames, embedding or a block's number")] = "last",
-    dtype: Annotated[str, typer.Option(help="float16 or float32, as stored")] = "float16",
     workers: Annotated[int | None, typer.Option(help="decoding processes; one a core by default")] = None,
     timeout: Annotated[float, typer.Option(help="seconds until a clip counts as unreadable")] = 60.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print clips, bytes and time; store nothing")] = False,
@@ -61,7 +60,7 @@ def extract(
     early.expect_data(data)
     from kshot.activations import estimation, extraction
 
-    shared = settings | {"cut": cut, "dtype": dtype, "workers": workers, "allow_damaged": allow_damaged}
+    shared = settings | {"cut": cut, "workers": workers, "allow_damaged": allow_damaged}
     if dry_run:
         show(estimation.estimate(data, backbone, **shared).report(), as_json, _tell_estimate)
         return

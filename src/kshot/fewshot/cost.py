@@ -118,7 +118,7 @@ def stored_bytes(activations: Activations) -> int:
     if activations.store is None or not activations.digests:
         features = activations.data.features
         return int(features.nbytes) if features is not None else 0
-    each: int = activations.gather([0]).nbytes
+    each = activations.store.bytes_of(activations.digests[0])
     held = [{0}] * len(activations.digests) if activations.seen is None else map(set, activations.seen.tolist())
     stored = {(digest, view) for digest, views in zip(activations.digests, held, strict=True) for view in (0, *views)}
     return each * len(stored)

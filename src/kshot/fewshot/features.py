@@ -147,6 +147,7 @@ def export_features(
         frames=plan.view.frames,
         resize=plan.view.resize,
         stored_only=plan.compute.stored_only,
+        dtype=plan.compute.dtype,
         condense=learner.backbone.image.exact,
         progress=progress,
     )

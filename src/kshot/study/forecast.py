@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from kshot import datasets
 from kshot.activations.decoding import decoders, spread, timed_decoding
 from kshot.activations.default import default_backbone
+from kshot.activations.packing import stored_bytes
 from kshot.backbones import backbone as backbones
 from kshot.backbones.backbone import Backbone
 from kshot.datasets import BENCHMARKS, SPLITS, Dataset
@@ -78,6 +79,7 @@ def forecast(
     protocol: str | None = None,
     speed: float | None = None,
     progress: Progress = quiet,
+    dtype: str = "float16",
     **computing: str,
 ) -> dict[str, Any]:
     """Disk, time and memory of a study, whose arguments are those of `kshot.study.runner.run`. Nothing is written.
@@ -92,6 +94,7 @@ def forecast(
         speed: reckon with a device of so many million million (1e12) multiply-adds a second in place of this one.
             Decoding and the scoring of episodes are timed here all the same.
         progress: how to show progress.
+        dtype: as there.
         computing: as there.
 
     Returns:
@@ -115,7 +118,7 @@ def forecast(
     with progress(f"reckoning {plan.title}", len(sets) * len(networks) * len(plan.rows), "rows") as step:
         for (name, where), network in itertools.product(sets.items(), networks.values()):
             made = backbones.loaded(network, Arithmetic(**computing))
-            parts.append(_Part(plan, name, where, made, speed).tell(step))
+            parts.append(_Part(plan, name, where, made, speed, dtype).tell(step))
     return {
         "title": plan.title,
         "settings": {"seeds": list(plan.seeds), "shots": list(plan.shots), "episodes": plan.episodes},
@@ -144,8 +147,10 @@ def clips_of(source: str | Dataset) -> tuple[Dataset, bool]:
 class _Part:
     """A study's rows on one data set and backbone."""
 
-    def __init__(self, plan: Study, name: str, source: str | Dataset, backbone: Backbone, speed: float | None) -> None:
-        self.plan, self.name, self.backbone, self.speed = plan, name, backbone, speed
+    def __init__(
+        self, plan: Study, name: str, source: str | Dataset, backbone: Backbone, speed: float | None, dtype: str
+    ) -> None:
+        self.plan, self.name, self.backbone, self.speed, self.dtype = plan, name, backbone, speed, dtype
         self.frames = backbone.frames_of(plan.frames)
         self.rows = backbone.rows_of(self.frames)
         self.data, self.there = clips_of(source)
@@ -293,7 +298,8 @@ class _Part:
 
         forward = timed(False)
         learning = timed(True) if weights else 0.0
-        each = self.frames * backbone.size**2 * 3 if cut == 0 else 2 * x.numel()  # bytes of frames, else float16
+        shape = (1, rows, *x.shape[1:])
+        each = self.frames * backbone.size**2 * 3 if cut == 0 else stored_bytes(shape, self.dtype)
         tail = Tail(forward, learning, work[0], work[-1] if weights else 0, held, STATES * 4 * weights)
         return tail, Stored(cut, condensed, each, before)
 

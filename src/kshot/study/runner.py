@@ -59,6 +59,7 @@ def run(
     progress: Progress = quiet,
     keep_copies: bool = False,
     texts: str | Path | None = None,
+    dtype: str = "float16",
     **computing: str,
 ) -> StudyResult:
     """Runs what is not finished of a study and returns what `DIR/study.json` holds.
@@ -76,6 +77,7 @@ def run(
         progress: how to show progress, of the whole grid and of the row at work.
         keep_copies: keep them although the study does not say so; see `kshot.activations.copies`.
         texts: a file of class texts in place of the study's own, if any; see `kshot.datasets.texts`.
+        dtype: how activations are stored, as in `kshot.extract`.
         computing: device, precision and encoder, as in `kshot.extract`.
 
     Raises:
@@ -91,7 +93,7 @@ def run(
     if not backbones_named:
         sets, backbones_named = _by_data(sets)
     settings = replace(plan, data=tuple(sets), backbone=tuple(backbones_named), frames=plan.frames or FRAMES)
-    said = json.loads(json.dumps(asdict(settings) | _texts(settings)))
+    said = json.loads(json.dumps(asdict(settings) | _texts(settings) | {"dtype": dtype}))
     _refuse_other(folder, said)
     cells = itertools.product(sets.items(), backbones_named.items(), plan.every_seed, plan.rows)
     grid = [cell for cell in cells if cell[2] in plan.seeds_of(cell[3].name)]
@@ -114,7 +116,7 @@ def run(
             record = _finished(where / "row.json", own)
             if record is None:
                 step(0, row.name)
-                cell = _Cell(plan, row, seed, where, store, progress)
+                cell = _Cell(plan, row, seed, where, store, dtype, progress)
                 record = RowResult(**asdict(row) | own)
                 searched = found.get((data_name, backbone_name, row.name))
                 try:
@@ -159,6 +161,7 @@ class _Cell:
     seed: int
     where: Path
     store: str | Path | None
+    dtype: str
     progress: Progress
 
 
@@ -263,7 +266,7 @@ def _run_row(
         asked |= {"head": row.head or (None if learns else strategy.default_head), "head_options": row.head_options}
         result = evaluate(
             data, backbone, adapted=adapted.folder if adapted else None, protocol=plan.protocol,
-            progress=cell.progress, store=cell.store, **asked,
+            progress=cell.progress, store=cell.store, dtype=cell.dtype, **asked,
         )  # fmt: skip
         result.strategy = row.strategy
         with disk(cell.where):
@@ -298,7 +301,13 @@ def _train(cell: _Cell, data: Dataset, backbone: Backbone, shot: int, chosen: Ma
     row = cell.row
     parts = ["run", *([] if row.train_shot else [f"{shot}-shot"]), *(f"{k}-{v}" for k, v in chosen.items())]
     folder = cell.where / folder_name(*parts)
-    own: Any = {**training_settings(cell.plan, row, shot), **chosen, "seed": cell.seed, "store": cell.store}
+    own: Any = {
+        **training_settings(cell.plan, row, shot),
+        **chosen,
+        "seed": cell.seed,
+        "store": cell.store,
+        "dtype": cell.dtype,
+    }
     train(
         data, folder, backbone=backbone, protocol=cell.plan.protocol, resume=folder.exists(), progress=cell.progress,
         **own,
@@ -383,7 +392,12 @@ def _refuse_other(folder: Path, settings: dict[str, Any]) -> None:
         raise OptionError(f"--out {folder} is not empty and holds no study; name another folder")
     if path.exists():
         again = "remove it and run the same command again, if the study's settings are the same"
-        formerly = {"resize": "short", "keep_copies": False, "texts": None}  # once there was no other
+        formerly = {
+            "resize": "short",
+            "keep_copies": False,
+            "texts": None,
+            "dtype": "float16",
+        }  # once there was no other
         before = formerly | seals.read_sealed(path, OptionError, again)
         apart = ("title", "about", "compare", "rows", "seeds")  # words change no number; the others need a closer look
         changed = [name for name in settings if name not in apart and before.get(name) != settings[name]]
