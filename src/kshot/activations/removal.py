@@ -49,7 +49,11 @@ class StoreRemoval:
 
 def known_digests(root: Path, paths: Collection[str]) -> set[str]:
     """Digests that a store remembers of these absolute paths."""
-    return {value for value in Digests(Path(root) / "digests.jsonl").of(map(Path, paths), remembered=True) if value}
+    return {
+        value
+        for value in Digests(Path(root) / "digests.jsonl").of([Path(path) for path in paths], remembered=True)
+        if value
+    }
 
 
 def remove_from_store(root: Path, digests: Collection[str], paths: Collection[str], dry: bool = False) -> StoreRemoval:
