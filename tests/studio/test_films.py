@@ -12,7 +12,7 @@ from studio_pages import SEEN, SLOW, Studio, lies_within, until
 
 from kshot.datasets.annotations.forms import Film
 from kshot.errors import DataError, KshotError, OptionError
-from kshot.studio import annotations, marks
+from kshot.studio import annotations, choices, marks
 from kshot.studio.engine import StudioEngine
 from kshot.studio.marks import Stretch
 from kshot.studio.project import Project
@@ -171,7 +171,7 @@ def test_a_long_video_put_in_as_a_clip_may_be_opened_to_mark_in(engine: StudioEn
     made = engine.open_film(id)
     assert made.film and made.label is None and not engine.doubtful and project.video(id) == made
     with pytest.raises(KshotError, match="nothing has been taught yet"):
-        engine.look_through(id)
+        choices.look_through(engine, id)
 
 
 def test_from_an_empty_project_and_a_film_to_a_corrected_model(studio: Studio, drawn: Path, tmp_path: Path) -> None:
@@ -295,3 +295,40 @@ def test_where_the_browser_cannot_play_a_film_it_is_stepped_through(studio: Stud
 def marks_in(project: Project) -> list[tuple[float, float, str]]:
     film = project.state.videos[0].id
     return [(one.start, one.end, project.label(one.label).name) for one in marks.marks_of(project, film)]
+
+
+def test_what_lies_between_marks_is_none_of_the_actions_only_where_all_is_marked(project: Project, film: Video) -> None:
+    wave, bow = project.add_label("wave"), project.add_label("bow")
+    marks.add_marks(project, "film", [Stretch(wave.id, 10, 12), Stretch(bow.id, 20, 22), Stretch(wave.id, 21, 23)])
+    assert marks.rest_of(project) == {} and project.exhaustive_films() == {}
+    project.set_video("film", exhaustive=True)
+    found = marks.rest_of(project)["film"]
+    assert len(found) == 4 and all(end - start == pytest.approx(2) for start, end in found)
+    marked = [(one.start, one.end) for one in project.state.marks]
+    assert not [1 for start, end in found for first, last in marked if start < last and end > first]
+    assert found[0][0] == 0 and found[-1][1] > 90 and project.exhaustive_films() == {"film@rest": ""}
+
+
+def test_choices_of_backbone_and_threshold(ready: Studio, drawn: Path, clip_folder: Path) -> None:
+    """Each is refused where it cannot be; a threshold of 1 makes all that is asked unknown, and goes again."""
+    page, project = ready.tab(), ready.project
+    page.set_input_files("#try-input", drawn / "wave 20.mp4")
+    page.locator(".verdict b").wait_for()
+    answered = page.locator(".verdict b").inner_text()
+    page.locator("#choices summary").click()
+    page.locator("#choice-threshold").fill("1")
+    page.locator("#choice-threshold").dispatch_event("change")
+    page.locator(".verdict b", has_text="unknown").wait_for()
+    assert project.state.threshold == 1 and "1.00" in page.locator("#choice-said").inner_text()
+    page.locator("#choice-own").click()
+    page.locator(".verdict b", has_text=answered).wait_for()
+    assert project.state.threshold is None
+    page.locator("#choice-backbone").fill("nowhere/at-all")
+    page.locator("#choices-from button").click()
+    page.locator("#toast", has_text="nowhere/at-all").wait_for()
+    assert "backbone" not in project.state.settings
+    page.locator("#choice-backbone").fill(str(clip_folder))
+    page.locator("#choices-from button").click()
+    page.locator("#teach-said", has_text="and teaching begins from").wait_for()
+    assert project.state.settings["backbone"] == str(clip_folder)
+    assert read_state(project.folder / "project.json")[0].settings["backbone"] == str(clip_folder)

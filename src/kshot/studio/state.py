@@ -261,6 +261,7 @@ class State:
         done: edits that can be undone, the last first. "removed" in JSON.
         undone: edits that can be done again, the one undone last first.
         marks: in films.
+        threshold: of likeness, in place of the model's own; None for that.
     """
 
     example: bool = False
@@ -274,6 +275,7 @@ class State:
     done: Annotated[list[Edit], Field(alias="removed")] = field(default_factory=list)
     undone: list[Edit] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
+    threshold: Annotated[FiniteFloat, Field(ge=-1, le=1)] | None = None
 
 
 _STATE = TypeAdapter(State)
@@ -294,6 +296,8 @@ def written(state: State, generation: int) -> bytes:
         for video in (*holder["videos"], *holder.get("new_videos", [])):
             _leave_out(video, "film", "rate", "exhaustive")
     _leave_out(plain, "undone", "marks")
+    if state.threshold is None:
+        del plain["threshold"]
     return json.dumps(head | {"state": plain}, ensure_ascii=False, indent=1).encode(errors="backslashreplace")
 
 
