@@ -22,6 +22,7 @@ from kshot.datasets.annotations.forms import Film
 from kshot.datasets.annotations.loading import beside
 from kshot.datasets.annotations.places import header as film_of
 from kshot.errors import OptionError, VideoError
+from kshot.excerpts import Clip
 from kshot.files import disk, write_atomic
 from kshot.progress import Progress, clock, quiet
 from kshot.recognizer import videos as inputs
@@ -192,7 +193,7 @@ def timeline(
     settings = WindowSettings.of(recognizer, window, stride, smooth, shortest)
     size, framing = recognizer.size, recognizer.framing
     source: Stream | _Pictures
-    if isinstance(item, Path):
+    if isinstance(item, Clip):
         source = Stream(item, settings.interval, size, timeout, framing)
     else:
         source = _Pictures(item, settings.interval, size, fps, framing)
@@ -218,7 +219,7 @@ def timeline(
         )
     scores = Scores.joined([answer.scores for answer in answers])
     return Timeline(
-        video=str(item) if isinstance(item, Path) else "",
+        video=str(item) if isinstance(item, Clip) else "",
         duration=source.seconds,
         fps=source.fps,
         frames=source.frames,
@@ -236,14 +237,14 @@ def timeline(
     )
 
 
-def _one(video: Any) -> Path | Array:
+def _one(video: Any) -> Clip | Array:
     found = inputs.listed(video)
     if len(found) != 1:
         raise OptionError(f"expected one video, found {len(found)}: make a timeline of each")
     return found[0]
 
 
-def _whole(recognizer: WindowClassifier, item: Path | Array, seconds: float) -> Answer:
+def _whole(recognizer: WindowClassifier, item: Clip | Array, seconds: float) -> Answer:
     """The answer for a video that is shorter than a window, the same as that of `predict`."""
     read = inputs.frames_of([item], recognizer.frames_, recognizer.size, 60.0, True, recognizer.framing)
     taken = next(read)  # its notes say what is lost
