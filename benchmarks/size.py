@@ -5,8 +5,8 @@
 Made for it and removed again: the manifests, lines of digests.jsonl and a CSV of so many clips, with paths, and sparse
 shards that take no room. Every measurement is a process of its own: processor seconds, and the largest resident set
 that the kernel saw, above that of a process that imports as much and does nothing. Goals for ten million: the store
-opens in 5 processor seconds and 500 MB, with at most 40 bytes a clip; episodes of ten million clips are drawn as quickly
-as of ten thousand. `first` makes the indices, which happens once.
+opens in 5 processor seconds and 500 MB, with at most 40 bytes a clip; episodes of ten million clips are drawn as
+quickly as of ten thousand. `first` makes the indices, which happens once.
 """
 
 from __future__ import annotations
