@@ -37,6 +37,7 @@ class Activations:
         keep_copies: whether clips that hold the same may stand on both sides of an episode.
         backbone: name of the backbone; "" for ready-made features.
         notes: what was left out of its checkpoint, and how many clips have unusual pictures.
+        waits: seconds of the extraction that the encoder waited for "frames" and for the "writer".
     """
 
     data: Dataset
@@ -53,6 +54,7 @@ class Activations:
     keep_copies: bool = False
     backbone: str = ""
     notes: tuple[str, ...] = ()
+    waits: dict[str, float] = field(default_factory=dict)
 
     @property
     def copies(self) -> NDArray[Any] | None:
