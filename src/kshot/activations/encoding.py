@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kshot.activations.activations import Activations
+from kshot.activations.feed import ahead
 from kshot.activations.packing import PACKED, packed
 from kshot.activations.shards import Array
 from kshot.errors import OptionError, StoreError
@@ -97,19 +98,21 @@ def encode(backbone: Backbone, cut: int, clips: Array, dtype: str, condense: boo
     return clips if cut == 0 else finish(launch(backbone, cut, clips, condense), cut, dtype)
 
 
-def tail(backbone: Backbone | None, values: Array, cut: int | None, support: int = 0, changing: bool = False) -> Tensor:
+def tail(
+    backbone: Backbone | None, values: Array | Tensor, cut: int | None, support: int = 0, changing: bool = False
+) -> Tensor:
     """The tail: embeddings (n, rows, P) of activations, a row for each unit; keeps gradients of what learns.
 
     Args:
         backbone: whose tail; None for ready-made features.
-        values: (n, rows, ...), or (n, frames, ...) at cut 0, as `Activations.gather` gives them.
+        values: (n, rows, ...), or (n, frames, ...) at cut 0, as `Activations.gather` or a `Feed` gives them.
         cut: at which they were taken; None for ready-made features.
         support: the first clips, if they are the support of one episode; see `kshot.backbones.backbone.Rows`.
         changing: whether frames are pooled by how much each place changes in their clip.
     """
     import torch
 
-    stored = torch.from_numpy(values)
+    stored = values if isinstance(values, torch.Tensor) else torch.from_numpy(values)
     if cut is None or backbone is None:
         return stored.float()
     flat = stored.flatten(0, 1).to(backbone.device, non_blocking=True)
@@ -136,15 +139,16 @@ def embed(
     import torch
 
     chosen = np.arange(len(activations.data)) if indices is None else np.asarray(indices)
-    out = torch.empty(0)
+    if not len(chosen):
+        return torch.empty(0)
     with torch.no_grad():
-        start, per_batch = 0, 1  # the first clip tells the shape
-        while start < len(chosen):
-            values = activations.gather(chosen[start : start + per_batch])
+        embedded = tail(backbone, activations.gather(chosen[:1]), activations.cut, changing=changing)  # tells the shape
+        out = embedded.new_empty(len(chosen), *embedded.shape[1:])
+        out[:1], start = embedded, 1
+        per_batch = max(1, 512 // (embedded.shape[1] * backbone.unit))
+        parts = [chosen[at : at + per_batch] for at in range(1, len(chosen), per_batch)]
+        for values in ahead(activations.gather, parts, backbone.device):
             embedded = tail(backbone, values, activations.cut, changing=changing)
-            if not start:
-                out = embedded.new_empty(len(chosen), *embedded.shape[1:])
-                per_batch = max(1, 512 // (embedded.shape[1] * backbone.unit))
             out[start : start + len(embedded)] = embedded
             start += len(embedded)
     return out

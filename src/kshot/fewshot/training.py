@@ -111,6 +111,7 @@ def train(
     with disk(setup.folder):
         runs.write_config(setup.folder, config)
         learned = _learn(plan, setup, clips, resume, progress)
+        notes += learned.objective.notes if learned.objective else ()
         config["result"] = _result(plan, setup, clips, learned, peak) | {"notes": notes}
         runs.write_config(setup.folder, config)
         (setup.folder / "checkpoint.safetensors").unlink(missing_ok=True)
