@@ -63,9 +63,7 @@ def base(clips_csv: Path, backbone: Backbone, tmp_path_factory: pytest.TempPathF
     return extract(load_data(clips_csv).select("train"), backbone, store=tmp_path_factory.mktemp("store"), workers=0)
 
 
-@pytest.mark.parametrize(
-    ("strategy", "head"), [("meta", "prototype"), ("meta", "otam"), ("meta", "trx"), ("finetune", "prototype")]
-)
+@pytest.mark.parametrize(("strategy", "head"), [("meta", "prototype"), ("meta", "otam"), ("finetune", "prototype")])
 def test_a_step_waits_for_nothing(
     backbone: Backbone, base: Activations, strategy: str, head: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -96,7 +96,7 @@ class Meta(Strategy):
             if self.loss != "text":
                 way_text = texts[moved(torch.from_numpy(episode.classes), device)] if texts is not None else None
                 support_labels = moved(torch.from_numpy(episode.support_labels.copy()), device)
-                scores = head(far[None], near[None], support_labels, way_text, numbers=[index])
+                scores = head(far[None], near[None], support_labels, way_text, numbers=[index], way=self.way)
                 target = moved(torch.from_numpy(episode.query_labels.copy()), device)
                 total = total + cross_entropy(scores[0], target[0])
                 of_query, of_support = (moved(labels[some][None], device) for some in (query, support))
