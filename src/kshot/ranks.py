@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -98,8 +97,7 @@ class Group:
         with self._watch.at_work():
             try:
                 yield
-                with self._connection():
-                    dist.barrier()
+                self.meet()
             except BaseException as error:
                 self._watch.tell(_reason(self.rank, error))
                 raise
@@ -111,6 +109,11 @@ class Group:
             yield
         except RuntimeError as error:
             raise RankLost(self._watch.reason() or f"the connection broke ({_short(error)}); {AGAIN}") from None
+
+    def meet(self) -> None:
+        """See `kshot.processes.meet`."""
+        with self._connection():
+            dist.barrier()
 
     def expect_same(self, facts: Mapping[str, Any]) -> None:
         """See `kshot.processes.expect_same`."""

@@ -1,6 +1,6 @@
 """What clips there are: from a folder, a table, ready-made features, or a data set known by name."""
 
-from __future__ import annotations
+# No `from __future__ import annotations` here: it would take the name of the package `annotations` in this folder.
 
 import difflib
 import os
@@ -76,11 +76,11 @@ def load(data: str | Path | Dataset, where: Mapping[str, str] | None = None, che
         from kshot.datasets import features
 
         return features.load_features(path, where)
-    from kshot.datasets import annotations
+    from kshot.datasets.annotations import find, foreign
 
-    if path.suffix.lower() == ".csv" and not annotations.foreign(path):
+    if path.suffix.lower() == ".csv" and not foreign(path):
         return _table(path, where, check_files, path.stem)
-    if path.is_file() and annotations.find(path):
+    if path.is_file() and find(path):
         from kshot.datasets.annotations import loading
 
         return loading.load(path, where, check_files, path.stem)
