@@ -4,7 +4,8 @@
 
 B may be "random-b32", a ViT-B/32 with random weights, which needs no download. Decoding alone uses as many workers as
 extraction does; the forward alone runs on batches that are already in memory. Goal: at least 0.95. `waited` is the
-share of the extraction in which the encoder had no frames, or no room before the writer, which hashes and writes behind it.
+share of the extraction in which the encoder had no frames, or no room before the writer, which hashes and writes behind
+it.
 """
 
 from __future__ import annotations

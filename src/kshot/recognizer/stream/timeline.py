@@ -27,6 +27,7 @@ from kshot.files import disk, write_atomic
 from kshot.progress import Progress, clock, quiet
 from kshot.recognizer import videos as inputs
 from kshot.recognizer.classifier import UNKNOWN
+from kshot.recognizer.stream.cutting import Footage
 from kshot.recognizer.stream.formats import OWN, check_format, check_picture
 from kshot.recognizer.stream.windows import Answer, Array, Engine, Scores, Segment, WindowClassifier, WindowSettings
 from kshot.terminal import percent
@@ -198,13 +199,16 @@ def timeline(
     else:
         source = _Pictures(item, settings.interval, size, fps, framing)
     engine, stills = Engine(recognizer, settings), _Stills(settings.interval)
+    footage = Footage(recognizer, settings, recognizer.action_seconds if window is None else {})
     answers, looked_at = [], 0
     with _ahead(source) as batches:
         first = next(batches, None)  # by then the length that the header announces is known
-        with progress("watching the video", source.announced, "seconds") as step:
+        with progress(footage.title, source.announced, "seconds") as step:
             for intervals, frames in chain([first] if first else [], batches):
                 before = engine.intervals
-                answers.append(engine.add(intervals, frames))
+                states = recognizer.states(frames)
+                answers.append(engine.take(intervals, states))
+                footage.add(intervals, frames, states)
                 stills.add(intervals, frames)
                 looked_at += len(frames)
                 step((engine.intervals - before) * settings.interval)
@@ -217,6 +221,10 @@ def timeline(
             f"{source.seconds:.2f} seconds are less than a window of {settings.window:.2f}: answered as one clip, "
             "with frames from all of it"
         )
+        segments = answers[0].segments
+    else:
+        limits = np.broadcast_to(settings.threshold, len(recognizer.classes_))
+        segments = footage.segments(source.seconds, engine.intervals, limits)
     scores = Scores.joined([answer.scores for answer in answers])
     return Timeline(
         video=str(item) if isinstance(item, Clip) else "",
@@ -229,7 +237,7 @@ def timeline(
         proba=scores.proba,
         known=scores.known,
         labels=np.array([label for answer in answers for label in answer.labels]),
-        segments=[segment for answer in answers for segment in answer.segments],
+        segments=segments,
         settings=settings,
         notes=notes,
         complete=not source.failure,
