@@ -19,7 +19,7 @@ from kshot.datasets.annotations.loading import gather
 from kshot.errors import KshotError
 
 SPOILT: tuple[Any, ...] = (None, "", "x", -1, 0, 1e308, -0.5, True, [], {}, [[]], [None], {"a": 1}, "9" * 5000, "\x00")
-ROUNDS = 150  # of each format
+ROUNDS = 60  # of each format
 
 GIVEN = Annotations(
     [Segment("a.mp4", 1.0, 2.0, "jump", subject="Anna"), Segment("a.mp4", 3.0, 4.5, "run", score=0.5)],

@@ -105,7 +105,8 @@ def read(path: Path, places: Places | None = None) -> tuple[str, Annotations]:
         said: Annotations = _module(FORMATS[name]).read(source, places or Places(path))
     except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise DataError(
-            f"{path} looks like {FORMATS[name].title}, but is not built as one ({type(error).__name__}: {error})"
+            f"{path} looks like {FORMATS[name].title}, but is not built as one ({type(error).__name__}: "
+            f"{gate.shortened(str(error))})"
         ) from None
     said.expect_kinds(path.name)
     said.expect_listed()
