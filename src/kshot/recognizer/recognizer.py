@@ -196,6 +196,14 @@ class Recognizer(Estimator):
         return backbone_of(self.learner_).unit
 
     @property
+    def action_seconds(self) -> dict[str, float]:
+        """Median seconds of the clips of each action, of those whose length is known."""
+        self._check_fitted()
+        clips = [clip for clip in self.clips_ if np.isfinite(clip.seconds)]
+        labels = {clip.label for clip in clips}
+        return {label: float(np.median([clip.seconds for clip in clips if clip.label == label])) for label in labels}
+
+    @property
     def size(self) -> int:
         """Side in pixels of the square that the backbone sees."""
         self._check_fitted()
