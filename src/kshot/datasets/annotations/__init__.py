@@ -81,9 +81,10 @@ def find(path: Path) -> tuple[str, Source] | None:
         DataError: it looks like JSON or XML and is broken, hostile or too large.
     """
     source = _source(path)
-    for name, one in FORMATS.items() if source else ():
-        if _module(one).mine(source):
-            return name, source
+    if source is not None:
+        for name, one in FORMATS.items():
+            if _module(one).mine(source):
+                return name, source
     return None
 
 
