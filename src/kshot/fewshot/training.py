@@ -140,6 +140,7 @@ def train(
     with disk(setup.folder):
         write()
         learned = _learn(plan, setup, clips, resume, progress)
+        notes += learned.objective.notes if learned.objective else ()
         config["result"] = processes.from_first(lambda: _result(plan, setup, clips, learned, peak) | {"notes": notes})
         write()
         if processes.first():
