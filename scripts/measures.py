@@ -27,6 +27,7 @@ SOURCE = ROOT / "src" / "kshot"
 FRONTS = {
     "activations.extraction.extract",
     "cli.recognizer.fit",
+    "cli.recognizer.predict",
     "fewshot.evaluation.evaluate",
     "fewshot.training.train",
     "recognizer.estimator.__init__",
@@ -62,7 +63,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("activations",),
     ("fewshot",),
     ("study", "recognizer"),
-    ("report", "studio", "export", "doctor", "catalogue", "demo", "verify"),
+    ("report", "studio", "export", "doctor", "catalogue", "demo", "verify", "forget"),
     ("cli",),
 )
 """Which rooms stand where, from the ground up: imports go downwards, or sideways where no circle comes of it."""

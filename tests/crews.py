@@ -73,9 +73,7 @@ class Crews:
         asked: list[Any] = [script, world, str(self._folder), environments or {}]
         print(json.dumps(asked), file=self._server.stdin, flush=True)
         codes = json.loads(self._server.stdout.readline())
-        out, err = (
-            [(self._folder / f"{kind}-{rank}").read_text() for rank in range(world)] for kind in ("out", "err")
-        )
+        out, err = ([(self._folder / f"{kind}-{rank}").read_text() for rank in range(world)] for kind in ("out", "err"))
         return Crew(codes, out, err)
 
     def __enter__(self) -> Self:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from kshot import processes
 from kshot.errors import KshotError, OptionError, StoreError
 from kshot.gate import kind
 
@@ -167,8 +166,6 @@ def locked(folder: Path, name: str = LOCK, busy: KshotError | None = None, wait:
 def alone(parameter: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Lets a function run only while it holds the folder that its argument `parameter` names; see `locked`.
 
-    Of processes that work together the first one holds it for all.
-
     Args:
         parameter: name of an argument of the function, which is a path.
     """
@@ -178,8 +175,6 @@ def alone(parameter: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            if not processes.first():
-                return function(*args, **kwargs)
             with locked(Path(signature.bind(*args, **kwargs).arguments[parameter])):
                 return function(*args, **kwargs)
 
@@ -218,5 +213,5 @@ def _stands(lock: str) -> bool:
 
 
 def occupied(folder: Path) -> bool:
-    """Whether a folder holds anything but a lock."""
-    return folder.is_dir() and any(entry.name != LOCK for entry in folder.iterdir())
+    """Whether a folder holds anything but locks."""
+    return folder.is_dir() and any(not entry.name.startswith(LOCK) for entry in folder.iterdir())

@@ -109,6 +109,25 @@ def joined(function: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
+def by_first(wrap: Callable[[Callable[P, R]], Callable[P, R]]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A decorator that holds for the first process alone: it holds a folder for all of them, say.
+
+    Args:
+        wrap: the decorator.
+    """
+
+    def choose(function: Callable[P, R]) -> Callable[P, R]:
+        wrapped = wrap(function)
+
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            return (wrapped if first() else function)(*args, **kwargs)
+
+        return call
+
+    return choose
+
+
 @contextmanager
 def apart() -> Iterator[None]:
     """Inside, this process works alone, on its own part of what was dealt out."""
@@ -117,6 +136,11 @@ def apart() -> Iterator[None]:
         yield
     finally:
         _work.apart = before
+
+
+def working_apart() -> bool:
+    """Whether others work beside this process, each on its own part."""
+    return _work.apart
 
 
 def _group() -> Group | None:
@@ -184,6 +208,12 @@ def from_first(make: Callable[[], R]) -> R:
     """
     group = _group()
     return make() if group is None else group.from_first(make)
+
+
+def meet() -> None:
+    """Waits until all processes are here."""
+    if (group := _group()) is not None:
+        group.meet()
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kshot.activations import index
 from kshot.activations.shards import Array
 from kshot.activations.store import Store
 from kshot.datasets import Dataset
@@ -45,7 +46,7 @@ class Activations:
     cut: int | None
     unreadable: dict[str, str] = field(default_factory=dict)
     store: Store | None = None
-    digests: tuple[str, ...] = ()
+    digests: Sequence[str] = ()
     stored_now: int = 0
     seconds: float = 0.0
     damaged: dict[str, Damage] = field(default_factory=dict)
@@ -58,7 +59,7 @@ class Activations:
     videos: tuple[str, ...] = ()
 
     @property
-    def copies(self) -> NDArray[np.str_] | None:
+    def copies(self) -> NDArray[Any] | None:
         """(clips,) what each holds, for a `Sampler` that keeps copies apart; None where they may stay together.
 
         Parts of a video that overlap hold the same.
@@ -109,7 +110,7 @@ class Activations:
 
     def subset(self, indices: NDArray[np.int64]) -> Activations:
         """The clips with these indices, classes renumbered to those present."""
-        digests = tuple(self.digests[i] for i in indices) if self.digests else ()
+        digests = index.pick(self.digests, indices) if self.digests else ()
         seen = None if self.seen is None else self.seen[indices]
         videos = tuple(self.videos[i] for i in indices) if self.videos else ()
         return replace(self, data=self.data.subset(indices), digests=digests, seen=seen, videos=videos)
@@ -137,11 +138,12 @@ class Activations:
         }
 
 
-def content(part: Activations) -> NDArray[np.str_]:
-    """(clips,) a text for what each clip holds: the digest of its bytes, or of its ready-made features."""
-    if part.store is None and part.data.features is not None:
-        return np.array([hashlib.sha256(clip.tobytes()).hexdigest() for clip in part.data.features], np.str_)
-    return np.array(part.digests, np.str_)
+def content(part: Activations) -> NDArray[Any]:
+    """(clips,) for what each clip holds: the digest of its bytes, or of its ready-made features."""
+    features = part.data.features
+    if part.store is None and features is not None:
+        return np.array([hashlib.sha256(clip.tobytes()).hexdigest() for clip in features], np.str_)
+    return index.values(part.digests)
 
 
 def from_features(data: Dataset, cut: int | None = None) -> Activations:

@@ -11,12 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kshot.activations.activations import Activations, content
 from kshot.activations.digests import Digests
+from kshot.activations.index import values
 from kshot.datasets import Dataset
 from kshot.datasets.segments import ends
 from kshot.errors import DataError, NotEnoughClips
@@ -51,9 +53,10 @@ def kept_apart(part: Activations, whole: Dataset, split: str) -> tuple[Activatio
     learned = _copied(part, whole, LEARNED.get(split, ()))
     known = np.isin(np.arange(len(marks)), list(learned))
     if learned:
-        pairs = [(data.clips[i], learned[i]) for i in sorted(learned)]
+        pairs = [(data.clips[i], learned[i]) for i in sorted(learned)[:SHOWN]]
         what = "copies of" if whole.spans is None else "copies of, or overlapping,"
-        notes.append(f"{_clips(len(pairs))} of split {split} left out, {what} base or val clips: {_named(pairs)}")
+        count = len(learned)
+        notes.append(f"{_clips(count)} of split {split} left out, {what} base or val clips: {_named(pairs, count)}")
     twice = [clips for clips in _alike(marks) if len(set(data.labels[clips])) > 1 and not known[clips[0]]]
     torn = np.zeros(len(marks), bool)
     if twice:
@@ -85,7 +88,7 @@ def naming_left_out(notes: Sequence[str]) -> Iterator[None]:
         raise NotEnoughClips(f"{error} ({'; '.join(notes)})" if notes else str(error)) from None
 
 
-def expect_one_label(marks: Sequence[str], labels: Sequence[str], names: Sequence[str | Clip]) -> None:
+def expect_one_label(marks: Sequence[str] | NDArray[Any], labels: Sequence[str], names: Sequence[str | Clip]) -> None:
     """Refuses the same bytes under two labels.
 
     Args:
@@ -111,8 +114,9 @@ def expect_one_label(marks: Sequence[str], labels: Sequence[str], names: Sequenc
 
 def _copied(part: Activations, whole: Dataset, splits: Sequence[str]) -> dict[int, Clip]:
     """Clips of `part` by their index -> a clip of the splits that are learned from which shows the same."""
-    learned = _learned(part, whole, splits)
-    found = {i: learned[mark] for i, mark in enumerate(content(part).tolist()) if mark in learned}
+    marks, (learned, clips_of) = content(part), _learned(part, whole, splits)
+    alike = np.flatnonzero(np.isin(marks, learned)).tolist()
+    found = {i: whole.clips[clips_of[np.flatnonzero(learned == marks[i])[-1]]] for i in alike}
     clips = np.flatnonzero(np.isin(whole.splits, splits))
     if whole.spans is None or not len(clips):
         return found
@@ -130,21 +134,24 @@ def _copied(part: Activations, whole: Dataset, splits: Sequence[str]) -> dict[in
     return found
 
 
-def _learned(part: Activations, whole: Dataset, splits: Sequence[str]) -> dict[str, Clip]:
-    """What clips of the splits that are learned from hold -> such a clip, as far as `part` may hold the same."""
+def _learned(part: Activations, whole: Dataset, splits: Sequence[str]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """What clips of the splits that are learned from hold, as far as `part` may hold the same; and their indices."""
     clips = np.flatnonzero(np.isin(whole.splits, splits))
-    marks: list[str]
+    if not len(clips):
+        return content(part)[:0], clips
     if part.store is None:
-        marks = content(Activations(whole.subset(clips), None)).tolist() if len(clips) else []
-    else:
-        taught = [whole.clips[i] for i in clips]
-        digests = Digests(part.store.root / "digests.jsonl")
-        marks = digests.of(taught, remembered=True)
-        sizes = {_size(path) for path in part.data.paths}
-        fresh = [i for i, mark in enumerate(marks) if not mark and _size(file_of(taught[i])) in sizes]
-        for i, mark in zip(fresh, digests.of([taught[i] for i in fresh]), strict=True):
-            marks[i] = mark
-    return {mark: whole.clips[i] for mark, i in zip(marks, clips, strict=True) if mark}
+        return content(Activations(whole.subset(clips), None)), clips
+    taught = whole.subset(clips).clips
+    digests = Digests(part.store.root / "digests.jsonl")
+    marks = values(digests.of(taught, remembered=True))
+    unknown = np.flatnonzero(marks == marks.dtype.type())
+    if not len(unknown):
+        return marks, clips
+    sizes = {_size(path) for path in part.data.paths}
+    fresh = [int(i) for i in unknown if _size(file_of(taught[i])) in sizes]
+    found = values(digests.of([taught[i] for i in fresh]))
+    kept = np.setdiff1d(np.arange(len(marks)), unknown)
+    return np.concatenate([marks[kept], found]), np.concatenate([clips[kept], clips[fresh]])
 
 
 def _size(path: Path) -> int:
@@ -155,11 +162,13 @@ def _size(path: Path) -> int:
         return -2
 
 
-def _alike(marks: NDArray[np.str_]) -> list[NDArray[np.int64]]:
+def _alike(marks: NDArray[Any]) -> list[NDArray[np.int64]]:
     """Indices of the clips that hold the same, for each that several hold."""
-    _, first, numbers, counts = np.unique(marks, return_index=True, return_inverse=True, return_counts=True)
-    several = sorted(np.flatnonzero(counts > 1), key=lambda number: int(first[number]))
-    return [np.flatnonzero(numbers == number) for number in several]
+    order = np.argsort(marks, kind="stable")
+    starts = np.flatnonzero(np.append(True, marks[order[1:]] != marks[order[:-1]])[: len(marks)])
+    sizes = np.diff(np.append(starts, len(marks)))
+    several = [order[starts[i] : starts[i] + sizes[i]] for i in np.flatnonzero(sizes > 1)]
+    return sorted(several, key=lambda clips: int(clips[0]))
 
 
 def _another(clips: NDArray[np.int64], labels: Sequence[object] | NDArray[np.int64]) -> int:
@@ -171,9 +180,10 @@ def _clips(count: int) -> str:
     return "1 clip" if count == 1 else f"{count:,} clips"
 
 
-def _named(pairs: Sequence[tuple[Clip, Clip]]) -> str:
-    few = ", ".join(f"{_short(one)} = {_short(other)}" for one, other in pairs[:SHOWN])
-    return few + (f" and {len(pairs) - SHOWN:,} more" if len(pairs) > SHOWN else "")
+def _named(pairs: Sequence[tuple[Clip, Clip]], count: int = 0) -> str:
+    """The first of the pairs, and how many more there are; `count` where not all of them are given."""
+    few, count = ", ".join(f"{_short(one)} = {_short(other)}" for one, other in pairs[:SHOWN]), count or len(pairs)
+    return few + (f" and {count - SHOWN:,} more" if count > SHOWN else "")
 
 
 def _short(clip: Clip) -> str:

@@ -18,7 +18,7 @@ from kshot import gate
 from kshot.activations import index
 from kshot.activations.index import DigestList, Index, mark
 from kshot.errors import DataError, StoreError
-from kshot.excerpts import Clip, Excerpt
+from kshot.excerpts import Clip, Excerpt, file_of
 from kshot.files import disk, whole
 
 DIGESTS_AT_ONCE = 64  # clips hashed before their digests are written down
@@ -284,26 +284,23 @@ class Digests:
         """
         if len(self._new) < len(self._since[0]):
             self._settle()
-        videos: dict[Path, str] = {}  # of which there are parts
-
-        def file(path: Path) -> str:
-            if remembered:
-                known = self._known(os.path.abspath(path))
-                return known.says.sha256 if known else ""
-            return self._digest(path, reading)
-
-        def clip(one: Clip) -> str:
-            if not isinstance(one, Excerpt):
-                return file(one)
-            if one.path not in videos:
-                videos[one.path] = file(one.path)
-            return one.digest(videos[one.path])
-
-        digests = DigestList.collected(len(clips), map(clip, clips))
-        if not remembered:
-            self.flush()
-            self._keep()
+        parts: dict[Path, str] = {}  # digests of videos of which parts are clips, which are asked for once
+        digests = DigestList.collected(len(clips), (self._of(clip, parts, remembered, reading) for clip in clips))
+        self.flush()
+        self._keep()
         return digests
+
+    def _of(self, clip: Clip, parts: dict[Path, str], remembered: bool, reading: bool) -> str:
+        """Digest of a clip, that of a part by its video's."""
+        video = file_of(clip)
+        found = parts.get(video)
+        if found is None:
+            known = self._known(os.path.abspath(video)) if remembered else None
+            found = (known.says.sha256 if known else "") if remembered else self._digest(video, reading)
+        if not isinstance(clip, Excerpt):
+            return found
+        parts[video] = found
+        return clip.digest(found)
 
     def _digest(self, clip: Path, reading: bool) -> str:
         """Of a clip, remembered or made."""

@@ -21,6 +21,7 @@ from kshot.activations.activations import Activations
 from kshot.activations.default import settled
 from kshot.activations.digests import Digests
 from kshot.activations.encoding import cut_number, encode
+from kshot.activations.index import pick, values
 from kshot.activations.recipe import Recipe
 from kshot.activations.shards import Array, ShardWriter
 from kshot.activations.store import Store, holders
@@ -57,7 +58,7 @@ class Task:
     backbone: Backbone
     recipe: Recipe
     store: Store
-    digests: list[str]
+    digests: Sequence[str]
 
     @classmethod
     def open(
@@ -91,12 +92,10 @@ class Task:
     def todo(self) -> list[int]:
         """Clips to decode: not stored yet, and the first of those with equal bytes. Unopenable ones are tried, so that
         the decoder gives the reason."""
-        seen: set[str] = set()
-        todo = []
-        for i, value in enumerate(self.digests):
-            if not value or (value not in self.store and value not in seen):
-                todo.append(i)
-                seen.add(value)
+        known = np.fromiter(map(bool, self.digests), bool, len(self.digests))
+        missing = np.flatnonzero(known)[~self.store.holds(pick(self.digests, np.flatnonzero(known)))]
+        first = np.unique(values(pick(self.digests, missing)), return_index=True)[1]
+        todo: list[int] = np.sort(np.concatenate([np.flatnonzero(~known), missing[first]])).tolist()
         return todo
 
 
@@ -193,7 +192,7 @@ def extract(
 def _unusual(task: Task) -> list[str]:
     """How many of the clips have unusual pictures, a sentence for each kind."""
     found = task.store.looks()
-    return noted(found.get(digest, ()) for digest in task.digests)
+    return noted(found.get(digest, ()) for digest in task.digests) if found else []
 
 
 def load_both(
@@ -250,7 +249,7 @@ def _extract(
     with task.store.writing() as writer, progress(title, len(todo), "clips") as step, decoded as results:
         return _store(
             results,
-            [(digests[i], str(data.clips[i])) for i in todo],
+            ((digests[i], str(data.clips[i])) for i in todo),
             task.store,
             max(1, FRAMES_PER_BATCH // recipe.frames),
             lambda batch: _encode(task, batch, writer),
@@ -266,7 +265,7 @@ def _part(data: Dataset) -> str:
 
 def _store(
     decoded: Iterable[tuple[int, Taken | VideoError]],
-    clips: Sequence[tuple[str, str]],
+    clips: Iterable[tuple[str, str]],
     target: Store,
     per_batch: int,
     write: Callable[[list[tuple[str, Array]]], None],
@@ -320,9 +319,9 @@ def _reader(task: Task, unreadable: Mapping[str, str]) -> Activations:
         DataError: there are none.
     """
     data, digests = task.data, task.digests
-    readable = np.array([i for i, d in enumerate(digests) if d in task.store], np.int64)
-    reasons = dict(unreadable)
-    for i in sorted(set(range(len(data))) - set(readable.tolist())):  # copies of an unreadable clip were not tried
+    held = task.store.holds(digests)
+    readable, reasons = np.flatnonzero(held), dict(unreadable)
+    for i in np.flatnonzero(~held):  # copies of an unreadable clip were not tried
         reasons.setdefault(str(data.clips[i]), f"{data.clips[i]}: the same bytes as another unreadable clip")
     if not len(readable):
         reason = next(iter(reasons.values()), "the data set is empty")
@@ -335,8 +334,8 @@ def _reader(task: Task, unreadable: Mapping[str, str]) -> Activations:
         task.recipe.cut,
         reasons,
         task.store,
-        tuple(digests[i] for i in readable),
-        damaged={str(data.clips[i]): losses[digests[i]] for i in readable if digests[i] in losses},
+        pick(digests, readable),
+        damaged={str(data.clips[i]): losses[digests[i]] for i in readable if digests[i] in losses} if losses else {},
         backbone=task.backbone.name,
         videos=tuple(known.of(chosen.paths, remembered=True)) if known else (),
     )

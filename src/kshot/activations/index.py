@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -157,7 +158,7 @@ class DigestList(Sequence[str]):
     def __len__(self) -> int:
         return len(self.values)
 
-    def __getitem__(self, index):  # type: ignore[no-untyped-def]
+    def __getitem__(self, index: Any) -> Any:
         found = self.values[index]
         if isinstance(found, np.ndarray):
             return DigestList(found)
@@ -182,6 +183,11 @@ def pick(digests: Sequence[str], indices: NDArray[np.int64]) -> Sequence[str]:
     if isinstance(digests, DigestList):
         return DigestList(digests.values[indices])
     return tuple(digests[i] for i in indices)
+
+
+def values(digests: Sequence[str]) -> NDArray[Any]:
+    """(n,) what tells digests apart, for NumPy to sort and to compare."""
+    return digests.values if isinstance(digests, DigestList) else np.array(digests, np.str_)
 
 
 def _packed(names: Sequence[str]) -> NDArray[np.bytes_] | None:

@@ -34,6 +34,8 @@ def check(
     Raises:
         StoreError: what was found cannot be written.
     """
+    if not target.old:
+        return
     old = {value: clip for value, clip in zip(digests, clips, strict=True) if target.by_number(value)}
     if not old:
         return

@@ -23,7 +23,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -34,20 +33,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kshot import gate
-from kshot.activations import index
 from kshot.activations.digests import Digests
-from kshot.activations.index import DigestList, Index, Marks, mark, marks
 from kshot.activations.packing import unpacked
-from kshot.activations.shards import Array, Manifest, Shard, ShardWriter, fault, read_manifest
+from kshot.activations.shard_list import ShardList
+from kshot.activations.shards import Array, Shard, ShardWriter, fault
 from kshot.errors import DataError, StoreError
 from kshot.files import disk, locked, write_atomic
 
 if TYPE_CHECKING:
     from kshot.video.damage import Damage
 
-KIND = "index"
-OLD = 1 << 63  # in a place: chosen by number
-NOTHING = (np.empty(0, np.uint64), np.empty(0, np.uint64))
 OPEN_SHARDS = 256  # shards that are open at a time: many systems allow 1024 files
 
 
@@ -74,8 +69,7 @@ class Store:
         self.root, self.key = Path(root), dict(key)
         text = json.dumps(self.key, sort_keys=True)
         self.folder = self.root / hashlib.sha256(text.encode()).hexdigest()[:16]
-        self._names: list[str] = []
-        self._index = Index(*NOTHING)
+        self._found = ShardList(self.folder, read=False)
         self._forgotten: set[str] = set()
         self._open: dict[int, tuple[Shard, Sequence[str]]] = {}
         self.made_with = made_with
@@ -106,82 +100,36 @@ class Store:
         return bool(about) or not self._keyfile.exists()
 
     def refresh(self) -> None:
-        """Finds all complete shards and their clips: by their manifests or, where there are many clips, by the index
-        that was made of these very manifests.
+        """Finds all complete shards and their clips, see `kshot.activations.shard_list`.
 
         Raises:
             StoreError: a manifest is damaged or of a newer kshot.
         """
-        self._names = self._found()
+        self._found = ShardList(self.folder)
         self._forgotten.clear()
         self._open.clear()
-        self._index = Index.load(self.folder, KIND, self._version) or self._indexed()
-
-    def _found(self) -> list[str]:
-        """Names of all complete shards, in order."""
-        try:
-            with os.scandir(self.folder) as found:
-                names = (one.name for one in found)
-                return sorted(n[:-5] for n in names if n.startswith("shard-") and n.endswith(".json"))
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-
-    @property
-    def _version(self) -> str:
-        """Of the index: shards are named after what they hold, so their names say what is in it."""
-        return hashlib.sha256("\n".join(self._names).encode()).hexdigest()[:16]
-
-    def _indexed(self) -> Index:
-        """The index, from every manifest; kept where there are many clips.
-
-        A place is a shard's number and a row, and says whether frames were chosen by number: such a clip stands never
-        in place of what was chosen by time, whichever shard comes first.
-        """
-        parts: dict[bool, list[tuple[Marks, Marks]]] = {False: [], True: []}
-        for number, name in enumerate(self._names):
-            manifest = self._manifest(name)
-            rows = np.arange(len(manifest.clips), dtype=np.uint64)
-            places = rows | np.uint64(number << 32 | (0 if manifest.by_time else OLD))
-            parts[manifest.by_time].append((marks(manifest.clips), places))
-        both = [pair for by_time in (False, True) for pair in parts[by_time]]  # the later one counts
-        if not both:
-            return Index(*NOTHING)
-        made = Index(*(np.concatenate(column) for column in zip(*both, strict=True)))
-        if len(made) >= index.INDEXED:
-            made.save(self.folder, KIND, self._version)
-        return made
-
-    def _manifest(self, name: str) -> Manifest:
-        path = self.folder / f"{name}.json"
-        try:
-            return read_manifest(path)
-        except ValueError as error:
-            raise StoreError(
-                f"manifest {path} is damaged ({error}); run `kshot extract` again: it rewrites damaged shards only"
-            ) from None
 
     def __contains__(self, clip: str) -> bool:
-        return clip not in self._forgotten and bool(self._index.places(mark(clip)))
+        return clip not in self._forgotten and bool(self._found.places(clip))
 
     def __len__(self) -> int:
-        return self._index.distinct - len(self._forgotten)
+        return len(self._found) - len(self._forgotten)
 
     def holds(self, clips: Sequence[str]) -> NDArray[np.bool_]:
         """(n,) which of n clips, given by digest, are stored."""
-        found = self._index.holds(marks(clips))
+        found = self._found.holds(clips)
         if self._forgotten:
             found &= np.fromiter((clip not in self._forgotten for clip in clips), bool, len(clips))
         return found
 
     def by_number(self, clip: str) -> bool:
         """Whether what is stored of a clip was chosen by the numbers of its frames: right for a constant rate only."""
-        places = self._index.places(mark(clip)) if clip not in self._forgotten else []
-        return bool(places) and places[0] >= OLD
+        return clip not in self._forgotten and self._found.by_number(clip)
 
     @property
     def old(self) -> bool:
         """Whether there are clips `by_number` at all."""
-        return self._index.most >= OLD
+        return self._found.old
 
     def forget(self, clips: Iterable[str]) -> None:
         """Lets clips count as missing, until they are written anew."""
@@ -214,27 +162,21 @@ class Store:
             KeyError: it is not stored.
             StoreError: a shard is damaged or gone.
         """
-        if clip in self._forgotten:
-            raise KeyError(clip)
         for again in (False, True):
-            for place in self._index.places(mark(clip)):
-                number, row = (place & ~OLD) >> 32, place & 0xFFFFFFFF
-                if number < len(self._names):
-                    shard, held = self._shard(number)
-                    if row < len(held) and held[row] == clip:
-                        return number, shard, row
             if again:
-                break
-            self._index = self._indexed()  # the one that was kept is damaged
+                self._found.rebuild()  # the index that was kept is damaged
+            for number, row in self._found.places(clip) if clip not in self._forgotten else ():
+                shard, held = self._shard(number)
+                if row < len(held) and held[row] == clip:
+                    return number, shard, row
         raise KeyError(clip)
 
     def _shard(self, number: int) -> tuple[Shard, Sequence[str]]:
         """A shard and its clips, by its manifest; the last ones stay open."""
         if number not in self._open:
-            name = self._names[number]
             try:
-                shard = Shard(self.folder / f"{name}.npy")
-                held = DigestList.of(self._manifest(name).clips)
+                shard = Shard(self.folder / f"{self._found.names[number]}.npy")
+                held = self._found.clips(number)
                 if shard.clips != len(held):
                     raise ValueError(f"{shard.clips} clips, its manifest says {len(held)}")
             except StoreError:
@@ -248,7 +190,7 @@ class Store:
 
     def _torn(self, number: int, reason: object) -> StoreError:
         return StoreError(
-            f"shard {self.folder / self._names[number]}.npy is damaged ({reason}); run `kshot extract` again: it "
+            f"shard {self.folder / self._found.names[number]}.npy is damaged ({reason}); run `kshot extract` again: it "
             f"rewrites damaged shards only"
         )
 

@@ -193,7 +193,7 @@ def write_timelines(
             said = {"model": how.model, "backbone": about.backbone, "answers": [one.plain() for one in answers]}
             writer.write(json.dumps(course.plain() | said, ensure_ascii=False) + "\n")
         elif not how.kind:
-            writer.write(course.written(how.format))
+            writer.write(course.written(how.format, None if how.out is None else how.out.parent))
     writer.end()
     tell_notes(notes)
     tell_bad(bad, len(videos), "videos")

@@ -33,7 +33,7 @@ def expect_settings(
     from kshot.fewshot import protocols
     from kshot.fewshot.strategies import get_strategy
 
-    processes.asked()
+    expect_processes()
     preset = protocols.preset(protocol, part) if protocol is not None else {}
     values = front.of(preset | front.chosen((), given)).values()
     if "strategy" in values:
@@ -48,6 +48,11 @@ def expect_settings(
         from kshot.video.views import framing
 
         framing(values["resize"])
+
+
+def expect_processes() -> None:
+    """Refuses an environment that says half of what several processes need."""
+    processes.asked()
 
 
 def expect_arithmetic(device: str, precision: str = "float32", encoder: str = settings.TORCH) -> None:

@@ -40,6 +40,7 @@ from kshot.terminal import percent
 SUSPECTS = 6  # shown on a terminal
 ALIKE = 4  # actions from which the same advice stands once
 SINGLE = ", ".join(name for name in HEADS if name not in TRANSDUCTIVE)
+TIMELINE_FORMATS = "table, json, csv, boris, elan, cvat, label-studio, via, activitynet, vtt, srt or audacity"
 METHODS = f"how to learn: auto compares nine ways on your clips; partial; or a head: {SINGLE}"
 
 
@@ -120,7 +121,7 @@ def predict(
         list[str], typer.Argument(help="videos, frame folders, folders of clips, patterns such as new/*.mp4, or CSVs")
     ],
     timeline: Annotated[bool, typer.Option("--timeline", help="long videos: what happens when")] = False,
-    format: Annotated[str, typer.Option(help="of a timeline: table, json, csv, vtt or label-studio")] = "table",
+    format: Annotated[str, typer.Option(help=TIMELINE_FORMATS)] = "table",
     out: Annotated[Path | None, typer.Option(help="write to this file; its end says how: .json, .jsonl, .csv")] = None,
     picture: Annotated[Path | None, typer.Option(help="also draw the timeline into this .png, .svg or .pdf")] = None,
     threshold: THRESHOLD = None,

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from kshot import names
-from kshot.datasets import segments
+from kshot.datasets import compact, segments
 from kshot.errors import DataError, unknown
 from kshot.excerpts import Clip, clip_of
 
+TEXT = np.dtypes.StringDType()  # of NumPy: as long as each text is, in place of as long as the longest
 SPLITS = {"train": "train", "base": "train", "val": "val", "test": "test", "novel": "test"}
 
 
@@ -38,7 +39,7 @@ class Dataset:
     """
 
     name: str
-    paths: tuple[Path, ...]
+    paths: Sequence[Path]
     labels: np.ndarray
     classes: tuple[str, ...]
     splits: np.ndarray
@@ -52,7 +53,7 @@ class Dataset:
         return len(self.labels)
 
     @cached_property
-    def clips(self) -> tuple[Clip, ...]:
+    def clips(self) -> Sequence[Clip]:
         """The clips: `paths`, and where there are `spans` parts of them."""
         if self.spans is None:
             return self.paths
@@ -117,7 +118,7 @@ class Dataset:
             return self  # features may fill the memory: no second copy of all of them
         return Dataset(
             name=self.name,
-            paths=tuple(self.paths[index] for index in chosen),
+            paths=compact.chosen(self.paths, chosen),
             labels=labels.astype(np.int64),
             classes=tuple(self.classes[label] for label in kept),
             splits=self.splits[chosen],
@@ -190,15 +191,16 @@ def build(
     if spans is not None:
         clips, overlaps = segments.checked(name, paths, texts, spans, place)
         together, lone = segments.grouped(clips, texts, together)
-    classes, numbers = np.unique(np.array(texts, dtype=np.str_), return_inverse=True)
+    classes = sorted(set(texts))
+    number_of = {label: number for number, label in enumerate(classes)}
     return Dataset(
         name=name,
-        paths=tuple(paths),
-        labels=numbers.astype(np.int64),
-        classes=tuple(classes.tolist()),
+        paths=compact.Paths.of(paths),
+        labels=np.fromiter((number_of[label] for label in texts), np.int64, len(texts)),
+        classes=tuple(classes),
         splits=np.array(canonical, dtype=np.str_),
         groups=np.array(
-            [group or f"{i}:{path}" for i, (group, path) in enumerate(zip(together, paths, strict=True))], dtype=np.str_
+            [group or f"{i}:{path}" for i, (group, path) in enumerate(zip(together, paths, strict=True))], dtype=TEXT
         ),
         features=features,
         notes=(*notes, *overlaps, *lone),

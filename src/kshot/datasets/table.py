@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Mapping
+from array import array
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PureWindowsPath
 
 import numpy as np
 
+from kshot.datasets.compact import Paths, Rows, Texts
 from kshot.datasets.dataset import Dataset, build
 from kshot.datasets.sheet import column, local_path, read_sheet
 from kshot.datasets.spans import Columns, columns
@@ -39,10 +41,8 @@ def load_table(
         OptionError: `where` names a column that does not exist.
     """
     where = where or {}
-    lines: list[int] = []
-    rows: list[dict[str, str]] = []
-    spans: list[tuple[float, float]] = []
-    first: dict[tuple[str, bool], int] = {}
+    lines, moments_of = array("Q"), array("d")
+    rows, names = Rows(), Texts()
     sheet = read_sheet(path, NEEDED)
     place, label, moments = _check_header(path, sheet.header, where)
     unused = [name for name in sheet.header if name not in {*OWN, place, label, *where, *moments.used}]
@@ -51,26 +51,25 @@ def load_table(
             continue
         if not row[place]:
             raise DataError(f"{path.name}: line {line} has no {place}")
-        spans.append(moments.read(row, f"{path.name}: line {line}"))
-        whole = bool(np.isnan(spans[-1]).all())
-        if whole and (row[place], whole) in first:
-            raise DataError(
-                f"{path.name}: clip '{row[place]}' is listed twice, on lines {first[row[place], whole]} and {line}"
-            )
-        first[row[place], whole] = line
+        span = moments.read(row, f"{path.name}: line {line}")
+        moments_of.extend(span)
+        names.append(row[place] if np.isnan(span).all() else f"\0{line}")  # parts of a video: see `segments`
         lines.append(line)
         rows.append(row)
+    if twice := names.twice():
+        raise DataError(
+            f"{path.name}: clip '{names[twice[0]]}' is listed twice, on lines {lines[twice[0]]} and {lines[twice[1]]}"
+        )
     if where and not rows:
         wanted = " and ".join(f"{name} = '{value}'" for name, value in where.items())
         raise DataError(f"{path.name}: no row has {wanted}")
-    found = {text: local_path(path.parent, text) for text in dict.fromkeys(row[place] for row in rows)}
-    times = np.array(spans, np.float64).reshape(-1, 2)
+    times = np.array(moments_of, np.float64).reshape(-1, 2)
     data = build(
         name=name or path.stem,
-        paths=[found[row[place]] for row in rows],
-        labels=[row[label] for row in rows],
-        splits=[row.get("split", "") for row in rows],
-        groups=[row.get("group", "") for row in rows],
+        paths=Paths.of(local_path(path.parent, text) for text in rows.column(place)),
+        labels=rows.column(label),
+        splits=rows.column("split"),
+        groups=rows.column("group"),
         place=lambda index: f"line {lines[index]}",
         notes=[*unused_columns(path, unused if rows else []), *empty_rows(path, sheet.empty)],
         alone=lambda index: f"{path}?split={rows[index].get('split', '')}",
@@ -123,9 +122,8 @@ def _check_header(path: Path, header: list[str], where: Mapping[str, str]) -> tu
     return str(meant["path"]), str(meant["label"]), columns(path.name, header)
 
 
-def _check_files(path: Path, data: Dataset, lines: list[int]) -> None:
-    there = {clip: clip.exists() for clip in dict.fromkeys(data.paths)}
-    missing = [index for index, clip in enumerate(data.paths) if not there[clip]]
+def _check_files(path: Path, data: Dataset, lines: Sequence[int]) -> None:
+    missing = [index for index, clip in enumerate(data.paths) if not clip.exists()]
     if missing:
         few = ", ".join(f"{data.paths[index]} (line {lines[index]})" for index in missing[:3])
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""

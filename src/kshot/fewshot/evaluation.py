@@ -117,9 +117,7 @@ def evaluate(
         clips,
         {"run": None if run is None else run.digest, "backbone": learner.backbone and learner.backbone.fingerprint},
     )
-    with turn() as extracting:
-        activations = _activations(clips, learner, only_stored(plan, extracting), progress)
-    expect_same_clips(activations)
+    activations = _activations(clips, learner, plan, progress)
     split = SPLITS.get(plan.evaluation.split, plan.evaluation.split)
     activations, left_out = kept_apart(replace(activations, keep_copies=plan.shape.keep_copies), loaded, split)
     with naming_left_out(left_out):
@@ -206,9 +204,18 @@ def _learner(
 
 
 def _activations(clips: Dataset, learner: Learner, plan: Evaluating, progress: Progress) -> Activations:
-    """The activations of the clips at the learner's cut."""
+    """The activations of the clips at the learner's cut; the same in all processes that work together."""
     if clips.features is not None:
-        return from_features(clips, learner.cut)
+        found = from_features(clips, learner.cut)
+    else:
+        with turn(plan.compute.store) as extracting:
+            found = _stored(clips, learner, only_stored(plan, extracting), progress)
+    expect_same_clips(found)
+    return found
+
+
+def _stored(clips: Dataset, learner: Learner, plan: Evaluating, progress: Progress) -> Activations:
+    """The activations of videos, extracted where they are not stored yet."""
     assert learner.backbone is not None and learner.cut is not None
     return extract(
         clips,

@@ -21,9 +21,8 @@ from kshot.backbones.prompts import expect_prompts
 from kshot.backbones.texts import Wording
 from kshot.datasets import Dataset
 from kshot.datasets.texts import Descriptions, read_texts
-from kshot.errors import NotEnoughClips, OptionError
+from kshot.errors import OptionError
 from kshot.fewshot import cost, protocols, runs
-from kshot.fewshot.episodes import Sampler
 from kshot.fewshot.evaluation import score
 from kshot.fewshot.fit import Fitted, fit, seeded
 from kshot.fewshot.learner import Learner
@@ -49,7 +48,7 @@ from kshot.fewshot.together import (
     only_stored,
     refuse_drifting,
 )
-from kshot.fewshot.validation import VAL_SEED, remarks
+from kshot.fewshot.validation import VAL_SEED, remarks, splits, val_sampler
 from kshot.files import alone, disk, write_atomic
 from kshot.progress import Progress, quiet
 from kshot.settings import (
@@ -76,7 +75,7 @@ if TYPE_CHECKING:
 
 
 @processes.joined
-@alone("out")
+@processes.by_first(alone("out"))
 def train(
     data: str | Path | Dataset | None,
     out: str | Path,
@@ -129,7 +128,7 @@ def train(
         return replace(done, seconds=time.monotonic() - started)
     config["computed"], changed = processes.from_first(lambda: computed(setup.folder, setup.backbone))
     notes = [*setup.notes, *changed, *setup.data.notes]
-    with turn() as extracting:
+    with turn(plan.compute.store) as extracting:
         clips = _extracted(only_stored(plan, extracting), setup, progress)
     expect_same_clips(*clips.parts)
     notes += clips.notes
@@ -193,7 +192,7 @@ def _prepare(plan: Training, data: str | Path | Dataset, folder: Path, source: A
         if source is None and resume:
             source = processes.from_first(lambda: recorded_backbone(folder))
         loaded, source = settled(loaded, source)
-    base, val = _splits(loaded, strategy, plan.selection.select)
+    base, val = splits(loaded, strategy, plan.selection.select)
     processes.from_first(lambda: refuse_occupied(folder, resume))
 
     backbone = backbones.loaded(source, plan.compute)
@@ -208,7 +207,7 @@ def _prepare(plan: Training, data: str | Path | Dataset, folder: Path, source: A
     if base is not None:
         strategy.expect(base)
     if val is not None:
-        _sampler(val, val_shape)
+        val_sampler(val, val_shape)
     reads_text = strategy.learns_from == "base" and strategy.needs_text(learner)
     of_val = strategy.learns_from == "base" and learner.head.needs_text
     reading = [part.classes for part, needed in ((base, reads_text), (val, of_val)) if part is not None and needed]
@@ -303,7 +302,7 @@ def _extracted(plan: Training, setup: _Setup, progress: Progress) -> _Clips:
     if base is not None:
         if not keep:
             names = [base.data.classes[label] for label in base.data.labels]
-            expect_one_label(content(base).tolist(), names, base.data.clips)
+            expect_one_label(content(base), names, base.data.clips)
         base, doubled = kept_apart(replace(base, keep_copies=keep), setup.data, "train")
         notes += doubled
         setup.strategy.expect(base.data, base.copies)
@@ -314,7 +313,7 @@ def _extracted(plan: Training, setup: _Setup, progress: Progress) -> _Clips:
         val, left_out = kept_apart(replace(val, keep_copies=keep), setup.data, "val")
         notes += left_out
         with naming_left_out(left_out):
-            _sampler(val.data, setup.val_shape, val)
+            val_sampler(val.data, setup.val_shape, val)
     return _Clips(base, val, time.monotonic() - begin, tuple(notes))
 
 
@@ -340,7 +339,7 @@ def _learn(plan: Training, setup: _Setup, clips: _Clips, resume: bool, progress:
     learner, strategy, episodes = setup.learner, setup.strategy, plan.selection.val_episodes
     if strategy.learns_from == "support":
         begin = time.monotonic()
-        sampler = _sampler(clips.val.data, setup.val_shape, clips.val) if clips.val is not None else None
+        sampler = val_sampler(clips.val.data, setup.val_shape, clips.val) if clips.val is not None else None
         choice = strategy.choose(learner, clips.val, sampler, episodes, progress)
         if choice.accuracy:
             lines = [json.dumps({"step": s, "val_accuracy": a}) + "\n" for s, a in choice.accuracy.items()]
@@ -439,22 +438,3 @@ def tuning_options_of(method: Method, frames: int) -> dict[str, Any]:
     if "frames" in options_of(method.tuning):  # a method that numbers the frames of a clip
         chosen = {"frames": frames} | chosen
     return chosen
-
-
-def _splits(data: Dataset, strategy: Strategy, select: str) -> tuple[Dataset | None, Dataset | None]:
-    """Base and val clips that the strategy needs; a data set without val classes trains without selection."""
-    base = data.select("train") if strategy.learns_from == "base" else None
-    val = data.select("val") if select == "val" and "val" in data.splits else None
-    if val is not None and len(val.classes) < 2:
-        raise NotEnoughClips(
-            f"{data.name} has one val class, '{val.classes[0]}', and a val episode needs two: give another class the "
-            f"split val, or choose nothing on val (--select none)"
-        )
-    return base, val
-
-
-def _sampler(clips: Dataset, shape: EpisodeShape, val: Activations | None = None) -> Sampler:
-    """Of the val episodes. val: their activations, where copies are known."""
-    groups = None if shape.shared_group else clips.groups
-    copies = val.copies if val is not None else None
-    return Sampler(clips.labels, clips.classes, shape.way, shape.shot, shape.query, VAL_SEED, groups, copies)

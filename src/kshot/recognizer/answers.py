@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kshot.errors import VideoError
+from kshot.excerpts import Excerpt, clip_of
 from kshot.recognizer.classifier import UNKNOWN, Decision
 from kshot.recognizer.record import Record
 from kshot.recognizer.thresholds import finite
@@ -97,16 +98,20 @@ def of_decision(name: str, found: Decision | VideoError, classes: Sequence[str],
     """The answer for one clip.
 
     Args:
-        name: what the clip is called.
+        name: what the clip is called; a part of a video as its text, see `kshot.excerpts`.
         found: what `Recognizer.answers` gave for it.
         classes: (C,) the actions.
         about: a record with model and backbone, which stay.
     """
+    clip = clip_of(name)
+    if isinstance(clip, Excerpt):
+        about = replace(about, path=str(clip.path), start=clip.start, end=clip.end)
+    else:
+        about = replace(about, path=name)
     if isinstance(found, VideoError):
-        return replace(about, path=name, error=str(found))
+        return replace(about, error=str(found))
     return replace(
         about,
-        path=name,
         label=str(found.labels[0]),
         proba=dict(zip(classes, found.proba[0].tolist(), strict=True)),
         likeness=round(float(found.known[0]), 4),

@@ -6,7 +6,7 @@ temperature behind it, and beside it the cosine with the nearest class mean, whi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,15 @@ class Decision:
     damage: tuple[Damage | None, ...] = ()
     looks: tuple[tuple[str, ...], ...] = ()
     thresholds: tuple[float, ...] = ()
+
+    @classmethod
+    def joined(cls, parts: Sequence[Decision], classes: Array) -> Decision:
+        """The answers of several, in order; of none, one without clips."""
+        empty = np.zeros((0, len(classes)), np.float32)
+        parts = parts or [cls(empty, empty[:, 0], np.zeros(0, classes.dtype))]
+        proba, known, labels = (np.concatenate([getattr(p, n) for p in parts]) for n in ("proba", "known", "labels"))
+        others = ("damage", "looks", "thresholds")
+        return cls(proba, known, labels, *(tuple(one for p in parts for one in getattr(p, n)) for n in others))
 
 
 def _own(values: Tensor) -> Tensor:

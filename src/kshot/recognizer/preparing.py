@@ -192,9 +192,15 @@ def _expect_run(name: str, run: runs.Run | None) -> None:
     )
 
 
-def reached(recognizer: Estimator, progress: Progress) -> tuple[Learner, list[Clip]]:
-    """What methods start from, and the trained clips, with activations where their files are what they were."""
-    learner, clips = getattr(recognizer, "_start", None), recognizer.clips_
+def reached(recognizer: Estimator, progress: Progress, chosen: list[Clip] | None = None) -> tuple[Learner, list[Clip]]:
+    """What methods start from, and the trained clips, with activations where their files are what they were.
+
+    Args:
+        recognizer: a fitted one.
+        progress: how to show progress.
+        chosen: some of its clips; None for all.
+    """
+    learner, clips = getattr(recognizer, "_start", None), recognizer.clips_ if chosen is None else chosen
     if learner is None or _another_head(recognizer, learner):
         learner = starting(recognizer, backbone_of(recognizer.learner_).name)
     if not _reads_tokens(recognizer.method):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -16,7 +16,7 @@ from kshot.activations.default import Default, default_backbone
 from kshot.activations.encoding import encode, tail
 from kshot.backbones.backbone import Backbone
 from kshot.datasets.drawn import is_drawn
-from kshot.errors import DataError, NotEnoughClips, VideoError, unknown
+from kshot.errors import DataError, NotEnoughClips, OptionError, VideoError, unknown
 from kshot.excerpts import file_of
 from kshot.progress import Progress, quiet
 from kshot.recognizer import artefact, fitting, preparing
@@ -144,8 +144,24 @@ class Recognizer(Estimator):
         label = next((name for name in known if names.tidy(name) == names.tidy(str(label))), label)
         if label not in known:
             raise unknown("action", label, known)
-        start, clips = preparing.reached(self, progress)
-        return self._learn(start, [clip for clip in clips if clip.label != label], [], {}, progress)
+        return self._keep([clip for clip in self.clips_ if clip.label != label], progress)
+
+    def forget_clips(self, clips: Collection[str], progress: Progress = quiet) -> Self:
+        """Drops clips, given by their names in `clips_`; the same as `fit` on the others.
+
+        Raises:
+            OptionError: no such clip.
+            NotEnoughClips: too little would be left.
+        """
+        self._check_fitted()
+        known = {clip.name for clip in self.clips_}
+        if strange := next((name for name in clips if name not in known), None):
+            raise OptionError(f"no clip '{strange}' was trained on")
+        return self._keep([clip for clip in self.clips_ if clip.name not in clips], progress)
+
+    def _keep(self, clips: list[Clip], progress: Progress) -> Self:
+        start, clips = preparing.reached(self, progress, clips)
+        return self._learn(start, clips, [], {}, progress)
 
     def predict(self, videos: Any, threshold: Threshold = None) -> Array:
         """The label of each video (n,), in your own words, or "unknown".
@@ -241,17 +257,7 @@ class Recognizer(Estimator):
             if isinstance(decision, VideoError):
                 raise decision
             parts.append(decision)
-        if not parts:
-            empty = np.zeros((0, len(self.classes_)), np.float32)
-            return Decision(empty, empty[:, 0], np.zeros(0, self.classes_.dtype))
-        return Decision(
-            np.concatenate([part.proba for part in parts]),
-            np.concatenate([part.known for part in parts]),
-            np.concatenate([part.labels for part in parts]),
-            tuple(damage for part in parts for damage in part.damage),
-            tuple(looks for part in parts for looks in part.looks),
-            tuple(value for part in parts for value in part.thresholds),
-        )
+        return Decision.joined(parts, self.classes_)
 
     def answers(
         self, videos: Any, allow_damaged: bool = False, threshold: Threshold = None

@@ -34,10 +34,11 @@ from kshot.fewshot.strategies import get_strategy
 from kshot.fewshot.strategies.base import Strategy
 from kshot.fewshot.training import strategy_of, tuning_options_of
 from kshot.progress import Progress, quiet
-from kshot.settings import Arithmetic, EpisodeShape, Training
+from kshot.settings import DTYPES, Arithmetic, EpisodeShape, Training
 from kshot.study.counting import Tail, Work, anew, batch_clips, held_bytes, passing
 from kshot.study.file import Row, Study, planned
-from kshot.study.runner import by_name, training_settings
+from kshot.study.grid import by_name
+from kshot.study.runner import training_settings
 
 if TYPE_CHECKING:
     pass
@@ -79,7 +80,6 @@ def forecast(
     protocol: str | None = None,
     speed: float | None = None,
     progress: Progress = quiet,
-    dtype: str = "float16",
     **computing: str,
 ) -> dict[str, Any]:
     """Disk, time and memory of a study, whose arguments are those of `kshot.study.runner.run`. Nothing is written.
@@ -94,7 +94,6 @@ def forecast(
         speed: reckon with a device of so many million million (1e12) multiply-adds a second in place of this one.
             Decoding and the scoring of episodes are timed here all the same.
         progress: how to show progress.
-        dtype: as there.
         computing: as there.
 
     Returns:
@@ -109,7 +108,7 @@ def forecast(
     """
     if speed is not None and not 0 < speed < math.inf:
         raise OptionError(f"speed must be above 0, found {speed:g}")
-    plan = planned(study, protocol, seeds, episodes)
+    plan, dtype = planned(study, protocol, seeds, episodes), computing.pop("dtype", DTYPES[0])
     sets, given = by_name(data or plan.data, "data set"), backbone or plan.backbone
     if not given:
         given = [default_backbone(*(clips_of(source)[0] for source in sets.values())).name]

@@ -214,8 +214,8 @@ def _reel(source: Source, name: str, videos: Sequence[str], lengths: Sequence[An
         if not length:
             raise DataError(
                 f"{source.path.name}: observation '{name}' runs over {len(videos)} videos, and neither it nor "
-                f"'{video}' says how long that one is, so times cannot be told apart: say with --videos where the videos "
-                f"are"
+                f"'{video}' says how long that one is, so times cannot be told apart: say where the videos are with "
+                f"--videos"
             )
         ends.append((ends[-1] if ends else 0.0) + float(length))
     return Reel(name, videos, ends)

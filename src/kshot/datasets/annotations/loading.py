@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kshot.datasets import annotations
+from kshot.datasets.annotations import read
 from kshot.datasets.annotations.forms import Annotations, Film, Segment, at, many
 from kshot.datasets.annotations.places import Places
 from kshot.datasets.dataset import Dataset, build
@@ -106,7 +106,7 @@ def gather(
     formats, notes = [], []
     for path in paths:
         places = Places(path, videos, fps)
-        format, said = annotations.read(path, places)
+        format, said = read(path, places)
         kept = _located(said, places, allow_missing)
         kept = _inside(said, kept, places)
         kept = _once(said, kept)
