@@ -11,9 +11,10 @@ import numpy as np
 
 from kshot.activations import decoding
 from kshot.activations.encoding import cut_number, encode
-from kshot.activations.extraction import Task, load_both
+from kshot.activations.extraction import load_both
 from kshot.activations.recipe import Recipe
 from kshot.activations.shards import Array
+from kshot.activations.task import IDENTITIES, Task
 from kshot.datasets import Dataset
 from kshot.errors import VideoError
 from kshot.settings import TORCH, Arithmetic
@@ -72,6 +73,7 @@ def estimate(
     workers: int | None = None,
     resize: str = "short",
     allow_damaged: bool = False,
+    identity: str = IDENTITIES[0],
 ) -> Estimate:
     """What `kshot.extract` would cost; writes nothing but the digests of the clips.
 
@@ -88,6 +90,7 @@ def estimate(
         workers: see there.
         resize: see there.
         allow_damaged: see there.
+        identity: see there; by "stat" a clip that was never read counts as missing.
 
     Raises:
         OptionError: an unknown cut, dtype or resize, or frames < 1 or no whole units.
@@ -97,7 +100,9 @@ def estimate(
     resize, frames = backbone.resized(resize), backbone.frames_of(frames)
     number = cut_number(backbone, cut)
     count = decoding.processes(workers)
-    task = Task.open(data, backbone, Recipe(number, frames, dtype, backbone.image.exact, resize), store)
+    task = Task.open(
+        data, backbone, Recipe(number, frames, dtype, backbone.image.exact, resize), store, identity=identity
+    )
     todo = task.todo()
     sample = decoding.spread(todo) or [0]
     clips = [data.clips[i] for i in sample]

@@ -1,15 +1,17 @@
 """From clips to stored activations at a cut: decode in worker processes, encode here, append to the store.
 
 A frame is decoded once and goes through the trunk once: every later step reads the store. Decoding runs ahead in other
-processes while this one encodes; at most a few clips wait in memory.
+processes while this one encodes, and what is encoded is hashed and written by another thread meanwhile; at most a few
+clips wait in memory on either side.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,85 +20,31 @@ import numpy as np
 from kshot import datasets
 from kshot.activations import decoding, rates
 from kshot.activations.activations import Activations
+from kshot.activations.behind import Behind
 from kshot.activations.default import settled
 from kshot.activations.digests import Digests
-from kshot.activations.encoding import cut_number, encode
-from kshot.activations.index import pick, values
+from kshot.activations.encoding import cut_number, encode, finish, launch
+from kshot.activations.index import pick
 from kshot.activations.recipe import Recipe
 from kshot.activations.shards import Array, ShardWriter
 from kshot.activations.store import Store, holders
+from kshot.activations.task import IDENTITIES, Task, Timed, read
 from kshot.datasets import Dataset
 from kshot.errors import ClipLost, DataError, StoreError, VideoError
-from kshot.paths import home
 from kshot.progress import Progress, Step, quiet
 from kshot.settings import TORCH, Arithmetic
 from kshot.video import Taken, views
 from kshot.video.damage import Damage
 from kshot.video.frame_folder import passed_over
 from kshot.video.looks import noted
-from kshot.video.workers import decode
+from kshot.video.workers import Job, decode
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from kshot.backbones.backbone import Backbone
 
 FRAMES_PER_BATCH = 64
-
-
-@dataclass(frozen=True)
-class Task:
-    """The clips of a data set, and how and where their activations are stored.
-
-    Attributes:
-        data: the clips.
-        backbone: whose trunk encodes them.
-        recipe: what is stored of a clip.
-        store: where.
-        digests: of the clips, in their order; "" for one that cannot be opened.
-    """
-
-    data: Dataset
-    backbone: Backbone
-    recipe: Recipe
-    store: Store
-    digests: Sequence[str]
-
-    @classmethod
-    def open(
-        cls,
-        data: Dataset,
-        backbone: Backbone,
-        recipe: Recipe,
-        store: str | Path | None,
-        check: bool = False,
-        remembered: bool = False,
-    ) -> Task:
-        """Opens the store and hashes the clips.
-
-        Args:
-            data: as the attribute, and so are `backbone` and `recipe`.
-            backbone: see above.
-            recipe: see above.
-            store: the store folder; $KSHOT_HOME/store by default.
-            check: hash what is stored and drop damaged shards.
-            remembered: open no clip, take its digest from its path.
-
-        Raises:
-            OptionError: an unknown resize.
-            StoreError: the store cannot be used.
-        """
-        root = Path(store) if store is not None else home() / "store"
-        made_with = backbone.name if recipe.cut > 0 else "any backbone"
-        opened = Store(root, recipe.key(backbone), made_with, check)
-        return cls(data, backbone, recipe, opened, Digests(root / "digests.jsonl").of(data.clips, remembered))
-
-    def todo(self) -> list[int]:
-        """Clips to decode: not stored yet, and the first of those with equal bytes. Unopenable ones are tried, so that
-        the decoder gives the reason."""
-        known = np.fromiter(map(bool, self.digests), bool, len(self.digests))
-        missing = np.flatnonzero(known)[~self.store.holds(pick(self.digests, np.flatnonzero(known)))]
-        first = np.unique(values(pick(self.digests, missing)), return_index=True)[1]
-        todo: list[int] = np.sort(np.concatenate([np.flatnonzero(~known), missing[first]])).tolist()
-        return todo
 
 
 def extract(
@@ -118,6 +66,7 @@ def extract(
     view: int = 0,
     augment: str | Sequence[str] = "time",
     allow_damaged: bool = False,
+    identity: str = IDENTITIES[0],
     progress: Progress = quiet,
 ) -> Activations:
     """Stores the activations of every clip of `data` at a cut and returns a reader of them.
@@ -151,13 +100,16 @@ def extract(
         augment: some of "time", "crop" or "crops", and "flip".
         allow_damaged: whether to store clips of which a decoder error or more than a tenth is lost; see
             `kshot.video.damage`. What is stored already counts either way, and results say what is lost of it.
+        identity: "content" reads every clip that is new or has another size or time of change before any is decoded;
+            "stat" reads it when it is decoded, so that nothing is read twice and planning opens no file. What is stored
+            is the same.
         progress: how to show progress.
 
     Returns:
         The activations of all clips that could be read, and what was wrong with the others.
 
     Raises:
-        OptionError: an unknown cut, dtype, resize or augmentation, or frames < 1 or no whole units.
+        OptionError: an unknown cut, dtype, resize, augmentation or identity, or frames < 1 or no whole units.
         DataError: no clip could be read.
         StoreError: the store cannot be written, or lacks a clip with `stored_only`.
     """
@@ -170,7 +122,7 @@ def extract(
     recipe = Recipe(
         number, frames, dtype, condense, backbone.resized(resize), view, views.parse(augment) if view else ()
     )
-    task = Task.open(data, backbone, recipe, store, check, stored_only)
+    task = Task.open(data, backbone, recipe, store, check, stored_only, identity)
     rates.check(data.clips, task.digests, task.store, not stored_only, progress)
     todo = task.todo()
     if todo and not stored_only and backbone.runtime is not None:
@@ -179,13 +131,14 @@ def extract(
         unreadable = _known_unreadable(task, todo)
     else:
         unreadable = _extract(task, todo, count, timeout, allow_damaged, progress) if todo else {}
-    stored_now = 0 if stored_only else len(todo) - len(unreadable)
+    stored_now = 0 if stored_only else len(todo) - len(unreadable) - len(task.known)
     return replace(
         _reader(task, unreadable),
         stored_now=stored_now,
         seconds=time.monotonic() - started,
         passed_over={} if stored_only else _passed_over(data.paths),
         notes=(*backbone.notes, *_unusual(task)),
+        waits=task.waits,
     )
 
 
@@ -242,19 +195,39 @@ def _extract(
     task: Task, todo: Sequence[int], workers: int, timeout: float, allow_damaged: bool, progress: Progress
 ) -> dict[str, str]:
     """Decodes, encodes and stores clips; path -> why one could not be read."""
-    data, recipe, digests = task.data, task.recipe, task.digests
-    jobs = (recipe.job(data.clips[i], task.backbone.size, digests[i], allow_damaged) for i in todo)
+    data, recipe = task.data, task.recipe
+    named: deque[tuple[str, str]] = deque()  # those in the decoders' hands
+
+    def jobs() -> Iterator[Job]:
+        for i, digest in read(task, todo):
+            named.append((digest, str(data.clips[i])))
+            yield recipe.job(data.clips[i], task.backbone.size, digest, allow_damaged)
+
     title = f"extracting {data.name}{_part(data)}" + (f", view {recipe.view}" if recipe.view else "")
-    decoded = closing(decode(jobs, min(workers, len(todo)), timeout))
-    with task.store.writing() as writer, progress(title, len(todo), "clips") as step, decoded as results:
-        return _store(
-            results,
-            ((digests[i], str(data.clips[i])) for i in todo),
-            task.store,
-            max(1, FRAMES_PER_BATCH // recipe.frames),
-            lambda batch: _encode(task, batch, writer),
-            step,
-        )
+    decoded = closing(decode(jobs(), min(workers, len(todo)), timeout))
+
+    def write(encoded: tuple[list[str], Tensor]) -> None:
+        names, values = encoded
+        for digest, value in zip(names, finish(values, recipe.cut, recipe.dtype), strict=True):
+            writer.add(digest, value)
+
+    with (
+        task.store.writing() as writer,
+        progress(title, len(todo), "clips") as step,
+        Behind(write) as behind,
+        decoded as results,
+    ):
+
+        def begin(batch: list[tuple[str, Array]]) -> None:
+            frames = np.stack([clip for _, clip in batch])
+            behind.put(([digest for digest, _ in batch], launch(task.backbone, recipe.cut, frames, recipe.condense)))
+
+        clips = iter(lambda: named.popleft() if named else None, None)
+        timed = Timed(results)
+        unreadable = _store(timed, clips, task.store, max(1, FRAMES_PER_BATCH // recipe.frames), begin, step)
+        step(len(task.known))
+        task.waits.update(frames=timed.seconds, writer=behind.waited)
+    return unreadable
 
 
 def _part(data: Dataset) -> str:
@@ -280,7 +253,7 @@ def _store(
     damaged: dict[str, Damage] = {}
     unusual: dict[str, tuple[str, ...]] = {}
     batch: list[tuple[str, Array]] = []
-    for (digest, path), (_, result) in zip(clips, decoded, strict=True):
+    for (_, result), (digest, path) in zip(decoded, clips, strict=True):
         if isinstance(result, VideoError):
             unreadable[path] = str(result)
             if digest and not isinstance(result, ClipLost):
