@@ -3,11 +3,11 @@
     python benchmarks/segments.py [--data motion:12] [--split test] [--seeds 20] [--first 200] [--json]
     python benchmarks/segments.py --data 'clips.csv?dataset=jhmdb' --split all --seeds 5 [--store FOLDER]
 
-The films are those of scripts/long_video.py: stretches of one to three clips of one action, hard cuts between them, every
-fourth stretch an action that was not taught. "true cuts": each true stretch gets the label that is likeliest by the mean
-of the timeline's own scores over the windows whose middle lies in it, "unknown" where their mean `known` is below the
-threshold. "joined": the same, with neighbours of one label made one, as every timeline has them. A segment counts where it
-has the right label and covers more than half of what it and the true one cover together.
+The films are those of scripts/long_video.py: stretches of one to three clips of one action, hard cuts between them,
+every fourth stretch an action that was not taught. "true cuts": each true stretch gets the label that is likeliest by
+the mean of the timeline's own scores over the windows whose middle lies in it, "unknown" where their mean `known` is
+below the threshold. "joined": the same, with neighbours of one label made one, as every timeline has them. A segment
+counts where it has the right label and covers more than half of what it and the true one cover together.
 """
 
 from __future__ import annotations
