@@ -116,7 +116,8 @@ def _copied(part: Activations, whole: Dataset, splits: Sequence[str]) -> dict[in
     """Clips of `part` by their index -> a clip of the splits that are learned from which shows the same."""
     marks, (learned, clips_of) = content(part), _learned(part, whole, splits)
     alike = np.flatnonzero(np.isin(marks, learned)).tolist()
-    found = {i: whole.clips[clips_of[np.flatnonzero(learned == marks[i])[-1]].item()] for i in alike}
+    latest = {i: int(clips_of[np.flatnonzero(learned == marks[i])[-1]]) for i in alike}
+    found = {i: whole.clips[other] for i, other in latest.items()}
     clips = np.flatnonzero(np.isin(whole.splits, splits))
     if whole.spans is None or not len(clips):
         return found
