@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "kshot"
 
 FRONTS = {
+    "activations.estimation.estimate",
     "activations.extraction.extract",
     "cli.recognizer.fit",
     "cli.recognizer.predict",

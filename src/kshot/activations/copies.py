@@ -121,7 +121,7 @@ def _copied(part: Activations, whole: Dataset, splits: Sequence[str]) -> dict[in
     clips = np.flatnonzero(np.isin(whole.splits, splits))
     if whole.spans is None or not len(clips):
         return found
-    paths = [whole.paths[i] for i in clips]
+    paths = [whole.paths[i] for i in clips.tolist()]
     known = Digests(part.store.root / "digests.jsonl") if part.store else None
     taught: dict[str, list[int]] = {}
     for i, video in zip(clips.tolist(), known.of(paths, remembered=True) if known else map(str, paths), strict=True):

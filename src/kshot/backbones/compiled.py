@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from kshot.backbones.runtime import frozen
+from kshot.backbones.trunk import frozen
 from kshot.errors import OptionError
 from kshot.progress import Progress, quiet
 from kshot.settings import COMPILE

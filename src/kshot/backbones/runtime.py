@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from kshot import __version__
 from kshot.backbones import graphs
 from kshot.backbones.devices import expect_encoder
+from kshot.backbones.trunk import before, frozen
 from kshot.errors import KshotError, OptionError
 from kshot.files import disk, write_atomic
 from kshot.paths import home
@@ -128,7 +129,7 @@ class Runtime:
 
     def _key(self, tower: ImageTower, cut: int) -> str:
         """A digest of all that decides what the blocks before a cut compute."""
-        parts = list(_before(tower, cut))
+        parts = list(before(tower, cut))
         tensors = [(f"{name}.{own}", value) for name, part in parts for own, value in _tensors(part)]
         state = (cut, *(str(part) for _, part in parts), *((value.data_ptr(), value._version) for _, value in tensors))
         if state not in self._keys:
@@ -199,20 +200,6 @@ def pick_runtime(encoder: str, tower: ImageTower, name: str, fingerprint: str) -
         )
     graphs.expect_room(name, tower)
     return Runtime(encoder, name, fingerprint)
-
-
-def frozen(tower: ImageTower, cut: int) -> bool:
-    """Whether there are blocks before a cut, and nothing in them learns."""
-    return cut > 0 and not any(value.requires_grad for _, part in _before(tower, cut) for value in part.parameters())
-
-
-def _before(tower: ImageTower, cut: int) -> Iterator[tuple[str, nn.Module]]:
-    """The parts of an image tower that work before a cut, by name; at cut L + 1 the last block's end as well."""
-    for name, part in tower.named_children():
-        if name == "blocks":
-            yield from ((f"blocks.{number}", block) for number, block in enumerate(tower.blocks[: max(cut - 1, 0)]))
-        elif name != "feature" and (cut > tower.depth or name not in ("norm", "projection")):
-            yield name, part
 
 
 def _tensors(part: nn.Module) -> Iterator[tuple[str, Tensor]]:

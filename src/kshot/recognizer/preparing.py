@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from kshot.backbones.backbone import Backbone
 from kshot.backbones.texts import Wording
 from kshot.datasets import segments
 from kshot.datasets.texts import Descriptions, read_texts
-from kshot.errors import CheckpointError, DataError, OptionError
+from kshot.errors import CheckpointError, DataError, NotEnoughClips, OptionError
 from kshot.excerpts import Excerpt, clip_of, file_of
 from kshot.fewshot import runs
 from kshot.fewshot.learner import Learner
@@ -338,3 +338,16 @@ def backbone_of(learner: Learner) -> Backbone:
     """The backbone of a learner of videos."""
     assert learner.backbone is not None
     return learner.backbone
+
+
+def actions(labels: Set[str]) -> list[str]:
+    """The actions in order.
+
+    Raises:
+        NotEnoughClips: there is nothing to tell apart.
+    """
+    found = sorted(labels)
+    if len(found) < 2:
+        only = f"only '{found[0]}'" if found else "none"
+        raise NotEnoughClips(f"expected clips of at least two actions to tell apart, found {only}: add another action")
+    return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -16,7 +16,7 @@ from kshot.activations.default import Default, default_backbone
 from kshot.activations.encoding import encode, tail
 from kshot.backbones.backbone import Backbone
 from kshot.datasets.drawn import is_drawn
-from kshot.errors import DataError, NotEnoughClips, OptionError, VideoError, unknown
+from kshot.errors import DataError, OptionError, VideoError, unknown
 from kshot.excerpts import file_of
 from kshot.progress import Progress, quiet
 from kshot.recognizer import artefact, fitting, preparing
@@ -106,7 +106,7 @@ class Recognizer(Estimator):
         nothing = preparing.background(self)
         if nothing is not None and nothing not in texts:
             raise unknown("background label", nothing, sorted(set(texts)))
-        _check_actions({*texts} - {nothing})
+        preparing.actions({*texts} - {nothing})
         given = [file_of(inputs.name(item, number)) for number, item in enumerate(items)]
         default = default_backbone(given) if self.backbone is None and self.adapted is None else Default("")
         start = preparing.starting(self, default.name)
@@ -420,7 +420,7 @@ class Recognizer(Estimator):
             if label not in there:
                 reason = next(iter(unreadable.values()))
                 raise DataError(f"no clip of '{label}' can be read; the first reason: {reason}")
-        actions = _check_actions({*there} - {preparing.background(self)})
+        actions = preparing.actions({*there} - {preparing.background(self)})
         support = preparing.support(self, clips, start)
         fitted = fitting.fit(support, self.method, self.reject, self.seed, progress)
         self._start, self.clips_, self.texts_ = start, clips, support.described
@@ -435,10 +435,10 @@ class Recognizer(Estimator):
         if unreadable:
             count = "1 clip" if len(unreadable) == 1 else f"{len(unreadable)} clips"
             self.report_.notes.insert(0, f"{count} could not be read: left out.")
-        self.report_.notes.extend(f"{note}." for note in backbone_of(start).notes)
-        self.report_.notes.extend(f"{note}." for note in noted(clip.looks for clip in clips))
         together, stretches = preparing.groups_of(clips)
-        self.report_.notes.extend(f"{note}." for note in [*stretches, *names.lone(together, grouped and not stretches)])
+        said = [*backbone_of(start).notes, *noted(clip.looks for clip in clips), *stretches]
+        said += names.lone(together, grouped and not stretches)
+        self.report_.notes.extend(f"{note}." for note in said)
         lost = sum(clip.tokens is None for clip in clips)
         if lost and self.method == AUTO:
             self.report_.notes.append(
@@ -447,12 +447,3 @@ class Recognizer(Estimator):
             )
         self.learner_, self.tuned_ = preparing.tuned(start, fitted.weights), bool(fitted.weights)
         return self
-
-
-def _check_actions(labels: Set[str]) -> list[str]:
-    """The actions in order; NotEnoughClips if there is nothing to tell apart."""
-    actions = sorted(labels)
-    if len(actions) < 2:
-        found = f"only '{actions[0]}'" if actions else "none"
-        raise NotEnoughClips(f"expected clips of at least two actions to tell apart, found {found}: add another action")
-    return actions
