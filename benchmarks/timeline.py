@@ -13,8 +13,7 @@ processes on the machine disturb it less.
 Frames are counted on both sides: what left the decoder, and what entered the first layer of the encoder.
 
 With --looked the film is only watched: seconds of the clock and of processors, times real time, and peak resident MB of
-this process, with so many frames a second looked at. The second line is one film of an hour (goal: 20 times on 2
-cores).
+this process, with so many frames a second looked at. The second line is a film of an hour (goal: 20 times, 2 cores).
 
 With --memory, each length runs in a process of its own; its peak is the largest resident set that the kernel saw, and
 beside it that of its decoding child.
