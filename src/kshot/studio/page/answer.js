@@ -91,6 +91,6 @@ function filmAnswer(video, head) {
   return el("article", {}, head, player, track,
     el("div", { class: "axis", "aria-hidden": "true" }, el("span", {}, "0"), el("span", {}, clock(total / 2)), el("span", {}, clock(total))),
     legend(answer.classes),
-    el("div", { class: "row" }, el("button", { type: "button", onclick: () => asFilm(video.id) }, "Mark in it: move the ends, agree one by one")), ...answer.notes.map((note) => el("p", { class: "hint" }, sentence(note))), found,
+    el("div", { class: "row" }, el("button", { type: "button", onclick: () => asFilm(video.id) }, "Mark in it")), ...answer.notes.map((note) => el("p", { class: "hint" }, sentence(note))), found,
     video.truth ? el("p", { class: "truth" }, `It really shows, one after the other: ${video.truth}.`) : null);
 }

@@ -116,7 +116,7 @@ export function reveal(clip) {
   render();
   const row = document.querySelector(`.clip[data-key="${clip.id}"]`);
   row?.scrollIntoView({ block: "center", behavior: "smooth" });
-  row?.querySelector("button").focus({ preventScroll: true });
+  row?.querySelector(".more").focus({ preventScroll: true });
 }
 
 /** Holds the place of a clip that is on its way. */
