@@ -122,7 +122,7 @@ def _learned(part: Activations, whole: Dataset, splits: Sequence[str]) -> tuple[
     if not len(unknown):
         return marks, clips
     sizes = {_size(path) for path in part.data.paths}
-    fresh = [int(i) for i in unknown if _size(paths[i]) in sizes]
+    fresh = [i for i in unknown.tolist() if _size(paths[i]) in sizes]
     found = values(digests.of([paths[i] for i in fresh]))
     kept = np.setdiff1d(np.arange(len(marks)), unknown)
     return np.concatenate([marks[kept], found]), np.concatenate([clips[kept], clips[fresh]])

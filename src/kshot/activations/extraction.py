@@ -293,19 +293,20 @@ def _reader(task: Task, unreadable: Mapping[str, str]) -> Activations:
     data, digests = task.data, task.digests
     held = task.store.holds(digests)
     readable, reasons = np.flatnonzero(held), dict(unreadable)
-    for i in np.flatnonzero(~held):  # copies of an unreadable clip were not tried
+    for i in np.flatnonzero(~held).tolist():  # copies of an unreadable clip were not tried
         reasons.setdefault(str(data.paths[i]), f"{data.paths[i]}: the same bytes as another unreadable clip")
     if not len(readable):
         reason = next(iter(reasons.values()), "the data set is empty")
         raise DataError(f"no clip of {data.name} could be read; the first reason: {reason}")
     losses = task.store.losses()
+    some: list[int] = readable.tolist() if losses else []
     return Activations(
         data.subset(readable) if len(readable) < len(data) else data,
         task.recipe.cut,
         reasons,
         task.store,
         pick(digests, readable),
-        damaged={str(data.paths[i]): losses[digests[i]] for i in readable if digests[i] in losses} if losses else {},
+        damaged={str(data.paths[i]): losses[digests[i]] for i in some if digests[i] in losses},
         backbone=task.backbone.name,
     )
 
