@@ -125,7 +125,7 @@ class TrainingKeywords(TypedDict, total=False):
     """float32, bfloat16 or float16"""
 
     encoder: str
-    """what runs the frozen blocks: torch, or on the CPU onnx or onnx-int8; see docs/backbones.md"""
+    """what runs the frozen blocks: torch, compile, or on the CPU onnx or onnx-int8; see docs"""
 
     store: str | Path | None
     """folder of stored activations; $KSHOT_HOME/store by default"""
@@ -198,7 +198,7 @@ class EvaluatingKeywords(TypedDict, total=False):
     """float32, bfloat16 or float16"""
 
     encoder: str
-    """what runs the frozen blocks: torch, or on the CPU onnx or onnx-int8; see docs/backbones.md"""
+    """what runs the frozen blocks: torch, compile, or on the CPU onnx or onnx-int8; see docs"""
 
     store: str | Path | None
     """folder of stored activations; $KSHOT_HOME/store by default"""
@@ -232,7 +232,7 @@ class ExportingKeywords(TypedDict, total=False):
     """float32, bfloat16 or float16"""
 
     encoder: str
-    """what runs the frozen blocks: torch, or on the CPU onnx or onnx-int8; see docs/backbones.md"""
+    """what runs the frozen blocks: torch, compile, or on the CPU onnx or onnx-int8; see docs"""
 
     store: str | Path | None
     """folder of stored activations; $KSHOT_HOME/store by default"""
