@@ -65,6 +65,7 @@ WRONG = [
     ("fit clips --out MODEL --unknown-share 1.5", "expected share of an unknown clip from 0 to 1, found 1.5"),
     ("fit clips --out MODEL --frames 0", "frames must be at least 1, found 0"),
     ("fit clips --out MODEL --adapted nowhere", "nowhere is not a run folder"),
+    ("fit clips --out MODEL --prompt {}-{spelled}", "a prompt needs {} where the class name goes"),
     ("fit clips --out clips", "--out clips exists already"),
     ("fit clips --out MODEL --device gpu", "unknown device 'gpu'"),
     ("predict nowhere clip.mp4", "nowhere is not a model folder"),

@@ -50,6 +50,7 @@ SEEDS = Annotated[
 JSON = Annotated[bool, typer.Option("--json", help="print one JSON object on stdout and nothing else there")]
 KEEP_COPIES = Annotated[bool, typer.Option("--keep-copies", help=SAID["keep_copies"])]
 PROTOCOL = Annotated[str | None, typer.Option(help="what is not given here; kshot data protocols lists them")]
+PROMPT = Annotated[list[str] | None, typer.Option(help=SAID["prompts"])]
 TEXTS = Annotated[Path | None, typer.Option(help=SAID["texts"])]
 HEAD_OPTION = Annotated[list[str] | None, typer.Option(help=SAID["head_options"])]
 

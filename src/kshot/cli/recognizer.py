@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from kshot import settings
+from kshot.backbones.prompts import expect_prompts
 from kshot.cli import early
 from kshot.cli.answers import Shown, chosen_kind, write_answers, write_timelines
 from kshot.cli.app import app
@@ -23,6 +24,7 @@ from kshot.cli.common import (
     MODEL,
     MOVED,
     PRECISION,
+    PROMPT,
     SEED,
     STORE,
     TEXTS,
@@ -35,7 +37,7 @@ from kshot.cli.common import (
 )
 from kshot.errors import DataError, OptionError
 from kshot.heads import HEADS, TRANSDUCTIVE
-from kshot.settings import TORCH
+from kshot.settings import PROMPTS, TORCH
 from kshot.terminal import percent
 
 SUSPECTS = 6  # shown on a terminal
@@ -56,6 +58,7 @@ def fit(
     ] = None,
     method: Annotated[str, typer.Option(help=METHODS)] = "auto",
     head_option: HEAD_OPTION = None,
+    prompt: PROMPT = None,
     texts: TEXTS = None,
     background: Annotated[str | None, typer.Option(help="the class of clips that show none of the actions")] = None,
     reject: Annotated[bool, typer.Option(help='whether "unknown" may be an answer')] = True,
@@ -95,6 +98,7 @@ def fit(
     early.expect_method(method, options or {})
     early.expect_arithmetic(device, precision, encoder)
     early.expect_run(adapted)
+    prompts = expect_prompts(prompt or PROMPTS)
     early.expect_file(texts, DataError)
     if frames is not None:
         settings.expect(frames=frames)
@@ -106,7 +110,8 @@ def fit(
 
     model = Recognizer(
         backbone, adapted, method, frames, reject=weighed, background=background, store=store, seed=seed, device=device,
-        precision=precision, encoder=encoder, keep_copies=keep_copies, head_options=options, texts=texts,
+        precision=precision, encoder=encoder, keep_copies=keep_copies, head_options=options, prompts=prompts,
+        texts=texts,
     )  # fmt: skip
     labels = [data.classes[number] for number in data.labels]
     with locked(out):
