@@ -37,6 +37,10 @@ class StoreError(KshotError):
     """Stored activations that are missing, damaged or belong to another key."""
 
 
+class EngineError(KshotError):
+    """A cluster that is not installed, does not answer or does not do."""
+
+
 class OptionError(KshotError):
     """An argument that does not exist or has an impossible value."""
 

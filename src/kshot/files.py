@@ -113,7 +113,7 @@ def _free(path: Path) -> str:
 
 
 @contextmanager
-def locked(folder: Path, name: str = LOCK, busy: KshotError | None = None, wait: bool = False) -> Iterator[None]:
+def locked(folder: Path, name: str = LOCK, busy: KshotError | None = None, wait: float = False) -> Iterator[None]:
     """Holds a folder for this process alone, made where absent; at the end the lock is removed.
 
     Every `write_atomic` into the folder sees to it that it is still the one that was locked. The kernel frees the lock
@@ -124,7 +124,7 @@ def locked(folder: Path, name: str = LOCK, busy: KshotError | None = None, wait:
         folder: to hold.
         name: of the lock's file.
         busy: the error where another holds it.
-        wait: for the other to end, instead.
+        wait: for the other to end, instead: True, or seconds.
 
     Raises:
         KshotError: `busy`.
@@ -141,7 +141,7 @@ def locked(folder: Path, name: str = LOCK, busy: KshotError | None = None, wait:
             folder.mkdir(parents=True, exist_ok=True)
             place = os.path.realpath(folder)
             path = os.path.join(place, name)
-            lock = FileLock(path, timeout=-1 if wait else 0, thread_local=False)
+            lock = FileLock(path, timeout=-1 if wait is True else float(wait), thread_local=False)
             try:
                 lock.acquire()
             except Timeout:

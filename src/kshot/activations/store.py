@@ -14,7 +14,9 @@ Layout, all of it readable without kshot:
 A shard's name is the hash of its manifest, so that no other manifest can take its place; each line of digests.jsonl
 has a seal of its own (lines of older versions have none). Every file is written under a temporary name and renamed. A
 kill at any moment leaves whole shards and at most one file that belongs to none, which the next writer removes. One
-writer at a time holds a lock; readers need none.
+writer at a time holds a lock; readers need none. Writers of planned shards (see `kshot.activations.plan`) work side by
+side instead: each holds `plan-<name>.lock` of its own shard, and notes what is wrong with its clips in files of its
+own, `unreadable-<name>.json` and so on, which readers take together with the others.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from copy import copy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +34,7 @@ import numpy as np
 
 from kshot import gate
 from kshot.activations.digests import Digests
-from kshot.activations.shards import Array, Shard, ShardWriter, fault, read_manifest
+from kshot.activations.shards import Array, Manifest, Shard, ShardWriter, fault, read_manifest
 from kshot.errors import DataError, StoreError
 from kshot.files import disk, locked, write_atomic
 
@@ -67,10 +70,12 @@ class Store:
         self._rows: dict[str, tuple[int, int]] = {}
         self._by_number: set[str] = set()
         self._shards: list[tuple[str, int]] = []
+        self._plans: list[str] = []
         self._open: dict[int, Shard] = {}
         self.made_with = made_with
+        self._notes = ""
         if check and (self.damaged() or not self._named()):
-            with self._lock():
+            with self.holding():
                 self.drop(self.damaged())
         if not self._named():
             raise StoreError(f"{self._keyfile} is damaged; run `kshot extract` again: it writes what is damaged only")
@@ -104,6 +109,7 @@ class Store:
         self._rows.clear()
         self._by_number.clear()
         self._shards.clear()
+        self._plans.clear()
         self._open.clear()
         for path in sorted(self.folder.glob("shard-*.json")):
             try:
@@ -112,14 +118,30 @@ class Store:
                 raise StoreError(
                     f"manifest {path} is damaged ({error}); run `kshot extract` again: it rewrites damaged shards only"
                 ) from None
-            rows = {clip: (len(self._shards), row) for row, clip in enumerate(manifest.clips)}
-            if manifest.by_time:
-                self._by_number -= rows.keys()
-            else:  # never in place of what was chosen by time, whichever shard comes first
-                rows = {c: place for c, place in rows.items() if c not in self._rows or c in self._by_number}
-                self._by_number |= rows.keys()
-            self._rows |= rows
-            self._shards.append((path.stem, len(manifest.clips)))
+            self._add(path.stem, manifest)
+
+    def _add(self, name: str, manifest: Manifest) -> None:
+        rows = {clip: (len(self._shards), row) for row, clip in enumerate(manifest.clips)}
+        if manifest.by_time:
+            self._by_number -= rows.keys()
+        else:  # never in place of what was chosen by time, whichever shard comes first
+            rows = {c: place for c, place in rows.items() if c not in self._rows or c in self._by_number}
+            self._by_number |= rows.keys()
+        self._rows |= rows
+        self._shards.append((name, len(manifest.clips)))
+        self._plans.append(manifest.planned)
+
+    def look(self) -> None:
+        """Reads the manifests of shards that others have completed since.
+
+        Raises:
+            StoreError: one is of a newer kshot.
+        """
+        known = {name for name, _ in self._shards}
+        for path in sorted(self.folder.glob("shard-*.json")):
+            if path.stem not in known:
+                with suppress(ValueError):  # `refresh` names what is damaged
+                    self._add(path.stem, read_manifest(path))
 
     def __contains__(self, clip: str) -> bool:
         return clip in self._rows
@@ -130,6 +152,16 @@ class Store:
     def by_number(self, clip: str) -> bool:
         """Whether what is stored of a clip was chosen by the numbers of its frames: right for a constant rate only."""
         return clip in self._by_number
+
+    def planned(self, name: str) -> Path | None:
+        """The manifest of a planned shard; None where it is not here."""
+        if name not in self._plans:
+            return None
+        return self.folder / f"{self._shards[self._plans.index(name)][0]}.json"
+
+    def stored_apart(self, clip: str, plan: str) -> bool:
+        """Whether a clip is stored by anything else than the shards of a plan, given by its name."""
+        return clip in self._rows and not self._plans[self._rows[clip][0]].startswith(f"{plan}-")
 
     def forget(self, clips: Iterable[str]) -> None:
         """Lets clips count as missing, until they are written anew."""
@@ -179,7 +211,7 @@ class Store:
         Raises:
             StoreError: another process writes here, or the disk is full or read-only.
         """
-        with self._lock():
+        with self.holding():
             self.refresh()
             writer = ShardWriter(self.folder)
             try:
@@ -192,14 +224,27 @@ class Store:
                     self.refresh()
 
     @contextmanager
-    def _lock(self) -> Iterator[None]:
-        """Holds the folder for this process, made where absent and freed from what a killed writer left."""
-        busy = StoreError(f"another kshot is writing to {self.folder}; wait for it to end or use another --store")
-        with locked(self.folder, "lock", busy):  # the name it always had: older versions are kept out, too
+    def holding(self, wait: float = 0.0) -> Iterator[None]:
+        """Holds the folder for this process, made where absent.
+
+        Args:
+            wait: seconds for another to let go of it, beside writers of planned shards; by default there may be none,
+                and what killed writers left is removed.
+
+        Raises:
+            Busy: another process writes here.
+            StoreError: the disk refuses.
+        """
+        busy = Busy(f"another kshot is writing to {self.folder}; wait for it to end or use another --store")
+        with locked(self.folder, "lock", busy, wait):  # the name it always had: older versions are kept out, too
             with disk(self.folder):
-                for path in (*self.folder.glob("*.tmp"), *self.folder.glob("shard-*.npy")):
-                    if not path.with_suffix(".json").exists():  # data whose manifest was never written
-                        path.unlink()
+                if not wait:
+                    for path in self.folder.glob("plan-*.lock"):
+                        with locked(self.folder, path.name, busy):
+                            path.with_suffix(".part").unlink(missing_ok=True)
+                    for path in (*self.folder.glob("*.tmp"), *self.folder.glob("shard-*.npy")):
+                        if not path.with_suffix(".json").exists():  # data whose manifest was never written
+                            path.unlink()
                 if not _read_key(self._keyfile):
                     about = {"key": self.key, "made_with": self.made_with}
                     write_atomic(self._keyfile, json.dumps(about, indent=1).encode())
@@ -243,18 +288,21 @@ class Store:
         """
         self._note("damaged", {clip: loss.plain() for clip, loss in found.items()})
 
+    def noting(self, planned: str) -> Store:
+        """This store, for whoever notes what is wrong with the clips of a planned shard: in files of its own."""
+        other = copy(self)
+        other._notes = f"-{planned}"
+        return other
+
     def _noted(self, kind: str) -> dict[str, Any]:
-        try:
-            found = gate.read_json(self.folder / f"{kind}.json")
-        except DataError:
-            return {}
-        return found if isinstance(found, dict) else {}
+        paths = (self.folder / f"{kind}.json", *sorted(self.folder.glob(f"{kind}-*.json")))
+        return {clip: value for path in paths for clip, value in _read_note(path).items()}
 
     def _note(self, kind: str, found: Mapping[str, Any]) -> None:
         if found:
+            path = self.folder / f"{kind}{self._notes}.json"
             with disk(self.folder):
-                text = json.dumps(self._noted(kind) | dict(found), indent=1)
-                write_atomic(self.folder / f"{kind}.json", text.encode())
+                write_atomic(path, json.dumps(_read_note(path) | dict(found), indent=1).encode())
 
     def damaged(self) -> dict[str, str]:
         """Shard name -> what is wrong with it, after hashing every complete shard.
@@ -274,6 +322,19 @@ class Store:
             for name in shards:
                 (self.folder / f"{name}.json").unlink(missing_ok=True)
                 (self.folder / f"{name}.npy").unlink(missing_ok=True)
+
+
+class Busy(StoreError):
+    """Another process writes there."""
+
+
+def _read_note(path: Path) -> dict[str, Any]:
+    """What a note says; nothing where it is missing or damaged."""
+    try:
+        found = gate.read_json(path)
+    except DataError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 @dataclass(frozen=True)
