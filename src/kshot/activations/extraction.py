@@ -22,7 +22,7 @@ from kshot.activations.actors import Crew
 from kshot.activations.default import settled
 from kshot.activations.digests import Digests
 from kshot.activations.encoding import cut_number, encode, one_thread
-from kshot.activations.plan import PLAIN, RAY, Share, expect_engine
+from kshot.activations.plan import Share, expect_engine
 from kshot.activations.planned import Shard
 from kshot.activations.recipe import Recipe
 from kshot.activations.shards import Array, ShardWriter
@@ -31,7 +31,7 @@ from kshot.datasets import Dataset
 from kshot.errors import ClipLost, DataError, StoreError, VideoError
 from kshot.paths import home
 from kshot.progress import Progress, Step, quiet
-from kshot.settings import TORCH, Arithmetic
+from kshot.settings import RAY, TORCH, Arithmetic
 from kshot.video import Taken, views
 from kshot.video.damage import Damage
 from kshot.video.frame_folder import passed_over
@@ -123,7 +123,7 @@ def extract(
     augment: str | Sequence[str] = "time",
     allow_damaged: bool = False,
     shard: str | Sequence[Shard] | None = None,
-    engine: str = PLAIN,
+    engine: str = "",
     address: str | None = None,
     actors: int | None = None,
     progress: Progress = quiet,
@@ -195,8 +195,15 @@ def extract(
             data, backbone, recipe, Share.parse(shard) if isinstance(shard, str) else Share()
         )
     if crew and shard:
-        options = {"cut": cut, "store": store, "frames": frames, "dtype": dtype, "workers": workers, "timeout": timeout}
-        options |= {"check": check, "condense": condense, "resize": resize, "view": view, "augment": augment}
+        options: dict[str, Any] = {"cut": cut, "store": store, "frames": frames, "dtype": dtype, "workers": workers}
+        options |= {
+            "timeout": timeout,
+            "check": check,
+            "condense": condense,
+            "resize": resize,
+            "view": view,
+            "augment": augment,
+        }
         crew.run(data, shard, backbone.name, options | {"allow_damaged": allow_damaged}, progress)
     task = Task.open(data, backbone, recipe, store, check and shard is None, stored_only)
     if not crew:

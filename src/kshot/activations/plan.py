@@ -20,10 +20,7 @@ from typing import Self
 
 from kshot.activations.shards import SHARD_BYTES
 from kshot.errors import OptionError, unknown
-
-PLAIN, LOCAL, RAY = "", "local", "ray"
-ENGINES = (LOCAL, RAY)
-"""Who writes planned shards."""
+from kshot.settings import ENGINES, RAY
 
 MOST_CLIPS = 256  # of a shard: what a kill costs stays within minutes, also where a clip takes a few kB
 LEAST_SHARDS = 64  # that a data set is cut into, where their clips are enough to fill a batch
@@ -145,7 +142,7 @@ def expect_engine(engine: str, shard: object, address: str | None = None, actors
     Raises:
         OptionError: says which.
     """
-    if engine not in (PLAIN, *ENGINES):
+    if engine not in ("", *ENGINES):
         raise unknown("engine", engine, ENGINES)
     if engine != RAY and (address is not None or actors is not None):
         raise OptionError(f"{'address' if address is not None else 'actors'} is for engine {RAY}: add --engine {RAY}")

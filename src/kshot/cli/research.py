@@ -28,7 +28,7 @@ from kshot.cli.common import (
 )
 from kshot.cli.settings import takes
 from kshot.errors import DataError, OptionError
-from kshot.settings import Arithmetic, Compute, EpisodeRules, Evaluating, Training, View
+from kshot.settings import Arithmetic, Compute, EpisodeRules, Evaluating, Spread, Training, View
 
 if TYPE_CHECKING:
     from kshot.demo import Demo
@@ -38,7 +38,7 @@ SHOWN = 20  # paths without a seal that are printed
 
 
 @app.command()
-@takes(View, Compute, without=("prompts", "texts", "stored_only"))
+@takes(View, Compute, Spread, without=("prompts", "texts", "stored_only"))
 def extract(
     context: typer.Context,
     data: DATA,
@@ -50,14 +50,6 @@ def extract(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print clips, bytes and time; store nothing")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="exit with 1 if a clip could not be read")] = False,
     allow_damaged: ALLOW_DAMAGED = False,
-    shard: Annotated[
-        str | None, typer.Option(help="i/n: one of n shares, 0/n to n-1/n, for processes side by side")
-    ] = None,
-    engine: Annotated[str, typer.Option(help="local: all shares, here; ray: all, by actors of Ray")] = "",
-    address: Annotated[
-        str | None, typer.Option(help="of a Ray cluster, host:port or auto; one of its own by default")
-    ] = None,
-    actors: Annotated[int | None, typer.Option(help="of Ray; one for each core or GPU by default")] = None,
     as_json: JSON = False,
     **settings: Any,
 ) -> None:
@@ -66,16 +58,14 @@ def extract(
     Example: kshot extract clips.csv --backbone openai/clip-vit-base-patch16 --dry-run
     """
     early.expect_arithmetic(*(settings.get(field.name, field.default) for field in Arithmetic.fields()))
-    spread = {"shard": shard, "engine": engine, "address": address, "actors": actors}
-    early.expect_engine(**spread)
+    early.expect_engine(Spread.of(settings))
     early.expect_data(data)
     from kshot.activations import estimation, extraction
 
     shared = settings | {"cut": cut, "dtype": dtype, "workers": workers, "allow_damaged": allow_damaged}
     if dry_run:
-        show(estimation.estimate(data, backbone, **shared, **spread).report(), as_json, _tell_estimate)
+        show(estimation.estimate(data, backbone, **shared).report(), as_json, _tell_estimate)
         return
-    shared |= spread
     done = extraction.extract(data, backbone, **shared, timeout=timeout, check=True, progress=chosen_progress(as_json))
     report = done.report()
     show(report, as_json, _tell_extraction)
