@@ -8,7 +8,7 @@ import os
 import shutil
 import stat
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +50,13 @@ def write_atomic(path: Path, data: bytes | memoryview) -> None:
     """Writes a file so that a reader sees the old or the new content, never a part; see `whole`."""
     with whole(path) as part, part.open("wb") as file:
         file.write(data)
+
+
+def append(path: Path, lines: Iterable[str]) -> None:
+    """Adds lines to a file in one write, so that those of several processes do not mix where the file system appends
+    whole writes. An empty line before them closes what a kill tore."""
+    with path.open("ab", buffering=0) as file:
+        file.write(("\n" + "".join(lines)).encode())
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import Any
 
 from kshot import gate
 from kshot.errors import DataError, StoreError
-from kshot.files import disk, write_atomic
+from kshot.files import append, disk, write_atomic
 
 DIGESTS_AT_ONCE = 64  # clips hashed before their digests are written down
 
@@ -200,8 +200,7 @@ class Digests:
         if fresh:
             with disk(self._path):
                 self._path.parent.mkdir(parents=True, exist_ok=True)
-                with self._path.open("a", encoding="utf-8") as file:
-                    file.writelines(["\n", *(known.line() for known in fresh)])  # an empty line closes what a kill tore
+                append(self._path, (known.line() for known in fresh))
             fresh.clear()
 
 

@@ -260,6 +260,13 @@ def _tell_estimate(values: dict[str, Any]) -> None:
         f"time: about {values['seconds']:,.0f} s (measured on {values['measured_on']} clips: "
         f"{values['seconds_decode'] * 1000:.1f} ms decoding, {values['seconds_encode'] * 1000:.1f} ms encoding a clip)"
     )
+    if values["bytes"] > values["bytes_as_embeddings"]:
+        typer.echo(f"embeddings alone (--cut embedding) would take {values['bytes_as_embeddings'] / 1e6:,.1f} MB")
+    if values["shards"]:
+        typer.echo(
+            f"plan: {values['shards']:,} files of {values['clips_a_shard']} clips; {values['actors']} at work side by "
+            f"side, {values['machine_seconds'] / 3600:,.2f} hours of them in all; clips never hashed count as missing"
+        )
     tell_unreadable(values["unreadable"])
 
 
