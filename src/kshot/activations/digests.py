@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kshot import gate
-from kshot.errors import DataError, StoreError
+from kshot import gate, remote
+from kshot.errors import DataError, StoreError, VideoError
 from kshot.files import append, disk, write_atomic
 
 DIGESTS_AT_ONCE = 64  # clips hashed before their digests are written down
@@ -24,7 +23,10 @@ def digest(clip: Path) -> str:
         DataError: it is neither a folder nor a regular file: a pipe would be waited for, for ever.
     """
     result = hashlib.sha256()
-    if clip.is_dir():
+    if remote.address(clip):
+        with remote.local(clip) as file:
+            _hash(file, result)
+    elif clip.is_dir():
         for frame in sorted(p for p in clip.iterdir() if p.is_file()):
             result.update(f"{frame.name}\0{frame.stat().st_size}\0".encode())
             _hash(frame, result)
@@ -173,7 +175,7 @@ class Digests:
             StoreError: new digests cannot be written.
         """
         if remembered:
-            known = (self._known.get(os.path.abspath(clip)) for clip in clips)
+            known = (self._known.get(remote.name(clip)) for clip in clips)
             return [one.sha256 if one else "" for one in known]
         digests: list[str] = []
         fresh: list[Hashed] = []
@@ -185,14 +187,18 @@ class Digests:
         return digests
 
     def _hashed(self, clip: Path, fresh: list[Hashed]) -> str:
-        name = os.path.abspath(clip)
+        name = remote.name(clip)
         try:
             size, changed = _size_and_time(clip)
             known = self._known.get(name)
             if known is None or (known.bytes, known.mtime_ns) != (size, changed):
                 known = self._known[name] = Hashed(name, size, changed, digest(clip))
                 fresh.append(known)
-        except (OSError, DataError):
+        except (OSError, VideoError):
+            return ""
+        except DataError:
+            if remote.address(clip):  # the store does not answer: that says nothing about the clip
+                raise
             return ""
         return known.sha256
 
@@ -205,7 +211,10 @@ class Digests:
 
 
 def _size_and_time(clip: Path) -> tuple[int, int]:
-    """Bytes of a clip and when it changed last, in nanoseconds; of a folder, of all files in it."""
+    """Bytes of a clip and when it changed last, in nanoseconds; of a folder, of all files in it; of an object, a number
+    in place of the time, see `remote.size_and_version`."""
+    if place := remote.address(clip):
+        return remote.size_and_version(place)
     if clip.is_dir():
         stats = [p.stat() for p in clip.iterdir() if p.is_file()]
         return sum(s.st_size for s in stats), max((s.st_mtime_ns for s in stats), default=0)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path, PureWindowsPath
 
+from kshot import remote
 from kshot.datasets.dataset import Dataset, build
 from kshot.datasets.sheet import local_path, read_sheet
 from kshot.errors import DataError, OptionError
@@ -122,7 +123,8 @@ def _check_header(path: Path, header: list[str], where: Mapping[str, str]) -> No
 
 
 def _check_files(path: Path, data: Dataset, lines: list[int]) -> None:
-    missing = [index for index, clip in enumerate(data.paths) if not clip.exists()]
+    remote.expect(filter(None, map(remote.address, data.paths)))
+    missing = [index for index, clip in enumerate(data.paths) if not (remote.address(clip) or clip.exists())]
     if missing:
         few = ", ".join(f"{data.paths[index]} (line {lines[index]})" for index in missing[:3])
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""

@@ -11,13 +11,14 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
 
-from kshot import video
+from kshot import remote, video
 from kshot.errors import ClipLost, OptionError, VideoError, unknown
 from kshot.video.children import Child, Message, Reply, serve
 from kshot.video.damage import Damage
@@ -57,6 +58,9 @@ class Job:
 
     def run(self) -> video.Taken | VideoError:
         """Decode the clip here and now, or say why it cannot be read."""
+        return _fetched(self, Job._run)
+
+    def _run(self) -> video.Taken | VideoError:
         rng = np.random.default_rng(self.seed)
         try:
             return video.take(self.path, self.frames, self.mode, rng, self.size, self.framing, self.allow_damaged)
@@ -128,7 +132,7 @@ def _decode_in_children(
     def run(job: Job) -> video.Taken | VideoError:
         child = idle.get()
         try:
-            result = _decoded(child, job)
+            result = _fetched(job, partial(_decoded, child))
         finally:
             idle.put(child)
         return alone(job) if isinstance(result, ClipLost) else result
@@ -140,7 +144,7 @@ def _decode_in_children(
             try:
                 for child in held:
                     child.end()
-                return _decoded(held[0], job)
+                return _fetched(job, partial(_decoded, held[0]))
             finally:
                 for child in held:
                     idle.put(child)
@@ -164,6 +168,19 @@ def _decode_in_children(
         _surely(pool.shutdown)
         for child in children:
             _surely(child.end)
+
+
+def _fetched(job: Job, work: Callable[[Job], video.Taken | VideoError]) -> video.Taken | VideoError:
+    """Has a job done on the file of its clip, fetched first where that lies at an address, which errors then name."""
+    place = remote.address(job.path)
+    if place is None:
+        return work(job)
+    try:
+        with remote.local(job.path) as path:
+            result = work(replace(job, path=path))
+    except VideoError as error:
+        return error
+    return type(result)(str(result).replace(str(path), place)) if isinstance(result, VideoError) else result
 
 
 def _decoded(child: Child, job: Job) -> video.Taken | VideoError:
