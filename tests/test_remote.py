@@ -1,4 +1,4 @@
-"""Clips at addresses: fetched into a bounded cache, known by what the store says of them, one line where it does not."""
+"""Clips at addresses: fetched into a bounded cache, known by what the store says of them, else one line."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_what_is_an_address(path: str | Path, expected: str | None) -> None:
 
 
 def in_use() -> list[Path]:
-    return [path for path in (remote.home() / "objects" / "in-use").iterdir()]
+    return list((remote.home() / "objects" / "in-use").iterdir())
 
 
 def cached() -> list[Path]:
@@ -82,9 +82,9 @@ def test_the_cache_is_bounded_and_what_is_in_use_stays(memory: Any, monkeypatch:
         assert first.read_bytes() == bytes(100)
     assert {path.read_bytes()[0] for path in cached()} == {1, 3}, "0 and 2 were used longest ago"
     memory.pipe("/b/large", bytes(300))
-    with pytest.raises(StoreError, match="300 bytes, the cache of objects may have 250: set KSHOT_CACHE_BYTES higher"):
-        with remote.local("memory://b/large"):
-            pass
+    told = pytest.raises(StoreError, match="300 bytes, the cache of objects may have 250: set KSHOT_CACHE_BYTES higher")
+    with told, remote.local("memory://b/large"):
+        pass
     monkeypatch.setenv("KSHOT_CACHE_BYTES", "10 GB")
     with pytest.raises(OptionError, match="KSHOT_CACHE_BYTES is a number of bytes"):
         remote.bound()
@@ -97,13 +97,13 @@ def test_a_full_disk_and_an_object_that_is_cut_off(memory: Any, monkeypatch: pyt
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(type(memory), "get_file", full)
-    with pytest.raises(StoreError, match="cannot write to .*objects: No space left on device"):
-        with remote.local("memory://b/a.mp4"):
-            pass
+    told = pytest.raises(StoreError, match=r"cannot write to .*objects: No space left on device")
+    with told, remote.local("memory://b/a.mp4"):
+        pass
     monkeypatch.setattr(type(memory), "get_file", lambda self, key, target: Path(target).write_bytes(b"who"))
-    with pytest.raises(DataError, match="memory://b/a.mp4 was cut off: 3 of 5 bytes came"):
-        with remote.local("memory://b/a.mp4"):
-            pass
+    told = pytest.raises(DataError, match=r"memory://b/a.mp4 was cut off: 3 of 5 bytes came")
+    with told, remote.local("memory://b/a.mp4"):
+        pass
     assert cached() == [] and in_use() == []
 
 
@@ -163,7 +163,7 @@ def test_an_object_that_is_gone_is_an_unreadable_clip(memory: Any, clips_csv: Pa
     table = write_table(tmp_path / "clips.csv", [("memory://b/a.mp4", "a", "", ""), ("memory://b/b.mp4", "b", "", "")])
     data = load_data(table)
     assert digests.Digests(tmp_path / "digests.jsonl").of(data.paths)[1] == ""
-    with pytest.raises(VideoError, match="memory://b/b.mp4: no such object"), remote.local(data.paths[1]):
+    with pytest.raises(VideoError, match=r"memory://b/b.mp4: no such object"), remote.local(data.paths[1]):
         pass
 
 

@@ -1,8 +1,9 @@
 """Files at addresses of object stores (s3://, gs://, memory:// ...): known without reading them, and opened as files.
 
-An address is written as in any other program; where it has become a path, one slash of the two is gone, and it is known
-all the same. `fsspec` speaks to the stores, so whatever package of its family is installed adds an address, and keys and
-endpoints are where those packages look for them (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL`, `~/.aws`, `FSSPEC_*`).
+An address is written as in any other program; where it has become a path, one slash of the two is gone, and it is
+known all the same. `fsspec` speaks to the stores, so whatever package of its family is installed adds addresses, and
+keys and endpoints are where those packages look for them (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL`, `~/.aws`,
+`FSSPEC_*`).
 
 An object is fetched whole into $KSHOT_HOME/objects when it is first opened. That folder is bounded: what was used
 longest ago goes first. Whoever uses a file holds a second name of it, so that it cannot go meanwhile.
@@ -26,6 +27,8 @@ from kshot.files import disk
 from kshot.paths import home
 
 CACHE_BYTES = 10 << 30  # of the folder, where $KSHOT_CACHE_BYTES says nothing else
+VERSIONS = ("ETag", "etag", "md5Hash", "LastModified", "mtime", "created")
+"""By which the packages say that an object is another, the best first."""
 ABANDONED = 24 * 3600.0  # seconds after which a second name is one of a process that was killed
 _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/{1,2}([^/].*)", re.DOTALL)  # two letters or more: no drive
 
@@ -54,9 +57,7 @@ def size_and_version(place: str) -> tuple[int, int]:
         DataError: the store does not answer, or wants credentials.
     """
     about = _about(place)
-    said = next(
-        (about[key] for key in ("ETag", "etag", "md5Hash", "LastModified", "mtime", "created") if about.get(key)), ""
-    )
+    said = next((about[key] for key in VERSIONS if about.get(key)), "")
     return int(about.get("size") or 0), int(hashlib.sha256(str(said).encode()).hexdigest()[:15], 16)
 
 

@@ -102,8 +102,8 @@ def _trimmed(cells: list[str], least: int) -> list[str]:
 
 
 def local_path(folder: Path, text: str) -> Path:
-    r"""Where a path of a table leads: relative to its folder, `~` at home, `a\b.mp4` of Windows as `a/b.mp4`. An address
-    is one.
+    r"""Where a path of a table leads: relative to its folder, `~` at home, `a\b.mp4` of Windows as `a/b.mp4`. An
+    address stays one.
 
     A name that exists as it is written is taken so.
 
