@@ -51,7 +51,8 @@ class Crew:
         address: of the cluster; None for a Ray of this machine's own.
         actors: how many; None for one a core, or one a GPU.
         stored: clips that they have stored.
-        ready: seconds until the last of them was ready, Ray's own start left out; None before.
+        ready: seconds until the first `actors` of them were ready, Ray's own start included; None before.
+        worked: seconds from then on.
         unreadable: path -> why they could not read a clip.
     """
 
@@ -61,6 +62,7 @@ class Crew:
     actors: int | None = None
     stored: int = 0
     ready: float | None = None
+    worked: float = 0.0
     unreadable: dict[str, str] = field(default_factory=dict)
 
     def run(
@@ -81,6 +83,7 @@ class Crew:
             OptionError: a backbone that was loaded here.
             KshotError: as an actor met it, such as a full disk.
         """
+        began = time.monotonic()
         expect_ray(self.address)
         named, how = self.loading
         if named is not None and not isinstance(named, str | Path):
@@ -99,13 +102,29 @@ class Crew:
             kind = ray.remote(num_cpus=cores, num_gpus=int(gpus), max_restarts=0)(_Actor)
             count = min(count, len(shards))
             with progress(f"extracting {data.name} on {count} actors", len(data), "clips") as step:
-                self._deal(ray, lambda: kind.remote(self.make, named, how, given), count, data, shards, step)
+                self._deal(ray, lambda: kind.remote(self.make, named, how, given), count, data, shards, step, began)
+                self.actors = count
+            self.worked = time.monotonic() - began - (self.ready or 0.0)
+
+    def said(self) -> list[str]:
+        """A sentence on how long it took; none where there was nothing to do."""
+        if self.ready is None:
+            return []
+        which = f"{self.actors} actors of Ray were" if self.actors != 1 else "1 actor of Ray was"
+        return [f"{which} ready after {self.ready:.1f} s and worked for {self.worked:.1f} s"]
 
     def _deal(
-        self, ray: Any, start: Callable[[], Any], count: int, data: Dataset, shards: Sequence[Shard], step: Step
+        self,
+        ray: Any,
+        start: Callable[[], Any],
+        count: int,
+        data: Dataset,
+        shards: Sequence[Shard],
+        step: Step,
+        began: float,
     ) -> None:
         """Deals shards out until each is done; the actor that is free first gets the next ones."""
-        began = time.monotonic()
+        came = 0
         left = deque(shards)
         alone: list[Shard] = []  # what actors had in hand that died: one at a time, to see which of them it was
         cost: Counter[str] = Counter()
@@ -118,7 +137,7 @@ class Crew:
         for _ in range(count):
             begin()
         while busy:
-            found, _ = ray.wait(list(busy), timeout=None if self.ready is not None else READY)
+            found, _ = ray.wait(list(busy), timeout=None if came else READY)
             if not found:
                 raise EngineError(f"no actor came up within {READY:.0f} s: the Ray cluster has nothing free")
             actor, hand = busy.pop(found[0])
@@ -142,7 +161,8 @@ class Crew:
                 self._count(data, hand, done)
                 step(sum(len(shard.clips) for shard in hand))
             else:
-                self.ready = time.monotonic() - began
+                came += 1
+                self.ready = time.monotonic() - began if came <= count else self.ready
             if alone:
                 hand = [alone.pop()]
             else:

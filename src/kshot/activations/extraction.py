@@ -205,6 +205,7 @@ def extract(
             "augment": augment,
         }
         crew.run(data, shard, backbone.name, options | {"allow_damaged": allow_damaged}, progress)
+        notes += crew.said()
     task = Task.open(data, backbone, recipe, store, check and shard is None, stored_only)
     if not crew:
         rates.check(data.paths, task.digests, task.store, not stored_only, progress)
