@@ -6,14 +6,17 @@
 
 simulate: a discrete-event simulation of `kshot extract --engine ray`, or with --shares of one `--shard i/n` a worker:
 clips go into shards as `kshot.activations.plan` cuts them, actors are dealt shards as `kshot.activations.actors` deals
-them, some are slow, some die and are replaced, and what they had not completed is done again. It says how long it takes,
-how many machine hours, and what is lost to slow and dead workers.
+them, some are slow, some die and are replaced, and what they had not completed is done again. It says how long it
+takes, how many machine hours, and what is lost to slow and dead workers.
 
-measure: on two idle cores, in under five minutes, side by side: one process with two threads, two processes with a share
-each, and two actors of Ray; the start told apart. Goals: two processes >= 0.95 of one process, Ray's own cost <= 10 %,
-its start <= 15 s, and the simulation within 15 % of the two processes and of Ray, from what one worker on one core takes.
+measure: on two idle cores, in under five minutes, side by side: one process with two threads, two processes with a
+share each, and two actors of Ray; the start told apart. Goals: two processes >= 0.95 of one process, Ray's own cost
+<= 10 %, its start <= 15 s, and the simulation within 15 % of the two processes and of Ray, from what one worker on one
+core takes.
 
-sizes: bytes of a clip in the store, by the formula of docs/scaling.md, and as a backbone of that shape gives them.
+sizes: what a clip takes: bytes at each cut by the formula of docs/scaling.md and as stored, and milliseconds of
+processor time on one thread beside the multiply-adds. Of backbones that are installed, and of a ViT-B/32 with random
+weights.
 """
 
 from __future__ import annotations
@@ -269,17 +272,40 @@ def _median(values: list[float]) -> float:
 
 
 def sizes() -> list[dict[str, Any]]:
-    """Bytes of a clip of each published backbone, as reckoned when it was built, and as a shape of ours encodes it."""
-    from kshot.activations.planned import clip_bytes
-    from kshot.activations.recipe import Recipe
+    """Bytes of a clip by the formula and as it is stored, and what its encoding takes."""
+    import torch
+    from extraction import random_b32
+
+    from kshot.activations.encoding import encode, one_thread
     from kshot.backbones.backbone import load
+    from kshot.catalogue import sizes_of
 
     found = []
-    for name in ("kshot-tiny", "lite"):
-        made = load(name)
-        for cut, number in (("frames", 0), ("last", made.depth), ("embedding", made.depth + 1)):
-            recipe = Recipe(number, made.frames_of(None), condense=made.image.exact)
-            found.append({"backbone": name, "cut": cut, "bytes": clip_bytes(made, recipe)})
+    for made in (load("kshot-tiny"), load("lite"), random_b32()):
+        frames = made.frames_of(None)
+        clip = torch.zeros(1, frames, made.size, made.size, 3, dtype=torch.uint8).numpy()
+        with torch.inference_mode():
+            entering = made.encode_to(
+                made.pixels(torch.zeros(1, made.size, made.size, 3, dtype=torch.uint8)), made.depth
+            )
+        more = 1 if made.image.exact and entering.ndim == 3 else 0  # the raw class token beside the normalised ones
+        row = {"backbone": made.name, "frames": frames}
+        for cut, number, each in (
+            ("frames", 0, frames * made.size**2 * 3),
+            ("last", made.depth, 2 * frames * (entering[0].numel() + more * entering.shape[-1])),
+            ("embedding", made.depth + 1, 2 * frames * made.embed_dim),
+        ):
+            stored = encode(made, number, clip, "float16", made.image.exact).nbytes
+            row |= {f"{cut}: bytes by formula": each, f"{cut}: bytes stored": stored}
+        work = sizes_of(made).multiply_adds
+        with one_thread():
+            times = []
+            for _ in range(3):
+                begin = time.process_time()
+                encode(made, made.depth, clip, "float16", made.image.exact)
+                times.append(time.process_time() - begin)
+        row |= {"million multiply-adds": round(work / 1e6), "processor ms": round(1000 * min(times), 1)}
+        found.append(row | {"G multiply-adds a second": round(work / min(times) / 1e9, 1)})
     return found
 
 
@@ -316,8 +342,8 @@ def main() -> None:
     if options.json:
         print(json.dumps(result))
         return
-    for line in result if isinstance(result, list) else result.items():
-        print(*line.values(), sep="\t") if isinstance(line, dict) else print(f"{line[0]}: {line[1]}")
+    for table in result if isinstance(result, list) else [result]:
+        print("\n".join(f"{name}: {value}" for name, value in table.items()), end="\n\n")
 
 
 if __name__ == "__main__":
