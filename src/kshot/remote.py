@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 from kshot.errors import DataError, OptionError, StoreError, VideoError
-from kshot.files import disk
 from kshot.paths import home
 
 CACHE_BYTES = 10 << 30  # of the folder, where $KSHOT_CACHE_BYTES says nothing else
@@ -97,10 +96,15 @@ def local(path: str | os.PathLike[str]) -> Iterator[Path]:
     kept = hashlib.sha256(f"{place}\n{size}\n{version}".encode()).hexdigest()[:32]
     folder = home() / "objects"
     held = folder / "in-use" / f"{uuid.uuid4().hex}{Path(place).suffix}"
-    with disk(folder):
-        held.parent.mkdir(parents=True, exist_ok=True)
     try:
-        _hold(folder / kept, held, place, size)
+        try:
+            held.parent.mkdir(parents=True, exist_ok=True)
+            _hold(folder / kept, held, place, size)
+        except OSError as error:
+            raise StoreError(
+                f"cannot write to {folder}: {error.strerror or error}; what was stored stays valid: make room, set "
+                f"KSHOT_CACHE_BYTES lower or KSHOT_HOME to a larger disk, then run the same command again"
+            ) from None
         yield held
     finally:
         held.unlink(missing_ok=True)
@@ -112,19 +116,18 @@ def _hold(cached: Path, held: Path, place: str, size: int) -> None:
         raise StoreError(
             f"{place} has {size:,} bytes, the cache of objects may have {bound():,}: set KSHOT_CACHE_BYTES higher"
         )
-    with disk(cached.parent):
-        try:
-            os.link(cached, held)
-            os.utime(cached)  # used now
+    try:
+        os.link(cached, held)
+        os.utime(cached)  # used now
+        return
+    except OSError:
+        if cached.exists():  # a file system without second names
+            held.write_bytes(cached.read_bytes())
             return
-        except OSError:
-            if cached.exists():  # a file system without second names
-                held.write_bytes(cached.read_bytes())
-                return
-        _evict(cached.parent, size)
-        _fetch(place, held, size)
-        with suppress(OSError):
-            os.link(held, cached)
+    _evict(cached.parent, size)
+    _fetch(place, held, size)
+    with suppress(OSError):
+        os.link(held, cached)
 
 
 def _fetch(place: str, target: Path, size: int) -> None:
