@@ -47,18 +47,18 @@ WIDTH, HEIGHT, RATE = 320, 240, 30
 CLIP_SECONDS = 2.0  # of the clips that it is trained on, and so of a window
 
 
-def make(path: Path, minutes: int) -> Path:
+def make(path: Path, minutes: int, width: int = WIDTH, height: int = HEIGHT) -> Path:
     """A textured scene that drifts, with noise; one minute is encoded, its packets are repeated."""
     rng = np.random.default_rng(0)
-    texture = rng.integers(0, 256, (30, 40, 3), dtype=np.uint8).repeat(16, 0).repeat(16, 1)
+    texture = rng.integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8).repeat(16, 0).repeat(16, 1)
     minute = path.with_suffix(".minute.mp4")
     with av.open(str(minute), "w") as file:
         stream = file.add_stream("libx264", rate=RATE, options={"crf": "26", "preset": "veryfast"})
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for index in range(60 * RATE):
-            top, left = index * 2 % 240, index * 3 % 320
-            image = texture[top : top + HEIGHT, left : left + WIDTH].astype(np.int16)
-            image += rng.integers(-8, 9, (HEIGHT, WIDTH, 1), dtype=np.int16)
+            top, left = index * 2 % height, index * 3 % width
+            image = texture[top : top + height, left : left + width].astype(np.int16)
+            image += rng.integers(-8, 9, (height, width, 1), dtype=np.int16)
             frame = av.VideoFrame.from_ndarray(image.clip(0, 255).astype(np.uint8), format="rgb24")
             frame.pts, frame.time_base = index, Fraction(1, RATE)
             file.mux(stream.encode(frame))

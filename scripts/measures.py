@@ -27,6 +27,7 @@ SOURCE = ROOT / "src" / "kshot"
 FRONTS = {
     "activations.extraction.extract",
     "cli.recognizer.fit",
+    "cli.recognizer.predict",
     "fewshot.evaluation.evaluate",
     "fewshot.training.train",
     "recognizer.estimator.__init__",
@@ -54,14 +55,15 @@ LIMITS = GOALS | {
 AT_LEAST = {"tests / source, lines", "typed arguments, share"}
 
 LEVELS: tuple[tuple[str, ...], ...] = (
-    ("errors", "paths", "progress", "draws", "system", "interrupt", "terminal", "names", "fonts"),
+    ("errors", "paths", "progress", "draws", "system", "interrupt", "terminal", "names", "fonts", "ranks", "excerpts"),
+    ("processes",),
     ("gate", "options", "files", "remote", "settings", "seals", "forms", "templates"),
     ("backbones", "video"),
     ("tuning", "heads", "datasets"),
     ("activations",),
     ("fewshot",),
     ("study", "recognizer"),
-    ("report", "studio", "export", "doctor", "catalogue", "demo", "verify"),
+    ("report", "studio", "export", "doctor", "catalogue", "demo", "verify", "forget"),
     ("cli",),
 )
 """Which rooms stand where, from the ground up: imports go downwards, or sideways where no circle comes of it."""

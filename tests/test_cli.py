@@ -201,7 +201,8 @@ def test_the_list_of_commands_says_what_their_functions_say() -> None:
         typer.main.get_command(app).commands[name]
         assert program._sentence(app.entries[name]) == listed.about
     assert files == {f"kshot.cli.{path.stem}" for path in Path(program.__file__).parent.glob("*.py")} - {
-        f"kshot.cli.{name}" for name in ("__init__", "__main__", "app", "common", "early", "settings", "study_tables")
+        f"kshot.cli.{name}"
+        for name in ("__init__", "__main__", "answers", "app", "common", "early", "settings", "study_tables")
     }
 
 

@@ -31,8 +31,8 @@ from kshot.errors import CheckpointError, DataError, KshotError, OptionError, St
 from kshot.fewshot import fit, runs
 from kshot.report.comparison import compared
 from kshot.study import file as study_file
-from kshot.study import runner as study
-from kshot.study.file import Row, Study
+from kshot.study import grid
+from kshot.study.file import Row, Study, planned
 from kshot.study.summary import load_study
 from kshot.study.tables import as_csv, as_markdown
 from kshot.verify import verify
@@ -301,7 +301,7 @@ def test_a_study(tmp_path: Path) -> None:
     row = {**report["rows"][0]}
     (where.parent / "row.json").write_text(json.dumps(seals.sealed(row, where.parent, ["1-shot.json"])))
     own = {key: row[key] for key in ("data", "backbone", "seed", "name")}
-    attack(where.parent / "row.json", lambda: study._finished(where.parent / "row.json", own), skip=("results",))
+    attack(where.parent / "row.json", lambda: grid._recorded(where.parent / "row.json", own), skip=("results",))
 
 
 def _toml(value: Any) -> str:
@@ -365,7 +365,7 @@ def test_odd_seeds_are_refused_by_name(seed: Any, clips_csv: Path, backbone: Bac
         lambda: evaluate(clips_csv, backbone, seed=seed, split="all"),
         lambda: train(clips_csv, tmp_path / "run", backbone=backbone, seed=seed),
         lambda: Recognizer(backbone, seed=seed).fit(*films(each=2)),
-        lambda: study.planned("quick", seeds=(seed,)),
+        lambda: planned("quick", seeds=(seed,)),
     ):
         with pytest.raises(OptionError, match="seed"):
             act()

@@ -41,6 +41,10 @@ class EngineError(KshotError):
     """A cluster that is not installed, does not answer or does not do."""
 
 
+class RankLost(KshotError):
+    """A process of those that work together failed or is gone."""
+
+
 class OptionError(KshotError):
     """An argument that does not exist or has an impossible value."""
 

@@ -220,5 +220,5 @@ def _stands(lock: str) -> bool:
 
 
 def occupied(folder: Path) -> bool:
-    """Whether a folder holds anything but a lock."""
-    return folder.is_dir() and any(entry.name != LOCK for entry in folder.iterdir())
+    """Whether a folder holds anything but locks."""
+    return folder.is_dir() and any(not entry.name.startswith(LOCK) for entry in folder.iterdir())

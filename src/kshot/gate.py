@@ -1,8 +1,8 @@
 """The one gate for files that users give: regular, of bounded size, checked before anything opens them.
 
 A pipe, a socket or a device would hold whoever opens it for ever; a file of terabytes would fill the memory. Text comes
-as UTF-8, with or without a byte-order mark, or as UTF-16 with one, as Windows writes it; JSON and TOML of any depth
-fail in one line. What a file says is checked
+as UTF-8, with or without a byte-order mark, or as UTF-16 with one, as Windows writes it; JSON, TOML and XML of any
+depth fail in one line, and XML expands no entities. What a file says is checked
 to be of the kinds that it should be (`typed`), and names that it gives lead into its own folder (`inside`).
 """
 
@@ -18,12 +18,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from kshot.errors import CheckpointError, DataError, KshotError
 
 if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
     from pydantic import BaseModel
 
 M = TypeVar("M", bound="BaseModel")
 
 TEXT_BYTES = 256 << 20
 """A list of ten million clips is smaller; what is larger is no list, configuration or manifest."""
+XML_DEPTH = 64
+"""Elements within elements; annotations of videos have less than ten."""
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 """Its byte-order marks."""
 
@@ -165,6 +169,49 @@ def read_toml(path: str | os.PathLike[str], most: int = TEXT_BYTES, error: type[
         raise error(f"{Path(path)} is nested too deeply to be what it should be") from None
     except ValueError as reason:
         raise error(f"{Path(path)} is no TOML ({reason})") from None
+
+
+def read_xml(path: str | os.PathLike[str], most: int = TEXT_BYTES, error: type[KshotError] = DataError) -> Element:
+    """The root element of an XML file. A document type, and with it every entity of its own, is refused unread.
+
+    Args:
+        path: the file.
+        most: bytes that it may have.
+        error: which error to raise.
+
+    Raises:
+        KshotError: (as `error`) see `read_bytes`, or it is no XML, has a document type or is nested too deeply.
+    """
+    from xml.etree.ElementTree import ParseError, TreeBuilder
+
+    from defusedxml.common import DefusedXmlException
+    from defusedxml.ElementTree import DefusedXMLParser
+
+    class Shallow(TreeBuilder):
+        depth = 0
+
+        def start(self, tag: str, attrs: dict[str, str]) -> Element:  # type: ignore[override]
+            self.depth += 1
+            if self.depth > XML_DEPTH:
+                raise error(f"{Path(path)} is nested too deeply to be what it should be")
+            return super().start(tag, attrs)
+
+        def end(self, tag: str) -> Element:
+            self.depth -= 1
+            return super().end(tag)
+
+    parser = DefusedXMLParser(target=Shallow(), forbid_dtd=True)
+    try:
+        parser.feed(read_bytes(path, most, error))
+        root: Element = parser.close()
+    except DefusedXmlException:
+        raise error(
+            f"{Path(path)} declares a document type (<!DOCTYPE ...>), with which XML can grow without limit: remove "
+            f"that line, no program that writes annotations of videos needs it"
+        ) from None
+    except (ParseError, ValueError, LookupError) as reason:  # LookupError: an encoding that nobody knows
+        raise error(f"{Path(path)} is no XML ({reason})") from None
+    return root
 
 
 def typed(value: Any, form: type[BaseModel], source: object, error: type[KshotError] = DataError) -> Any:

@@ -85,7 +85,9 @@ def labels(values: Iterable[Any], place: Callable[[int], str], kind: str = "labe
         texts.append(label(value, place(index), kind) if text is None else text)
         if isinstance(value, str):
             known[value] = texts[-1]
-    first = {text: index for index, text in reversed(list(enumerate(texts)))}
+    first: dict[str, int] = {}
+    for index, text in enumerate(texts):
+        first.setdefault(text, index)
     distinct(sorted(first, key=first.__getitem__), kind, lambda text: f" ({place(first[text])})")
     return texts
 
@@ -123,7 +125,16 @@ def groups(values: Iterable[Any], place: Callable[[int], str]) -> list[str]:
     Raises:
         DataError: something that is neither text nor a number.
     """
-    return [_text(value, place(index), "group", DataError) or "" for index, value in enumerate(values)]
+    known: dict[str, str] = {}
+    texts = []
+    for index, value in enumerate(values):
+        text = known.get(value) if isinstance(value, str) else None
+        if text is None:
+            text = _text(value, place(index), "group", DataError) or ""
+            if isinstance(value, str):
+                known[value] = text
+        texts.append(text)
+    return texts
 
 
 def lone(groups: Sequence[str], given: bool = False) -> list[str]:

@@ -357,7 +357,7 @@ def test_cuts_by_name_and_number(backbone: Backbone) -> None:
     ("options", "text"),
     [
         ({"cut": "first"}, "cut 'first' does not exist"),
-        ({"dtype": "int8"}, "dtype 'int8' is not known: expected one of float16, float32"),
+        ({"dtype": "int4"}, "dtype 'int4' is not known: expected one of float16, float32, int8, float8"),
         ({"frames": 0}, "frames must be at least 1, found 0"),
         ({"workers": -1}, "expected 0 workers or more"),
         ({"timeout": 0.0}, "a timeout above 0, found None and 0 seconds"),

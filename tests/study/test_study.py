@@ -18,6 +18,7 @@ from kshot.errors import DataError, KshotError, OptionError
 from kshot.fewshot.intervals import interval
 from kshot.fewshot.result import read_result
 from kshot.study import file as study_file
+from kshot.study import grid
 from kshot.study import runner as study
 from kshot.study.results import StudyResult
 from kshot.study.summary import load_study
@@ -296,10 +297,10 @@ def test_a_begun_study_may_get_further_seeds_but_no_others(done: tuple[Path, Stu
         return values | {"seeds": seeds}
 
     for seeds in (asked([0, 1]), asked([0, 1, 2]), asked([0, 1], 0, 1, 7)):
-        study._refuse_other(done[0], seeds)
+        grid._refuse_other(done[0], seeds)
     for seeds in (asked([0]), asked([1, 0]), asked([0, 1, 2], 0), asked([5, 0, 1])):
         with pytest.raises(OptionError, match=r"other settings \(seeds differ\)"):
-            study._refuse_other(done[0], seeds)
+            grid._refuse_other(done[0], seeds)
 
 
 @pytest.mark.parametrize(

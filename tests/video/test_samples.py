@@ -12,6 +12,8 @@ from test_workers import named, sabotage  # noqa: F401  (a fixture)
 
 from kshot import video
 from kshot.errors import OptionError, VideoError
+from kshot.excerpts import Excerpt
+from kshot.video import container
 from kshot.video.workers import Stream
 from scenes import scene, write
 
@@ -94,7 +96,15 @@ def test_what_holds_no_frame_is_an_error(tmp_path: Path, content: bytes) -> None
 def test_times_that_jump_away_end_the_file(tmp_path: Path) -> None:
     path = write(tmp_path / "jump.mkv", scene(6), times=[0, 1, 2, 3, 10**9, 10**9 + 1], bf="0")
     samples = video.Samples(path, 0.04)
-    assert len(list(samples)) == 3 and "MAX_FRAMES" in samples.failure
+    assert len(list(samples)) == 3 and "its times are wrong" in samples.failure
+
+
+def test_a_film_may_have_more_frames_than_a_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "film.mkv", scene(30))
+    monkeypatch.setattr(container, "MAX_FRAMES", 10)
+    samples = video.Samples(path, 0.04)
+    assert len(list(samples)) == 30 and not samples.failure
+    assert len(video.read(Excerpt(path, 0.8, 1.0), 4)) == 4
 
 
 @pytest.mark.parametrize("interval", [0.0, -1.0, float("nan"), float("inf")])

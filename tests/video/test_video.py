@@ -100,8 +100,8 @@ def test_files_too_large_to_hold_are_read_again_and_give_the_same_frames(
 ) -> None:
     paths = [write(tmp_path / name, **FILES[name]) for name in ("short-gop.mp4", "mpeg4-b-frames.avi")]
     before = [video.read(path, 5) for path in paths]
-    monkeypatch.setattr(container, "_HELD_PACKETS", 0)
-    monkeypatch.setattr(container, "_HELD_FRAMES", 0)
+    monkeypatch.setattr(container, "HELD_PACKETS", 0)
+    monkeypatch.setattr(container, "HELD_FRAMES", 0)
     for path, frames in zip(paths, before, strict=True):
         np.testing.assert_array_equal(video.read(path, 5), frames)
 

@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kshot.activations import index
 from kshot.activations.shards import Array
 from kshot.activations.store import Store
 from kshot.datasets import Dataset
+from kshot.datasets.segments import ends
 from kshot.draws import key
+from kshot.excerpts import shared
 from kshot.video.damage import Damage
 
 
@@ -36,13 +39,14 @@ class Activations:
         keep_copies: whether clips that hold the same may stand on both sides of an episode.
         backbone: name of the backbone; "" for ready-made features.
         notes: what was left out of its checkpoint, and how many clips have unusual pictures.
+        videos: digests of the clips' videos, where clips are parts of them; empty where all are whole files.
     """
 
     data: Dataset
     cut: int | None
     unreadable: dict[str, str] = field(default_factory=dict)
     store: Store | None = None
-    digests: tuple[str, ...] = ()
+    digests: Sequence[str] = ()
     stored_now: int = 0
     seconds: float = 0.0
     damaged: dict[str, Damage] = field(default_factory=dict)
@@ -52,11 +56,20 @@ class Activations:
     keep_copies: bool = False
     backbone: str = ""
     notes: tuple[str, ...] = ()
+    videos: tuple[str, ...] = ()
 
     @property
-    def copies(self) -> NDArray[np.str_] | None:
-        """(clips,) what each holds, for a `Sampler` that keeps copies apart; None where they may stay together."""
-        return None if self.keep_copies else content(self)
+    def copies(self) -> NDArray[Any] | None:
+        """(clips,) what each holds, for a `Sampler` that keeps copies apart; None where they may stay together.
+
+        Parts of a video that overlap hold the same.
+        """
+        if self.keep_copies:
+            return None
+        if self.data.spans is None:
+            return content(self)
+        videos = self.videos or [str(path) for path in self.data.paths]
+        return np.array(shared(videos, ends(self.data.clips))).astype(np.str_)
 
     def gather(self, indices: Sequence[int] | NDArray[np.int64], visit: tuple[int, int] | None = None) -> Array:
         """Activations (n, rows, ...) of n clips, a row for each unit of the backbone; frames (uint8) at cut 0.
@@ -97,13 +110,14 @@ class Activations:
 
     def subset(self, indices: NDArray[np.int64]) -> Activations:
         """The clips with these indices, classes renumbered to those present."""
-        digests = tuple(self.digests[i] for i in indices) if self.digests else ()
+        digests = index.pick(self.digests, indices) if self.digests else ()
         seen = None if self.seen is None else self.seen[indices]
-        return replace(self, data=self.data.subset(indices), digests=digests, seen=seen)
+        videos = tuple(self.videos[i] for i in indices) if self.videos else ()
+        return replace(self, data=self.data.subset(indices), digests=digests, seen=seen, videos=videos)
 
     def losses(self) -> list[dict[str, Any]]:
         """What is lost of the clips at hand, as results list it: clip, kept (share) and reason of each damaged one."""
-        paths = [str(path) for path in self.data.paths] if self.damaged else []
+        paths = [str(clip) for clip in self.data.clips] if self.damaged else []
         return [{"clip": path, **self.damaged[path].plain()} for path in paths if path in self.damaged]
 
     def report(self) -> dict[str, Any]:
@@ -124,11 +138,12 @@ class Activations:
         }
 
 
-def content(part: Activations) -> NDArray[np.str_]:
-    """(clips,) a text for what each clip holds: the digest of its bytes, or of its ready-made features."""
-    if part.store is None and part.data.features is not None:
-        return np.array([hashlib.sha256(clip.tobytes()).hexdigest() for clip in part.data.features], np.str_)
-    return np.array(part.digests, np.str_)
+def content(part: Activations) -> NDArray[Any]:
+    """(clips,) for what each clip holds: the digest of its bytes, or of its ready-made features."""
+    features = part.data.features
+    if part.store is None and features is not None:
+        return np.array([hashlib.sha256(clip.tobytes()).hexdigest() for clip in features], np.str_)
+    return index.values(part.digests)
 
 
 def from_features(data: Dataset, cut: int | None = None) -> Activations:

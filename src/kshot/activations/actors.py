@@ -20,7 +20,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kshot import __version__
+from kshot import __version__, remote
 from kshot.activations.planned import Shard
 from kshot.errors import EngineError, KshotError, OptionError
 from kshot.paths import home
@@ -174,7 +174,7 @@ class Crew:
         """Adds what an actor says of the shards that it had in hand."""
         clips = [clip for shard in hand for clip in shard.clips]
         self.stored += done[0]
-        self.unreadable |= {str(data.paths[clips[number]]): reason for number, reason in done[1]}
+        self.unreadable |= {str(data.clips[clips[number]]): reason for number, reason in done[1]}
 
 
 class _Actor:
@@ -198,7 +198,7 @@ class _Actor:
         """How many clips it has stored, and number and reason of those that cannot be read."""
         assert self._work is not None
         done = self._work(data, shards)
-        lost = [(i, done.unreadable[str(path)]) for i, path in enumerate(data.paths) if str(path) in done.unreadable]
+        lost = [(i, done.unreadable[str(clip)]) for i, clip in enumerate(data.clips) if str(clip) in done.unreadable]
         return done.stored_now, lost
 
 
@@ -206,7 +206,7 @@ def _given(data: Dataset, hand: Sequence[Shard]) -> tuple[Dataset, list[Shard]]:
     """The clips of some shards, wherever the actor's own folder is, and the shards among them."""
     clips = [clip for shard in hand for clip in shard.clips]
     part = data.subset(clips)
-    part = replace(part, paths=tuple(Path(os.path.abspath(path)) for path in part.paths), notes=())
+    part = replace(part, paths=tuple(Path(remote.name(path)) for path in part.paths), notes=())
     starts = accumulate((len(shard.clips) for shard in hand), initial=0)
     return part, [
         replace(shard, clips=range(start, start + len(shard.clips))) for start, shard in zip(starts, hand, strict=False)

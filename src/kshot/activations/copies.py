@@ -1,4 +1,5 @@
-"""Clips that hold the same bytes: named, counted and kept apart, unless `keep_copies` says otherwise.
+"""Clips that hold the same bytes, or show the same moments of a video: named, counted and kept apart, unless
+`keep_copies` says otherwise.
 
 A copy of a base clip among the novel ones was learned by heart, a copy of a support clip is no question, and of two
 labels for the same bytes one is wrong. Data without copies are not touched. Rows of ready-made features that are equal
@@ -10,16 +11,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kshot.activations.activations import Activations, content
 from kshot.activations.digests import Digests
+from kshot.activations.index import values
 from kshot.datasets import Dataset
+from kshot.datasets.segments import ends
 from kshot.errors import DataError, NotEnoughClips
+from kshot.excerpts import Clip, Excerpt, file_of
 
 SHOWN = 3  # pairs that a sentence names
+INSTANT = 1e-6  # seconds that two clips may share without showing the same
 LEARNED = {"test": ("train", "val"), "val": ("train",)}
 """Split -> those that were learned from, or chosen on, before its clips are queries."""
 
@@ -44,16 +50,18 @@ def kept_apart(part: Activations, whole: Dataset, split: str) -> tuple[Activatio
     if part.keep_copies:
         return part, []
     marks, notes, data = content(part), [], part.data
-    learned = _learned(part, whole, LEARNED.get(split, ()))
-    known = np.isin(marks, list(learned))
-    if known.any():
-        pairs = [(data.paths[i], learned[marks[i]]) for i in np.flatnonzero(known)]
-        notes.append(f"{_clips(len(pairs))} of split {split} left out, copies of base or val clips: {_named(pairs)}")
+    learned = _copied(part, whole, LEARNED.get(split, ()))
+    known = np.isin(np.arange(len(marks)), list(learned))
+    if learned:
+        pairs = [(data.clips[i], learned[i]) for i in sorted(learned)[:SHOWN]]
+        what = "copies of" if whole.spans is None else "copies of, or overlapping,"
+        count = len(learned)
+        notes.append(f"{_clips(count)} of split {split} left out, {what} base or val clips: {_named(pairs, count)}")
     twice = [clips for clips in _alike(marks) if len(set(data.labels[clips])) > 1 and not known[clips[0]]]
     torn = np.zeros(len(marks), bool)
     if twice:
         torn[np.concatenate(twice)] = True
-        pairs = [(data.paths[clips[0]], data.paths[_another(clips, data.labels)]) for clips in twice]
+        pairs = [(data.clips[clips[0]], data.clips[_another(clips, data.labels)]) for clips in twice]
         notes.append(
             f"{_clips(int(torn.sum()))} of split {split} left out, the same bytes under two labels: {_named(pairs)}"
         )
@@ -62,7 +70,7 @@ def kept_apart(part: Activations, whole: Dataset, split: str) -> tuple[Activatio
         raise DataError(f"{whole.name}: {'; '.join(notes)}; nothing is left: mend it, or keep them (--keep-copies)")
     if len(kept) < len(marks):
         part = part.subset(kept)
-    again = [(part.data.paths[c[0]], part.data.paths[other]) for c in _alike(marks[kept]) for other in c[1:]]
+    again = [(part.data.clips[c[0]], part.data.clips[other]) for c in _alike(marks[kept]) for other in c[1:]]
     if again:
         notes.append(
             f"{_clips(len(again))} of split {split} copies of another of the class, no query where that one is "
@@ -80,7 +88,7 @@ def naming_left_out(notes: Sequence[str]) -> Iterator[None]:
         raise NotEnoughClips(f"{error} ({'; '.join(notes)})" if notes else str(error)) from None
 
 
-def expect_one_label(marks: Sequence[str], labels: Sequence[str], names: Sequence[str | Path]) -> None:
+def expect_one_label(marks: Sequence[str] | NDArray[Any], labels: Sequence[str], names: Sequence[str | Clip]) -> None:
     """Refuses the same bytes under two labels.
 
     Args:
@@ -104,21 +112,46 @@ def expect_one_label(marks: Sequence[str], labels: Sequence[str], names: Sequenc
         )
 
 
-def _learned(part: Activations, whole: Dataset, splits: Sequence[str]) -> dict[str, Path]:
-    """What clips of the splits that are learned from hold -> such a clip, as far as `part` may hold the same."""
+def _copied(part: Activations, whole: Dataset, splits: Sequence[str]) -> dict[int, Clip]:
+    """Clips of `part` by their index -> a clip of the splits that are learned from which shows the same."""
+    marks, (learned, clips_of) = content(part), _learned(part, whole, splits)
+    alike = np.flatnonzero(np.isin(marks, learned)).tolist()
+    found = {i: whole.clips[clips_of[np.flatnonzero(learned == marks[i])[-1]]] for i in alike}
     clips = np.flatnonzero(np.isin(whole.splits, splits))
-    marks: list[str]
+    if whole.spans is None or not len(clips):
+        return found
+    paths = [whole.paths[i] for i in clips]
+    known = Digests(part.store.root / "digests.jsonl") if part.store else None
+    taught: dict[str, list[int]] = {}
+    for i, video in zip(clips.tolist(), known.of(paths, remembered=True) if known else map(str, paths), strict=True):
+        taught.setdefault(video, []).append(i)
+    spans, own = np.array(ends(whole.clips)), ends(part.data.clips)
+    for i, video in enumerate(part.videos or map(str, part.data.paths)):
+        others = taught.get(video, [])
+        overlap = np.minimum(spans[others, 1], own[i][1]) - np.maximum(spans[others, 0], own[i][0]) if others else None
+        if i not in found and overlap is not None and overlap.max() > INSTANT:
+            found[i] = whole.clips[others[int(overlap.argmax())]]
+    return found
+
+
+def _learned(part: Activations, whole: Dataset, splits: Sequence[str]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """What clips of the splits that are learned from hold, as far as `part` may hold the same; and their indices."""
+    clips = np.flatnonzero(np.isin(whole.splits, splits))
+    if not len(clips):
+        return content(part)[:0], clips
     if part.store is None:
-        marks = content(Activations(whole.subset(clips), None)).tolist() if len(clips) else []
-    else:
-        paths = [whole.paths[i] for i in clips]
-        digests = Digests(part.store.root / "digests.jsonl")
-        marks = digests.of(paths, remembered=True)
-        sizes = {_size(path) for path in part.data.paths}
-        fresh = [i for i, mark in enumerate(marks) if not mark and _size(paths[i]) in sizes]
-        for i, mark in zip(fresh, digests.of([paths[i] for i in fresh]), strict=True):
-            marks[i] = mark
-    return {mark: whole.paths[i] for mark, i in zip(marks, clips, strict=True) if mark}
+        return content(Activations(whole.subset(clips), None)), clips
+    taught = whole.subset(clips).clips
+    digests = Digests(part.store.root / "digests.jsonl")
+    marks = values(digests.of(taught, remembered=True))
+    unknown = np.flatnonzero(marks == marks.dtype.type())
+    if not len(unknown):
+        return marks, clips
+    sizes = {_size(path) for path in part.data.paths}
+    fresh = [int(i) for i in unknown if _size(file_of(taught[i])) in sizes]
+    found = values(digests.of([taught[i] for i in fresh]))
+    kept = np.setdiff1d(np.arange(len(marks)), unknown)
+    return np.concatenate([marks[kept], found]), np.concatenate([clips[kept], clips[fresh]])
 
 
 def _size(path: Path) -> int:
@@ -129,11 +162,13 @@ def _size(path: Path) -> int:
         return -2
 
 
-def _alike(marks: NDArray[np.str_]) -> list[NDArray[np.int64]]:
+def _alike(marks: NDArray[Any]) -> list[NDArray[np.int64]]:
     """Indices of the clips that hold the same, for each that several hold."""
-    _, first, numbers, counts = np.unique(marks, return_index=True, return_inverse=True, return_counts=True)
-    several = sorted(np.flatnonzero(counts > 1), key=lambda number: int(first[number]))
-    return [np.flatnonzero(numbers == number) for number in several]
+    order = np.argsort(marks, kind="stable")
+    starts = np.flatnonzero(np.append(True, marks[order[1:]] != marks[order[:-1]])[: len(marks)])
+    sizes = np.diff(np.append(starts, len(marks)))
+    several = [order[starts[i] : starts[i] + sizes[i]] for i in np.flatnonzero(sizes > 1)]
+    return sorted(several, key=lambda clips: int(clips[0]))
 
 
 def _another(clips: NDArray[np.int64], labels: Sequence[object] | NDArray[np.int64]) -> int:
@@ -145,10 +180,12 @@ def _clips(count: int) -> str:
     return "1 clip" if count == 1 else f"{count:,} clips"
 
 
-def _named(pairs: Sequence[tuple[Path, Path]]) -> str:
-    few = ", ".join(f"{_short(one)} = {_short(other)}" for one, other in pairs[:SHOWN])
-    return few + (f" and {len(pairs) - SHOWN:,} more" if len(pairs) > SHOWN else "")
+def _named(pairs: Sequence[tuple[Clip, Clip]], count: int = 0) -> str:
+    """The first of the pairs, and how many more there are; `count` where not all of them are given."""
+    few, count = ", ".join(f"{_short(one)} = {_short(other)}" for one, other in pairs[:SHOWN]), count or len(pairs)
+    return few + (f" and {count - SHOWN:,} more" if count > SHOWN else "")
 
 
-def _short(path: Path) -> str:
-    return "/".join(path.parts[-2:])
+def _short(clip: Clip) -> str:
+    times = f"#t={clip.times}" if isinstance(clip, Excerpt) else ""
+    return "/".join(file_of(clip).parts[-2:]) + times

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from kshot.activations.recipe import Recipe
 from kshot.errors import OptionError, VideoError
+from kshot.excerpts import Clip
 from kshot.video import Taken
 from kshot.video.workers import decode
 
@@ -41,21 +41,21 @@ def spread(clips: Sequence[int]) -> list[int]:
 
 
 def timed_decoding(
-    paths: Sequence[Path], frames: int, size: int, resize: str, allow_damaged: bool = False
+    clips: Sequence[Clip], frames: int, size: int, resize: str, allow_damaged: bool = False
 ) -> tuple[float, list[Taken | VideoError]]:
     """Seconds that decoding a clip takes one process, and what came of each clip.
 
     Args:
-        paths: of the clips, at least one.
+        clips: at least one.
         frames: a clip.
         size: side of the frames, in pixels.
         resize: what is done to a frame before its square is cut out.
         allow_damaged: whether to decode clips of which much is lost.
     """
     recipe = Recipe(0, frames, resize=resize)
-    jobs = [recipe.job(path, size, allow_damaged=allow_damaged) for path in (paths[0], *paths)]
+    jobs = [recipe.job(clip, size, allow_damaged=allow_damaged) for clip in (clips[0], *clips)]
     decoded = decode(jobs, workers=1)
     next(decoded)  # the first one also starts the process
     begin = time.monotonic()
     results = [result for _, result in decoded]
-    return (time.monotonic() - begin) / len(paths), results
+    return (time.monotonic() - begin) / len(clips), results

@@ -50,16 +50,20 @@ def default_backbone(*data: str | Path | Dataset | Sequence[Path], known: Collec
         if len(set(widths)) > 1:
             raise DataError("ready-made features stand beside clips, or features of another network: take them apart")
         return Default(f"features:{widths[0]}")
-    paths = [path for part in data for path in _paths(part)]
-    count = sum(path in known or is_drawn(path) for path in paths)
-    if count == len(paths):
+    total, count, drawn = 0, 0, (Path(), False)
+    for path in (path for part in data for path in _paths(part)):
+        if path != drawn[0]:  # parts of one video stand together
+            drawn = path, path in known or is_drawn(path)
+        total += 1
+        count += drawn[1]
+    if count == total:
         return Default(BUNDLED)
     if not count:
         return Default(REAL)
     return Default(
         REAL,
         (
-            f"{count:,} of the {len(paths):,} clips are drawn and the others are not: backbone {REAL}, as {BUNDLED} "
+            f"{count:,} of the {total:,} clips are drawn and the others are not: backbone {REAL}, as {BUNDLED} "
             f"knows drawn figures only",
         ),
     )

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
-from collections.abc import Iterable
+from array import array
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from kshot import gate, remote
+from kshot.activations import index
+from kshot.activations.index import DigestList, Index, mark
 from kshot.errors import DataError, StoreError, VideoError
-from kshot.files import append, disk, write_atomic
+from kshot.excerpts import Clip, Excerpt, file_of
+from kshot.files import disk, whole
 
 DIGESTS_AT_ONCE = 64  # clips hashed before their digests are written down
+CHECKED = 4096  # bytes before the end of what an index covers, by which the file is known again
+KIND = "digests"  # of the index
+LINE = 1024  # bytes of the file that hold most lines
 
 
 def digest(clip: Path) -> str:
@@ -78,6 +88,19 @@ class Hashed:
         return (self.bytes, self.mtime_ns) == _size_and_time(clip)
 
 
+def hashed(clip: Path) -> Hashed | None:
+    """What a path holds now, by reading it; None for one that cannot be opened."""
+    try:
+        size, changed = _size_and_time(clip)
+        return Hashed(remote.name(clip), size, changed, digest(clip))
+    except (OSError, VideoError):
+        return None
+    except DataError:
+        if remote.address(clip):  # the store does not answer: that says nothing about the clip
+            raise
+        return None
+
+
 @dataclass(frozen=True)
 class DigestsReport:
     """What a check of digests.jsonl found.
@@ -97,13 +120,11 @@ class Digests:
     """Remembers the digest of each path by size and time of change, so that clips are hashed once.
 
     Kept as JSON lines; the last line for a clip wins. A torn line is ignored, and so is one whose seal is not its own,
-    as after an edit that gave it another clip's values.
+    as after an edit that gave it another clip's values. In memory is only where the lines stand, see
+    `kshot.activations.index`; a line is read when its clip is asked for.
 
     Args:
         path: of the file, which may not exist yet.
-
-    Attributes:
-        altered: clips whose line has a seal that is not its own.
 
     Raises:
         StoreError: there is something else than a regular file.
@@ -111,103 +132,260 @@ class Digests:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._known: dict[str, Hashed] = {}
-        self._unsealed: set[str] = set()
-        self.altered: set[str] = set()
-        if not path.exists():
-            return
-        gate.regular(path, error=StoreError)
-        with path.open(encoding="utf-8", errors="replace") as file:
-            for line in file:
-                self._take(line)
+        self._fresh: list[Hashed] = []
+        self._file: io.FileIO | None = None
+        if path.exists():
+            gate.regular(path, error=StoreError)
+        self._find()
 
-    def _take(self, line: str) -> None:
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
+    def _find(self) -> None:
+        """Finds the lines: by the index that is kept, and by reading what came since."""
+        self._close()
+        self._kept, self._covered = self._saved()
+        self._since: tuple[array[int], array[int]] = array("Q"), array("Q")
+        for place, line in self._lines(self._covered):
+            if (name := _path_of(line)) is not None:
+                self._since[0].append(mark(name))
+                self._since[1].append(place)
+            self._covered = place + len(line) if line.endswith(b"\n") else place
+        self._settle()
+
+    def _settle(self) -> None:
+        """Lets what was written since be found."""
+        self._new = Index(*(np.array(part, np.uint64) for part in self._since))
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        self._file = None
+
+    def _saved(self) -> tuple[Index, int]:
+        """The index that is kept of the file, and how many bytes of it that covers."""
+        best, covered = Index(np.empty(0, np.uint64), np.empty(0, np.uint64)), 0
+        for path in self._path.parent.glob(f"{KIND}-*.npy"):
+            version = path.stem.removeprefix(f"{KIND}-")
+            end = int(text) if (text := version.split("-")[0]).isdigit() else 0
+            if end > covered and version == self._version(end) and (found := Index.load(path.parent, KIND, version)):
+                best, covered = found, end
+        return best, covered
+
+    def _version(self, end: int) -> str:
+        """A name for the first bytes of the file, by their number and by the last of them."""
+        start = max(0, end - CHECKED)
+        return f"{end}-{hashlib.sha256(self._read(start, end - start)).hexdigest()[:16]}"
+
+    def _keep(self) -> None:
+        """Keeps an index where there are many lines that the last one does not know."""
+        if len(self._since[0]) < max(index.INDEXED, len(self._kept) // 4):
             return
-        kinds = {"path": str, "bytes": int, "mtime_ns": int, "sha256": str}
-        if not isinstance(row, dict) or not all(type(row.get(name)) is kind for name, kind in kinds.items()):
-            return
-        known = Hashed(**{name: row[name] for name in kinds})
-        if "seal" in row and row["seal"] != known.seal:
-            self.altered.add(known.path)
-            return
-        self.altered.discard(known.path)  # hashed anew since
-        self._known[known.path] = known
-        (self._unsealed.discard if "seal" in row else self._unsealed.add)(known.path)
+        self._find()  # others may have written lines between those of this process
+        self._kept.joined(self._new).save(self._path.parent, KIND, self._version(self._covered))
+
+    def _read(self, place: int, size: int) -> bytes:
+        if self._file is None:
+            self._file = self._path.open("rb", buffering=0)
+        self._file.seek(place)
+        return self._file.read(size)
+
+    def _lines(self, start: int = 0) -> Iterator[tuple[int, bytes]]:
+        """Place and content of every line from a place on."""
+        if self._path.exists():
+            with self._path.open("rb") as file:
+                file.seek(start)
+                for line in file:
+                    yield start, line
+                    start += len(line)
+
+    def _known(self, name: str) -> _Line | None:
+        """The line that counts for a path."""
+        own = mark(name)
+        for places in (self._new.places(own), self._kept.places(own)):
+            for place in places:
+                line = self._line(place)
+                if line is not None and line.says.path == name and line.whole:
+                    return line
+        return None
+
+    def _line(self, place: int) -> _Line | None:
+        text = self._read(place, LINE)
+        while b"\n" not in text and len(text) % LINE == 0 and (more := self._read(place + len(text), LINE)):
+            text += more
+        return _parsed(text.partition(b"\n")[0], place)
+
+    @property
+    def altered(self) -> set[str]:
+        """Clips whose line has a seal that is not its own, and which were not hashed anew since."""
+        return self._look()[0]
+
+    def _look(self) -> tuple[set[str], int, list[int]]:
+        """Altered clips, number of clips with a good line, and places of the lines without a seal, by reading all."""
+        altered: set[str] = set()
+        good, unsealed = array("Q"), array("Q")
+        for place, text in self._lines():
+            line = _parsed(text, place)
+            if line is None:
+                continue
+            if not line.whole:
+                altered.add(line.says.path)
+                continue
+            altered.discard(line.says.path)
+            good.append(mark(line.says.path))
+            if not line.seal:
+                unsealed.append(place)
+        return altered, len(np.unique(np.array(good, np.uint64))), unsealed.tolist()
 
     def verify(self) -> DigestsReport:
         """Checks every line by its seal; one of an older version, without a seal, by hashing the clip if that is still
-        what it was."""
-        damaged = dict.fromkeys(sorted(self.altered), "the line's seal is not its own")
-        gone = []
-        for name in sorted(self._unsealed):
+        what it was. Lines are read one by one, none is kept."""
+        altered, good, unsealed = self._look()
+        damaged = dict.fromkeys(sorted(altered), "the line's seal is not its own")
+        old, gone = {}, []
+        for place in unsealed:
+            line = self._line(place)
+            if line is None or (last := self._known(line.says.path)) is None or last.place != place:
+                continue  # a later line counts
+            name = line.says.path
             try:
-                if not self._known[name].unchanged(Path(name)):
+                if not line.says.unchanged(Path(name)):
                     continue  # hashed anew when it is used
-                if digest(Path(name)) != self._known[name].sha256:
-                    damaged[name] = "has another sha256 than its line says"
+                if digest(Path(name)) != line.says.sha256:
+                    old[name] = "has another sha256 than its line says"
             except (OSError, DataError):
                 gone.append(name)
-        return DigestsReport(len(self._known) + len(self.altered), damaged, gone)
+        return DigestsReport(good + len(altered), damaged | dict(sorted(old.items())), sorted(gone))
 
-    def heal(self, damaged: Iterable[str]) -> None:
+    def heal(self, damaged: Collection[str]) -> None:
         """Writes the file anew without the lines of these clips; no line gets a seal that it did not have.
 
         Raises:
             StoreError: it cannot be written.
         """
-        for name in damaged:
-            self._known.pop(name, None)
-        lines = [known.line(sealed=name not in self._unsealed) for name, known in self._known.items()]
-        with disk(self._path):
-            write_atomic(self._path, "".join(lines).encode())
+        bad = set(damaged)
+        with disk(self._path), whole(self._path) as part, part.open("w", encoding="utf-8") as file:
+            for place, text in self._lines():
+                line = _parsed(text, place)
+                if line is None or not line.whole or line.says.path in bad:
+                    continue
+                last = self._known(line.says.path)
+                if last is not None and last.place == place:
+                    file.write(line.says.line(sealed=bool(line.seal)))
+            self._close()  # Windows replaces no open file
+        self._find()
 
-    def of(self, clips: Iterable[Path], remembered: bool = False) -> list[str]:
+    def of(self, clips: Sequence[Clip], remembered: bool = False, reading: bool = True) -> Sequence[str]:
         """Digest of each clip; an empty string for one that cannot be opened. New ones are remembered on disk.
 
+        A video is hashed once, however many parts of it are clips; theirs follow from it, see `Excerpt.digest`.
+
         Args:
-            clips: paths of clips.
+            clips: whole videos or parts of them.
             remembered: open no clip, give what was last known of their paths (the videos may be gone).
+            reading: read clips whose size or time is another than known; else their digest is an empty string.
+
+        Returns:
+            They fit into 32 bytes each, see `kshot.activations.index.DigestList`.
 
         Raises:
             StoreError: new digests cannot be written.
         """
-        if remembered:
-            known = (self._known.get(remote.name(clip)) for clip in clips)
-            return [one.sha256 if one else "" for one in known]
-        digests: list[str] = []
-        fresh: list[Hashed] = []
-        for clip in clips:
-            digests.append(self._hashed(clip, fresh))
-            if len(fresh) == DIGESTS_AT_ONCE:
-                self._write(fresh)
-        self._write(fresh)
+        if len(self._new) < len(self._since[0]):
+            self._settle()
+        parts: dict[Path, str] = {}  # digests of videos of which parts are clips, which are asked for once
+        digests = DigestList.collected(len(clips), (self._of(clip, parts, remembered, reading) for clip in clips))
+        self.flush()
+        self._keep()
         return digests
 
-    def _hashed(self, clip: Path, fresh: list[Hashed]) -> str:
+    def _of(self, clip: Clip, parts: dict[Path, str], remembered: bool, reading: bool) -> str:
+        """Digest of a clip, that of a part by its video's."""
+        video = file_of(clip)
+        found = parts.get(video)
+        if found is None:
+            known = self._known(remote.name(video)) if remembered else None
+            found = (known.says.sha256 if known else "") if remembered else self._digest(video, reading)
+        if not isinstance(clip, Excerpt):
+            return found
+        parts[video] = found
+        return clip.digest(found)
+
+    def _digest(self, clip: Path, reading: bool) -> str:
+        """Of a clip, remembered or made."""
         name = remote.name(clip)
         try:
-            size, changed = _size_and_time(clip)
-            known = self._known.get(name)
-            if known is None or (known.bytes, known.mtime_ns) != (size, changed):
-                known = self._known[name] = Hashed(name, size, changed, digest(clip))
-                fresh.append(known)
-        except (OSError, VideoError):
+            known = self._known(name)
+            if known is not None and known.says.unchanged(clip):
+                return known.says.sha256
+        except OSError:
             return ""
-        except DataError:
-            if remote.address(clip):  # the store does not answer: that says nothing about the clip
-                raise
-            return ""
-        return known.sha256
+        if reading and (made := hashed(clip)):
+            self.add(made)
+            return made.sha256
+        return ""
 
-    def _write(self, fresh: list[Hashed]) -> None:
-        if fresh:
-            with disk(self._path):
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                append(self._path, (known.line() for known in fresh))
-            fresh.clear()
+    def add(self, made: Hashed) -> None:
+        """Remembers a digest; it is written down with others, see `flush`.
+
+        Raises:
+            StoreError: those before it cannot be written.
+        """
+        self._fresh.append(made)
+        if len(self._fresh) >= DIGESTS_AT_ONCE:
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes down what was remembered.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        if not self._fresh:
+            return
+        lines = [known.line().encode() for known in self._fresh]
+        with disk(self._path):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with self._path.open("ab") as file:
+                file.write(b"\n" + b"".join(lines))  # an empty line closes what a kill tore
+                file.flush()
+                place = file.tell() - sum(map(len, lines))
+        for one, line in zip(self._fresh, lines, strict=True):
+            self._since[0].append(mark(one.path))
+            self._since[1].append(place)
+            place += len(line)
+        self._fresh.clear()
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A line of the file. place: where it begins. seal: as it stands there, "" for none. whole: whether it fits."""
+
+    says: Hashed
+    place: int
+    seal: str
+    whole: bool
+
+
+def _parsed(text: bytes, place: int) -> _Line | None:
+    """What a line says; None for a torn one, or one of another form."""
+    try:
+        row = json.loads(text.decode("utf-8", errors="replace"))
+    except (ValueError, RecursionError):
+        return None
+    kinds = {"path": str, "bytes": int, "mtime_ns": int, "sha256": str}
+    if not isinstance(row, dict) or not all(type(row.get(name)) is kind for name, kind in kinds.items()):
+        return None
+    says = Hashed(**{name: row[name] for name in kinds})
+    return _Line(says, place, str(row.get("seal", "")), "seal" not in row or row["seal"] == says.seal)
+
+
+def _path_of(line: bytes) -> str | None:
+    """The path in a line, as quickly as can be: of one that kshot wrote without looking at the rest of it."""
+    begin = b'{"path": "'
+    if line.startswith(begin):
+        path = line[len(begin) : line.find(b'"', len(begin))]
+        if b"\\" not in path and path.isascii():
+            return path.decode()
+    found = _parsed(line, 0)
+    return found.says.path if found else None
 
 
 def _size_and_time(clip: Path) -> tuple[int, int]:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kshot import processes
 from kshot.activations.activations import Activations
+from kshot.activations.packing import PACKED, packed
 from kshot.activations.shards import Array
 from kshot.errors import OptionError, StoreError
 
@@ -53,7 +55,8 @@ def encode(backbone: Backbone, cut: int, clips: Array, dtype: str, condense: boo
         backbone: whose trunk.
         cut: number of the block that receives the activations, 0..L+1.
         clips: uint8 (n, frames, S, S, 3).
-        dtype: of the result, "float16" or "float32"; uint8 at cut 0.
+        dtype: as stored, one of `kshot.settings.DTYPES`; uint8 at cut 0. The result is packed where it has 8 bits, see
+            `kshot.activations.packing`.
         condense: at the last block, give what its exact form needs (see `Backbone.condense`) rather than the tokens.
 
     Raises:
@@ -68,10 +71,11 @@ def encode(backbone: Backbone, cut: int, clips: Array, dtype: str, condense: boo
         values = backbone.encode_to(backbone.pixels(pixels), cut)
         if condense and cut == backbone.depth:
             values = backbone.condense(values)
-        stored = values.to(getattr(torch, dtype)).view(len(clips), -1, *values.shape[1:])
+        values = values.view(len(clips), -1, *values.shape[1:])
+        stored = values if dtype in PACKED else values.to(getattr(torch, dtype))
         if not bool(torch.isfinite(stored).all()):
             raise StoreError(f"activations of this backbone at cut {cut} exceed {dtype}: use dtype float32")
-    result: Array = stored.cpu().numpy()
+        result: Array = packed(stored, dtype) if dtype in PACKED else stored.cpu().numpy()
     return result
 
 
@@ -102,6 +106,8 @@ def embed(
 ) -> Tensor:
     """Embeddings (n, rows, P), float32: one pass of the tail over stored activations, without gradients.
 
+    Processes that work together do a part of the batches each, and have all of them.
+
     Args:
         backbone: whose tail.
         activations: of a data set.
@@ -114,15 +120,16 @@ def embed(
     import torch
 
     chosen = np.arange(len(activations.data)) if indices is None else np.asarray(indices)
-    out = torch.empty(0)
+    if not len(chosen):
+        return torch.empty(0)
     with torch.no_grad():
-        start, per_batch = 0, 1  # the first clip tells the shape
-        while start < len(chosen):
-            values = activations.gather(chosen[start : start + per_batch])
-            embedded = tail(backbone, values, activations.cut, changing=changing)
-            if not start:
-                out = embedded.new_empty(len(chosen), *embedded.shape[1:])
-                per_batch = max(1, 512 // (embedded.shape[1] * backbone.unit))
-            out[start : start + len(embedded)] = embedded
-            start += len(embedded)
+        first = tail(backbone, activations.gather(chosen[:1]), activations.cut, changing=changing)  # tells the shape
+        out = first.new_empty(len(chosen), *first.shape[1:])
+        out[:1] = first
+        per_batch = max(1, 512 // (first.shape[1] * backbone.unit))
+        batches = [slice(start, start + per_batch) for start in range(1, len(chosen), per_batch)]
+        for batch in processes.dealt(batches):
+            out[batch] = tail(backbone, activations.gather(chosen[batch]), activations.cut, changing=changing)
+        for number, batch in enumerate(batches):
+            processes.share(out[batch], number % processes.world())
     return out

@@ -121,13 +121,13 @@ def estimate(
     by_plan, plan, name = bool(spread.engine or spread.shard), None, data.name
     if by_plan:
         share = Share.parse(spread.shard) if spread.shard else Share()
-        plan = Plan.of(data.paths, clip_bytes(backbone, recipe))
+        plan = Plan.of(data.clips, clip_bytes(backbone, recipe))
         data, _, _ = share_of(data, backbone, recipe, share)
     task = Task.open(data, backbone, recipe, store, remembered=by_plan)
     todo = task.todo()
     sample = decoding.spread(todo) or list(range(len(data)))[:1]
-    paths = [data.paths[i] for i in sample]
-    timed = decoding.timed_decoding(paths, frames, backbone.size, resize, allow_damaged) if paths else (0.0, [])
+    clips = [data.clips[i] for i in sample]
+    timed = decoding.timed_decoding(clips, frames, backbone.size, resize, allow_damaged) if clips else (0.0, [])
     seconds, results = timed  # an empty share has none
     with one_thread() if by_plan else nullcontext():
         encoding, bytes_a_clip = _timed_encoding(
@@ -152,7 +152,7 @@ def estimate(
         seconds_decode=seconds,
         seconds_encode=encoding,
         measured_on=len(sample),
-        unreadable={str(path): str(r) for path, r in zip(paths, results, strict=True) if isinstance(r, VideoError)},
+        unreadable={str(clip): str(r) for clip, r in zip(clips, results, strict=True) if isinstance(r, VideoError)},
         store=str(task.store.root),
         bytes_as_embeddings=clip_bytes(backbone, pooled) * len(data),
         actors=actors,

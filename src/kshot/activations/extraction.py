@@ -22,6 +22,7 @@ from kshot.activations.actors import Crew
 from kshot.activations.default import settled
 from kshot.activations.digests import Digests
 from kshot.activations.encoding import cut_number, encode, one_thread
+from kshot.activations.index import pick, values
 from kshot.activations.plan import Share, expect_engine
 from kshot.activations.planned import Shard
 from kshot.activations.recipe import Recipe
@@ -60,7 +61,7 @@ class Task:
     backbone: Backbone
     recipe: Recipe
     store: Store
-    digests: list[str]
+    digests: Sequence[str]
 
     @classmethod
     def open(
@@ -89,17 +90,15 @@ class Task:
         root = Path(store) if store is not None else home() / "store"
         made_with = backbone.name if recipe.cut > 0 else "any backbone"
         opened = Store(root, recipe.key(backbone), made_with, check)
-        return cls(data, backbone, recipe, opened, Digests(root / "digests.jsonl").of(data.paths, remembered))
+        return cls(data, backbone, recipe, opened, Digests(root / "digests.jsonl").of(data.clips, remembered))
 
     def todo(self) -> list[int]:
         """Clips to decode: not stored yet, and the first of those with equal bytes. Unopenable ones are tried, so that
         the decoder gives the reason."""
-        seen: set[str] = set()
-        todo = []
-        for i, value in enumerate(self.digests):
-            if not value or (value not in self.store and value not in seen):
-                todo.append(i)
-                seen.add(value)
+        known = np.fromiter(map(bool, self.digests), bool, len(self.digests))
+        missing = np.flatnonzero(known)[~self.store.holds(pick(self.digests, np.flatnonzero(known)))]
+        first = np.unique(values(pick(self.digests, missing)), return_index=True)[1]
+        todo: list[int] = np.sort(np.concatenate([np.flatnonzero(~known), missing[first]])).tolist()
         return todo
 
 
@@ -140,7 +139,7 @@ def extract(
         store: folder; $KSHOT_HOME/store by default.
         frames: frames a clip, the middle of as many equal segments; None for 8, or the unit of a backbone that sees
             clips.
-        dtype: how activations are stored, "float16" or "float32"; frames are always stored as uint8.
+        dtype: how activations are stored, one of `kshot.settings.DTYPES`; frames are always stored as uint8.
         device: where the trunk computes, see `kshot.load_backbone`.
         precision: of its arithmetic, see there.
         encoder: what runs the trunk, see there.
@@ -208,7 +207,7 @@ def extract(
         notes += crew.said()
     task = Task.open(data, backbone, recipe, store, check and shard is None, stored_only)
     if not crew:
-        rates.check(data.paths, task.digests, task.store, not stored_only, progress)
+        rates.check(data.clips, task.digests, task.store, not stored_only, progress)
     todo = task.todo()
     if todo and not stored_only and backbone.runtime is not None:
         backbone.runtime.prepare(backbone.image, number, progress)
@@ -245,7 +244,7 @@ def _extract_planned(
     data, recipe, digests = task.data, task.recipe, task.digests
 
     def decoded(clips: Iterator[int]) -> Generator[tuple[int, Taken | VideoError]]:
-        jobs = (recipe.job(data.paths[i], task.backbone.size, digests[i], allow_damaged) for i in clips)
+        jobs = (recipe.job(data.clips[i], task.backbone.size, digests[i], allow_damaged) for i in clips)
         return decode(jobs, workers, timeout)
 
     with progress(f"extracting {data.name}{_part(data)}", len(data), "clips") as step, one_thread():
@@ -253,7 +252,7 @@ def _extract_planned(
         def keep(
             results: Iterable[tuple[int, Taken | VideoError]], clips: Sequence[int], notes: Store, writer: ShardWriter
         ) -> dict[str, str]:
-            named = [(digests[i], str(data.paths[i])) for i in clips]
+            named = [(digests[i], str(data.clips[i])) for i in clips]
             per_batch = max(1, FRAMES_PER_BATCH // recipe.frames)
             return _store(results, named, notes, per_batch, lambda batch: _encode(task, batch, writer), step)
 
@@ -266,7 +265,7 @@ def _counted(task: Task, unreadable: dict[str, str]) -> dict[str, str]:
     Raises:
         StoreError: one is not.
     """
-    lost = [path for path, digest in zip(task.data.paths, task.digests, strict=True) if digest not in task.store]
+    lost = [path for path, digest in zip(task.data.clips, task.digests, strict=True) if digest not in task.store]
     if lost := [path for path in lost if str(path) not in unreadable]:
         raise StoreError(
             f"{len(lost)} of {len(task.data)} clips are not in {task.store.folder}, the first {lost[0]}: does every "
@@ -286,7 +285,7 @@ def _worker(backbone: str | Path, how: Arithmetic, options: Mapping[str, Any]) -
 def _unusual(task: Task) -> list[str]:
     """How many of the clips have unusual pictures, a sentence for each kind."""
     found = task.store.looks()
-    return noted(found.get(digest, ()) for digest in task.digests)
+    return noted(found.get(digest, ()) for digest in task.digests) if found else []
 
 
 def load_both(
@@ -329,7 +328,7 @@ def _known_unreadable(task: Task, todo: Sequence[int]) -> dict[str, str]:
             f"{task.recipe.cut} (it holds activations of: {', '.join(holders(root)) or 'nothing'}); run `kshot "
             f"extract` with this backbone"
         )
-    return {str(task.data.paths[i]): noted[task.digests[i]] for i in todo}
+    return {str(task.data.clips[i]): noted[task.digests[i]] for i in todo}
 
 
 def _extract(
@@ -337,13 +336,13 @@ def _extract(
 ) -> dict[str, str]:
     """Decodes, encodes and stores clips; path -> why one could not be read."""
     data, recipe, digests = task.data, task.recipe, task.digests
-    jobs = (recipe.job(data.paths[i], task.backbone.size, digests[i], allow_damaged) for i in todo)
+    jobs = (recipe.job(data.clips[i], task.backbone.size, digests[i], allow_damaged) for i in todo)
     title = f"extracting {data.name}{_part(data)}" + (f", view {recipe.view}" if recipe.view else "")
     decoded = closing(decode(jobs, min(workers, len(todo)), timeout))
     with task.store.writing() as writer, progress(title, len(todo), "clips") as step, decoded as results:
         return _store(
             results,
-            [(digests[i], str(data.paths[i])) for i in todo],
+            ((digests[i], str(data.clips[i])) for i in todo),
             task.store,
             max(1, FRAMES_PER_BATCH // recipe.frames),
             lambda batch: _encode(task, batch, writer),
@@ -359,7 +358,7 @@ def _part(data: Dataset) -> str:
 
 def _store(
     decoded: Iterable[tuple[int, Taken | VideoError]],
-    clips: Sequence[tuple[str, str]],
+    clips: Iterable[tuple[str, str]],
     target: Store,
     per_batch: int,
     write: Callable[[list[tuple[str, Array]]], None],
@@ -418,26 +417,29 @@ def _reader(task: Task, unreadable: Mapping[str, str], empty: bool = False) -> A
         DataError: there is none.
     """
     data, digests = task.data, task.digests
-    readable = np.array([i for i, d in enumerate(digests) if d in task.store], np.int64)
-    reasons = dict(unreadable)
-    for i in sorted(set(range(len(data))) - set(readable.tolist())):  # copies of an unreadable clip were not tried
-        reasons.setdefault(str(data.paths[i]), f"{data.paths[i]}: the same bytes as another unreadable clip")
+    held = task.store.holds(digests)
+    readable, reasons = np.flatnonzero(held), dict(unreadable)
+    for i in np.flatnonzero(~held):  # copies of an unreadable clip were not tried
+        reasons.setdefault(str(data.clips[i]), f"{data.clips[i]}: the same bytes as another unreadable clip")
     if not len(readable) and not empty:
         reason = next(iter(reasons.values()), "the data set is empty")
         raise DataError(f"no clip of {data.name} could be read; the first reason: {reason}")
     losses = task.store.losses()
+    chosen = data.subset(readable) if len(readable) < len(data) else data
+    known = Digests(task.store.root / "digests.jsonl") if data.spans is not None else None
     return Activations(
-        data.subset(readable) if len(readable) < len(data) else data,
+        chosen,
         task.recipe.cut,
         reasons,
         task.store,
-        tuple(digests[i] for i in readable),
-        damaged={str(data.paths[i]): losses[digests[i]] for i in readable if digests[i] in losses},
+        pick(digests, readable),
+        damaged={str(data.clips[i]): losses[digests[i]] for i in readable if digests[i] in losses} if losses else {},
         backbone=task.backbone.name,
+        videos=tuple(known.of(chosen.paths, remembered=True)) if known else (),
     )
 
 
 def _passed_over(paths: Sequence[Path]) -> dict[str, list[str]]:
     """Path of a frame folder -> other files that lie in it."""
-    folders = (path for path in paths if path.is_dir())
+    folders = (path for path in dict.fromkeys(paths) if path.is_dir())
     return {str(path): names for path in folders if (names := passed_over(path))}

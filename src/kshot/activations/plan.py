@@ -15,11 +15,11 @@ import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Self
 
 from kshot.activations.shards import SHARD_BYTES
 from kshot.errors import OptionError, unknown
+from kshot.excerpts import Clip
 from kshot.settings import ENGINES, RAY
 
 MOST_CLIPS = 256  # of a shard: what a kill costs stays within minutes, also where a clip takes a few kB
@@ -32,7 +32,7 @@ class Plan:
     """A data set cut into shards.
 
     Attributes:
-        name: 16 hexadecimal digits of the names of the clips' files, in their order, and of the number of clips a
+        name: 16 hexadecimal digits of the names of the clips, in their order, and of the number of clips a
             shard. Where the files lie plays no part: machines may have them in different places.
         clips: of the data set.
         each: clips a shard; the last one may have fewer.
@@ -43,16 +43,16 @@ class Plan:
     each: int
 
     @classmethod
-    def of(cls, paths: Iterable[Path], size: int) -> Self:
+    def of(cls, clips: Iterable[Clip], size: int) -> Self:
         """The plan of a list of clips.
 
         Args:
-            paths: of the clips, in the order of the data set.
+            clips: in the order of the data set.
             size: bytes that a clip takes in the store.
         """
         text, count = hashlib.sha256(), 0
-        for path in paths:
-            text.update(f"{path.name}\0".encode())
+        for clip in clips:
+            text.update(f"{clip.name}\0".encode())
             count += 1
         each = clips_a_shard(count, size)
         text.update(str(each).encode())

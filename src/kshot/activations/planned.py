@@ -18,7 +18,7 @@ import numpy as np
 from kshot.activations.encoding import encode
 from kshot.activations.plan import Plan, Share
 from kshot.activations.recipe import Recipe
-from kshot.activations.shards import ShardWriter, fault
+from kshot.activations.shards import ShardWriter, fault, read_manifest
 from kshot.activations.store import Busy, Store
 from kshot.datasets import Dataset
 from kshot.files import locked
@@ -92,7 +92,7 @@ def share_of(data: Dataset, backbone: Backbone, recipe: Recipe, share: Share) ->
     Raises:
         OptionError: there are more shares than clips.
     """
-    plan = Plan.of(data.paths, clip_bytes(backbone, recipe))
+    plan = Plan.of(data.clips, clip_bytes(backbone, recipe))
     numbers = share.shards(plan)
     chosen = [clip for number in numbers for clip in plan.clips_of(number)]
     shards, start = [], 0
@@ -136,14 +136,12 @@ def writing(store: Store, name: str, wait: bool = False) -> Iterator[ShardWriter
             return
         with store.holding(SHORT):  # who writes without a plan would hold it for longer
             pass
-        store.look()
         writer = ShardWriter(store.folder, name)
         try:
             yield writer
             writer.flush()
         finally:
             writer.close()
-        store.look()
 
 
 def tidy(store: Store) -> None:
@@ -187,6 +185,7 @@ def write(
     unreadable = _write(store, shards, digests, decode, keep, check, step, later)
     for shard in later:  # one by one: who holds a shard must not wait for another
         unreadable |= _write(store, [shard], digests, decode, keep, check, step, None)
+    store.refresh()
     return unreadable
 
 
@@ -249,13 +248,13 @@ def _missing(store: Store, shard: Shard, digests: Sequence[str], check: bool) ->
     manifest = store.planned(shard.name)
     if manifest is not None and check and fault(manifest):
         store.drop([manifest.stem])
-        store.refresh()
         manifest = None
+    held = set(read_manifest(manifest).clips) if manifest else set()
     first: dict[str, int] = {}
     todo = []
     for clip in shard.clips:
         digest = digests[clip]
-        there = digest in store if manifest else store.stored_apart(digest, shard.plan)
+        there = digest in held if manifest else store.stored_apart(digest, shard.plan)
         if not digest or (not there and first.setdefault(digest, clip) == clip):
             todo.append(clip)
     return todo

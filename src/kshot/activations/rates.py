@@ -12,18 +12,19 @@ from pathlib import Path
 
 from kshot.activations.store import Store
 from kshot.errors import VideoError
+from kshot.excerpts import Clip
 from kshot.files import append, disk
 from kshot.progress import Progress, quiet
 from kshot.video import scan
 
 
 def check(
-    paths: Sequence[Path], digests: Sequence[str], target: Store, scanned: bool, progress: Progress = quiet
+    clips: Sequence[Clip], digests: Sequence[str], target: Store, scanned: bool, progress: Progress = quiet
 ) -> None:
     """Lets a store forget what an older kshot stored of clips of variable rate, whose frames it chose by number.
 
     Args:
-        paths: of the clips.
+        clips: of the data set; parts of videos were never chosen by number.
         digests: of the clips, in the same order.
         target: the store.
         scanned: whether to scan clips whose rate is not known yet, once each; without it what is stored of them
@@ -33,7 +34,9 @@ def check(
     Raises:
         StoreError: what was found cannot be written.
     """
-    old = {value: path for value, path in zip(digests, paths, strict=True) if target.by_number(value)}
+    if not target.old:
+        return
+    old = {value: clip for value, clip in zip(digests, clips, strict=True) if target.by_number(value)}
     if not old:
         return
     known = Rates(target.root / "rates.jsonl")

@@ -4,18 +4,16 @@ under."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kshot import settings
 from kshot.errors import OptionError
+from kshot.excerpts import Clip
 from kshot.video import views
 from kshot.video.workers import Job
 
 if TYPE_CHECKING:
     from kshot.backbones.backbone import Backbone
-
-DTYPES = ("float16", "float32")
 
 
 @dataclass(frozen=True)
@@ -25,7 +23,7 @@ class Recipe:
     Attributes:
         cut: number of the block that receives the activations; 0 for frames.
         frames: a clip.
-        dtype: how activations are stored, one of `DTYPES`.
+        dtype: how activations are stored, one of `kshot.settings.DTYPES`.
         condense: at the last block, store what its exact form needs.
         resize: what is done to a frame before its square is cut out.
         view: 0 as tests see the clip, any other number for a draw of what `augment` names.
@@ -44,8 +42,8 @@ class Recipe:
     augment: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.dtype not in DTYPES:
-            raise OptionError(f"dtype '{self.dtype}' is not known: expected one of {', '.join(DTYPES)}")
+        if self.dtype not in settings.DTYPES:
+            raise OptionError(f"dtype '{self.dtype}' is not known: expected one of {', '.join(settings.DTYPES)}")
         settings.expect(frames=self.frames)
 
     @property
@@ -69,11 +67,11 @@ class Recipe:
             key |= {"condensed": self.condense}
         return key
 
-    def job(self, clip: Path, size: int, digest: str = "", allow_damaged: bool = False) -> Job:
+    def job(self, clip: Clip, size: int, digest: str = "", allow_damaged: bool = False) -> Job:
         """Decoding of a clip; what is drawn for a view depends on the view and the clip's bytes alone.
 
         Args:
-            clip: its path.
+            clip: a whole video or a part of one.
             size: side of its frames, in pixels.
             digest: of its bytes, from which views are drawn; "" where it could not be opened.
             allow_damaged: whether to decode a clip of which much is lost.

@@ -21,11 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kshot import gate, system
+from kshot.activations.packing import is_packed
 from kshot.errors import DataError, StoreError
 from kshot.files import disk, write_atomic
 
 Array = NDArray[Any]
-"""Activations: float16, float32, or uint8 for frames."""
+"""Activations: float16, float32, packed (see `kshot.activations.packing`), or uint8 for frames."""
 
 SHARD_BYTES = 64 << 20
 SHARD_SECONDS = 20.0
@@ -140,7 +141,8 @@ class Shard:
         rows: Any = np.load(path, mmap_mode="r", allow_pickle=False)
         if not rows.flags.c_contiguous:
             raise ValueError("its clips do not lie one after the other")
-        if not rows.dtype.isnative or rows.dtype.kind not in "fiu" or rows.dtype.itemsize > 8:
+        plain = rows.dtype.kind in "fiu" and rows.dtype.itemsize <= 8
+        if not rows.dtype.isnative or not (plain or is_packed(rows.dtype)):
             raise ValueError(f"its numbers are {rows.dtype}")
         self.clips, self.shape, self.dtype = len(rows), rows.shape[1:], rows.dtype
         self._start = int(rows.offset)
@@ -148,7 +150,7 @@ class Shard:
 
     def read(self, row: int, out: Array) -> bool:
         """Fills `out` (of `shape` and `dtype`) with a row; False where the file has become too short since."""
-        data, place = out.data.cast("B"), self._start + row * out.nbytes
+        data, place = _bytes(out), self._start + row * out.nbytes
         while data:
             count = system.read_at(self._file, data, place)
             if not count:
@@ -193,7 +195,7 @@ class ShardWriter:
             if (activations.shape, activations.dtype) != self._row:
                 raise ValueError(f"a clip of {activations.shape} {activations.dtype} among ones of {self._row}")
             place = self._start + len(self._clips) * activations.nbytes
-            _write(self._file, place, np.ascontiguousarray(activations).data.cast("B"))
+            _write(self._file, place, _bytes(np.ascontiguousarray(activations)))
         self._clips.append(clip)  # only now: what Ctrl-C cuts off is written over, or cut off in the end
         size = activations.nbytes * len(self._clips)
         if not self._planned and (size >= SHARD_BYTES or time.monotonic() - self._since > SHARD_SECONDS):
@@ -251,6 +253,11 @@ class ShardWriter:
         text = io.BytesIO()
         np.lib.format.write_array_header_1_0(text, about)
         return text.getvalue()
+
+
+def _bytes(values: Array) -> memoryview:
+    """The memory of a contiguous array."""
+    return values.reshape(-1).view(np.uint8).data
 
 
 def _write(file: io.FileIO, place: int, data: memoryview) -> None:

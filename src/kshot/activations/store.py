@@ -9,6 +9,7 @@ Layout, all of it readable without kshot:
     STORE/<key>/unreadable.json          digest -> why a clip could not be read
     STORE/<key>/damaged.json             digest -> what is lost of a stored clip
     STORE/<key>/looks.json               digest -> what is unusual about its pictures, such as interlaced
+    STORE/<key>/index-<names>.npy        where each clip stands, of many; a cache, as is STORE/digests-<bytes>.npy
     STORE/rates.jsonl                    whether clips that an older kshot stored are of constant rate
 
 A shard's name is the hash of its manifest, so that no other manifest can take its place; each line of digests.jsonl
@@ -23,6 +24,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
@@ -31,10 +33,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kshot import gate
 from kshot.activations.digests import Digests
-from kshot.activations.shards import Array, Manifest, Shard, ShardWriter, fault, read_manifest
+from kshot.activations.packing import unpacked
+from kshot.activations.shard_list import ShardList, names
+from kshot.activations.shards import Array, Shard, ShardWriter, fault, read_manifest
 from kshot.errors import DataError, StoreError
 from kshot.files import disk, locked, write_atomic
 
@@ -67,11 +72,10 @@ class Store:
         self.root, self.key = Path(root), dict(key)
         text = json.dumps(self.key, sort_keys=True)
         self.folder = self.root / hashlib.sha256(text.encode()).hexdigest()[:16]
-        self._rows: dict[str, tuple[int, int]] = {}
-        self._by_number: set[str] = set()
-        self._shards: list[tuple[str, int]] = []
-        self._plans: list[str] = []
-        self._open: dict[int, Shard] = {}
+        self._found = ShardList(self.folder, read=False)
+        self._forgotten: set[str] = set()
+        self._open: dict[int, tuple[Shard, Sequence[str]]] = {}
+        self._plans: dict[str, str] = {}
         self.made_with = made_with
         self._notes = ""
         if check and (self.damaged() or not self._named()):
@@ -101,105 +105,113 @@ class Store:
         return bool(about) or not self._keyfile.exists()
 
     def refresh(self) -> None:
-        """Reads the manifests of all complete shards.
+        """Finds all complete shards and their clips, see `kshot.activations.shard_list`.
 
         Raises:
-            StoreError: one is damaged or of a newer kshot.
+            StoreError: a manifest is damaged or of a newer kshot.
         """
-        self._rows.clear()
-        self._by_number.clear()
-        self._shards.clear()
-        self._plans.clear()
+        self._found = ShardList(self.folder)
+        self._forgotten.clear()
         self._open.clear()
-        for path in sorted(self.folder.glob("shard-*.json")):
-            try:
-                manifest = read_manifest(path)
-            except ValueError as error:
-                raise StoreError(
-                    f"manifest {path} is damaged ({error}); run `kshot extract` again: it rewrites damaged shards only"
-                ) from None
-            self._add(path.stem, manifest)
-
-    def _add(self, name: str, manifest: Manifest) -> None:
-        rows = {clip: (len(self._shards), row) for row, clip in enumerate(manifest.clips)}
-        if manifest.by_time:
-            self._by_number -= rows.keys()
-        else:  # never in place of what was chosen by time, whichever shard comes first
-            rows = {c: place for c, place in rows.items() if c not in self._rows or c in self._by_number}
-            self._by_number |= rows.keys()
-        self._rows |= rows
-        self._shards.append((name, len(manifest.clips)))
-        self._plans.append(manifest.planned)
-
-    def look(self) -> None:
-        """Reads the manifests of shards that others have completed since.
-
-        Raises:
-            StoreError: one is of a newer kshot.
-        """
-        known = {name for name, _ in self._shards}
-        for path in sorted(self.folder.glob("shard-*.json")):
-            if path.stem not in known:
-                with suppress(ValueError):  # `refresh` names what is damaged
-                    self._add(path.stem, read_manifest(path))
+        self._plans.clear()
 
     def __contains__(self, clip: str) -> bool:
-        return clip in self._rows
+        return clip not in self._forgotten and bool(self._found.places(clip))
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._found) - len(self._forgotten)
+
+    def holds(self, clips: Sequence[str]) -> NDArray[np.bool_]:
+        """(n,) which of n clips, given by digest, are stored."""
+        found = self._found.holds(clips)
+        if self._forgotten:
+            found &= np.fromiter((clip not in self._forgotten for clip in clips), bool, len(clips))
+        return found
 
     def by_number(self, clip: str) -> bool:
         """Whether what is stored of a clip was chosen by the numbers of its frames: right for a constant rate only."""
-        return clip in self._by_number
+        return clip not in self._forgotten and self._found.by_number(clip)
+
+    @property
+    def old(self) -> bool:
+        """Whether there are clips `by_number` at all."""
+        return self._found.old
 
     def planned(self, name: str) -> Path | None:
-        """The manifest of a planned shard; None where it is not here."""
-        if name not in self._plans:
-            return None
-        return self.folder / f"{self._shards[self._plans.index(name)][0]}.json"
+        """The manifest of a planned shard, also of one that another process has completed since; None where there is
+        none."""
+        there = names(self.folder)
+        for shard in there:
+            if shard not in self._plans:
+                with suppress(ValueError):  # `refresh` names what is damaged
+                    self._plans[shard] = read_manifest(self.folder / f"{shard}.json").planned
+        return next((self.folder / f"{shard}.json" for shard in there if self._plans.get(shard) == name), None)
 
     def stored_apart(self, clip: str, plan: str) -> bool:
-        """Whether a clip is stored by anything else than the shards of a plan, given by its name."""
-        return clip in self._rows and not self._plans[self._rows[clip][0]].startswith(f"{plan}-")
+        """Whether a clip was stored by anything else than the shards of a plan, given by its name; after `planned`."""
+        shards = (self._found.names[number] for number, _ in self._found.places(clip))
+        return clip in self and any(not self._plans.get(shard, "").startswith(f"{plan}-") for shard in shards)
 
     def forget(self, clips: Iterable[str]) -> None:
         """Lets clips count as missing, until they are written anew."""
-        for clip in clips:
-            self._rows.pop(clip, None)
+        self._forgotten |= {clip for clip in clips if clip in self}
+
+    def bytes_of(self, clip: str) -> int:
+        """Bytes that the activations of a clip take on disk."""
+        shard = self._place(clip)[1]
+        return math.prod(shard.shape) * shard.dtype.itemsize
 
     def gather(self, clips: Sequence[str]) -> Array:
-        """Activations (n, ...) of n clips, given by digest, at least one; read from disk into fresh memory.
+        """Activations (n, ...) of n clips, given by digest, at least one; read from disk into fresh memory, in float32
+        where they were packed.
 
         Raises:
             StoreError: a shard is truncated or gone.
         """
-        places = [self._rows[clip] for clip in clips]
-        first = self._shard(places[0][0])
-        out = np.empty((len(places), *first.shape), first.dtype)
-        for i, (number, row) in enumerate(places):
-            shard = self._shard(number)
+        first = self._place(clips[0])[1]
+        out = np.empty((len(clips), *first.shape), first.dtype)
+        for i, clip in enumerate(clips):
+            number, shard, row = self._place(clip)
             if (shard.shape, shard.dtype) != (first.shape, first.dtype) or not shard.read(row, out[i]):
                 raise self._torn(number, "a clip is cut off or of another shape")
-        return out
+        return unpacked(out)
 
-    def _shard(self, number: int) -> Shard:
+    def _place(self, clip: str) -> tuple[int, Shard, int]:
+        """Number of a clip's shard, the shard and the row, as its manifest says.
+
+        Raises:
+            KeyError: it is not stored.
+            StoreError: a shard is damaged or gone.
+        """
+        for again in (False, True):
+            if again:
+                self._found.rebuild()  # the index that was kept is damaged
+            for number, row in self._found.places(clip) if clip not in self._forgotten else ():
+                shard, held = self._shard(number)
+                if row < len(held) and held[row] == clip:
+                    return number, shard, row
+        raise KeyError(clip)
+
+    def _shard(self, number: int) -> tuple[Shard, Sequence[str]]:
+        """A shard and its clips, by its manifest; the last ones stay open."""
         if number not in self._open:
-            name, clips = self._shards[number]
             try:
-                shard = Shard(self.folder / f"{name}.npy")
-                if shard.clips != clips:
-                    raise ValueError(f"{shard.clips} clips, its manifest says {clips}")
+                shard = Shard(self.folder / f"{self._found.names[number]}.npy")
+                held = self._found.clips(number)
+                if shard.clips != len(held):
+                    raise ValueError(f"{shard.clips} clips, its manifest says {len(held)}")
+            except StoreError:
+                raise
             except Exception as error:  # a damaged header fails in many ways
                 raise self._torn(number, error) from None
             if len(self._open) >= OPEN_SHARDS:
                 del self._open[next(iter(self._open))]
-            self._open[number] = shard
+            self._open[number] = shard, held
         return self._open[number]
 
     def _torn(self, number: int, reason: object) -> StoreError:
         return StoreError(
-            f"shard {self.folder / self._shards[number][0]}.npy is damaged ({reason}); run `kshot extract` again: it "
+            f"shard {self.folder / self._found.names[number]}.npy is damaged ({reason}); run `kshot extract` again: it "
             f"rewrites damaged shards only"
         )
 

@@ -31,6 +31,7 @@ def main(arguments: list[str] | None = None) -> None:
     # Threads that wait without spinning: beside any other busy process, spinning ones slow the small steps of
     # training many times over. PyTorch reads this when it is imported, so it is set before that.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")  # what ends a process of several is said in one line
     with printing(), interrupt.only_once(last=arguments is None):
         code = _run(arguments)
     sys.exit(code)
@@ -59,5 +60,5 @@ def _run(arguments: list[str] | None) -> int:
 
 
 def _fail(message: str) -> int:
-    print("kshot: " + " ".join(message.split()), file=sys.stderr)
+    print("kshot: " + " ".join(message.split()), file=sys.stderr, flush=True)
     return 2

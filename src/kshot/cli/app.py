@@ -180,6 +180,10 @@ COMMANDS = {
     "export": Listed(
         "shipping", "Write a trained model for programs without kshot and torch, checked to answer as it does here."
     ),
+    "forget": Listed(
+        "forgetting",
+        "Remove one person's or one video's clips from stores, models and projects; what must be taught again is said.",
+    ),
     "serve": Listed("studio", "The studio: teach actions on a web page of this computer."),
     "watch": Listed("watching", "Name what a camera sees, live."),
     "data": Listed("data", "Data sets: what there is, and the field's benchmarks made ready."),

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from kshot import processes
 from kshot.errors import OptionError
 from kshot.progress import Progress, bars, lines
 from kshot.settings import FRONTS, bounds
@@ -30,6 +31,10 @@ BACKBONE = Annotated[
     typer.Option(help=f"kshot-tiny, lite, ViT-B/16, a folder in transformers format, or a hub id; {BY_DATA}"),
 ]
 MOVED = Annotated[str | None, typer.Option("--backbone", help="where the model's backbone lies now, if it was moved")]
+THRESHOLD = Annotated[
+    list[str] | None,
+    typer.Option(help="likeness below which it is unknown: 0.4 for all, ACTION=0.4 for one; several times"),
+]
 STORE = Annotated[Path | None, typer.Option(help=SAID["store"])]
 ALLOW_DAMAGED = Annotated[bool, typer.Option("--allow-damaged", help="take what is left of damaged clips; it is said")]
 FRAMES = Annotated[int | None, typer.Option(help=SAID["frames"])]
@@ -82,6 +87,9 @@ def pairs(options: list[str] | None) -> dict[str, Any]:
 
 
 def show(values: dict[str, Any], as_json: bool, tell: Callable[[dict[str, Any]], None]) -> None:
+    """Prints what a command found; of processes that worked together the first one does."""
+    if not processes.told():
+        return
     if as_json:
         print(json.dumps(values, default=str))
     else:

@@ -1,4 +1,4 @@
-"""Commands about data sets: `kshot data list`, `prepare`, `verify`, `protocols` and `features`."""
+"""Commands about data sets: `kshot data list`, `prepare`, `verify`, `import`, `protocols` and `features`."""
 
 from __future__ import annotations
 
@@ -75,6 +75,37 @@ def verify(
         raise typer.Exit(2)
 
 
+@data.command("import")
+def import_annotations(
+    files: Annotated[
+        list[Path], typer.Argument(help="annotations of BORIS, ELAN, CVAT, VIA, ... (docs/annotations.md)")
+    ],
+    out: Annotated[Path, typer.Option(help="the file to write: a CSV path,label,start,end, or as --format says")],
+    videos: Annotated[Path | None, typer.Option(help="a folder to look for videos in by name, or one video")] = None,
+    fps: Annotated[float | None, typer.Option(help="frames a second, for formats that count frames")] = None,
+    format: Annotated[str, typer.Option(help="csv, or another format to turn annotations into")] = "csv",
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="leave segments of videos that are not there out; it is said")
+    ] = False,
+    as_json: JSON = False,
+) -> None:
+    """Turn annotations of other programs into a table of clips, and say what of them it does not keep.
+
+    Example: kshot data import day.boris --videos footage --out clips.csv
+    """
+    from kshot.datasets.annotations.importing import import_files
+
+    report = import_files(files, out, videos, fps, format, allow_missing)
+    show(report, as_json, _tell_imported)
+
+
+def _tell_imported(values: dict[str, Any]) -> None:
+    typer.echo(f"{values['out']}: {values['counted']}, from {', '.join(values['formats'])}")
+    tell_notes(values["notes"])
+    if values["format"] == "csv":
+        typer.echo(f"next: kshot fit {values['out']} --out MODEL")
+
+
 def _tell_sets(values: dict[str, Any]) -> None:
     typer.echo(f"bundled: {', '.join(values['bundled'])}\n")
     for row in values["benchmarks"]:
@@ -139,7 +170,7 @@ def _tell_protocols(values: dict[str, Any]) -> None:
 
 
 @features.command("import")
-def import_(
+def import_features(
     features: Annotated[Path, typer.Argument(help=".npy or .npz: (clips, frames, channels) or (clips, channels)")],
     out: Annotated[Path, typer.Option(help="the .npz to write, for kshot evaluate --features")],
     clips: Annotated[Path | None, typer.Option(help="CSV path,label[,split,group], a row a clip, same order")] = None,
@@ -150,9 +181,9 @@ def import_(
 
     Example: kshot data features import videomae.npy --clips clips.csv --out videomae.npz
     """
-    from kshot.fewshot.features import import_features
+    from kshot.fewshot.features import import_features as run
 
-    show(import_features(features, out, clips, array), as_json, _tell_features)
+    show(run(features, out, clips, array), as_json, _tell_features)
 
 
 @features.command()

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kshot import gate, settings
+from kshot import gate, processes, settings
 from kshot.errors import CheckpointError, KshotError, VideoError, unknown
 from kshot.settings.fields import Front
 
@@ -33,6 +33,7 @@ def expect_settings(
     from kshot.fewshot import protocols
     from kshot.fewshot.strategies import get_strategy
 
+    expect_processes()
     preset = protocols.preset(protocol, part) if protocol is not None else {}
     values = front.of(preset | front.chosen((), given)).values()
     if "strategy" in values:
@@ -47,6 +48,11 @@ def expect_settings(
         from kshot.video.views import framing
 
         framing(values["resize"])
+
+
+def expect_processes() -> None:
+    """Refuses an environment that says half of what several processes need."""
+    processes.asked()
 
 
 def expect_arithmetic(device: str, precision: str = "float32", encoder: str = settings.TORCH) -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from kshot import settings
 from kshot.cli import early
+from kshot.cli.answers import Shown, chosen_kind, write_answers, write_timelines
 from kshot.cli.app import app
 from kshot.cli.common import (
     ALLOW_DAMAGED,
@@ -26,24 +25,22 @@ from kshot.cli.common import (
     SEED,
     STORE,
     TEXTS,
+    THRESHOLD,
     chosen_progress,
     importing,
     pairs,
     show,
     tell_damaged,
-    tell_notes,
 )
-from kshot.errors import DataError, OptionError, VideoError
+from kshot.errors import DataError, OptionError
 from kshot.heads import HEADS, TRANSDUCTIVE
 from kshot.settings import TORCH
-from kshot.terminal import beneath, percent
-
-if TYPE_CHECKING:
-    from kshot.recognizer.stream.timeline import Timeline
+from kshot.terminal import percent
 
 SUSPECTS = 6  # shown on a terminal
 ALIKE = 4  # actions from which the same advice stands once
 SINGLE = ", ".join(name for name in HEADS if name not in TRANSDUCTIVE)
+TIMELINE_FORMATS = "table, json, csv, boris, elan, cvat, label-studio, via, activitynet, vtt, srt or audacity"
 METHODS = f"how to learn: auto compares nine ways on your clips; partial; or a head: {SINGLE}"
 
 
@@ -111,7 +108,7 @@ def fit(
     labels = [data.classes[number] for number in data.labels]
     with locked(out):
         free()  # another may just have ended
-        model.fit(list(data.paths), labels, data.groups.astype(str).tolist(), progress=chosen_progress(as_json))
+        model.fit(list(data.clips), labels, data.groups.astype(str).tolist(), progress=chosen_progress(as_json))
         model.report_.notes.extend(f"{note}." for note in data.notes)
         model.save(out, thumbnails)
     show({"model": str(out), "clips": model.n_clips_, **model.report_.plain()}, as_json, _tell_fit)
@@ -121,16 +118,21 @@ def fit(
 def predict(
     model: MODEL,
     videos: Annotated[
-        list[str], typer.Argument(help="videos, frame folders, folders of clips, or a CSV's column path")
+        list[str], typer.Argument(help="videos, frame folders, folders of clips, patterns such as new/*.mp4, or CSVs")
     ],
-    timeline: Annotated[bool, typer.Option("--timeline", help="one long video: what happens when")] = False,
-    format: Annotated[str, typer.Option(help="of a timeline: table, json, csv, vtt or label-studio")] = "table",
-    out: Annotated[Path | None, typer.Option(help="write the timeline to this file")] = None,
+    timeline: Annotated[bool, typer.Option("--timeline", help="long videos: what happens when")] = False,
+    format: Annotated[str, typer.Option(help=TIMELINE_FORMATS)] = "table",
+    out: Annotated[Path | None, typer.Option(help="write to this file; its end says how: .json, .jsonl, .csv")] = None,
     picture: Annotated[Path | None, typer.Option(help="also draw the timeline into this .png, .svg or .pdf")] = None,
+    threshold: THRESHOLD = None,
     allow_damaged: ALLOW_DAMAGED = False,
     backbone: MOVED = None,
     device: DEVICE = "cpu",
     as_json: JSON = False,
+    as_jsonl: Annotated[
+        bool, typer.Option("--jsonl", help="print one JSON object a clip or segment, a line each")
+    ] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="print a table with one row a clip or segment")] = False,
 ) -> None:
     """Name the action in each video, or (--timeline) the actions in a long one.
 
@@ -138,60 +140,37 @@ def predict(
     """
     from kshot.files import plain
     from kshot.recognizer.stream.formats import check_format, check_picture
+    from kshot.recognizer.thresholds import read_thresholds
 
-    if timeline and len(videos) != 1:
-        raise OptionError(f"a timeline is of one video, found {len(videos)}")
-    if not timeline and (out or picture or format != "table"):
-        raise OptionError("--format, --out and --picture are of a timeline: add --timeline")
+    flags = {"json": as_json, "jsonl": as_jsonl, "csv": as_csv}
     early.expect_arithmetic(device)
     check_format(format)
     check_picture(picture or Path("any.png"))
+    kind = chosen_kind(flags, format, timeline, out, videos, picture)
+    limits = read_thresholds(threshold or [])
     for file in (out, picture):
         if file is not None and not plain(file).parent.is_dir():
             raise OptionError(f"there is no folder for {file}: make it first, or name another")
     early.expect_model(model)
-    notes: list[str] = []
+    found, notes = _clips(videos)
+    if timeline and len(found) != 1 and (kind not in ("jsonl", "csv") or picture):
+        raise OptionError(
+            f"a timeline is of one video, found {len(found)}; --jsonl and --csv take several, without --picture"
+        )
+    from kshot.video.workers import start_early
+
+    early.expect_one_video(found)
     if not timeline:
-        videos, notes = _clips(videos)
-        from kshot.video.workers import start_early
-
-        early.expect_one_video(videos)
         start_early()  # it is ready when PyTorch is
-
     with importing():
         from kshot import Recognizer
-        from kshot.video.looks import noted
     recognizer = Recognizer.load(model, backbone, device)
+    recognizer.thresholds(limits)  # refuses actions that there are not
+    how = Shown(model, kind, format, out, picture)
     if timeline:
-        course = recognizer.timeline(videos[0], progress=chosen_progress(as_json))
-        _write_timeline(course, "json" if as_json else format, out, picture)
-        return
-    answers: list[dict[str, Any]] = []
-    bad, looks = [], []
-    with chosen_progress(as_json)("recognising", len(videos), "videos") as step:
-        for video, found in zip(videos, recognizer.answers(videos, allow_damaged), strict=True):
-            step()
-            if isinstance(found, VideoError):
-                bad.append(found)
-                answers.append({"video": video, "error": str(found)})
-                continue
-            proba = dict(zip(recognizer.classes_.tolist(), found.proba[0].tolist(), strict=True))
-            likeness = round(float(found.known[0]), 4)
-            answers.append({"video": video, "label": str(found.labels[0]), "proba": proba, "likeness": likeness})
-            looks.append(found.looks[0])
-            if found.damage[0]:
-                answers[-1]["damaged"] = found.damage[0].plain()
-    if len(bad) == len(videos):
-        raise bad[0]
-    threshold = recognizer.threshold_ if math.isfinite(recognizer.threshold_) else None
-    show({"answers": answers, "threshold": threshold}, as_json, _tell_answers)
-    tell_notes(notes)
-    tell_damaged([{"clip": one["video"], **one["damaged"]} for one in answers if "damaged" in one])
-    tell_notes(noted(looks))
-    for error in bad:
-        print(f"kshot: {error}", file=sys.stderr)
-    if bad:
-        raise typer.Exit(2)
+        write_timelines(recognizer, found, limits, how, notes)
+    else:
+        write_answers(recognizer, found, limits, allow_damaged, how, notes)
 
 
 def _clips(videos: list[str]) -> tuple[list[str], list[str]]:
@@ -255,28 +234,3 @@ def _tell_fit(values: dict[str, Any]) -> None:
         )
     typer.echo(f"{values['model']}: trained on {len(values['classes'])} actions, from {values['clips']} clips")
     typer.echo(f"next: kshot predict {values['model']} VIDEO")
-
-
-def _write_timeline(course: Timeline, format: str, out: Path | None, picture: Path | None) -> None:
-    from kshot.files import disk, write_atomic
-
-    text = course.written(format)
-    if out is None:
-        (sys.stdout if sys.stdout.isatty() else beneath(sys.stdout)).write(text)  # for a program, as it is
-    else:
-        with disk(out):
-            write_atomic(out, text.encode(errors="backslashreplace"))
-    if picture is not None:
-        course.picture(picture)
-    for note in course.notes:
-        print(f"note: {note}", file=sys.stderr)
-
-
-def _tell_answers(values: dict[str, Any]) -> None:
-    for one in values["answers"]:
-        if "error" in one:
-            continue
-        scores = sorted(one["proba"].items(), key=lambda item: -item[1])[:3]
-        typer.echo(
-            f"{one['video']}: {one['label']}  ({', '.join(f'{name} {percent(value)}' for name, value in scores)})"
-        )

@@ -29,6 +29,7 @@ from kshot.cli.common import (
 from kshot.cli.settings import takes
 from kshot.errors import DataError, OptionError
 from kshot.settings import Arithmetic, Compute, EpisodeRules, Evaluating, Spread, Training, View
+from kshot.study.sharing import Sharing
 
 if TYPE_CHECKING:
     from kshot.demo import Demo
@@ -44,7 +45,6 @@ def extract(
     data: DATA,
     backbone: BACKBONE = None,
     cut: Annotated[str, typer.Option(help="last, frames, embedding or a block's number")] = "last",
-    dtype: Annotated[str, typer.Option(help="float16 or float32, as stored")] = "float16",
     workers: Annotated[int | None, typer.Option(help="decoding processes; one a core by default")] = None,
     timeout: Annotated[float, typer.Option(help="seconds until a clip counts as unreadable")] = 60.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print clips, bytes and time; store nothing")] = False,
@@ -62,7 +62,7 @@ def extract(
     early.expect_data(data)
     from kshot.activations import estimation, extraction
 
-    shared = settings | {"cut": cut, "dtype": dtype, "workers": workers, "allow_damaged": allow_damaged}
+    shared = settings | {"cut": cut, "workers": workers, "allow_damaged": allow_damaged}
     if dry_run:
         show(estimation.estimate(data, backbone, **shared).report(), as_json, _tell_estimate)
         return
@@ -154,7 +154,7 @@ def demo(
 
 @app.command()
 @takes(
-    Compute, EpisodeRules, View,
+    Compute, EpisodeRules, View, Sharing,
     without=("stored_only", "way", "query", "shared_group", "frames", "resize", "prompts"),
 )  # fmt: skip
 def study(
@@ -183,13 +183,16 @@ def study(
         raise OptionError("--speed belongs to --dry-run")
     early.expect_arithmetic(*(settings.get(field.name, field.default) for field in Arithmetic.fields()))
     early.expect_file(settings.get("texts"), DataError)
+    early.expect_processes()
+    shard = Sharing.of(settings).shard
     plan = early.expect_study(study, protocol, data or (), seed or (), episodes)
-    from kshot.cli.study_tables import tell_forecast, tell_study
+    from kshot.cli.study_tables import tell_forecast, tell_shard, tell_study
 
     if dry_run:
         from kshot.study.forecast import forecast
 
-        settings = {name: value for name, value in settings.items() if name not in ("store", "keep_copies", "texts")}
+        apart = ("store", "keep_copies", "texts", *Sharing.names())
+        settings = {name: value for name, value in settings.items() if name not in apart}
         work = forecast(
             plan, data or (), backbone or (), speed=speed,
             progress=chosen_progress(as_json), **settings,
@@ -199,7 +202,7 @@ def study(
     from kshot.study.runner import run
 
     done = run(plan, out, data or (), backbone or (), progress=chosen_progress(as_json), **settings)
-    show(done.plain({"format"}), as_json, lambda _: tell_study(done))
+    show(done.plain({"format"}), as_json, lambda _: tell_study(done) if shard is None else tell_shard(done, shard))
     if any(row.error for row in done.rows):
         raise typer.Exit(1)
 

@@ -42,6 +42,17 @@ def tell_study(report: StudyResult) -> None:
         _tell_costs(finished)
 
 
+def tell_shard(report: StudyResult, shard: str) -> None:
+    """What a shard of a study ran; the tables come with the rows of the others."""
+    failed = [row for row in report.rows if row.error]
+    typer.echo(
+        f"shard {shard}: {len(report.rows) - len(failed)} rows finished, {len(failed)} failed\n"
+        f"next: the same command with --merge in place of --shard, once all shards are there"
+    )
+    for row in failed:
+        typer.echo(f"{row.name}, seed {row.seed} failed: {row.error}")
+
+
 def _tell_accuracies(title: str, lines: Sequence[Line], settings: Study) -> list[Line]:
     """Prints the table of accuracies; returns the line of each method that finished, at the most shots."""
     from rich.table import Table

@@ -1,6 +1,6 @@
 """What clips there are: from a folder, a table, ready-made features, or a data set known by name."""
 
-from __future__ import annotations
+# No `from __future__ import annotations` here: it would take the name of the package `annotations` in this folder.
 
 import difflib
 import os
@@ -25,9 +25,11 @@ def load(data: str | Path | Dataset, where: Mapping[str, str] | None = None, che
         data: a name ("motion", or "motion:16" for 16 clips a class; a prepared benchmark, "hmdb51", or
             "hmdb51:published" for the class texts of published code), a folder of class folders (or of train, val and
             test folders of them; "clips?inner=group" or "clips?inner=label" says what folders within them are, see
-            `kshot.datasets.folder`), a CSV (`path,label[,split,group]`), an .npz of ready-made features, or a Dataset,
-            which is returned as it is. "clips.csv?dataset=jhmdb" and "motion?split=test" are short for `where`;
-            "motion?camera=fixed" is another drawing, see `kshot.datasets.filming.CAMERAS`.
+            `kshot.datasets.folder`), a CSV (`path,label[,start,end,split,group]`), annotations of videos in a format of
+            `kshot.datasets.annotations` ("day.boris?videos=footage&fps=25" says where the videos are, and their rate
+            for formats that count frames), an .npz of ready-made features, or a Dataset, which is returned as it is.
+            "clips.csv?dataset=jhmdb" and "motion?split=test" are short for `where`; "motion?camera=fixed" is another
+            drawing, see `kshot.datasets.filming.CAMERAS`.
         where: column -> value: only those rows of a CSV or of a named data set, or clips of an .npz.
         check_files: whether a clip whose file is missing is an error.
 
@@ -79,9 +81,18 @@ def load(data: str | Path | Dataset, where: Mapping[str, str] | None = None, che
         from kshot.datasets import features
 
         return features.load_features(path, where)
-    if path.suffix.lower() == ".csv":
+    from kshot.datasets.annotations import find, foreign
+
+    if path.suffix.lower() == ".csv" and not foreign(path):
         return _table(path, where, check_files, path.stem)
-    raise DataError(f"{path}: expected a folder of class folders, a .csv or an .npz, found a {_kind(path)} file")
+    if path.is_file() and find(path):
+        from kshot.datasets.annotations import loading
+
+        return loading.load(path, where, check_files, path.stem)
+    raise DataError(
+        f"{path}: expected a folder of class folders, a .csv, annotations of videos or an .npz, found a {_kind(path)} "
+        f"file"
+    )
 
 
 def either(data: str | Path | Dataset | None, features: str | Path | None) -> str | Path | Dataset:

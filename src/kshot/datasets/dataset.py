@@ -5,14 +5,18 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kshot import names
+from kshot.datasets import compact, segments
 from kshot.errors import DataError, unknown
+from kshot.excerpts import Clip, clip_of
 
+TEXT = np.dtypes.StringDType()  # of NumPy: as long as each text is, in place of as long as the longest
 SPLITS = {"train": "train", "base": "train", "val": "val", "test": "test", "novel": "test"}
 
 
@@ -35,7 +39,7 @@ class Dataset:
     """
 
     name: str
-    paths: tuple[Path, ...]
+    paths: Sequence[Path]
     labels: np.ndarray
     classes: tuple[str, ...]
     splits: np.ndarray
@@ -47,6 +51,13 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @cached_property
+    def clips(self) -> Sequence[Clip]:
+        """The clips: `paths`, and where there are `spans` parts of them."""
+        if self.spans is None:
+            return self.paths
+        return tuple(clip_of(path, span) for path, span in zip(self.paths, self.spans.tolist(), strict=True))
 
     @property
     def channels(self) -> int | None:
@@ -107,7 +118,7 @@ class Dataset:
             return self  # features may fill the memory: no second copy of all of them
         return Dataset(
             name=self.name,
-            paths=tuple(self.paths[index] for index in chosen),
+            paths=compact.chosen(self.paths, chosen),
             labels=labels.astype(np.int64),
             classes=tuple(self.classes[label] for label in kept),
             splits=self.splits[chosen],
@@ -148,10 +159,11 @@ def build(
         place: where clip i stands in the source, for messages ("line 7").
         notes: what of the source was passed over.
         alone: how the split of clip i is given without the others, for messages.
-        spans: see `Dataset`.
+        spans: see `Dataset`; segments without a group get one, see `kshot.datasets.segments`.
 
     Raises:
-        DataError: no clips, a clip without a label, labels that look alike, an unknown split, a label in two splits.
+        DataError: no clips, a clip without a label, labels that look alike, an unknown split, a label in two splits, a
+            segment of no length or listed twice.
     """
     if not len(labels):
         raise DataError(f"{name} holds no clips")
@@ -175,18 +187,23 @@ def build(
                     else ""
                 )
             )
-    classes, numbers = np.unique(np.array(texts, dtype=np.str_), return_inverse=True)
+    lone, overlaps = names.lone(together), []
+    if spans is not None:
+        clips, overlaps = segments.checked(name, paths, texts, spans, place)
+        together, lone = segments.grouped(clips, texts, together)
+    classes = sorted(set(texts))
+    number_of = {label: number for number, label in enumerate(classes)}
     return Dataset(
         name=name,
-        paths=tuple(paths),
-        labels=numbers.astype(np.int64),
-        classes=tuple(classes.tolist()),
+        paths=compact.Paths.of(paths),
+        labels=np.fromiter((number_of[label] for label in texts), np.int64, len(texts)),
+        classes=tuple(classes),
         splits=np.array(canonical, dtype=np.str_),
         groups=np.array(
-            [group or f"{i}:{path}" for i, (group, path) in enumerate(zip(together, paths, strict=True))], dtype=np.str_
+            [group or f"{i}:{path}" for i, (group, path) in enumerate(zip(together, paths, strict=True))], dtype=TEXT
         ),
         features=features,
-        notes=(*notes, *names.lone(together)),
+        notes=(*notes, *overlaps, *lone),
         spans=spans,
     )
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from kshot import gate, settings
 from kshot.datasets.dataset import Dataset, build
+from kshot.datasets.spans import Columns
 from kshot.datasets.table import unused_columns
 from kshot.errors import DataError, OptionError
 
@@ -32,11 +33,13 @@ UNREADABLE = (
 )  # fmt: skip
 """What reading a damaged archive can come to; RuntimeError: encrypted, of an unknown method, nested too deeply."""
 
-TEXTS = ("label", "split", "group", "path")
+TEXTS = ("label", "split", "group", "path", "start", "end")
 
 
 def load_features(path: Path, where: Mapping[str, str] | None = None) -> Dataset:
-    """The clips of an .npz: `features`, `label` and, where there are any, `split`, `group`, `path` and `missing`.
+    """The clips of an .npz: `features`, `label` and, where there are, `split`, `group`, `path`, `missing`.
+
+    Where `start` and `end` stand beside `path`, clips are parts of these videos.
 
     Paths say where features came from; the files need not exist. missing: `split TAB clip` of each that a benchmark
     has and these features have not. Pickled arrays are refused.
@@ -60,6 +63,7 @@ def load_features(path: Path, where: Mapping[str, str] | None = None) -> Dataset
         groups=texts.get("group", blank),
         features=features,
         notes=unused_columns(path, unused, "array"),
+        spans=_spans(path, texts),
     )
     data = replace(data, missing={split: tuple(c for s, _, c in pairs if s == split) for split, _, _ in pairs})
     if not where:
@@ -69,6 +73,17 @@ def load_features(path: Path, where: Mapping[str, str] | None = None) -> Dataset
         wanted = " and ".join(f"{name} = '{value}'" for name, value in where.items())
         raise DataError(f"{path.name}: no clip has {wanted}")
     return data.subset(kept)
+
+
+def _spans(path: Path, texts: Mapping[str, list[str]]) -> np.ndarray | None:
+    """Start and end of each clip in seconds; None where there are none."""
+    if "start" not in texts or "end" not in texts or "path" not in texts:
+        return None
+    moments = Columns("start", "end")
+    rows = zip(texts["start"], texts["end"], strict=True)
+    read = [moments.read({"start": s, "end": e}, f"{path.name}: clip {i}") for i, (s, e) in enumerate(rows)]
+    spans = np.array(read)
+    return None if np.isnan(spans).all() else spans
 
 
 def _arrays(path: Path, where: Mapping[str, str]) -> tuple[dict[str, np.ndarray], list[str]]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qsl
 
 from kshot.datasets.folder import Passed
-from kshot.datasets.sheet import local_path, read_sheet
+from kshot.datasets.sheet import column, local_path, read_sheet
+from kshot.datasets.spans import columns
 from kshot.errors import DataError
+from kshot.excerpts import clip_of
 from kshot.video.container import SUFFIXES
-from kshot.video.frame_folder import is_image
+from kshot.video.frame_folder import is_image, natural
 
 
 def clips_of(text: str) -> tuple[list[str], list[str]]:
@@ -19,11 +22,15 @@ def clips_of(text: str) -> tuple[list[str], list[str]]:
 
     Args:
         text: a video or frame folder, which stands for itself whether or not it exists; a folder with clips in it, at
-            any depth; a CSV with a column `path`, or CSV?column=value for some of its rows.
+            any depth; a CSV with a column `path`, or CSV?column=value for some of its rows; a pattern of such, as
+            shells have it (`new/*.mp4`, `**/squat/*`), which not every shell resolves.
 
     Raises:
-        DataError: a folder or table without clips, or one that cannot be read.
+        DataError: a folder, table or pattern without clips, or one that cannot be read.
     """
+    if not os.path.lexists(text) and not _is_table(text) and glob.has_magic(text):
+        found = [clips_of(path) for path in _matching(text)]
+        return [clip for clips, _ in found for clip in clips], [note for _, notes in found for note in notes]
     table, _, query = (text, "", "") if Path(text).exists() else text.partition("?")
     if Path(table).suffix.lower() == ".csv" and Path(table).is_file():
         return _listed(Path(table), dict(parse_qsl(query, keep_blank_values=True)))
@@ -42,6 +49,21 @@ def clips_of(text: str) -> tuple[list[str], list[str]]:
     return found, passed.sentences()
 
 
+def _is_table(text: str) -> bool:
+    """Whether this is a table with a choice of its rows, in which "?" is no pattern."""
+    table = Path(text.partition("?")[0])
+    return table.suffix.lower() == ".csv" and table.is_file()
+
+
+def _matching(pattern: str) -> list[str]:
+    """What matches a pattern, in natural order; nothing that lies in a folder which matches, too."""
+    found = {Path(path) for path in glob.glob(os.path.expanduser(pattern), recursive=True)}
+    if not found:
+        raise DataError(f"no file matches {pattern}")
+    tops = (path for path in found if not found & {*path.parents})
+    return [str(path) for path in sorted(tops, key=lambda path: [natural(part) for part in path.parts])]
+
+
 def _inside(folder: Path, passed: Passed) -> Iterator[Path]:
     """Videos and frame folders below a folder, in natural order."""
     folders, files = passed.children(folder)
@@ -55,13 +77,21 @@ def _inside(folder: Path, passed: Passed) -> Iterator[Path]:
 
 
 def _listed(path: Path, where: dict[str, str]) -> tuple[list[str], list[str]]:
-    """The clips of a table's column `path`, of those rows that have the values of `where`."""
+    """The clips of a table, whole videos and segments, of those rows that have the values of `where`."""
     sheet = read_sheet(path, ("path",))
-    for column in ("path", *where):
-        if column not in sheet.header:
-            raise DataError(f"{path.name}: no column '{column}' in the header, found {', '.join(sheet.header)}")
-    rows = (row for _, row in sheet.rows() if all(row[column] == value for column, value in where.items()))
-    found = list(dict.fromkeys(str(local_path(path.parent, row["path"])) for row in rows if row["path"]))
+    place = column(sheet.header, "path")
+    for name in (place or "path", *where):
+        if name not in sheet.header:
+            raise DataError(f"{path.name}: no column '{name}' in the header, found {', '.join(sheet.header)}")
+    moments, found = columns(path.name, sheet.header), []
+    for line, row in sheet.rows():
+        if row[str(place)] and all(row[name] == value for name, value in where.items()):
+            span = moments.read(row, f"{path.name}: line {line}")
+            try:
+                found.append(str(clip_of(local_path(path.parent, row[str(place)]), span)))
+            except DataError as error:
+                raise DataError(f"{path.name}: line {line}: {error}") from None
+    found = list(dict.fromkeys(found))
     if not found:
         raise DataError(f"{path.name} lists no clips" + (f" with {where}" if where else ""))
     return found, []

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import csv
-import io
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from kshot import gate, remote
 from kshot.errors import DataError
 
+SYNONYMS = {"path": ("video", "file", "clip", "filename"), "label": ("class", "action", "behavior", "behaviour")}
+"""What other programs call a column; the first of them that there is stands for it, where it is not there itself."""
+
 MARKS = (",", ";", "\t")
 """Separators of columns; spreadsheets write semicolons where a comma is the decimal point."""
+TABLE_BYTES = 4 << 30
+"""Most of a table: ten million clips of 400 bytes."""
 
 
 @dataclass
@@ -41,7 +45,7 @@ class Sheet:
         Raises:
             DataError: a row of another length than the header, or quotes that are not closed.
         """
-        reader = csv.reader(io.StringIO(self.text, newline=""), delimiter=self.mark, strict=True)
+        reader = csv.reader(_lines(self.text), delimiter=self.mark, strict=True)
         try:
             next((cells for cells in reader if _trimmed(cells, 0)), None)  # the header
             for cells in reader:
@@ -74,23 +78,38 @@ def read_sheet(path: Path, needed: tuple[str, ...]) -> Sheet:
         DataError: the file cannot be read, or is no text.
     """
     with remote.local(path) as file:
-        text = gate.read_text(file)
+        text = gate.read_text(file, TABLE_BYTES)
     if said := re.match(r'"?sep=(.)"?(?:\r\n|\r|\n)', text):  # as Excel writes and reads it
         return _headed(Sheet(path, "\n" + text[said.end() :], said[1]))  # lines count as in the file
     made = [_headed(Sheet(path, text, mark)) for mark in MARKS]
-    return next((sheet for sheet in made if {*needed} <= {*sheet.header}), made[0])
+    return next((sheet for sheet in made if all(column(sheet.header, name) for name in needed)), made[0])
+
+
+def column(header: Sequence[str], name: str) -> str | None:
+    """The column of a header that is meant by a name, which may be called otherwise; None where there is none.
+
+    Args:
+        header: names of the columns.
+        name: one of `SYNONYMS`, or any other, which has none.
+    """
+    return next((known for known in (name, *SYNONYMS.get(name, ())) if known in header), None)
 
 
 def _headed(sheet: Sheet) -> Sheet:
     """The sheet with its header, none where it is empty or cannot be read, which its rows then say."""
     try:
-        for cells in csv.reader(io.StringIO(sheet.text, newline=""), delimiter=sheet.mark):
+        for cells in csv.reader(_lines(sheet.text), delimiter=sheet.mark):
             if header := _trimmed(cells, 0):
                 sheet.header = header
                 break
     except csv.Error:
         pass
     return sheet
+
+
+def _lines(text: str) -> Iterator[str]:
+    """The lines with their ends, without a copy of all of them (as a StringIO makes, of four bytes a character)."""
+    return (found[0] for found in re.finditer(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+\Z", text))
 
 
 def _trimmed(cells: list[str], least: int) -> list[str]:

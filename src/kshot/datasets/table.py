@@ -1,26 +1,29 @@
-"""A CSV of clips: columns `path,label` and, where there are any, `split` and `group`; others are named, not used."""
+"""A CSV of clips: columns `path,label` and, where there are any, `start,end`, `split` and `group`; others are named.
+
+With `start` and `end` a clip is a segment of its video, which may have many.
+"""
 
 from __future__ import annotations
 
 import difflib
 import os
-import re
-from collections.abc import Mapping
+from array import array
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PureWindowsPath
 
+import numpy as np
+
 from kshot import remote
+from kshot.datasets.compact import Paths, Rows, Texts
 from kshot.datasets.dataset import Dataset, build
-from kshot.datasets.sheet import local_path, read_sheet
+from kshot.datasets.sheet import column, local_path, read_sheet
+from kshot.datasets.spans import Columns, columns
 from kshot.errors import DataError, OptionError
 
 NEEDED = ("path", "label")
 KNOWN = (*NEEDED, "split", "group")
 OWN = frozenset({*KNOWN, "bytes"})  # bytes: of a prepared benchmark, for `kshot data verify`
 SHOWN = 8  # columns that are not used and named
-
-_WHAT = "(?:t|times?|timestamp|s|secs?|seconds?|ms|f|frames?|idx|index|no|num|clip|video|segment|trim|action|event)"
-_SEGMENT = re.compile(rf"{_WHAT}{{0,3}}(?:start|end|begin|stop|onset|offset){_WHAT}{{0,3}}")
-"""A column, less all but its letters, that says where in a file a clip begins or ends."""
 
 
 def load_table(
@@ -39,36 +42,39 @@ def load_table(
         OptionError: `where` names a column that does not exist.
     """
     where = where or {}
-    lines: list[int] = []
-    rows: list[dict[str, str]] = []
-    first: dict[str, int] = {}
+    lines, moments_of = array("Q"), array("d")
+    rows, names = Rows(), Texts()
     sheet = read_sheet(path, NEEDED)
-    _check_header(path, sheet.header, where)
-    unused = [column for column in sheet.header if column not in OWN and column not in where]
+    place, label, moments = _check_header(path, sheet.header, where)
+    unused = [name for name in sheet.header if name not in {*OWN, place, label, *where, *moments.used}]
     for line, row in sheet.rows():
-        if any(row[column] != value for column, value in where.items()):
+        if any(row[name] != value for name, value in where.items()):
             continue
-        if not row["path"]:
-            raise DataError(f"{path.name}: line {line} has no path")
-        if row["path"] in first:
-            raise DataError(
-                f"{path.name}: clip '{row['path']}' is listed twice, on lines {first[row['path']]} and {line}"
-            )
-        first[row["path"]] = line
+        if not row[place]:
+            raise DataError(f"{path.name}: line {line} has no {place}")
+        span = moments.read(row, f"{path.name}: line {line}")
+        moments_of.extend(span)
+        names.append(row[place] if np.isnan(span).all() else f"\0{line}")  # parts of a video: see `segments`
         lines.append(line)
         rows.append(row)
+    if twice := names.twice():
+        raise DataError(
+            f"{path.name}: clip '{names[twice[0]]}' is listed twice, on lines {lines[twice[0]]} and {lines[twice[1]]}"
+        )
     if where and not rows:
-        wanted = " and ".join(f"{column} = '{value}'" for column, value in where.items())
+        wanted = " and ".join(f"{name} = '{value}'" for name, value in where.items())
         raise DataError(f"{path.name}: no row has {wanted}")
+    times = np.array(moments_of, np.float64).reshape(-1, 2)
     data = build(
         name=name or path.stem,
-        paths=[local_path(path.parent, row["path"]) for row in rows],
-        labels=[row["label"] for row in rows],
-        splits=[row.get("split", "") for row in rows],
-        groups=[row.get("group", "") for row in rows],
+        paths=Paths.of(local_path(path.parent, text) for text in rows.column(place)),
+        labels=rows.column(label),
+        splits=rows.column("split"),
+        groups=rows.column("group"),
         place=lambda index: f"line {lines[index]}",
         notes=[*unused_columns(path, unused if rows else []), *empty_rows(path, sheet.empty)],
         alone=lambda index: f"{path}?split={rows[index].get('split', '')}",
+        spans=None if np.isnan(times).all() else times,
     )
     if check_files:
         _check_files(path, data, lines)
@@ -95,34 +101,29 @@ def empty_rows(path: Path, count: int) -> list[str]:
     return [f"{count} empty {'row' if count == 1 else 'rows'} of {path.name} passed over"] if count else []
 
 
-def _check_header(path: Path, header: list[str], where: Mapping[str, str]) -> None:
+def _check_header(path: Path, header: list[str], where: Mapping[str, str]) -> tuple[str, str, Columns]:
+    """The columns of path and label, and those of start and end."""
     if not header:
-        raise DataError(f"{path.name} is empty: expected a header line 'path,label[,split,group]'")
-    for column in NEEDED:
-        if column not in header:
-            near = difflib.get_close_matches(column, [name.lower() for name in header], n=1, cutoff=0.7)
+        raise DataError(f"{path.name} is empty: expected a header line 'path,label[,start,end,split,group]'")
+    meant = {name: column(header, name) for name in NEEDED}
+    for name, there in meant.items():
+        if there is None:
+            near = difflib.get_close_matches(name, [each.lower() for each in header], n=1, cutoff=0.7)
             hint = f"; did you mean '{near[0]}'?" if near else ""
-            found = ", ".join(repr(name) for name in header[:12])
-            raise DataError(f"{path.name}: no column '{column}' in the header, found {found}{hint}")
-    parts = [name for name in header if _SEGMENT.fullmatch(re.sub(r"[^a-z]", "", name.lower()))]
-    parts += [name for name in header if name.lower() in ("from", "to") and {"from", "to"} <= {*map(str.lower, header)}]
-    if parts:
-        raise DataError(
-            f"{path.name}: column{'s' * (len(parts) > 1)} {', '.join(map(repr, parts))} would cut clips out of their "
-            f"files, but a clip is a whole file: cut them first (ffmpeg -ss START -to END -i FILE CLIP), or remove "
-            f"what is not meant so"
-        )
-    doubled = sorted({column for column in (*KNOWN, *where) if header.count(column) > 1})
+            found = ", ".join(repr(each) for each in header[:12])
+            raise DataError(f"{path.name}: no column '{name}' in the header, found {found}{hint}")
+    doubled = sorted({name for name in (*KNOWN, *meant.values(), *where) if name and header.count(name) > 1})
     if doubled:
         raise DataError(f"{path.name}: the header names column '{doubled[0]}' more than once")
-    for column in where:
-        if column not in header:
-            near = difflib.get_close_matches(column, header, n=1)
+    for name in where:
+        if name not in header:
+            near = difflib.get_close_matches(name, header, n=1)
             hint = f"did you mean '{near[0]}'? " if near else ""
-            raise OptionError(f"{path.name}: no column '{column}' to filter by: {hint}It has {', '.join(header)}")
+            raise OptionError(f"{path.name}: no column '{name}' to filter by: {hint}It has {', '.join(header)}")
+    return str(meant["path"]), str(meant["label"]), columns(path.name, header)
 
 
-def _check_files(path: Path, data: Dataset, lines: list[int]) -> None:
+def _check_files(path: Path, data: Dataset, lines: Sequence[int]) -> None:
     remote.expect(filter(None, map(remote.address, data.paths)))
     missing = [index for index, clip in enumerate(data.paths) if not (remote.address(clip) or clip.exists())]
     if missing:

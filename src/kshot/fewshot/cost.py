@@ -18,7 +18,10 @@ from dataclasses import fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from kshot import system
+from kshot.activations.activations import content
 
 if TYPE_CHECKING:
     import torch
@@ -118,10 +121,13 @@ def stored_bytes(activations: Activations) -> int:
     if activations.store is None or not activations.digests:
         features = activations.data.features
         return int(features.nbytes) if features is not None else 0
-    each: int = activations.gather([0]).nbytes
-    held = [{0}] * len(activations.digests) if activations.seen is None else map(set, activations.seen.tolist())
-    stored = {(digest, view) for digest, views in zip(activations.digests, held, strict=True) for view in (0, *views)}
-    return each * len(stored)
+    each = activations.store.bytes_of(activations.digests[0])
+    clips = np.unique(content(activations), return_inverse=True)[1]
+    if activations.seen is None:
+        return each * (int(clips.max()) + 1)
+    seen = np.column_stack([np.zeros(len(clips), np.int64), activations.seen])  # view 0 is always there
+    views = clips[:, None] * (int(seen.max()) + 1) + seen
+    return each * len(np.unique(views))
 
 
 _OWN: ContextVar[bool] = ContextVar("own_process", default=False)

@@ -8,6 +8,7 @@ episode by episode.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ Ints = NDArray[np.int64]
 
 _LAST = np.uint64(0xFFFFFFFFFFFFFFFF)
 _REDRAWS = 200
+LARGE = 8_192  # clips of a class, from which on not every one gets a key in every episode
 _LAST_ATTEMPT = 2 + _REDRAWS
 
 
@@ -110,19 +112,12 @@ class Sampler:
             self._advice += (" and " if self._advice else "or ") + "copies (--keep-copies), which count as one source"
         self.way, self.shot, self.query, self.seed, self.least = way, shot, query, seed, least
         self.clip_count, self.class_count = len(labels), len(classes)
-        members = [np.flatnonzero(labels == c) for c in range(len(classes))]
-        longest = max(len(m) for m in members)
-        self._clips = np.full((len(classes), longest), -1, np.int64)
-        for c, member in enumerate(members):
-            self._clips[c, : len(member)] = member
-        self._groups: Ints | None = None
-        if groups is not None:
-            numbers = np.unique(groups, return_inverse=True)[1].astype(np.int64)
-            self._groups = np.where(self._clips >= 0, numbers[self._clips], -1)
-        for c, member in enumerate(members):
-            self._check(classes[c], member, groups)
+        self._members = Members.of(labels, len(classes))
+        self._groups = None if groups is None else np.unique(groups, return_inverse=True)[1].astype(np.int64)
+        for c, name in enumerate(classes):
+            self._check(name, self._members.clips(c), self._groups)
 
-    def _check(self, name: str, member: Ints, groups: NDArray[np.str_] | None) -> None:
+    def _check(self, name: str, member: Ints, groups: Ints | None) -> None:
         need, shots = self.shot + self.query, self.shot if self.least is None else f"{self.least}..{self.shot}"
         if len(member) < need:
             raise NotEnoughClips(
@@ -151,7 +146,7 @@ class Sampler:
         support = np.empty((len(index), self.way, self.shot), np.int64)
         query = np.empty((len(index), self.way, self.query), np.int64)
         # Keys for every clip of the drawn classes: a block of episodes at a time keeps them in cache.
-        block = max(1, 2_000_000 // (self.way * self._clips.shape[1]))
+        block = max(1, 2_000_000 // (self.way * max(self._members.widest, self._some)))
         for start in range(0, len(index), block):
             rows = slice(start, start + block)
             support[rows], query[rows] = self._draw_clips(index[rows], classes[rows])
@@ -184,22 +179,19 @@ class Sampler:
 
     def _classes(self, index: Ints) -> Ints:
         """(E, way) classes of the episodes."""
-        class_keys = key(self.seed, 1, index[:, None], np.arange(len(self._clips))[None, :])
+        class_keys = key(self.seed, 1, index[:, None], np.arange(self.class_count)[None, :])
         return np.argsort(class_keys, axis=1, kind="stable")[:, : self.way].astype(np.int64)
 
     def _draw_clips(self, index: Ints, classes: Ints) -> tuple[Ints, Ints]:
-        clips = self._clips[classes]  # (E, way, longest)
         if self._groups is None:
-            order = self._order(index, classes, clips, attempt=0, first=self.shot + self.query)
-            drawn = np.take_along_axis(clips, order, 2)
+            drawn = self._order(index, classes, attempt=0, first=self.shot + self.query)
             return drawn[..., : self.shot], drawn[..., self.shot :]
-        groups = self._groups[classes]
         support = np.empty((*classes.shape, self.shot), np.int64)
         query = np.empty((*classes.shape, self.query), np.int64)
         todo = np.ones(classes.shape, bool)
         for attempt in range(_REDRAWS):
-            order = self._order(index, classes, clips, attempt, first=clips.shape[2])
-            drawn, source = np.take_along_axis(clips, order, 2), np.take_along_axis(groups, order, 2)
+            drawn = self._order(index, classes, attempt, first=None)
+            source = np.where(drawn >= 0, self._groups[drawn], -1)
             taken = (source[..., None] == source[..., None, : self.shot]).any(-1) | (drawn < 0)
             free_first = np.argsort(taken, axis=2, kind="stable")[..., : self.query]
             enough = (~taken).sum(2) >= self.query
@@ -207,6 +199,13 @@ class Sampler:
             support[now] = drawn[..., : self.shot][now]
             query[now] = np.take_along_axis(drawn, free_first, 2)[now]
             todo &= ~enough
+            for row, column in zip(*np.nonzero(todo & self._members.large[classes]), strict=True):
+                # A large class mostly of one source: those that were drawn are not enough, so all are put in order.
+                clips = self._members.ordered_by(int(classes[row, column]), (self.seed, 2 + attempt, int(index[row])))
+                free = clips[~np.isin(self._groups[clips], self._groups[clips[: self.shot]])]
+                if len(free) >= self.query:
+                    support[row, column], query[row, column] = clips[: self.shot], free[: self.query]
+                    todo[row, column] = False
             if not todo.any():
                 return support, query
         raise NotEnoughClips(
@@ -214,15 +213,112 @@ class Sampler:
             f"lower --shot or --query, {self._advice}"
         )
 
-    def _order(self, index: Ints, classes: Ints, clips: Ints, attempt: int, first: int) -> Ints:
-        """(E, way, first) places of the `first` smallest keys among each class's clips, smallest first."""
-        keys = key(self.seed, 2 + attempt, index[:, None, None], classes[..., None], np.arange(clips.shape[2]))
-        keys = np.where(clips >= 0, keys, _LAST)
-        if first < keys.shape[2]:
-            near = np.argpartition(keys, first, axis=2)[..., :first]
-            inner = np.argsort(np.take_along_axis(keys, near, 2), axis=2, kind="stable")
-            return np.take_along_axis(near, inner, 2)
-        return np.argsort(keys, axis=2, kind="stable")
+    @property
+    def _some(self) -> int:
+        """Clips of a large class that are drawn where some may be of a taken source."""
+        return 4 * (self.shot + self.query) + 64
+
+    def _order(self, index: Ints, classes: Ints, attempt: int, first: int | None) -> Ints:
+        """(E, way, n) clips of the classes in the order in which an attempt draws them, -1 where there are no more.
+
+        Of a small class all clips have a key, and the smallest key is drawn first. Of a large one places are drawn
+        until there are as many different ones as may be needed, so an episode of millions of clips costs no more.
+
+        Args:
+            index: (E,) numbers of the episodes.
+            classes: (E, way).
+            attempt: number of the draw of an episode.
+            first: how many clips are needed; None for all, or for as many of a large class as will do.
+        """
+        members, stream, many = self._members, 2 + attempt, self._members.large[classes]
+        wide = members.widest if first is None else first
+        some = first or self._some
+        out = np.full((*classes.shape, max(wide, some) if many.any() else wide), -1)
+        row, column = np.nonzero(~many)
+        if len(row):
+            small, whose = members.table[classes[row, column]], classes[row, column][:, None]
+            keys = key(self.seed, stream, index[row][:, None], whose, np.arange(small.shape[1]))
+            order = _smallest(np.where(small >= 0, keys, _LAST), wide)
+            out[row, column, : order.shape[1]] = np.take_along_axis(small, order, 1)
+        row, column = np.nonzero(many)
+        if len(row):
+            whose = classes[row, column]
+            out[row, column, :some] = members.drawn(whose, some, (self.seed, stream, index[row][:, None]))
+        return out
+
+
+def _smallest(keys: NDArray[np.uint64], first: int) -> Ints:
+    """(n, first) places of the `first` smallest keys of each row, smallest first."""
+    if first < keys.shape[1]:
+        near = np.argpartition(keys, first, axis=1)[:, :first]
+        inner = np.argsort(np.take_along_axis(keys, near, 1), axis=1, kind="stable")
+        found: Ints = np.take_along_axis(near, inner, 1)
+        return found
+    return np.argsort(keys, axis=1, kind="stable")
+
+
+@dataclass(frozen=True)
+class Members:
+    """The clips of each class.
+
+    Attributes:
+        ordered: (N,) clips, those of a class together and in their own order.
+        starts: (C + 1,) where the clips of each class begin in `ordered`.
+        large: (C,) which classes have more than `LARGE` clips.
+        table: (C, M) clips of each small class, -1 behind the last; a large one has none there.
+    """
+
+    ordered: Ints
+    starts: Ints
+    large: NDArray[np.bool_]
+    table: Ints
+
+    @classmethod
+    def of(cls, labels: Ints, classes: int) -> Members:
+        """Of clips with labels 0..classes-1."""
+        sizes = np.bincount(labels, minlength=classes)
+        ordered, starts = np.argsort(labels, kind="stable"), np.append(0, np.cumsum(sizes))
+        large = sizes > LARGE
+        table = np.full((classes, int(sizes[~large].max(initial=0))), -1, np.int64)
+        for number in np.flatnonzero(~large):
+            table[number, : sizes[number]] = ordered[starts[number] : starts[number + 1]]
+        return cls(ordered, starts, large, table)
+
+    @property
+    def widest(self) -> int:
+        """The most clips of a class that all have a key."""
+        return max(1, self.table.shape[1])
+
+    def clips(self, number: int) -> Ints:
+        """The clips of a class."""
+        return self.ordered[self.starts[number] : self.starts[number + 1]]
+
+    def ordered_by(self, number: int, counters: tuple[int, ...]) -> Ints:
+        """All clips of a class in the order of their keys."""
+        clips = self.clips(number)
+        return clips[np.argsort(key(*counters, number, np.arange(len(clips))), kind="stable")]
+
+    def drawn(self, classes: Ints, count: int, counters: tuple[int | Ints, ...]) -> Ints:
+        """(n, count) different clips of each of n large classes, as the counters draw them; -1 where there are no more.
+
+        Args:
+            classes: (n,).
+            count: of clips.
+            counters: numbers, and (n, 1) of those that differ from row to row.
+        """
+        sizes, tries = np.diff(self.starts)[classes][:, None], count + 16
+        while True:
+            places = (key(*counters, classes[:, None], np.arange(tries)) % sizes.astype(np.uint64)).astype(np.int64)
+            order = np.argsort(places, axis=1, kind="stable")
+            again = np.diff(np.take_along_axis(places, order, 1), axis=1, prepend=-1) == 0
+            seen = np.empty_like(again)
+            np.put_along_axis(seen, order, again, 1)
+            if ((~seen).sum(1) >= np.minimum(count, sizes[:, 0])).all():
+                break
+            tries *= 2
+        kept = np.argsort(seen, axis=1, kind="stable")[:, :count]  # new ones first, in the order in which they came
+        clips = self.ordered[self.starts[classes][:, None] + np.take_along_axis(places, kept, 1)]
+        return np.where(np.take_along_axis(seen, kept, 1), -1, clips)
 
 
 def joined(groups: NDArray[np.str_] | None, copies: NDArray[np.str_] | None) -> NDArray[np.str_] | None:
@@ -248,7 +344,7 @@ def joined(groups: NDArray[np.str_] | None, copies: NDArray[np.str_] | None) -> 
 def _fewest_used(sizes: list[int], shot: int) -> int:
     """Size of the smallest union of sources that holds at least `shot` clips: what a support draw must block."""
     sums = {0}
-    for size in sizes:
+    for size in (size for one, count in Counter(sizes).items() for size in [one] * min(count, -(-shot // one))):
         sums |= {total + size for total in sums if total < shot}
     return min((total for total in sums if total >= shot), default=sum(sizes))
 

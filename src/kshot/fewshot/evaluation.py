@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 import kshot
-from kshot import datasets
+from kshot import datasets, processes
 from kshot.activations.activations import Activations, from_features
 from kshot.activations.copies import kept_apart, naming_left_out
 from kshot.activations.default import settled
 from kshot.activations.extraction import extract
+from kshot.activations.turns import turn
 from kshot.backbones.prompts import expect_prompts
 from kshot.backbones.texts import Wording
 from kshot.datasets import SPLITS, Dataset
@@ -35,10 +36,11 @@ from kshot.fewshot.scoring import (
     trained_scorer,
 )
 from kshot.fewshot.texts import class_texts, expect_texts, text_notes, wording
+from kshot.fewshot.together import expect_same_clips, expect_same_settings, expect_same_work, only_stored
 from kshot.files import disk, plain
 from kshot.heads import get_head
 from kshot.progress import Progress, quiet
-from kshot.settings import TORCH, Evaluating
+from kshot.settings import DTYPES, TORCH, Evaluating
 from kshot.settings.fields import Settings
 from kshot.settings.types import EvaluatingKeywords
 
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
 __all__ = ["Result", "evaluate", "machine", "score"]
 
 
+@processes.joined
 def evaluate(
     data: str | Path | Dataset | None = None,
     backbone: str | Path | Backbone | None = None,
@@ -61,6 +64,8 @@ def evaluate(
     **settings: Unpack[EvaluatingKeywords],
 ) -> Result:
     """Few-shot accuracy over random episodes.
+
+    In processes that were started together (see `kshot.processes`) each scores a part of them; all have the result.
 
     Args:
         data: whatever `kshot.datasets.load` takes; leave out with `features`.
@@ -82,6 +87,8 @@ def evaluate(
     chosen = Evaluating.chosen(given, settings)
     preset = protocols.preset(protocol, "testing") if protocol is not None else {}
     plan = Evaluating.of(preset | chosen)
+    progress = progress if processes.first() else quiet
+    expect_same_settings(plan, backbone=backbone)
     expect_prompts(plan.view.prompts)
     described = read_texts(plan.view.texts) if plan.view.texts is not None else None
     run = runs.read_run(adapted) if adapted is not None else None
@@ -96,7 +103,7 @@ def evaluate(
     clips = _novel(loaded, plan.evaluation.split, run)
     # Impossible episodes are refused here, before anything is decoded.
     sampler_of(clips, plan)
-    if out is not None:
+    if out is not None and processes.first():
         plain(out)
         with disk(Path(out)):
             Path(out).parent.mkdir(parents=True, exist_ok=True)
@@ -106,6 +113,10 @@ def evaluate(
     if reads or described is not None:
         reading = [clips.classes] if reads else []
         said = expect_texts(learner, plan.view.prompts, described, reading, loaded.classes, run)
+    expect_same_work(
+        clips,
+        {"run": None if run is None else run.digest, "backbone": learner.backbone and learner.backbone.fingerprint},
+    )
     activations = _activations(clips, learner, plan, progress)
     split = SPLITS.get(plan.evaluation.split, plan.evaluation.split)
     activations, left_out = kept_apart(replace(activations, keep_copies=plan.shape.keep_copies), loaded, split)
@@ -122,13 +133,15 @@ def evaluate(
         how.keep_copies = True
     if loaded.features is None:
         how.frames, how.resize = plan.view.frames, plan.view.resize
+        if plan.compute.dtype != DTYPES[0]:
+            how.dtype = plan.compute.dtype
     if protocol is not None:
         how.protocol = protocols.followed(protocol, preset, plan.values())
     if run is not None:
         how.adapted, how.tuning, how.weights = str(adapted), Named(**run.config["tuning"]), run.digest
     result.cost = _cost(learner, activations, strategy, result, peak)
     result.seconds = round(time.monotonic() - started, 3)
-    if out is not None:
+    if out is not None and processes.first():
         result.save(out)
     return result
 
@@ -191,9 +204,18 @@ def _learner(
 
 
 def _activations(clips: Dataset, learner: Learner, plan: Evaluating, progress: Progress) -> Activations:
-    """The activations of the clips at the learner's cut."""
+    """The activations of the clips at the learner's cut; the same in all processes that work together."""
     if clips.features is not None:
-        return from_features(clips, learner.cut)
+        found = from_features(clips, learner.cut)
+    else:
+        with turn(plan.compute.store) as extracting:
+            found = _stored(clips, learner, only_stored(plan, extracting), progress)
+    expect_same_clips(found)
+    return found
+
+
+def _stored(clips: Dataset, learner: Learner, plan: Evaluating, progress: Progress) -> Activations:
+    """The activations of videos, extracted where they are not stored yet."""
     assert learner.backbone is not None and learner.cut is not None
     return extract(
         clips,
@@ -203,6 +225,7 @@ def _activations(clips: Dataset, learner: Learner, plan: Evaluating, progress: P
         frames=plan.view.frames,
         resize=plan.view.resize,
         stored_only=plan.compute.stored_only,
+        dtype=plan.compute.dtype,
         condense=learner.backbone.image.exact,
         progress=progress,
     )
@@ -378,7 +401,7 @@ def _per_clip(data: Dataset, answers: NDArray[np.int64]) -> list[ClipScore]:
         wrong = [c for c in np.argsort(-counts, kind="stable").tolist() if counts[c] and c != own]
         found.append(
             ClipScore(
-                clip=str(data.paths[clip]),
+                clip=str(data.clips[clip]),
                 label=data.classes[own],
                 queries=int(counts.sum()),
                 right=int(counts[own]),

@@ -1,14 +1,15 @@
 """Features of other networks into the form that kshot evaluates, and embeddings of kshot's own out of it.
 
 The form is one .npz: `features` (clips, frames, channels) and a text a clip in each of `label`, `split`, `group` and
-`path`; for a benchmark that lacks clips, `missing` names them. A CSV with these columns can go beside it, in the form
-that every other command reads.
+`path`, and in `start` and `end` where clips are parts of videos; for a benchmark that lacks clips, `missing` names
+them. A CSV with these columns can go beside it, in the form that every other command reads.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import math
 import os
 import re
 from dataclasses import replace
@@ -24,6 +25,7 @@ from kshot.activations.extraction import extract
 from kshot.datasets import Dataset
 from kshot.datasets.features import checked, opened
 from kshot.errors import DataError, OptionError
+from kshot.excerpts import seconds
 from kshot.files import disk, plain, whole, write_atomic
 from kshot.progress import Progress, quiet
 from kshot.settings import Exporting
@@ -145,6 +147,7 @@ def export_features(
         frames=plan.view.frames,
         resize=plan.view.resize,
         stored_only=plan.compute.stored_only,
+        dtype=plan.compute.dtype,
         condense=learner.backbone.image.exact,
         progress=progress,
     )
@@ -153,7 +156,7 @@ def export_features(
     if table is not None:
         report["table"] = str(table)
         text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([COLUMNS, *_rows(Path(table), embedded)])
+        csv.writer(text, lineterminator="\n").writerows([_columns(embedded), *_rows(Path(table), embedded)])
         with disk(Path(table)):
             Path(table).parent.mkdir(parents=True, exist_ok=True)
             write_atomic(Path(table), text.getvalue().encode())
@@ -194,7 +197,8 @@ def _values(source: Path, array: str | None) -> tuple[NDArray[Any], list[str]]:
 def _write(target: Path, data: Dataset) -> dict[str, Any]:
     assert data.features is not None
     rows = _rows(target, data)
-    columns: dict[str, Any] = {name: np.array([row[i] for row in rows], np.str_) for i, name in enumerate(COLUMNS)}
+    named = enumerate(_columns(data))
+    columns: dict[str, Any] = {name: np.array([row[i] for row in rows], np.str_) for i, name in named}
     lacking = [f"{split}\t{clip}" for split, clips in data.missing.items() for clip in clips]
     if lacking:
         columns["missing"] = np.array(lacking, np.str_)
@@ -214,12 +218,23 @@ def _write(target: Path, data: Dataset) -> dict[str, Any]:
     }
 
 
-def _rows(file: Path, data: Dataset) -> list[tuple[str, str, str, str]]:
-    """Path as seen from the file, label, split and group of each clip; no group where a clip is one by itself."""
+def _columns(data: Dataset) -> tuple[str, ...]:
+    """Names of what `_rows` says."""
+    return COLUMNS if data.spans is None else (*COLUMNS, "start", "end")
+
+
+def _rows(file: Path, data: Dataset) -> list[tuple[str, ...]]:
+    """Path as seen from the file, label, split and group of each clip; no group where a clip is one by itself.
+
+    Where clips are parts of videos, start and end in seconds, too, "" for a video's own.
+    """
     home = os.path.abspath(file.parent)
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for path, label, split, group in zip(data.paths, data.labels, data.splits, data.groups, strict=True):
         alone = re.fullmatch(r"\d+:" + re.escape(str(path)), group)
         place = os.path.relpath(os.path.abspath(path), home)
         rows.append((place, data.classes[label], str(split), "" if alone else str(group)))
+    if data.spans is not None:
+        moments = [tuple("" if math.isnan(value) else seconds(value) for value in span) for span in data.spans.tolist()]
+        rows = [row + span for row, span in zip(rows, moments, strict=True)]
     return rows

@@ -18,11 +18,12 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
-from kshot import gate, interrupt
+from kshot import gate, interrupt, processes
 from kshot.draws import key
-from kshot.errors import CheckpointError, KshotError, OptionError
+from kshot.errors import CheckpointError, KshotError, OptionError, RankLost
 from kshot.files import ours, write_atomic
 from kshot.progress import Progress, quiet
 from kshot.settings import Schedule, Selection
@@ -68,6 +69,9 @@ def fit(
 ) -> Fitted:
     """Trains `weights` in place on `loss(0), loss(1), ...` and leaves the best of them there.
 
+    Processes that work together do a part of each step's batches each, and have the same weights after it; the first
+    of them writes.
+
     Args:
         weights: name -> parameter that learns.
         loss: scalar loss of batch number i, a pure function of i and the weights.
@@ -87,6 +91,7 @@ def fit(
         CheckpointError: a checkpoint that is damaged or of other weights.
     """
     with seeded(schedule.seed, next(iter(weights.values())).device):
+        folder = folder if processes.first() else None
         loop = _Loop(weights, extra or {}, loss, schedule, selection or Selection(), validate, folder, rates or {})
         return loop.run(resume, progress)
 
@@ -160,23 +165,27 @@ class _Loop:
                 self._validate(0)
             while step < schedule.steps and not (self.selection.patience and self.stale >= self.selection.patience):
                 start = time.perf_counter()
-                value = self._step(step)
+                try:
+                    value = self._step(step)
+                except RankLost:
+                    self._checkpoint(step)  # of the steps that all of them took
+                    raise
                 durations.append(time.perf_counter() - start)
                 step += 1
-                smooth = value if smooth == 0.0 else 0.95 * smooth + 0.05 * value
-                line: dict[str, Any] = {"step": step, "loss": value}
                 due = step % self.selection.val_every == 0 or step == schedule.steps
-                if due:
-                    line |= self._validate(step)
+                checked = self._validate(step) if due else {}
+                value, stop = processes.summed(np.array([value, stopped()])).tolist()  # all of them stop at one step
+                smooth = value if smooth == 0.0 else 0.95 * smooth + 0.05 * value
+                line = {"step": step, "loss": value} | checked
                 self.fitted.seconds = time.monotonic() - begin
                 self._log(line | {"seconds": round(self.fitted.seconds, 3)})
-                if due or stopped() or time.monotonic() - saved > CHECKPOINT_SECONDS:
+                if due or stop or time.monotonic() - saved > CHECKPOINT_SECONDS:
                     self.fitted.step_seconds = statistics.median(durations)
                     self._checkpoint(step)
                     saved = time.monotonic()
                 best = self.fitted.best_val
                 show(note=f"loss {smooth:.3f}" + (f", val {best:.1f} %" if best is not None else ""))
-                if stopped():
+                if stop:
                     raise KeyboardInterrupt
         self.fitted.steps = step
         if self.validate is None:
@@ -187,13 +196,12 @@ class _Loop:
         return self.fitted
 
     def _step(self, step: int) -> float:
-        """One optimiser step over `accumulate` batches; returns their mean loss."""
+        """One optimiser step over `accumulate` batches; returns what those of this process are of their mean loss."""
         schedule, total = self.schedule, 0.0
         for group, lr in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
             group["lr"] = lr * schedule.factor(step)
         self.optimizer.zero_grad(set_to_none=True)
-        for micro in range(schedule.accumulate):
-            index = step * schedule.accumulate + micro
+        for index in processes.dealt(range(step * schedule.accumulate, (step + 1) * schedule.accumulate)):
             torch.manual_seed(int(key(schedule.seed, 7, index)) >> 1)  # dropout is a function of the batch too
             loss = self.loss(index) / schedule.accumulate
             total += float(loss.detach())
@@ -208,6 +216,7 @@ class _Loop:
                     f"image tower too, or choose a loss or head that looks at class texts"
                 )
             loss.backward()  # type: ignore[no-untyped-call]
+        processes.add_gradients(self.learning)
         if schedule.max_grad_norm:
             torch.nn.utils.clip_grad_norm_(list(self.learning.values()), schedule.max_grad_norm)
         self.optimizer.step()
@@ -247,7 +256,7 @@ class _Loop:
                 file.write(json.dumps(line) + "\n")
 
     def _checkpoint(self, step: int) -> None:
-        if self.folder is None:
+        if self.folder is None or step == 0:
             return
         tensors = {f"weight.{name}": weight.detach() for name, weight in self.learning.items()}
         for number, state in self.optimizer.state_dict()["state"].items():
@@ -264,13 +273,12 @@ class _Loop:
         save_tensors(self.folder / "checkpoint.safetensors", tensors, {"fit": json.dumps(about)})
 
     def _resume(self) -> int:
-        if self.folder is None:
-            return 0
-        path = self.folder / "checkpoint.safetensors"
-        if not path.exists():
+        path = (self.folder or Path()) / "checkpoint.safetensors"
+        read = processes.from_first(lambda: load_tensors(path) if self.folder is not None and path.exists() else None)
+        if read is None:
             self._forget_after(-1)
             return 0
-        tensors, metadata = load_tensors(path)
+        tensors, metadata = read
         if {n.removeprefix("weight.") for n in tensors if n.startswith("weight.")} != set(self.learning):
             raise CheckpointError(f"{path} is of a run with other trained weights; start again in another --out")
         try:
@@ -303,7 +311,7 @@ class _Loop:
         )  # fmt: skip
         self.stale = int(about["stale"])
         if about["best_val"] is not None:
-            best, _ = load_tensors((self.folder or Path()) / "weights.safetensors")
+            best, _ = processes.from_first(lambda: load_tensors((self.folder or Path()) / "weights.safetensors"))
             self.best = {name: best[name].to(weight.device) for name, weight in self.weights.items()}
         step = int(about["step"])
         if not 0 <= step <= self.schedule.steps:
@@ -312,7 +320,9 @@ class _Loop:
 
     def _forget_after(self, step: int) -> None:
         """Drops the metrics of steps that will be run again."""
-        path = (self.folder or Path()) / "metrics.jsonl"
+        if self.folder is None:
+            return
+        path = self.folder / "metrics.jsonl"
         kept = []
         for line in path.read_text("utf-8", "replace").splitlines() if path.exists() else []:
             try:

@@ -109,6 +109,7 @@ class Conditions(Form):
         least_shot: support clips that a class had at least, where each drew its own number; else None.
         frames: frames a clip.
         resize: what was done to frames before the crop.
+        dtype: how activations were stored, where it was not float16.
         protocol: the protocol that was followed, if any.
         adapted: the run folder that was evaluated, if any.
         tuning: the tuning method of that run.
@@ -125,6 +126,7 @@ class Conditions(Form):
     least_shot: int | None = None
     frames: int | None = None
     resize: str | None = None
+    dtype: str | None = None
     protocol: Followed | None = None
     adapted: str | None = None
     tuning: Named | None = None

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kshot import processes
 from kshot.errors import OptionError
 from kshot.fewshot import runs
 from kshot.fewshot.result import Damaged, machine
@@ -69,12 +70,15 @@ def computed(folder: Path, backbone: Backbone) -> tuple[list[dict[str, str]], li
     It is what the last bits of trained weights depend on beside the settings.
     """
     now = {"device": str(backbone.device)} | {name: machine()[name] for name in ("threads", "torch", "processor")}
+    if (count := processes.world()) > 1:
+        now["processes"] = str(count)
     before: list[dict[str, str]] = []
     if (folder / "checkpoint.safetensors").exists():
         before = runs.read_config(folder).get("computed", [])
     if not before or before[-1] == now:
         return before or [now], []
-    changed = [f"{name} {was} and now {now.get(name)}" for name, was in before[-1].items() if was != now.get(name)]
+    once, here = ({"processes": "1"} | one for one in (before[-1], now))
+    changed = [f"{name} {was} and now {here.get(name)}" for name, was in once.items() if was != here.get(name)]
     told = f"this run was begun with {', '.join(changed)}: its weights differ in their last bits from an unbroken run's"
     return [*before, now], [told]
 
@@ -95,6 +99,13 @@ def trained_of(folder: Path, config: dict[str, Any]) -> Trained:
         tuple(Damaged(**one) for one in result.get("damaged", ())),
         config["backbone"]["name"],
     )
+
+
+def recorded_backbone(folder: Path) -> str | None:
+    """The backbone of the run in `folder`, None where there is none."""
+    if not (folder / "config.json").exists():
+        return None
+    return str(runs.read_config(folder)["backbone"]["name"])
 
 
 def refuse_occupied(folder: Path, resume: bool) -> None:
@@ -120,6 +131,7 @@ def finished(folder: Path, config: dict[str, Any]) -> Trained | None:
     before = _before(runs.read_config(folder))
     asked: dict[str, Any] = json.loads(json.dumps(config))
     asked["backbone"]["name"] = before["backbone"]["name"]  # another path to the same weights will do
+    _expect_batches(folder, before["schedule"]["accumulate"], asked["schedule"]["accumulate"])
     for name, value in asked.items():
         if name != "version" and before.get(name) != value:
             raise OptionError(
@@ -127,6 +139,17 @@ def finished(folder: Path, config: dict[str, Any]) -> Trained | None:
                 f"repeat the first command with --resume, or name another --out"
             )
     return trained_of(folder, before) if "result" in before else None
+
+
+def _expect_batches(folder: Path, before: int, now: int) -> None:
+    """Refuses to go on with other batches a step: what one process accumulates, or several deal out."""
+    if before == now:
+        return
+    count = processes.world()
+    said = f"run {folder} takes {before} batches a step, and {count} process{'es' * (count > 1)} would take {now} now: "
+    if before % count:
+        raise OptionError(f"{said}go on with a number of processes that divides {before}")
+    raise OptionError(f"{said}add --accumulate {before // count} to keep its numbers, or name another --out")
 
 
 def _before(config: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from kshot import processes
 from kshot.activations.activations import Activations
 from kshot.fewshot.episodes import Episodes, Sampler
 from kshot.fewshot.learner import Learner
@@ -32,6 +33,8 @@ def run_episodes(
 ) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
     """The episode loop: draws `episodes` episodes, scores `chunk` of them at a time.
 
+    Chunks are what processes that work together deal out: each is computed as one process would, to the last bit.
+
     Returns:
         right: (episodes, way * query) whether each query was given its own class; ties go to the lower way.
         answers: (clips, classes) how often each clip was given each class as a query.
@@ -39,13 +42,13 @@ def run_episodes(
     right = np.zeros((episodes, sampler.way * sampler.query), bool)
     answers = np.zeros((sampler.clip_count, sampler.class_count), np.int64)
     with progress("episodes", episodes, "episodes") as step:
-        for start in range(0, episodes, chunk):
+        for start in processes.dealt(range(0, episodes, chunk)):
             for batch in sampler.batches(range(start, min(start + chunk, episodes))):
                 answer = scorer(batch).argmax(-1).cpu().numpy()
                 right[batch.numbers] = answer == batch.query_labels
                 np.add.at(answers, (batch.query, np.take_along_axis(batch.classes, answer, 1)), 1)
-                step(len(answer))
-    return right, answers
+            step(min(processes.world() * chunk, episodes - start))
+    return processes.summed(right), processes.summed(answers)
 
 
 def head_scorer(

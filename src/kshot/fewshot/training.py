@@ -11,32 +11,49 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 import kshot
-from kshot import datasets
+from kshot import datasets, processes
 from kshot.activations.activations import Activations, content, from_features
 from kshot.activations.copies import expect_one_label, kept_apart, naming_left_out
 from kshot.activations.default import settled
 from kshot.activations.drawn_views import extract_views
 from kshot.activations.extraction import extract
+from kshot.activations.turns import turn
 from kshot.backbones.prompts import expect_prompts
 from kshot.backbones.texts import Wording
 from kshot.datasets import Dataset
 from kshot.datasets.texts import Descriptions, read_texts
-from kshot.errors import NotEnoughClips, OptionError
+from kshot.errors import OptionError
 from kshot.fewshot import cost, protocols, runs
-from kshot.fewshot.episodes import Sampler
 from kshot.fewshot.evaluation import score
 from kshot.fewshot.fit import Fitted, fit, seeded
 from kshot.fewshot.learner import Learner
 from kshot.fewshot.penalty import pulled
 from kshot.fewshot.result import Followed, machine
-from kshot.fewshot.resuming import KEPT_ELSEWHERE, Trained, computed, finished, refuse_occupied, trained_of
+from kshot.fewshot.resuming import (
+    KEPT_ELSEWHERE,
+    Trained,
+    computed,
+    finished,
+    recorded_backbone,
+    refuse_occupied,
+    trained_of,
+)
 from kshot.fewshot.strategies import get_strategy
 from kshot.fewshot.strategies.base import Objective, Strategy
 from kshot.fewshot.texts import class_texts, expect_texts, wording
-from kshot.fewshot.validation import VAL_SEED, remarks
+from kshot.fewshot.together import (
+    dealt_batches,
+    expect_same_clips,
+    expect_same_settings,
+    expect_same_work,
+    only_stored,
+    refuse_drifting,
+)
+from kshot.fewshot.validation import VAL_SEED, remarks, splits, val_sampler
 from kshot.files import alone, disk, write_atomic
 from kshot.progress import Progress, quiet
 from kshot.settings import (
+    DTYPES,
     EpisodeShape,
     Evaluating,
     Evaluation,
@@ -58,7 +75,8 @@ if TYPE_CHECKING:
     from kshot.backbones.backbone import Backbone
 
 
-@alone("out")
+@processes.joined
+@processes.by_first(alone("out"))
 def train(
     data: str | Path | Dataset | None,
     out: str | Path,
@@ -71,6 +89,8 @@ def train(
     **settings: Unpack[TrainingKeywords],
 ) -> Trained:
     """Adapts a backbone to a data set's base classes and writes a run folder.
+
+    In N processes that were started together (see `kshot.processes`), a step takes N times `accumulate` batches.
 
     Args:
         data: whatever `kshot.datasets.load` takes, with base classes in split "train" and, for the choice of the
@@ -97,23 +117,34 @@ def train(
         preset = protocols.preset(protocol, "training")  # refuses an unknown one before anything is read
         data = datasets.load(data)
         preset = protocols.preset(protocol, "training", data.name)
-    plan = Training.of(preset | chosen)
+    plan = dealt_batches(Training.of(preset | chosen))
+    progress = progress if processes.first() else quiet
+    expect_same_settings(plan, backbone=backbone, resume=resume)
     followed = protocols.followed(protocol, preset, plan.values()) if protocol is not None else None
     setup = _prepare(plan, data, Path(out), backbone, resume)
     plan = replace(plan, view=replace(plan.view, frames=setup.frames))
     config = _config(plan, setup, followed)
-    if resume and (done := finished(setup.folder, config)):
+    expect_same_work(setup.data, config)
+    if resume and (done := processes.from_first(lambda: finished(setup.folder, config))):
         return replace(done, seconds=time.monotonic() - started)
-    config["computed"], changed = computed(setup.folder, setup.backbone)
+    config["computed"], changed = processes.from_first(lambda: computed(setup.folder, setup.backbone))
     notes = [*setup.notes, *changed, *setup.data.notes]
-    clips = _extracted(plan, setup, progress)
+    with turn(plan.compute.store) as extracting:
+        clips = _extracted(only_stored(plan, extracting), setup, progress)
+    expect_same_clips(*clips.parts)
     notes += clips.notes
+
+    def write() -> None:
+        if processes.first():
+            runs.write_config(setup.folder, config)
+
     with disk(setup.folder):
-        runs.write_config(setup.folder, config)
+        write()
         learned = _learn(plan, setup, clips, resume, progress)
-        config["result"] = _result(plan, setup, clips, learned, peak) | {"notes": notes}
-        runs.write_config(setup.folder, config)
-        (setup.folder / "checkpoint.safetensors").unlink(missing_ok=True)
+        config["result"] = processes.from_first(lambda: _result(plan, setup, clips, learned, peak) | {"notes": notes})
+        write()
+        if processes.first():
+            (setup.folder / "checkpoint.safetensors").unlink(missing_ok=True)
     return replace(trained_of(setup.folder, config), seconds=time.monotonic() - started)
 
 
@@ -159,11 +190,11 @@ def _prepare(plan: Training, data: str | Path | Dataset, folder: Path, source: A
     if loaded.features is not None:
         source = _on_features(loaded, source, plan)
     else:
-        if source is None and resume and (folder / "config.json").exists():
-            source = runs.read_config(folder)["backbone"]["name"]
+        if source is None and resume:
+            source = processes.from_first(lambda: recorded_backbone(folder))
         loaded, source = settled(loaded, source)
-    base, val = _splits(loaded, strategy, plan.selection.select)
-    refuse_occupied(folder, resume)
+    base, val = splits(loaded, strategy, plan.selection.select)
+    processes.from_first(lambda: refuse_occupied(folder, resume))
 
     backbone = backbones.loaded(source, plan.compute)
     frames = backbone.frames_of(view.frames) if loaded.features is None else loaded.features.shape[1]
@@ -172,11 +203,12 @@ def _prepare(plan: Training, data: str | Path | Dataset, folder: Path, source: A
         head = method.head or strategy.default_head
         learner = Learner.build(backbone, method.tuning, tuning_options, head, method.head_options, schedule.exact)
     learner.head.expect_frames(frames, backbone.unit)
+    refuse_drifting(learner)
     val_shape = replace(shape, way=min(shape.way, len(val.classes))) if val is not None else shape
     if base is not None:
         strategy.expect(base)
     if val is not None:
-        _sampler(val, val_shape)
+        val_sampler(val, val_shape)
     reads_text = strategy.learns_from == "base" and strategy.needs_text(learner)
     of_val = strategy.learns_from == "base" and learner.head.needs_text
     reading = [part.classes for part, needed in ((base, reads_text), (val, of_val)) if part is not None and needed]
@@ -221,6 +253,7 @@ def _config(plan: Training, setup: _Setup, followed: Followed | None) -> dict[st
         "schedule": plan.schedule.record() | {k: v for k, v in selection.items() if k not in KEPT_ELSEWHERE},
         **{k: v for k, v in shape.record().items() if k not in KEPT_ELSEWHERE},
         **plan.view.record(),
+        **({} if plan.compute.dtype == DTYPES[0] else {"dtype": plan.compute.dtype}),
         "prompts": Wording(plan.view.prompts, None if setup.described is None else setup.described.of).templates(),
         "texts": None if setup.described is None else setup.described.record(),
         **plan.augmentation.record(),
@@ -262,14 +295,15 @@ def _extracted(plan: Training, setup: _Setup, progress: Progress) -> _Clips:
     assert learner.cut is not None and learner.backbone is not None
     how: dict[str, Any] = {
         "store": plan.compute.store, "frames": plan.view.frames, "stored_only": plan.compute.stored_only,
-        "condense": learner.backbone.image.exact, "resize": plan.view.resize, "progress": progress,
+        "condense": learner.backbone.image.exact, "resize": plan.view.resize,
+        "dtype": plan.compute.dtype, "progress": progress,
     }  # fmt: skip
     begin, notes = time.monotonic(), []
     base = _stored(setup.base, learner, how)
     if base is not None:
         if not keep:
             names = [base.data.classes[label] for label in base.data.labels]
-            expect_one_label(content(base).tolist(), names, base.data.paths)
+            expect_one_label(content(base), names, base.data.clips)
         base, doubled = kept_apart(replace(base, keep_copies=keep), setup.data, "train")
         notes += doubled
         setup.strategy.expect(base.data, base.copies)
@@ -280,7 +314,7 @@ def _extracted(plan: Training, setup: _Setup, progress: Progress) -> _Clips:
         val, left_out = kept_apart(replace(val, keep_copies=keep), setup.data, "val")
         notes += left_out
         with naming_left_out(left_out):
-            _sampler(val.data, setup.val_shape, val)
+            val_sampler(val.data, setup.val_shape, val)
     return _Clips(base, val, time.monotonic() - begin, tuple(notes))
 
 
@@ -306,11 +340,12 @@ def _learn(plan: Training, setup: _Setup, clips: _Clips, resume: bool, progress:
     learner, strategy, episodes = setup.learner, setup.strategy, plan.selection.val_episodes
     if strategy.learns_from == "support":
         begin = time.monotonic()
-        sampler = _sampler(clips.val.data, setup.val_shape, clips.val) if clips.val is not None else None
+        sampler = val_sampler(clips.val.data, setup.val_shape, clips.val) if clips.val is not None else None
         choice = strategy.choose(learner, clips.val, sampler, episodes, progress)
         if choice.accuracy:
             lines = [json.dumps({"step": s, "val_accuracy": a}) + "\n" for s, a in choice.accuracy.items()]
-            write_atomic(setup.folder / "metrics.jsonl", "".join(lines).encode())
+            if processes.first():
+                write_atomic(setup.folder / "metrics.jsonl", "".join(lines).encode())
         seconds = time.monotonic() - begin if choice.accuracy else 0.0
         fitted = Fitted(choice.steps, choice.accuracy.get(choice.steps), 0, seconds)
         return _Learned(fitted, choice.options, None)
@@ -404,22 +439,3 @@ def tuning_options_of(method: Method, frames: int) -> dict[str, Any]:
     if "frames" in options_of(method.tuning):  # a method that numbers the frames of a clip
         chosen = {"frames": frames} | chosen
     return chosen
-
-
-def _splits(data: Dataset, strategy: Strategy, select: str) -> tuple[Dataset | None, Dataset | None]:
-    """Base and val clips that the strategy needs; a data set without val classes trains without selection."""
-    base = data.select("train") if strategy.learns_from == "base" else None
-    val = data.select("val") if select == "val" and "val" in data.splits else None
-    if val is not None and len(val.classes) < 2:
-        raise NotEnoughClips(
-            f"{data.name} has one val class, '{val.classes[0]}', and a val episode needs two: give another class the "
-            f"split val, or choose nothing on val (--select none)"
-        )
-    return base, val
-
-
-def _sampler(clips: Dataset, shape: EpisodeShape, val: Activations | None = None) -> Sampler:
-    """Of the val episodes. val: their activations, where copies are known."""
-    groups = None if shape.shared_group else clips.groups
-    copies = val.copies if val is not None else None
-    return Sampler(clips.labels, clips.classes, shape.way, shape.shot, shape.query, VAL_SEED, groups, copies)

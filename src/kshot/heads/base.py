@@ -16,7 +16,8 @@ from kshot.heads.formulas import full
 
 
 class Head(nn.Module):
-    """Base of all heads. A subclass writes `score`, and `prepare` when part of its work concerns one clip alone.
+    """Base of all heads. A subclass writes `score`, or `fit_support` and `score_fitted` where the support can be fitted
+    before a query is known; and `prepare` when part of its work concerns one clip alone.
 
     Embeddings arrive as the backbone gives them, not normalised. Scores are higher for closer classes and
     carry the head's own scale, so that cross-entropy applies to them directly. All arithmetic is in single
@@ -87,7 +88,9 @@ class Head(nn.Module):
 
     def score(self, query: Tensor, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> Tensor:
         """Scores (E, Q, way) of prepared clips: query (E, Q, T', D'), support (E, N, T', D'), labels (E, N)."""
-        raise NotImplementedError(f"{type(self).__name__} must define score()")
+        if type(self).score_fitted is Head.score_fitted:
+            raise NotImplementedError(f"{type(self).__name__} must define score(), or fit_support() and score_fitted()")
+        return self.score_fitted(query, self.fit_support(support, labels, text, way), way)
 
     def fit_support(self, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> dict[str, Tensor]:
         """All that scores take from the support, found once for any number of later queries; see `score_fitted`.

@@ -34,9 +34,6 @@ class Both(Head):
         self.expect_frames(clips.shape[1])
         return torch.cat([self.mean.prepare(clips), self.change.prepare(clips)], dim=-1)
 
-    def score(self, query: Tensor, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> Tensor:
-        return self.score_fitted(query, self.fit_support(support, labels, text, way), way)
-
     def fit_support(self, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> dict[str, Tensor]:
         mean, change = self._parts(support)
         return self.mean.fit_support(mean, labels, text, way) | self.change.fit_support(change, labels, text, way)

@@ -35,9 +35,6 @@ class Change(Head):
         self.expect_frames(clips.shape[1])
         return change(full(clips))
 
-    def score(self, query: Tensor, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> Tensor:
-        return self.score_fitted(query, self.fit_support(support, labels, text, way), way)
-
     def fit_support(self, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> dict[str, Tensor]:
         support = support.squeeze(2)
         centre, spread = statistics(support)

@@ -59,9 +59,6 @@ class CLAP(Head):
     def prepare(self, clips: Tensor) -> Tensor:
         return pool(clips)
 
-    def score(self, query: Tensor, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> Tensor:
-        return self.score_fitted(query, self.fit_support(support, labels, text, way), way)
-
     @torch.no_grad()
     def fit_support(self, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> dict[str, Tensor]:
         support = support.squeeze(2)

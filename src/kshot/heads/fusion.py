@@ -64,9 +64,6 @@ class Fusion(Head):
         """Prepared clips as the prototype head takes them."""
         return self.visual.prepare(clips) if self.phases else clips
 
-    def score(self, query: Tensor, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> Tensor:
-        return self.score_fitted(query, self.fit_support(support, labels, text, way), way)
-
     def fit_support(self, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> dict[str, Tensor]:
         clips = self._pooled(support)
         fitted = self.text.fit_support(support, labels, text, way) | self.visual.fit_support(clips, labels, text, way)

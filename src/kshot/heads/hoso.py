@@ -49,9 +49,6 @@ class HOSO(Head):
     def prepare(self, clips: Tensor) -> Tensor:
         return pool(clips)
 
-    def score(self, query: Tensor, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> Tensor:
-        return self.score_fitted(query, self.fit_support(support, labels, text, way), way)
-
     @torch.no_grad()
     def fit_support(self, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> dict[str, Tensor]:
         clips, own = in_own_order(support.squeeze(2), labels)

@@ -32,9 +32,6 @@ class MetaBaseline(Head):
     def prepare(self, clips: Tensor) -> Tensor:
         return full(clips).mean(dim=1, keepdim=True)
 
-    def score(self, query: Tensor, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> Tensor:
-        return self.score_fitted(query, self.fit_support(support, labels, text, way), way)
-
     def fit_support(self, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> dict[str, Tensor]:
         return {"means": class_means(support.squeeze(2), labels, way)}
 

@@ -42,9 +42,6 @@ class Product(Head):
         self.aligner = frames.get(visual)
         self.scale = scale
 
-    def score(self, query: Tensor, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> Tensor:
-        return self.score_fitted(query, self.fit_support(support, labels, text, way), way)
-
     def fit_support(self, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> dict[str, Tensor]:
         sequences = class_means(support, labels, way)
         known = sequences if self.aligner is not None else sequences.mean(dim=2)

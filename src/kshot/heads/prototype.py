@@ -30,9 +30,6 @@ class Prototype(Head):
     def prepare(self, clips: Tensor) -> Tensor:
         return pool(clips)
 
-    def score(self, query: Tensor, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> Tensor:
-        return self.score_fitted(query, self.fit_support(support, labels, text, way), way)
-
     def fit_support(self, support: Tensor, labels: Tensor, text: Tensor | None, way: int) -> dict[str, Tensor]:
         return {"means": unit(class_means(support.squeeze(2), labels, way))}
 

@@ -32,6 +32,7 @@ from kshot.backbones import hub
 from kshot.backbones.prompts import expect_prompts
 from kshot.datasets.texts import Descriptions
 from kshot.errors import CheckpointError, KshotError, OptionError, VideoError
+from kshot.excerpts import clip_of, file_of
 from kshot.fewshot import runs
 from kshot.fewshot.fit import expect_finite
 from kshot.files import disk, holding, locked, occupied, write_atomic
@@ -93,17 +94,31 @@ def save(recognizer: Estimator, folder: Path, thumbnails: bool = True, bare: boo
     if bare:
         config = _bare(config)
     pictures = _thumbnails(recognizer) if thumbnails else {}
-    with nullcontext() if holding(folder) else locked(folder), disk(folder), _nothing_new_on_failure(folder):
-        (folder / "thumbnails").mkdir(exist_ok=True)
-        for name, content in (files | {f"thumbnails/{at}": picture for at, picture in pictures.items()}).items():
-            (folder / name).parent.mkdir(exist_ok=True)
-            write_atomic(folder / name, content)
-        write_atomic(folder / "README.md", _utf8(card(config, sorted(pictures))))
-        write_atomic(folder / "config.json", _utf8(json.dumps(seals.sealed(config), indent=1, ensure_ascii=False)))
-        _sweep(folder / "thumbnails", set(pictures))
-        kept = {Path(name).parts[0] for name in files}
-        _sweep(folder, kept, ("weights-*.safetensors", "adapted-*"))
+    with nullcontext() if holding(folder) else locked(folder), disk(folder):
+        with _nothing_new_on_failure(folder):
+            (folder / "thumbnails").mkdir(exist_ok=True)
+            for name, content in (files | {f"thumbnails/{at}": picture for at, picture in pictures.items()}).items():
+                (folder / name).parent.mkdir(exist_ok=True)
+                write_atomic(folder / name, content)
+            write_atomic(folder / "README.md", _utf8(card(config, sorted(pictures))))
+            write_atomic(folder / "config.json", _utf8(json.dumps(seals.sealed(config), indent=1, ensure_ascii=False)))
+        sweep(folder, config, set(pictures))  # from here on the new model is whole, whatever happens
     return folder
+
+
+def sweep(folder: Path, config: dict[str, Any], pictures: set[str] | None = None) -> None:
+    """Removes what an earlier model left beside the one of a config, as a kill may have kept it.
+
+    Args:
+        folder: the model folder.
+        config: what its config.json says.
+        pictures: names of its thumbnails; None where they are not known, but for one an action at most.
+    """
+    if pictures is None:
+        pictures = {f"{number:03d}.jpg" for number in range(len(config["classes"]))}
+    _sweep(folder / "thumbnails", pictures)
+    kept = {Path(name).parts[0] for name in config["files"]}
+    _sweep(folder, kept, ("weights-*.safetensors", "adapted-*"))
 
 
 def _config(recognizer: Estimator, files: dict[str, str]) -> dict[str, Any]:
@@ -318,9 +333,26 @@ def read_config(folder: Path) -> dict[str, Any]:
         )
     if not seals.whole(config):
         raise CheckpointError(f"{path} is damaged: its checksum is wrong; {again}")
+    if "withdrawn" in config:
+        raise CheckpointError(
+            f"{folder} was withdrawn by `kshot forget`, as it could not be fitted again without the clips that were "
+            f"taken out ({config['withdrawn']}): fit it again on those that are left"
+        )
     if not isinstance(config.get("files"), dict) or not config["files"]:
         raise CheckpointError(f"{path} is damaged: it names no files; {again}")
     return config
+
+
+def withdrawn(folder: Path) -> str:
+    """Why a model was withdrawn, see `kshot.recognizer.removal`; "" for one that was not.
+
+    Raises:
+        CheckpointError: no model, or damaged.
+    """
+    config = gate.read_json(folder / "config.json", error=CheckpointError)
+    if isinstance(config, dict) and config.get("kind") == KIND and seals.whole(config):
+        return str(config.get("withdrawn", ""))
+    return ""
 
 
 def _content(folder: Path, name: str, mark: str) -> bytes:
@@ -373,8 +405,8 @@ def _thumbnails(recognizer: Estimator) -> dict[str, bytes]:
     for number, label in enumerate(recognizer.classes_):
         clip = next(clip for clip in recognizer.clips_ if clip.label == label)
         strip = clip.strip
-        if strip is None and Path(clip.name).exists():
-            read = next(iter(videos.frames_of([Path(clip.name)], SHOWN, backbone.size, 60.0, True, framing)))
+        if strip is None and file_of(clip.name).exists():
+            read = next(iter(videos.frames_of([clip_of(clip.name)], SHOWN, backbone.size, 60.0, True, framing)))
             strip = None if isinstance(read, VideoError) else read.frames
         if strip is None:
             continue
@@ -392,7 +424,7 @@ def _sweep(folder: Path, kept: set[str], patterns: tuple[str, ...] = ("*",)) -> 
         for path in folder.glob(pattern):
             if path.name not in kept:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
-    if not any(folder.iterdir()):
+    if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
 
 

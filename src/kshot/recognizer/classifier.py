@@ -6,7 +6,7 @@ temperature behind it, and beside it the cosine with the nearest class mean, whi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,7 @@ class Decision:
         labels: (n,) the likeliest class, or "unknown" where `known` is below the threshold.
         damage: what is lost of each clip, None for nothing; empty for windows.
         looks: what is unusual about the pictures of each, see `kshot.video.looks`; empty for windows.
+        thresholds: (n,) of `known`, for the likeliest class of each.
     """
 
     proba: Array
@@ -43,6 +44,16 @@ class Decision:
     labels: Array
     damage: tuple[Damage | None, ...] = ()
     looks: tuple[tuple[str, ...], ...] = ()
+    thresholds: tuple[float, ...] = ()
+
+    @classmethod
+    def joined(cls, parts: Sequence[Decision], classes: Array) -> Decision:
+        """The answers of several, in order; of none, one without clips."""
+        empty = np.zeros((0, len(classes)), np.float32)
+        parts = parts or [cls(empty, empty[:, 0], np.zeros(0, classes.dtype))]
+        proba, known, labels = (np.concatenate([getattr(p, n) for p in parts]) for n in ("proba", "known", "labels"))
+        others = ("damage", "looks", "thresholds")
+        return cls(proba, known, labels, *(tuple(one for p in parts for one in getattr(p, n)) for n in others))
 
 
 def _own(values: Tensor) -> Tensor:
@@ -148,16 +159,18 @@ def nearest(embeddings: Tensor, means: Tensor) -> Tensor:
     return (pool(embeddings)[:, 0] @ means.T).amax(-1)
 
 
-def decide(classifier: nn.Module, embeddings: Tensor, classes: Array, threshold: float) -> Decision:
+def decide(classifier: nn.Module, embeddings: Tensor, classes: Array, threshold: float | Array) -> Decision:
     """The classifier's answers to embeddings (n, T, P), by name.
 
     Args:
         classifier: a `Classifier`.
         embeddings: (n, T, P).
         classes: (C,) their names.
-        threshold: of `known`, below it "unknown".
+        threshold: of `known`, below it "unknown"; one for all, or (C,) one for each class.
     """
     with torch.inference_mode():
         proba, known = (value.float().cpu().numpy() for value in classifier(embeddings))
-    labels = np.where(known >= threshold, classes[proba.argmax(-1)], UNKNOWN)
-    return Decision(proba, known, labels)
+    likeliest = proba.argmax(-1)
+    thresholds = np.broadcast_to(threshold, len(classes))[likeliest]
+    labels = np.where(known >= thresholds, classes[likeliest], UNKNOWN)
+    return Decision(proba, known, labels, thresholds=tuple(thresholds.tolist()))

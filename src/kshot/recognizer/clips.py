@@ -18,6 +18,7 @@ from kshot.activations.activations import Activations
 from kshot.activations.encoding import embed, encode, tail
 from kshot.activations.extraction import extract
 from kshot.errors import DataError, VideoError
+from kshot.excerpts import Excerpt, file_of, span_of
 from kshot.progress import Progress, quiet
 from kshot.recognizer import videos as inputs
 from kshot.recognizer.report import DamagedClip
@@ -37,7 +38,7 @@ class Clip:
     """A labelled clip.
 
     Attributes:
-        name: its path, or "clip 3".
+        name: its path, with the times of a part of a video ("film.mp4#t=3,5"), or "clip 3".
         label: of its action.
         group: what it was filmed together with, "" for nothing.
         digest: of its bytes, or of the frames taken from an array.
@@ -65,7 +66,7 @@ class Clip:
 
 
 def read_clips(
-    videos: Sequence[Path | Array],
+    videos: Sequence[Path | Excerpt | Array],
     labels: Sequence[str],
     groups: Sequence[str],
     learner: Learner,
@@ -77,7 +78,7 @@ def read_clips(
     """Clips, and the name and reason of each that cannot be read.
 
     Args:
-        videos: paths and arrays (T, H, W, 3) uint8.
+        videos: paths, parts of videos and arrays (T, H, W, 3) uint8.
         labels: one a clip.
         groups: one a clip, "" for a clip that is a group by itself.
         learner: whose cut the activations are of.
@@ -89,8 +90,8 @@ def read_clips(
     Raises:
         DataError: not one can be read.
     """
-    files = [i for i, item in enumerate(videos) if isinstance(item, Path)]
-    arrays = [i for i, item in enumerate(videos) if not isinstance(item, Path)]
+    files = [i for i, item in enumerate(videos) if isinstance(item, Path | Excerpt)]
+    arrays = [i for i, item in enumerate(videos) if not isinstance(item, Path | Excerpt)]
     found: dict[int, Clip] = {}
     unreadable: dict[str, str] = {}
     if files:
@@ -106,7 +107,7 @@ def read_clips(
 
 
 def _files(
-    videos: Sequence[Path | Array],
+    videos: Sequence[Path | Excerpt | Array],
     labels: Sequence[str],
     groups: Sequence[str],
     files: Sequence[int],
@@ -118,12 +119,15 @@ def _files(
     """The clips whose numbers are `files`, by their number, and those that cannot be read."""
     backbone, cut = learner.backbone, learner.cut
     assert backbone is not None and cut is not None
+    given = [videos[i] for i in files]
+    parts = any(isinstance(item, Excerpt) for item in given)
     data = datasets.build(
         "your clips",
-        [videos[i] for i in files],  # type: ignore[misc]
+        [file_of(item) for item in given],
         [labels[i] for i in files],
         [""] * len(files),
         [str(i) for i in files],
+        spans=np.array([span_of(item) for item in given]) if parts else None,
     )
     stored = extract(
         data, backbone, cut, store=store, frames=frames, dtype=DTYPE, condense=backbone.image.exact, progress=progress

@@ -16,8 +16,10 @@ from kshot import heads, names, settings
 from kshot.backbones import backbone as backbones
 from kshot.backbones.backbone import Backbone
 from kshot.backbones.texts import Wording
+from kshot.datasets import segments
 from kshot.datasets.texts import Descriptions, read_texts
 from kshot.errors import CheckpointError, DataError, OptionError
+from kshot.excerpts import Excerpt, clip_of, file_of
 from kshot.fewshot import runs
 from kshot.fewshot.learner import Learner
 from kshot.progress import Progress
@@ -36,7 +38,7 @@ FINE_TUNED = "partial"  # the tuning method, and the recognizer's method that us
 
 def checked(
     recognizer: Estimator, videos: Any, labels: Sequence[str], groups: Sequence[str] | None
-) -> tuple[list[Path | Array], list[str], list[str]]:
+) -> tuple[list[Path | Excerpt | Array], list[str], list[str]]:
     """Videos, labels and groups, one of each a clip.
 
     Raises:
@@ -190,18 +192,24 @@ def _expect_run(name: str, run: runs.Run | None) -> None:
     )
 
 
-def reached(recognizer: Estimator, progress: Progress) -> tuple[Learner, list[Clip]]:
-    """What methods start from, and the trained clips, with activations where their files are what they were."""
-    learner, clips = getattr(recognizer, "_start", None), recognizer.clips_
+def reached(recognizer: Estimator, progress: Progress, chosen: list[Clip] | None = None) -> tuple[Learner, list[Clip]]:
+    """What methods start from, and the trained clips, with activations where their files are what they were.
+
+    Args:
+        recognizer: a fitted one.
+        progress: how to show progress.
+        chosen: some of its clips; None for all.
+    """
+    learner, clips = getattr(recognizer, "_start", None), recognizer.clips_ if chosen is None else chosen
     if learner is None or _another_head(recognizer, learner):
         learner = starting(recognizer, backbone_of(recognizer.learner_).name)
     if not _reads_tokens(recognizer.method):
         return learner, clips
-    lost = [clip for clip in clips if clip.tokens is None and Path(clip.name).exists()]
+    lost = [clip for clip in clips if clip.tokens is None and file_of(clip.name).exists()]
     if not lost:
         return learner, clips
     again, _ = labelled.read_clips(
-        [Path(clip.name) for clip in lost], [clip.label for clip in lost], [clip.group for clip in lost], learner,
+        [clip_of(clip.name) for clip in lost], [clip.label for clip in lost], [clip.group for clip in lost], learner,
         recognizer.frames_, store=recognizer.store, progress=progress,
     )  # fmt: skip
     found = {clip.digest: clip for clip in again}
@@ -259,7 +267,7 @@ def support(recognizer: Estimator, clips: Sequence[Clip], learner: Learner) -> S
     return Support(
         classes=classes,
         labels=np.array([number[clip.label] for clip in clips], np.int64),
-        groups=np.array([clip.group or clip.digest for clip in clips]),
+        groups=np.array([group or clip.digest for clip, group in zip(clips, groups_of(clips)[0], strict=True)]),
         names=tuple(clip.name for clip in clips),
         embeddings=torch.from_numpy(np.stack([clip.embeddings for clip in clips])).to(backbone.device),
         text=text,
@@ -273,6 +281,16 @@ def support(recognizer: Estimator, clips: Sequence[Clip], learner: Learner) -> S
         head_options=learner.head_options if own else recognizer.head_options or {},
         changing=torch.from_numpy(np.stack(seen)).to(backbone.device) if len(seen) == len(clips) else None,
         described=described,
+    )
+
+
+def groups_of(clips: Sequence[Clip]) -> tuple[list[str], list[str]]:
+    """The group of each clip, "" for one by itself, and a sentence where it is a stretch of a video's time.
+
+    Parts of a video without a group have one all the same, see `kshot.datasets.segments`.
+    """
+    return segments.grouped(
+        [clip_of(clip.name) for clip in clips], [clip.label for clip in clips], [clip.group for clip in clips]
     )
 
 

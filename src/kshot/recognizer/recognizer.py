@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -16,11 +16,13 @@ from kshot.activations.default import Default, default_backbone
 from kshot.activations.encoding import encode, tail
 from kshot.backbones.backbone import Backbone
 from kshot.datasets.drawn import is_drawn
-from kshot.errors import DataError, NotEnoughClips, VideoError, unknown
+from kshot.errors import DataError, NotEnoughClips, OptionError, VideoError, unknown
+from kshot.excerpts import file_of
 from kshot.progress import Progress, quiet
 from kshot.recognizer import artefact, fitting, preparing
 from kshot.recognizer import clips as labelled
 from kshot.recognizer import videos as inputs
+from kshot.recognizer.answers import ClipAnswer, of_decision
 from kshot.recognizer.chance import beside_chance
 from kshot.recognizer.classifier import UNKNOWN, Array, Decision, decide
 from kshot.recognizer.clips import Clip
@@ -28,6 +30,7 @@ from kshot.recognizer.estimator import Estimator
 from kshot.recognizer.methods import AUTO
 from kshot.recognizer.preparing import backbone_of
 from kshot.recognizer.stream.timeline import Timeline, timeline
+from kshot.recognizer.thresholds import thresholds_of
 from kshot.video import FRAMINGS, Framing
 from kshot.video.container import FOLDER_FPS
 from kshot.video.looks import noted
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     from kshot.fewshot.learner import Learner
 
 FRAMES_AT_ONCE = 64
+Threshold = float | Mapping[str, float] | None
 
 
 class Recognizer(Estimator):
@@ -84,7 +88,8 @@ class Recognizer(Estimator):
         """Learns from labelled clips, and forgets what was learned before.
 
         Args:
-            videos: paths, frame folders, arrays (T, H, W, 3) uint8 or tensors.
+            videos: paths, frame folders, parts of videos (`kshot.excerpts.Excerpt`, or text "film.mp4#t=3,5"), arrays
+                (T, H, W, 3) uint8 or tensors.
             labels: one text or number a clip; see `kshot.names.label`. Missing values are refused.
             groups: what was filmed together, one text a clip; without them, or where one is missing (None, NaN, ""), a
                 clip is a group by itself.
@@ -99,7 +104,7 @@ class Recognizer(Estimator):
         if nothing is not None and nothing not in texts:
             raise unknown("background label", nothing, sorted(set(texts)))
         _check_actions({*texts} - {nothing})
-        given = [Path(inputs.name(item, number)) for number, item in enumerate(items)]
+        given = [file_of(inputs.name(item, number)) for number, item in enumerate(items)]
         default = default_backbone(given) if self.backbone is None and self.adapted is None else Default("")
         start = preparing.starting(self, default.name)
         new, unreadable = labelled.read_clips(
@@ -139,12 +144,33 @@ class Recognizer(Estimator):
         label = next((name for name in known if names.tidy(name) == names.tidy(str(label))), label)
         if label not in known:
             raise unknown("action", label, known)
-        start, clips = preparing.reached(self, progress)
-        return self._learn(start, [clip for clip in clips if clip.label != label], [], {}, progress)
+        return self._keep([clip for clip in self.clips_ if clip.label != label], progress)
 
-    def predict(self, videos: Any) -> Array:
-        """The label of each video (n,), in your own words, or "unknown"."""
-        return self.answer(videos).labels
+    def forget_clips(self, clips: Collection[str], progress: Progress = quiet) -> Self:
+        """Drops clips, given by their names in `clips_`; the same as `fit` on the others.
+
+        Raises:
+            OptionError: no such clip.
+            NotEnoughClips: too little would be left.
+        """
+        self._check_fitted()
+        known = {clip.name for clip in self.clips_}
+        if strange := next((name for name in clips if name not in known), None):
+            raise OptionError(f"no clip '{strange}' was trained on")
+        return self._keep([clip for clip in self.clips_ if clip.name not in clips], progress)
+
+    def _keep(self, clips: list[Clip], progress: Progress) -> Self:
+        start, clips = preparing.reached(self, progress, clips)
+        return self._learn(start, clips, [], {}, progress)
+
+    def predict(self, videos: Any, threshold: Threshold = None) -> Array:
+        """The label of each video (n,), in your own words, or "unknown".
+
+        Args:
+            videos: see `fit`.
+            threshold: see `answers`.
+        """
+        return self.answer(videos, threshold=threshold).labels
 
     def predict_proba(self, videos: Any) -> Array:
         """Calibrated probabilities (n, C) of the trained classes, if it is one of them; columns as `classes_`."""
@@ -212,44 +238,65 @@ class Recognizer(Estimator):
         self._check_fitted()
         return timeline(self, video, window, stride, smooth, shortest, fps, timeout, progress)
 
-    def answer(self, videos: Any, allow_damaged: bool = False) -> Decision:
+    def answer(self, videos: Any, allow_damaged: bool = False, threshold: Threshold = None) -> Decision:
         """Label, probabilities and knownness of each video in one pass; see `answers`.
 
         Raises:
             VideoError: a video cannot be read.
         """
         parts = []
-        for decision in self.answers(videos, allow_damaged):
+        for decision in self.answers(videos, allow_damaged, threshold):
             if isinstance(decision, VideoError):
                 raise decision
             parts.append(decision)
-        if not parts:
-            empty = np.zeros((0, len(self.classes_)), np.float32)
-            return Decision(empty, empty[:, 0], np.zeros(0, self.classes_.dtype))
-        return Decision(
-            np.concatenate([part.proba for part in parts]),
-            np.concatenate([part.known for part in parts]),
-            np.concatenate([part.labels for part in parts]),
-            tuple(damage for part in parts for damage in part.damage),
-            tuple(looks for part in parts for looks in part.looks),
-        )
+        return Decision.joined(parts, self.classes_)
 
-    def answers(self, videos: Any, allow_damaged: bool = False) -> Iterator[Decision | VideoError]:
+    def answers(
+        self, videos: Any, allow_damaged: bool = False, threshold: Threshold = None
+    ) -> Iterator[Decision | VideoError]:
         """The answer for each video by itself, as soon as it is there, or why it cannot be read.
 
         Args:
             videos: see `fit`.
             allow_damaged: whether to answer for files of which a decoder error or more than a tenth is lost, too.
+            threshold: of likeness, in place of `threshold_`: below it "unknown". One for all actions, or a mapping
+                action -> threshold for some, in which "" stands for the others.
+
+        Raises:
+            OptionError: no such action, or a threshold that is no cosine.
         """
         self._check_fitted()
+        limits = self.thresholds(threshold)
         listed = inputs.listed(videos)
         for taken in inputs.frames_of(listed, self.frames_, self.size, 60.0, allow_damaged, self.framing):
             if isinstance(taken, VideoError):
                 yield taken
             else:
                 yield replace(
-                    self.decide(self.states(taken.frames)[None]), damage=(taken.damage,), looks=(taken.looks,)
+                    self.decide(self.states(taken.frames)[None], limits), damage=(taken.damage,), looks=(taken.looks,)
                 )
+
+    def clip_answers(
+        self, videos: Any, allow_damaged: bool = False, threshold: Threshold = None, model: str = ""
+    ) -> Iterator[ClipAnswer]:
+        """The answer for each video as a record for programs, as soon as it is there; what cannot be read says why.
+
+        Args:
+            videos: see `fit`.
+            allow_damaged: see `answers`.
+            threshold: see `answers`.
+            model: what the records call this recognizer, such as its folder.
+        """
+        self._check_fitted()
+        listed, classes = inputs.listed(videos), [str(name) for name in self.classes_]
+        about = ClipAnswer("", model=model, backbone=backbone_of(self.learner_).name)
+        for number, found in enumerate(self.answers(listed, allow_damaged, threshold)):
+            yield of_decision(inputs.name(listed[number], number), found, classes, about)
+
+    def thresholds(self, threshold: Threshold = None) -> Array:
+        """The threshold (C,) of each action, columns as `classes_`; for the argument see `answers`."""
+        self._check_fitted()
+        return thresholds_of(threshold, self.threshold_, self.classes_.tolist())
 
     def states(self, frames: Array) -> Array:
         """Preprocessed frames (n, S, S, 3) uint8 -> (n, ...), what `decide` needs of each; one pass of the encoder.
@@ -272,8 +319,13 @@ class Recognizer(Estimator):
         result: Array = np.concatenate(parts)
         return result
 
-    def decide(self, states: Array) -> Decision:
-        """Answers for windows (w, T, ...) of states."""
+    def decide(self, states: Array, thresholds: Array | None = None) -> Decision:
+        """Answers for windows (w, T, ...) of states.
+
+        Args:
+            states: see `states`.
+            thresholds: (C,) in place of `threshold_`.
+        """
         self._check_fitted()
         backbone = backbone_of(self.learner_)
         if backbone.unit > 1:
@@ -286,7 +338,8 @@ class Recognizer(Estimator):
                 embeddings = tail(backbone, states, self.learner_.cut, changing=changing)
         else:
             embeddings = torch.from_numpy(states).to(backbone.device)
-        return decide(self.classifier_, embeddings, self.classes_, self.threshold_)
+        limits = self.threshold_ if thresholds is None else thresholds
+        return decide(self.classifier_, embeddings, self.classes_, limits)
 
     @property
     def _by_clip(self) -> bool:
@@ -365,7 +418,7 @@ class Recognizer(Estimator):
         lengths = np.array([clip.seconds for clip in clips])
         self.clip_seconds_ = float(np.nanmedian(lengths)) if np.isfinite(lengths).any() else 1.0
         self.method_, self.classifier_, self.threshold_ = fitted.method, fitted.classifier, fitted.threshold
-        drawn = all(is_drawn(Path(clip.name)) for clip in clips)
+        drawn = all(map(is_drawn, {file_of(clip.name) for clip in clips}))
         report = beside_chance(fitted.report, backbone_of(start).name, drawn, self.adapted is not None)
         self.report_ = replace(report, unreadable=dict(unreadable), damaged=labelled.losses(clips))
         if unreadable:
@@ -373,7 +426,8 @@ class Recognizer(Estimator):
             self.report_.notes.insert(0, f"{count} could not be read: left out.")
         self.report_.notes.extend(f"{note}." for note in backbone_of(start).notes)
         self.report_.notes.extend(f"{note}." for note in noted(clip.looks for clip in clips))
-        self.report_.notes.extend(f"{note}." for note in names.lone([clip.group for clip in clips], grouped))
+        together, stretches = preparing.groups_of(clips)
+        self.report_.notes.extend(f"{note}." for note in [*stretches, *names.lone(together, grouped and not stretches)])
         lost = sum(clip.tokens is None for clip in clips)
         if lost and self.method == AUTO:
             self.report_.notes.append(

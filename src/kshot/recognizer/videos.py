@@ -1,12 +1,13 @@
 """What a user may call a video, as the frames that a backbone is given.
 
-A path (a file or a folder of frames), an array (T, H, W, 3) or a tensor goes through the same choice of frames and the
-same preprocessing.
+A path (a file or a folder of frames), a part of one (see `kshot.excerpts`), an array (T, H, W, 3) or a tensor goes
+through the same choice of frames and the same preprocessing.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -18,28 +19,30 @@ from numpy.typing import NDArray
 
 from kshot import video
 from kshot.errors import OptionError, VideoError
+from kshot.excerpts import Clip, ClipName, Excerpt, clip_of
 from kshot.video import FRAMINGS, Framing, Taken, workers
 from kshot.video.container import FOLDER_FPS
 
 Array = NDArray[Any]
-Video = str | os.PathLike[str] | Array  # or a torch tensor, which becomes an array first
+Video = ClipName | Array  # or a torch tensor, which becomes an array first
 
 CLIPS_A_PROCESS = 8
 
 
-def listed(videos: Any) -> list[Path | Array]:
-    """Videos as paths and arrays (T, H, W, 3) uint8; a single one becomes a list of one.
+def listed(videos: Any) -> list[Clip | Array]:
+    """Videos as paths, parts of videos and arrays (T, H, W, 3) uint8; a single one becomes a list of one.
 
     Raises:
         OptionError: something else, or an array of another shape or type.
+        DataError: a part of a video that there cannot be.
     """
-    single = isinstance(videos, (str, os.PathLike)) or (_is_array(videos) and videos.ndim == 4)
+    single = isinstance(videos, (str, os.PathLike, Excerpt)) or (_is_array(videos) and videos.ndim == 4)
     return [_one(item, number) for number, item in enumerate([videos] if single else videos)]
 
 
-def name(item: Path | Array, number: int) -> str:
+def name(item: Clip | Array, number: int) -> str:
     """What messages and reports call a video."""
-    return str(item) if isinstance(item, Path) else f"clip {number}"
+    return str(item) if isinstance(item, Clip) else f"clip {number}"
 
 
 def digest(frames: Array) -> str:
@@ -48,7 +51,7 @@ def digest(frames: Array) -> str:
 
 
 def frames_of(
-    videos: Sequence[Path | Array],
+    videos: Sequence[Clip | Array],
     frames: int,
     size: int,
     timeout: float = 60.0,
@@ -62,12 +65,12 @@ def frames_of(
     jobs = [
         workers.Job(item, frames, size=size, framing=framing, allow_damaged=allow_damaged)
         for item in videos
-        if isinstance(item, Path)
+        if isinstance(item, Clip)
     ]
     count = min(os.cpu_count() or 1, 8, -(-len(jobs) // CLIPS_A_PROCESS))
     with closing(workers.decode(jobs, count, timeout)) as decoded:
         for item in videos:
-            yield next(decoded)[1] if isinstance(item, Path) else Taken(prepare(item, frames, size, framing))
+            yield next(decoded)[1] if isinstance(item, Clip) else Taken(prepare(item, frames, size, framing))
 
 
 def prepare(clip: Array, frames: int, size: int, framing: Framing = FRAMINGS["short"]) -> Array:
@@ -75,8 +78,10 @@ def prepare(clip: Array, frames: int, size: int, framing: Framing = FRAMINGS["sh
     return video.preprocess(clip[video.choose(len(clip), frames)], size, framing)
 
 
-def seconds(item: Path | Array) -> float:
+def seconds(item: Clip | Array) -> float:
     """How long a video lasts; arrays are taken to have as many frames a second as folders of frames."""
+    if isinstance(item, Excerpt):
+        return item.stop - item.begin if math.isfinite(item.stop) else video.scan(item).seconds
     return video.scan(item).seconds if isinstance(item, Path) else len(item) / FOLDER_FPS
 
 
@@ -84,9 +89,9 @@ def _is_array(item: Any) -> bool:
     return hasattr(item, "ndim") and hasattr(item, "dtype")
 
 
-def _one(item: Any, number: int) -> Path | Array:
-    if isinstance(item, (str, os.PathLike)):
-        return Path(item)
+def _one(item: Any, number: int) -> Clip | Array:
+    if isinstance(item, (str, os.PathLike, Excerpt)):
+        return clip_of(item)
     if not _is_array(item):
         raise OptionError(
             f"clip {number}: expected a path, a frame folder or an array (T, H, W, 3), found {type(item).__name__}"

@@ -7,13 +7,13 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from kshot import datasets, settings, video
 from kshot.errors import DataError, KshotError, VideoError
+from kshot.excerpts import Clip, clip_of, file_of
 from kshot.fewshot.result import ClipScore
 from kshot.report.comparison import Comparison
 
@@ -140,7 +140,7 @@ def _reliably(count: int, of: int) -> float:
     return (share + z * z / (2 * of) - spread) / (1 + z * z / of)
 
 
-def _singles(records: Sequence[ClipScore], clips: dict[str, list[Path]], frames: int) -> list[Single]:
+def _singles(records: Sequence[ClipScore], clips: dict[str, list[Clip]], frames: int) -> list[Single]:
     """The first of these clips, at most one of a class, that can be read: where they were, or where the data is now."""
     found: dict[str, Single] = {}
     tries = 0
@@ -149,11 +149,11 @@ def _singles(records: Sequence[ClipScore], clips: dict[str, list[Path]], frames:
             break
         if one.label in found:
             continue
-        path = Path(one.clip)
-        now = [place for place in clips.get(one.label, []) if place.name == path.name]
+        clip = clip_of(one.clip)
+        now = [place for place in clips.get(one.label, []) if place.name == clip.name]
         try:
             tries += 1
-            strip = _first_readable(one.label, [path] if path.exists() else now, frames)
+            strip = _first_readable(one.label, [clip] if file_of(clip).exists() else now, frames)
         except KshotError:
             continue
         other, taken = max(one.taken_for.items(), key=lambda item: item[1], default=("", 0))
@@ -161,7 +161,7 @@ def _singles(records: Sequence[ClipScore], clips: dict[str, list[Path]], frames:
     return list(found.values())
 
 
-def _clips(data: str, split: str) -> dict[str, list[Path]]:
+def _clips(data: str, split: str) -> dict[str, list[Clip]]:
     """The clips of each class of a split. Of a named data set, which may have to be made again, a few.
 
     Raises:
@@ -171,25 +171,25 @@ def _clips(data: str, split: str) -> dict[str, list[Path]]:
     loaded = datasets.load(f"{name}:3" if name in datasets.DATASETS else data, check_files=False).select(split)
     if loaded.features is not None:
         raise DataError("these are ready-made features, without clips")
-    found: dict[str, list[Path]] = {label: [] for label in loaded.classes}
-    for path, label in zip(loaded.paths, loaded.labels, strict=True):
-        found[loaded.classes[label]].append(path)
+    found: dict[str, list[Clip]] = {label: [] for label in loaded.classes}
+    for clip, label in zip(loaded.clips, loaded.labels, strict=True):
+        found[loaded.classes[label]].append(clip)
     return found
 
 
-def _first_readable(label: str, paths: Sequence[Path], frames: int) -> Strip:
+def _first_readable(label: str, clips: Sequence[Clip], frames: int) -> Strip:
     fault: KshotError = VideoError("the data set has no clip of it now")
-    for path in paths[:TRIES]:
+    for clip in clips[:TRIES]:
         try:
-            return Strip(label, path.name, _jpeg(path, frames))
+            return Strip(label, clip.name, _jpeg(clip, frames))
         except VideoError as error:
             fault = error
     raise fault
 
 
-def _jpeg(path: Path, frames: int) -> bytes:
+def _jpeg(clip: Clip, frames: int) -> bytes:
     """Up to `FRAMES` of the `frames` that a model is given, as squares with thin gaps."""
-    images = video.read(path, frames, size=SIDE, allow_damaged=True)
+    images = video.read(clip, frames, size=SIDE, allow_damaged=True)
     chosen = images[video.choose(len(images), min(FRAMES, len(images)))]
     sheet = np.full((SIDE, len(chosen) * (SIDE + 2) - 2, 3), 255, np.uint8)
     for place, image in enumerate(chosen):

@@ -30,6 +30,8 @@ PER_SHOT = "1/N"
 SELECTIONS = ("val", "none")
 TORCH = "torch"
 PRECISIONS = ("float32", "bfloat16", "float16")
+DTYPES = ("float16", "float32", "int8", "float8")
+"""Types in which activations are stored; those of 8 bits with a scale for each token."""
 ENCODERS = (TORCH, "onnx", "onnx-int8")
 LOCAL, RAY = "local", "ray"
 ENGINES = (LOCAL, RAY)
@@ -254,10 +256,12 @@ class Compute(Arithmetic):
     Attributes:
         store: folder of stored activations; None for $KSHOT_HOME/store.
         stored_only: whether to open no video, and take what is stored alone.
+        dtype: how activations are stored, one of `DTYPES`; see `kshot.activations.packing`.
     """
 
     store: str | Path | None = setting(None, "folder of stored activations; $KSHOT_HOME/store by default")
     stored_only: bool = setting(False, "never open a video", flag=True)
+    dtype: str = setting("float16", "as activations are stored: float16, float32, int8 or float8", among=DTYPES)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -133,6 +133,9 @@ class TrainingKeywords(TypedDict, total=False):
     stored_only: bool
     """never open a video"""
 
+    dtype: str
+    """as activations are stored: float16, float32, int8 or float8"""
+
 
 class EvaluatingKeywords(TypedDict, total=False):
     """Settings of `kshot.evaluate`; what is left out has its default."""
@@ -203,6 +206,9 @@ class EvaluatingKeywords(TypedDict, total=False):
     stored_only: bool
     """never open a video"""
 
+    dtype: str
+    """as activations are stored: float16, float32, int8 or float8"""
+
 
 class ExportingKeywords(TypedDict, total=False):
     """Settings of `export_features`; what is left out has its default."""
@@ -233,3 +239,6 @@ class ExportingKeywords(TypedDict, total=False):
 
     stored_only: bool
     """never open a video"""
+
+    dtype: str
+    """as activations are stored: float16, float32, int8 or float8"""

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ import numpy as np
 from kshot.activations.default import Default
 from kshot.errors import DataError, KshotError
 from kshot.files import disk
+from kshot.studio.doubts import LONG
+from kshot.studio.marks import film_of, place_of
 from kshot.studio.meter import Cancelled, Meter
 from kshot.studio.predictions import Predictions
 from kshot.studio.project import Project
@@ -177,7 +180,9 @@ class StudioEngine:
         """
         with self._placing(id, path):
             facts = self.reader.strip(path, self.project.strip(id, 8))
-            video = Video(id, name, path.name, facts.seconds, source, group, label, truth=truth)
+            video = Video(id, name, path.name, facts.seconds, source, group, label, truth=truth, rate=facts.rate)
+            if label is None and facts.seconds > LONG:
+                return self.project.add_video(replace(video, film=True))
             if label is not None and facts.doubt:
                 self.doubtful[id] = video, facts.doubt
                 self._notify()
@@ -198,6 +203,31 @@ class StudioEngine:
             if keep:
                 self.project.add_video(video)
         self._notify()
+
+    def open_film(self, id: str) -> Video:
+        """Makes a long video one to mark actions in: a query, or one that waits for an answer whether it is a clip.
+
+        Raises:
+            KshotError: there is no such video, or it is a clip.
+        """
+        waits = self.doubtful.pop(id, (None, ""))[0]
+        if waits is not None:
+            with self._placing(id, self.project.path(waits)):
+                return self.project.add_video(replace(waits, label=None, film=True))
+        video = self.project.video(id)
+        if video.label is not None:
+            raise DataError(f"“{video.name}” is a clip already: remove it, and put it in as a film")
+        rate = video.rate or self.reader.strip(self.project.path(video), self.project.strip(id, 8)).rate
+        self.project.set_video(id, film=True, rate=rate)
+        return self.project.video(id)
+
+    def look_through(self, id: str) -> None:
+        """Has the model say what a film shows when, in the background. Raises KshotError if nothing was trained."""
+        self.trained.folder  # noqa: B018  (raises)
+        film_of(self.project, id)
+        self.predictions.announce(id)
+        self.project.set_video(id, error="")
+        self.predictions.add(id)
 
     @contextmanager
     def _placing(self, id: str, path: Path, keep: bool = True) -> Iterator[None]:
@@ -388,8 +418,11 @@ class StudioEngine:
                 settings, default = self.project.state.settings, self.project.default_backbone()
                 named = {} if "adapted" in settings else {"backbone": default.name}
                 made = Recognizer(**named | settings, store=store, device=self.device)
-        paths = [str(self.project.path(videos[id])) for id in clips]
-        groups = [videos[id].group or id for id in clips]
+        marks = {mark.key: mark for mark in self.project.state.marks}
+        paths = [
+            place_of(self.project, marks[id]) if id in marks else str(self.project.path(videos[id])) for id in clips
+        ]
+        groups = [marks[id].video if id in marks else videos[id].group or id for id in clips]
         made.partial_fit(paths, list(clips.values()), groups=groups, progress=meter)
         made.report_.notes.extend(f"{note}." for note in default.notes)
         return made, clips | before
@@ -403,6 +436,7 @@ class StudioEngine:
     def _plain(self, report: dict[str, Any]) -> dict[str, Any]:
         """A report as plain JSON, with clips called by their ids where they are of this project."""
         ids = {str(self.project.path(video)): video.id for video in self.project.state.videos}
+        ids |= {place_of(self.project, mark): mark.id for mark in self.project.state.marks}
 
         def called(name: str) -> str:
             return ids.get(name, Path(name).name)

@@ -1,6 +1,7 @@
 """The history of a project: what was removed, moved or renamed is undone, and done again, one edit after the other.
 
-What is added needs no history: it can be removed. Additions leave the history as it is.
+A clip that is added needs no history: it can be removed. Marks in films are drawn and drawn again, so all that is
+done to them is in it.
 """
 
 from __future__ import annotations
@@ -9,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from kshot.studio.state import Edit, Label, State, Video
+from kshot.studio.state import Edit, Label, Mark, State, Video
 
-EDITS = 20  # that can be undone
-Item = TypeVar("Item", Label, Video)
+EDITS = 100  # that can be undone
+Item = TypeVar("Item", Label, Video, Mark)
 
 
 def record(state: State, edit: Edit) -> None:
@@ -22,7 +23,7 @@ def record(state: State, edit: Edit) -> None:
         state: of the project, already changed.
         edit: what was changed; one that changed nothing is left out.
     """
-    if edit.labels or edit.videos:
+    if edit.labels or edit.videos or edit.marks or edit.new_marks:
         state.done.insert(0, edit)
         del state.done[EDITS:]
         state.undone.clear()
@@ -43,6 +44,7 @@ def undo(state: State) -> Edit | None:
         return None
     edit, alone = state.done.pop(0), not state.labels
     _exchange(state, edit.new_labels, edit.new_videos, edit.labels, edit.videos)
+    _exchange_marks(state, edit.new_marks, edit.marks)
     if edit.trained and not state.trained:
         state.trained, state.base = edit.trained, edit.base
     state.example = state.example or (edit.example and alone)
@@ -63,6 +65,7 @@ def redo(state: State) -> Edit | None:
         return None
     edit = state.undone.pop(0)
     _exchange(state, edit.labels, edit.videos, edit.new_labels, edit.new_videos)
+    _exchange_marks(state, edit.marks, edit.new_marks)
     if edit.trained and state.trained == edit.trained:
         state.trained, state.training, state.base = None, None, ""
     state.example = state.example and not edit.example
@@ -92,6 +95,16 @@ def _exchange(
         _put(state.videos, video)
     have = {None, *(label.id for label in state.labels)}
     state.videos = [video if video.label in have else replace(video, label=None) for video in state.videos]
+
+
+def _exchange_marks(state: State, marks: Sequence[Mark], new_marks: Sequence[Mark]) -> None:
+    """Puts marks in the place of others; one whose film or action is not there any more goes."""
+    gone = {mark.id for mark in marks} - {mark.id for mark in new_marks}
+    state.marks = [mark for mark in state.marks if mark.id not in gone]
+    for mark in new_marks:
+        _put(state.marks, mark)
+    films, labels = {video.id for video in state.videos if video.film}, {label.id for label in state.labels}
+    state.marks = [mark for mark in state.marks if mark.video in films and mark.label in labels]
 
 
 def _put(items: list[Item], item: Item) -> None:

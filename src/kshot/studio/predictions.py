@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +17,12 @@ from kshot.errors import DataError, KshotError, OptionError, VideoError
 from kshot.progress import Step
 from kshot.studio.meter import Cancelled
 from kshot.studio.project import UNKNOWN, Closed, Project
-from kshot.studio.state import PredictedSegment, Prediction
+from kshot.studio.state import PredictedSegment, Prediction, Video
 from kshot.studio.trained import TrainedModel
 from kshot.studio.work import Closing, Jobs
 from kshot.video.workers import Job, decode
 
+WINDOWS = 2400  # of a film, whose scores are kept and drawn: an hour has more
 LONG = 1.75  # times the length of a clip that the model was trained on: what is longer may show more than one action
 
 
@@ -38,6 +41,7 @@ class Predictions:
         work: as given.
         trained: as given.
         waiting: ids of the videos whose turn it is, or soon will be.
+        progress: id of a long video that is being looked through -> share that was.
     """
 
     def __init__(
@@ -50,6 +54,7 @@ class Predictions:
     ) -> None:
         self.project, self.work, self.trained = project, work, trained
         self.waiting: set[str] = set()
+        self.progress: dict[str, float] = {}
         self._named, self._notify = named, notify
         self._mutex = threading.Lock()
         self._queue: deque[str] = deque()
@@ -72,6 +77,14 @@ class Predictions:
                     self._runs = True
                 self._queue += [id for id in ids if id not in self._queue]
                 self.waiting.update(ids)
+        self._notify()
+
+    def cancel(self, id: str) -> None:
+        """Has a long video looked through no further."""
+        with self._mutex:
+            self.waiting.discard(id)
+            if id in self._queue:
+                self._queue.remove(id)
         self._notify()
 
     def retry(self, id: str) -> None:
@@ -102,6 +115,7 @@ class Predictions:
                 with contextlib.suppress(KshotError):
                     self.project.set_video(id, prediction=None, error=str(error))
             finally:
+                self.progress.pop(id, None)
                 with self._mutex:
                     if id not in self._queue:
                         self.waiting.discard(id)
@@ -117,7 +131,7 @@ class Predictions:
             return
         prediction, error = None, ""
         try:
-            prediction = self._prediction(trained.model, self.project.path(video), video.seconds)
+            prediction = self._prediction(trained.model, self.project.path(video), video)
         except KshotError as failed:
             error = self._named(str(failed))
         except Exception as failed:
@@ -127,26 +141,27 @@ class Predictions:
         with contextlib.suppress(DataError):  # it was removed meanwhile
             self.project.set_video(id, prediction=prediction, error=error)
 
-    def _prediction(self, model: str, path: Path, seconds: float) -> Prediction:
+    def _prediction(self, model: str, path: Path, video: Video) -> Prediction:
         """What a video shows: one label for what is about as long as a clip, else segments.
 
         Args:
             model: name of the model's folder.
-            path: the video.
-            seconds: how long it is.
+            path: its file.
+            video: the video.
         """
         recognizer = self.trained.model()
         backbone = recognizer.learner_.backbone
         assert backbone is not None
-        if seconds > LONG * recognizer.clip_seconds_:
-            seen = recognizer.timeline(path, progress=self._stoppable)
+        if video.film or video.seconds > LONG * recognizer.clip_seconds_:
+            seen = recognizer.timeline(path, progress=partial(self._stoppable, video.id))
+            shown = np.unique(np.linspace(0, len(seen.times) - 1, min(len(seen.times), WINDOWS)).round().astype(int))
             return Prediction(
                 kind="film",
                 seconds=seen.duration,
                 classes=[str(name) for name in seen.classes],
                 segments=[PredictedSegment(**segment.plain()) for segment in seen.segments],
-                times=np.round(seen.times, 3).tolist(),
-                proba=np.round(seen.proba.astype(float), 4).tolist(),
+                times=np.round(seen.times[shown], 3).tolist(),
+                proba=np.round(seen.proba[shown].astype(float), 3 if len(shown) == WINDOWS else 4).tolist(),
                 notes=[self._named(note) for note in seen.notes],
                 model=model,
             )
@@ -159,21 +174,28 @@ class Predictions:
         score = None if label == UNKNOWN else round(float(decided.proba[0].max()), 4)
         return Prediction(
             kind="clip",
-            seconds=seconds,
+            seconds=video.seconds,
             classes=[str(name) for name in recognizer.classes_],
-            segments=[PredictedSegment(0.0, seconds, label, score)],
-            times=[seconds / 2],
+            segments=[PredictedSegment(0.0, video.seconds, label, score)],
+            times=[video.seconds / 2],
             proba=np.round(decided.proba.astype(float), 4).tolist(),
             notes=[str(taken.damage)] * bool(taken.damage) + [f"It is {', '.join(taken.looks)}."] * bool(taken.looks),
             model=model,
         )
 
     @contextmanager
-    def _stoppable(self, title: str, total: float, unit: str) -> Iterator[Step]:
-        """A `kshot.progress.Progress` that shows nothing, and ends the work when the studio closes."""
+    def _stoppable(self, id: str, title: str, total: float, unit: str) -> Iterator[Step]:
+        """A `kshot.progress.Progress` of a video, which ends the work when the studio closes or the video goes."""
+        seen, told = 0.0, 0.0
 
         def step(done: float = 1, note: str = "") -> None:
-            if self.work.ending.is_set():
+            nonlocal seen, told
+            if self.work.ending.is_set() or id not in self.waiting:
                 raise Cancelled
+            seen += done
+            self.progress[id] = min(1.0, seen / total) if total else 0.0
+            if time.monotonic() - told > 0.5:
+                told = time.monotonic()
+                self._notify()
 
         yield step

@@ -28,14 +28,14 @@ from kshot.activations.default import Default, default_backbone
 from kshot.errors import DataError, KshotError, OptionError
 from kshot.files import disk, locked, write_atomic
 from kshot.studio import history
-from kshot.studio.state import Edit, Label, ModelRecord, State, TrainingProgress, Video, read_state, written
+from kshot.studio.state import Edit, Label, Mark, ModelRecord, State, TrainingProgress, Video, read_state, written
 from kshot.video.container import SUFFIXES
 
 NAME = 60  # characters of an action's name, at most
 ACTIONS, CLIPS, QUERIES = 100, 5000, 8  # kept at most; older queries give way
 UNKNOWN = "unknown"
 LOCK = "lock"  # kept by a version that is still serving, and by older ones
-Item = TypeVar("Item", "Label", "Video")
+Item = TypeVar("Item", "Label", "Video", "Mark")
 
 
 class Closed(KshotError):
@@ -108,7 +108,7 @@ class Project:
             if self._closed:
                 raise Closed("the studio is closed: start it again with the same command")
             before = replace(self.state, labels=[*self.state.labels], videos=[*self.state.videos])
-            before = replace(before, done=[*self.state.done], undone=[*self.state.undone])
+            before = replace(before, done=[*self.state.done], undone=[*self.state.undone], marks=[*self.state.marks])
             try:
                 yield self.state
                 self._save()
@@ -149,8 +149,10 @@ class Project:
         """Removes an action and its clips. Raises DataError if there is none."""
         label = self.label(id)
         clips = [video for video in self.state.videos if video.label == id]
+        marks = [mark for mark in self.state.marks if mark.label == id]
+        count = _clips(len(clips) + len(marks))
         with self.change() as state:
-            self._remove(state, Edit(f"removing “{label.name}” and its {_clips(len(clips))}", [label], clips))
+            self._remove(state, Edit(f"removing “{label.name}” and its {count}", [label], clips, marks=marks))
 
     def label(self, id: str) -> Label:
         """The action of that id. Raises DataError if there is none."""
@@ -201,7 +203,7 @@ class Project:
             if video.label is not None:
                 self.label(video.label)
             state.videos.append(video)
-            queries = [other for other in state.videos if other.label is None]
+            queries = [other for other in state.videos if other.label is None and not other.film]
             for old in queries[:-QUERIES]:
                 state.videos.remove(old)
         self._sweep()
@@ -224,8 +226,10 @@ class Project:
     def remove_video(self, id: str) -> None:
         """Removes a video. Raises DataError if there is none."""
         video = self.video(id)
+        marks = [mark for mark in self.state.marks if mark.video == id]
+        also = f" and {len(marks)} marks in it" if marks else ""
         with self.change() as state:
-            self._remove(state, Edit(f"removing “{video.name}”", [], [video]))
+            self._remove(state, Edit(f"removing “{video.name}”{also}", [], [video], marks=marks))
 
     def clear(self) -> None:
         """Removes everything: an empty project to begin with."""
@@ -241,6 +245,7 @@ class Project:
                     state.trained,
                     state.example,
                     state.base,
+                    marks=[*state.marks],
                 ),
             )
             state.trained, state.training, state.example, state.base = None, None, False, ""
@@ -260,6 +265,7 @@ class Project:
     def _remove(self, state: State, removal: Edit) -> None:
         state.labels = [label for label in state.labels if label not in removal.labels]
         state.videos = [video for video in state.videos if video not in removal.videos]
+        state.marks = [mark for mark in state.marks if mark not in removal.marks]
         history.record(state, removal)
 
     # What is trained on
@@ -272,13 +278,14 @@ class Project:
     def queries(self) -> list[Video]:
         """The videos that were put in to be recognised, the oldest first."""
         with self._mutex:
-            return [video for video in self.state.videos if video.label is None]
+            return [video for video in self.state.videos if video.label is None and not video.film]
 
     def clip_labels(self) -> dict[str, str]:
-        """Video id -> name of the action that it shows: what a training now would be on."""
+        """Video id, or `Mark.key`, -> name of the action that it shows: what a training now would be on."""
         with self._mutex:
             names = {label.id: label.name for label in self.state.labels}
-            return {video.id: names[video.label] for video in self.state.videos if video.label is not None}
+            clips = {video.id: names[video.label] for video in self.state.videos if video.label is not None}
+            return clips | {mark.key: names[mark.label] for mark in self.state.marks}
 
     def base_labels(self) -> dict[str, str]:
         """Label id -> name of the actions that the model begun with knows, and that are still there."""

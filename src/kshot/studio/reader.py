@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -21,12 +21,13 @@ from kshot import video
 from kshot.datasets.drawn import MARK, is_drawn
 from kshot.errors import KshotError, VideoError
 from kshot.files import whole, write_atomic
-from kshot.studio.doubts import doubt
+from kshot.studio.doubts import LONG, doubt
 from kshot.video.children import CannotStart, Child, Message, Reply, serve
 
 SIDE = 112  # pixels of a frame in a strip
 CUT_RATE = 25.0  # frames a second that a cut keeps, at most
 CUT_FRAMES = 250  # of a cut, at most: a longer one keeps fewer a second
+NEAR = 30.0  # seconds that moments lie apart in all, up to which each is shown to the frame
 CUT_SIDE = 640  # pixels of the longer side of a cut, at most
 
 
@@ -47,6 +48,11 @@ class VideoFacts:
     height: int
     frames: int
     doubt: str = ""
+
+    @property
+    def rate(self) -> float:
+        """Frames a second, on average."""
+        return round(self.frames / self.seconds, 4) if self.seconds > 0 else 0.0
 
 
 class Reader:
@@ -72,6 +78,32 @@ class Reader:
             VideoError: the file cannot be read, with the reason.
         """
         return VideoFacts(**self._ask({"do": "strip", "path": str(path), "out": str(out), "frames": frames}))
+
+    def moments(self, path: Path, times: Sequence[float], out: Path) -> None:
+        """Writes a JPEG strip of what a film shows at some moments; near them, where they lie far apart.
+
+        Args:
+            path: the film.
+            times: seconds, ascending.
+            out: the JPEG.
+
+        Raises:
+            VideoError: the file cannot be read, with the reason.
+        """
+        self._ask({"do": "moments", "path": str(path), "out": str(out), "times": list(times)})
+
+    def still(self, path: Path, time: float, out: Path) -> None:
+        """Writes the frame that is on show at a moment as a JPEG, for browsers that do not play the film.
+
+        Args:
+            path: the film.
+            time: seconds.
+            out: the JPEG.
+
+        Raises:
+            VideoError: the file cannot be read, with the reason.
+        """
+        self._ask({"do": "still", "path": str(path), "out": str(out), "time": time})
 
     def cut(self, path: Path, start: float, end: float, out: Path) -> None:
         """Writes what a video shows from `start` to `end` seconds as a file of its own.
@@ -132,10 +164,61 @@ def write_video(path: Path, frames: Iterable[np.ndarray], rate: float, mark: str
 
 def _strip(task: Message) -> Message:
     found = video.scan(task["path"])
-    frames = video.read(task["path"], task["frames"], size=SIDE, allow_damaged=True)
+    if found.seconds > LONG:  # its frames are looked at where it is quick: nothing is taught from all of it
+        times = (np.arange(task["frames"]) + 0.5) * found.seconds / task["frames"]
+        frames = np.concatenate([video.preprocess(one[None], SIDE) for one in _seen(task["path"], times, exact=False)])
+    else:
+        frames = video.read(task["path"], task["frames"], size=SIDE, allow_damaged=True)
     write_atomic(Path(task["out"]), sheet(frames))
     odd = doubt(found.seconds, found.frames, frames)
     return asdict(VideoFacts(found.seconds, found.width, found.height, found.frames, odd))
+
+
+def _moments(task: Message) -> Message:
+    times = task["times"]
+    exact = len(times) < 2 or times[-1] - times[0] < NEAR
+    frames = [video.preprocess(one[None], SIDE) for one in _seen(task["path"], times, exact)]
+    write_atomic(Path(task["out"]), sheet(np.concatenate(frames)))
+    return {}
+
+
+def _still(task: Message) -> Message:
+    file = io.BytesIO()
+    picture = Image.fromarray(next(_seen(task["path"], [task["time"]], exact=True)))
+    picture.thumbnail((CUT_SIDE, CUT_SIDE))
+    picture.save(file, "JPEG", quality=85)
+    write_atomic(Path(task["out"]), file.getvalue())
+    return {}
+
+
+def _seen(path: str, times: Iterable[float], exact: bool) -> Iterator[np.ndarray]:
+    """What is on show at each of some times (H, W, 3): the file is searched, and not read as a whole.
+
+    Args:
+        path: the film.
+        times: seconds from its first frame.
+        exact: whether to go on from the keyframe before to the very frame.
+    """
+    with av.open(path) as file:
+        stream = file.streams.video[0]
+        if not exact:
+            stream.codec_context.skip_frame = "NONKEY"
+        origin = float((stream.start_time or 0) * stream.time_base) if stream.time_base else 0.0
+        last: np.ndarray | None = None
+        for time in times:
+            file.seek(round((time + origin) * av.time_base), backward=True)
+            before = None
+            for frame in file.decode(stream):
+                if before is not None and (frame.time or 0.0) - origin > time + 1e-6:
+                    break
+                before = frame
+                if not exact:
+                    break
+            if before is not None:
+                last = before.to_ndarray(format="rgb24")
+            if last is None:
+                raise VideoError(f"{path}: nothing can be seen at {time:.1f} s")
+            yield last
 
 
 def _cut(task: Message) -> Message:
@@ -166,7 +249,7 @@ def even(image: np.ndarray) -> np.ndarray:
 
 def _work(task: Message) -> Iterator[Reply]:
     """The child: pictures and cuts go to files, and what is known of them is answered."""
-    yield {"strip": _strip, "cut": _cut}[task["do"]](task), None
+    yield {"strip": _strip, "cut": _cut, "moments": _moments, "still": _still}[task["do"]](task), None
 
 
 if __name__ == "__main__":

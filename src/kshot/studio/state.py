@@ -119,6 +119,9 @@ class Video:
         prediction: what the model says it shows; None if there is none yet. "answer" in JSON.
         error: why there cannot be one.
         truth: what an example really shows, for the page to say afterwards.
+        film: whether it is a long video to mark actions in: it stays, and gives way to no other.
+        rate: frames a second of a film; 0 where nobody has counted.
+        exhaustive: of a film, whether all that shows an action is marked, so that the rest shows none.
     """
 
     id: Plain
@@ -131,6 +134,33 @@ class Video:
     prediction: Annotated[Prediction | None, Field(alias="answer"), WrapValidator(_or_none)] = None
     error: str = ""
     truth: str = ""
+    film: bool = False
+    rate: Annotated[FiniteFloat, Field(ge=0)] = 0.0
+    exhaustive: bool = False
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A stretch of a film that shows an action, as a person has marked it: a clip to teach from.
+
+    Attributes:
+        id: names it on the page.
+        video: id of the film.
+        label: id of the action.
+        start: seconds from the film's first frame.
+        end: seconds at which it ends.
+    """
+
+    id: Plain
+    video: Plain
+    label: str
+    start: Annotated[FiniteFloat, Field(ge=0)]
+    end: FiniteFloat
+
+    @property
+    def key(self) -> str:
+        """What tells it from the same mark with other ends: a model was trained on these seconds."""
+        return f"{self.id}@{self.start:.3f}-{self.end:.3f}"
 
 
 @dataclass(frozen=True)
@@ -192,6 +222,8 @@ class Edit:
         base: as `State.base` before, where all was removed.
         new_labels: those of the actions that are still there, as they are after it.
         new_videos: those of the videos that are still there, as they are after it.
+        marks: the marks as they were before.
+        new_marks: those that are there after it, as they are then.
     """
 
     what: str
@@ -202,6 +234,8 @@ class Edit:
     base: Base = ""
     new_labels: list[Label] = field(default_factory=list)
     new_videos: list[Video] = field(default_factory=list)
+    marks: list[Mark] = field(default_factory=list)
+    new_marks: list[Mark] = field(default_factory=list)
 
 
 def _settings(found: dict[str, Any]) -> dict[str, str]:
@@ -226,6 +260,7 @@ class State:
         base: folder of the model that the project began with; "" if with none.
         done: edits that can be undone, the last first. "removed" in JSON.
         undone: edits that can be done again, the one undone last first.
+        marks: in films.
     """
 
     example: bool = False
@@ -238,6 +273,7 @@ class State:
     base: Base = ""
     done: Annotated[list[Edit], Field(alias="removed")] = field(default_factory=list)
     undone: list[Edit] = field(default_factory=list)
+    marks: list[Mark] = field(default_factory=list)
 
 
 _STATE = TypeAdapter(State)
@@ -253,8 +289,8 @@ def written(state: State, generation: int) -> bytes:
     head = {"kshot": __version__, "format": FORMAT, "generation": generation, "saved": time.time()}
     plain = _STATE.dump_python(state, by_alias=True)
     for edit in (*plain["removed"], *plain["undone"]):
-        _leave_out(edit, "new_labels", "new_videos")
-    _leave_out(plain, "undone")
+        _leave_out(edit, "new_labels", "new_videos", "marks", "new_marks")
+    _leave_out(plain, "undone", "marks")
     return json.dumps(head | {"state": plain}, ensure_ascii=False, indent=1).encode(errors="backslashreplace")
 
 
@@ -294,9 +330,14 @@ def read_state(file: Path) -> tuple[State, int]:
 def _check(state: State) -> None:
     """What holds between the parts. Raises ValueError."""
     labels = {label.id for label in state.labels}
-    for kind, ids in (("action", [x.id for x in state.labels]), ("video", [x.id for x in state.videos])):
+    several = {"action": state.labels, "video": state.videos, "mark": state.marks}
+    for kind, ids in ((kind, [one.id for one in items]) for kind, items in several.items()):  # type: ignore[attr-defined]
         if twice := [id for id, count in Counter(ids).items() if count > 1]:
             raise ValueError(f"two of one id: {kind} {twice[0]}")
     for video in state.videos:
         if video.label is not None and video.label not in labels:
             raise ValueError(f"video {video.id} shows an action that is not there")
+    films = {video.id for video in state.videos if video.film}
+    for mark in state.marks:
+        if mark.label not in labels or mark.video not in films or not mark.start < mark.end:
+            raise ValueError(f"mark {mark.id} is of no film, of no action or of no length")

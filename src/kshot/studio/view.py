@@ -7,9 +7,10 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from kshot.studio.annotations import formats
 from kshot.studio.engine import StudioEngine
 from kshot.studio.meter import Bar
-from kshot.studio.state import Label, Prediction, TrainingJson
+from kshot.studio.state import Label, Prediction, State, TrainingJson
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class ClipView:
         id: as of its `Video`, like the others.
         name: what the person called it.
         seconds: how long it is.
-        source: where it came from.
+        source: where it came from; "film" for a mark in one.
         label: id of its action; None for a query.
     """
 
@@ -29,6 +30,21 @@ class ClipView:
     seconds: float
     source: str
     label: str | None
+
+
+@dataclass(frozen=True)
+class MarkView(ClipView):
+    """A stretch of a film that was marked, which is a clip of its action.
+
+    Attributes:
+        film: id of the film.
+        start: seconds.
+        end: seconds.
+    """
+
+    film: str
+    start: float
+    end: float
 
 
 @dataclass(frozen=True)
@@ -49,6 +65,23 @@ class QueryView(ClipView):
 
 
 @dataclass(frozen=True)
+class FilmView(QueryView):
+    """A long video to mark actions in.
+
+    Attributes:
+        rate: frames a second; 0 where nobody has counted.
+        exhaustive: whether all that shows an action is marked.
+        progress: share that the model has looked through; None while it does not.
+        playable: whether browsers may play its kind.
+    """
+
+    rate: float
+    exhaustive: bool
+    progress: float | None
+    playable: bool
+
+
+@dataclass(frozen=True)
 class DoubtView:
     """A video that waits for a person's word before it becomes a clip.
 
@@ -57,12 +90,14 @@ class DoubtView:
         name: what the person called it.
         label: id of its action.
         doubt: what speaks against it, as the second half of a sentence that begins with its name.
+        seconds: how long it is.
     """
 
     id: str
     name: str
     label: str | None
     doubt: str
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -92,9 +127,11 @@ class PageLimits:
 
     Attributes:
         bytes: of one video, at most.
+        formats: name -> title of the formats of annotations that can be written.
     """
 
     bytes: int
+    formats: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -107,9 +144,10 @@ class PageState:
         example: whether it is the drawn example.
         drawing: whether some of its clips are still to come.
         labels: the actions.
-        clips: their clips.
+        clips: their clips, and the marks in films.
         doubtful: what waits for an answer whether to become one.
         tried: the queries, the newest first.
+        films: the long videos to mark actions in, the newest first.
         taught: the model; None before the first.
         teaching: how the last training went; None before the first.
         undo: what can be undone next, in words; None for nothing.
@@ -122,15 +160,19 @@ class PageState:
     example: bool
     drawing: bool
     labels: list[Label]
-    clips: list[ClipView]
+    clips: list[MarkView | ClipView]
     doubtful: list[DoubtView]
     tried: list[QueryView]
+    films: list[FilmView]
     taught: ModelView | None
     teaching: TrainingJson | None
     undo: str | None
     redo: str | None
     limits: PageLimits
 
+
+PLAYABLE = {".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/mp4", ".webm": "video/webm", ".ogv": "video/ogg"}
+"""Suffix -> kind of videos that browsers may play."""
 
 _PAGE = TypeAdapter(PageState)
 _BAR = TypeAdapter(Bar | None)
@@ -151,8 +193,13 @@ def page_state(engine: StudioEngine, file_bytes: int) -> PageState:
         example=state.example,
         drawing=state.drawing,
         labels=state.labels,
-        clips=[ClipView(one.id, one.name, one.seconds, one.source, one.label) for one in project.clips()],
-        doubtful=[DoubtView(id, one.name, one.label, why) for id, (one, why) in [*engine.doubtful.items()]],
+        clips=[
+            *(ClipView(one.id, one.name, one.seconds, one.source, one.label) for one in project.clips()),
+            *_marks(state),
+        ],
+        doubtful=[
+            DoubtView(id, one.name, one.label, why, one.seconds) for id, (one, why) in [*engine.doubtful.items()]
+        ],
         tried=[
             QueryView(
                 one.id, one.name, one.seconds, one.source, one.label,
@@ -160,12 +207,32 @@ def page_state(engine: StudioEngine, file_bytes: int) -> PageState:
             )
             for one in reversed(project.queries())
         ],
+        films=[
+            FilmView(
+                one.id, one.name, one.seconds, one.source, one.label,
+                one.prediction, one.error, one.truth, one.id in waiting,
+                one.rate, one.exhaustive, engine.predictions.progress.get(one.id), project.path(one).suffix in PLAYABLE,
+            )
+            for one in reversed(state.videos) if one.film
+        ],
         taught=model_view(engine),
         teaching=state.training,
         undo=state.done[0].what if state.done else None,
         redo=state.undone[0].what if state.undone else None,
-        limits=PageLimits(file_bytes),
+        limits=PageLimits(file_bytes, formats()),
     )  # fmt: skip
+
+
+def _marks(state: State) -> list[ClipView]:
+    """The marks in films, the earliest of each film first."""
+    named = {video.id: video.name for video in state.videos}
+    return [
+        MarkView(
+            one.id, f"{named[one.video]}, {one.start:.1f} to {one.end:.1f} s", one.end - one.start, "film", one.label,
+            one.video, one.start, one.end,
+        )
+        for one in sorted(state.marks, key=lambda one: (one.video, one.start))
+    ]  # fmt: skip
 
 
 def model_view(engine: StudioEngine) -> ModelView | None:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from kshot import datasets
 from kshot.activations.decoding import decoders, spread, timed_decoding
 from kshot.activations.default import default_backbone
+from kshot.activations.packing import stored_bytes
 from kshot.backbones import backbone as backbones
 from kshot.backbones.backbone import Backbone
 from kshot.datasets import BENCHMARKS, SPLITS, Dataset
@@ -33,10 +34,11 @@ from kshot.fewshot.strategies import get_strategy
 from kshot.fewshot.strategies.base import Strategy
 from kshot.fewshot.training import strategy_of, tuning_options_of
 from kshot.progress import Progress, quiet
-from kshot.settings import Arithmetic, EpisodeShape, Training
+from kshot.settings import DTYPES, Arithmetic, EpisodeShape, Training
 from kshot.study.counting import Tail, Work, anew, batch_clips, held_bytes, passing
 from kshot.study.file import Row, Study, planned
-from kshot.study.runner import by_name, training_settings
+from kshot.study.grid import by_name
+from kshot.study.runner import training_settings
 
 if TYPE_CHECKING:
     pass
@@ -106,7 +108,7 @@ def forecast(
     """
     if speed is not None and not 0 < speed < math.inf:
         raise OptionError(f"speed must be above 0, found {speed:g}")
-    plan = planned(study, protocol, seeds, episodes)
+    plan, dtype = planned(study, protocol, seeds, episodes), computing.pop("dtype", DTYPES[0])
     sets, given = by_name(data or plan.data, "data set"), backbone or plan.backbone
     if not given:
         given = [default_backbone(*(clips_of(source)[0] for source in sets.values())).name]
@@ -115,7 +117,7 @@ def forecast(
     with progress(f"reckoning {plan.title}", len(sets) * len(networks) * len(plan.rows), "rows") as step:
         for (name, where), network in itertools.product(sets.items(), networks.values()):
             made = backbones.loaded(network, Arithmetic(**computing))
-            parts.append(_Part(plan, name, where, made, speed).tell(step))
+            parts.append(_Part(plan, name, where, made, speed, dtype).tell(step))
     return {
         "title": plan.title,
         "settings": {"seeds": list(plan.seeds), "shots": list(plan.shots), "episodes": plan.episodes},
@@ -144,8 +146,10 @@ def clips_of(source: str | Dataset) -> tuple[Dataset, bool]:
 class _Part:
     """A study's rows on one data set and backbone."""
 
-    def __init__(self, plan: Study, name: str, source: str | Dataset, backbone: Backbone, speed: float | None) -> None:
-        self.plan, self.name, self.backbone, self.speed = plan, name, backbone, speed
+    def __init__(
+        self, plan: Study, name: str, source: str | Dataset, backbone: Backbone, speed: float | None, dtype: str
+    ) -> None:
+        self.plan, self.name, self.backbone, self.speed, self.dtype = plan, name, backbone, speed, dtype
         self.frames = backbone.frames_of(plan.frames)
         self.rows = backbone.rows_of(self.frames)
         self.data, self.there = clips_of(source)
@@ -293,7 +297,8 @@ class _Part:
 
         forward = timed(False)
         learning = timed(True) if weights else 0.0
-        each = self.frames * backbone.size**2 * 3 if cut == 0 else 2 * x.numel()  # bytes of frames, else float16
+        shape = (1, rows, *x.shape[1:])
+        each = self.frames * backbone.size**2 * 3 if cut == 0 else stored_bytes(shape, self.dtype)
         tail = Tail(forward, learning, work[0], work[-1] if weights else 0, held, STATES * 4 * weights)
         return tail, Stored(cut, condensed, each, before)
 
@@ -337,9 +342,9 @@ class _Part:
 
     def _decoding(self) -> float:
         """Seconds a clip, in one process."""
-        paths = [self.data.paths[i] for i in spread(range(len(self.data)))]
+        clips = [self.data.clips[i] for i in spread(range(len(self.data)))]
         resize = self.backbone.resized(self.plan.resize)
-        seconds, results = timed_decoding(paths, self.frames, self.backbone.size, resize)
+        seconds, results = timed_decoding(clips, self.frames, self.backbone.size, resize)
         faults = [str(result) for result in results if isinstance(result, VideoError)]
         if len(faults) == len(results):
             raise DataError(f"no clip of {self.name} could be read; the first reason: {faults[0]}")

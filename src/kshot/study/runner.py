@@ -15,38 +15,37 @@ from __future__ import annotations
 import datetime
 import itertools
 import json
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import kshot
-from kshot import datasets, seals
-from kshot.activations.default import default_backbone, noted
+from kshot import datasets, processes, seals
 from kshot.backbones import backbone as backbones
 from kshot.backbones.backbone import Backbone
 from kshot.datasets import Dataset
-from kshot.datasets.texts import read_texts
-from kshot.errors import DataError, KshotError, NotEnoughClips, OptionError
+from kshot.errors import DataError, KshotError, NotEnoughClips
 from kshot.fewshot import cost, runs
 from kshot.fewshot.evaluation import evaluate, sampler_of
 from kshot.fewshot.result import Costs, Result, machine
 from kshot.fewshot.strategies import get_strategy
 from kshot.fewshot.training import train
-from kshot.files import alone, disk, occupied, write_atomic
-from kshot.names import folder_name, folder_names
+from kshot.files import LOCK, disk, locked, write_atomic
+from kshot.names import folder_name
 from kshot.progress import Progress, quiet
-from kshot.settings import FRAMES, Arithmetic, EpisodeRules, Evaluating, Method, Testing, View
+from kshot.settings import DTYPES, Arithmetic, EpisodeRules, Evaluating, Method, Testing, View
 from kshot.study.file import Row, Study, planned
+from kshot.study.grid import Cell, Grid
+from kshot.study.jobs import Setup, side_by_side
 from kshot.study.results import Outcome, RowResult, Search, StudyResult, Tried
+from kshot.study.sharing import Sharing, parts
 from kshot.study.summary import contrasts, summarise
 from kshot.study.tables import as_csv, as_markdown
 
-Named = TypeVar("Named", Dataset, Backbone)
 
-
-@alone("out")
+@processes.joined
 def run(
     study: str | Path | Study,
     out: str | Path,
@@ -59,9 +58,11 @@ def run(
     progress: Progress = quiet,
     keep_copies: bool = False,
     texts: str | Path | None = None,
-    **computing: str,
+    **settings: Any,
 ) -> StudyResult:
     """Runs what is not finished of a study and returns what `DIR/study.json` holds.
+
+    Processes that were started together (see `kshot.processes`) run the rows in turn, and the first writes the tables.
 
     Args:
         study: a name, file or Study.
@@ -76,82 +77,181 @@ def run(
         progress: how to show progress, of the whole grid and of the row at work.
         keep_copies: keep them although the study does not say so; see `kshot.activations.copies`.
         texts: a file of class texts in place of the study's own, if any; see `kshot.datasets.texts`.
-        computing: device, precision and encoder, as in `kshot.extract`.
+        settings: device, precision, encoder and dtype, as in `kshot.extract`; jobs, shard and merge, see
+            `kshot.study.sharing`. A shard writes no tables: the study returned has its rows alone.
 
     Raises:
         KshotError: the study cannot start as asked; failures of single rows are recorded instead.
+        DataError: with `merge`: names the rows that are not there.
     """
+    sharing = Sharing.of(settings)
+    computing = {name: value for name, value in settings.items() if name not in Sharing.names()}
+    dtype = computing.pop("dtype", DTYPES[0])
+    how, progress = Arithmetic(**computing), progress if processes.first() else quiet
+    processes.expect_device(how.device)
     plan = planned(study, protocol, seeds, episodes)
     plan = replace(plan, keep_copies=plan.keep_copies or keep_copies)
     if (file := plan.texts if texts is None else texts) is not None:
         plan = replace(plan, texts=str(file))
     folder = Path(out)
-    sets = by_name(data or plan.data, "data set")
-    backbones_named = by_name(backbone or plan.backbone or _recorded(folder), "backbone")
-    if not backbones_named:
-        sets, backbones_named = _by_data(sets)
-    settings = replace(plan, data=tuple(sets), backbone=tuple(backbones_named), frames=plan.frames or FRAMES)
-    said = json.loads(json.dumps(asdict(settings) | _texts(settings)))
-    _refuse_other(folder, said)
-    cells = itertools.product(sets.items(), backbones_named.items(), plan.every_seed, plan.rows)
-    grid = [cell for cell in cells if cell[2] in plan.seeds_of(cell[3].name)]
-    whose: list[dict[str, Any]] = [
-        {"data": d, "backbone": b, "seed": seed, "name": row.name} for (d, _), (b, _), seed, row in grid
-    ]
-    places = _places(folder, whose)
-    todo = [c for c, at, own in zip(grid, places, whose, strict=True) if _finished(at / "row.json", own) is None]
-    # All that is still needed is loaded before anything is written or run: a wrong name is told now, not in hours.
-    datas = {name: datasets.load(source) for name, source in dict(cell[0] for cell in todo).items()}
-    _expect_drawable(plan, datas)
-    how = Arithmetic(**computing)
-    backbones_of = {name: backbones.loaded(source, how) for name, source in dict(cell[1] for cell in todo).items()}
-    with disk(folder):
-        write_atomic(folder / "settings.json", json.dumps(seals.sealed(said), indent=1).encode())
-    rows: list[RowResult] = []
-    found: dict[tuple[str, str, str], dict[int, dict[str, Any]]] = {}  # what the first seed's search chose, by shot
-    with progress(plan.title, len(grid), "rows") as step:
-        for ((data_name, _), (backbone_name, _), seed, row), where, own in zip(grid, places, whose, strict=True):
-            record = _finished(where / "row.json", own)
-            if record is None:
-                step(0, row.name)
-                cell = _Cell(plan, row, seed, where, store, progress)
-                record = RowResult(**asdict(row) | own)
-                searched = found.get((data_name, backbone_name, row.name))
-                try:
-                    _run_row(cell, record, datas[data_name], backbones_of[backbone_name], searched)
-                except KshotError as error:
-                    record = RowResult(**asdict(row) | own, error=str(error))
-                _save(where, record)
-            if record.searched is not None:
-                found.setdefault((data_name, backbone_name, row.name), _choices(record, record.searched, plan.shots))
-            record.folder = where.relative_to(folder).as_posix()
-            rows.append(record)
+    with _held(folder, sharing):
+        grid = Grid.of(plan, folder, data, backbone, dtype)
+        grid.expect_folder()
+        mine = _share(grid, sharing)
+        if not sharing.merge:
+            processes.expect_same(study=grid.said, sharing=sharing.values())
+            running = Running(grid, store, how, progress)
+            with processes.first_before_others():
+                _begin(running, mine)
+            _run_all(running, mine, sharing)
+        if sharing.shard is not None:
+            return _result(grid, [cell for part in mine for cell in part])
+        processes.meet()
+        return processes.from_first(lambda: _write(folder, _result(grid, grid.cells)))
+
+
+@contextmanager
+def _held(folder: Path, sharing: Sharing) -> Iterator[None]:
+    """Holds a study's folder for this process, or the place in it of who runs a shard; rows have locks of their own."""
+    if not processes.first():
+        yield
+        return
+    number, count = sharing.share()
+    with locked(folder, LOCK if sharing.shard is None else f"{LOCK}-{number}-of-{count}"):
+        yield
+
+
+def _share(grid: Grid, sharing: Sharing) -> Sequence[list[Cell]]:
+    """The parts of a grid that this process sees to."""
+    number, count = sharing.share()
+    return processes.dealt(parts(grid.plan, grid.cells)[number::count])
+
+
+def _begin(running: Running, mine: Sequence[Sequence[Cell]]) -> None:
+    """Loads all that is still needed before anything is written or run: a wrong name is told now, not in hours."""
+    todo = [cell for part in mine for cell in part if cell.finished() is None]
+    _expect_drawable(running.grid.plan, {cell.data: running.data(cell.data) for cell in todo})
+    for cell in todo:
+        running.backbone(cell.backbone)
+    running.grid.begin()
+
+
+def _run_all(running: Running, mine: Sequence[Sequence[Cell]], sharing: Sharing) -> None:
+    """Runs the cells of parts that are not finished: in the grid's order, or parts side by side."""
+    places = {cell.where for part in mine for cell in part}
+    cells = [cell for cell in running.grid.cells if cell.where in places]
+    shared = processes.world() > 1 or sharing.shard is not None
+    beside = processes.apart() if shared else nullcontext()
+    with running.progress(running.grid.plan.title, len(cells), "rows") as step, beside:
+        if sharing.jobs > 1:
+            todo = [part for part in mine if any(cell.finished() is None for cell in part)]
+            step(len(cells) - sum(map(len, todo)))
+            store = None if running.store is None else str(running.store)
+            side_by_side(Setup(running.grid, store, running.how.values()), todo, sharing.jobs, step)
+            return
+        for cell in cells:
+            if cell.finished() is None:
+                step(0, cell.row.name)
+            running.row(cell)
             step()
-    report = StudyResult(
-        title=plan.title,
+
+
+def _result(grid: Grid, cells: Sequence[Cell]) -> StudyResult:
+    """What came of cells of a grid.
+
+    Raises:
+        DataError: some have not been run; names them.
+    """
+    rows, lacking = [], []
+    for cell in cells:
+        if (record := cell.recorded()) is None:
+            lacking.append(f"'{cell.row.name}' with seed {cell.seed} on {cell.data}, {cell.backbone}")
+            continue
+        record.folder = cell.where.relative_to(grid.folder).as_posix()
+        rows.append(record)
+    if lacking:
+        more = f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
+        raise DataError(
+            f"{grid.folder} lacks {len(lacking)} of {len(cells)} rows: {'; '.join(lacking[:5])}{more}: run the shards "
+            f"that they are of (finished rows are not run again), then --merge"
+        )
+    return StudyResult(
+        title=grid.plan.title,
         version=kshot.__version__,
         date=datetime.date.today().isoformat(),
-        settings=settings,
+        settings=grid.settings,
         machine=machine(),
         rows=rows,
-        summary=summarise(folder, rows, plan.baseline),
-        comparisons=contrasts(folder, rows, plan),
+        summary=summarise(grid.folder, rows, grid.plan.baseline),
+        comparisons=contrasts(grid.folder, rows, grid.plan),
     )
-    _write(folder, report)
-    return report
 
 
-def _write(folder: Path, report: StudyResult) -> None:
-    """The study's tables, and study.json last."""
+def _write(folder: Path, report: StudyResult) -> StudyResult:
+    """Writes the study's tables, and study.json last; returns the study."""
     with disk(folder):
         write_atomic(folder / "table.md", as_markdown(report).encode())
         write_atomic(folder / "table.csv", as_csv(report).encode())
         about = seals.sealed(report.plain(), folder, ("table.md", "table.csv"))
         write_atomic(folder / "study.json", json.dumps(about, indent=1).encode())
+    return report
+
+
+@dataclass
+class Running:
+    """Runs cells of a grid, and keeps what several of them need.
+
+    Attributes:
+        grid: of the study.
+        store: as in `kshot.extract`.
+        how: device, precision and encoder.
+        progress: how to show progress of the row at work.
+    """
+
+    grid: Grid
+    store: str | Path | None
+    how: Arithmetic
+    progress: Progress = quiet
+    _data: dict[str, Dataset] = field(default_factory=dict)
+    _backbones: dict[str, Backbone] = field(default_factory=dict)
+    _found: dict[tuple[str, str, str], dict[int, dict[str, Any]]] = field(default_factory=dict)
+
+    def data(self, name: str) -> Dataset:
+        """A data set of the grid, loaded once."""
+        if name not in self._data:
+            self._data[name] = datasets.load(self.grid.sets[name])
+        return self._data[name]
+
+    def backbone(self, name: str) -> Backbone:
+        """A backbone of the grid, loaded once."""
+        if name not in self._backbones:
+            self._backbones[name] = backbones.loaded(self.grid.backbones[name], self.how)
+        return self._backbones[name]
+
+    def row(self, cell: Cell) -> None:
+        """Runs a cell unless it is finished, and writes its record; notes what its search chose, for other seeds.
+
+        Raises:
+            StoreError: another process is running it.
+        """
+        plan, key = self.grid.plan, (cell.data, cell.backbone, cell.row.name)
+        record = cell.finished()
+        if record is None:
+            with locked(cell.where):
+                record = RowResult(**asdict(cell.row) | cell.own)
+                data, backbone = self.data(cell.data), self.backbone(cell.backbone)
+                task = _Task(plan, cell.row, cell.seed, cell.where, self.store, self.grid.dtype, self.progress)
+                try:
+                    _run_row(task, record, data, backbone, self._found.get(key))
+                except KshotError as error:
+                    record = RowResult(**asdict(cell.row) | cell.own, error=str(error))
+                _save(cell.where, record)
+        if record.searched is not None:  # what the first seed's search chose, by shot
+            self._found.setdefault(key, _choices(record, record.searched, plan.shots))
 
 
 @dataclass(frozen=True)
-class _Cell:
+class _Task:
     """A row of a study with one seed, and the folder that it writes."""
 
     plan: Study
@@ -159,6 +259,7 @@ class _Cell:
     seed: int
     where: Path
     store: str | Path | None
+    dtype: str
     progress: Progress
 
 
@@ -189,42 +290,8 @@ def _expect_drawable(plan: Study, sets: Mapping[str, Dataset]) -> None:
             raise NotEnoughClips(f"{name}: {error} (here keys of the study: shots, query, way)") from None
 
 
-def by_name(things: Sequence[str | Named], kind: str) -> dict[str, str | Named]:
-    """Data sets or backbones (`kind`), each by the name that tables call it.
-
-    Raises:
-        OptionError: two have one name, look alike, or are the same folder or file.
-    """
-    named: dict[str, str | Named] = {}
-    real: dict[Path, str] = {}
-    for thing in things:
-        name = thing if isinstance(thing, str) else thing.name
-        path = Path(name).resolve() if isinstance(thing, str) and Path(name).exists() else Path(name)
-        if name in named or path in real:
-            raise OptionError(
-                f"a study has two of the {kind}s '{real.get(path, name)}' and '{name}', which would share one result: "
-                f"name each once, and give what is loaded names that differ"
-            )
-        named[name], real[path] = thing, name
-    return named
-
-
-def _places(folder: Path, whose: Sequence[Mapping[str, Any]]) -> list[Path]:
-    """The folder of each row: what an older version called it, where that holds this very row, else a name of its own.
-
-    Older versions dropped what is no letter or digit of ASCII: rows whose names differed in nothing else shared one.
-    """
-    parts = [(own["data"], own["backbone"], own["name"], f"seed{own['seed']}") for own in whose]
-    places = []
-    for own, names, name in zip(whose, parts, folder_names(parts), strict=True):
-        before = "-".join(re.sub(r"[^a-z0-9]+", "-", part.lower()).strip("-") for part in names)
-        new, old = folder / "rows" / name, folder / "rows" / before
-        places.append(old if not new.exists() and _finished(old / "row.json", own) else new)
-    return places
-
-
 def _run_row(
-    cell: _Cell, record: RowResult, data: Dataset, backbone: Backbone, found: Mapping[int, dict[str, Any]] | None
+    cell: _Task, record: RowResult, data: Dataset, backbone: Backbone, found: Mapping[int, dict[str, Any]] | None
 ) -> None:
     """Trains and evaluates a row, and takes down in `record` what came of it.
 
@@ -263,7 +330,7 @@ def _run_row(
         asked |= {"head": row.head or (None if learns else strategy.default_head), "head_options": row.head_options}
         result = evaluate(
             data, backbone, adapted=adapted.folder if adapted else None, protocol=plan.protocol,
-            progress=cell.progress, store=cell.store, **asked,
+            progress=cell.progress, store=cell.store, dtype=cell.dtype, **asked,
         )  # fmt: skip
         result.strategy = row.strategy
         with disk(cell.where):
@@ -293,12 +360,18 @@ def _note(record: RowResult, result: Result, shot: str, trained: Mapping[str, An
     record.head, record.clips, record.fingerprint = result.head, result.clips, result.fingerprint
 
 
-def _train(cell: _Cell, data: Dataset, backbone: Backbone, shot: int, chosen: Mapping[str, Any]) -> runs.Run:
+def _train(cell: _Task, data: Dataset, backbone: Backbone, shot: int, chosen: Mapping[str, Any]) -> runs.Run:
     """A row's run for a shot, trained unless it is there already. chosen: settings in place of the study's."""
     row = cell.row
     parts = ["run", *([] if row.train_shot else [f"{shot}-shot"]), *(f"{k}-{v}" for k, v in chosen.items())]
     folder = cell.where / folder_name(*parts)
-    own: Any = {**training_settings(cell.plan, row, shot), **chosen, "seed": cell.seed, "store": cell.store}
+    own: Any = {
+        **training_settings(cell.plan, row, shot),
+        **chosen,
+        "seed": cell.seed,
+        "store": cell.store,
+        "dtype": cell.dtype,
+    }
     train(
         data, folder, backbone=backbone, protocol=cell.plan.protocol, resume=folder.exists(), progress=cell.progress,
         **own,
@@ -315,7 +388,7 @@ def training_settings(plan: Study, row: Row, shot: int) -> dict[str, Any]:
     return {**method, **shared, "shot": row.train_shot or shot, **plan.train, **row.train}
 
 
-def _search(cell: _Cell, data: Dataset, backbone: Backbone, shot: int, values: Mapping[str, Sequence[Any]]) -> Search:
+def _search(cell: _Task, data: Dataset, backbone: Backbone, shot: int, values: Mapping[str, Sequence[Any]]) -> Search:
     """Trains every combination of `values` and chooses by val accuracy; the first listed one wins a tie.
 
     Raises:
@@ -351,63 +424,3 @@ def _costs(trained: Mapping[str, Any], result: Result) -> Costs:
         join = max if key == "peak_memory" or (key == "stored_bytes" and result.split != "test") else sum
         both[key] = None if None in values else join(values)
     return Costs(**both)
-
-
-def _by_data(sets: Mapping[str, str | Dataset]) -> tuple[dict[str, str | Dataset], dict[str, str | Backbone]]:
-    """The data sets, loaded, and the backbone that they get where none is named."""
-    loaded = {name: datasets.load(source) for name, source in sets.items()}
-    chosen = default_backbone(*loaded.values())
-    return {name: noted(one, chosen.notes) for name, one in loaded.items()}, {chosen.name: chosen.name}
-
-
-def _recorded(folder: Path) -> list[str]:
-    """The backbones of the study that a folder holds; none where it holds none, or one that cannot be read."""
-    try:
-        recorded = seals.read_sealed(folder / "settings.json").get("backbone", [])
-    except DataError:
-        return []
-    return [str(name) for name in recorded] if isinstance(recorded, list) else []
-
-
-def _texts(settings: Study) -> dict[str, Any]:
-    """Which file of class texts a study reads, with its sha256: another content is another study."""
-    return {"texts": None if settings.texts is None else read_texts(settings.texts).record()}
-
-
-def _refuse_other(folder: Path, settings: dict[str, Any]) -> None:
-    """Refuses a folder that holds something else, or a study with other settings."""
-    path = folder / "settings.json"
-    if folder.exists() and not folder.is_dir():
-        raise OptionError(f"--out {folder} is a file; name a folder")
-    if occupied(folder) and not path.exists():
-        raise OptionError(f"--out {folder} is not empty and holds no study; name another folder")
-    if path.exists():
-        again = "remove it and run the same command again, if the study's settings are the same"
-        formerly = {"resize": "short", "keep_copies": False, "texts": None}  # once there was no other
-        before = formerly | seals.read_sealed(path, OptionError, again)
-        apart = ("title", "about", "compare", "rows", "seeds")  # words change no number; the others need a closer look
-        changed = [name for name in settings if name not in apart and before.get(name) != settings[name]]
-        (rows, seeds), (wanted, with_more) = _rows(before), _rows(settings)
-        changed += ["rows"] * (rows != wanted)
-        changed += ["seeds"] * any(with_more.get(name, [])[: len(some)] != some for name, some in seeds.items())
-        if changed:
-            raise OptionError(
-                f"{folder} holds a study with other settings ({', '.join(changed)} differ); name another --out"
-            )
-
-
-def _rows(settings: Mapping[str, Any]) -> tuple[list[dict[str, Any]], dict[str, list[int]]]:
-    """The rows of a study's settings, with what older versions did not say; and the seeds of each: more may follow."""
-    rows = [asdict(Row("")) | row for row in settings.get("rows", [])]
-    seeds = {row["name"]: row["seeds"] or settings.get("seeds", []) for row in rows}
-    return [row | {"seeds": ()} for row in rows], seeds
-
-
-def _finished(path: Path, own: Mapping[str, Any]) -> RowResult | None:
-    """A row's record, unless it is missing, torn, altered, of another row, or of a failure: then it is run again."""
-    try:
-        record = RowResult.parse(seals.read_sealed(path), path)
-    except DataError:
-        return None
-    mine = all(getattr(record, key) == value for key, value in own.items())
-    return record if mine and not record.error and not seals.faults(path.parent, record.files) else None

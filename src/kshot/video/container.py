@@ -39,8 +39,8 @@ SUFFIXES = frozenset(
 _ONE_FRAME_A_PACKET = frozenset(
     {"h264", "hevc", "vp9", "av1", "libdav1d", "mpeg4", "mpeg2video", "mpeg1video", "mjpeg", "h263"}
 )
-_HELD_PACKETS = 64 << 20  # bytes of compressed packets kept between scan and decode; a larger file is read twice
-_HELD_FRAMES = 64 << 20  # bytes of decoded frames kept while the real count is not known yet
+HELD_PACKETS = 64 << 20  # bytes of compressed packets kept between scan and decode; a larger file is read twice
+HELD_FRAMES = 64 << 20  # bytes of decoded frames kept while the real count is not known yet
 
 
 Pick = Callable[[Clock], np.ndarray]  # when frames appear -> the indices wanted
@@ -129,7 +129,7 @@ class File:
         """Read all packets; hold those of a short clip for the decoder."""
         listed = self._listed()
         held: list[Any] | None = []
-        room = _HELD_PACKETS
+        room = HELD_PACKETS
         times: list[int | None] = []
         shown: list[bool] = []
         keys: list[bool] = []
@@ -278,7 +278,7 @@ class File:
     def _straight(self, pick: Pick) -> tuple[np.ndarray, dict[int, Any]]:
         """Decode the file from start to end; choose among the frames that came out."""
         found: dict[int, Any] = {}
-        room = _HELD_FRAMES
+        room = HELD_FRAMES
         times: list[int | None] = []
         self.corrupt = 0
         for count, frame in enumerate(self._decode([(0, sys.maxsize)])):

@@ -1,7 +1,7 @@
 """Which frames of a clip, then only those: packet scan, choice, decoding, preprocessing.
 
-A clip is a video file or a folder of JPEG/PNG frames. Index i always means the i-th frame in the order of
-presentation; frames are chosen by the time at which they are on show. The packets of a file are read once without
+A clip is a video file, a folder of JPEG/PNG frames, or a part of one. Index i always means its i-th frame in the order
+of presentation; frames are chosen by the time at which they are on show. The packets of a file are read once without
 decoding (their count is the truth, a header's count often is not), indices are chosen, and then only the stretches
 between a keyframe and a wanted frame are decoded. Timestamps that cannot be trusted, or frames that do not come out as
 the packets promised, lead to a straight decode of the file and a new choice on the frames that really exist.
@@ -10,7 +10,6 @@ the packets promised, lead to a straight decode of the file and a new choice on 
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ import numpy as np
 from PIL import Image
 
 from kshot.errors import OptionError, VideoError, unknown
+from kshot.excerpts import ClipName
 from kshot.video import container
 from kshot.video.clock import Clock, Scan
 from kshot.video.container import MAX_PIXELS, File, Pick, too_long
@@ -72,7 +72,7 @@ FRAMINGS = {  # the field resizes to 256 and crops 224; other backbones keep tha
 }
 
 
-def scan(path: str | os.PathLike[str]) -> Scan:
+def scan(path: ClipName) -> Scan:
     """Count and time the frames of a clip without decoding any of them.
 
     Raises:
@@ -123,7 +123,7 @@ class Taken:
 
 
 def take(
-    path: str | os.PathLike[str],
+    path: ClipName,
     frames: int = 8,
     mode: str = "middle",
     rng: np.random.Generator | None = None,
@@ -134,7 +134,7 @@ def take(
     """Choose and decode `frames` frames of a clip, upright: one from each of as many equal stretches of its time.
 
     Args:
-        path: a video file or a folder of frames.
+        path: a video file, a folder of frames, or a part of one, see `kshot.excerpts`.
         frames: how many.
         mode: "middle" or "random", see `choose`.
         rng: what "random" draws from.
@@ -150,7 +150,7 @@ def take(
 
 
 def read(
-    path: str | os.PathLike[str],
+    path: ClipName,
     frames: int = 8,
     mode: str = "middle",
     rng: np.random.Generator | None = None,
@@ -175,7 +175,7 @@ def read(
     return take(path, frames, mode, rng, size, framing, allow_damaged).frames
 
 
-def frames_at(path: str | os.PathLike[str], indices: Sequence[int] | np.ndarray, size: int | None = None) -> np.ndarray:
+def frames_at(path: ClipName, indices: Sequence[int] | np.ndarray, size: int | None = None) -> np.ndarray:
     """The frames with the given indices: uint8 RGB (n, height, width, 3), in the given order.
 
     Args:
@@ -200,7 +200,7 @@ def frames_at(path: str | os.PathLike[str], indices: Sequence[int] | np.ndarray,
     return _collect(path, pick, size, allow_damaged=True).frames
 
 
-def iterate(path: str | os.PathLike[str], step: int = 1, size: int | None = None) -> Iterator[tuple[float, np.ndarray]]:
+def iterate(path: ClipName, step: int = 1, size: int | None = None) -> Iterator[tuple[float, np.ndarray]]:
     """Every `step`-th frame as (seconds from the first frame, uint8 RGB (height, width, 3)).
 
     Each frame is decoded once and none is kept, so a file of any length needs the memory of a few frames.
@@ -300,7 +300,7 @@ class Samples:
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
+        path: ClipName,
         interval: float,
         size: int | None = None,
         framing: Framing = FRAMINGS["short"],
@@ -324,8 +324,10 @@ class Samples:
         with in_one_line(self.path), closing(opened(self.path)) as clip:
             self.announced, self.fps = clip.announced()
             for seconds, frame in clip.stream():
-                if self.frames >= container.MAX_FRAMES or self.grid.count(seconds) > container.MAX_FRAMES:
-                    raise VideoError(too_long())
+                if self.grid.count(seconds) - self.grid.next > container.MAX_FRAMES:  # a film may be longer
+                    raise VideoError(
+                        f"no frame is shown for {seconds - self.seconds:,.0f} seconds: its times are wrong"
+                    )
                 due = self.grid.add(seconds, frame)
                 self.frames += 1
                 self.seconds = seconds + 1 / self.fps
@@ -423,7 +425,7 @@ def _moments(clock: Clock, places: np.ndarray) -> np.ndarray:
 
 
 def _collect(
-    path: str | os.PathLike[str],
+    path: ClipName,
     pick: Pick,
     size: int | None,
     framing: Framing = FRAMINGS["short"],
@@ -434,9 +436,7 @@ def _collect(
         indices, found = clip.frames(pick)
         damage = clip.damage()
         if damage and damage.unreadable and not allow_damaged:
-            raise VideoError(
-                f"damaged, {damage.kept:.0%} of it is there: {damage.reason} (allow_damaged takes what is left)"
-            )
+            raise VideoError(f"{damage} (allow_damaged takes what is left)")
         images: dict[int, np.ndarray] = {}
         for index in sorted(found):
             image = clip.image(found.pop(index))

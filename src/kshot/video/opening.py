@@ -6,38 +6,43 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import av
 
 from kshot import gate
-from kshot.errors import VideoError
+from kshot.errors import DataError, VideoError
+from kshot.excerpts import ClipName, Excerpt, clip_of
 from kshot.video.container import File, reason
 from kshot.video.frame_folder import Folder
+from kshot.video.part import FolderPart, Part
 
 
-def opened(path: str | os.PathLike[str]) -> File | Folder:
-    """A clip, whatever kind of it: a video file or a folder of frames.
+def opened(clip: ClipName) -> File | Folder:
+    """A clip, whatever kind of it: a video file, a folder of frames, or a part of one.
 
     Raises:
         VideoError: it is neither, or cannot be used.
         OSError: it cannot be reached.
     """
-    where = Path(os.path.abspath(path))
+    found = clip_of(clip)
+    part = isinstance(found, Excerpt) and replace(found, path=Path(os.path.abspath(found.path)))
+    where = part.path if part else Path(os.path.abspath(os.fspath(found)))
     mode = os.stat(where).st_mode
     if stat.S_ISDIR(mode):
-        return Folder(where)
+        return FolderPart(part) if part else Folder(where)
     if not stat.S_ISREG(mode):  # a pipe would block for ever, a device is not data
         raise VideoError(f"expected a video file or a folder of frames, found {gate.kind(mode)}")
-    return File(where)
+    return Part(part) if part else File(where)
 
 
 @contextmanager
-def in_one_line(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Turns every failure into a VideoError of one line with the file's name and the reason."""
+def in_one_line(clip: ClipName) -> Iterator[None]:
+    """Turns every failure into a VideoError of one line with the clip's name and the reason."""
     try:
         yield
-    except (VideoError, av.error.FFmpegError, OSError, ValueError, MemoryError) as error:
-        name = os.fspath(path)
+    except (VideoError, DataError, av.error.FFmpegError, OSError, ValueError, MemoryError) as error:
+        name = str(clip) if isinstance(clip, Excerpt) else os.fspath(clip)
         name = name if name.isprintable() else ascii(name)
         raise VideoError(f"{name}: {reason(error)}") from error

@@ -6,7 +6,6 @@ use for.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -20,8 +19,10 @@ import numpy as np
 
 from kshot import remote, video
 from kshot.errors import ClipLost, OptionError, VideoError, unknown
+from kshot.excerpts import ClipName
 from kshot.video.children import Child, Message, Reply, serve
 from kshot.video.damage import Damage
+from kshot.video.part import keep_open
 
 AHEAD = 32  # clips decoded before they are needed: as many as the encoder takes at once
 _CHILD = "kshot.video.workers"
@@ -33,7 +34,7 @@ class Job:
     """One clip to decode: the arguments of `video.take`, with a seed in place of a generator.
 
     Attributes:
-        path: the clip.
+        path: the clip, a whole video or a part of one.
         frames: how many frames.
         mode: "middle" or "random", see `video.choose`.
         seed: of the random choice; any tuple of whole numbers, such as (seed, epoch, clip).
@@ -42,7 +43,7 @@ class Job:
         allow_damaged: whether a clip counts of which much is lost.
     """
 
-    path: str | os.PathLike[str]
+    path: ClipName
     frames: int = 8
     mode: str = "middle"
     seed: tuple[int, ...] = (0,)
@@ -186,7 +187,7 @@ def _fetched(job: Job, work: Callable[[Job], video.Taken | VideoError]) -> video
 def _decoded(child: Child, job: Job) -> video.Taken | VideoError:
     """Has a job done by a child; whatever happens to the process costs this clip only."""
     try:
-        message, frames = child.request({"do": "clip", **asdict(job), "path": os.fspath(job.path)})
+        message, frames = child.request({"do": "clip", **asdict(job), "path": str(job.path)})
     except VideoError as error:
         return error
     assert frames is not None
@@ -230,14 +231,14 @@ class Stream:
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
+        path: ClipName,
         interval: float,
         size: int | None = None,
         timeout: float = 60.0,
         framing: video.Framing = video.FRAMINGS["short"],
     ) -> None:
         video.Grid(interval)  # checks it
-        self.path = os.fspath(path)
+        self.path = str(path)
         self.announced = self.fps = self.seconds = 0.0
         self.frames = 0
         self.failure = ""
@@ -298,4 +299,5 @@ def _stream(samples: video.Samples) -> Iterator[Reply]:
 
 
 if __name__ == "__main__":
+    keep_open()
     serve(_work)

@@ -199,10 +199,10 @@ def test_as_table() -> None:
 
 def test_as_csv() -> None:
     rows = list(csv.DictReader(io.StringIO(ODD.as_csv())))
-    assert [(r["start"], r["end"], r["score"]) for r in rows] == [
-        ("0.000", "2.500", "0.9000"), ("2.500", "4.000", ""), ("4.000", "10.000", "0.4560"),
+    assert [(r["path"], r["start"], r["end"], r["score"]) for r in rows] == [
+        ("a.mp4", "0.000", "2.500", "0.9000"), ("a.mp4", "4.000", "10.000", "0.4560"),
     ]  # fmt: skip
-    assert [r["label"] for r in rows] == [s.label for s in ODD.segments]
+    assert [r["label"] for r in rows] == [ODD.segments[0].label, ODD.segments[2].label], "unknown is no action"
 
 
 def test_as_webvtt() -> None:
@@ -214,7 +214,7 @@ def test_as_webvtt() -> None:
 
 def test_as_label_studio() -> None:
     (task,) = json.loads(ODD.as_label_studio())
-    assert task["data"] == {"video": "a.mp4"}
+    assert task["data"] == {"video": "a.mp4", "fps": 25.0}
     regions = task["predictions"][0]["result"]
     assert [r["value"]["ranges"] for r in regions] == [[{"start": 1, "end": 63}], [{"start": 101, "end": 250}]]
     assert [r["value"]["timelinelabels"] for r in regions] == [[ODD.segments[0].label], [ODD.segments[2].label]]

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kshot.datasets.annotations.subtitles import stamp
 from kshot.errors import OptionError
 from kshot.recognizer.stream import timeline as module
 from kshot.recognizer.stream.timeline import STILLS, Timeline, check_picture
@@ -206,7 +207,7 @@ def test_json_is_rounded_and_leaves_out_the_stills() -> None:
      (3600, "01:00:00.000"), (360_000.5, "100:00:00.500")],
 )  # fmt: skip
 def test_subtitles_have_times_to_the_millisecond(seconds: float, text: str) -> None:
-    assert module._stamp(seconds) == text
+    assert stamp(seconds) == text
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.SVG", "a.b.pdf"])

@@ -6,6 +6,9 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+import numpy as np
+
+from kshot import processes
 from kshot.errors import OptionError
 from kshot.fewshot.penalty import moved
 from kshot.fewshot.strategies.base import StepChoice, Strategy, class_logits
@@ -66,15 +69,16 @@ class Direct(Strategy):
             return StepChoice({"steps": self.steps}, steps=self.steps)
         right, queries = dict.fromkeys(self.tried, 0), 0
         with progress("choosing steps on val", episodes, "episodes") as step:
-            for index in range(episodes):
+            for index in processes.dealt(range(episodes)):
                 episode = sampler.draw([index])
                 support, query = val.gather(episode.support[0]), val.gather(episode.query[0])
                 truth, labels, at = episode.query_labels[0], episode.support_labels[0], list(self.tried)
                 for steps, scores in self.course(learner, support, labels, query, sampler.way, at).items():
                     right[steps] += int((scores.argmax(-1).cpu().numpy() == truth).sum())
                 queries += len(truth)
-                step()
-        accuracy = {steps: 100 * hits / queries for steps, hits in right.items()}
+                step(min(processes.world(), episodes - index))
+        *hits, queries = processes.summed(np.array([*right.values(), queries])).tolist()
+        accuracy = {steps: 100 * count / queries for steps, count in zip(right, hits, strict=True)}
         best = max(self.tried, key=lambda steps: accuracy[steps])
         return StepChoice({"steps": best}, accuracy, best)
 

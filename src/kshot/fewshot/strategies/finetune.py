@@ -9,6 +9,7 @@ import numpy as np
 
 from kshot.draws import generator
 from kshot.errors import OptionError, unknown
+from kshot.fewshot.episodes import Members
 from kshot.fewshot.strategies.base import Objective, Strategy, class_logits
 
 if TYPE_CHECKING:
@@ -58,8 +59,8 @@ class Finetune(Strategy):
 
         from kshot.heads.formulas import unit
 
-        labels = base.data.labels
-        members = [np.flatnonzero(labels == c) for c in range(len(base.data.classes))]
+        every = Members.of(base.data.labels, len(base.data.classes))
+        members = [every.clips(c) for c in range(len(base.data.classes))]
         extra: dict[str, Tensor] = {}
         if self.classifier == "linear":
             # Class means of the untrained embeddings: the layer starts as the prototype classifier. A class at a time:

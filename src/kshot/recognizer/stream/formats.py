@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from kshot.datasets.annotations import writable
 from kshot.errors import OptionError, unknown
 
-FORMATS = {
-    "table": "as_table",
-    "json": "as_json",
-    "csv": "as_csv",
-    "vtt": "as_webvtt",
-    "label-studio": "as_label_studio",
-}
+OWN = ("table", "json")
+"""kshot's own formats, which a timeline writes itself; the others are those of `kshot.datasets.annotations`."""
+FORMATS = (*OWN, *writable())
 PICTURES = ("png", "svg", "pdf")
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import os
@@ -17,14 +15,18 @@ from typing import Any
 
 import numpy as np
 
-import kshot
 from kshot import video as videos
+from kshot.datasets.annotations import Annotations, write
+from kshot.datasets.annotations import Segment as Annotated
+from kshot.datasets.annotations.forms import Film
+from kshot.datasets.annotations.loading import beside
+from kshot.datasets.annotations.places import header as film_of
 from kshot.errors import OptionError, VideoError
 from kshot.files import disk, write_atomic
 from kshot.progress import Progress, clock, quiet
 from kshot.recognizer import videos as inputs
 from kshot.recognizer.classifier import UNKNOWN
-from kshot.recognizer.stream.formats import FORMATS, check_format, check_picture
+from kshot.recognizer.stream.formats import OWN, check_format, check_picture
 from kshot.recognizer.stream.windows import Answer, Array, Engine, Scores, Segment, WindowClassifier, WindowSettings
 from kshot.terminal import percent
 from kshot.video.container import FOLDER_FPS
@@ -84,10 +86,10 @@ class Timeline:
         )
         return "\n".join(lines) + "\n"
 
-    def as_json(self) -> str:
-        """Everything but the stills, as one JSON object: segments in seconds, scores of every window."""
+    def plain(self) -> dict[str, Any]:
+        """Everything but the stills, ready for JSON: segments in seconds, scores of every window."""
         threshold = self.settings.threshold if math.isfinite(self.settings.threshold) else None
-        values = {
+        return {
             "video": self.video,
             "duration": round(self.duration, 3),
             "fps": round(self.fps, 3),
@@ -103,56 +105,55 @@ class Timeline:
             "known": _rounded(self.known),
             "settings": asdict(self.settings) | {"threshold": threshold},
         }
-        return json.dumps(values, ensure_ascii=False) + "\n"
+
+    def as_json(self) -> str:
+        """`plain` as one JSON object."""
+        return json.dumps(self.plain(), ensure_ascii=False) + "\n"
 
     def as_csv(self) -> str:
-        """Rows start, end, label, score; seconds with a point, the score empty where the label is "unknown"."""
-        file = io.StringIO()
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("start", "end", "label", "score"))
-        for s in self.segments:
-            writer.writerow((f"{s.start:.3f}", f"{s.end:.3f}", s.label, "" if s.score is None else f"{s.score:.4f}"))
-        return file.getvalue()
+        """Rows path, label, start, end, score, in seconds, as a table of clips has them; "unknown" has no row."""
+        return self.written("csv")
 
     def as_webvtt(self) -> str:
         """Subtitles that players and browsers show over the video; "unknown" stays without one."""
-        cues = ["WEBVTT\n"]
-        for s in self.segments:
-            if s.label != UNKNOWN and s.score is not None:
-                text = " ".join(s.label.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-                cues.append(f"{_stamp(s.start)} --> {_stamp(s.end)}\n{text} ({_score(s)})\n")
-        return "\n".join(cues)
+        return self.written("vtt")
 
     def as_label_studio(self) -> str:
         """A task with predictions to import into Label Studio: regions of its tag TimelineLabels, in frames from 1.
 
-        The tags are called `video` (with `value="$video"` and this timeline's `fps` as frameRate) and `videoLabels`.
+        The tags are called `video` (with `value="$video"` and `frameRate="$fps"`) and `videoLabels`.
         """
-        last = max(1, round(self.duration * self.fps))
-        regions = []
-        for number, s in enumerate(self.segments):
-            if s.label != UNKNOWN:
-                start = min(last, int(s.start * self.fps + 0.5) + 1)
-                span = {"start": start, "end": min(last, max(start, int(s.end * self.fps + 0.5)))}
-                regions.append(
-                    {
-                        "id": f"kshot-{number}",
-                        "from_name": "videoLabels",
-                        "to_name": "video",
-                        "type": "timelinelabels",
-                        "score": round(s.score or 0.0, 4),
-                        "value": {"ranges": [span], "timelinelabels": [s.label]},
-                    }
-                )
-        predictions = [{"model_version": f"kshot {kshot.__version__}", "result": regions}]
-        tasks = [{"data": {"video": self.video}, "predictions": predictions}]
-        return json.dumps(tasks, ensure_ascii=False, indent=1) + "\n"
+        return self.written("label-studio")
 
-    def written(self, format: str = "table") -> str:
-        """The timeline as one of `FORMATS`."""
+    def annotations(self, folder: Path | None = None) -> Annotations:
+        """The segments of actions as `kshot.datasets.annotations` takes them; "unknown" is no action.
+
+        Args:
+            folder: where they are to be written, as seen from which the path of the video is; None for as it is.
+        """
+        path = self.video if folder is None or not self.video else beside(self.video, folder)
+        header = film_of(Path(self.video)) if self.video else Film()
+        segments = [
+            Annotated(path, s.start, s.end, s.label, score=s.score) for s in self.segments if s.label != UNKNOWN
+        ]
+        film = Film(self.fps, self.duration, header.size)
+        return Annotations(segments, {path: film}, labels=tuple(str(name) for name in self.classes))
+
+    def written(self, format: str = "table", folder: Path | None = None) -> str:
+        """The timeline as one of `FORMATS`.
+
+        Args:
+            format: its name.
+            folder: as for `annotations`.
+
+        Raises:
+            OptionError: no such format.
+        """
         check_format(format)
-        text: str = getattr(self, FORMATS[format])()
-        return text
+        if format in OWN:
+            text: str = getattr(self, f"as_{format}")()
+            return text
+        return write(self.annotations(folder), format)[0]
 
     def picture(self, path: str | os.PathLike[str]) -> Path:
         """Draws filmstrip, segments and score curves into a PNG, SVG or PDF file, as its name says.
@@ -331,13 +332,3 @@ def _rounded(values: Array) -> list[float]:
 
 def _score(segment: Segment) -> str:
     return "" if segment.score is None else percent(segment.score)
-
-
-def _stamp(seconds: float) -> str:
-    """WebVTT's way to write a time.
-
-    >>> _stamp(3661.5)
-    '01:01:01.500'
-    """
-    minutes, rest = divmod(round(seconds * 1000), 60_000)
-    return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest // 1000:02d}.{rest % 1000:03d}"

@@ -2,6 +2,7 @@
 
 import { bars, curves, legend } from "./charts.js";
 import { el } from "./dom.js";
+import { asFilm } from "./films.js";
 import { UNKNOWN, labelOf, colour, classColour, swatch, film } from "./labels.js";
 import { menu, opensMenu, labelChoices, newLabel } from "./menu.js";
 import { toast, attempt, remove, thank } from "./messages.js";
@@ -89,6 +90,7 @@ function filmAnswer(video, head) {
   });
   return el("article", {}, head, player, track,
     el("div", { class: "axis", "aria-hidden": "true" }, el("span", {}, "0"), el("span", {}, clock(total / 2)), el("span", {}, clock(total))),
-    legend(answer.classes), ...answer.notes.map((note) => el("p", { class: "hint" }, sentence(note))), found,
+    legend(answer.classes),
+    el("div", { class: "row" }, el("button", { type: "button", onclick: () => asFilm(video.id) }, "Mark in it: move the ends, agree one by one")), ...answer.notes.map((note) => el("p", { class: "hint" }, sentence(note))), found,
     video.truth ? el("p", { class: "truth" }, `It really shows, one after the other: ${video.truth}.`) : null);
 }

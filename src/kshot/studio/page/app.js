@@ -1,8 +1,10 @@
 // The studio's page. What it shows is the state that the server sends; what a person does is sent there.
 
 import { $, setText } from "./dom.js";
+import { renderFilms } from "./films.js";
 import { renderHistory } from "./history.js";
 import { renderLive } from "./live.js";
+import { renderMarking } from "./marking.js";
 import { renderNews } from "./news.js";
 import { renderShow } from "./show.js";
 import { state, shows, replaceState } from "./state.js";
@@ -42,7 +44,7 @@ function lost(away, refused = false) {
   $("lost-shut").hidden = !refused;
 }
 
-shows(renderShow, renderTeach, renderTry, renderLive, renderHistory, renderNews, renderFrame);
+shows(renderShow, renderFilms, renderMarking, renderTeach, renderTry, renderLive, renderHistory, renderNews, renderFrame);
 follow();
 
 if (location.search) history.replaceState(null, "", "/"); // the link is used up; it stays out of the history, too

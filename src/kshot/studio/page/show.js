@@ -5,12 +5,14 @@ import { dropOn, filesOf } from "./drop.js";
 import { labelOf, nameOf, colour, film } from "./labels.js";
 import { menu, opensMenu, labelChoices } from "./menu.js";
 import { toast, attempt, remove } from "./messages.js";
+import { asFilm, openFilm } from "./films.js";
 import { openRecorder } from "./recorder.js";
 import { state, render } from "./state.js";
 import { faults, sending, uploadClips } from "./upload.js";
 import { sentence, plural, clock } from "./words.js";
 
 const ROWS = 60; // clips that a page of folded actions shows, about
+const LONG = 60; // seconds from which a video is one to mark in, as the server sees it
 const FEWEST = 3; // of an action that is folded
 const open = new Set(); // ids of the actions whose clips are all shown
 
@@ -95,13 +97,14 @@ function makeFault(fault, label) {
 }
 
 /** Asks whether an odd video is to become a clip; or all of them. */
-function makeQuestion({ id, name, doubt, doubtful }) {
+function makeQuestion({ id, name, doubt, doubtful, seconds }) {
   const ids = doubtful ? doubtful.map((video) => video.id) : [id];
   const whom = doubtful ? `all ${ids.length}` : name;
   const answer = (method) => async () => { for (const one of ids) await attempt(method, `/api/videos/${one}/keep`); };
   return el("div", { class: "question" }, doubtful ? null : film(id, 8, `Eight frames of ${name}`),
     el("span", {}, doubtful ? `Or all ${ids.length} at once:` : `“${name}” ${doubt}. Add it all the same?`),
     el("div", { class: "row" },
+      seconds > LONG ? el("button", { type: "button", "aria-label": `Mark actions in ${whom}`, onclick: () => asFilm(id) }, "Mark in it") : null,
       el("button", { type: "button", "aria-label": `Add ${whom}`, onclick: answer("POST") }, doubtful ? "Add all" : "Add it"),
       el("button", { type: "button", "aria-label": `Leave ${whom} out`, onclick: answer("DELETE") }, doubtful ? "Leave all out" : "Leave it out")));
 }
@@ -122,15 +125,32 @@ function makeComing(file) {
 
 function makeClip(clip) {
   return el("li", { class: "clip" },
-    film(clip.id, 8, ""),
+    el("button", { type: "button", class: "plays", onclick: () => { const now = state.clips.find((one) => one.id === clip.id); if (now?.film) openFilm(now.film, now.start); else playClip(now); } }, clip.film ? moments(clip) : film(clip.id, 8, "")),
     el("div", { class: "about" }, el("b"), el("span"), el("em", { hidden: true })),
     el("button", { type: "button", class: "icon more", ...opensMenu, onclick: (event) => clipMenu(event.currentTarget, clip.id) }, "⋯"));
 }
+
+const momentsOf = ({ film: id, start, end }) => `/api/films/${id}/moments?start=${start}&end=${end}`;
+const moments = (clip) => el("span", { class: "film" }, el("img", { src: momentsOf(clip), alt: "", loading: "lazy", decoding: "async" }));
+
+/** Plays a clip, or shows more of its frames where the browser cannot. */
+function playClip(clip) {
+  const player = el("video", { class: "player", src: `/api/videos/${clip.id}/file`, controls: true, autoplay: true, loop: true, muted: true, playsinline: true, "aria-label": clip.name });
+  player.muted = true;
+  player.addEventListener("error", () => player.replaceWith(film(clip.id, 16, `Sixteen frames of ${clip.name}`)), { once: true });
+  setText($("player-title"), clip.name);
+  $("player-stage").replaceChildren(player);
+  $("player").showModal();
+}
+
+$("player").addEventListener("close", () => $("player-stage").replaceChildren());
 
 function updateClip(row, clip) {
   const name = nameOf(clip.label);
   const [title, length, doubt] = row.querySelector(".about").children;
   row.querySelector("img").alt = `Eight frames of ${clip.name}`;
+  row.querySelector(".plays").setAttribute("aria-label", `${clip.film ? "Open" : "Play"} ${clip.name}`);
+  if (clip.film) { const url = momentsOf(clip); if (row.querySelector("img").getAttribute("src") !== url) row.querySelector("img").src = url; }
   setText(title, clip.name);
   title.title = clip.name;
   setText(length, clock(clip.seconds) + ({ correction: ", corrected", camera: ", recorded" }[clip.source] ?? ""));
@@ -144,9 +164,9 @@ function updateClip(row, clip) {
 function clipMenu(anchor, id) {
   const clip = state.clips.find((one) => one.id === id);
   menu(anchor, "It shows", [
-    ...labelChoices(anchor, (label) => attempt("PATCH", `/api/videos/${id}`, { label }), clip.label),
+    ...labelChoices(anchor, (label) => attempt("PATCH", `/api/${clip.film ? "marks" : "videos"}/${id}`, { label }), clip.label),
     null,
-    ["Remove the clip", () => remove(`/api/videos/${id}`)],
+    ["Remove the clip", () => remove(`/api/${clip.film ? "marks" : "videos"}/${id}`)],
   ]);
 }
 

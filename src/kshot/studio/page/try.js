@@ -3,6 +3,7 @@
 import { answerCard } from "./answer.js";
 import { $, el, keyed, setText } from "./dom.js";
 import { dropOn } from "./drop.js";
+import { arrived, openFilm } from "./films.js";
 import { live, stopLive } from "./live.js";
 import { attempt, complain } from "./messages.js";
 import { state, render } from "./state.js";
@@ -53,7 +54,10 @@ async function tryFiles([file]) {
   complain("");
   stopLive();
   try {
-    if (file) show((await upload(file)).id);
+    if (!file) return;
+    const made = await upload(file);
+    if (await arrived(made)) openFilm(made.id); // it is long: what happens in it is marked there
+    else show(made.id);
   } catch (error) {
     complain(error.message);
   }

@@ -11,9 +11,9 @@ from fastapi.responses import FileResponse
 
 from kshot.errors import KshotError
 from kshot.studio.routes.context import Here, LabelBody, Text, TooLarge
+from kshot.studio.view import PLAYABLE
 
 UPLOAD = "/api/videos"
-PLAYABLE = {".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/mp4", ".webm": "video/webm", ".ogv": "video/ogg"}
 YEAR = 31_536_000  # seconds that a browser may keep a strip of frames: it never changes
 
 router = APIRouter()

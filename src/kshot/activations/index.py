@@ -1,0 +1,209 @@
+"""Where a clip stands in files that are too long to be held in memory: sorted 64-bit marks and places, 16 bytes a clip.
+
+An index is a cache. What it points at says itself which clip it is of and is always asked, so that an index which is
+damaged or behind can hide a clip but never give another's. It is kept as a file where there are many clips and mapped,
+so that a lookup costs a few pages; where no file can be written it lives in memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kshot.errors import KshotError
+from kshot.files import whole
+
+Marks = NDArray[np.uint64]
+
+CHUNK = 4096  # digests that are packed at a time
+INDEXED = 100_000  # clips from which on an index is kept as a file
+
+
+class Index:
+    """Places by mark. Several may have one mark; the later of them come first.
+
+    Args:
+        marks: uint64 (N,), in any order.
+        places: uint64 (N,); of equal marks the one that stands later counts first.
+    """
+
+    def __init__(self, marks: Marks, places: Marks) -> None:
+        order = np.argsort(marks, kind="stable")
+        self._marks, self._places = marks[order], places[order]
+
+    def __len__(self) -> int:
+        return len(self._marks)
+
+    def joined(self, later: Index) -> Index:
+        """Both in one; what the other holds stands later."""
+        both = ((self._marks, later._marks), (self._places, later._places))
+        return Index(*(np.concatenate(parts) for parts in both))
+
+    @property
+    def distinct(self) -> int:
+        """Number of marks that differ."""
+        return int((self._marks[1:] != self._marks[:-1]).sum()) + bool(len(self))
+
+    @property
+    def most(self) -> int:
+        """The largest place; 0 of none."""
+        return int(self._places.max(initial=0))
+
+    def places(self, mark: int | np.uint64) -> list[int]:
+        """The places of a mark, the latest first."""
+        wanted = np.uint64(mark)
+        first, end = (int(np.searchsorted(self._marks, wanted, side)) for side in ("left", "right"))  # type: ignore[call-overload]
+        found: list[int] = self._places[first:end].tolist()
+        return found[::-1]
+
+    def holds(self, marks: Marks) -> NDArray[np.bool_]:
+        """(n,) whether each of n marks has a place."""
+        if not len(self):
+            return np.zeros(len(marks), bool)
+        at = np.searchsorted(self._marks, marks)
+        found: NDArray[np.bool_] = self._marks[np.minimum(at, len(self) - 1)] == marks
+        return found
+
+    def save(self, folder: Path, kind: str, version: str) -> None:
+        """Keeps it as `kind-version.npy` in a folder, in place of other versions; not where nothing can be written."""
+        with suppress(OSError, KshotError), whole(folder / f"{kind}-{version}.npy") as part:
+            with part.open("wb") as file:
+                np.save(file, np.stack([self._marks, self._places]))
+            for other in folder.glob(f"{kind}-*.npy"):
+                if other.name != f"{kind}-{version}.npy":
+                    other.unlink()
+
+    @classmethod
+    def load(cls, folder: Path, kind: str, version: str) -> Index | None:
+        """What `save` kept, mapped; None where there is no such file, or no whole one."""
+        try:
+            both = np.load(folder / f"{kind}-{version}.npy", mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            return None
+        if both.ndim != 2 or len(both) != 2 or both.dtype != np.uint64:
+            return None
+        made = cls.__new__(cls)
+        made._marks, made._places = both
+        return made
+
+
+def mark(name: str) -> int:
+    """64 bits of a name: the first of a digest, those of its sha256 of any other text."""
+    if len(name) == 64:
+        with suppress(ValueError):
+            return int(name[:16], 16)
+    return int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()[:8], "big")
+
+
+def marks(names: Sequence[str]) -> Marks:
+    """(n,) `mark` of each name."""
+    if isinstance(names, DigestList):
+        return names.marks
+    packed = _packed(names)
+    if packed is not None:
+        return _first(packed)
+    return np.fromiter((mark(name) for name in names), np.uint64, len(names))
+
+
+class DigestList(Sequence[str]):
+    """Digests as 32 bytes each, for as long as nobody looks at one: a text of 64 digits takes 113.
+
+    An empty text, for a clip that has none, is 32 zeros.
+
+    Args:
+        values: (N,) of type S32. Zeros at an end are of the digest: NumPy leaves them out of what it shows only.
+
+    Attributes:
+        values: as given.
+    """
+
+    def __init__(self, values: NDArray[np.bytes_]) -> None:
+        self.values = values
+
+    @classmethod
+    def of(cls, digests: Sequence[str]) -> Sequence[str]:
+        """The digests in this form; as they are where one is no sha256 in hexadecimal."""
+        packed = _packed(digests)
+        return digests if packed is None else cls(packed)
+
+    @classmethod
+    def collected(cls, count: int, digests: Iterable[str]) -> Sequence[str]:
+        """As `of`, from so many digests that come one by one."""
+        values, start, coming = np.zeros(count, "S32"), 0, iter(digests)
+        while chunk := list(islice(coming, CHUNK)):
+            packed = _packed(chunk)
+            if packed is None:
+                return [*cls(values[:start]), *chunk, *coming]
+            values[start : start + len(chunk)] = packed
+            start += len(chunk)
+        return cls(values)
+
+    @property
+    def marks(self) -> Marks:
+        """uint64 (N,), `mark` of each."""
+        return _first(self.values)
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """(N,) which are no empty text."""
+        return self.values != b""
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, index: Any) -> Any:
+        found = self.values[index]
+        if isinstance(found, np.ndarray):
+            return DigestList(found)
+        return bytes(found).ljust(32, b"\0").hex() if found else ""
+
+    def __setitem__(self, index: int, digest: str) -> None:
+        self.values[index] = bytes.fromhex(digest)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, DigestList):
+            return bool(np.array_equal(self.values, other.values))
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"DigestList of {len(self):,}"
+
+
+def pick(digests: Sequence[str], indices: NDArray[np.int64]) -> Sequence[str]:
+    """Those digests, in the form that they have."""
+    if isinstance(digests, DigestList):
+        return DigestList(digests.values[indices])
+    return tuple(digests[i] for i in indices)
+
+
+def values(digests: Sequence[str]) -> NDArray[Any]:
+    """(n,) what tells digests apart, for NumPy to sort and to compare."""
+    return digests.values if isinstance(digests, DigestList) else np.array(digests, np.str_)
+
+
+def _packed(names: Sequence[str]) -> NDArray[np.bytes_] | None:
+    """(n,) of type S32; None where a name is no digest."""
+    if not all(isinstance(name, str) and len(name) in (0, 64) for name in names):
+        return None
+    try:
+        together = bytes.fromhex("".join(name or "0" * 64 for name in names))
+    except ValueError:
+        return None
+    if len(together) != 32 * len(names):  # blanks are passed over by `fromhex`
+        return None
+    return np.frombuffer(bytearray(together), "S32")
+
+
+def _first(values: NDArray[np.bytes_]) -> Marks:
+    """The first 64 bits of each digest."""
+    whole = np.ascontiguousarray(values).view(">u8").reshape(-1, 4)[:, 0]
+    return whole.astype(np.uint64)

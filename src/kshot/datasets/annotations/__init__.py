@@ -1,0 +1,156 @@
+"""Annotations of videos in the formats of other programs: one file a format, found by what is in the file.
+
+A format is a module with `mine(source)`, whether a file is of it, `read(source, places)`, and, where it is written,
+`write(annotations)`. What is read becomes clips in `kshot.datasets.annotations.loading`.
+"""
+
+from __future__ import annotations
+
+import re
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from kshot import gate
+from kshot.datasets.annotations.forms import Annotations, Segment, Source
+from kshot.datasets.annotations.places import Places
+from kshot.errors import DataError, unknown
+
+__all__ = ["FORMATS", "Annotations", "Places", "Segment", "find", "read", "writable", "write"]
+
+
+class Format(NamedTuple):
+    """A format of annotations.
+
+    Attributes:
+        module: in this folder.
+        title: what it is, for people.
+        suffix: of the files that kshot writes; "" where it writes none.
+        keeps: what of a segment, besides label and times, it has a place for.
+    """
+
+    module: str
+    title: str
+    suffix: str = ""
+    keeps: frozenset[str] = frozenset()
+
+
+FORMATS = {
+    "kshot": Format("timeline", "timeline that kshot wrote (JSON)"),
+    "boris": Format("boris", "BORIS project, or its exported events", ".boris", frozenset({"subject"})),
+    "elan": Format("elan", "ELAN document (EAF)", ".eaf", frozenset({"subject"})),
+    "cvat": Format("cvat", "CVAT for video 1.1 (XML)", ".xml"),
+    "datumaro": Format("datumaro", "Datumaro (JSON) of CVAT"),
+    "label-studio": Format("label_studio", "Label Studio tasks (JSON)", ".json", frozenset({"score"})),
+    "via": Format("via", "VIA 3 project (JSON)", ".json"),
+    "activitynet": Format("activitynet", "ActivityNet JSON, also of THUMOS", ".json", frozenset({"split", "score"})),
+    "thumos": Format("thumos", "THUMOS text, a file a class"),
+    "charades": Format("charades", "Charades CSV"),
+    "kinetics": Format("kinetics", "Kinetics CSV"),
+    "vtt": Format("webvtt", "WebVTT", ".vtt", frozenset({"score"})),
+    "srt": Format("srt", "SubRip", ".srt", frozenset({"score"})),
+    "audacity": Format("audacity", "Audacity labels", ".txt"),
+    "csv": Format("table", "CSV of segments", ".csv", frozenset({"group", "split", "subject", "score"})),
+}
+"""A line a format. A file is of the first whose module says that it is."""
+
+_HEAD = 4096  # bytes by which JSON, XML and text are told apart
+
+
+def writable() -> list[str]:
+    """Names of the formats that can be written."""
+    return [name for name, one in FORMATS.items() if one.suffix]
+
+
+def foreign(path: Path) -> bool:
+    """Whether a table is one of another program, and no `path,label` of kshot's own.
+
+    Raises:
+        DataError: see `find`.
+    """
+    cells = {cell.strip(' "').lower() for cell in re.split("[,;\t]", _begins(path).partition("\n")[0])}
+    found = None if {"path", "label"} <= cells else find(path)
+    return found is not None and found[0] != "csv"
+
+
+def find(path: Path) -> tuple[str, Source] | None:
+    """The format of a file, by its content, and the file as it was read; None where it is none of `FORMATS`.
+
+    Raises:
+        DataError: it looks like JSON or XML and is broken, hostile or too large.
+    """
+    source = _source(path)
+    for name, one in FORMATS.items() if source else ():
+        if _module(one).mine(source):
+            return name, source
+    return None
+
+
+def read(path: Path, places: Places | None = None) -> tuple[str, Annotations]:
+    """The format of a file of annotations, and what it says.
+
+    Args:
+        path: of the file.
+        places: where its videos are; beside it by default.
+
+    Raises:
+        DataError: no known format, or a file that is not as its format wants it, with the place.
+    """
+    found = find(path)
+    if found is None:
+        raise DataError(f"{path} is in no format of annotations that kshot reads: expected one of {', '.join(FORMATS)}")
+    name, source = found
+    try:
+        said: Annotations = _module(FORMATS[name]).read(source, places or Places(path))
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{path} looks like {FORMATS[name].title}, but is not built as one ({type(error).__name__}: {error})"
+        ) from None
+    said.expect_listed()
+    return name, said
+
+
+def write(said: Annotations, format: str) -> tuple[str, list[str]]:
+    """A file of annotations as text, and a sentence on each thing of the segments that its format has no place for.
+
+    Args:
+        said: the segments, with start and end, and what is known of their videos.
+        format: one of `writable`.
+
+    Raises:
+        OptionError: unknown format.
+        DataError: a segment that the format cannot say.
+    """
+    if format not in writable():
+        raise unknown("format", format, writable())
+    lost = []
+    for what in ("subject", "group", "split"):
+        count = sum(bool(getattr(segment, what)) for segment in said.segments)
+        if count and what not in FORMATS[format].keeps:
+            lost.append(f"{format} has no place for a {what}: those of {count:,} segments are not written")
+    written: str = _module(FORMATS[format]).write(said)
+    return written, lost
+
+
+def _module(format: Format) -> Any:
+    return import_module(f"kshot.datasets.annotations.{format.module}")
+
+
+def _source(path: Path) -> Source | None:
+    """A file as JSON, XML or text, whichever it begins as; None where it is none of them."""
+    start = _begins(path)
+    if not start or "\0" in start:
+        return None
+    if start[0] in "{[":
+        return Source(path, "json", gate.read_json(path))
+    if start[0] == "<":
+        return Source(path, "xml", gate.read_xml(path))
+    return Source(path, "text", gate.read_text(path))
+
+
+def _begins(path: Path) -> str:
+    """The first characters of a file, as text."""
+    gate.regular(path, gate.TEXT_BYTES)
+    with open(path, "rb") as file:
+        head = file.read(_HEAD)
+    return head.decode("utf-16" if head.startswith(gate.UTF_16) else "utf-8-sig", errors="ignore").lstrip()

@@ -1,0 +1,226 @@
+"""The neutral form of annotations of videos: what every format is read into, and written from.
+
+What a format says and kshot does not keep is counted here, so that it can be said in one line each.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kshot.errors import DataError
+from kshot.names import tidy
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch of a video that shows an action.
+
+    Attributes:
+        path: of the video, as the file of annotations writes it.
+        start: seconds from the first frame; None for the video's own beginning.
+        end: seconds from the first frame; None for the video's own end.
+        label: the action.
+        group: what was filmed together; "" where the file does not say.
+        split: "train", "val", "test", or "".
+        subject: who acts; "" where the file does not say.
+        score: how sure the annotator is, 0 to 1; None for people.
+    """
+
+    path: str
+    start: float | None
+    end: float | None
+    label: str
+    group: str = ""
+    split: str = ""
+    subject: str = ""
+    score: float | None = None
+
+
+@dataclass(frozen=True)
+class Film:
+    """What is known of a video that annotations are of.
+
+    Attributes:
+        fps: frames a second; None where nobody says.
+        seconds: its length; None where nobody says.
+        size: (width, height) in pixels; None where nobody says.
+    """
+
+    fps: float | None = None
+    seconds: float | None = None
+    size: tuple[int, int] | None = None
+
+
+@dataclass
+class Annotations:
+    """What a file says, or is to say.
+
+    Attributes:
+        segments: in the order of the file.
+        films: path as in the segments -> what the file knows of that video; also of videos without a segment.
+        labels: the file's own list of actions; empty where it has none.
+        notes: sentences on what was passed over, without their full stops.
+        left: (what, what became of it) -> where, for what is counted; see `leave`.
+    """
+
+    segments: list[Segment] = field(default_factory=list)
+    films: dict[str, Film] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+    notes: list[str] = field(default_factory=list)
+    left: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+
+    def leave(self, what: str, became: str, place: str = "") -> None:
+        """Counts one thing that is not taken as it stands.
+
+        Args:
+            what: it is, in the singular ("point event").
+            became: of it ("left out: they have no length").
+            place: where it stands, for the first of them.
+        """
+        self.left.setdefault((what, became), []).append(place)
+
+    def sentences(self) -> list[str]:
+        """The notes, and a sentence for each kind of what was counted."""
+        said = []
+        for (what, became), places in self.left.items():
+            first = f" (the first: {places[0]})" if places[0] else ""
+            said.append(f"{len(places):,} {what if len(places) == 1 else many(what)} {became}{first}")
+        return [*self.notes, *said]
+
+    def expect_listed(self) -> None:
+        """Counts segments whose label is not in the file's own list of actions; they are kept."""
+        known = {tidy(label) for label in self.labels}
+        for segment in self.segments if known else ():
+            if tidy(segment.label) not in known:
+                self.leave("segment", "with a label that is not in the file's own list kept all the same", at(segment))
+
+
+def many(what: str) -> str:
+    """The plural of the noun at the head of a phrase.
+
+    >>> many("point event"), many("box of a track"), many("segment of no length"), many("category")
+    ('point events', 'boxes of a track', 'segments of no length', 'categories')
+    """
+    head, mark, rest = what.partition(" of ")
+    if head.endswith("y"):
+        head = f"{head[:-1]}ies"
+    else:
+        head += "es" if head.endswith(("x", "s")) else "s"
+    return head + mark + rest
+
+
+def at(segment: Segment) -> str:
+    """Where a segment stands, for messages."""
+    start, end = ("" if value is None else f"{value:.10g}" for value in (segment.start, segment.end))
+    return f"'{segment.label}' at {start or 'the start'} to {end or 'the end'} s of {segment.path}"
+
+
+_TIME = re.compile(r"(?:(?:(\d+):)?(\d{1,2}):)?(\d+(?:[.,]\d*)?|[.,]\d+)")
+
+
+def seconds(text: str) -> float | None:
+    """A time as people and programs write it: seconds, or [h:]mm:ss[.mmm]; None where it is none.
+
+    Args:
+        text: with a point or a comma before the fraction.
+
+    >>> seconds("83.5"), seconds("1:23.5"), seconds("0:01:23,500"), seconds("soon")
+    (83.5, 83.5, 83.5, None)
+    """
+    found = _TIME.fullmatch(text.strip())
+    if not found:
+        return None
+    hours, minutes, rest = found.groups()
+    if minutes and float(rest.replace(",", ".")) >= 60:
+        return None
+    return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(rest.replace(",", "."))
+
+
+def number(value: Any, place: str) -> float:
+    """A number of a file, which may write it as text.
+
+    Args:
+        value: as it was read.
+        place: for the message.
+
+    Raises:
+        DataError: it is none, or none that is finite.
+    """
+    try:
+        found = float(value)
+    except (TypeError, ValueError):
+        found = math.nan
+    if isinstance(value, bool) or not math.isfinite(found):
+        raise DataError(f"{place}: expected a number, found {shown(value)}")
+    return found
+
+
+def shown(value: Any) -> str:
+    """A value for a message, however large it is."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def expect(value: Any, kind: type | tuple[type, ...], place: str) -> Any:
+    """A value of a file, if it is of its kind.
+
+    Args:
+        value: as JSON gave it.
+        kind: what it should be.
+        place: for the message.
+
+    Raises:
+        DataError: it is another.
+    """
+    if not isinstance(value, kind):
+        words = {dict: "an object", list: "a list", str: "text"}
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        wanted = " or ".join(words.get(one, one.__name__) for one in kinds)
+        raise DataError(f"{place}: expected {wanted}, found {shown(value)}")
+    return value
+
+
+def runs(frames: Iterable[int], step: int = 1) -> list[tuple[int, int]]:
+    """Stretches (first, last) of successive numbers, `step` apart.
+
+    >>> runs([3, 4, 5, 9])
+    [(3, 5), (9, 9)]
+    """
+    found: list[tuple[int, int]] = []
+    for frame in sorted(set(frames)):
+        if found and frame <= found[-1][1] + step:
+            found[-1] = (found[-1][0], frame)
+        else:
+            found.append((frame, frame))
+    return found
+
+
+@dataclass
+class Source:
+    """A file of annotations, read but not understood yet.
+
+    Attributes:
+        path: of the file.
+        kind: "json", "xml" or "text".
+        value: as JSON gave it, the root element of XML, or the text.
+    """
+
+    path: Path
+    kind: str
+    value: Any
+
+    def text(self) -> str:
+        """The text of a file of text; "" for others."""
+        return self.value if self.kind == "text" else ""
+
+    def has(self, *keys: str) -> bool:
+        """Whether it is a JSON object with these keys."""
+        return self.kind == "json" and isinstance(self.value, dict) and all(key in self.value for key in keys)
+
+
+Reader = Callable[..., Annotations]

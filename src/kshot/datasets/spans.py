@@ -1,0 +1,115 @@
+"""Columns of a table that say where in its video a clip begins and ends."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from kshot.datasets.times import read_time
+from kshot.errors import DataError
+
+_WHAT = "(?:t|times?|timestamp|s|secs?|seconds?|ms|f|frames?|idx|index|no|num|clip|video|segment|trim|action|event)"
+_MOMENT = re.compile(rf"({_WHAT}{{0,3}})(start|end|begin|stop|onset|offset)({_WHAT}{{0,3}})")
+"""A column, less all but its letters, that says where in a video a clip begins or ends."""
+
+_FRAMES = re.compile(r"frame|idx|index|no$|num|^f$")
+_STARTS = ("start", "begin", "onset", "from")
+RATES = ("fps", "frame_rate", "framerate")
+"""Columns that say how many frames a second frame numbers count."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Where a table has start and end.
+
+    Attributes:
+        start: name of the column; None where it has none.
+        end: name of the column; None where it has none.
+        scale: seconds a unit of what stands there; None for frame numbers, which `rate` turns into seconds.
+        rate: name of the column of frames a second; None where seconds stand there.
+    """
+
+    start: str | None = None
+    end: str | None = None
+    scale: float | None = 1.0
+    rate: str | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.start or self.end)
+
+    @property
+    def used(self) -> set[str]:
+        """Names of the columns that are read."""
+        return {name for name in (self.start, self.end, self.rate) if name}
+
+    def read(self, row: Mapping[str, str], place: str) -> tuple[float, float]:
+        """Start and end of a row in seconds, NaN for the video's own.
+
+        Args:
+            row: name of a column -> value.
+            place: where it stands, for messages.
+
+        Raises:
+            DataError: no time that is known, or frame numbers without a rate.
+        """
+        start, end = (self._moment(row, name, place) for name in (self.start, self.end))
+        return start, end
+
+    def _moment(self, row: Mapping[str, str], name: str | None, place: str) -> float:
+        if name is None or not row[name]:
+            return float("nan")
+        try:
+            value = read_time(row[name])
+        except ValueError as error:
+            raise DataError(f"{place}: {name} '{row[name]}' {error}") from None
+        if self.scale is not None:
+            return value * self.scale
+        rate = row[self.rate or ""]
+        try:
+            return value / float(rate.replace(",", "."))
+        except (ValueError, ZeroDivisionError):
+            raise DataError(f"{place}: {self.rate} '{rate}' is no number of frames a second") from None
+
+
+def columns(table: str, header: Sequence[str]) -> Columns:
+    """Which columns of a header say where clips begin and end.
+
+    Seconds are taken before frame numbers, where a table has both.
+
+    Args:
+        table: its name, for messages.
+        header: names of the columns.
+
+    Raises:
+        DataError: two columns for one end, "offset" alone, which may be either, or frame numbers without a rate.
+    """
+    found: dict[tuple[bool, str], list[str]] = {}  # (whether it is a start, its unit) -> columns
+    lower = {*map(str.lower, header)}
+    for name in header:
+        match = _MOMENT.fullmatch(re.sub(r"[^a-z]", "", name.lower()))
+        if match:
+            around = match[1] + match[3]
+            unit = "frames" if _FRAMES.search(around) else "ms" if around.endswith("ms") else "s"
+            found.setdefault((match[2] in _STARTS, unit), []).append(name)
+        elif name.lower() in ("from", "to") and {"from", "to"} <= lower:
+            found.setdefault((name.lower() == "from", "s"), []).append(name)
+    unit = next((unit for unit in ("s", "ms", "frames") for start in (True, False) if (start, unit) in found), None)
+    if unit is None:
+        return Columns()
+    starts, ends = (found.get((start, unit), []) for start in (True, False))
+    for names, which in ((starts, "begin"), (ends, "end")):
+        if len(names) > 1:
+            raise DataError(
+                f"{table}: columns {', '.join(map(repr, names))} all say where clips {which}: remove all but one"
+            )
+    if not starts and "offset" in ends[0].lower():
+        raise DataError(f"{table}: column '{ends[0]}' may be where clips begin or end: call it 'start' or 'end'")
+    rate = next((name for name in header if name.lower() in RATES), None) if unit == "frames" else None
+    if unit == "frames" and rate is None:
+        given = ", ".join(map(repr, starts + ends))
+        raise DataError(
+            f"{table}: {given}: frame numbers tell no time without a rate: add a column 'fps', or write seconds"
+        )
+    scale = {"s": 1.0, "ms": 0.001, "frames": None}[unit]
+    return Columns(*(names[0] if names else None for names in (starts, ends)), scale, rate)

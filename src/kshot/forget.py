@@ -1,0 +1,295 @@
+"""`forget`: one person's or one video's clips leave stores, models and projects; what cannot be reached is said.
+
+The order is stores, models, projects. What is looked for is written down first, in kshot's own folder, since a place
+that was cleaned no longer tells which clips they were: a call that was killed goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kshot import datasets, gate
+from kshot.activations.digests import digest
+from kshot.activations.removal import known_digests, remove_from_store
+from kshot.errors import DataError, KshotError, OptionError
+from kshot.excerpts import Excerpt, clip_of, file_of
+from kshot.files import disk, write_atomic
+from kshot.paths import home
+from kshot.progress import Progress, quiet
+from kshot.recognizer import artefact
+from kshot.recognizer.removal import clips_of_model, remove_from_model
+from kshot.studio.removal import remove_from_project, videos_of
+
+KINDS = ("store", "model", "studio project", "data", "other")
+TEXTS = (".json", ".jsonl", ".csv", ".tsv", ".md", ".html", ".txt", ".toml")
+TEXT_BYTES = 64 << 20  # of a file in which names are looked for
+UNREACHED = (
+    "the videos themselves, tables that name them, and backups: remove them yourself",
+    "models that were copied, pushed to a hub or exported elsewhere, runs of `kshot train` on these clips, and "
+    "studies and reports: make them again",
+)
+
+
+@dataclass
+class Wanted:
+    """The clips to forget.
+
+    Attributes:
+        group: name of the person, or of whatever was filmed together; "" for none.
+        paths: real paths of videos of which every clip goes. A film of several people is none of a person.
+        digests: of clips.
+    """
+
+    group: str = ""
+    paths: set[str] = field(default_factory=set)
+    digests: set[str] = field(default_factory=set)
+
+    def clip(self, clip: dict[str, Any]) -> bool:
+        """Whether a clip of a model (name, group, digest) is one of them; a model for others has the group's hash."""
+        group = clip["group"]
+        mine = bool(self.group) and group in (self.group, hashlib.sha256(self.group.encode()).hexdigest()[:12])
+        return mine or clip["digest"] in self.digests or _real(file_of(clip["name"])) in self.paths
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON."""
+        return {"group": self.group, "paths": sorted(self.paths), "digests": sorted(self.digests)}
+
+
+@dataclass
+class Place:
+    """What was done in one place.
+
+    Attributes:
+        path: of the store, model, project, table or other folder.
+        kind: one of `KINDS`.
+        removed: what -> how many.
+        again: what has to be taught, fitted or made again.
+    """
+
+    path: str
+    kind: str
+    removed: dict[str, int]
+    again: list[str] = field(default_factory=list)
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON."""
+        return {"path": self.path, "kind": self.kind, "removed": self.removed, "again": self.again}
+
+
+@dataclass
+class Forgotten:
+    """What was removed.
+
+    Attributes:
+        group: as asked for.
+        videos: as asked for.
+        clips: how many different clips were found.
+        dry_run: whether nothing was changed.
+        places: what was done, or would be, in each.
+        left: what cannot be reached.
+    """
+
+    group: str
+    videos: list[str]
+    clips: int
+    dry_run: bool
+    places: list[Place]
+    left: list[str]
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON."""
+        return self.__dict__ | {"places": [place.plain() for place in self.places]}
+
+
+def forget(
+    places: Sequence[str | Path],
+    group: str = "",
+    videos: Sequence[str | Path] = (),
+    store: str | Path | None = None,
+    dry_run: bool = False,
+    backbone: str | None = None,
+    progress: Progress = quiet,
+) -> Forgotten:
+    """Removes one person's, or some videos', clips from stores, models and studio projects.
+
+    Args:
+        places: models, studio projects and stores to clean; tables and folders of clips that say which clips are
+            the person's; of others, such as runs, it is said whether they name the clips.
+        group: the person, or whatever was filmed together, as tables, folders and models call it.
+        videos: paths of videos.
+        store: the store to clean beside those of `places`; $KSHOT_HOME/store by default.
+        dry_run: change nothing, say what would be done.
+        backbone: where a model's backbone lies now, if it was moved.
+        progress: how to show progress.
+
+    Returns:
+        What was removed where, and what has to be taught again.
+
+    Raises:
+        OptionError: neither a person nor a video, or both.
+        DataError: nothing of them is there, or a place is not there, open in a server, or damaged.
+        StoreError: the disk refuses.
+    """
+    if bool(group) == bool(videos):
+        raise OptionError("expected one person (--subject NAME) or videos (--video PATH): name one of the two")
+    sorted_places = _sorted(places)
+    root = home() / "store" if store is None else Path(store)
+    own = [place / "store" for place in sorted_places["studio project"]]
+    stores = [place for place in dict.fromkeys([*sorted_places["store"], *own, root]) if place.is_dir()]
+    journal = (
+        home() / f"forget-{hashlib.sha256(json.dumps([group, *map(_real, videos)]).encode()).hexdigest()[:16]}.json"
+    )
+    goes_on = journal.exists()
+    wanted = _again(journal, Wanted(group))
+    for video in videos:
+        wanted.paths.add(_real(video))
+        if Path(video).exists():
+            wanted.digests.add(digest(Path(video)))
+    groups = _gather(wanted, sorted_places, stores)
+    ids = {place: _ids(wanted, place) for place in sorted_places["studio project"]}
+    if not dry_run:
+        with disk(journal):
+            journal.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(journal, json.dumps(wanted.plain()).encode())
+    done = [*_stores(wanted, stores, dry_run), *_models(wanted, sorted_places["model"], dry_run, backbone, progress)]
+    done += [_project(wanted, place, ids[place], dry_run) for place in sorted_places["studio project"]]
+    done += [_mentions(wanted, place) for place in (*sorted_places["data"], *sorted_places["other"])]
+    if not dry_run:
+        journal.unlink(missing_ok=True)
+    if not goes_on and not any(count for place in done for count in place.removed.values()):
+        known = f"; the groups there are {', '.join(groups[:12])}" if group and groups else ""
+        raise DataError(f"nothing of {group or ', '.join(map(str, videos))} is in any of these places{known}")
+    count = len(wanted.digests or wanted.paths)
+    return Forgotten(group, [str(video) for video in videos], count, dry_run, done, list(UNREACHED))
+
+
+def kind_of(place: Path) -> str:
+    """What a place is: one of `KINDS`.
+
+    Raises:
+        DataError: it is not there.
+    """
+    if not place.exists():
+        raise DataError(f"there is no {place}: expected a model, studio project, store, table or folder of clips")
+    if place.is_file():
+        return "data" if place.suffix.lower() == ".csv" else "other"
+    if any(place.glob("*/key.json")):
+        return "store"
+    if (place / "project.json").exists():
+        return "studio project"
+    try:
+        about = gate.read_json(place / "config.json")
+    except KshotError:
+        return "data" if not any(place.glob("*.json")) else "other"
+    return "model" if isinstance(about, dict) and about.get("kind") == artefact.KIND else "other"
+
+
+def _sorted(places: Sequence[str | Path]) -> dict[str, list[Path]]:
+    result: dict[str, list[Path]] = {kind: [] for kind in KINDS}
+    for place in dict.fromkeys(map(Path, places)):
+        result[kind_of(place)].append(place)
+    return result
+
+
+def _again(journal: Path, wanted: Wanted) -> Wanted:
+    """What a call that was killed was looking for, if this is the same call."""
+    try:
+        known = gate.read_json(journal)
+        return Wanted(wanted.group, set(known["paths"]), set(known["digests"]))
+    except (KshotError, KeyError, TypeError):
+        return wanted
+
+
+def _gather(wanted: Wanted, places: dict[str, list[Path]], stores: Sequence[Path]) -> list[str]:
+    """Finds out the paths and digests of the clips, from all that tells them; returns the groups that there are."""
+    groups, parts = set[str](), list[Excerpt]()
+    for place in places["data"]:
+        data = datasets.load(place, check_files=False)
+        groups |= {str(group) for group in data.groups}
+        clips = [clip for clip, group in zip(data.clips, data.groups, strict=True) if wanted.group == group != ""]
+        wanted.paths |= {_real(clip) for clip in clips if isinstance(clip, Path)}
+        parts += [one for one in clips if isinstance(one, Excerpt)]
+        parts += [one for one in data.clips if isinstance(one, Excerpt) and _real(one.path) in wanted.paths]
+    for place in places["model"]:
+        groups |= {clip["group"] for clip in clips_of_model(place)}
+    for root in stores:
+        wanted.digests |= known_digests(root, wanted.paths)
+        for part in parts:
+            wanted.digests |= {part.digest(whole) for whole in known_digests(root, [_real(part.path)])}
+    mine = [clip for place in places["model"] for clip in clips_of_model(place) if wanted.clip(clip)]
+    wanted.digests |= {clip["digest"] for clip in mine}
+    wanted.paths |= {_real(clip["name"]) for clip in mine if isinstance(clip_of(clip["name"]), Path)}
+    for place in places["studio project"]:
+        videos = videos_of(place)
+        groups |= {video.group for video in videos}
+        for id in _ids(wanted, place):
+            path = next(place / "videos" / video.file for video in videos if video.id == id)
+            wanted.paths.add(_real(path))
+            if path.exists():
+                wanted.digests.add(digest(path))
+    for root in stores:  # of the paths that models and projects told
+        wanted.digests |= known_digests(root, wanted.paths)
+    return sorted(groups - {""})
+
+
+def _ids(wanted: Wanted, project: Path) -> set[str]:
+    """Ids of the videos of a project that are to go: by person, path or bytes, and what was cut of them."""
+    videos = videos_of(project)
+    found = set()
+    for video in videos:
+        path = project / "videos" / video.file
+        mine = bool(wanted.group) and video.group == wanted.group
+        if mine or _real(path) in wanted.paths or (path.exists() and digest(path) in wanted.digests):
+            found.add(video.id)
+    while more := {video.id for video in videos if video.group in found} - found:
+        found |= more
+    return found
+
+
+def _stores(wanted: Wanted, stores: Sequence[Path], dry: bool) -> Iterator[Place]:
+    for root in stores:
+        yield Place(str(root), "store", remove_from_store(root, wanted.digests, wanted.paths, dry).plain())
+
+
+def _models(
+    wanted: Wanted, models: Sequence[Path], dry: bool, backbone: str | None, progress: Progress
+) -> Iterator[Place]:
+    for folder in models:
+        found = remove_from_model(folder, wanted.clip, dry, backbone, progress)
+        again = []
+        if found.clips and found.withdrawn:
+            again.append(f"{'would be' if dry else 'was'} withdrawn, {found.withdrawn}: fit it again with other clips")
+        elif found.clips:
+            again.append(f"{'would be' if dry else 'was'} fitted again on its other {found.left} clips")
+        if found.exports:
+            again.append("its export is removed with it: kshot export it again")
+        yield Place(str(folder), "model", found.plain(), again)
+
+
+def _project(wanted: Wanted, folder: Path, ids: set[str], dry: bool) -> Place:
+    found = remove_from_project(folder, ids, wanted.clip, dry)
+    return Place(str(folder), "studio project", found.plain(), list(found.notes))
+
+
+def _mentions(wanted: Wanted, place: Path) -> Place:
+    """How many files of a place that is not changed name the clips."""
+    marks = {*wanted.digests, *wanted.paths, *(Path(path).name for path in wanted.paths)}
+    marks |= {wanted.group} if wanted.group else set()
+    files = [place] if place.is_file() else [path for path in place.rglob("*") if path.suffix.lower() in TEXTS]
+    found = 0
+    for path in files:
+        if path.is_file() and path.stat().st_size <= TEXT_BYTES:
+            text = path.read_text("utf-8", errors="surrogateescape")
+            found += any(mark in text for mark in marks)
+    again = [f"{found} files name these clips: not changed, make them again or remove them"] if found else []
+    return Place(str(place), "other" if place.is_dir() else "data", {}, again)
+
+
+def _real(path: str | Path) -> str:
+    return os.path.realpath(path)

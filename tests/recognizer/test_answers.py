@@ -1,0 +1,149 @@
+"""What programs read of answers: `predict --json`, `--jsonl`, `--csv`, thresholds, patterns, and the same in Python."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kshot import Recognizer
+from kshot.datasets import load
+from kshot.errors import OptionError
+from kshot.recognizer.answers import ClipAnswer
+from kshot.recognizer.thresholds import read_thresholds, thresholds_of
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("answers")
+
+
+@pytest.fixture
+def model(command, clips_csv: Path, clip_folder: Path, place: Path) -> Path:
+    """Taught once; to look at only."""
+    out = place / "model"
+    if not out.exists():
+        code, _, error = command("fit", f"{clips_csv}?split=test", "--backbone", clip_folder, "--out", out)
+        assert code == 0, error
+    return out
+
+
+@pytest.fixture
+def paths(clips_csv: Path) -> list[Path]:
+    return [path for path in load(clips_csv).select("test").paths if path.is_file()][:3]
+
+
+def table(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_the_three_forms_say_the_same(command, model: Path, paths: list[Path], tmp_path: Path):
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video at all")
+    code, text, _ = command("predict", model, *paths, broken, "--json")
+    whole = json.loads(text)
+    known = Recognizer.load(model)
+    assert code == 2 and whole["model"] == str(model) and whole["method"] == known.method_
+    assert set(whole["thresholds"]) == set(known.classes_) and "backbone" in whole
+    code, text, error = command("predict", model, *paths, broken, "--jsonl")
+    assert code == 2 and [json.loads(line) for line in text.splitlines()] == whole["answers"]
+    assert "broken.mp4" in error and "broken.mp4" in whole["answers"][-1]["error"]
+    code, text, _ = command("predict", model, *paths, broken, "--csv")
+    rows = table(text)
+    assert code == 2 and [row["path"] for row in rows] == [str(path) for path in (*paths, broken)]
+    for row, one in zip(rows[:-1], whole["answers"], strict=False):
+        assert (row["label"], row["unknown"]) == (one["label"], str(one["unknown"]).lower())
+        assert float(row["likeness"]) == one["likeness"] and row["start"] == row["end"] == row["error"] == ""
+        assert one["start"] is None and one["end"] is None and one["backbone"] == row["backbone"]
+        for name in known.classes_:
+            assert float(row[f"proba {name}"]) == pytest.approx(one["proba"][name], abs=1e-6)
+    assert rows[-1]["error"] and rows[-1]["label"] == rows[-1]["unknown"] == ""
+    again = [one.plain() for one in known.clip_answers([*paths, broken], model=str(model))]
+    assert again == whole["answers"]
+
+
+def test_answers_go_to_a_file_whose_end_says_how(command, model: Path, paths: list[Path], tmp_path: Path):
+    _, lines, _ = command("predict", model, *paths, "--jsonl")
+    code, text, error = command("predict", model, *paths, "--out", tmp_path / "a.jsonl")
+    assert (code, text) == (0, "") and (tmp_path / "a.jsonl").read_text() == lines, error
+    code, _, error = command("predict", model, *paths, "--out", tmp_path / "any.txt", "--csv")
+    assert code == 0 and len(table((tmp_path / "any.txt").read_text())) == 3, error
+    listed = tmp_path / "list.csv"
+    listed.write_text(f"path\n{paths[0]}\n")
+    for arguments, message in (
+        ((*paths, "--out", tmp_path / "a.txt"), "a.txt says no kind of file: add --json, --jsonl or --csv"),
+        ((listed, "--csv", "--out", listed), "list.csv is one of the files to read: name another"),
+        ((*paths, "--csv", "--json"), "--json and --csv each say how answers are written"),
+        ((paths[0], "--timeline", "--csv", "--format", "vtt"), "--csv and --format vtt each say"),
+    ):
+        code, text, error = command("predict", model, *arguments)
+        assert (code, text, error.count("\n")) == (2, "", 1) and message in error
+    assert listed.read_text() == f"path\n{paths[0]}\n"
+
+
+def test_a_threshold_for_all_and_for_one_action(command, model: Path, paths: list[Path]):
+    code, text, error = command("predict", model, *paths, "--jsonl", "--threshold", "-1")
+    free = [json.loads(line) for line in text.splitlines()]
+    assert code == 0 and not any(one["unknown"] for one in free) and {one["threshold"] for one in free} == {-1}, error
+    action = free[0]["label"]
+    code, text, _ = command("predict", model, *paths, "--json", "--threshold", "-1", "--threshold", f"{action}=1")
+    whole = json.loads(text)
+    assert whole["threshold"] == -1 and whole["thresholds"][action] == 1
+    assert [one["unknown"] for one in whole["answers"]] == [one["label"] == action for one in free]
+    assert [one["label"] == "unknown" for one in whole["answers"]] == [one["label"] == action for one in free]
+    known = Recognizer.load(model)
+    assert known.predict(paths, {"": -1, action: 1}).tolist() == [one["label"] for one in whole["answers"]]
+    assert known.predict(paths, -1).tolist() == [one["label"] for one in free]
+    for given, message in (
+        ("high", "a threshold reads 0.4 or ACTION=0.4, found 'high'"),
+        ("1.5", "a cosine between -1 and 1, found 1.5"),
+        ("nan", "a cosine between -1 and 1, found nan"),
+        ("=0.5", "name the action"),
+        ("swimmin=0.5", "unknown action 'swimmin'"),
+    ):
+        code, text, error = command("predict", model, *paths, "--threshold", given)
+        assert (code, text, error.count("\n")) == (2, "", 1) and message in error
+    with pytest.raises(OptionError, match="one threshold for action 'a', found two"):
+        read_thresholds(["a=0.1", "a=0.2"])
+    assert read_thresholds(["a=b=0.1", "0.3"]) == {"a=b": 0.1, "": 0.3}
+    assert thresholds_of({"b": 0.5}, -np.inf, ["a", "b"]).tolist() == [-np.inf, 0.5]
+
+
+def test_patterns_stand_for_what_they_match(command, model: Path, paths: list[Path], tmp_path: Path):
+    for number, path in enumerate(paths):
+        place = tmp_path / "new" / str(number) / f"clip{10 - number}.mp4"
+        place.parent.mkdir(parents=True)
+        place.write_bytes(path.read_bytes())
+    new = tmp_path / "new"
+    expected = [str(new / str(number) / f"clip{10 - number}.mp4") for number in range(3)]
+    for pattern in (new / "*" / "*.mp4", new / "**" / "clip*", new / "**", new / "[0-2]"):
+        code, text, error = command("predict", model, pattern, "--jsonl")
+        assert code == 0 and [json.loads(line)["path"] for line in text.splitlines()] == expected, error
+    code, text, error = command("predict", model, new / "*.avi")
+    assert (code, text) == (2, "") and f"no file matches {new / '*.avi'}" in error
+    odd = tmp_path / "clip[1].mp4"
+    odd.write_bytes(paths[0].read_bytes())
+    code, text, error = command("predict", model, odd, "--jsonl")
+    assert code == 0 and json.loads(text)["path"] == str(odd), error
+
+
+def test_segments_of_a_timeline_have_the_same_fields(command, model: Path, paths: list[Path]):
+    code, text, error = command("predict", model, paths[0], "--timeline", "--jsonl")
+    segments = [json.loads(line) for line in text.splitlines()]
+    assert code == 0 and segments[0]["start"] == 0 and segments[0]["path"] == str(paths[0]), error
+    code, text, _ = command("predict", model, paths[0], "--timeline", "--json")
+    whole = json.loads(text)
+    assert whole["answers"] == segments and whole["segments"][0]["label"] == segments[0]["label"]
+    assert segments[-1]["end"] == whole["segments"][-1]["end"] and set(segments[0]["proba"]) == set(whole["classes"])
+    code, text, error = command("predict", model, paths[0], paths[1], "--timeline", "--csv", "--threshold", "1")
+    rows = table(text)
+    assert code == 0 and {row["path"] for row in rows} == {str(path) for path in paths[:2]}, error
+    assert {row["label"] for row in rows} == {"unknown"} and {row["threshold"] for row in rows} == {"1.0000"}
+
+
+def test_a_record_of_nothing_read_has_no_answer():
+    assert "label" not in ClipAnswer("a.mp4", error="gone").plain()
