@@ -6,6 +6,7 @@ They are real processes with an environment of their own, so a test may kill one
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -15,8 +16,12 @@ from typing import Any, Self
 
 SERVER = """
 import json, os, socket, sys, traceback
-import kshot.fewshot.training, torch.distributed, kshot.ranks, kshot.study.runner
+import torch, filelock, safetensors.torch, tokenizers
+import kshot.backbones.families.clip, kshot.cli.research, kshot.ranks, kshot.study.runner
 torch.set_num_threads(1)
+weight = torch.nn.Parameter(torch.zeros(1))
+weight.grad = torch.zeros(1)
+torch.optim.Adam([weight], foreach=True).step()  # the first one imports more than all else
 for line in sys.stdin:
     script, world, folder, environments = json.loads(line)
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -65,8 +70,9 @@ class Crews:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._server = subprocess.Popen(
-            [sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+            [sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env=os.environ | {"KSHOT_HOME": str(folder / "home"), "TORCH_CPP_LOG_LEVEL": "FATAL"},
+        )  # fmt: skip
 
     def __call__(self, script: str, world: int, environments: dict[int, dict[str, str]] | None = None) -> Crew:
         assert self._server.stdin is not None and self._server.stdout is not None

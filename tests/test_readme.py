@@ -53,6 +53,18 @@ labels = [words.get(moves.classes[number], moves.classes[number]) for number in 
 shutil.copy(moves.paths[0], "new.mp4")
 shutil.copy(moves.paths[0], "more.mp4")
 """,
+    "annotations.md": """
+import json
+from pathlib import Path
+import kshot
+from kshot.datasets import motion
+Path("footage").mkdir(exist_ok=True)
+motion.draw(Path("footage/a.mp4"), [("bow", 0)])
+events = [[time, "", "bow", "", ""] for time in (0.1, 0.5)]
+observation = {"type": "MEDIA", "file": {"1": ["a.mp4"]}, "events": events}
+ethogram = {"0": {"code": "bow", "type": "State event"}}
+Path("day.boris").write_text(json.dumps({"behaviors_conf": ethogram, "observations": {"day": observation}}))
+""",
     "long-video.md": """
 from pathlib import Path
 import kshot

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kshot import processes
 from kshot.progress import Progress, quiet
 from kshot.report import report
 from kshot.study.results import StudyResult
@@ -48,6 +49,7 @@ class Demo:
         return self.study.plain({"format"}) | about
 
 
+@processes.joined
 def demo(out: str | Path = "demo", seed: int = 0, progress: Progress = quiet) -> Demo:
     """Runs the studies "quick" and "quick-shift" on `motion` with `kshot-tiny` and renders their reports.
 
@@ -64,5 +66,5 @@ def demo(out: str | Path = "demo", seed: int = 0, progress: Progress = quiet) ->
     beside = Path(out) / "upside-down"
     done = run("quick", out, seeds=(seed,), progress=progress)
     shift = run("quick-shift", beside, seeds=(seed,), progress=progress)
-    page, other = (report(folder, progress=progress)["page"] for folder in (out, beside))
+    page, other = processes.from_first(lambda: [report(folder, progress=progress)["page"] for folder in (out, beside)])
     return Demo(done, page, shift, other, round(time.monotonic() - started, 1))

@@ -137,6 +137,11 @@ def _device() -> tuple[str, ...]:
                 return "problem", f"cuda:{number} {card.name} multiplies wrongly", "use --device cpu"
             cards.append(f"cuda:{number} {card.name} ({card.total_memory / 2**30:.0f} GiB)")
         return "ok", ", ".join(cards)
+    if torch.backends.mps.is_available():
+        one = torch.ones(8, 8, device="mps")
+        if float((one @ one).sum()) != 512:
+            return "problem", "mps, Apple's GPU, multiplies wrongly", "use --device cpu"
+        return "ok", "mps, Apple's GPU"
     if torch.version.cuda:
         advice = "fine for a CPU; for a GPU, update its driver (nvidia-smi should list it)"
         return "warning", f"cpu only: PyTorch was built for CUDA {torch.version.cuda}, but sees no GPU", advice

@@ -190,7 +190,7 @@ def read_xml(path: str | os.PathLike[str], most: int = TEXT_BYTES, error: type[K
     class Shallow(TreeBuilder):
         depth = 0
 
-        def start(self, tag: str, attrs: dict[str, str]) -> Element:  # type: ignore[override]
+        def start(self, tag: str, attrs: dict[str, str]) -> Element:
             self.depth += 1
             if self.depth > XML_DEPTH:
                 raise error(f"{Path(path)} is nested too deeply to be what it should be")

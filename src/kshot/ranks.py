@@ -27,6 +27,7 @@ from torch import Tensor
 
 import kshot
 from kshot.errors import KshotError, OptionError, RankLost
+from kshot.system import WINDOWS
 
 R = TypeVar("R")
 
@@ -72,7 +73,7 @@ class Group:
             with self._watch.at_work(), self._connection():
                 dist.init_process_group(
                     "cpu:gloo,cuda:nccl" if self._own_gpu else "gloo",
-                    store=dist.PrefixStore("torch", self._store),
+                    store=dist.PrefixStore("torch", self._store),  # type: ignore[attr-defined]
                     rank=rank, world_size=world, timeout=LASTING,
                 )  # fmt: skip
             atexit.register(_leave)
@@ -170,7 +171,8 @@ class Group:
         flat = flat if flat.is_cuda == self._own_gpu else flat.cpu()
         with self._connection():
             dist.all_reduce(flat)
-        *sums, had = flat.to(weights[0].device).split([*(one.numel() for one in weights), len(weights)])
+        sizes = [*(one.numel() for one in weights), len(weights)]
+        *sums, had = torch.split(flat.to(weights[0].device), sizes)
         for weight, total, any_had in zip(weights, sums, had.tolist(), strict=True):
             weight.grad = total.view_as(weight).to(weight.dtype) if any_had else None
 
@@ -263,7 +265,7 @@ def _agent() -> bool:
     return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
 
 
-def _connected(rank: int, world: int, host: bool) -> dist.Store:
+def _connected(rank: int, world: int, host: bool) -> Any:
     """The store through which processes meet, kept by rank 0 or by torchrun.
 
     Raises:
@@ -271,18 +273,20 @@ def _connected(rank: int, world: int, host: bool) -> dist.Store:
     """
     address, port = os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]
     try:
-        store = dist.TCPStore(
-            address, int(port), world, host, timedelta(seconds=JOINING), wait_for_workers=False, multi_tenant=True
-        )
+        store = dist.TCPStore(  # type: ignore[attr-defined]
+            address, int(port), world, host, timedelta(seconds=JOINING),
+            wait_for_workers=False, multi_tenant=True, use_libuv=not WINDOWS,
+        )  # fmt: skip
     except (RuntimeError, ValueError) as error:
         raise KshotError(
             f"rank {rank} on {socket.gethostname()} cannot {'serve' if host else 'reach'} {address}:{port} "
             f"within {JOINING:.0f} s ({_short(error)}): check MASTER_ADDR and MASTER_PORT, and that rank 0 runs there"
         ) from None
-    return dist.PrefixStore(f"kshot/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    return dist.PrefixStore(f"kshot/{attempt}", store)  # type: ignore[attr-defined]
 
 
-def _there(store: dist.Store, key: str) -> bool:
+def _there(store: Any, key: str) -> bool:
     with suppress(RuntimeError):
         return bool(store.check([key]))
     return False

@@ -20,6 +20,7 @@ from kshot import video
 from kshot.activations import extraction
 from kshot.activations import shards as shards_module
 from kshot.activations.activations import Activations, from_features
+from kshot.activations.behind import WAITING
 from kshot.activations.encoding import cut_number, embed, tail
 from kshot.activations.estimation import estimate
 from kshot.activations.extraction import extract
@@ -165,10 +166,11 @@ extraction.extract(load(sys.argv[1]).select("val"), sys.argv[2], "last", sys.arg
     arguments = (clips_csv, clip_folder, tmp_path / "killed")
     done = forks(script, *arguments)
     assert done.returncode == -9
-    assert verify(tmp_path / "killed").shards == 6 and verify(tmp_path / "killed").damaged == {}
+    whole = verify(tmp_path / "killed")
+    assert 6 - WAITING - 1 <= whole.shards <= 6 and whole.damaged == {}, "a few clips were with the writer"
     data = load_data(clips_csv).select("val")
     resumed = quick(data, backbone, tmp_path / "killed")
-    assert resumed.stored_now == len(data) - 6
+    assert resumed.stored_now == len(data) - whole.shards
     straight = quick(data, backbone, tmp_path / "straight")
     np.testing.assert_allclose(resumed.gather(range(32)), straight.gather(range(32)), rtol=1e-3, atol=1e-3)
 

@@ -591,7 +591,7 @@ def test_annotations_are_data(folder: Path, tmp_path: Path) -> None:
 
 def test_missing_videos_may_be_left_out(folder: Path) -> None:
     path = write_boris(folder / "gap.boris", ["a.mp4", "gone.mp4"])
-    found = loading.gather([path], allow_missing=True)
+    found = loading.gather([path], missing="leave")
     assert len(found.segments) == 4
     assert found.notes[0] == "1 of 2 videos are missing, with 4 segments: gone.mp4; left out"
 
@@ -625,11 +625,13 @@ def test_segments_that_are_no_clips(folder: Path) -> None:
         f"1 segment behind the end of its video left out (the first: 'late' at 9 to 10 s of {folder / 'a.mp4'}, which "
         f"lasts 8 s)",
         f"1 segment over the end of its video cut there (the first: 'long' at 7 to 30 s of {folder / 'a.mp4'}, of 8 s)",
+    ]
+    assert loading.overlaps(found.segments) == [
         f"1 segment that overlaps another of its label and subject kept (the first: 'ok' at 1.5 to 2.5 s of "
         f"{folder / 'a.mp4'})",
     ]
     path.write_text("path,label,start,end\na.mp4,x,soon,2\n")
-    with pytest.raises(DataError, match=r"bad\.csv: line 2: expected start in seconds or h:mm:ss\.mmm, found 'soon'"):
+    with pytest.raises(DataError, match=r"bad\.csv: line 2: start 'soon' is no time: expected seconds"):
         loading.gather([path])
 
 
@@ -686,7 +688,7 @@ def test_a_table_of_clips_stays_one(tmp_path: Path) -> None:
     (tmp_path / "b.csv").write_text(FLAT)
     (tmp_path / "c.csv").write_text("clip,word\na.mp4,x\n")
     assert [formats.foreign(tmp_path / name) for name in ("a.csv", "b.csv", "c.csv")] == [False, True, False]
-    with pytest.raises(DataError, match="no column 'path' in the header"):
+    with pytest.raises(DataError, match="no column 'label' in the header"):
         load_data(tmp_path / "c.csv")
 
 

@@ -56,7 +56,7 @@ def test_a_timeline_is_printed_or_written(command, model: Path, clips_csv: Path,
         "predict", model, path, "--timeline", "--format", "csv", "--out", out, "--picture", picture
     )
     assert code == 0, error
-    assert out.read_text().startswith("start") and picture.read_bytes().startswith(b"\x89PNG")
+    assert out.read_text().startswith("path,label,start,end,score\n") and picture.read_bytes().startswith(b"\x89PNG")
 
 
 def test_what_cannot_be_done_is_one_line(command, model: Path, clips_csv: Path, clip_folder: Path, tmp_path: Path):

@@ -107,7 +107,10 @@ def test_wrong_values_in_queries(client: TestClient) -> None:
         for query in queries(route):
             answer = client.request(method, f"{route.path.replace('{id}', 'x')}?{query}", content=b"x" * 192)
             checked(answer, method, route.path, query[:80])
-    assert varied == {"id", "t", "width", "height", "name", "label", "source", "group", "frames"}
+    assert varied == {
+        "id", "t", "width", "height", "name", "label", "source", "group", "frames", "start", "end", "time", "film",
+        "format", "proposed",
+    }  # fmt: skip
 
 
 def test_times_of_the_camera_are_numbers_in_order(client: TestClient, camera: BrowserCamera) -> None:

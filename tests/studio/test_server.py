@@ -18,6 +18,7 @@ from starlette.testclient import TestClient
 from forks import Command
 from kshot.errors import OptionError
 from kshot.studio import engine as engines
+from kshot.studio.annotations import formats
 from kshot.studio.engine import StudioEngine
 from kshot.studio.feed import Feed
 from kshot.studio.guard import SMALL
@@ -407,7 +408,8 @@ def test_json_of_the_state_is_plain(client: TestClient, engine: StudioEngine) ->
     assert answer.headers["content-type"] == "application/json" and json.loads(answer.text) == {
         "version": 0, "folder": str(engine.project.folder), "example": False, "drawing": False, "labels": [],
         "clips": [], "doubtful": [], "tried": [], "taught": None, "teaching": None, "undo": None, "redo": None,
-        "limits": {"bytes": LIMIT},
+        "films": [], "limits": {"bytes": LIMIT, "formats": formats()},
+        "choices": {"backbone": "", "adapted": "", "threshold": None, "fixed": False},
     }  # fmt: skip
     with engine.project.change() as state:
         state.labels = [Label("a1", "wave", 3)]
@@ -428,6 +430,7 @@ def test_json_of_the_state_is_plain(client: TestClient, engine: StudioEngine) ->
     }  # fmt: skip
     assert found["teaching"] == {"status": "done"} and found["taught"] == {
         "model": "m1", "at": 2.0, "classes": ["wave"], "report": {"accuracy": None}, "stale": False, "changed": "",
+        "backbone": "", "threshold": None,
     }  # fmt: skip
     with engine.project.change() as state:
         state.training = TrainingProgress("failed", "too few")

@@ -76,7 +76,7 @@ def test_decoding_processes_say_so_too(folder: Path) -> None:
 def test_a_note_for_each_kind_with_its_count() -> None:
     assert looks(False, 1) == looks(False, 2) == () and noted([(), ()]) == []
     one, two = noted([("interlaced",), (), ("interlaced", "HDR (PQ)"), ("HDR (HLG)",)])
-    assert one.startswith("2 clips are interlaced: frames are taken as stored") and "bwdif" in one
+    assert one.startswith("2 clips are interlaced: frames are taken as stored") and "data cut --deinterlace" in one
     assert two.startswith("2 clips are HDR (HLG) and HDR (PQ): colours are taken as stored")
     assert noted([("HDR (PQ)",)])[0].startswith("1 clip is HDR (PQ): ")
 

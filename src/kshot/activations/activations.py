@@ -40,6 +40,7 @@ class Activations:
         backbone: name of the backbone; "" for ready-made features.
         notes: what was left out of its checkpoint, and how many clips have unusual pictures.
         videos: digests of the clips' videos, where clips are parts of them; empty where all are whole files.
+        waits: seconds of the extraction that the encoder waited for "frames" and for the "writer".
     """
 
     data: Dataset
@@ -57,6 +58,7 @@ class Activations:
     backbone: str = ""
     notes: tuple[str, ...] = ()
     videos: tuple[str, ...] = ()
+    waits: dict[str, float] = field(default_factory=dict)
 
     @property
     def copies(self) -> NDArray[Any] | None:
@@ -91,8 +93,21 @@ class Activations:
         if visit is None or self.seen is None:
             return self.store.gather([self.digests[i] for i in indices])
         chosen = np.asarray(indices)
-        view = key(13, *visit, chosen) % np.uint64(self.seen.shape[1])
-        drawn = self.seen[chosen, view.astype(np.int64)]
+        return self.view(chosen, (key(13, *visit, chosen) % np.uint64(self.seen.shape[1])).astype(np.int64))
+
+    def view(self, clips: NDArray[np.int64], views: NDArray[np.int64]) -> Array:
+        """Activations (n, rows, ...) of n clips, each in one of its stored views.
+
+        Args:
+            clips: (n,) indices.
+            views: (n,) numbers of the views.
+
+        Raises:
+            StoreError: a shard is damaged or gone.
+        """
+        if self.seen is None:
+            return self.gather(clips)
+        chosen, drawn = clips, self.seen[clips, views]
         rows = [np.flatnonzero(drawn == number) for number in range(len(self.views))]
         parts = [
             (row, store.gather([self.digests[i] for i in chosen[row]]))

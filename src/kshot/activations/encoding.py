@@ -10,6 +10,7 @@ import numpy as np
 
 from kshot import processes
 from kshot.activations.activations import Activations
+from kshot.activations.feed import ahead
 from kshot.activations.packing import PACKED, packed
 from kshot.activations.shards import Array
 from kshot.errors import OptionError, StoreError
@@ -48,6 +49,53 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def launch(backbone: Backbone, cut: int, clips: Array, condense: bool = True) -> Tensor:
+    """The trunk at work: activations (n, rows, ...) on the device, where they may not be finished yet.
+
+    Args:
+        backbone: as for `encode`, and so are the others.
+        cut: see there.
+        clips: see there.
+        condense: see there.
+    """
+    import torch
+
+    with torch.inference_mode():
+        pixels = torch.from_numpy(clips)
+        if cut == 0:
+            return pixels
+        if backbone.device.type == "cuda":
+            pixels = pixels.pin_memory()  # else the copy waits for the device
+        values = backbone.encode_to(backbone.pixels(pixels.flatten(0, 1).to(backbone.device, non_blocking=True)), cut)
+        if condense and cut == backbone.depth:
+            values = backbone.condense(values)
+        return values.view(len(clips), -1, *values.shape[1:])
+
+
+def finish(values: Tensor, cut: int, dtype: str) -> Array:
+    """What `launch` gave as it is stored, once the device is ready.
+
+    Args:
+        values: (n, rows, ...).
+        cut: of the activations.
+        dtype: as for `encode`.
+
+    Raises:
+        StoreError: values that `dtype` cannot hold.
+    """
+    import torch
+
+    if cut == 0:
+        frames: Array = values.numpy()
+        return frames
+    with torch.inference_mode():
+        stored = values if dtype in PACKED else values.to(getattr(torch, dtype))
+        if not bool(torch.isfinite(stored).all()):
+            raise StoreError(f"activations of this backbone at cut {cut} exceed {dtype}: use dtype float32")
+        result: Array = packed(stored, dtype) if dtype in PACKED else stored.cpu().numpy()
+    return result
+
+
 def encode(backbone: Backbone, cut: int, clips: Array, dtype: str, condense: bool = True) -> Array:
     """The trunk: activations (n, rows, ...) at a cut of decoded clips, a row for each unit; frames at cut 0.
 
@@ -62,36 +110,24 @@ def encode(backbone: Backbone, cut: int, clips: Array, dtype: str, condense: boo
     Raises:
         StoreError: values that `dtype` cannot hold.
     """
-    import torch
-
-    if cut == 0:
-        return clips
-    with torch.inference_mode():
-        pixels = torch.from_numpy(clips).flatten(0, 1).to(backbone.device, non_blocking=True)
-        values = backbone.encode_to(backbone.pixels(pixels), cut)
-        if condense and cut == backbone.depth:
-            values = backbone.condense(values)
-        values = values.view(len(clips), -1, *values.shape[1:])
-        stored = values if dtype in PACKED else values.to(getattr(torch, dtype))
-        if not bool(torch.isfinite(stored).all()):
-            raise StoreError(f"activations of this backbone at cut {cut} exceed {dtype}: use dtype float32")
-        result: Array = packed(stored, dtype) if dtype in PACKED else stored.cpu().numpy()
-    return result
+    return clips if cut == 0 else finish(launch(backbone, cut, clips, condense), cut, dtype)
 
 
-def tail(backbone: Backbone | None, values: Array, cut: int | None, support: int = 0, changing: bool = False) -> Tensor:
+def tail(
+    backbone: Backbone | None, values: Array | Tensor, cut: int | None, support: int = 0, changing: bool = False
+) -> Tensor:
     """The tail: embeddings (n, rows, P) of activations, a row for each unit; keeps gradients of what learns.
 
     Args:
         backbone: whose tail; None for ready-made features.
-        values: (n, rows, ...), or (n, frames, ...) at cut 0, as `Activations.gather` gives them.
+        values: (n, rows, ...), or (n, frames, ...) at cut 0, as `Activations.gather` or a `Feed` gives them.
         cut: at which they were taken; None for ready-made features.
         support: the first clips, if they are the support of one episode; see `kshot.backbones.backbone.Rows`.
         changing: whether frames are pooled by how much each place changes in their clip.
     """
     import torch
 
-    stored = torch.from_numpy(values)
+    stored = values if isinstance(values, torch.Tensor) else torch.from_numpy(values)
     if cut is None or backbone is None:
         return stored.float()
     flat = stored.flatten(0, 1).to(backbone.device, non_blocking=True)
@@ -128,8 +164,10 @@ def embed(
         out[:1] = first
         per_batch = max(1, 512 // (first.shape[1] * backbone.unit))
         batches = [slice(start, start + per_batch) for start in range(1, len(chosen), per_batch)]
-        for batch in processes.dealt(batches):
-            out[batch] = tail(backbone, activations.gather(chosen[batch]), activations.cut, changing=changing)
+        own = processes.dealt(batches)
+        reading = ahead(activations.gather, [chosen[batch] for batch in own], backbone.device)
+        for batch, values in zip(own, reading, strict=True):
+            out[batch] = tail(backbone, values, activations.cut, changing=changing)
         for number, batch in enumerate(batches):
             processes.share(out[batch], number % processes.world())
     return out

@@ -13,11 +13,12 @@ import numpy as np
 
 from kshot.activations import decoding
 from kshot.activations.encoding import cut_number, encode, one_thread
-from kshot.activations.extraction import Task, load_both
+from kshot.activations.extraction import load_both
 from kshot.activations.plan import Plan, Share, expect_engine
 from kshot.activations.planned import clip_bytes, share_of
 from kshot.activations.recipe import Recipe
 from kshot.activations.shards import Array
+from kshot.activations.task import IDENTITIES, Task
 from kshot.datasets import Dataset
 from kshot.errors import VideoError, unknown
 from kshot.settings import RAY, Arithmetic, Spread
@@ -83,6 +84,7 @@ def estimate(
     workers: int | None = None,
     resize: str = "short",
     allow_damaged: bool = False,
+    identity: str = IDENTITIES[0],
     **how: Any,
 ) -> Estimate:
     """What `kshot.extract` would cost; writes nothing but the digests of the clips, and for planned shards not even
@@ -102,6 +104,7 @@ def estimate(
         workers: see there.
         resize: see there.
         allow_damaged: see there.
+        identity: see there; by "stat" a clip that was never read counts as missing.
         how: device, precision and encoder, and shard, engine, address and actors, as there. The time is that of the
             share; no cluster is asked.
 
@@ -123,7 +126,7 @@ def estimate(
         share = Share.parse(spread.shard) if spread.shard else Share()
         plan = Plan.of(data.clips, clip_bytes(backbone, recipe))
         data, _, _ = share_of(data, backbone, recipe, share)
-    task = Task.open(data, backbone, recipe, store, remembered=by_plan)
+    task = Task.open(data, backbone, recipe, store, remembered=by_plan, identity=identity)
     todo = task.todo()
     sample = decoding.spread(todo) or list(range(len(data)))[:1]
     clips = [data.clips[i] for i in sample]

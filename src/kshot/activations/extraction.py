@@ -1,15 +1,17 @@
 """From clips to stored activations at a cut: decode in worker processes, encode here, append to the store.
 
 A frame is decoded once and goes through the trunk once: every later step reads the store. Decoding runs ahead in other
-processes while this one encodes; at most a few clips wait in memory.
+processes while this one encodes, and what is encoded is hashed and written by another thread meanwhile; at most a few
+clips wait in memory on either side.
 """
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,87 +21,33 @@ from kshot import datasets
 from kshot.activations import decoding, planned, rates
 from kshot.activations.activations import Activations
 from kshot.activations.actors import Crew
+from kshot.activations.behind import Behind
 from kshot.activations.default import settled
 from kshot.activations.digests import Digests
-from kshot.activations.encoding import cut_number, encode, one_thread
-from kshot.activations.index import pick, values
+from kshot.activations.encoding import cut_number, encode, finish, launch, one_thread
+from kshot.activations.index import pick
 from kshot.activations.plan import Share, expect_engine
 from kshot.activations.planned import Shard
 from kshot.activations.recipe import Recipe
 from kshot.activations.shards import Array, ShardWriter
 from kshot.activations.store import Store, holders
+from kshot.activations.task import IDENTITIES, Task, Timed, read
 from kshot.datasets import Dataset
 from kshot.errors import ClipLost, DataError, StoreError, VideoError
-from kshot.paths import home
 from kshot.progress import Progress, Step, quiet
 from kshot.settings import RAY, TORCH, Arithmetic
 from kshot.video import Taken, views
 from kshot.video.damage import Damage
 from kshot.video.frame_folder import passed_over
 from kshot.video.looks import noted
-from kshot.video.workers import decode
+from kshot.video.workers import Job, decode
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from kshot.backbones.backbone import Backbone
 
 FRAMES_PER_BATCH = 64
-
-
-@dataclass(frozen=True)
-class Task:
-    """The clips of a data set, and how and where their activations are stored.
-
-    Attributes:
-        data: the clips.
-        backbone: whose trunk encodes them.
-        recipe: what is stored of a clip.
-        store: where.
-        digests: of the clips, in their order; "" for one that cannot be opened.
-    """
-
-    data: Dataset
-    backbone: Backbone
-    recipe: Recipe
-    store: Store
-    digests: Sequence[str]
-
-    @classmethod
-    def open(
-        cls,
-        data: Dataset,
-        backbone: Backbone,
-        recipe: Recipe,
-        store: str | Path | None,
-        check: bool = False,
-        remembered: bool = False,
-    ) -> Task:
-        """Opens the store and hashes the clips.
-
-        Args:
-            data: as the attribute, and so are `backbone` and `recipe`.
-            backbone: see above.
-            recipe: see above.
-            store: the store folder; $KSHOT_HOME/store by default.
-            check: hash what is stored and drop damaged shards.
-            remembered: open no clip, take its digest from its path.
-
-        Raises:
-            OptionError: an unknown resize.
-            StoreError: the store cannot be used.
-        """
-        root = Path(store) if store is not None else home() / "store"
-        made_with = backbone.name if recipe.cut > 0 else "any backbone"
-        opened = Store(root, recipe.key(backbone), made_with, check)
-        return cls(data, backbone, recipe, opened, Digests(root / "digests.jsonl").of(data.clips, remembered))
-
-    def todo(self) -> list[int]:
-        """Clips to decode: not stored yet, and the first of those with equal bytes. Unopenable ones are tried, so that
-        the decoder gives the reason."""
-        known = np.fromiter(map(bool, self.digests), bool, len(self.digests))
-        missing = np.flatnonzero(known)[~self.store.holds(pick(self.digests, np.flatnonzero(known)))]
-        first = np.unique(values(pick(self.digests, missing)), return_index=True)[1]
-        todo: list[int] = np.sort(np.concatenate([np.flatnonzero(~known), missing[first]])).tolist()
-        return todo
 
 
 def extract(
@@ -125,6 +73,7 @@ def extract(
     engine: str = "",
     address: str | None = None,
     actors: int | None = None,
+    identity: str = IDENTITIES[0],
     progress: Progress = quiet,
 ) -> Activations:
     """Stores the activations of every clip of `data` at a cut and returns a reader of them.
@@ -165,13 +114,16 @@ def extract(
             planned shards (see `kshot.activations.actors`).
         address: of a Ray cluster that runs, such as "head:6379" or "auto"; None for a Ray of this machine's own.
         actors: of Ray; one for each core, or each GPU, by default.
+        identity: "content" reads every clip that is new or has another size or time of change before any is decoded;
+            "stat" reads it when it is decoded, so that nothing is read twice and planning opens no file. What is stored
+            is the same.
         progress: how to show progress.
 
     Returns:
         The activations of all clips that could be read, and what was wrong with the others.
 
     Raises:
-        OptionError: an unknown cut, dtype, resize or augmentation, or frames < 1 or no whole units.
+        OptionError: an unknown cut, dtype, resize, augmentation or identity, or frames < 1 or no whole units.
         DataError: no clip could be read.
         StoreError: the store cannot be written, or lacks a clip with `stored_only`.
         EngineError: Ray is not installed, does not answer or does not do.
@@ -205,7 +157,8 @@ def extract(
         }
         crew.run(data, shard, backbone.name, options | {"allow_damaged": allow_damaged}, progress)
         notes += crew.said()
-    task = Task.open(data, backbone, recipe, store, check and shard is None, stored_only)
+    by = identity if shard is None else IDENTITIES[0]  # of its own clips alone, just before they are decoded
+    task = Task.open(data, backbone, recipe, store, check and shard is None, stored_only, by)
     if not crew:
         rates.check(data.clips, task.digests, task.store, not stored_only, progress)
     todo = task.todo()
@@ -221,13 +174,16 @@ def extract(
         unreadable = _extract(task, todo, count, timeout, allow_damaged, progress) if todo else {}
     if share:
         planned.tidy(task.store)
-    stored_now = crew.stored if crew else sum(task.digests[i] in task.store for i in todo)
+    stored_now = len(todo) - len(unreadable) - len(task.known) if not stored_only else 0
+    if shard is not None:
+        stored_now = crew.stored if crew else sum(task.digests[i] in task.store for i in todo)
     return replace(
         _reader(task, unreadable, empty=shard is not None),
         stored_now=stored_now,
         seconds=time.monotonic() - started,
         passed_over={} if stored_only else _passed_over(data.paths),
         notes=(*backbone.notes, *_unusual(task), *notes),
+        waits=task.waits,
     )
 
 
@@ -335,19 +291,39 @@ def _extract(
     task: Task, todo: Sequence[int], workers: int, timeout: float, allow_damaged: bool, progress: Progress
 ) -> dict[str, str]:
     """Decodes, encodes and stores clips; path -> why one could not be read."""
-    data, recipe, digests = task.data, task.recipe, task.digests
-    jobs = (recipe.job(data.clips[i], task.backbone.size, digests[i], allow_damaged) for i in todo)
+    data, recipe = task.data, task.recipe
+    named: deque[tuple[str, str]] = deque()  # those in the decoders' hands
+
+    def jobs() -> Iterator[Job]:
+        for i, digest in read(task, todo):
+            named.append((digest, str(data.clips[i])))
+            yield recipe.job(data.clips[i], task.backbone.size, digest, allow_damaged)
+
     title = f"extracting {data.name}{_part(data)}" + (f", view {recipe.view}" if recipe.view else "")
-    decoded = closing(decode(jobs, min(workers, len(todo)), timeout))
-    with task.store.writing() as writer, progress(title, len(todo), "clips") as step, decoded as results:
-        return _store(
-            results,
-            ((digests[i], str(data.clips[i])) for i in todo),
-            task.store,
-            max(1, FRAMES_PER_BATCH // recipe.frames),
-            lambda batch: _encode(task, batch, writer),
-            step,
-        )
+    decoded = closing(decode(jobs(), min(workers, len(todo)), timeout))
+
+    def write(encoded: tuple[list[str], Tensor]) -> None:
+        names, values = encoded
+        for digest, value in zip(names, finish(values, recipe.cut, recipe.dtype), strict=True):
+            writer.add(digest, value)
+
+    with (
+        task.store.writing() as writer,
+        progress(title, len(todo), "clips") as step,
+        Behind(write) as behind,
+        decoded as results,
+    ):
+
+        def begin(batch: list[tuple[str, Array]]) -> None:
+            frames = np.stack([clip for _, clip in batch])
+            behind.put(([digest for digest, _ in batch], launch(task.backbone, recipe.cut, frames, recipe.condense)))
+
+        clips = iter(lambda: named.popleft() if named else None, None)
+        timed = Timed(results)
+        unreadable = _store(timed, clips, task.store, max(1, FRAMES_PER_BATCH // recipe.frames), begin, step)
+        step(len(task.known))
+        task.waits.update(frames=timed.seconds, writer=behind.waited)
+    return unreadable
 
 
 def _part(data: Dataset) -> str:
@@ -373,7 +349,7 @@ def _store(
     damaged: dict[str, Damage] = {}
     unusual: dict[str, tuple[str, ...]] = {}
     batch: list[tuple[str, Array]] = []
-    for (digest, path), (_, result) in zip(clips, decoded, strict=True):
+    for (_, result), (digest, path) in zip(decoded, clips, strict=True):
         if isinstance(result, VideoError):
             unreadable[path] = str(result)
             if digest and not isinstance(result, ClipLost):

@@ -58,9 +58,13 @@ class Index:
 
     def places(self, mark: int | np.uint64) -> list[int]:
         """The places of a mark, the latest first."""
-        wanted = np.uint64(mark)
-        first, end = (int(np.searchsorted(self._marks, wanted, side)) for side in ("left", "right"))  # type: ignore[call-overload]
-        found: list[int] = self._places[first:end].tolist()
+        if not len(self):
+            return []
+        wanted, found = np.uint64(mark), []
+        at = int(self._marks.searchsorted(wanted))
+        while at < len(self) and self._marks[at] == wanted:
+            found.append(int(self._places[at]))
+            at += 1
         return found[::-1]
 
     def holds(self, marks: Marks) -> NDArray[np.bool_]:

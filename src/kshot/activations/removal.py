@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -49,7 +49,11 @@ class StoreRemoval:
 
 def known_digests(root: Path, paths: Collection[str]) -> set[str]:
     """Digests that a store remembers of these absolute paths."""
-    return {value for value in Digests(Path(root) / "digests.jsonl").of(map(Path, paths), remembered=True) if value}
+    return {
+        value
+        for value in Digests(Path(root) / "digests.jsonl").of([Path(path) for path in paths], remembered=True)
+        if value
+    }
 
 
 def remove_from_store(root: Path, digests: Collection[str], paths: Collection[str], dry: bool = False) -> StoreRemoval:
@@ -73,6 +77,8 @@ def remove_from_store(root: Path, digests: Collection[str], paths: Collection[st
         with locked(keyfile.parent, "lock", busy), disk(keyfile.parent):
             _clean_key(keyfile.parent, digests, found, dry)
     with disk(root):
+        if not dry:  # a cache of where lines stand
+            _remove(Path(root).glob("digests-*.npy"))
         found.rates = _drop_lines(Path(root) / "rates.jsonl", lambda row: row.get("sha256") in digests, dry)
         gone = {os.path.abspath(path) for path in paths}
         found.paths = _drop_lines(
@@ -83,9 +89,9 @@ def remove_from_store(root: Path, digests: Collection[str], paths: Collection[st
 
 def _clean_key(folder: Path, digests: frozenset[str], found: StoreRemoval, dry: bool) -> None:
     """Shards and notes of one key."""
+    before = found.shards
     if not dry:
-        for path in folder.glob("*.tmp"):
-            path.unlink()
+        _remove(folder.glob("*.tmp"))
     for path in sorted(folder.glob("shard-*.json")):
         try:
             manifest = read_manifest(path)
@@ -97,6 +103,8 @@ def _clean_key(folder: Path, digests: frozenset[str], found: StoreRemoval, dry: 
             found.shards += 1
             if not dry:
                 _rewrite(path, manifest, rows)
+    if found.shards > before and not dry:
+        _remove(folder.glob("index-*.npy"))  # a cache of where clips stand
     for kind in NOTES:
         noted = _noted(folder / f"{kind}.json")
         kept = {clip: value for clip, value in noted.items() if clip not in digests}
@@ -116,7 +124,7 @@ def _rewrite(path: Path, manifest: Manifest, rows: list[int]) -> None:
             np.lib.format.write_array_header_1_0(header, about | {"shape": (len(rows), *values.shape[1:])})
             file.write(header.getvalue())
             for row in rows:  # one at a time: a shard of any size in the memory of a clip
-                file.write(np.ascontiguousarray(values[row]).data.cast("B"))
+                file.write(values[row : row + 1].tobytes())
             file.flush()
             os.fsync(file.fileno())
             size = file.tell()
@@ -128,6 +136,11 @@ def _rewrite(path: Path, manifest: Manifest, rows: list[int]) -> None:
         write_atomic(new.with_suffix(".json"), text)
     path.unlink()
     path.with_suffix(".npy").unlink(missing_ok=True)
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in list(paths):
+        path.unlink()
 
 
 def _noted(path: Path) -> Mapping[str, Any]:

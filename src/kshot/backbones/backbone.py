@@ -53,7 +53,7 @@ def load(
     Args:
         name: a folder in transformers format, `kshot-tiny` (bundled), `ViT-B/32`, `ViT-B/16`, `ViT-L/14`, or a hub id
             `owner/name[@revision]`, fetched once and then read from the hub's cache.
-        device: "cpu", "cuda", "cuda:1", or "auto" (a GPU if there is one).
+        device: "cpu", "cuda", "cuda:1", "mps" (Apple's GPU), or "auto" (a GPU if there is one).
         precision: of the blocks' arithmetic: "float32", "bfloat16" or "float16". Weights stay float32, embeddings
             come back float32. Half precision pays on GPUs; few CPUs gain from it.
         allow_bin: also read weights that exist only as `pytorch_model.bin` (tensors only, no code is run). The

@@ -186,6 +186,7 @@ COMMANDS = {
     ),
     "serve": Listed("studio", "The studio: teach actions on a web page of this computer."),
     "watch": Listed("watching", "Name what a camera sees, live."),
+    "summary": Listed("summary", "Time budgets of timelines or annotations, and their agreement with a person's."),
     "data": Listed("data", "Data sets: what there is, and the field's benchmarks made ready."),
 }
 """The commands in the order of the help, which imports none of their files."""

@@ -24,7 +24,9 @@ SAID = {name: one.metadata["help"] for front in FRONTS for name, one in front.fi
 
 MODEL = Annotated[str, typer.Argument(help="a model folder of kshot fit, or hf://owner/name")]
 """A text, not a path: paths make one slash of two."""
-DATA = Annotated[str, typer.Argument(help="motion, motion:16, a folder of class folders, a CSV, or CSV?column=value")]
+DATA = Annotated[
+    str, typer.Argument(help="motion, motion:16, a folder of class folders, a CSV, CSV?column=value, or annotations")
+]
 BY_DATA = "by default kshot-tiny for drawn clips (motion), lite for all others"
 BACKBONE = Annotated[
     str | None,

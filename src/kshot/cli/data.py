@@ -1,4 +1,4 @@
-"""Commands about data sets: `kshot data list`, `prepare`, `verify`, `import`, `protocols` and `features`."""
+"""Commands about data sets: `kshot data list`, `prepare`, `verify`, `import`, `cut`, `protocols` and `features`."""
 
 from __future__ import annotations
 
@@ -97,6 +97,36 @@ def import_annotations(
 
     report = import_files(files, out, videos, fps, format, allow_missing)
     show(report, as_json, _tell_imported)
+
+
+@data.command()
+def cut(
+    data: DATA,
+    out: Annotated[Path, typer.Option(help="the folder to make: LABEL/VIDEO-START-END.mp4, and clips.csv")],
+    before: Annotated[float, typer.Option(help="seconds of pre-roll: how much earlier each file begins")] = 0.0,
+    after: Annotated[float, typer.Option(help="seconds of post-roll: how much later each file ends")] = 0.0,
+    deinterlace: Annotated[
+        bool, typer.Option("--deinterlace", help="take the fields of interlaced video apart (yadif)")
+    ] = False,
+    as_json: JSON = False,
+) -> None:
+    """Write the segments of long videos as files of their own, exact to the frame and without sound.
+
+    Example: kshot data cut day.boris --out events --before 1 --after 2
+    """
+    from kshot.datasets.cutting import cut as run
+
+    report = run(data, out, before, after, deinterlace, progress=chosen_progress(as_json))
+    show(report, as_json, _tell_cut)
+
+
+def _tell_cut(values: dict[str, Any]) -> None:
+    typer.echo(
+        f"{values['out']}: {values['clips']:,} clips of {values['labels']:,} actions, listed in {values['table']}"
+    )
+    tell_notes(values["notes"])
+    tell_unreadable(values["unreadable"])
+    typer.echo(f"next: kshot fit {values['table']} --out MODEL")
 
 
 def _tell_imported(values: dict[str, Any]) -> None:

@@ -41,12 +41,13 @@ SUSPECTS = 6  # shown on a terminal
 ALIKE = 4  # actions from which the same advice stands once
 SINGLE = ", ".join(name for name in HEADS if name not in TRANSDUCTIVE)
 TIMELINE_FORMATS = "table, json, csv, boris, elan, cvat, label-studio, via, activitynet, vtt, srt or audacity"
+DEINTERLACE = "take the fields of interlaced video apart (yadif)"
 METHODS = f"how to learn: auto compares nine ways on your clips; partial; or a head: {SINGLE}"
 
 
 @app.command()
 def fit(
-    clips: Annotated[str, typer.Argument(help="a folder of class folders, a CSV, or CSV?column=value")],
+    clips: Annotated[str, typer.Argument(help="a folder of class folders, a CSV, CSV?column=value, or annotations")],
     out: Annotated[Path, typer.Option(help="the model folder to write")],
     backbone: BACKBONE = None,
     adapted: Annotated[
@@ -108,7 +109,7 @@ def fit(
     labels = [data.classes[number] for number in data.labels]
     with locked(out):
         free()  # another may just have ended
-        model.fit(list(data.clips), labels, data.groups.astype(str).tolist(), progress=chosen_progress(as_json))
+        model.fit(list(data.clips), labels, [str(group) for group in data.groups], progress=chosen_progress(as_json))
         model.report_.notes.extend(f"{note}." for note in data.notes)
         model.save(out, thumbnails)
     show({"model": str(out), "clips": model.n_clips_, **model.report_.plain()}, as_json, _tell_fit)
@@ -126,6 +127,7 @@ def predict(
     picture: Annotated[Path | None, typer.Option(help="also draw the timeline into this .png, .svg or .pdf")] = None,
     threshold: THRESHOLD = None,
     allow_damaged: ALLOW_DAMAGED = False,
+    deinterlace: Annotated[bool, typer.Option("--deinterlace", help=DEINTERLACE)] = False,
     backbone: MOVED = None,
     device: DEVICE = "cpu",
     as_json: JSON = False,
@@ -165,6 +167,7 @@ def predict(
     with importing():
         from kshot import Recognizer
     recognizer = Recognizer.load(model, backbone, device)
+    recognizer.deinterlace = deinterlace
     recognizer.thresholds(limits)  # refuses actions that there are not
     how = Shown(model, kind, format, out, picture)
     if timeline:

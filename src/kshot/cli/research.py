@@ -50,6 +50,9 @@ def extract(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print clips, bytes and time; store nothing")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="exit with 1 if a clip could not be read")] = False,
     allow_damaged: ALLOW_DAMAGED = False,
+    identity: Annotated[
+        str, typer.Option(help="content, or stat: read new clips when they are decoded only")
+    ] = "content",
     as_json: JSON = False,
     **settings: Any,
 ) -> None:
@@ -63,6 +66,7 @@ def extract(
     from kshot.activations import estimation, extraction
 
     shared = settings | {"cut": cut, "workers": workers, "allow_damaged": allow_damaged}
+    shared["identity"] = identity
     if dry_run:
         show(estimation.estimate(data, backbone, **shared).report(), as_json, _tell_estimate)
         return

@@ -196,6 +196,8 @@ def _peak(place: str) -> int | None:
         return system.peak_memory()
     import torch
 
+    if place.startswith("mps"):
+        return int(torch.mps.driver_allocated_memory())  # what it once took it keeps
     return int(torch.cuda.max_memory_allocated(place)) if place.startswith("cuda") else None
 
 
@@ -205,6 +207,8 @@ def _used(place: str) -> int | None:
         return system.used_memory()
     import torch
 
+    if place.startswith("mps"):
+        return int(torch.mps.current_allocated_memory())
     return int(torch.cuda.memory_allocated(place)) if place.startswith("cuda") else None
 
 

@@ -113,10 +113,7 @@ def evaluate(
     if reads or described is not None:
         reading = [clips.classes] if reads else []
         said = expect_texts(learner, plan.view.prompts, described, reading, loaded.classes, run)
-    expect_same_work(
-        clips,
-        {"run": None if run is None else run.digest, "backbone": learner.backbone and learner.backbone.fingerprint},
-    )
+    expect_same_work(clips, run=run and run.digest, backbone=learner.backbone and learner.backbone.fingerprint)
     activations = _activations(clips, learner, plan, progress)
     split = SPLITS.get(plan.evaluation.split, plan.evaluation.split)
     activations, left_out = kept_apart(replace(activations, keep_copies=plan.shape.keep_copies), loaded, split)

@@ -99,9 +99,14 @@ def fit(
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Inside, torch draws from `seed` on the CPU and `device`; the caller's random state is left as it was."""
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
+    apple = torch.mps.get_rng_state() if device.type == "mps" else None
+    try:
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            yield
+    finally:
+        if apple is not None:
+            torch.mps.set_rng_state(apple)
 
 
 @contextmanager
@@ -197,19 +202,20 @@ class _Loop:
 
     def _step(self, step: int) -> float:
         """One optimiser step over `accumulate` batches; returns what those of this process are of their mean loss."""
-        schedule, total = self.schedule, 0.0
+        return self._total(self._launch(step), step)
+
+    def _launch(self, step: int) -> list[Tensor]:
+        """An optimiser step and its losses, which a GPU may not have finished yet: nothing in here waits for it."""
+        schedule, losses = self.schedule, list[torch.Tensor]()
         for group, lr in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
             group["lr"] = lr * schedule.factor(step)
         self.optimizer.zero_grad(set_to_none=True)
         for index in processes.dealt(range(step * schedule.accumulate, (step + 1) * schedule.accumulate)):
             torch.manual_seed(int(key(schedule.seed, 7, index)) >> 1)  # dropout is a function of the batch too
             loss = self.loss(index) / schedule.accumulate
-            total += float(loss.detach())
-            if not math.isfinite(total):
-                raise KshotError(
-                    f"the loss became {total} at step {step + 1}; nothing after step {self.fitted.best_step} was kept: "
-                    f"lower the learning rate (now {schedule.lr:g}) or set max_grad_norm"
-                )
+            losses.append(loss.detach())
+            if loss.device.type == "cpu":
+                self._total(losses, step)  # before its gradients; a GPU would have to be waited for
             if not loss.requires_grad:
                 raise OptionError(
                     f"the loss does not depend on what learns ({', '.join(list(self.learning)[:2])}, ...): tune the "
@@ -220,6 +226,22 @@ class _Loop:
         if schedule.max_grad_norm:
             torch.nn.utils.clip_grad_norm_(list(self.learning.values()), schedule.max_grad_norm)
         self.optimizer.step()
+        return losses
+
+    def _total(self, losses: list[Tensor], step: int) -> float:
+        """The sum of a step's losses.
+
+        Raises:
+            KshotError: it is not finite.
+        """
+        total = 0.0
+        for loss in losses:
+            total += float(loss)
+        if not math.isfinite(total):
+            raise KshotError(
+                f"the loss became {total} at step {step + 1}; nothing after step {self.fitted.best_step} was kept: "
+                f"lower the learning rate (now {self.schedule.lr:g}) or set max_grad_norm"
+            )
         return total
 
     def _validate(self, step: int) -> dict[str, Any]:

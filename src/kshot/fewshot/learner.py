@@ -14,6 +14,7 @@ from kshot.activations.encoding import embed, tail
 from kshot.errors import CheckpointError, OptionError
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from kshot.activations.shards import Array
@@ -90,7 +91,14 @@ class Learner:
         found = [f"head {self.head.name}"] * (by_head and self.head.transductive) + ["the tuning"] * tuned
         return [f"{one} is transductive: scores see all queries of the episode, class-balanced here" for one in found]
 
-    def embed(self, values: Array, support: int = 0) -> Tensor:
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        import torch
+
+        return torch.device("cpu") if self.backbone is None else self.backbone.device
+
+    def embed(self, values: Array | Tensor, support: int = 0) -> Tensor:
         """(n, frames, P) embeddings of activations (n, frames, ...), with gradients.
 
         support: how many of the first clips are the support of the episode that all of them belong to; it matters

@@ -87,7 +87,9 @@ def head_scorer(
         way_labels = torch.from_numpy(batch.support_labels.copy()).to(far.device)
         way_text = text[torch.from_numpy(batch.classes).to(text.device)] if text is not None else None
         far_rows, near_rows = _rows(far, query), _rows(near, support)
-        scores: Tensor = head(far_rows, near_rows, way_labels, way_text, prepared=True, numbers=batch.numbers)
+        scores: Tensor = head(
+            far_rows, near_rows, way_labels, way_text, prepared=True, numbers=batch.numbers, way=batch.classes.shape[1]
+        )
         return scores
 
     sizes = [(shape.shot, near), (shape.query, far)]
@@ -134,7 +136,7 @@ def scaled_scorer(head: Head, embeddings: Tensor, shape: EpisodeShape) -> tuple[
         centre, spread = statistics(near.flatten(1, 2))
         near, far = (standardise(one.flatten(1, 2), centre, spread).view(one.shape) for one in (near, far))
         labels = torch.from_numpy(batch.support_labels.copy()).to(near.device)
-        scores: Tensor = head(far, near, labels, numbers=batch.numbers)
+        scores: Tensor = head(far, near, labels, numbers=batch.numbers, way=shape.way)
         return scores
 
     each = shape.way * (shape.shot + shape.query) * embeddings[0].numel() * embeddings.element_size()

@@ -6,8 +6,8 @@ Alone, each of these functions does nothing, or gives back what it was given.
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,6 +17,8 @@ from kshot.errors import OptionError
 from kshot.settings import Evaluating, Training
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from kshot.datasets import Dataset
     from kshot.fewshot.learner import Learner
 
@@ -52,7 +54,7 @@ def expect_same_settings(plan: Training | Evaluating, **further: Any) -> None:
     processes.expect_same(**settings, **{name: getattr(value, "name", value) for name, value in further.items()})
 
 
-def expect_same_work(data: Dataset, facts: Mapping[str, Any]) -> None:
+def expect_same_work(data: Dataset, /, **facts: Any) -> None:
     """Refuses processes that loaded other data or another backbone, before anything is computed.
 
     Where files lie is the machine's own affair: their names are compared, and once they are stored what they hold.
@@ -66,9 +68,9 @@ def expect_same_work(data: Dataset, facts: Mapping[str, Any]) -> None:
     """
     if processes.world() == 1:
         return
-    names = [path.name for path in data.paths]
-    columns = [data.labels.tolist(), data.classes, data.splits.tolist(), data.groups.tolist(), names]
-    processes.expect_same(clips=len(data), listing=_digest(json.dumps(columns)), **facts)
+    names = (path.name for path in data.paths)
+    listing = _digest([data.labels, data.splits, data.groups, data.spans], [*data.classes, ""], names)
+    processes.expect_same(clips=len(data), listing=listing, **facts)
 
 
 def expect_same_clips(*parts: Activations) -> None:
@@ -81,7 +83,7 @@ def expect_same_clips(*parts: Activations) -> None:
         OptionError: in all of them.
     """
     if processes.world() > 1:
-        processes.expect_same(data=_digest(json.dumps([content(part).tolist() for part in parts])))
+        processes.expect_same(data=_digest([content(part) for part in parts]))
 
 
 def refuse_drifting(learner: Learner) -> None:
@@ -97,5 +99,12 @@ def refuse_drifting(learner: Learner) -> None:
         )
 
 
-def _digest(text: str) -> str:
-    return f"sha256 {hashlib.sha256(text.encode()).hexdigest()[:12]}"
+def _digest(columns: Iterable[NDArray[Any] | None], *texts: Iterable[str]) -> str:
+    """A digest of arrays and texts, without an object for each clip."""
+    mark = hashlib.sha256()
+    for column in columns:
+        if column is not None:
+            mark.update("\0".join(column.tolist()).encode() if column.dtype == object else column.tobytes())
+    for text in itertools.chain(*texts):
+        mark.update(text.encode(errors="surrogateescape") + b"\0")
+    return f"sha256 {mark.hexdigest()[:12]}"

@@ -124,7 +124,7 @@ def train(
     setup = _prepare(plan, data, Path(out), backbone, resume)
     plan = replace(plan, view=replace(plan.view, frames=setup.frames))
     config = _config(plan, setup, followed)
-    expect_same_work(setup.data, config)
+    expect_same_work(setup.data, **config)
     if resume and (done := processes.from_first(lambda: finished(setup.folder, config))):
         return replace(done, seconds=time.monotonic() - started)
     config["computed"], changed = processes.from_first(lambda: computed(setup.folder, setup.backbone))
@@ -141,6 +141,7 @@ def train(
     with disk(setup.folder):
         write()
         learned = _learn(plan, setup, clips, resume, progress)
+        notes += learned.objective.notes if learned.objective else ()
         config["result"] = processes.from_first(lambda: _result(plan, setup, clips, learned, peak) | {"notes": notes})
         write()
         if processes.first():

@@ -167,6 +167,7 @@ class Head(nn.Module):
         text: Tensor | None = None,
         prepared: bool = False,
         numbers: Sequence[int] | None = None,
+        way: int | None = None,
     ) -> Tensor:
         """Score each query against each class of its episode.
 
@@ -178,6 +179,7 @@ class Head(nn.Module):
                 phases.
             prepared: query and support come from `prepare` and `prepare_support`.
             numbers: (E,) of the episodes in their sequence, for heads that draw; 0, 1, 2 ... by default.
+            way: number of classes; by default that of the texts, or the largest label and 1, for which a GPU is waited.
 
         Returns:
             (E, Q, way), higher is closer.
@@ -190,7 +192,8 @@ class Head(nn.Module):
         with torch.autocast(query.device.type, enabled=False):
             query, support = full(query), full(support)
             text = None if text is None else full(text)
-            way = int(labels.max()) + 1 if text is None else text.shape[1]
+            if way is None or text is not None:
+                way = int(labels.max()) + 1 if text is None else text.shape[1]
             if not prepared:
                 query, support = self._prepare_all(query), self._prepare_support(support, labels, text)
             if self.draws:

@@ -69,7 +69,8 @@ def cosine(query: Tensor, others: Tensor) -> Tensor:
 
 def membership(labels: Tensor, way: int, dtype: torch.dtype) -> Tensor:
     """One-hot labels: (E, N) -> (E, N, way)."""
-    return F.one_hot(labels, way).to(dtype)
+    numbers = torch.arange(way, device=labels.device)  # one_hot looks at the labels, for which a GPU would be waited
+    return (labels[..., None] == numbers).to(dtype)
 
 
 def class_means(x: Tensor, labels: Tensor, way: int) -> Tensor:

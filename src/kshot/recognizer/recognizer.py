@@ -80,7 +80,10 @@ class Recognizer(Estimator):
         frames_: frames a clip, and of a window of `timeline`.
         tuned_: whether the backbone was fine-tuned on them.
         texts_: the texts that were read in place of the actions' names, None without.
+        deinterlace: whether predictions take the fields of interlaced video apart; False until it is set.
     """
+
+    deinterlace = False
 
     def fit(
         self, videos: Any, labels: Sequence[str], groups: Sequence[str] | None = None, progress: Progress = quiet
@@ -193,6 +196,14 @@ class Recognizer(Estimator):
         return backbone_of(self.learner_).unit
 
     @property
+    def action_seconds(self) -> dict[str, float]:
+        """Median seconds of the clips of each action, of those whose length is known."""
+        self._check_fitted()
+        clips = [clip for clip in self.clips_ if np.isfinite(clip.seconds)]
+        labels = {clip.label for clip in clips}
+        return {label: float(np.median([clip.seconds for clip in clips if clip.label == label])) for label in labels}
+
+    @property
     def size(self) -> int:
         """Side in pixels of the square that the backbone sees."""
         self._check_fitted()
@@ -202,7 +213,7 @@ class Recognizer(Estimator):
     def framing(self) -> Framing:
         """How a frame becomes that square."""
         self._check_fitted()
-        return FRAMINGS[backbone_of(self.learner_).resize]
+        return replace(FRAMINGS[backbone_of(self.learner_).resize], deinterlace=self.deinterlace)
 
     def timeline(
         self,

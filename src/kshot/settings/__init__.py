@@ -237,12 +237,12 @@ class Arithmetic(Settings):
     """Where, in which numbers and by what a backbone computes.
 
     Attributes:
-        device: cpu, cuda, cuda:N or auto.
+        device: cpu, cuda, cuda:N, mps (Apple's GPU) or auto.
         precision: of the backbone: float32, bfloat16 or float16.
         encoder: what runs the blocks that nothing has altered, one of `ENCODERS`.
     """
 
-    device: str = setting("cpu", "cpu, cuda, cuda:N or auto")
+    device: str = setting("cpu", "cpu, cuda, cuda:N, mps (Apple's GPU) or auto")
     precision: str = setting("float32", "float32, bfloat16 or float16")
     encoder: str = setting(
         TORCH, "what runs the frozen blocks: torch, or on the CPU onnx or onnx-int8; see docs/backbones.md"
@@ -418,8 +418,8 @@ def expect_device(name: str) -> None:
         OptionError: names those that there are.
     """
     kind, _, number = name.partition(":")
-    if name != "auto" and (kind not in ("cpu", "cuda") or (number and not number.isdigit())):
-        raise unknown("device", name, ["cpu", "cuda", "auto"])
+    if name != "auto" and (kind not in ("cpu", "cuda", "mps") or (number and not number.isdigit())):
+        raise unknown("device", name, ["cpu", "cuda", "mps", "auto"])
 
 
 def bounds(name: str) -> tuple[int, int]:

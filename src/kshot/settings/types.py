@@ -119,7 +119,7 @@ class TrainingKeywords(TypedDict, total=False):
     """a class never mirrored, or none; else those with left, right or clockwise in their name"""
 
     device: str
-    """cpu, cuda, cuda:N or auto"""
+    """cpu, cuda, cuda:N, mps (Apple's GPU) or auto"""
 
     precision: str
     """float32, bfloat16 or float16"""
@@ -192,7 +192,7 @@ class EvaluatingKeywords(TypedDict, total=False):
     """CSV label,text: texts that describe classes, in place of their names"""
 
     device: str
-    """cpu, cuda, cuda:N or auto"""
+    """cpu, cuda, cuda:N, mps (Apple's GPU) or auto"""
 
     precision: str
     """float32, bfloat16 or float16"""
@@ -226,7 +226,7 @@ class ExportingKeywords(TypedDict, total=False):
     """CSV label,text: texts that describe classes, in place of their names"""
 
     device: str
-    """cpu, cuda, cuda:N or auto"""
+    """cpu, cuda, cuda:N, mps (Apple's GPU) or auto"""
 
     precision: str
     """float32, bfloat16 or float16"""

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from kshot.datasets import annotations
+from kshot.datasets.annotations.forms import Film
 from kshot.errors import DataError, OptionError
 from kshot.names import plain
 from kshot.studio.marks import Stretch, add_marks, film_of, marks_of
@@ -91,7 +92,7 @@ def written(project: Project, film: str, format: str, proposed: bool = False) ->
         found = [
             annotations.Segment(video.name, mark.start, mark.end, names[mark.label]) for mark in marks_of(project, film)
         ]
-    about = {video.name: annotations.Film(video.rate or None, video.seconds)}
+    about = {video.name: Film(video.rate or None, video.seconds)}
     labels = tuple(label.name for label in project.state.labels)
     text, _ = annotations.write(annotations.Annotations(found, about, labels), format)
     return f"{Path(video.name).stem}{annotations.FORMATS[format].suffix}", text

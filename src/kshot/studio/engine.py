@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kshot.activations.default import Default
 from kshot.errors import DataError, KshotError
 from kshot.files import disk
 from kshot.studio.doubts import LONG
-from kshot.studio.marks import film_of, place_of
+from kshot.studio.marks import place_of
 from kshot.studio.meter import Cancelled, Meter
 from kshot.studio.predictions import Predictions
 from kshot.studio.project import Project
 from kshot.studio.reader import Reader, even, write_video
 from kshot.studio.state import Label, ModelRecord, TrainingProgress, Video
+from kshot.studio.teaching import teach
 from kshot.studio.trained import TrainedModel
 from kshot.studio.work import Jobs
 
@@ -221,14 +221,6 @@ class StudioEngine:
         self.project.set_video(id, film=True, rate=rate)
         return self.project.video(id)
 
-    def look_through(self, id: str) -> None:
-        """Has the model say what a film shows when, in the background. Raises KshotError if nothing was trained."""
-        self.trained.folder  # noqa: B018  (raises)
-        film_of(self.project, id)
-        self.predictions.announce(id)
-        self.project.set_video(id, error="")
-        self.predictions.add(id)
-
     @contextmanager
     def _placing(self, id: str, path: Path, keep: bool = True) -> Iterator[None]:
         """Takes a new file away again where it cannot, or is not to, be taken in."""
@@ -371,7 +363,7 @@ class StudioEngine:
         ended: TrainingProgress | None = None
         folder = self.project.new_model()
         try:
-            recognizer, clips = self._trained(meter)
+            recognizer, clips = teach(self.project, self.device, meter)
             recognizer.save(folder, thumbnails=False)
             queries = [video.id for video in self.project.queries()]
             self.predictions.announce(*queries)
@@ -399,33 +391,6 @@ class StudioEngine:
         """What the project keeps of a model."""
         classes = [str(name) for name in recognizer.classes_]
         return ModelRecord(folder.name, time.time(), clips, classes, self._plain(recognizer.report_.plain()), seconds)
-
-    def _trained(self, meter: Meter) -> tuple[Recognizer, dict[str, str]]:
-        from kshot.recognizer import Recognizer
-
-        store = self.project.folder / "store"
-        with meter("getting ready", 1, ""):
-            default = Default("")
-            base, before, clips = self.project.state.base, self.project.base_labels(), self.project.clip_labels()
-            videos = {video.id: video for video in self.project.clips()}
-            if base:
-                made = Recognizer.load(self.project.folder / "models" / base, device=self.device).set_params(
-                    store=store
-                )
-                kept = {*before.values(), made.background}
-                made.clips_ = [clip for clip in made.clips_ if clip.label in kept]
-            else:
-                settings, default = self.project.state.settings, self.project.default_backbone()
-                named = {} if "adapted" in settings else {"backbone": default.name}
-                made = Recognizer(**named | settings, store=store, device=self.device)
-        marks = {mark.key: mark for mark in self.project.state.marks}
-        paths = [
-            place_of(self.project, marks[id]) if id in marks else str(self.project.path(videos[id])) for id in clips
-        ]
-        groups = [marks[id].video if id in marks else videos[id].group or id for id in clips]
-        made.partial_fit(paths, list(clips.values()), groups=groups, progress=meter)
-        made.report_.notes.extend(f"{note}." for note in default.notes)
-        return made, clips | before
 
     def _named(self, text: str) -> str:
         """A message with the videos called what the person calls them."""

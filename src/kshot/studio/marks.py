@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import NamedTuple
+
+import numpy as np
 
 from kshot.errors import DataError, OptionError
 from kshot.excerpts import Excerpt
@@ -115,6 +118,36 @@ def remove_mark(project: Project, id: str) -> None:
     with project.change() as state:
         state.marks = [mark for mark in state.marks if mark != old]
         history.record(state, Edit(f"removing a mark of “{name}”", [], [], marks=[old]))
+
+
+def rest_of(project: Project) -> dict[str, list[tuple[float, float]]]:
+    """Stretches that show none of the actions, of films in which all is marked: what lies between the marks.
+
+    Each is as long as the marks usually are, and ends a quarter of that before the next mark: people do not mark to the
+    frame. They are spread over the film, and no more than twice as many as an action has marks on average.
+
+    Returns:
+        Id of the film -> (start, end) in seconds; no film without a stretch.
+    """
+    found: dict[str, list[tuple[float, float]]] = {}
+    every = project.state.marks
+    if not every:
+        return found
+    length = float(np.median([mark.end - mark.start for mark in every]))
+    most = 2 * math.ceil(len(every) / len({mark.label for mark in every}))
+    for film in project.state.videos:
+        if not (film.film and film.exhaustive):
+            continue
+        free, last = list[tuple[float, float]](), 0.0
+        for start, end in [*((mark.start, mark.end) for mark in marks_of(project, film.id)), (film.seconds, math.inf)]:
+            begin = last + length / 4 if last else 0.0
+            count = int((start - length / 4 - begin) / length)
+            free += [(round(begin + at * length, 3), round(begin + (at + 1) * length, 3)) for at in range(count)]
+            last = max(last, end)
+        if free:
+            chosen = np.unique(np.linspace(0, len(free) - 1, min(most, len(free))).round().astype(int))
+            found[film.id] = [free[at] for at in chosen]
+    return found
 
 
 def _mark(state: State, id: str) -> Mark:

@@ -287,6 +287,11 @@ class Project:
             clips = {video.id: names[video.label] for video in self.state.videos if video.label is not None}
             return clips | {mark.key: names[mark.label] for mark in self.state.marks}
 
+    def exhaustive_films(self) -> dict[str, str]:
+        """A key for each film in which all is marked -> "": what lies between its marks is trained on, too."""
+        with self._mutex:
+            return {f"{video.id}@rest": "" for video in self.state.videos if video.film and video.exhaustive}
+
     def base_labels(self) -> dict[str, str]:
         """Label id -> name of the actions that the model begun with knows, and that are still there."""
         with self._mutex:

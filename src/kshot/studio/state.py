@@ -261,6 +261,7 @@ class State:
         done: edits that can be undone, the last first. "removed" in JSON.
         undone: edits that can be done again, the one undone last first.
         marks: in films.
+        threshold: of likeness, in place of the model's own; None for that.
     """
 
     example: bool = False
@@ -274,6 +275,7 @@ class State:
     done: Annotated[list[Edit], Field(alias="removed")] = field(default_factory=list)
     undone: list[Edit] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
+    threshold: Annotated[FiniteFloat, Field(ge=-1, le=1)] | None = None
 
 
 _STATE = TypeAdapter(State)
@@ -290,12 +292,17 @@ def written(state: State, generation: int) -> bytes:
     plain = _STATE.dump_python(state, by_alias=True)
     for edit in (*plain["removed"], *plain["undone"]):
         _leave_out(edit, "new_labels", "new_videos", "marks", "new_marks")
+    for holder in (plain, *plain["removed"], *plain.get("undone", [])):
+        for video in (*holder["videos"], *holder.get("new_videos", [])):
+            _leave_out(video, "film", "rate", "exhaustive")
     _leave_out(plain, "undone", "marks")
+    if state.threshold is None:
+        del plain["threshold"]
     return json.dumps(head | {"state": plain}, ensure_ascii=False, indent=1).encode(errors="backslashreplace")
 
 
 def _leave_out(plain: dict[str, Any], *names: str) -> None:
-    """Without lists that are empty and that earlier versions do not know."""
+    """Without what is empty, nought or false, and earlier versions do not know."""
     for name in names:
         if not plain[name]:
             del plain[name]

@@ -33,6 +33,7 @@ class TrainedModel:
         self.changed = ""
         self._mutex = threading.Lock()
         self._loaded: tuple[str, Recognizer] | None = None
+        self._own = 0.0  # its threshold, whatever was chosen
 
     @property
     def folder(self) -> Path:
@@ -44,7 +45,7 @@ class TrainedModel:
 
     def put(self, folder: Path, model: Recognizer) -> None:
         """Takes one that has just been trained, and saved there."""
-        self._loaded, self.changed = (folder.name, model), ""
+        self._loaded, self.changed, self._own = (folder.name, model), "", model.threshold_
 
     def model(self) -> Recognizer:
         """The model itself. Raises KshotError if there is none, or it is damaged."""
@@ -62,6 +63,9 @@ class TrainedModel:
                         raise
                     made = Recognizer.load(folder, moved, self.device)
                 loaded = self._loaded = (folder.name, made)
+                self._own = made.threshold_
+            chosen = self.project.state.threshold
+            loaded[1].threshold_ = self._own if chosen is None else chosen
         return loaded[1]
 
     def check(self) -> bool:

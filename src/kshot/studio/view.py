@@ -109,6 +109,8 @@ class ModelView:
         at: seconds since 1970 of the end of its training.
         classes: names of the actions that it knows.
         report: what to expect of it, plain JSON.
+        backbone: its name.
+        threshold: of likeness, below it the answer is "unknown": the model's own, None for never.
         stale: whether training now would lead to another.
         changed: why that is so, where it is for another reason than the clips.
     """
@@ -117,6 +119,8 @@ class ModelView:
     at: float
     classes: list[str]
     report: dict[str, Any]
+    backbone: str
+    threshold: float | None
     stale: bool
     changed: str
 
@@ -132,6 +136,23 @@ class PageLimits:
 
     bytes: int
     formats: dict[str, str]
+
+
+@dataclass(frozen=True)
+class ChoicesView:
+    """What a person has chosen in place of what kshot would.
+
+    Attributes:
+        backbone: that teaching begins from; "" for that of the clips.
+        adapted: the run of `kshot train` that teaching begins from; "" for none.
+        threshold: of likeness, in place of the model's own; None for that.
+        fixed: whether teaching begins from a model, which fixes backbone and run.
+    """
+
+    backbone: str
+    adapted: str
+    threshold: float | None
+    fixed: bool
 
 
 @dataclass(frozen=True)
@@ -153,6 +174,7 @@ class PageState:
         undo: what can be undone next, in words; None for nothing.
         redo: what can be done again next, in words; None for nothing.
         limits: what is taken.
+        choices: what a training begins from, and what answers are weighed by.
     """
 
     version: int
@@ -169,6 +191,7 @@ class PageState:
     undo: str | None
     redo: str | None
     limits: PageLimits
+    choices: ChoicesView
 
 
 PLAYABLE = {".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/mp4", ".webm": "video/webm", ".ogv": "video/ogg"}
@@ -220,6 +243,9 @@ def page_state(engine: StudioEngine, file_bytes: int) -> PageState:
         undo=state.done[0].what if state.done else None,
         redo=state.undone[0].what if state.undone else None,
         limits=PageLimits(file_bytes, formats()),
+        choices=ChoicesView(
+            state.settings.get("backbone", ""), state.settings.get("adapted", ""), state.threshold, bool(state.base)
+        ),
     )  # fmt: skip
 
 
@@ -228,7 +254,7 @@ def _marks(state: State) -> list[ClipView]:
     named = {video.id: video.name for video in state.videos}
     return [
         MarkView(
-            one.id, f"{named[one.video]}, {one.start:.1f} to {one.end:.1f} s", one.end - one.start, "film", one.label,
+            one.id, f"{one.start:.1f} to {one.end:.1f} s of {named[one.video]}", one.end - one.start, "film", one.label,
             one.video, one.start, one.end,
         )
         for one in sorted(state.marks, key=lambda one: (one.video, one.start))
@@ -241,8 +267,11 @@ def model_view(engine: StudioEngine) -> ModelView | None:
     if trained is None:
         return None
     changed = engine.trained.changed
-    stale = bool(changed) or trained.clips != project.clip_labels() | project.base_labels()
-    return ModelView(trained.model, trained.at, trained.classes, trained.report, stale, changed)
+    stale = bool(changed) or trained.clips != project.clip_labels() | project.base_labels() | project.exhaustive_films()
+    report = trained.report
+    own = (report.get("unknown") or {}).get("threshold")
+    named = str(report.get("backbone", ""))
+    return ModelView(trained.model, trained.at, trained.classes, report, named, own, stale, changed)
 
 
 def page_json(state: PageState) -> str:

@@ -23,6 +23,7 @@ from kshot.activations.default import default_backbone
 from kshot.activations.packing import stored_bytes
 from kshot.backbones import backbone as backbones
 from kshot.backbones.backbone import Backbone
+from kshot.backbones.devices import wait
 from kshot.datasets import BENCHMARKS, SPLITS, Dataset
 from kshot.errors import DataError, KshotError, OptionError, VideoError
 from kshot.fewshot import cost, protocols, runs
@@ -319,10 +320,7 @@ class _Part:
         return first if first > SLOW else min(seconds(many) for _ in range(3))
 
     def _wait(self) -> None:
-        import torch
-
-        if self.backbone.device.type == "cuda":
-            torch.cuda.synchronize(self.backbone.device)
+        wait(self.backbone.device)
 
     def _encoding(self) -> float:
         """Seconds a multiply-add of the image tower."""

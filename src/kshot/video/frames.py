@@ -1,10 +1,8 @@
 """Which frames of a clip, then only those: packet scan, choice, decoding, preprocessing.
 
-A clip is a video file, a folder of JPEG/PNG frames, or a part of one. Index i always means its i-th frame in the order
-of presentation; frames are chosen by the time at which they are on show. The packets of a file are read once without
-decoding (their count is the truth, a header's count often is not), indices are chosen, and then only the stretches
-between a keyframe and a wanted frame are decoded. Timestamps that cannot be trusted, or frames that do not come out as
-the packets promised, lead to a straight decode of the file and a new choice on the frames that really exist.
+A clip is a video file, a folder of JPEG/PNG frames, or a part of one. Index i is its i-th frame in the order of
+presentation; frames are chosen by the time at which they are on show. Packets are read once (a header's count is often
+wrong), and only what lies between a keyframe and a wanted frame is decoded; all of it where times cannot be trusted.
 """
 
 from __future__ import annotations
@@ -24,6 +22,7 @@ from kshot.video import container
 from kshot.video.clock import Clock, Scan
 from kshot.video.container import MAX_PIXELS, File, Pick, too_long
 from kshot.video.damage import Damage
+from kshot.video.fields import seen
 from kshot.video.opening import in_one_line, opened
 
 if TYPE_CHECKING:
@@ -42,6 +41,7 @@ class Framing:
         flip: mirror left and right.
         bilinear: resize by the bilinear filter in place of the bicubic one, both with antialiasing.
         down: round that length down in place of to the nearest.
+        deinterlace: take the fields of interlaced video apart before.
     """
 
     squash: bool = False
@@ -51,6 +51,7 @@ class Framing:
     flip: bool = False
     bilinear: bool = False
     down: bool = False
+    deinterlace: bool = False
 
     def length(self, size: int) -> int:
         """Pixels that the short side, or both, become for a square of `size`."""
@@ -203,8 +204,7 @@ def frames_at(path: ClipName, indices: Sequence[int] | np.ndarray, size: int | N
 def iterate(path: ClipName, step: int = 1, size: int | None = None) -> Iterator[tuple[float, np.ndarray]]:
     """Every `step`-th frame as (seconds from the first frame, uint8 RGB (height, width, 3)).
 
-    Each frame is decoded once and none is kept, so a file of any length needs the memory of a few frames.
-    A damaged tail ends the iteration.
+    Each is decoded once and none is kept, whatever the file's length. A damaged tail ends the iteration.
 
     Args:
         path: a video file or a folder of frames.
@@ -321,7 +321,7 @@ class Samples:
             self.failure = str(error)
 
     def _frames(self) -> Iterator[tuple[int, np.ndarray]]:
-        with in_one_line(self.path), closing(opened(self.path)) as clip:
+        with in_one_line(self.path), closing(seen(self.path, self.framing.deinterlace)) as clip:
             self.announced, self.fps = clip.announced()
             for seconds, frame in clip.stream():
                 if self.grid.count(seconds) - self.grid.next > container.MAX_FRAMES:  # a film may be longer
@@ -432,7 +432,7 @@ def _collect(
     allow_damaged: bool = False,
 ) -> Taken:
     """Decode the picked frames of a clip, as it is or preprocessed."""
-    with in_one_line(path), closing(opened(path)) as clip:
+    with in_one_line(path), closing(seen(path, framing.deinterlace)) as clip:
         indices, found = clip.frames(pick)
         damage = clip.damage()
         if damage and damage.unreadable and not allow_damaged:

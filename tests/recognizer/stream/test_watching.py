@@ -131,7 +131,7 @@ def test_a_timeline_goes_where_it_is_asked_to(command, model: Path, film: Path, 
 def test_what_was_wrong_with_a_file_is_told_on_stderr(command, model: Path, tmp_path: Path) -> None:
     short = write_video(tmp_path / "short.mp4", draw(0, 14, np.random.default_rng(0), frames=4))
     code, out, err = command("predict", model, short, "--timeline", "--format", "csv")
-    assert code == 0 and out.startswith("start,end,label,score\n0.000,0.160,")
+    assert code == 0 and out.startswith(f"path,label,start,end,score\n{short},clap,0.000,0.160,")
     assert err.startswith("note: 0.16 seconds are less than a window of 0.40")
 
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from kshot import gate
 from kshot.datasets.annotations.forms import Annotations, Segment, Source
 from kshot.datasets.annotations.places import Places
+from kshot.datasets.sheet import column
 from kshot.errors import DataError, unknown
 
 __all__ = ["FORMATS", "Annotations", "Places", "Segment", "find", "read", "writable", "write"]
@@ -63,13 +64,13 @@ def writable() -> list[str]:
 
 
 def foreign(path: Path) -> bool:
-    """Whether a table is one of another program, and no `path,label` of kshot's own.
+    """Whether a table is one of another program, and none with columns for path and label, see `kshot.datasets.sheet`.
 
     Raises:
         DataError: see `find`.
     """
-    cells = {cell.strip(' "').lower() for cell in re.split("[,;\t]", _begins(path).partition("\n")[0])}
-    found = None if {"path", "label"} <= cells else find(path)
+    cells = [cell.strip(' "') for cell in re.split("[,;\t]", _begins(path).partition("\n")[0])]
+    found = None if column(cells, "path") and column(cells, "label") else find(path)
     return found is not None and found[0] != "csv"
 
 

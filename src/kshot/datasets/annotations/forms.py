@@ -6,12 +6,12 @@ What a format says and kshot does not keep is counted here, so that it can be sa
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kshot.datasets.times import read_time
 from kshot.errors import DataError
 from kshot.names import tidy
 
@@ -120,25 +120,16 @@ def at(segment: Segment) -> str:
     return f"'{segment.label}' at {start or 'the start'} to {end or 'the end'} s of {segment.path}"
 
 
-_TIME = re.compile(r"(?:(?:(\d+):)?(\d{1,2}):)?(\d+(?:[.,]\d*)?|[.,]\d+)")
-
-
 def seconds(text: str) -> float | None:
-    """A time as people and programs write it: seconds, or [h:]mm:ss[.mmm]; None where it is none.
-
-    Args:
-        text: with a point or a comma before the fraction.
+    """A time as people and programs write it, see `kshot.datasets.times`; None where it is none.
 
     >>> seconds("83.5"), seconds("1:23.5"), seconds("0:01:23,500"), seconds("soon")
     (83.5, 83.5, 83.5, None)
     """
-    found = _TIME.fullmatch(text.strip())
-    if not found:
+    try:
+        return read_time(text)
+    except ValueError:
         return None
-    hours, minutes, rest = found.groups()
-    if minutes and float(rest.replace(",", ".")) >= 60:
-        return None
-    return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(rest.replace(",", "."))
 
 
 def number(value: Any, place: str) -> float:
@@ -178,7 +169,7 @@ def expect(value: Any, kind: type | tuple[type, ...], place: str) -> Any:
         DataError: it is another.
     """
     if not isinstance(value, kind):
-        words = {dict: "an object", list: "a list", str: "text"}
+        words: dict[type, str] = {dict: "an object", list: "a list", str: "text"}
         kinds = kind if isinstance(kind, tuple) else (kind,)
         wanted = " or ".join(words.get(one, one.__name__) for one in kinds)
         raise DataError(f"{place}: expected {wanted}, found {shown(value)}")

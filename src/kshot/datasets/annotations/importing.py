@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kshot.datasets.annotations import writable, write
-from kshot.datasets.annotations.loading import counted, gather, relative
+from kshot.datasets.annotations.loading import counted, gather, overlaps, relative
 from kshot.errors import DataError, OptionError, unknown
 from kshot.files import disk, plain, write_atomic
 
@@ -43,7 +43,7 @@ def import_files(
         raise unknown("format", format, writable())
     if not plain(out).parent.is_dir():
         raise OptionError(f"there is no folder for {out}: make it first, or name another")
-    found = gather(files, videos, fps, allow_missing)
+    found = gather(files, videos, fps, "leave" if allow_missing else "refuse")
     if not found.segments:
         told = "; ".join(found.notes) or "there are none"
         raise DataError(f"{', '.join(map(str, files))}: no segment can be taken: {told}")
@@ -58,5 +58,5 @@ def import_files(
         "videos": len({one.path for one in found.segments}),
         "labels": dict(sorted(Counter(one.label for one in found.segments).items())),
         "counted": counted(found.segments),
-        "notes": [*found.notes, *lost],
+        "notes": [*found.notes, *overlaps(found.segments), *lost],
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -59,7 +60,7 @@ def load(
             f"{path.name}: no column '{min(other)}' to filter by: annotations have {', '.join(FILTERS)}, and videos "
             f"and fps say where the videos are and how many frames a second they have"
         )
-    found = gather([path], videos, _rate(fps), not check_files)
+    found = gather([path], videos, _rate(fps), "refuse" if check_files else "keep")
     segments = [one for one in found.segments if all(getattr(one, key) == value for key, value in given.items())]
     if not segments:
         wanted = " and ".join(f"{key} = '{value}'" for key, value in given.items())
@@ -87,7 +88,7 @@ def gather(
     paths: Sequence[Path],
     videos: str | os.PathLike[str] | None = None,
     fps: float | None = None,
-    allow_missing: bool = False,
+    missing: str = "refuse",
 ) -> Found:
     """The segments of files of annotations, checked, with the paths at which their videos were found.
 
@@ -95,7 +96,8 @@ def gather(
         paths: of the files.
         videos: a folder in which videos are looked for by name, or one video.
         fps: frames a second, where the user says so.
-        allow_missing: whether segments of videos that are missing are left out, and counted, in place of an error.
+        missing: what becomes of segments of videos that are missing: "refuse" is an error, "leave" leaves them out and
+            says so, "keep" keeps them, with the path as it is written.
 
     Raises:
         DataError: a file that cannot be read, or videos that are missing.
@@ -107,15 +109,18 @@ def gather(
     for path in paths:
         places = Places(path, videos, fps)
         format, said = read(path, places)
-        kept = _located(said, places, allow_missing)
+        kept = _located(said, places, missing)
         kept = _inside(said, kept, places)
         kept = _once(said, kept)
         formats.append(format)
         segments += kept
         for name, film in said.films.items():
-            if where := places.find(name):
-                header = places.film(name)
-                films[str(where)] = replace(header, fps=film.fps or header.fps, seconds=header.seconds or film.seconds)
+            where = places.find(name)
+            header = places.film(name)
+            if where or missing == "keep":
+                films[str(where or name)] = replace(
+                    header, fps=film.fps or header.fps, seconds=header.seconds or film.seconds
+                )
         before = f"{path.name}: " if len(paths) > 1 else ""
         notes += [before + note for note in said.sentences()]
     return Found(segments, films, formats, notes)
@@ -130,15 +135,17 @@ def _rate(text: str | None) -> float | None:
         raise OptionError(f"expected fps as a number of frames a second, found '{text}'") from None
 
 
-def _located(said: Annotations, places: Places, allow_missing: bool) -> list[Segment]:
-    """The segments whose videos are there, with their paths."""
+def _located(said: Annotations, places: Places, missing: str) -> list[Segment]:
+    """The segments with the paths at which their videos are; see `gather` for those that are not there."""
+    if missing == "keep":
+        return [replace(one, path=str(places.find(one.path) or one.path)) for one in said.segments]
     names = dict.fromkeys(segment.path for segment in said.segments)
-    missing = [name for name in names if places.find(name) is None]
-    lost = sum(segment.path in set(missing) for segment in said.segments) if missing else 0
-    if missing:
-        few = ", ".join(missing[:SHOWN]) + (f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else "")
-        story = f"{len(missing):,} of {len(names):,} videos are missing, with {lost:,} segments: {few}"
-        if not allow_missing:
+    absent = [name for name in names if places.find(name) is None]
+    if absent:
+        lost = sum(segment.path in set(absent) for segment in said.segments)
+        few = ", ".join(absent[:SHOWN]) + (f" and {len(absent) - SHOWN} more" if len(absent) > SHOWN else "")
+        story = f"{len(absent):,} of {len(names):,} videos are missing, with {lost:,} segments: {few}"
+        if missing == "refuse":
             where = f" or below {places.videos}" if places.videos else ""
             raise DataError(
                 f"{places.source.name}: {story}: looked for from {places.source.parent.resolve()}{where}; name their "
@@ -156,8 +163,9 @@ def _located(said: Annotations, places: Places, allow_missing: bool) -> list[Seg
 def _inside(said: Annotations, segments: list[Segment], places: Places) -> list[Segment]:
     """Segments that have a length and lie in their video; one that runs over its end is cut there."""
     lengths = {
-        str(path): places.film(name).seconds for name in said.films if (path := places.find(name))
-    }  # of the files themselves: what annotations say of them may be rounded, or of another copy
+        str(places.find(name) or name): places.film(name).seconds if places.find(name) else film.seconds
+        for name, film in said.films.items()
+    }  # of the files themselves, where they are there: annotations round them, or mean another copy
     kept = []
     for segment in segments:
         start, end = segment.start or 0.0, segment.end
@@ -183,19 +191,25 @@ def _inside(said: Annotations, segments: list[Segment], places: Places) -> list[
 
 
 def _once(said: Annotations, segments: list[Segment]) -> list[Segment]:
-    """Segments less those that stand there twice; those of one label and subject that overlap are counted."""
+    """Segments less those that stand there twice."""
     kept = list(dict.fromkeys(replace(segment, score=None) for segment in segments))
     if len(kept) < len(segments):
         many_ = len(segments) - len(kept)
         said.notes.append(f"{many_:,} {'segment stands' if many_ == 1 else 'segments stand'} there twice, taken once")
+    return kept
+
+
+def overlaps(segments: Sequence[Segment]) -> list[str]:
+    """A sentence on segments that overlap another of their video, label and subject; none where there are none."""
+    said = Annotations()
     ends: dict[tuple[str, str, str], float] = {}
-    for segment in sorted(kept, key=lambda one: one.start or 0.0):
+    for segment in sorted(segments, key=lambda one: one.start or 0.0):
         key = (segment.path, segment.label, segment.subject)
-        start, end = segment.start or 0.0, float("inf") if segment.end is None else segment.end
+        start, end = segment.start or 0.0, math.inf if segment.end is None else segment.end
         if start < ends.get(key, 0.0):
             said.leave("segment", "that overlaps another of its label and subject kept", at(segment))
         ends[key] = max(end, ends.get(key, 0.0))
-    return kept
+    return said.sentences()
 
 
 def relative(found: Found, folder: Path) -> Annotations:

@@ -7,54 +7,51 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 
-from kshot.datasets.annotations.forms import Annotations, Film, Segment, Source, number, seconds
+from kshot.datasets.annotations.forms import Annotations, Film, Segment, Source, number
 from kshot.datasets.annotations.places import Places
-from kshot.datasets.sheet import read_sheet
-from kshot.errors import DataError
+from kshot.datasets.sheet import column, read_sheet
+from kshot.datasets.spans import columns
 
 COLUMNS = ("path", "label", "start", "end", "group", "split", "subject", "score")
 NEEDED = COLUMNS[:2]
 
 
 def mine(source: Source) -> bool:
-    """Whether its header has the columns that are needed, and times."""
+    """Whether its header has columns for path, label and times, under any of the names that tables may give them."""
     if not source.text():
         return False
-    header = {name.lower() for name in read_sheet(source.path, COLUMNS[:4]).header}
-    return {*COLUMNS[:4]} <= header
+    header = read_sheet(source.path, NEEDED).header
+    return all(column(header, name) for name in NEEDED) and bool(columns(source.path.name, header))
 
 
 def read(source: Source, places: Places) -> Annotations:
     """Its rows; an empty start or end is the video's own."""
     said, name = Annotations(), source.path.name
-    sheet = read_sheet(source.path, COLUMNS[:4])
+    sheet = read_sheet(source.path, NEEDED)
+    moments = columns(name, sheet.header)
+    path, label = (column(sheet.header, needed) or needed for needed in NEEDED)
     for line, row in sheet.rows():
-        small = {key.lower(): value for key, value in row.items()}
-        ends = []
-        for column in ("start", "end"):
-            found = seconds(small[column])
-            if found is None and small[column]:
-                raise DataError(
-                    f"{name}: line {line}: expected {column} in seconds or h:mm:ss.mmm, found '{small[column]}'"
-                )
-            ends.append(found)
-        score = small.get("score")
-        said.films.setdefault(small["path"], Film())
-        rest = {column: small.get(column, "") for column in ("group", "split", "subject")}
-        sure = number(score, f"{name}: line {line}: score") if score else None
-        said.segments.append(Segment(small["path"], ends[0], ends[1], small["label"], **rest, score=sure))
+        place = f"{name}: line {line}"
+        ends = (None if math.isnan(time) else time for time in moments.read(row, place))
+        score = row.get("score")
+        said.films.setdefault(row[path], Film())
+        rest = {key: row.get(key, "") for key in ("group", "split", "subject")}
+        sure = number(score, f"{place}: score") if score else None
+        said.segments.append(Segment(row[path], *ends, row[label], **rest, score=sure))
     return said
 
 
 def write(said: Annotations) -> str:
-    """A row a segment; optional columns where one segment has a value."""
+    """A row a segment; columns that may be missing are where one segment has a value, start and end too."""
+    needed = COLUMNS[:4] if any((one.start, one.end) != (None, None) for one in said.segments) else NEEDED
     used = [column for column in COLUMNS[4:] if any(getattr(one, column) not in ("", None) for one in said.segments)]
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow((*COLUMNS[:4], *used))
+    writer.writerow((*needed, *used))
     for one in said.segments:
-        times = ("" if time is None else f"{time:.3f}" for time in (one.start, one.end))
+        times = ["" if time is None else f"{time:.3f}" for time in (one.start, one.end)] if len(needed) > 2 else []
         rest = [getattr(one, column) for column in used]
         rest = ["" if value is None else f"{value:.4f}" if isinstance(value, float) else value for value in rest]
         writer.writerow((one.path, one.label, *times, *rest))

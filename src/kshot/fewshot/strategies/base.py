@@ -29,12 +29,14 @@ class Objective:
         extra: name -> parameter that learns beside the learner's own.
         rates: name -> factor on the learning rate.
         starts: the batches with which stages of another kind begin.
+        notes: sentences on how the batches come to the device.
     """
 
     loss: Callable[[int], Tensor]
     extra: Mapping[str, Tensor] = field(default_factory=dict)
     rates: Mapping[str, float] = field(default_factory=dict)
     starts: tuple[int, ...] = (0,)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

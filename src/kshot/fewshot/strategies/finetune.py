@@ -15,6 +15,7 @@ from kshot.fewshot.strategies.base import Objective, Strategy, class_logits
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from kshot.activations.activations import Activations
@@ -57,6 +58,7 @@ class Finetune(Strategy):
         import torch
         from torch.nn.functional import cross_entropy
 
+        from kshot.activations.feed import Feed, moved
         from kshot.heads.formulas import unit
 
         every = Members.of(base.data.labels, len(base.data.classes))
@@ -68,13 +70,17 @@ class Finetune(Strategy):
             layer = torch.stack([unit(learner.embed_all(base, m.tolist()).mean(1)).mean(0) for m in members])
             extra["classifier"] = layer.requires_grad_()
 
-        def loss(index: int) -> Tensor:
+        def drawn(index: int) -> tuple[NDArray[np.int64], list[int]]:
+            """Classes and clips of a batch."""
             rng = generator(seed, 11, index)
-            drawn = rng.permutation(len(members))
-            classes = np.resize(drawn, self.batch)
-            clips = [rng.choice(members[c]) for c in classes]
-            weights = extra["classifier"] if extra else text()
-            logits = class_logits(learner.embed(base.gather(clips, visit=(seed, index))), weights, self.scale)
-            return cross_entropy(logits, torch.from_numpy(classes).to(logits.device))
+            classes = np.resize(rng.permutation(len(members)), self.batch)
+            return classes, [rng.choice(members[c]) for c in classes]
 
-        return Objective(loss, extra, {"classifier": self.classifier_rate})
+        feed = Feed(base, learner.device, lambda index: drawn(index)[1], seed)
+
+        def loss(index: int) -> Tensor:
+            weights = extra["classifier"] if extra else text()
+            logits = class_logits(learner.embed(feed(index)), weights, self.scale)
+            return cross_entropy(logits, moved(torch.from_numpy(drawn(index)[0]), logits.device))
+
+        return Objective(loss, extra, {"classifier": self.classifier_rate}, notes=feed.notes)

@@ -68,4 +68,5 @@ class FinetuneMeta(Meta):
         def loss(index: int) -> Tensor:
             return classes.loss(index) if index < self.first else episodes.loss(index)
 
-        return Objective(loss, classes.extra, classes.rates, (0, self.first))
+        notes = tuple(dict.fromkeys((*classes.notes, *episodes.notes)))
+        return Objective(loss, classes.extra, classes.rates, (0, self.first), notes)

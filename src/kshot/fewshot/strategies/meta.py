@@ -71,31 +71,39 @@ class Meta(Strategy):
         import torch
         from torch.nn.functional import cross_entropy
 
+        from kshot.activations.feed import Feed, moved
+
         data = base.data
         sampler = self._sampler(data, base.copies, seed)
         labels = torch.from_numpy(data.labels)
         head = learner.head
         needs_text = Meta.needs_text(self, learner)
+        device = learner.device
+
+        def clips(index: int) -> list[int]:
+            episode = sampler.draw([index])
+            return [*episode.support[0], *episode.query[0]]
+
+        feed = Feed(base, device, clips, seed)
 
         def loss(index: int) -> Tensor:
             episode = sampler.draw([index])
             support, query = episode.support[0], episode.query[0]
-            embeddings = learner.embed(base.gather([*support, *query], visit=(seed, index)), len(support))
-            device = embeddings.device
+            embeddings = learner.embed(feed(index), len(support))
             near, far = embeddings[: len(support)], embeddings[len(support) :]
             total = embeddings.new_zeros(())
             texts = text() if needs_text else None
             if self.loss != "text":
-                way_text = texts[torch.from_numpy(episode.classes)] if texts is not None else None
-                support_labels = torch.from_numpy(episode.support_labels.copy()).to(device)
-                scores = head(far[None], near[None], support_labels, way_text, numbers=[index])
-                target = torch.from_numpy(episode.query_labels.copy()).to(device)
+                way_text = texts[moved(torch.from_numpy(episode.classes), device)] if texts is not None else None
+                support_labels = moved(torch.from_numpy(episode.support_labels.copy()), device)
+                scores = head(far[None], near[None], support_labels, way_text, numbers=[index], way=self.way)
+                target = moved(torch.from_numpy(episode.query_labels.copy()), device)
                 total = total + cross_entropy(scores[0], target[0])
-                of_query, of_support = labels[query][None].to(device), labels[support][None].to(device)
+                of_query, of_support = (moved(labels[some][None], device) for some in (query, support))
                 total = total + head.auxiliary(far[None], near[None], of_query, of_support, texts)
             if self.loss != "episode" and texts is not None:
                 logits = class_logits(embeddings, texts, self.text_scale)
-                total = total + self.text_weight * cross_entropy(logits, labels[[*support, *query]].to(device))
+                total = total + self.text_weight * cross_entropy(logits, moved(labels[clips(index)], device))
             return total
 
-        return Objective(loss)
+        return Objective(loss, notes=feed.notes)

@@ -22,10 +22,12 @@ from kshot.datasets.annotations.forms import Film
 from kshot.datasets.annotations.loading import beside
 from kshot.datasets.annotations.places import header as film_of
 from kshot.errors import OptionError, VideoError
+from kshot.excerpts import Clip
 from kshot.files import disk, write_atomic
 from kshot.progress import Progress, clock, quiet
 from kshot.recognizer import videos as inputs
 from kshot.recognizer.classifier import UNKNOWN
+from kshot.recognizer.stream.cutting import Footage
 from kshot.recognizer.stream.formats import OWN, check_format, check_picture
 from kshot.recognizer.stream.windows import Answer, Array, Engine, Scores, Segment, WindowClassifier, WindowSettings
 from kshot.terminal import percent
@@ -192,18 +194,21 @@ def timeline(
     settings = WindowSettings.of(recognizer, window, stride, smooth, shortest)
     size, framing = recognizer.size, recognizer.framing
     source: Stream | _Pictures
-    if isinstance(item, Path):
+    if isinstance(item, Clip):
         source = Stream(item, settings.interval, size, timeout, framing)
     else:
         source = _Pictures(item, settings.interval, size, fps, framing)
     engine, stills = Engine(recognizer, settings), _Stills(settings.interval)
+    footage = Footage(recognizer, settings, recognizer.action_seconds if window is None else {})
     answers, looked_at = [], 0
     with _ahead(source) as batches:
         first = next(batches, None)  # by then the length that the header announces is known
-        with progress("watching the video", source.announced, "seconds") as step:
+        with progress(footage.title, source.announced, "seconds") as step:
             for intervals, frames in chain([first] if first else [], batches):
                 before = engine.intervals
-                answers.append(engine.add(intervals, frames))
+                states = recognizer.states(frames)
+                answers.append(engine.take(intervals, states))
+                footage.add(intervals, frames, states)
                 stills.add(intervals, frames)
                 looked_at += len(frames)
                 step((engine.intervals - before) * settings.interval)
@@ -216,9 +221,13 @@ def timeline(
             f"{source.seconds:.2f} seconds are less than a window of {settings.window:.2f}: answered as one clip, "
             "with frames from all of it"
         )
+        segments = answers[0].segments
+    else:
+        limits = np.broadcast_to(settings.threshold, len(recognizer.classes_))
+        segments = footage.segments(source.seconds, engine.intervals, limits)
     scores = Scores.joined([answer.scores for answer in answers])
     return Timeline(
-        video=str(item) if isinstance(item, Path) else "",
+        video=str(item) if isinstance(item, Clip) else "",
         duration=source.seconds,
         fps=source.fps,
         frames=source.frames,
@@ -228,7 +237,7 @@ def timeline(
         proba=scores.proba,
         known=scores.known,
         labels=np.array([label for answer in answers for label in answer.labels]),
-        segments=[segment for answer in answers for segment in answer.segments],
+        segments=segments,
         settings=settings,
         notes=notes,
         complete=not source.failure,
@@ -236,14 +245,14 @@ def timeline(
     )
 
 
-def _one(video: Any) -> Path | Array:
+def _one(video: Any) -> Clip | Array:
     found = inputs.listed(video)
     if len(found) != 1:
         raise OptionError(f"expected one video, found {len(found)}: make a timeline of each")
     return found[0]
 
 
-def _whole(recognizer: WindowClassifier, item: Path | Array, seconds: float) -> Answer:
+def _whole(recognizer: WindowClassifier, item: Clip | Array, seconds: float) -> Answer:
     """The answer for a video that is shorter than a window, the same as that of `predict`."""
     read = inputs.frames_of([item], recognizer.frames_, recognizer.size, 60.0, True, recognizer.framing)
     taken = next(read)  # its notes say what is lost

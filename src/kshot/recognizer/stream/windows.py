@@ -13,50 +13,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import NDArray
 
 from kshot.errors import OptionError
-from kshot.recognizer.classifier import UNKNOWN, Decision
-from kshot.video import Framing, Grid
-
-Array = NDArray[Any]
+from kshot.recognizer.classifier import UNKNOWN
+from kshot.recognizer.stream.contract import Array, WindowClassifier
+from kshot.video import Grid, choose
 
 WINDOWS_AT_ONCE = 64
 MARGIN = 0.1  # of probability that another label must lead by, to take over from the one before
-
-
-class WindowClassifier(Protocol):
-    """What the engine needs of a recognizer; see `kshot.recognizer.Recognizer`.
-
-    Attributes:
-        frames_: a window.
-        unit: frames that the backbone sees at a time; 1 where each is encoded by itself.
-        classes_: (C,) labels.
-        clip_seconds_: usual length of a clip.
-        threshold_: of `known`, below it "unknown".
-    """
-
-    frames_: int
-    classes_: Array
-    clip_seconds_: float
-    threshold_: float
-
-    @property
-    def unit(self) -> int: ...
-
-    @property
-    def size(self) -> int: ...
-
-    @property
-    def framing(self) -> Framing: ...
-
-    def states(self, frames: Array, /) -> Array: ...
-
-    def decide(self, states: Array, /) -> Decision: ...
 
 
 @dataclass(frozen=True)
@@ -201,7 +169,11 @@ class Engine:
 
     def add(self, intervals: Sequence[int], frames: Array) -> Answer:
         """Takes frames (n, S, S, 3) uint8 of n >= 1 intervals, ascending; each is encoded once."""
-        return self._answer(self._windows.add(intervals, frames))
+        return self.take(intervals, self._windows.recognizer.states(frames))
+
+    def take(self, intervals: Sequence[int], states: Array) -> Answer:
+        """As `add`, of what the recognizer has made of the frames."""
+        return self._answer(self._windows.take(intervals, states))
 
     def end(self, seconds: float) -> Answer:
         """Ends a stream of that length: all that is left."""
@@ -220,8 +192,10 @@ class Windows:
     state nor a window's raw scores.
     """
 
-    def __init__(self, recognizer: WindowClassifier, settings: WindowSettings) -> None:
+    def __init__(self, recognizer: WindowClassifier, settings: WindowSettings, span: int | None = None) -> None:
         self.recognizer, self.settings = recognizer, settings
+        self._chosen = choose(span or recognizer.frames_, recognizer.frames_)  # of a window's intervals
+        self._span = span or recognizer.frames_
         self.intervals = 0  # that have a state
         self._states: Array | None = None  # of the frames that the last T - 1 intervals show
         self._shown = np.zeros(0, np.int64)  # (T - 1,) which of these each of them shows
@@ -229,7 +203,10 @@ class Windows:
 
     def add(self, intervals: Sequence[int], frames: Array) -> Scores:
         """Takes frames (n, S, S, 3) of n intervals, ascending; returns the scores that have become certain."""
-        states = self.recognizer.states(frames)
+        return self.take(intervals, self.recognizer.states(frames))
+
+    def take(self, intervals: Sequence[int], states: Array) -> Scores:
+        """As `add`, of what the recognizer has made of the frames."""
         before = 0 if self._states is None else len(self._states)
         self._states = states if self._states is None else np.concatenate([self._states, states])
         # The last frame before fills the gap; before the very first there is only the first.
@@ -249,7 +226,7 @@ class Windows:
 
     def _slide(self, shown: Array) -> Scores:
         """Moves the window over further intervals that show these states."""
-        size, stride = self.recognizer.frames_, self.settings.stride
+        size, stride = self._span, self.settings.stride
         start = self.intervals - len(self._shown)
         line = np.concatenate([self._shown, shown]).astype(np.int64)
         self.intervals += len(shown)
@@ -257,7 +234,7 @@ class Windows:
         windows = sliding_window_view(line, size)[skip::stride] if len(line) >= size else np.zeros((0, size), np.int64)
         times = (start + skip + size / 2 + np.arange(len(windows)) * stride) * self.settings.interval
         parts = [
-            self.recognizer.decide(self._states[windows[i : i + WINDOWS_AT_ONCE]])  # type: ignore[index]
+            self.recognizer.decide(self._states[windows[i : i + WINDOWS_AT_ONCE, self._chosen]])  # type: ignore[index]
             for i in range(0, len(windows), WINDOWS_AT_ONCE)
         ]
         self._shown = line[len(line) - min(len(line), size - 1) :]

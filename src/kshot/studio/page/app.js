@@ -1,5 +1,6 @@
 // The studio's page. What it shows is the state that the server sends; what a person does is sent there.
 
+import { renderChoices } from "./choices.js";
 import { $, setText } from "./dom.js";
 import { renderFilms } from "./films.js";
 import { renderHistory } from "./history.js";
@@ -44,7 +45,7 @@ function lost(away, refused = false) {
   $("lost-shut").hidden = !refused;
 }
 
-shows(renderShow, renderFilms, renderMarking, renderTeach, renderTry, renderLive, renderHistory, renderNews, renderFrame);
+shows(renderShow, renderFilms, renderMarking, renderTeach, renderChoices, renderTry, renderLive, renderHistory, renderNews, renderFrame);
 follow();
 
 if (location.search) history.replaceState(null, "", "/"); // the link is used up; it stays out of the history, too

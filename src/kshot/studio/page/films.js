@@ -1,7 +1,8 @@
 // Long videos: the list of them, and opening one to mark actions in it.
 
 import { $, el, keyed, setText } from "./dom.js";
-import { closeMarking, marking, openMarking } from "./marking.js";
+import { desk } from "./marked.js";
+import { closeMarking, openMarking } from "./marking.js";
 import { announce, attempt, toast } from "./messages.js";
 import { state, render } from "./state.js";
 import { upload } from "./upload.js";
@@ -14,12 +15,12 @@ export function renderFilms() {
   $("films").hidden = !(films.length || coming);
   setText($("film-coming"), coming ? `Adding ${coming} …` : "");
   keyed($("films").querySelector("ul"), films, (film) => film.id,
-    (film) => el("li", {}, el("button", { type: "button", onclick: () => (marking() === film.id ? closeMarking() : openFilm(film.id)) })),
+    (film) => el("li", {}, el("button", { type: "button", onclick: () => (desk.film === film.id ? closeMarking() : openFilm(film.id)) })),
     (node, film) => {
       const marks = state.clips.filter((clip) => clip.film === film.id).length;
       const button = node.firstElementChild;
       setText(button, `${film.name}, ${clock(film.seconds)}, ${plural(marks, "mark")}`);
-      button.setAttribute("aria-pressed", String(marking() === film.id));
+      button.setAttribute("aria-pressed", String(desk.film === film.id));
     });
 }
 

@@ -13,8 +13,9 @@ let answers = null; // id of a tried video -> what was said of it; null before t
 
 export function renderNews() {
   const before = answers;
-  answers = new Map(state.tried.map((video) => [video.id, answered(video)]));
-  const news = state.tried.map((video) => [answers.get(video.id), before?.get(video.id)]).filter(([now, old]) => now && now !== old);
+  const asked = [...state.tried, ...state.films];
+  answers = new Map(asked.map((video) => [video.id, answered(video)]));
+  const news = asked.map((video) => [answers.get(video.id), before?.get(video.id)]).filter(([now, old]) => now && now !== old);
   const words = news.map(([now]) => now);
   if (state.taught && state.taught.at !== taught) words.unshift(`Taught. ${inWords(state.taught)}`);
   taught = state.taught?.at ?? null;

@@ -21,6 +21,7 @@ export function renderShow() {
   $("welcome").hidden = !state.example;
   $("empty").hidden = !none || state.drawing;
   $("example").hidden = state.drawing;
+  $("add").querySelector(".row.hint").hidden = none;
   keyed($("actions"), state.labels, (label) => label.id, makeAction, updateAction);
 }
 

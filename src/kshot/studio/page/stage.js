@@ -49,10 +49,10 @@ export function makeStage(film, moved) {
   stage.seek = (time) => {
     const at = Math.min(Math.max(0, time), Math.max(0, film.seconds - step / 2));
     if (stage.plays) video.currentTime = at;
-    else if (!still.hidden) ask();
     told(at);
     if (!stage.plays && !still.hidden) ask();
   };
+  stage.still = () => !still.hidden; // there is nothing to play
   stage.toggle = () => {
     if (!stage.plays) return;
     if (video.paused) video.play(); else video.pause();

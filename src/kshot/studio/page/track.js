@@ -7,11 +7,12 @@ import { state } from "./state.js";
 import { stamp } from "./words.js";
 
 const NEAR = 0.6; // seconds within which an end snaps to where the scores change
+const FIRST = 30; // seconds that are shown at first
 const LEAST = 2; // seconds of the part that is shown, at least
 
 /** The part of a film that is shown, and all that is drawn in it. `act` has seek, draw, move, choose and moved. */
 export function makeTrack(film, act) {
-  const part = { from: 0, to: Math.min(film.seconds, Math.max(20, film.seconds > 600 ? 60 : film.seconds)) };
+  const part = { from: 0, to: Math.min(film.seconds, FIRST) };
   const strip = el("span", { class: "film long" }, el("img", { alt: "" }));
   const lanes = el("div", { class: "lanes" });
   const plot = el("div");

@@ -6,7 +6,7 @@ export const percent = (share) => `${Math.round(share * 100)}\u00a0%`;
 export const clock = (s) => (s < 60 ? `${s.toFixed(1)} s` : `${Math.floor(s / 60)}:${String(Math.floor(s % 60)).padStart(2, "0")}`);
 /** A moment of a film: 0:12.48, 1:02:03.00. */
 export const stamp = (s) => {
-  const whole = Math.floor(s / 60 + 1e-9);
+  const whole = Math.floor((s + 0.005) / 60);
   const rest = Math.max(0, s - whole * 60).toFixed(2).padStart(5, "0");
   return whole < 60 ? `${whole}:${rest}` : `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}:${rest}`;
 };

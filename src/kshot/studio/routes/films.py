@@ -11,7 +11,7 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field
 
 from kshot.errors import KshotError
-from kshot.studio import annotations, marks
+from kshot.studio import annotations, choices, marks
 from kshot.studio.routes.context import Here, Seconds, Text, TooLarge
 from kshot.studio.state import Mark
 
@@ -88,7 +88,7 @@ def change_film(id: str, body: FilmBody, here: Here) -> None:
 @router.post("/api/films/{id}/look")
 def look(id: str, here: Here) -> None:
     """Has the model look through a film."""
-    here.engine.look_through(id)
+    choices.look_through(here.engine, id)
 
 
 @router.delete("/api/films/{id}/look")

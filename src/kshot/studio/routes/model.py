@@ -6,12 +6,35 @@ import io
 import tempfile
 import zipfile
 from pathlib import Path
+from typing import Annotated
 
 from fastapi import APIRouter, Response
+from pydantic import BaseModel, Field
 
-from kshot.studio.routes.context import Here
+from kshot.studio import choices
+from kshot.studio.routes.context import Here, Text
 
 router = APIRouter()
+
+
+class ChoicesBody(BaseModel):
+    """What a person has chosen.
+
+    Attributes:
+        backbone: a name, folder or hub id; "" for that of the clips, None for as before.
+        adapted: a run folder; "" for none, None for as before.
+        threshold: of likeness; None for the model's own.
+    """
+
+    backbone: Text | None = None
+    adapted: Text | None = None
+    threshold: Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)] | None = None
+
+
+@router.patch("/api/choices")
+def choose(body: ChoicesBody, here: Here) -> None:
+    """Takes what a person has chosen in place of what kshot would."""
+    choices.choose(here.engine, body.backbone, body.adapted, body.threshold)
 
 
 @router.post("/api/teach")

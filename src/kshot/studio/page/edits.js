@@ -1,0 +1,103 @@
+// What is done to marks: drawn, moved, named, agreed to and removed. The server keeps each step, so that it can be undone.
+
+import { keepFocus } from "./focus.js";
+import { labelOf, nameOf } from "./labels.js";
+import { desk, marksOf, proposed, putAside, snap, stretch } from "./marked.js";
+import { announce, attempt, remove, toast } from "./messages.js";
+import { stamp } from "./words.js";
+
+/** Chooses a mark or a proposal, and shows where it begins; or nothing any more. */
+export function choose(id) {
+  desk.chosen = desk.chosen === id ? "" : id;
+  desk.pending = null;
+  const one = desk.chosen && stretch(desk.chosen);
+  if (one) {
+    const { part, look } = desk.parts.track;
+    if (one.start < part.from || one.end > part.to) look((one.start + one.end) / 2, Math.max(part.to - part.from, (one.end - one.start) * 1.5));
+    desk.parts.stage.seek(one.start);
+  }
+  desk.show();
+}
+
+/** Draws a new stretch; it is a mark once it has an action. */
+export function drawn(start, end, done) {
+  desk.pending = done ? { start: snap(start), end: snap(end) } : { start, end };
+  desk.chosen = "";
+  desk.show();
+}
+
+/** The moment on the screen becomes an end of what is chosen, or of what is being marked. */
+export function bracket(side) {
+  const { time } = desk.parts.stage;
+  if (desk.chosen) return moveEnd(desk.chosen, side, time, true);
+  const at = snap(time);
+  const now = desk.pending ?? { start: 0, end: 0 };
+  if (side === "start") desk.pending = { start: at, end: now.end > at ? now.end : 0 };
+  else if (desk.pending && at > now.start) desk.pending = { ...now, end: at };
+  else return toast(desk.pending ? "It has to end after it begins." : "Press [ where it begins first.");
+  desk.show();
+}
+
+/** Moves an end of a mark or a proposal; what is proposed is only moved on the page until somebody agrees. */
+export async function moveEnd(id, side, time, done) {
+  const one = stretch(id);
+  if (!one) return;
+  const next = { id, start: one.start, end: one.end, [side]: done ? snap(time) : time };
+  if (next.end <= next.start) return done ? toast("It has to end after it begins.") : undefined;
+  desk.chosen = id;
+  desk.moving = next;
+  desk.show();
+  if (!done || !one.film) return;
+  const kept = await attempt("PATCH", `/api/marks/${id}`, { start: next.start, end: next.end });
+  if (desk.moving === next) {
+    desk.moving = null;
+    if (!kept) desk.show();
+  }
+  if (kept) announce(`${one.label} is from ${stamp(next.start)} to ${stamp(next.end)} now.`);
+}
+
+/** An action for what is chosen, or for what is being marked. */
+export async function pick(label) {
+  if (!desk.film) return;
+  const one = desk.chosen && stretch(desk.chosen);
+  if (one?.film) {
+    if (await attempt("PATCH", `/api/marks/${one.id}`, { label })) announce(`It is called ${nameOf(label)} now.`);
+    return;
+  }
+  if (one) return agree(one.id, label);
+  if (!(desk.pending?.end > desk.pending?.start)) return toast("Mark where it begins and ends first: [ and ].");
+  const { start, end } = desk.pending;
+  if (!(await add(label, start, end))) return;
+  desk.pending = null;
+  if (desk.film) desk.show();
+}
+
+/** A new action, for what is being marked if there is something. */
+export const pickNew = (label) => (desk.chosen || desk.pending?.end ? pick(label) : undefined);
+
+async function add(label, start, end) {
+  const made = await attempt("POST", `/api/films/${desk.film}/marks`, { stretches: [{ label, start, end }] });
+  if (made) announce(`Marked ${nameOf(label)}, ${stamp(start)} to ${stamp(end)}.`);
+  return made;
+}
+
+/** What was proposed, with its ends where they are now, becomes a mark: a clip to teach from. */
+export async function agree(id, label = "") {
+  const one = stretch(id);
+  if (!one || one.film) return;
+  const action = label || labelOf(one.label)?.id;
+  if (!action) return toast(`There is no action “${one.label}” any more: choose another.`);
+  if (!(await add(action, one.start, one.end))) return;
+  desk.moving = null;
+  putAside(id); // also where the ends were moved away from it
+  if (desk.film) keepFocus(desk.show);
+}
+
+/** Takes a mark away, or puts a proposal aside. */
+export function drop(id) {
+  if (marksOf(desk.film).some((one) => one.id === id)) return remove(`/api/marks/${id}`);
+  const one = proposed().find((other) => other.id === id);
+  putAside(id);
+  keepFocus(desk.show);
+  if (one) announce(`${one.label} is put aside.`);
+}

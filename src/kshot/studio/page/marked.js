@@ -1,0 +1,44 @@
+// The film that is open to mark in, what is marked and proposed in it, and what is chosen of that.
+
+import { nameOf } from "./labels.js";
+import { setText } from "./dom.js";
+import { state } from "./state.js";
+import { proposalsOf } from "./track.js";
+import { stamp } from "./words.js";
+
+export const desk = { film: "", parts: null, chosen: "", pending: null, moving: null, show: () => {} };
+const aside = new Map(); // id of a film -> proposals that were put aside
+
+export const filmOf = () => state.films.find((one) => one.id === desk.film);
+export const marksOf = (id) => state.clips.filter((clip) => clip.film === id).map((clip) => ({ ...clip, action: clip.label, label: nameOf(clip.label) ?? "" }));
+export const proposed = () => proposalsOf(filmOf(), marksOf(desk.film), aside.get(desk.film) ?? new Set());
+export const snap = (time) => desk.parts.track.snapped(time, desk.parts.snap.checked);
+
+/** What is marked and proposed, with the ends where they are being moved to. */
+export function stretches() {
+  const moved = (one) => (desk.moving?.id === one.id ? { ...one, ...desk.moving } : one);
+  return { marks: marksOf(desk.film).map(moved), proposals: proposed().map(moved) };
+}
+
+/** The mark or proposal of that id. */
+export function stretch(id) {
+  const { marks, proposals } = stretches();
+  return [...marks, ...proposals].find((one) => one.id === id);
+}
+
+/** A proposal is not shown any more. */
+export function putAside(id) {
+  aside.set(desk.film, (aside.get(desk.film) ?? new Set()).add(id));
+  if (desk.chosen === id) desk.chosen = "";
+}
+
+/** Says what the next key does to the stretch that is being marked. */
+export function sayNext() {
+  const { pending, chosen } = desk;
+  const one = chosen && stretch(chosen);
+  let text = "Press [ where an action begins and ] where it ends, or draw it on the line below.";
+  if (one) text = `${one.label}, ${stamp(one.start)} to ${stamp(one.end)}: [ and ] move its ends, a number changes it${one.film ? ", Delete removes it" : ", A agrees"}.`;
+  else if (pending?.end > pending?.start) text = `${stamp(pending.start)} to ${stamp(pending.end)}: which action? Press its number.`;
+  else if (pending) text = `It begins at ${stamp(pending.start)}: press ] where it ends.`;
+  setText(desk.parts.said, text);
+}
