@@ -173,12 +173,13 @@ def _decode_in_children(
 
 def _fetched(job: Job, work: Callable[[Job], video.Taken | VideoError]) -> video.Taken | VideoError:
     """Has a job done on the file of its clip, fetched first where that lies at an address, which errors then name."""
-    place = remote.address(job.path)
+    clip = job.path
+    place = remote.address(clip.path if isinstance(clip, Excerpt) else clip)
     if place is None:
         return work(job)
     try:
-        with remote.local(job.path) as path:
-            result = work(replace(job, path=path))
+        with remote.local(place) as path:
+            result = work(replace(job, path=replace(clip, path=path) if isinstance(clip, Excerpt) else path))
     except VideoError as error:
         return error
     return type(result)(str(result).replace(str(path), place)) if isinstance(result, VideoError) else result
