@@ -1,6 +1,7 @@
 """Long videos: what the timeline of a file costs beyond its parts, and the memory it takes.
 
     python benchmarks/timeline.py [--backbone kshot-tiny] [--minutes 10] [--repeat 3] [--memory 1 5 20] [--json]
+    python benchmarks/timeline.py --backbone lite --minutes 60 --size 640x360 --looked 4 [--json]
 
 The file is a synthetic 320x240 H.264 video at 30 frames a second (a minute of it, repeated). Three things in turn, in
 one process: decoding alone (every frame decoded here, those that are looked at made into preprocessed pictures), the
@@ -10,6 +11,10 @@ The same ratio is given for processor time, that of the child included: it says 
 processes on the machine disturb it less.
 
 Frames are counted on both sides: what left the decoder, and what entered the first layer of the encoder.
+
+With --looked the film is only watched: seconds of the clock and of processors, times real time, and peak resident MB of
+this process, with so many frames a second looked at. The second line is one film of an hour (goal: 20 times on 2
+cores).
 
 With --memory, each length runs in a process of its own; its peak is the largest resident set that the kernel saw, and
 beside it that of its decoding child.
@@ -138,6 +143,25 @@ def speed(path: Path, backbone: str, repeat: int) -> dict[str, Any]:
     }
 
 
+def watched(path: Path, backbone: str, looked: float) -> dict[str, Any]:
+    """What one timeline of a film costs, with so many frames a second looked at."""
+    recognizer = fitted(backbone)
+    begin, before = clock(), peak(os.getpid())
+    timeline = recognizer.timeline(path, window=recognizer.frames_ / looked)
+    seconds, processors = np.subtract(clock(), begin).tolist()
+    return {
+        "backbone": backbone,
+        "minutes": round(timeline.duration / 60, 2),
+        "decoded": timeline.frames,
+        "looked_at": timeline.looked_at,
+        "seconds": round(seconds, 1),
+        "processor_seconds": round(processors, 1),
+        "times_real_time": round(timeline.duration / seconds, 1),
+        "megabytes_before": round(before, 1),
+        "megabytes_peak": round(peak(os.getpid()), 1),
+    }
+
+
 def clock() -> tuple[float, float]:
     """Seconds now, and of processors so far: this process and its children that have ended."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
@@ -185,6 +209,8 @@ def main() -> None:
     parser.add_argument("--minutes", type=int, default=10)
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--memory", type=int, nargs="+", metavar="MINUTES", default=[])
+    parser.add_argument("--size", default=f"{WIDTH}x{HEIGHT}")
+    parser.add_argument("--looked", type=float, help="frames a second to look at; the film is only watched then")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -193,7 +219,11 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         result: dict[str, Any] = {}
-        if options.memory:
+        if options.looked:
+            width, height = map(int, options.size.split("x"))
+            film = make(Path(folder) / "long.mp4", options.minutes, width, height)
+            result = watched(film, options.backbone, options.looked)
+        elif options.memory:
             command = [sys.executable, __file__, "--backbone", options.backbone, "--one"]
             result["memory"] = []
             for minutes in options.memory:

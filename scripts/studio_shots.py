@@ -5,6 +5,7 @@ python scripts/studio_shots.py [FOLDER]
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import tempfile
@@ -90,6 +91,9 @@ def shots(folder: Path) -> None:
             own.click("#own")
             own.locator("#empty").wait_for()
             save(own, "empty", "main")
+            _mark(own, Path(place))
+            own.set_viewport_size({"width": 1280, "height": 860})
+            save(own, "marking")
             browser.close()
     phones = [folder / f"studio-phone-{scheme}-{name}.png" for name in ("show", "teach", "try") for scheme in SCHEMES]
     _row([phones[0], phones[3], phones[4]], folder / "studio-phone.png")
@@ -100,6 +104,31 @@ def shots(folder: Path) -> None:
 
 
 SCHEMES = ("light", "dark")
+
+
+def _mark(page: Page, folder: Path) -> None:
+    """Opens a film, marks two stretches of each of two actions in it, teaches them, and has the rest found."""
+    names = ("wave", "bow")
+    motion.draw(folder / "lesson.mp4", [(names[number // 2 % 2], 40 + number) for number in range(16)])
+    length = video.scan(folder / "lesson.mp4").seconds / 16
+    page.set_input_files("#film-input", folder / "lesson.mp4")
+    page.locator(".marking").wait_for()
+
+    def ask(path: str, body: Any) -> Any:
+        how = json.dumps({"method": "POST", "body": json.dumps(body), "headers": {"content-type": "application/json"}})
+        return page.evaluate(f"fetch({json.dumps(path)}, {how}).then((answer) => answer.json())")
+
+    ids = [ask("/api/labels", {"name": name})["id"] for name in names]
+    film = page.evaluate("fetch('/api/state').then((answer) => answer.json())")["films"][0]["id"]
+    parts = [{"label": ids[at // 2], "start": at * length, "end": (at + 0.95) * length} for at in range(4)]
+    ask(f"/api/films/{film}/marks", {"stretches": parts})
+    page.locator(".is-mark").nth(3).wait_for()
+    page.click("#teach-go")
+    page.locator("#keep").wait_for()
+    page.get_by_role("button", name="Find the actions in it").click()
+    page.locator(".is-proposal").first.wait_for()
+    page.locator(".is-proposal .go").first.click()
+    page.evaluate("scrollTo(0, 0)")
 
 
 def _shrink(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 
@@ -19,7 +20,7 @@ class Colours:
     unit = 1
     classes_ = np.array(["red", "green", "blue"])
     clip_seconds_ = 2.0
-    action_seconds = {"red": 2.0, "green": 2.0, "blue": 2.0}
+    action_seconds: ClassVar[dict[str, float]] = {"red": 2.0, "green": 2.0, "blue": 2.0}
     threshold_ = 0.3
     size = SIZE
     framing = FRAMINGS["short"]

@@ -772,3 +772,9 @@ def test_what_import_cannot_do_is_one_line(arguments, told: str, command, tmp_pa
     code, _, err = command("data", "import", *arguments)
     assert code == 2 and told in err and err.count("\n") == 1, err
     assert [path.name for path in tmp_path.iterdir()] == ["day.boris"], "nothing half written"
+
+
+def test_labels_that_are_no_list_are_not_taken_letter_by_letter(tmp_path: Path) -> None:
+    sound = {"type": "labels", "id": "r3", "value": {"start": 0.5, "end": 0.75, "labels": "clap"}}
+    with pytest.raises(DataError, match="task 1: labels: expected a list, found 'clap'"):
+        read(tmp_path / "x.json", [task([sound])])

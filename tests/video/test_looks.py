@@ -121,3 +121,14 @@ def test_fit_and_predict_say_so(
     assert said.err.count("note: ") == 1 and "note: 1 clip is interlaced: " in said.err
     course = made.timeline(folder / "hlg.mp4")
     assert any(note.startswith("HDR (HLG): colours are taken as stored") for note in course.notes)
+
+
+def test_predictions_may_take_the_fields_apart(folder: Path, tmp_path: Path, clip_folder: Path, command: Any) -> None:
+    made: Any = Recognizer(clip_folder, method="prototype", reject=False, store=tmp_path / "store")
+    made.fit([folder / name for name in ("bt709.mp4", "pq.mp4", "plain.mp4", "hlg.mp4")], ["a", "a", "b", "b"])
+    made.save(tmp_path / "model")
+    arguments = ("predict", tmp_path / "model", folder / "interlaced.mp4")
+    for more, told in (((), True), (("--deinterlace",), False)):
+        for timeline in ((), ("--timeline",)):
+            code, _, err = command(*arguments, *more, *timeline)
+            assert code == 0 and ("interlaced: frames are taken as stored" in err) is told, err

@@ -116,7 +116,7 @@ def _copied(part: Activations, whole: Dataset, splits: Sequence[str]) -> dict[in
     """Clips of `part` by their index -> a clip of the splits that are learned from which shows the same."""
     marks, (learned, clips_of) = content(part), _learned(part, whole, splits)
     alike = np.flatnonzero(np.isin(marks, learned)).tolist()
-    found = {i: whole.clips[clips_of[np.flatnonzero(learned == marks[i])[-1]]] for i in alike}
+    found = {i: whole.clips[clips_of[np.flatnonzero(learned == marks[i])[-1]].item()] for i in alike}
     clips = np.flatnonzero(np.isin(whole.splits, splits))
     if whole.spans is None or not len(clips):
         return found
@@ -148,7 +148,7 @@ def _learned(part: Activations, whole: Dataset, splits: Sequence[str]) -> tuple[
     if not len(unknown):
         return marks, clips
     sizes = {_size(path) for path in part.data.paths}
-    fresh = [int(i) for i in unknown if _size(file_of(taught[i])) in sizes]
+    fresh = [i for i in unknown.tolist() if _size(file_of(taught[i])) in sizes]
     found = values(digests.of([taught[i] for i in fresh]))
     kept = np.setdiff1d(np.arange(len(marks)), unknown)
     return np.concatenate([marks[kept], found]), np.concatenate([clips[kept], clips[fresh]])

@@ -395,12 +395,13 @@ def _reader(task: Task, unreadable: Mapping[str, str], empty: bool = False) -> A
     data, digests = task.data, task.digests
     held = task.store.holds(digests)
     readable, reasons = np.flatnonzero(held), dict(unreadable)
-    for i in np.flatnonzero(~held):  # copies of an unreadable clip were not tried
+    for i in np.flatnonzero(~held).tolist():  # copies of an unreadable clip were not tried
         reasons.setdefault(str(data.clips[i]), f"{data.clips[i]}: the same bytes as another unreadable clip")
     if not len(readable) and not empty:
         reason = next(iter(reasons.values()), "the data set is empty")
         raise DataError(f"no clip of {data.name} could be read; the first reason: {reason}")
     losses = task.store.losses()
+    lost = [i for i in readable.tolist() if digests[i] in losses] if losses else []
     chosen = data.subset(readable) if len(readable) < len(data) else data
     known = Digests(task.store.root / "digests.jsonl") if data.spans is not None else None
     return Activations(
@@ -409,7 +410,7 @@ def _reader(task: Task, unreadable: Mapping[str, str], empty: bool = False) -> A
         reasons,
         task.store,
         pick(digests, readable),
-        damaged={str(data.clips[i]): losses[digests[i]] for i in readable if digests[i] in losses} if losses else {},
+        damaged={str(data.clips[i]): losses[digests[i]] for i in lost},
         backbone=task.backbone.name,
         videos=tuple(known.of(chosen.paths, remembered=True)) if known else (),
     )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kshot import processes
 from kshot.activations.activations import Activations
 from kshot.activations.shards import Array
 from kshot.draws import key
@@ -115,11 +116,12 @@ class Feed:
             return self._rows.index_select(0, moved(torch.from_numpy(rows), self._device))
         if self._pool is None:
             return self._activations.gather(self._clips(number), visit=(self._seed, number))
-        for ahead in range(number, number + DEPTH + 1):
+        wanted = range(number, number + DEPTH * processes.world() + 1, processes.world())  # those of this process
+        for ahead in wanted:
             if ahead not in self._coming:
                 self._coming[ahead] = self._pool.submit(self._read, ahead)
         values = self._coming.pop(number).result()
-        for old in [other for other in self._coming if not number < other <= number + DEPTH]:
+        for old in [other for other in self._coming if other not in wanted]:
             self._coming.pop(old).cancel()
         return values.to(self._device, non_blocking=True)
 

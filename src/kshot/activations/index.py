@@ -154,11 +154,6 @@ class DigestList(Sequence[str]):
         """uint64 (N,), `mark` of each."""
         return _first(self.values)
 
-    @property
-    def known(self) -> NDArray[np.bool_]:
-        """(N,) which are no empty text."""
-        return self.values != b""
-
     def __len__(self) -> int:
         return len(self.values)
 

@@ -56,7 +56,8 @@ def unpacked(values: NDArray[Any]) -> NDArray[Any]:
     kept = values["values"]
     scale = values["scale"].reshape(values.shape + (1,) * (kept.ndim - values.ndim))
     plain = kept if kept.dtype == np.int8 else _floats()[kept]
-    return np.multiply(plain, scale, dtype=np.float32)
+    whole: NDArray[Any] = np.multiply(plain, scale, dtype=np.float32)
+    return whole
 
 
 def packed_type(token: tuple[int, ...], dtype: str) -> np.dtype[Any]:

@@ -159,7 +159,7 @@ class Store:
     def bytes_of(self, clip: str) -> int:
         """Bytes that the activations of a clip take on disk."""
         shard = self._place(clip)[1]
-        return math.prod(shard.shape) * shard.dtype.itemsize
+        return int(math.prod(shard.shape) * shard.dtype.itemsize)
 
     def gather(self, clips: Sequence[str]) -> Array:
         """Activations (n, ...) of n clips, given by digest, at least one; read from disk into fresh memory, in float32

@@ -133,10 +133,10 @@ def _ahead(pool: ThreadPoolExecutor, task: Task, todo: Sequence[int]) -> Iterato
             waiting.append((i, None if task.digests[i] else pool.submit(hashed, task.data.paths[i])))
             if len(waiting) > AHEAD:
                 clip, made = waiting.popleft()
-                yield clip, made and made.result()
+                yield clip, made.result() if made else None
         while waiting:
             clip, made = waiting.popleft()
-            yield clip, made and made.result()
+            yield clip, made.result() if made else None
     finally:
         for _, made in waiting:
             if made:

@@ -30,6 +30,7 @@ from kshot.errors import CheckpointError, OptionError
 from kshot.settings import FRAMES, PROMPTS, TORCH, Arithmetic
 
 if TYPE_CHECKING:
+    from kshot.backbones.compiled import Compiled
     from kshot.backbones.runtime import Runtime
 
 TEXTS_PER_BATCH = 256
@@ -58,8 +59,8 @@ def load(
             come back float32. Half precision pays on GPUs; few CPUs gain from it.
         allow_bin: also read weights that exist only as `pytorch_model.bin` (tensors only, no code is run). The
             environment variable KSHOT_ALLOW_BIN=1 does the same for all commands.
-        encoder: what runs the blocks that nothing has altered: "torch", or on the CPU and in float32 "onnx", ONNX
-            Runtime; see `kshot.backbones.runtime`.
+        encoder: what runs the blocks that nothing has altered: "torch"; "compile", torch.compile; or on the CPU and in
+            float32 "onnx", ONNX Runtime; see `kshot.backbones.runtime`.
 
     Raises:
         CheckpointError: weights that cannot be found, fetched or trusted to be complete.
@@ -167,7 +168,7 @@ class Backbone(nn.Module):
     text: TextTower
     mean: Tensor
     std: Tensor
-    runtime: Runtime | None = None
+    runtime: Runtime | Compiled | None = None
     tunings: tuple[str, ...] | None = None
     lacks = "attention"
     starts = 1

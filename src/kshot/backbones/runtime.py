@@ -30,8 +30,10 @@ from kshot.errors import KshotError, OptionError
 from kshot.files import disk, write_atomic
 from kshot.paths import home
 from kshot.progress import Progress, quiet
+from kshot.settings import COMPILE
 
 if TYPE_CHECKING:
+    from kshot.backbones.compiled import Compiled
     from kshot.backbones.tower import ImageTower
 
 TOLERANCES = {"onnx": 1e-5, "onnx-int8": 0.1}  # largest relative difference to PyTorch at which a graph is kept
@@ -72,7 +74,7 @@ class Runtime:
             frames: (N, 3, S, S).
             cut: 0..L + 1.
         """
-        return not frames.is_meta and not frames.requires_grad and _frozen(tower, cut)
+        return not frames.is_meta and not frames.requires_grad and frozen(tower, cut)
 
     def encode_to(self, tower: ImageTower, frames: Tensor, cut: int) -> Tensor:
         """What block `cut` receives, as `Tower.encode_to` says.
@@ -110,7 +112,7 @@ class Runtime:
             OptionError: the trunk is no graph that ONNX Runtime runs.
             StoreError: the graph cannot be written.
         """
-        if _frozen(tower, cut):
+        if frozen(tower, cut):
             self._session(tower, cut, progress)
 
     def _session(self, tower: ImageTower, cut: int, progress: Progress) -> Any:
@@ -157,7 +159,7 @@ class Trunk(nn.Module):
         return self.tower.encode_to(frames, self.cut)
 
 
-def pick_runtime(encoder: str, tower: ImageTower, name: str, fingerprint: str) -> Runtime:
+def pick_runtime(encoder: str, tower: ImageTower, name: str, fingerprint: str) -> Runtime | Compiled:
     """What runs a backbone's trunk in place of PyTorch.
 
     Args:
@@ -170,6 +172,12 @@ def pick_runtime(encoder: str, tower: ImageTower, name: str, fingerprint: str) -
         OptionError: an unknown name, a package that is missing, or a device, precision or backbone that does not fit.
     """
     expect_encoder(encoder)
+    if encoder == COMPILE:
+        from kshot.backbones.compiled import Compiled
+
+        if not tower.size:
+            raise OptionError(f"encoder {encoder} needs frames, and {name} are ready-made features: leave it out")
+        return Compiled()
     graphs.expect_packages(f"encoder {encoder}", "onnx")
     device, precision = next(tower.parameters()).device, str(tower.precision).removeprefix("torch.")
     if device.type != "cpu":
@@ -193,7 +201,7 @@ def pick_runtime(encoder: str, tower: ImageTower, name: str, fingerprint: str) -
     return Runtime(encoder, name, fingerprint)
 
 
-def _frozen(tower: ImageTower, cut: int) -> bool:
+def frozen(tower: ImageTower, cut: int) -> bool:
     """Whether there are blocks before a cut, and nothing in them learns."""
     return cut > 0 and not any(value.requires_grad for _, part in _before(tower, cut) for value in part.parameters())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -93,7 +93,7 @@ class Writer:
                 write_atomic(self.out, "".join(self._kept).encode(errors="backslashreplace"))
 
 
-def tell_bad(bad: list[KshotError], count: int, what: str = "clips") -> None:
+def tell_bad(bad: Sequence[KshotError], count: int, what: str = "clips") -> None:
     """Names those that cannot be read, and says how many they are where it is not one."""
     for error in bad[:SHOWN]:
         print(f"kshot: {error}", file=sys.stderr)

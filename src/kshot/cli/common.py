@@ -41,6 +41,7 @@ STORE = Annotated[Path | None, typer.Option(help=SAID["store"])]
 ALLOW_DAMAGED = Annotated[bool, typer.Option("--allow-damaged", help="take what is left of damaged clips; it is said")]
 FRAMES = Annotated[int | None, typer.Option(help=SAID["frames"])]
 DEVICE = Annotated[str, typer.Option(help=SAID["device"])]
+PRECISION = Annotated[str, typer.Option(help=SAID["precision"])]
 ENCODER = Annotated[str, typer.Option(help=SAID["encoder"])]
 SEED = Annotated[int, typer.Option(help=SAID["seed"], min=0, max=bounds("seed")[1])]
 SEEDS = Annotated[

@@ -22,6 +22,7 @@ from kshot.cli.common import (
     KEEP_COPIES,
     MODEL,
     MOVED,
+    PRECISION,
     SEED,
     STORE,
     TEXTS,
@@ -70,6 +71,7 @@ def fit(
     thumbnails: Annotated[bool, typer.Option(help="whether small pictures of the clips go into the model")] = True,
     keep_copies: KEEP_COPIES = False,
     device: DEVICE = "cpu",
+    precision: PRECISION = "float32",
     encoder: ENCODER = TORCH,
     as_json: JSON = False,
 ) -> None:
@@ -91,7 +93,7 @@ def fit(
     ErrorCosts.of(weighed)
     options = pairs(head_option) or None
     early.expect_method(method, options or {})
-    early.expect_arithmetic(device, encoder=encoder)
+    early.expect_arithmetic(device, precision, encoder)
     early.expect_run(adapted)
     early.expect_file(texts, DataError)
     if frames is not None:
@@ -104,7 +106,7 @@ def fit(
 
     model = Recognizer(
         backbone, adapted, method, frames, reject=weighed, background=background, store=store, seed=seed, device=device,
-        encoder=encoder, keep_copies=keep_copies, head_options=options, texts=texts,
+        precision=precision, encoder=encoder, keep_copies=keep_copies, head_options=options, texts=texts,
     )  # fmt: skip
     labels = [data.classes[number] for number in data.labels]
     with locked(out):

@@ -127,4 +127,4 @@ class Paths(Sequence[Path]):
 
 def chosen(paths: Sequence[Path], indices: NDArray[np.int64]) -> Sequence[Path]:
     """The paths with these indices, in the form that they have."""
-    return paths[indices] if isinstance(paths, Paths) else tuple(paths[index] for index in indices)  # type: ignore[call-overload,no-any-return]
+    return paths[indices] if isinstance(paths, Paths) else tuple(paths[index] for index in indices)

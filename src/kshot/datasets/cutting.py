@@ -200,7 +200,8 @@ def _cut(path: Path, pieces: Sequence[Piece], deinterlace: bool) -> tuple[bool, 
         half = float(0.5 / rate)
         waiting = sorted(pieces, key=lambda piece: piece.begin)
         running: list[Piece] = []
-        files.callback(lambda: [piece.close() for piece in pieces])
+        for piece in pieces:
+            files.callback(piece.close)
         frames: Iterator[tuple[float, Any]] = clip.stream()
         container = getattr(clip, "container", None)
         for seconds, frame in deinterlaced(frames) if deinterlace and container is not None else frames:

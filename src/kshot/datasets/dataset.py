@@ -187,7 +187,7 @@ def build(
                     else ""
                 )
             )
-    lone, overlaps = names.lone(together), []
+    lone, overlaps = names.lone(together), list[str]()
     if spans is not None:
         clips, overlaps = segments.checked(name, paths, texts, spans, place)
         together, lone = segments.grouped(clips, texts, together)

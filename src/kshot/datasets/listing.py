@@ -29,8 +29,8 @@ def clips_of(text: str) -> tuple[list[str], list[str]]:
         DataError: a folder, table or pattern without clips, or one that cannot be read.
     """
     if not os.path.lexists(text) and not _is_table(text) and glob.has_magic(text):
-        found = [clips_of(path) for path in _matching(text)]
-        return [clip for clips, _ in found for clip in clips], [note for _, notes in found for note in notes]
+        each = [clips_of(path) for path in _matching(text)]
+        return [clip for clips, _ in each for clip in clips], [note for _, notes in each for note in notes]
     table, _, query = (text, "", "") if Path(text).exists() else text.partition("?")
     if Path(table).suffix.lower() == ".csv" and Path(table).is_file():
         return _listed(Path(table), dict(parse_qsl(query, keep_blank_values=True)))

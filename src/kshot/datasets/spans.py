@@ -90,13 +90,14 @@ def columns(table: str, header: Sequence[str]) -> Columns:
         match = _MOMENT.fullmatch(re.sub(r"[^a-z]", "", name.lower()))
         if match:
             around = match[1] + match[3]
-            unit = "frames" if _FRAMES.search(around) else "ms" if around.endswith("ms") else "s"
-            found.setdefault((match[2] in _STARTS, unit), []).append(name)
+            counted = "frames" if _FRAMES.search(around) else "ms" if around.endswith("ms") else "s"
+            found.setdefault((match[2] in _STARTS, counted), []).append(name)
         elif name.lower() in ("from", "to") and {"from", "to"} <= lower:
             found.setdefault((name.lower() == "from", "s"), []).append(name)
-    unit = next((unit for unit in ("s", "ms", "frames") for start in (True, False) if (start, unit) in found), None)
-    if unit is None:
+    units = [unit for unit in ("s", "ms", "frames") for start in (True, False) if (start, unit) in found]
+    if not units:
         return Columns()
+    unit = units[0]
     starts, ends = (found.get((start, unit), []) for start in (True, False))
     for names, which in ((starts, "begin"), (ends, "end")):
         if len(names) > 1:
@@ -112,4 +113,5 @@ def columns(table: str, header: Sequence[str]) -> Columns:
             f"{table}: {given}: frame numbers tell no time without a rate: add a column 'fps', or write seconds"
         )
     scale = {"s": 1.0, "ms": 0.001, "frames": None}[unit]
-    return Columns(*(names[0] if names else None for names in (starts, ends)), scale, rate)
+    start, end = (names[0] if names else None for names in (starts, ends))
+    return Columns(start, end, scale, rate)

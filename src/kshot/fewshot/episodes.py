@@ -287,7 +287,7 @@ class Members:
     @property
     def widest(self) -> int:
         """The most clips of a class that all have a key."""
-        return max(1, self.table.shape[1])
+        return max(1, int(self.table.shape[1]))
 
     def clips(self, number: int) -> Ints:
         """The clips of a class."""

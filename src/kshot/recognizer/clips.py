@@ -119,7 +119,7 @@ def _files(
     """The clips whose numbers are `files`, by their number, and those that cannot be read."""
     backbone, cut = learner.backbone, learner.cut
     assert backbone is not None and cut is not None
-    given = [videos[i] for i in files]
+    given = [item for i in files if not isinstance(item := videos[i], np.ndarray)]
     parts = any(isinstance(item, Excerpt) for item in given)
     data = datasets.build(
         "your clips",

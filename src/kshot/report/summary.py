@@ -113,7 +113,7 @@ def _compared(found: Found, human: Found, step: float, notes: list[str]) -> Agre
         sides = [[replace(one, path=f"{one.path}: {one.subject}") for one in side] for side in sides]
         names = {one.path: one.path.removesuffix(f": {one.subject}") for side in sides for one in side}
         lengths = {name: lengths[video] for name, video in names.items() if video in lengths}
-    return replace(compare(*sides, lengths, step), videos=len(common))
+    return replace(compare(sides[0], sides[1], lengths, step), videos=len(common))
 
 
 def _few(names: Sequence[str] | dict[str, None]) -> str:

@@ -32,7 +32,8 @@ TORCH = "torch"
 PRECISIONS = ("float32", "bfloat16", "float16")
 DTYPES = ("float16", "float32", "int8", "float8")
 """Types in which activations are stored; those of 8 bits with a scale for each token."""
-ENCODERS = (TORCH, "onnx", "onnx-int8")
+COMPILE = "compile"
+ENCODERS = (TORCH, "onnx", "onnx-int8", COMPILE)
 LOCAL, RAY = "local", "ray"
 ENGINES = (LOCAL, RAY)
 """Who writes planned shards, see `kshot.activations.plan`."""
@@ -245,7 +246,7 @@ class Arithmetic(Settings):
     device: str = setting("cpu", "cpu, cuda, cuda:N, mps (Apple's GPU) or auto")
     precision: str = setting("float32", "float32, bfloat16 or float16")
     encoder: str = setting(
-        TORCH, "what runs the frozen blocks: torch, or on the CPU onnx or onnx-int8; see docs/backbones.md"
+        TORCH, "what runs the frozen blocks: torch, compile, or on the CPU onnx or onnx-int8; see docs"
     )
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 from functools import cache
 from pathlib import Path
 
-from kshot.datasets import annotations
+from kshot.datasets import annotations as known
 from kshot.datasets.annotations.forms import Film
 from kshot.errors import DataError, OptionError
 from kshot.names import plain
@@ -18,7 +18,7 @@ from kshot.studio.project import UNKNOWN, Project
 @cache
 def formats() -> dict[str, str]:
     """Name -> title of the formats that can be written."""
-    return {name: annotations.FORMATS[name].title for name in annotations.writable()}
+    return {name: known.FORMATS[name].title for name in known.writable()}
 
 
 def read_into(project: Project, film: str, name: str, data: bytes) -> tuple[int, list[str]]:
@@ -41,7 +41,7 @@ def read_into(project: Project, film: str, name: str, data: bytes) -> tuple[int,
     with tempfile.TemporaryDirectory(prefix="kshot-studio-") as place:
         path = Path(place) / (Path(name.replace("\\", "/")).name or "annotations")
         path.write_bytes(data)
-        format, said = annotations.read(path, annotations.Places(path, project.path(video)))
+        format, said = known.read(path, known.Places(path, project.path(video)))
     notes = said.sentences()
     mine = _of_this_film(said.segments, video.name, name)
     if others := len(said.segments) - len(mine):
@@ -83,22 +83,20 @@ def written(project: Project, film: str, format: str, proposed: bool = False) ->
         if video.prediction is None:
             raise DataError(f"the model has not looked through “{video.name}” yet")
         found = [
-            annotations.Segment(video.name, one.start, one.end, one.label, score=one.score)
+            known.Segment(video.name, one.start, one.end, one.label, score=one.score)
             for one in video.prediction.segments
             if one.label != UNKNOWN
         ]
     else:
         names = {label.id: label.name for label in project.state.labels}
-        found = [
-            annotations.Segment(video.name, mark.start, mark.end, names[mark.label]) for mark in marks_of(project, film)
-        ]
+        found = [known.Segment(video.name, mark.start, mark.end, names[mark.label]) for mark in marks_of(project, film)]
     about = {video.name: Film(video.rate or None, video.seconds)}
     labels = tuple(label.name for label in project.state.labels)
-    text, _ = annotations.write(annotations.Annotations(found, about, labels), format)
-    return f"{Path(video.name).stem}{annotations.FORMATS[format].suffix}", text
+    text, _ = known.write(known.Annotations(found, about, labels), format)
+    return f"{Path(video.name).stem}{known.FORMATS[format].suffix}", text
 
 
-def _of_this_film(segments: list[annotations.Segment], film: str, name: str) -> list[annotations.Segment]:
+def _of_this_film(segments: list[known.Segment], film: str, name: str) -> list[known.Segment]:
     """The segments of a film, of a file that may name several videos; one that names a single one is meant for it.
 
     Raises:

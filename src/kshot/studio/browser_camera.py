@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kshot.errors import DataError, OptionError
+from kshot.recognizer.stream.contract import Array
 from kshot.recognizer.stream.watch import Course
-from kshot.recognizer.stream.windows import Array, WindowSettings
+from kshot.recognizer.stream.windows import WindowSettings
 from kshot.studio.camera_answer import CameraAnswer
 from kshot.studio.state import WIDEST
 from kshot.video import Grid, preprocess

@@ -50,7 +50,8 @@ def videos_of(folder: Path) -> list[Video]:
         DataError: it is damaged.
     """
     state = read_state(folder / "project.json")[0]
-    found = [video for holder in (state, *state.done, *state.undone) for video in holder.videos]
+    holders: list[State | Edit] = [state, *state.done, *state.undone]
+    found = [video for holder in holders for video in holder.videos]
     return list({video.id: video for video in found}.values())
 
 
@@ -85,7 +86,8 @@ def remove_from_project(folder: Path, ids: set[str], chosen: models.Chosen, dry:
             models.remove_from_model(base, chosen)
         with project.change() as now:
             _clean(now, ids, taught)
-            kept = {video.file for holder in (now, *now.done, *now.undone) for video in holder.videos}
+            now_held: list[State | Edit] = [now, *now.done, *now.undone]
+            kept = {video.file for holder in now_held for video in holder.videos}
     with disk(folder):
         for path in (folder / "videos").iterdir():
             if path.name not in kept:

@@ -13,7 +13,7 @@ import av
 
 from kshot import gate
 from kshot.errors import DataError, VideoError
-from kshot.excerpts import ClipName, Excerpt, clip_of
+from kshot.excerpts import ClipName, Excerpt, clip_of, file_of
 from kshot.video.container import File, reason
 from kshot.video.frame_folder import Folder
 from kshot.video.part import FolderPart, Part
@@ -27,8 +27,8 @@ def opened(clip: ClipName) -> File | Folder:
         OSError: it cannot be reached.
     """
     found = clip_of(clip)
-    part = isinstance(found, Excerpt) and replace(found, path=Path(os.path.abspath(found.path)))
-    where = part.path if part else Path(os.path.abspath(os.fspath(found)))
+    where = Path(os.path.abspath(file_of(found)))
+    part = replace(found, path=where) if isinstance(found, Excerpt) else None
     mode = os.stat(where).st_mode
     if stat.S_ISDIR(mode):
         return FolderPart(part) if part else Folder(where)

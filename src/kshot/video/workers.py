@@ -19,7 +19,7 @@ import numpy as np
 
 from kshot import remote, video
 from kshot.errors import ClipLost, OptionError, VideoError, unknown
-from kshot.excerpts import ClipName
+from kshot.excerpts import ClipName, Excerpt
 from kshot.video.children import Child, Message, Reply, serve
 from kshot.video.damage import Damage
 from kshot.video.part import keep_open

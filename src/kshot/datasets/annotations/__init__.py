@@ -81,9 +81,10 @@ def find(path: Path) -> tuple[str, Source] | None:
         DataError: it looks like JSON or XML and is broken, hostile or too large.
     """
     source = _source(path)
-    for name, one in FORMATS.items() if source else ():
-        if _module(one).mine(source):
-            return name, source
+    if source is not None:
+        for name, one in FORMATS.items():
+            if _module(one).mine(source):
+                return name, source
     return None
 
 
@@ -103,10 +104,12 @@ def read(path: Path, places: Places | None = None) -> tuple[str, Annotations]:
     name, source = found
     try:
         said: Annotations = _module(FORMATS[name]).read(source, places or Places(path))
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise DataError(
-            f"{path} looks like {FORMATS[name].title}, but is not built as one ({type(error).__name__}: {error})"
+            f"{path} looks like {FORMATS[name].title}, but is not built as one ({type(error).__name__}: "
+            f"{gate.shortened(str(error))})"
         ) from None
+    said.expect_kinds(path.name)
     said.expect_listed()
     return name, said
 

@@ -158,9 +158,9 @@ def _observation(
         lengths = [seconds(cell(first, "Total length"))]
     reel = _reel(source, name, videos, lengths or [None] * len(videos), places)
     rates = cell(first, "FPS (frame/s)", "FPS").partition("|")[0].split(";")
-    for place, video in enumerate(videos):
-        rate = seconds(rates[place]) if place < len(rates) else None
-        said.films[video] = Film(rate or None, lengths[place] if place < len(lengths) else None)
+    for index, video in enumerate(videos):
+        rate = seconds(rates[index]) if index < len(rates) else None
+        said.films[video] = Film(rate or None, lengths[index] if index < len(lengths) else None)
     offset = seconds(cell(first, "Time offset (s)") or preamble.get("Time offset (s)", "")) or 0.0
     modifiers = [column for column in columns if column.startswith("Modifier")]
     events = []
@@ -208,7 +208,7 @@ def _time(text: str, place: str) -> float:
 
 def _reel(source: Source, name: str, videos: Sequence[str], lengths: Sequence[Any], places: Places) -> Reel:
     """The videos of an observation with the times at which they end."""
-    ends = []
+    ends: list[float] = []
     for video, told in zip(videos[:-1], lengths, strict=False):
         length = told or places.film(video).seconds
         if not length:

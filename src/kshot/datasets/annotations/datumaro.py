@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from kshot.datasets.annotations.forms import Annotations, Film, Segment, Source, expect, number, runs
+from kshot.datasets.annotations.forms import Annotations, Film, Segment, Source, expect, number, runs, shown
 from kshot.datasets.annotations.places import Places
 from kshot.errors import DataError
 
@@ -39,7 +39,7 @@ def read(source: Source, places: Places) -> Annotations:
                 continue
             if not isinstance(label, int) or not 0 <= label < len(labels):
                 raise DataError(
-                    f"{name}: frame {frame} has label number {label!r}, the file lists {len(labels)} labels"
+                    f"{name}: frame {frame} has label number {shown(label)}, the file lists {len(labels)} labels"
                 )
             if attributes.get("outside") is not True:
                 tagged.setdefault((labels[label], track), []).append(frame)

@@ -15,6 +15,9 @@ from kshot.datasets.times import read_time
 from kshot.errors import DataError
 from kshot.names import tidy
 
+MOST = 1e12
+"""No video has so many frames or seconds."""
+
 
 @dataclass(frozen=True, slots=True)
 class Segment:
@@ -92,6 +95,26 @@ class Annotations:
             said.append(f"{len(places):,} {what if len(places) == 1 else many(what)} {became}{first}")
         return [*self.notes, *said]
 
+    def expect_kinds(self, name: str) -> None:
+        """Refuses what a reader took over as it stood, and is no text or number.
+
+        Args:
+            name: of the file.
+
+        Raises:
+            DataError: names the first of them.
+        """
+        for segment in self.segments:
+            for what in ("path", "label", "subject"):
+                expect(getattr(segment, what), str, f"{name}: the {what} of a segment")
+        for path, film in self.films.items():
+            expect(path, str, f"{name}: a video")
+            for value in (film.fps, film.seconds):
+                if value is not None:
+                    number(expect(value, (int, float), f"{name}: rate or length of '{path}'"), f"{name}: '{path}'")
+        for label in self.labels:
+            expect(label, str, f"{name}: its list of actions")
+
     def expect_listed(self) -> None:
         """Counts segments whose label is not in the file's own list of actions; they are kept."""
         known = {tidy(label) for label in self.labels}
@@ -127,26 +150,27 @@ def seconds(text: str) -> float | None:
     (83.5, 83.5, 83.5, None)
     """
     try:
-        return read_time(text)
+        found = read_time(text)
     except ValueError:
         return None
+    return found if found < MOST else None
 
 
 def number(value: Any, place: str) -> float:
-    """A number of a file, which may write it as text.
+    """A number of a file, which may write it as text; of seconds or frames, none is `MOST` or more.
 
     Args:
         value: as it was read.
         place: for the message.
 
     Raises:
-        DataError: it is none, or none that is finite.
+        DataError: it is none, or none that a video could have.
     """
     try:
         found = float(value)
-    except (TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError):
         found = math.nan
-    if isinstance(value, bool) or not math.isfinite(found):
+    if isinstance(value, bool) or not abs(found) < MOST:
         raise DataError(f"{place}: expected a number, found {shown(value)}")
     return found
 
@@ -169,9 +193,9 @@ def expect(value: Any, kind: type | tuple[type, ...], place: str) -> Any:
         DataError: it is another.
     """
     if not isinstance(value, kind):
-        words: dict[type, str] = {dict: "an object", list: "a list", str: "text"}
+        words: dict[type, str] = {dict: "an object", list: "a list", str: "text", int: "a number", float: "a number"}
         kinds = kind if isinstance(kind, tuple) else (kind,)
-        wanted = " or ".join(words.get(one, one.__name__) for one in kinds)
+        wanted = " or ".join(dict.fromkeys(words.get(one, one.__name__) for one in kinds))
         raise DataError(f"{place}: expected {wanted}, found {shown(value)}")
     return value
 

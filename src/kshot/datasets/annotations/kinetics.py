@@ -36,5 +36,6 @@ def read(source: Source, places: Places) -> Annotations:
         whole = places.find(cut) is not None
         video = cut if whole else row["youtube_id"]
         said.films[video] = Film()
-        said.segments.append(Segment(video, *((None, None) if whole else (start, end)), label, split=split))
+        first, last = (None, None) if whole else (start, end)
+        said.segments.append(Segment(video, first, last, label, split=split))
     return said

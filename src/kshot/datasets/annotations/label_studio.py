@@ -102,7 +102,7 @@ def _taken(
     elif "sequence" in value:
         count, length = value.get("framesCount"), value.get("duration")
         rate = places.rate(video, own or (count / length if count and length else None))
-        labels = value.get("labels") or []
+        labels = expect(value.get("labels") or [], list, f"{place}: labels")
         if not labels:
             said.leave("rectangle", "without a label left out", place)
             return
@@ -111,7 +111,7 @@ def _taken(
             for label in labels:
                 yield (first - 1) / rate, last / rate, str(label), score
     elif kind == "labels" and {"start", "end"} <= value.keys():
-        for label in value.get("labels") or []:
+        for label in expect(value.get("labels") or [], list, f"{place}: labels"):
             yield number(value["start"], place), number(value["end"], place), str(label), score
     elif kind not in ("video", None):
         said.leave(f"region of type '{kind}'", "not kept", place)

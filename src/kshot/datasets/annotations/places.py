@@ -48,7 +48,10 @@ class Places:
             name: a path, as any system writes it, an address, or a name with or without its suffix.
         """
         if name not in self._found:
-            self._found[name] = self._find(name)
+            try:
+                self._found[name] = self._find(name)
+            except (OSError, ValueError):  # too long, or no name of a file at all
+                self._found[name] = None
         return self._found[name]
 
     def film(self, name: str) -> Film:

@@ -34,12 +34,12 @@ def read(source: Source, places: Places) -> Annotations:
     path, label = (column(sheet.header, needed) or needed for needed in NEEDED)
     for line, row in sheet.rows():
         place = f"{name}: line {line}"
-        ends = (None if math.isnan(time) else time for time in moments.read(row, place))
+        start, end = (None if math.isnan(time) else time for time in moments.read(row, place))
         score = row.get("score")
         said.films.setdefault(row[path], Film())
-        rest = {key: row.get(key, "") for key in ("group", "split", "subject")}
+        group, split, subject = (row.get(key, "") for key in ("group", "split", "subject"))
         sure = number(score, f"{place}: score") if score else None
-        said.segments.append(Segment(row[path], *ends, row[label], **rest, score=sure))
+        said.segments.append(Segment(row[path], start, end, row[label], group, split, subject, sure))
     return said
 
 

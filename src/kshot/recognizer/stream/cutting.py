@@ -15,15 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kshot.recognizer.classifier import UNKNOWN
-from kshot.recognizer.stream.windows import Scores, Segment, WindowClassifier, Windows, WindowSettings
-
-Array = NDArray[Any]
+from kshot.recognizer.stream.contract import Array, WindowClassifier
+from kshot.recognizer.stream.windows import Scores, Segment, Windows, WindowSettings
 
 SIDE = 16  # pixels of the side of the pictures that are compared
 NEAR = 8  # intervals on either side that a change is compared with

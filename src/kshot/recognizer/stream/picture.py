@@ -15,7 +15,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from kshot import fonts
 from kshot.recognizer.classifier import UNKNOWN
-from kshot.recognizer.stream.windows import Array, Segment
+from kshot.recognizer.stream.contract import Array
+from kshot.recognizer.stream.windows import Segment
 
 WIDTH = 10.0  # inches
 FRAMES = 12

@@ -27,9 +27,10 @@ from kshot.files import disk, write_atomic
 from kshot.progress import Progress, clock, quiet
 from kshot.recognizer import videos as inputs
 from kshot.recognizer.classifier import UNKNOWN
+from kshot.recognizer.stream.contract import Array, WindowClassifier
 from kshot.recognizer.stream.cutting import Footage
 from kshot.recognizer.stream.formats import OWN, check_format, check_picture
-from kshot.recognizer.stream.windows import Answer, Array, Engine, Scores, Segment, WindowClassifier, WindowSettings
+from kshot.recognizer.stream.windows import Answer, Engine, Scores, Segment, WindowSettings
 from kshot.terminal import percent
 from kshot.video.container import FOLDER_FPS
 from kshot.video.looks import noted

@@ -21,7 +21,8 @@ from typing import Any
 import av
 
 from kshot.errors import OptionError, VideoError
-from kshot.recognizer.stream.windows import Answer, Array, Engine, Scores, WindowClassifier, WindowSettings
+from kshot.recognizer.stream.contract import Array, WindowClassifier
+from kshot.recognizer.stream.windows import Answer, Engine, Scores, WindowSettings
 from kshot.video import FRAMINGS, Framing, Grid, preprocess
 from kshot.video.workers import Stream
 

@@ -11,7 +11,8 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field
 
 from kshot.errors import KshotError
-from kshot.studio import annotations, choices, marks
+from kshot.studio import annotations as files
+from kshot.studio import choices, marks
 from kshot.studio.routes.context import Here, Seconds, Text, TooLarge
 from kshot.studio.state import Mark
 
@@ -151,7 +152,7 @@ async def read_annotations(request: Request, here: Here, film: Text, name: Text 
         data += chunk
         if len(data) > ANNOTATIONS_BYTES:
             raise TooLarge(f"expected a file of annotations of at most {ANNOTATIONS_BYTES >> 20} MB")
-    added, notes = await run_in_threadpool(annotations.read_into, here.engine.project, film, name, bytes(data))
+    added, notes = await run_in_threadpool(files.read_into, here.engine.project, film, name, bytes(data))
     return {"added": added, "notes": notes}
 
 
@@ -160,7 +161,7 @@ def write_annotations(
     id: str, here: Here, format: Annotated[Text, Query()] = "csv", proposed: bool = False
 ) -> Response:
     """The marks in a film, or what the model found in it, as a file of a format of annotations."""
-    name, text = annotations.written(here.engine.project, id, format, proposed)
+    name, text = files.written(here.engine.project, id, format, proposed)
     quoted = "".join(c if c.isascii() and (c.isalnum() or c in "._- ") else "_" for c in name)
     headers = {"content-disposition": f'attachment; filename="{quoted}"'}
     return Response(text.encode(errors="backslashreplace"), media_type="application/octet-stream", headers=headers)

@@ -1,0 +1,85 @@
+"""Segments of whole films: shots, the likeliest course, lengths of actions, and unknown moments."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from kshot.recognizer.stream import cutting
+from kshot.recognizer.stream.cutting import Footage, Spans, course, shots
+from kshot.recognizer.stream.timeline import timeline
+from kshot.recognizer.stream.windows import WindowSettings
+from recognizers import BLUE, GREEN, RED, Colours, paint
+
+
+def test_a_shot_begins_where_the_picture_changes_as_its_neighbours_do_not() -> None:
+    rng = np.random.default_rng(0)
+    changes = rng.uniform(2, 4, 60)
+    changes[[20, 41]] = 30, 25
+    assert shots(changes).tolist() == [20, 41]
+    assert shots(np.zeros(60)).tolist() == [] and shots(rng.uniform(20, 30, 60)).tolist() == []
+    assert shots(np.zeros(2)).tolist() == []
+    short = np.array([0, 1, 1, 40, 1, 1.0])
+    assert shots(short).tolist() == [3]
+
+
+def test_the_course_is_the_best_of_all() -> None:
+    """Against every sequence of labels."""
+    rng = np.random.default_rng(1)
+    for _ in range(5):
+        evidence, cost = np.log(rng.dirichlet(np.ones(3), 7)), rng.uniform(0, 2, 7)
+
+        def worth(labels: tuple[int, ...], cost: np.ndarray = cost, evidence: np.ndarray = evidence) -> float:
+            changes = sum(cost[i] for i in range(1, 7) if labels[i] != labels[i - 1])
+            return float(sum(evidence[i, label] for i, label in enumerate(labels)) - changes)
+
+        best = max(itertools.product(range(3), repeat=7), key=worth)
+        assert worth(tuple(course(evidence, cost).tolist())) == pytest.approx(worth(best))
+
+
+def test_what_is_too_short_goes_to_the_better_neighbour() -> None:
+    labels = np.array([0] * 6 + [1] * 2 + [2] * 6)
+    evidence = np.full((14, 3), -1.0)
+    evidence[6:8, 2] = -0.5
+    least = np.array([3.0, 3.0, 3.0])
+    assert cutting._kept(labels, evidence, least).tolist() == [0] * 6 + [2] * 8
+    assert cutting._kept(labels, evidence, np.ones(3)).tolist() == labels.tolist()
+    flicker = np.array([0, 1, 0, 1, 0, 1])
+    assert len(set(cutting._kept(flicker, np.full((6, 3), -1.0), np.full(3, 9.0)).tolist())) == 1
+
+
+def test_windows_follow_the_usual_length_of_each_action() -> None:
+    settings = WindowSettings.of(Colours())  # 4 intervals of half a second
+    spans = Spans.build(["long", "usual", "short", "new"], {"long": 8.0, "usual": 2.0, "short": 0.9}, settings)
+    assert spans.action.tolist() == [12, 3, 2, 3]
+    assert spans.least.tolist() == pytest.approx([10.0, 2.5, 1.125, 2.5])
+    assert spans.of == {2: 1, 3: 2, 12: 6}
+    less = Spans.build(["usual"], {}, replace(settings, shortest=0.75))
+    assert less.least.tolist() == pytest.approx([1.25])
+
+
+def test_each_frame_is_encoded_once_however_many_lengths_there_are() -> None:
+    judge = Colours()
+    judge.action_seconds = {"red": 8.0, "green": 2.0, "blue": 2.0}
+    made = timeline(judge, paint((RED, 300), (GREEN, 100), (BLUE, 100), side=32))
+    assert len(judge.encoded) == made.looked_at == 40
+    assert [s.label for s in made.segments] == ["red", "green", "blue"]
+    assert [s.end for s in made.segments] == pytest.approx([12, 16, 20], abs=0.3)
+    assert Footage(judge, made.settings, judge.action_seconds).title == "watching the video, windows of 2 lengths"
+
+
+def test_a_backbone_that_sees_clips_has_one_length_an_action(monkeypatch: pytest.MonkeyPatch) -> None:
+    judge = Colours()
+    monkeypatch.setattr(judge, "unit", 4, raising=False)
+    footage = Footage(judge, WindowSettings.of(judge), {"red": 8.0, "green": 2.0, "blue": 2.0})
+    assert sorted(footage.windows) == [3, 12]
+
+
+def test_a_cut_is_found_to_half_an_interval() -> None:
+    """Windows reach over a cut, segments do not."""
+    for frames in (95, 100, 105):
+        made = timeline(Colours(), paint((RED, frames), (BLUE, 200 - frames), side=32))
+        assert made.segments[0].end == pytest.approx(frames / 25, abs=0.26)
