@@ -225,7 +225,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     """All figures; the rounds are interleaved, and the median counts."""
     few, clips = 16, options.clips
     small = together(options, ["0/1"], few, "0")
-    alone = together(options, ["0/1"], clips // 3, "0")
+    alone = together(options, ["0/1"], max(3 * few, clips // 3), "0")
     seconds = (alone["seconds"] - small["seconds"]) / (alone["clips"] - small["clips"])
     begins = max(0.0, small["seconds"] - small["clips"] * seconds)
     rounds: dict[str, list[dict[str, Any]]] = {"plain": [], "two": [], "ray": []}
