@@ -37,6 +37,10 @@ class StoreError(KshotError):
     """Stored activations that are missing, damaged or belong to another key."""
 
 
+class EngineError(KshotError):
+    """A cluster that is not installed, does not answer or does not do."""
+
+
 class RankLost(KshotError):
     """A process of those that work together failed or is gone."""
 

@@ -8,7 +8,7 @@ import os
 import shutil
 import stat
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +50,13 @@ def write_atomic(path: Path, data: bytes | memoryview) -> None:
     """Writes a file so that a reader sees the old or the new content, never a part; see `whole`."""
     with whole(path) as part, part.open("wb") as file:
         file.write(data)
+
+
+def append(path: Path, lines: Iterable[str]) -> None:
+    """Adds lines to a file in one write, so that those of several processes do not mix where the file system appends
+    whole writes. An empty line before them closes what a kill tore."""
+    with path.open("ab", buffering=0) as file:
+        file.write(("\n" + "".join(lines)).encode())
 
 
 @contextmanager
@@ -113,7 +120,7 @@ def _free(path: Path) -> str:
 
 
 @contextmanager
-def locked(folder: Path, name: str = LOCK, busy: KshotError | None = None, wait: bool = False) -> Iterator[None]:
+def locked(folder: Path, name: str = LOCK, busy: KshotError | None = None, wait: float = False) -> Iterator[None]:
     """Holds a folder for this process alone, made where absent; at the end the lock is removed.
 
     Every `write_atomic` into the folder sees to it that it is still the one that was locked. The kernel frees the lock
@@ -124,7 +131,7 @@ def locked(folder: Path, name: str = LOCK, busy: KshotError | None = None, wait:
         folder: to hold.
         name: of the lock's file.
         busy: the error where another holds it.
-        wait: for the other to end, instead.
+        wait: for the other to end, instead: True, or seconds.
 
     Raises:
         KshotError: `busy`.
@@ -141,7 +148,7 @@ def locked(folder: Path, name: str = LOCK, busy: KshotError | None = None, wait:
             folder.mkdir(parents=True, exist_ok=True)
             place = os.path.realpath(folder)
             path = os.path.join(place, name)
-            lock = FileLock(path, timeout=-1 if wait else 0, thread_local=False)
+            lock = FileLock(path, timeout=-1 if wait is True else float(wait), thread_local=False)
             try:
                 lock.acquire()
             except Timeout:

@@ -17,7 +17,8 @@ import kshot
 from clips import write_clips, write_table, write_video
 from kshot import datasets, video
 from kshot.activations.activations import Activations
-from kshot.activations.extraction import extract, extract_views
+from kshot.activations.drawn_views import extract_views
+from kshot.activations.extraction import extract
 from kshot.backbones import backbone as backbones
 from kshot.errors import DataError, OptionError
 from kshot.fewshot.fit import load_tensors

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 from array import array
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from kshot import gate
+from kshot import gate, remote
 from kshot.activations import index
 from kshot.activations.index import DigestList, Index, mark
-from kshot.errors import DataError, StoreError
+from kshot.errors import DataError, StoreError, VideoError
 from kshot.excerpts import Clip, Excerpt, file_of
 from kshot.files import disk, whole
 
@@ -34,7 +33,10 @@ def digest(clip: Path) -> str:
         DataError: it is neither a folder nor a regular file: a pipe would be waited for, for ever.
     """
     result = hashlib.sha256()
-    if clip.is_dir():
+    if remote.address(clip):
+        with remote.local(clip) as file:
+            _hash(file, result)
+    elif clip.is_dir():
         for frame in sorted(p for p in clip.iterdir() if p.is_file()):
             result.update(f"{frame.name}\0{frame.stat().st_size}\0".encode())
             _hash(frame, result)
@@ -90,8 +92,12 @@ def hashed(clip: Path) -> Hashed | None:
     """What a path holds now, by reading it; None for one that cannot be opened."""
     try:
         size, changed = _size_and_time(clip)
-        return Hashed(os.path.abspath(clip), size, changed, digest(clip))
-    except (OSError, DataError):
+        return Hashed(remote.name(clip), size, changed, digest(clip))
+    except (OSError, VideoError):
+        return None
+    except DataError:
+        if remote.address(clip):  # the store does not answer: that says nothing about the clip
+            raise
         return None
 
 
@@ -295,7 +301,7 @@ class Digests:
         video = file_of(clip)
         found = parts.get(video)
         if found is None:
-            known = self._known(os.path.abspath(video)) if remembered else None
+            known = self._known(remote.name(video)) if remembered else None
             found = (known.says.sha256 if known else "") if remembered else self._digest(video, reading)
         if not isinstance(clip, Excerpt):
             return found
@@ -304,7 +310,7 @@ class Digests:
 
     def _digest(self, clip: Path, reading: bool) -> str:
         """Of a clip, remembered or made."""
-        name = os.path.abspath(clip)
+        name = remote.name(clip)
         try:
             known = self._known(name)
             if known is not None and known.says.unchanged(clip):
@@ -383,7 +389,10 @@ def _path_of(line: bytes) -> str | None:
 
 
 def _size_and_time(clip: Path) -> tuple[int, int]:
-    """Bytes of a clip and when it changed last, in nanoseconds; of a folder, of all files in it."""
+    """Bytes of a clip and when it changed last, in nanoseconds; of a folder, of all files in it; of an object, a number
+    in place of the time, see `remote.size_and_version`."""
+    if place := remote.address(clip):
+        return remote.size_and_version(place)
     if clip.is_dir():
         stats = [p.stat() for p in clip.iterdir() if p.is_file()]
         return sum(s.st_size for s in stats), max((s.st_mtime_ns for s in stats), default=0)

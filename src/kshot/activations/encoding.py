@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,6 +34,19 @@ def cut_number(backbone: Backbone, cut: str | int) -> int:
     if str(cut).isdecimal() and int(cut) <= last + 1:
         return int(cut)
     raise OptionError(f"cut '{cut}' does not exist: expected last, frames, embedding or 0..{last + 1}")
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """PyTorch computes with one thread: some sums are rounded otherwise by several, and machines have other numbers."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def launch(backbone: Backbone, cut: int, clips: Array, condense: bool = True) -> Tensor:

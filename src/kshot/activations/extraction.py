@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -18,13 +18,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kshot import datasets
-from kshot.activations import decoding, rates
+from kshot.activations import decoding, planned, rates
 from kshot.activations.activations import Activations
+from kshot.activations.actors import Crew
 from kshot.activations.behind import Behind
 from kshot.activations.default import settled
 from kshot.activations.digests import Digests
-from kshot.activations.encoding import cut_number, encode, finish, launch
+from kshot.activations.encoding import cut_number, encode, finish, launch, one_thread
 from kshot.activations.index import pick
+from kshot.activations.plan import Share, expect_engine
+from kshot.activations.planned import Shard
 from kshot.activations.recipe import Recipe
 from kshot.activations.shards import Array, ShardWriter
 from kshot.activations.store import Store, holders
@@ -32,7 +35,7 @@ from kshot.activations.task import IDENTITIES, Task, Timed, read
 from kshot.datasets import Dataset
 from kshot.errors import ClipLost, DataError, StoreError, VideoError
 from kshot.progress import Progress, Step, quiet
-from kshot.settings import TORCH, Arithmetic
+from kshot.settings import RAY, TORCH, Arithmetic
 from kshot.video import Taken, views
 from kshot.video.damage import Damage
 from kshot.video.frame_folder import passed_over
@@ -66,6 +69,10 @@ def extract(
     view: int = 0,
     augment: str | Sequence[str] = "time",
     allow_damaged: bool = False,
+    shard: str | Sequence[Shard] | None = None,
+    engine: str = "",
+    address: str | None = None,
+    actors: int | None = None,
     identity: str = IDENTITIES[0],
     progress: Progress = quiet,
 ) -> Activations:
@@ -100,6 +107,13 @@ def extract(
         augment: some of "time", "crop" or "crops", and "flip".
         allow_damaged: whether to store clips of which a decoder error or more than a tenth is lost; see
             `kshot.video.damage`. What is stored already counts either way, and results say what is lost of it.
+        shard: "i/n" for share i of n of the planned shards, from 0/n to n-1/n (see `kshot.activations.plan`): its clips
+            alone are extracted, by one thread. Any number of processes may do so side by side. Also shards of a plan,
+            of which `data` holds the clips.
+        engine: who extracts: "" this process as ever; "local" this process, by planned shards; "ray" actors of Ray, by
+            planned shards (see `kshot.activations.actors`).
+        address: of a Ray cluster that runs, such as "head:6379" or "auto"; None for a Ray of this machine's own.
+        actors: of Ray; one for each core, or each GPU, by default.
         identity: "content" reads every clip that is new or has another size or time of change before any is decoded;
             "stat" reads it when it is decoded, so that nothing is read twice and planning opens no file. What is stored
             is the same.
@@ -112,9 +126,13 @@ def extract(
         OptionError: an unknown cut, dtype, resize, augmentation or identity, or frames < 1 or no whole units.
         DataError: no clip could be read.
         StoreError: the store cannot be written, or lacks a clip with `stored_only`.
+        EngineError: Ray is not installed, does not answer or does not do.
     """
     started = time.monotonic()
-    data, backbone = load_both(data, backbone, Arithmetic(device=device, precision=precision, encoder=encoder))
+    expect_engine(engine, shard, address, actors)
+    how = Arithmetic(device=device, precision=precision, encoder=encoder)
+    crew = Crew(_worker, (backbone, how), address, actors) if engine == RAY and not stored_only else None
+    data, backbone = load_both(data, backbone, replace(how, device="cpu") if crew else how)
     number = cut_number(backbone, cut)
     count = decoding.processes(workers, timeout)
     frames = backbone.frames_of(frames)
@@ -122,24 +140,102 @@ def extract(
     recipe = Recipe(
         number, frames, dtype, condense, backbone.resized(resize), view, views.parse(augment) if view else ()
     )
-    task = Task.open(data, backbone, recipe, store, check, stored_only, identity)
-    rates.check(data.clips, task.digests, task.store, not stored_only, progress)
+    notes: list[str] = []
+    if share := engine or isinstance(shard, str):
+        data, shard, notes = planned.share_of(
+            data, backbone, recipe, Share.parse(shard) if isinstance(shard, str) else Share()
+        )
+    if crew and shard:
+        options: dict[str, Any] = {"cut": cut, "store": store, "frames": frames, "dtype": dtype, "workers": workers}
+        options |= {
+            "timeout": timeout,
+            "check": check,
+            "condense": condense,
+            "resize": resize,
+            "view": view,
+            "augment": augment,
+        }
+        crew.run(data, shard, backbone.name, options | {"allow_damaged": allow_damaged}, progress)
+        notes += crew.said()
+    by = identity if shard is None else IDENTITIES[0]  # of its own clips alone, just before they are decoded
+    task = Task.open(data, backbone, recipe, store, check and shard is None, stored_only, by)
+    if not crew:
+        rates.check(data.clips, task.digests, task.store, not stored_only, progress)
     todo = task.todo()
     if todo and not stored_only and backbone.runtime is not None:
         backbone.runtime.prepare(backbone.image, number, progress)
     if stored_only:
         unreadable = _known_unreadable(task, todo)
+    elif crew:
+        unreadable = _counted(task, crew.unreadable)
+    elif shard is not None:
+        unreadable = _extract_planned(task, shard, count, timeout, allow_damaged, check, progress)
     else:
         unreadable = _extract(task, todo, count, timeout, allow_damaged, progress) if todo else {}
-    stored_now = 0 if stored_only else len(todo) - len(unreadable) - len(task.known)
+    if share:
+        planned.tidy(task.store)
+    stored_now = len(todo) - len(unreadable) - len(task.known) if not stored_only else 0
+    if shard is not None:
+        stored_now = crew.stored if crew else sum(task.digests[i] in task.store for i in todo)
     return replace(
-        _reader(task, unreadable),
+        _reader(task, unreadable, empty=shard is not None),
         stored_now=stored_now,
         seconds=time.monotonic() - started,
         passed_over={} if stored_only else _passed_over(data.paths),
-        notes=(*backbone.notes, *_unusual(task)),
+        notes=(*backbone.notes, *_unusual(task), *notes),
         waits=task.waits,
     )
+
+
+def _extract_planned(
+    task: Task,
+    shards: Sequence[Shard],
+    workers: int,
+    timeout: float,
+    allow_damaged: bool,
+    check: bool,
+    progress: Progress,
+) -> dict[str, str]:
+    """Decodes, encodes and stores planned shards; path -> why a clip could not be read."""
+    data, recipe, digests = task.data, task.recipe, task.digests
+
+    def decoded(clips: Iterator[int]) -> Generator[tuple[int, Taken | VideoError]]:
+        jobs = (recipe.job(data.clips[i], task.backbone.size, digests[i], allow_damaged) for i in clips)
+        return decode(jobs, workers, timeout)
+
+    with progress(f"extracting {data.name}{_part(data)}", len(data), "clips") as step, one_thread():
+
+        def keep(
+            results: Iterable[tuple[int, Taken | VideoError]], clips: Sequence[int], notes: Store, writer: ShardWriter
+        ) -> dict[str, str]:
+            named = [(digests[i], str(data.clips[i])) for i in clips]
+            per_batch = max(1, FRAMES_PER_BATCH // recipe.frames)
+            return _store(results, named, notes, per_batch, lambda batch: _encode(task, batch, writer), step)
+
+        return planned.write(task.store, shards, digests, decoded, keep, check, step)
+
+
+def _counted(task: Task, unreadable: dict[str, str]) -> dict[str, str]:
+    """What actors say of clips that cannot be read, if every other clip is there: their word is not taken for it.
+
+    Raises:
+        StoreError: one is not.
+    """
+    lost = [path for path, digest in zip(task.data.clips, task.digests, strict=True) if digest not in task.store]
+    if lost := [path for path in lost if str(path) not in unreadable]:
+        raise StoreError(
+            f"{len(lost)} of {len(task.data)} clips are not in {task.store.folder}, the first {lost[0]}: does every "
+            f"machine see the same folder? The same command goes on"
+        )
+    return unreadable
+
+
+def _worker(backbone: str | Path, how: Arithmetic, options: Mapping[str, Any]) -> Callable[..., Activations]:
+    """What an actor does: extracts shards with a backbone that it has loaded once."""
+    from kshot.backbones import backbone as backbones
+
+    made = backbones.loaded(backbone, how)
+    return lambda data, shards: extract(data, made, shard=shards, **options)
 
 
 def _unusual(task: Task) -> list[str]:
@@ -285,18 +381,23 @@ def _encode(task: Task, batch: Sequence[tuple[str, Array]], writer: ShardWriter)
         writer.add(digest, value)
 
 
-def _reader(task: Task, unreadable: Mapping[str, str]) -> Activations:
+def _reader(task: Task, unreadable: Mapping[str, str], empty: bool = False) -> Activations:
     """The clips that are stored now, and why others are not.
 
+    Args:
+        task: what was extracted.
+        unreadable: path -> why a clip could not be read.
+        empty: whether there may be no clip.
+
     Raises:
-        DataError: there are none.
+        DataError: there is none.
     """
     data, digests = task.data, task.digests
     held = task.store.holds(digests)
     readable, reasons = np.flatnonzero(held), dict(unreadable)
     for i in np.flatnonzero(~held).tolist():  # copies of an unreadable clip were not tried
         reasons.setdefault(str(data.clips[i]), f"{data.clips[i]}: the same bytes as another unreadable clip")
-    if not len(readable):
+    if not len(readable) and not empty:
         reason = next(iter(reasons.values()), "the data set is empty")
         raise DataError(f"no clip of {data.name} could be read; the first reason: {reason}")
     losses = task.store.losses()
@@ -319,45 +420,3 @@ def _passed_over(paths: Sequence[Path]) -> dict[str, list[str]]:
     """Path of a frame folder -> other files that lie in it."""
     folders = (path for path in dict.fromkeys(paths) if path.is_dir())
     return {str(path): names for path in folders if (names := passed_over(path))}
-
-
-def extract_views(
-    first: Activations,
-    backbone: Backbone,
-    count: int,
-    augment: str | Sequence[str] = "time",
-    no_flip: Collection[str] = (),
-    **options: Any,
-) -> Activations:
-    """`first`, which holds view 0, with views 1 to count - 1 of its clips, for `Activations.gather` at a visit.
-
-    Args:
-        first: activations of view 0.
-        backbone: that they were extracted with.
-        count: number of views, view 0 included.
-        augment: some of "time", "crop" or "crops", and "flip".
-        no_flip: classes whose clips are never mirrored. Their views have a key of their own.
-        options: further arguments of `extract`, those that `first` was extracted with.
-
-    Raises:
-        DataError: a clip that could be read cannot be read in another view.
-    """
-    assert first.store is not None and first.cut is not None
-    names = views.parse(augment)
-    still = np.isin(np.array(first.data.classes), sorted(no_flip))[first.data.labels] & ("flip" in names)
-    parts = ((names, np.flatnonzero(~still)), (tuple(n for n in names if n != "flip"), np.flatnonzero(still)))
-    stores, seen = [first.store], np.zeros((len(first.data), count), np.int64)
-    for view in range(1, count):
-        for kinds, clips in parts:
-            if not kinds or not len(clips):
-                continue  # nothing to draw: the clip's views are all view 0
-            whole = options | {"allow_damaged": True}  # what view 0 has let pass
-            made = extract(first.data.subset(clips), backbone, first.cut, view=view, augment=kinds, **whole)
-            if made.unreadable or made.store is None:
-                raise DataError(
-                    f"{next(iter(made.unreadable.values()))}: it could be read in view 0, but not in view {view}; "
-                    f"extract again, or mend the clip"
-                )
-            seen[clips, view] = len(stores)
-            stores.append(made.store)
-    return replace(first, views=tuple(stores), seen=seen)

@@ -13,7 +13,7 @@ from pathlib import Path
 from kshot.activations.store import Store
 from kshot.errors import VideoError
 from kshot.excerpts import Clip
-from kshot.files import disk
+from kshot.files import append, disk
 from kshot.progress import Progress, quiet
 from kshot.video import scan
 
@@ -83,5 +83,5 @@ class Rates:
         self._constant |= found
         if found:
             lines = [json.dumps({"sha256": clip, "constant": constant}) + "\n" for clip, constant in found.items()]
-            with disk(self._path), self._path.open("a", encoding="utf-8") as file:
-                file.writelines(["\n", *lines])  # an empty line closes what a kill tore
+            with disk(self._path):
+                append(self._path, lines)

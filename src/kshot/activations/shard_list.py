@@ -42,7 +42,7 @@ class ShardList:
     """
 
     def __init__(self, folder: Path, read: bool = True) -> None:
-        self.folder, self.names = folder, _names(folder) if read else []
+        self.folder, self.names = folder, names(folder) if read else []
         self._version = hashlib.sha256("\n".join(self.names).encode()).hexdigest()[:16]
         self._index = (Index.load(folder, KIND, self._version) if read else None) or self._made()
 
@@ -113,7 +113,7 @@ class ShardList:
         return self._index.distinct
 
 
-def _names(folder: Path) -> list[str]:
+def names(folder: Path) -> list[str]:
     """Names of the complete shards: those with a manifest."""
     try:
         with os.scandir(folder) as found:

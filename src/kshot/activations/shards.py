@@ -45,12 +45,14 @@ class Manifest:
         size: of the .npy, in bytes.
         clips: digests of its clips, in the order of its rows, no two the same.
         chosen: how frames were chosen: `BY_TIME`, or "" for by number, as older versions did.
+        planned: which shard of which plan it is, see `kshot.activations.plan`; "" for one that was not planned.
     """
 
     sha256: str
     size: int
     clips: tuple[str, ...]
     chosen: str = BY_TIME
+    planned: str = ""
 
     @property
     def by_time(self) -> bool:
@@ -60,7 +62,7 @@ class Manifest:
     def text(self) -> bytes:
         """The file's content."""
         about = {"sha256": self.sha256, "bytes": self.size, "clips": self.clips, "chosen": self.chosen}
-        return json.dumps(about).encode()
+        return json.dumps(about | ({"plan": self.planned} if self.planned else {})).encode()
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -86,7 +88,10 @@ def read_manifest(path: Path) -> Manifest:
     named = isinstance(clips, list) and all(isinstance(clip, str) for clip in clips) and len(set(clips)) == len(clips)
     if not isinstance(clips, list) or not named or type(size) is not int or not isinstance(sha256, str):
         raise ValueError("it does not name its clips, bytes and sha256")
-    return Manifest(sha256, size, tuple(clips), BY_TIME if about.get("chosen") == BY_TIME else "")
+    chosen, planned = about.get("chosen"), about.get("plan")
+    return Manifest(
+        sha256, size, tuple(clips), BY_TIME if chosen == BY_TIME else "", planned if isinstance(planned, str) else ""
+    )
 
 
 def name_of(manifest: bytes) -> str:
@@ -159,10 +164,12 @@ class ShardWriter:
 
     Args:
         folder: of a key of a store, which exists and is locked.
+        planned: name of the one planned shard that is written, which ends where its clips do, however large it is and
+            however long it takes; "" for shards as they come.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, planned: str = "") -> None:
+        self._folder, self._planned = folder, planned
         self._clips: list[str] = []
         self._file: io.FileIO | None = None
         self._row: tuple[tuple[int, ...], np.dtype[Any]] = ((), np.dtype(np.uint8))
@@ -191,7 +198,7 @@ class ShardWriter:
             _write(self._file, place, _bytes(np.ascontiguousarray(activations)))
         self._clips.append(clip)  # only now: what Ctrl-C cuts off is written over, or cut off in the end
         size = activations.nbytes * len(self._clips)
-        if size >= SHARD_BYTES or time.monotonic() - self._since > SHARD_SECONDS:
+        if not self._planned and (size >= SHARD_BYTES or time.monotonic() - self._since > SHARD_SECONDS):
             self.flush()
 
     def flush(self) -> None:
@@ -226,7 +233,7 @@ class ShardWriter:
         os.fsync(file.fileno())
         file.seek(0)
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        manifest = Manifest(sha256, os.fstat(file.fileno()).st_size, tuple(self._clips)).text()
+        manifest = Manifest(sha256, os.fstat(file.fileno()).st_size, tuple(self._clips), planned=self._planned).text()
         path = self._folder / f"{name_of(manifest)}.npy"
         try:
             if not path.exists():  # it does where Ctrl-C came before the manifest
@@ -238,7 +245,7 @@ class ShardWriter:
 
     @property
     def _part(self) -> Path:
-        return self._folder / f"shard.{os.getpid()}.tmp"
+        return self._folder / (f"plan-{self._planned}.part" if self._planned else f"shard.{os.getpid()}.tmp")
 
     def _header(self, clips: int) -> bytes:
         shape, dtype = self._row

@@ -15,7 +15,9 @@ Layout, all of it readable without kshot:
 A shard's name is the hash of its manifest, so that no other manifest can take its place; each line of digests.jsonl
 has a seal of its own (lines of older versions have none). Every file is written under a temporary name and renamed. A
 kill at any moment leaves whole shards and at most one file that belongs to none, which the next writer removes. One
-writer at a time holds a lock; readers need none.
+writer at a time holds a lock; readers need none. Writers of planned shards (see `kshot.activations.plan`) work side by
+side instead: each holds `plan-<name>.lock` of its own shard, and notes what is wrong with its clips in files of its
+own, `unreadable-<name>.json` and so on, which readers take together with the others.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from copy import copy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,8 +38,8 @@ from numpy.typing import NDArray
 from kshot import gate
 from kshot.activations.digests import Digests
 from kshot.activations.packing import unpacked
-from kshot.activations.shard_list import ShardList
-from kshot.activations.shards import Array, Shard, ShardWriter, fault
+from kshot.activations.shard_list import ShardList, names
+from kshot.activations.shards import Array, Shard, ShardWriter, fault, read_manifest
 from kshot.errors import DataError, StoreError
 from kshot.files import disk, locked, write_atomic
 
@@ -72,9 +75,11 @@ class Store:
         self._found = ShardList(self.folder, read=False)
         self._forgotten: set[str] = set()
         self._open: dict[int, tuple[Shard, Sequence[str]]] = {}
+        self._plans: dict[str, str] = {}
         self.made_with = made_with
+        self._notes = ""
         if check and (self.damaged() or not self._named()):
-            with self._lock():
+            with self.holding():
                 self.drop(self.damaged())
         if not self._named():
             raise StoreError(f"{self._keyfile} is damaged; run `kshot extract` again: it writes what is damaged only")
@@ -108,6 +113,7 @@ class Store:
         self._found = ShardList(self.folder)
         self._forgotten.clear()
         self._open.clear()
+        self._plans.clear()
 
     def __contains__(self, clip: str) -> bool:
         return clip not in self._forgotten and bool(self._found.places(clip))
@@ -130,6 +136,21 @@ class Store:
     def old(self) -> bool:
         """Whether there are clips `by_number` at all."""
         return self._found.old
+
+    def planned(self, name: str) -> Path | None:
+        """The manifest of a planned shard, also of one that another process has completed since; None where there is
+        none."""
+        there = names(self.folder)
+        for shard in there:
+            if shard not in self._plans:
+                with suppress(ValueError):  # `refresh` names what is damaged
+                    self._plans[shard] = read_manifest(self.folder / f"{shard}.json").planned
+        return next((self.folder / f"{shard}.json" for shard in there if self._plans.get(shard) == name), None)
+
+    def stored_apart(self, clip: str, plan: str) -> bool:
+        """Whether a clip was stored by anything else than the shards of a plan, given by its name; after `planned`."""
+        shards = (self._found.names[number] for number, _ in self._found.places(clip))
+        return clip in self and any(not self._plans.get(shard, "").startswith(f"{plan}-") for shard in shards)
 
     def forget(self, clips: Iterable[str]) -> None:
         """Lets clips count as missing, until they are written anew."""
@@ -202,7 +223,7 @@ class Store:
         Raises:
             StoreError: another process writes here, or the disk is full or read-only.
         """
-        with self._lock():
+        with self.holding():
             self.refresh()
             writer = ShardWriter(self.folder)
             try:
@@ -215,14 +236,27 @@ class Store:
                     self.refresh()
 
     @contextmanager
-    def _lock(self) -> Iterator[None]:
-        """Holds the folder for this process, made where absent and freed from what a killed writer left."""
-        busy = StoreError(f"another kshot is writing to {self.folder}; wait for it to end or use another --store")
-        with locked(self.folder, "lock", busy):  # the name it always had: older versions are kept out, too
+    def holding(self, wait: float = 0.0) -> Iterator[None]:
+        """Holds the folder for this process, made where absent.
+
+        Args:
+            wait: seconds for another to let go of it, beside writers of planned shards; by default there may be none,
+                and what killed writers left is removed.
+
+        Raises:
+            Busy: another process writes here.
+            StoreError: the disk refuses.
+        """
+        busy = Busy(f"another kshot is writing to {self.folder}; wait for it to end or use another --store")
+        with locked(self.folder, "lock", busy, wait):  # the name it always had: older versions are kept out, too
             with disk(self.folder):
-                for path in (*self.folder.glob("*.tmp"), *self.folder.glob("shard-*.npy")):
-                    if not path.with_suffix(".json").exists():  # data whose manifest was never written
-                        path.unlink()
+                if not wait:
+                    for path in self.folder.glob("plan-*.lock"):
+                        with locked(self.folder, path.name, busy):
+                            path.with_suffix(".part").unlink(missing_ok=True)
+                    for path in (*self.folder.glob("*.tmp"), *self.folder.glob("shard-*.npy")):
+                        if not path.with_suffix(".json").exists():  # data whose manifest was never written
+                            path.unlink()
                 if not _read_key(self._keyfile):
                     about = {"key": self.key, "made_with": self.made_with}
                     write_atomic(self._keyfile, json.dumps(about, indent=1).encode())
@@ -266,18 +300,21 @@ class Store:
         """
         self._note("damaged", {clip: loss.plain() for clip, loss in found.items()})
 
+    def noting(self, planned: str) -> Store:
+        """This store, for whoever notes what is wrong with the clips of a planned shard: in files of its own."""
+        other = copy(self)
+        other._notes = f"-{planned}"
+        return other
+
     def _noted(self, kind: str) -> dict[str, Any]:
-        try:
-            found = gate.read_json(self.folder / f"{kind}.json")
-        except DataError:
-            return {}
-        return found if isinstance(found, dict) else {}
+        paths = (self.folder / f"{kind}.json", *sorted(self.folder.glob(f"{kind}-*.json")))
+        return {clip: value for path in paths for clip, value in _read_note(path).items()}
 
     def _note(self, kind: str, found: Mapping[str, Any]) -> None:
         if found:
+            path = self.folder / f"{kind}{self._notes}.json"
             with disk(self.folder):
-                text = json.dumps(self._noted(kind) | dict(found), indent=1)
-                write_atomic(self.folder / f"{kind}.json", text.encode())
+                write_atomic(path, json.dumps(_read_note(path) | dict(found), indent=1).encode())
 
     def damaged(self) -> dict[str, str]:
         """Shard name -> what is wrong with it, after hashing every complete shard.
@@ -297,6 +334,19 @@ class Store:
             for name in shards:
                 (self.folder / f"{name}.json").unlink(missing_ok=True)
                 (self.folder / f"{name}.npy").unlink(missing_ok=True)
+
+
+class Busy(StoreError):
+    """Another process writes there."""
+
+
+def _read_note(path: Path) -> dict[str, Any]:
+    """What a note says; nothing where it is missing or damaged."""
+    try:
+        found = gate.read_json(path)
+    except DataError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 @dataclass(frozen=True)

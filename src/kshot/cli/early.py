@@ -64,6 +64,15 @@ def expect_arithmetic(device: str, precision: str = "float32", encoder: str = se
         raise unknown("encoder", encoder, settings.ENCODERS)
 
 
+def expect_engine(spread: settings.Spread) -> None:
+    """Refuses an engine or a share that there is not, and Ray where it is not installed or does not answer."""
+    from kshot.activations import actors, plan
+
+    plan.expect_engine(**spread.values())
+    if spread.engine == settings.RAY:
+        actors.expect_ray(spread.address)
+
+
 def expect_method(name: str, options: Mapping[str, Any]) -> None:
     """Refuses a method of the recognizer that there is not, and options that its head does not take."""
     from kshot import heads

@@ -28,7 +28,7 @@ from kshot.cli.common import (
 )
 from kshot.cli.settings import takes
 from kshot.errors import DataError, OptionError
-from kshot.settings import Arithmetic, Compute, EpisodeRules, Evaluating, Training, View
+from kshot.settings import Arithmetic, Compute, EpisodeRules, Evaluating, Spread, Training, View
 from kshot.study.sharing import Sharing
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ SHOWN = 20  # paths without a seal that are printed
 
 
 @app.command()
-@takes(View, Compute, without=("prompts", "texts", "stored_only"))
+@takes(View, Compute, Spread, without=("prompts", "texts", "stored_only"))
 def extract(
     context: typer.Context,
     data: DATA,
@@ -61,6 +61,7 @@ def extract(
     Example: kshot extract clips.csv --backbone openai/clip-vit-base-patch16 --dry-run
     """
     early.expect_arithmetic(*(settings.get(field.name, field.default) for field in Arithmetic.fields()))
+    early.expect_engine(Spread.of(settings))
     early.expect_data(data)
     from kshot.activations import estimation, extraction
 
@@ -266,6 +267,13 @@ def _tell_estimate(values: dict[str, Any]) -> None:
         f"time: about {values['seconds']:,.0f} s (measured on {values['measured_on']} clips: "
         f"{values['seconds_decode'] * 1000:.1f} ms decoding, {values['seconds_encode'] * 1000:.1f} ms encoding a clip)"
     )
+    if values["bytes"] > values["bytes_as_embeddings"]:
+        typer.echo(f"embeddings alone (--cut embedding) would take {values['bytes_as_embeddings'] / 1e6:,.1f} MB")
+    if values["shards"]:
+        typer.echo(
+            f"plan: {values['shards']:,} files of {values['clips_a_shard']} clips; {values['actors']} at work side by "
+            f"side, {values['machine_seconds'] / 3600:,.2f} hours of them in all; clips never hashed count as missing"
+        )
     tell_unreadable(values["unreadable"])
 
 

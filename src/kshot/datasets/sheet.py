@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kshot import gate
+from kshot import gate, remote
 from kshot.errors import DataError
 
 SYNONYMS = {"path": ("video", "file", "clip", "filename"), "label": ("class", "action", "behavior", "behaviour")}
@@ -77,7 +77,8 @@ def read_sheet(path: Path, needed: tuple[str, ...]) -> Sheet:
     Raises:
         DataError: the file cannot be read, or is no text.
     """
-    text = gate.read_text(path, TABLE_BYTES)
+    with remote.local(path) as file:
+        text = gate.read_text(file, TABLE_BYTES)
     if said := re.match(r'"?sep=(.)"?(?:\r\n|\r|\n)', text):  # as Excel writes and reads it
         return _headed(Sheet(path, "\n" + text[said.end() :], said[1]))  # lines count as in the file
     made = [_headed(Sheet(path, text, mark)) for mark in MARKS]
@@ -120,7 +121,8 @@ def _trimmed(cells: list[str], least: int) -> list[str]:
 
 
 def local_path(folder: Path, text: str) -> Path:
-    r"""Where a path of a table leads: relative to its folder, `~` at home, `a\b.mp4` of Windows as `a/b.mp4`.
+    r"""Where a path of a table leads: relative to its folder, `~` at home, `a\b.mp4` of Windows as `a/b.mp4`. An
+    address stays one.
 
     A name that exists as it is written is taken so.
 
@@ -128,6 +130,8 @@ def local_path(folder: Path, text: str) -> Path:
         folder: of the table.
         text: the path as written.
     """
+    if place := remote.address(text):
+        return Path(place)
     path = folder / text
     if ("\\" in text or text.startswith("~")) and not os.path.lexists(path):
         path = folder / os.path.expanduser(text if os.sep == "\\" else text.replace("\\", "/"))

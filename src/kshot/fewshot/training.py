@@ -15,7 +15,8 @@ from kshot import datasets, processes
 from kshot.activations.activations import Activations, content, from_features
 from kshot.activations.copies import expect_one_label, kept_apart, naming_left_out
 from kshot.activations.default import settled
-from kshot.activations.extraction import extract, extract_views
+from kshot.activations.drawn_views import extract_views
+from kshot.activations.extraction import extract
 from kshot.activations.turns import turn
 from kshot.backbones.prompts import expect_prompts
 from kshot.backbones.texts import Wording

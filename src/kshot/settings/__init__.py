@@ -34,6 +34,9 @@ DTYPES = ("float16", "float32", "int8", "float8")
 """Types in which activations are stored; those of 8 bits with a scale for each token."""
 COMPILE = "compile"
 ENCODERS = (TORCH, "onnx", "onnx-int8", COMPILE)
+LOCAL, RAY = "local", "ray"
+ENGINES = (LOCAL, RAY)
+"""Who writes planned shards, see `kshot.activations.plan`."""
 
 COUNTS: dict[str, tuple[int, int]] = {
     "rows": (0, 1_000),
@@ -260,6 +263,23 @@ class Compute(Arithmetic):
     store: str | Path | None = setting(None, "folder of stored activations; $KSHOT_HOME/store by default")
     stored_only: bool = setting(False, "never open a video", flag=True)
     dtype: str = setting("float16", "as activations are stored: float16, float32, int8 or float8", among=DTYPES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spread(Settings):
+    """How an extraction is spread over processes and machines.
+
+    Attributes:
+        shard: "i/n" for share i of n of the planned shards, from 0/n to n-1/n; None for all clips.
+        engine: who writes planned shards, one of `ENGINES`; "" for an extraction without a plan.
+        address: of a Ray cluster, host:port or "auto"; None for a Ray of this machine's own.
+        actors: of Ray; None for one a core, or one a GPU.
+    """
+
+    shard: str | None = setting(None, "i/n: one of n shares, 0/n to n-1/n, for processes side by side")
+    engine: str = setting("", "local: all shards, in this process; ray: all, by actors of Ray")
+    address: str | None = setting(None, "of a Ray cluster, host:port or auto; one on this machine by default")
+    actors: int | None = setting(None, "of Ray; by default one for each core, or each GPU", low=1, high=100_000)
 
 
 @dataclass(frozen=True, kw_only=True)

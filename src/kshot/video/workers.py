@@ -10,15 +10,16 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
 
-from kshot import video
+from kshot import remote, video
 from kshot.errors import ClipLost, OptionError, VideoError, unknown
-from kshot.excerpts import ClipName
+from kshot.excerpts import ClipName, Excerpt
 from kshot.video.children import Child, Message, Reply, serve
 from kshot.video.damage import Damage
 from kshot.video.part import keep_open
@@ -58,6 +59,9 @@ class Job:
 
     def run(self) -> video.Taken | VideoError:
         """Decode the clip here and now, or say why it cannot be read."""
+        return _fetched(self, Job._run)
+
+    def _run(self) -> video.Taken | VideoError:
         rng = np.random.default_rng(self.seed)
         try:
             return video.take(self.path, self.frames, self.mode, rng, self.size, self.framing, self.allow_damaged)
@@ -129,7 +133,7 @@ def _decode_in_children(
     def run(job: Job) -> video.Taken | VideoError:
         child = idle.get()
         try:
-            result = _decoded(child, job)
+            result = _fetched(job, partial(_decoded, child))
         finally:
             idle.put(child)
         return alone(job) if isinstance(result, ClipLost) else result
@@ -141,7 +145,7 @@ def _decode_in_children(
             try:
                 for child in held:
                     child.end()
-                return _decoded(held[0], job)
+                return _fetched(job, partial(_decoded, held[0]))
             finally:
                 for child in held:
                     idle.put(child)
@@ -165,6 +169,20 @@ def _decode_in_children(
         _surely(pool.shutdown)
         for child in children:
             _surely(child.end)
+
+
+def _fetched(job: Job, work: Callable[[Job], video.Taken | VideoError]) -> video.Taken | VideoError:
+    """Has a job done on the file of its clip, fetched first where that lies at an address, which errors then name."""
+    clip = job.path
+    place = remote.address(clip.path if isinstance(clip, Excerpt) else clip)
+    if place is None:
+        return work(job)
+    try:
+        with remote.local(place) as path:
+            result = work(replace(job, path=replace(clip, path=path) if isinstance(clip, Excerpt) else path))
+    except VideoError as error:
+        return error
+    return type(result)(str(result).replace(str(path), place)) if isinstance(result, VideoError) else result
 
 
 def _decoded(child: Child, job: Job) -> video.Taken | VideoError:

@@ -1,0 +1,220 @@
+"""Files at addresses of object stores (s3://, gs://, memory:// ...): known without reading them, and opened as files.
+
+An address is written as in any other program; where it has become a path, one slash of the two is gone, and it is
+known all the same. `fsspec` speaks to the stores, so whatever package of its family is installed adds addresses, and
+keys and endpoints are where those packages look for them (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL`, `~/.aws`,
+`FSSPEC_*`).
+
+An object is fetched whole into $KSHOT_HOME/objects when it is first opened. That folder is bounded: what was used
+longest ago goes first. Whoever uses a file holds a second name of it, so that it cannot go meanwhile.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from kshot.errors import DataError, OptionError, StoreError, VideoError
+from kshot.paths import home
+
+CACHE_BYTES = 10 << 30  # of the folder, where $KSHOT_CACHE_BYTES says nothing else
+VERSIONS = ("ETag", "etag", "md5Hash", "LastModified", "mtime", "created")
+"""By which the packages say that an object is another, the best first."""
+ABANDONED = 24 * 3600.0  # seconds after which a second name is one of a process that was killed
+_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/{1,2}([^/].*)", re.DOTALL)  # two letters or more: no drive
+
+
+def address(path: str | os.PathLike[str]) -> str | None:
+    """The address that a path or text is; None for a place in the file system.
+
+    >>> address("s3:/bucket/clip.mp4")
+    's3://bucket/clip.mp4'
+    """
+    text = os.fspath(path)
+    found = _ADDRESS.fullmatch(text.replace(os.sep, "/")) if ":/" in text or f":{os.sep}" in text else None
+    return f"{found[1]}://{found[2]}" if found and found[1] != "file" else None
+
+
+def name(path: str | os.PathLike[str]) -> str:
+    """What a file is called whatever the current folder is: its address, or its absolute path."""
+    return address(path) or os.path.abspath(path)
+
+
+def size_and_version(place: str) -> tuple[int, int]:
+    """Bytes of an object, and a number that another content would not have: of its ETag, else of its time of change.
+
+    Raises:
+        OSError: there is no such object.
+        DataError: the store does not answer, or wants credentials.
+    """
+    about = _about(place)
+    said = next((about[key] for key in VERSIONS if about.get(key)), "")
+    return int(about.get("size") or 0), int(hashlib.sha256(str(said).encode()).hexdigest()[:15], 16)
+
+
+def expect(places: Iterable[str]) -> None:
+    """Refuses stores that do not answer: of each bucket, the first object is asked for.
+
+    Raises:
+        DataError: one does not answer, wants credentials, lacks that object, or its package is not installed.
+    """
+    firsts: dict[str, str] = {}
+    for place in places:
+        firsts.setdefault("/".join(place.split("/", 3)[:3]), place)
+    for place in firsts.values():
+        try:
+            _about(place)
+        except OSError:
+            raise DataError(f"no such object: {place}") from None
+
+
+@contextmanager
+def local(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """The file of a path, fetched first where that is an address; it stays until the block is left.
+
+    Raises:
+        VideoError: there is no such object.
+        DataError: the store does not answer, or wants credentials.
+        StoreError: the disk of the cache refuses, or the object is larger than the cache may be.
+    """
+    place = address(path)
+    if place is None:
+        yield Path(path)
+        return
+    try:
+        size, version = size_and_version(place)
+    except OSError:
+        raise VideoError(f"{place}: no such object") from None
+    kept = hashlib.sha256(f"{place}\n{size}\n{version}".encode()).hexdigest()[:32]
+    folder = home() / "objects"
+    held = folder / "in-use" / f"{uuid.uuid4().hex}{Path(place).suffix}"
+    try:
+        try:
+            held.parent.mkdir(parents=True, exist_ok=True)
+            _hold(folder / kept, held, place, size)
+        except OSError as error:
+            raise StoreError(
+                f"cannot write to {folder}: {error.strerror or error}; what was stored stays valid: make room, set "
+                f"KSHOT_CACHE_BYTES lower or KSHOT_HOME to a larger disk, then run the same command again"
+            ) from None
+        yield held
+    finally:
+        held.unlink(missing_ok=True)
+
+
+def _hold(cached: Path, held: Path, place: str, size: int) -> None:
+    """Makes `held` a name of the object's file, fetched where it is not there."""
+    if size > bound():
+        raise StoreError(
+            f"{place} has {size:,} bytes, the cache of objects may have {bound():,}: set KSHOT_CACHE_BYTES higher"
+        )
+    try:
+        os.link(cached, held)
+        os.utime(cached)  # used now
+        return
+    except OSError:
+        if cached.exists():  # a file system without second names
+            held.write_bytes(cached.read_bytes())
+            return
+    _evict(cached.parent, size)
+    _fetch(place, held, size)
+    with suppress(OSError):
+        os.link(held, cached)
+
+
+def _fetch(place: str, target: Path, size: int) -> None:
+    try:
+        with _answering(place):
+            system, key = _system(place)
+            system.get_file(key, str(target))
+    except FileNotFoundError:
+        raise VideoError(f"{place}: no such object") from None
+    if (found := target.stat().st_size) != size:
+        raise DataError(f"{place} was cut off: {found:,} of {size:,} bytes came")
+
+
+def _evict(folder: Path, room: int) -> None:
+    """Removes what was used longest ago until there is room, and what processes that were killed have held."""
+    files = []
+    for entry in os.scandir(folder):
+        with suppress(OSError):
+            if entry.is_file():
+                found = entry.stat()
+                files.append((found.st_mtime_ns, found.st_size, entry.path))
+    total = sum(size for _, size, _ in files) + room
+    for _, size, path in sorted(files):
+        if total <= bound():
+            break
+        with suppress(OSError):
+            os.unlink(path)
+        total -= size
+    for entry in os.scandir(folder / "in-use"):
+        with suppress(OSError):
+            if time.time() - entry.stat().st_ctime > ABANDONED:
+                os.unlink(entry.path)
+
+
+def bound() -> int:
+    """Bytes that fetched objects may take on disk.
+
+    Raises:
+        OptionError: $KSHOT_CACHE_BYTES is no number.
+    """
+    text = os.environ.get("KSHOT_CACHE_BYTES") or str(CACHE_BYTES)
+    if not text.isdecimal():
+        raise OptionError(f"KSHOT_CACHE_BYTES is a number of bytes such as {CACHE_BYTES}, found '{text}'")
+    return int(text)
+
+
+# fsspec
+
+
+def _about(place: str) -> Mapping[str, Any]:
+    with _answering(place):
+        system, key = _system(place)
+        found: Mapping[str, Any] = system.info(key)
+    return found
+
+
+def _system(place: str) -> tuple[Any, str]:
+    """The file system of an address, and the object's name there."""
+    from fsspec.core import url_to_fs
+
+    system, key = url_to_fs(place)
+    return system, key
+
+
+@contextmanager
+def _answering(place: str) -> Iterator[None]:
+    """Puts into one line what a store, or a package that is missing, can say; an object that is not there and a full
+    disk stay errors of the system."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except ImportError as error:
+        raise DataError(f"{place}: {_line(error)} (pip install 'kshot[cloud]' for s3://)") from None
+    except ValueError as error:
+        raise DataError(f"{place} is no address that can be opened: {_line(error)}") from None
+    except PermissionError as error:
+        if error.filename is not None:
+            raise  # of a file here
+        raise DataError(f"{place} may not be read: {_line(error)}: are the right credentials set?") from None
+    except Exception as error:  # each package has errors of its own
+        if isinstance(error, OSError) and (error.filename is not None or error.errno in (errno.ENOSPC, errno.EDQUOT)):
+            raise  # of a file here, or its disk is full
+        credentials = "redential" in str(error) or "redential" in type(error).__name__
+        what = "wants credentials" if credentials else "does not answer"
+        raise DataError(f"{place} {what}: {_line(error)}") from None
+
+
+def _line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
