@@ -347,7 +347,7 @@ def test_a_recognizer_refuses_texts_that_do_not_fit(backbone: Backbone, clips_cs
     assert f"{path} is not used: method 'prototype' reads no class texts." in found
 
 
-def test_fit_takes_prompts(clip_folder: Path, clips_csv: Path, tmp_path: Path, command: Command) -> None:
+def test_fit_takes_prompts(clip_folder: Path, clips_csv: Path, tmp_path: Path, command: Any) -> None:
     asked = ("fit", clips_csv, "--backbone", clip_folder, "--method", "text", "--out", tmp_path / "model")
     code, _, err = command(*asked, "--prompt", "a drawing of {}", "--prompt", "{}", "--no-thumbnails")
     assert code == 0, err
