@@ -48,8 +48,9 @@ GOALS = {
     "typed arguments, share": 1.0,
 }
 LIMITS = GOALS | {
-    "evaluate --head otam runs through, files": 63,
-    "evaluate --head otam runs through, lines": 9950,
+    "evaluate --head otam runs through, files": 76,
+    "evaluate --head otam runs through, lines": 12_800,
+    "tests / source, lines": 0.83,
 }
 """What is reached where the goal is not."""
 

@@ -59,8 +59,7 @@ def load(
             come back float32. Half precision pays on GPUs; few CPUs gain from it.
         allow_bin: also read weights that exist only as `pytorch_model.bin` (tensors only, no code is run). The
             environment variable KSHOT_ALLOW_BIN=1 does the same for all commands.
-        encoder: what runs the blocks that nothing has altered: "torch"; "compile", torch.compile; or on the CPU and in
-            float32 "onnx", ONNX Runtime; see `kshot.backbones.runtime`.
+        encoder: runs what nothing has altered: "torch", "compile", "onnx"; see `kshot.backbones.runtime`.
 
     Raises:
         CheckpointError: weights that cannot be found, fetched or trusted to be complete.

@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,8 +34,8 @@ from kshot.video.container import SUFFIXES
 
 NAME = 60  # characters of an action's name, at most
 ACTIONS, CLIPS, QUERIES = 100, 5000, 8  # kept at most; older queries give way
-UNKNOWN = "unknown"
-LOCK = "lock"  # kept by a version that is still serving, and by older ones
+UNKNOWN, LOCK = "unknown", "lock"  # the lock is kept by a version that is still serving, and by older ones
+_new_id = partial(secrets.token_hex, 6)
 Item = TypeVar("Item", "Label", "Video", "Mark")
 
 
@@ -438,10 +439,6 @@ def _one(items: Sequence[Item], id: str, kind: str) -> Item:
         if item.id == id:
             return item
     raise DataError(f"there is no such {kind} any more: it was removed in the meantime")
-
-
-def _new_id() -> str:
-    return secrets.token_hex(6)
 
 
 def _clips(count: int) -> str:
