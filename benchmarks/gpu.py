@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -87,19 +88,15 @@ def encoding(backbone: Backbone, clips: int) -> dict[str, float]:
     batch = backbone.pixels(np.tile(pictures, (per_batch, 1, 1, 1)))
     with torch.inference_mode():
         bare = seconds(lambda: backbone.encode_to(batch, backbone.depth), backbone.device)
-    real, extraction.decode = extraction.decode, drawn  # type: ignore[assignment]
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            paths = [Path(folder) / f"{clip}.mp4" for clip in range(clips)]
-            for clip, path in enumerate(paths):
-                path.write_bytes(clip.to_bytes(4, "big"))
-            data = datasets.build("made", paths, ["a", "b"] * (clips // 2), [""] * clips, [""] * clips)
-            extraction.extract(data.subset(range(per_batch)), backbone, store=Path(folder) / "warm")
-            begin = time.perf_counter()
-            done = extraction.extract(data, backbone, store=Path(folder) / "store")
-            took = time.perf_counter() - begin
-    finally:
-        extraction.decode = real
+    with mock.patch("kshot.activations.extraction.decode", drawn), tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / f"{clip}.mp4" for clip in range(clips)]
+        for clip, path in enumerate(paths):
+            path.write_bytes(clip.to_bytes(4, "big"))
+        data = datasets.build("made", paths, ["a", "b"] * (clips // 2), [""] * clips, [""] * clips)
+        extraction.extract(data.subset(range(per_batch)), backbone, store=Path(folder) / "warm")
+        begin = time.perf_counter()
+        done = extraction.extract(data, backbone, store=Path(folder) / "store")
+        took = time.perf_counter() - begin
     found = {"frames_a_second": clips * FRAMES / took, "bare_frames_a_second": per_batch * FRAMES / bare}
     found |= {f"waited_for_{name}": waited / took for name, waited in done.waits.items()}
     return found | {"share_of_bare": found["frames_a_second"] / found["bare_frames_a_second"]}

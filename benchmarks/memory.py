@@ -23,9 +23,10 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import av
 import numpy as np
@@ -91,13 +92,10 @@ def work(kind: str, root: Path, backbone: Path) -> dict[str, Any]:
     """One measurement, in the process that is measured."""
     begin = time.monotonic()
     if kind in ("extract", "undecoded"):
-        from kshot.activations import extraction
         from kshot.activations.extraction import extract
 
-        if kind == "undecoded":
-            extraction.decode = drawn
-
-        with largest_child() as child:
+        decoding = mock.patch("kshot.activations.extraction.decode", drawn) if kind == "undecoded" else nullcontext()
+        with largest_child() as child, decoding:
             clips = extract(root / "clips.csv", backbone, "last", root / "store").stored_now
     else:
         from kshot.fewshot.training import train

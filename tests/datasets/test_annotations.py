@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from films import FPS, SECONDS, write_film
 from kshot import load_data
 from kshot.datasets import annotations as formats
 from kshot.datasets.annotations import FORMATS, Annotations, Places, Segment, loading
 from kshot.datasets.annotations.forms import Film, many, runs, seconds
 from kshot.datasets.annotations.places import header, local
 from kshot.errors import DataError, OptionError
+from numbered_films import FPS, SECONDS, write_film
 
 ODD = ('say "a, b"', "Käse & <b>", "跳ぶ", "it's; 100 %", "push (10 %)", "a\\b/c", "-->")
 """Labels with every sign that one of the formats has a meaning for."""

@@ -10,7 +10,6 @@ import av
 import numpy as np
 import pytest
 
-from films import FPS, number_of, write_film
 from kshot import load_data, video
 from kshot.datasets.cutting import cut
 from kshot.datasets.dataset import build
@@ -19,6 +18,7 @@ from kshot.video import Framing
 from kshot.video.fields import deinterlaced
 from kshot.video.opening import opened
 from kshot.video.workers import Stream
+from numbered_films import FPS, number_of, write_film
 
 
 @pytest.fixture(scope="module")
