@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,12 @@ import measures  # noqa: E402
 def test_every_room_has_its_level() -> None:
     placed = {name for level in measures.LEVELS for name in level} | {"", "__main__"}
     assert {measures.room(name) for name in measures.modules()} - placed == set()
+
+
+def test_files_of_tests_have_names_of_their_own() -> None:
+    """They are imported by their bare names: of two with one name, one would be taken for the other."""
+    count = Counter(path.name for path in (ROOT / "tests").rglob("*.py") if path.name != "conftest.py")
+    assert [name for name, found in count.items() if found > 1] == []
 
 
 def test_no_import_goes_up() -> None:
