@@ -150,9 +150,9 @@ def test_only_unreadable_files(command: Command, clip_folder: Path, tmp_path: Pa
 
 
 def test_a_table_without_its_columns(refused: Refused, clip_folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "t.csv").write_text("file,label\na.mp4,a\n")
+    (tmp_path / "t.csv").write_text("picture,label\na.mp4,a\n")
     err = refused("extract", tmp_path / "t.csv", "--backbone", clip_folder, "--store", tmp_path / "store")
-    assert "t.csv: no column 'path' in the header, found 'file', 'label'" in err
+    assert "t.csv: no column 'path' in the header, found 'picture', 'label'" in err
 
 
 def test_a_label_in_two_splits(refused: Refused, clips_csv: Path, clip_folder: Path, tmp_path: Path) -> None:

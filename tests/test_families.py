@@ -108,7 +108,8 @@ def test_nothing_but_the_family_knows_the_names_of_strategies() -> None:
     allowed = {
         source / "settings" / "__init__.py",
         source / "fewshot" / "strategies" / "__init__.py",
-    }  # the default; the registry
+        source / "datasets" / "annotations" / "cvat.py",
+    }  # the default; the registry; CVAT's files have an element of that name
     device = re.compile(r"device=.meta.|to\(.meta.\)|torch\.device\(.meta.\)")  # PyTorch's, of the same name
     found = {
         f"{path.relative_to(source)}: {ast.unparse(node)}"

@@ -103,7 +103,7 @@ def test_a_person_leaves_store_and_model(command, place: Path, table: Path, clip
     alone = Recognizer(str(clip_folder), method="prototype", store=tmp_path / "alone").fit(*rows_of(table, "ben"))
     again = Recognizer.load(place / "model")
     paths = rows_of(table)[0]
-    assert np.array_equal(again.predict_proba(paths), alone.predict_proba(paths))
+    np.testing.assert_allclose(again.predict_proba(paths), alone.predict_proba(paths), atol=1e-5)  # other batches
     assert again.n_clips_ == 12 and again.report_.accuracy == alone.report_.accuracy
     code, text, error = command("forget", *arguments)
     assert code == 2 and "nothing of ben is in any of these places" in error and "anna, ben, cleo" in error

@@ -414,7 +414,7 @@ def test_the_bundled_backbone_is_a_clip_like_any_other() -> None:
 
 
 def test_devices_and_precisions_that_do_not_exist_are_refused(folder: Path) -> None:
-    with pytest.raises(OptionError, match=r"unknown device 'gpu'.*Known: cpu, cuda, auto"):
+    with pytest.raises(OptionError, match=r"unknown device 'gpu'.*Known: cpu, cuda, mps, auto"):
         backbone.load(folder, device="gpu")
     with pytest.raises(OptionError, match=r"unknown precision 'bfloat'.*did you mean 'bfloat16'"):
         backbone.load(folder, precision="bfloat")

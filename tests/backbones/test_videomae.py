@@ -261,7 +261,8 @@ def test_a_recognizer_sees_windows(fitted: Path, clips_csv: Path, film: Path, mo
         seen.clear()
         made = model.timeline(film, window=0.16, stride=stride)
         assert made.settings.stride == (stride or UNIT // 4)
-        assert sum(seen) == len(made.times) > 8  # each window once
+        # Each window once for each of its lengths, of which there are two or three.
+        assert 8 < len(made.times) < sum(seen) <= 3 * (len(made.times) + 2)
     with pytest.raises(OptionError, match="stride of 1 to 4 frames"):
         model.timeline(film, stride=5)
 

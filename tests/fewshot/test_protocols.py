@@ -144,7 +144,7 @@ def test_a_run_and_a_result_name_their_protocol(
     }
     assert config["schedule"]["lr"] == 1e-5 and config["schedule"]["accumulate"] == 4
     assert config["prompts"] == ["a photo of {}"]
-    with pytest.raises(OptionError, match="other settings: schedule was"):
+    with pytest.raises(OptionError, match="takes 4 batches a step, and 1 process would take 1 now"):
         train(clips_csv, tmp_path / "run", resume=True, **common, **QUICK)
     shape: dict[str, Any] = {"way": 3, "store": warm_store, "episodes": 10}
     result = evaluate(clips_csv, adapted=tmp_path / "run", protocol="clip-fsar", backbone=backbone, **shape)

@@ -117,7 +117,7 @@ def test_fit_and_predict_say_so(
     with pytest.raises(SystemExit, match=r"^0$"):
         main(["predict", str(tmp_path / "model"), str(folder / "interlaced.mp4"), str(folder / "plain.mp4"), "--json"])
     said = capsys.readouterr()
-    assert [set(one) for one in json.loads(said.out)["answers"]] == [{"video", "label", "proba", "likeness"}] * 2
+    assert all({"video", "label", "proba", "likeness"} <= set(one) for one in json.loads(said.out)["answers"])
     assert said.err.count("note: ") == 1 and "note: 1 clip is interlaced: " in said.err
     course = made.timeline(folder / "hlg.mp4")
     assert any(note.startswith("HDR (HLG): colours are taken as stored") for note in course.notes)

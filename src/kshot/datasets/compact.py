@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import os
-from array import array
+from array import array as numbers
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+MANY = 100_000  # texts from which on they are kept each as long as it is
+
+
+def array(texts: Sequence[str]) -> NDArray[Any]:
+    """(n,) texts: as NumPy's plain texts, or, of very many, in its type for texts of unlike length.
+
+    The plain ones are all as long as the longest, but every program can read them from a file.
+    """
+    if len(texts) >= MANY:
+        with suppress(UnicodeEncodeError):  # names of files that are no text have no place there
+            return np.array(texts, dtype=np.dtypes.StringDType())
+    return np.array(texts, dtype=np.str_)
 
 
 class Texts(Sequence[str]):
@@ -20,7 +34,7 @@ class Texts(Sequence[str]):
     """
 
     def __init__(self, texts: Iterable[str] = ()) -> None:
-        self._bytes, self._ends = bytearray(), array("Q", [0])
+        self._bytes, self._ends = bytearray(), numbers("Q", [0])
         for text in texts:
             self.append(text)
 
@@ -89,7 +103,7 @@ class Paths(Sequence[Path]):
         """Paths in this form; as a tuple where one is more than a path of this system."""
         if isinstance(paths, cls):
             return paths
-        text, ends, plain = bytearray(), array("Q"), type(Path())
+        text, ends, plain = bytearray(), numbers("Q"), type(Path())
         coming = iter(paths)
         for path in coming:
             if type(path) is not plain:
@@ -99,7 +113,7 @@ class Paths(Sequence[Path]):
         return cls._made(text, ends)
 
     @classmethod
-    def _made(cls, text: bytearray, ends: array[int]) -> Self:
+    def _made(cls, text: bytearray, ends: numbers[int]) -> Self:
         marks = np.array(ends, np.uint64)
         return cls(bytes(text), np.append(np.uint64(0), marks[:-1]) if len(marks) else marks, marks)
 

@@ -16,7 +16,6 @@ from kshot.datasets import compact, segments
 from kshot.errors import DataError, unknown
 from kshot.excerpts import Clip, clip_of
 
-TEXT = np.dtypes.StringDType()  # of NumPy: as long as each text is, in place of as long as the longest
 SPLITS = {"train": "train", "base": "train", "val": "val", "test": "test", "novel": "test"}
 
 
@@ -199,8 +198,8 @@ def build(
         labels=np.fromiter((number_of[label] for label in texts), np.int64, len(texts)),
         classes=tuple(classes),
         splits=np.array(canonical, dtype=np.str_),
-        groups=np.array(
-            [group or f"{i}:{path}" for i, (group, path) in enumerate(zip(together, paths, strict=True))], dtype=TEXT
+        groups=compact.array(
+            [group or f"{i}:{path}" for i, (group, path) in enumerate(zip(together, paths, strict=True))]
         ),
         features=features,
         notes=(*notes, *overlaps, *lone),

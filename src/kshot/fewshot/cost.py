@@ -18,10 +18,7 @@ from dataclasses import fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from kshot import system
-from kshot.activations.activations import content
 
 if TYPE_CHECKING:
     import torch
@@ -121,6 +118,10 @@ def stored_bytes(activations: Activations) -> int:
     if activations.store is None or not activations.digests:
         features = activations.data.features
         return int(features.nbytes) if features is not None else 0
+    import numpy as np  # here, as the command line imports this file before it knows what is asked
+
+    from kshot.activations.activations import content
+
     each = activations.store.bytes_of(activations.digests[0])
     clips = np.unique(content(activations), return_inverse=True)[1]
     if activations.seen is None:
