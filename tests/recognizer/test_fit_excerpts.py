@@ -93,9 +93,8 @@ def test_segments_of_novel_actions_that_overlap_base_ones_are_left_out(films: Pa
     stored = kshot.extract(data, "kshot-tiny", "frames", tmp_path, workers=0)
     left, notes = kept_apart(stored.select("val"), data, "val")
     assert len(left.data) == 8 and {path.name for path in left.data.paths} == {"2.mp4", "3.mp4"}
-    assert notes[0].startswith(
-        "8 clips of split val left out, copies of, or overlapping, base or val clips: films0/0.mp4"
-    )
+    said = "8 clips of split val left out, copies of, or overlapping, base or val clips: "
+    assert notes[0].startswith(f"{said}{data.paths[0].parent.name}/0.mp4")
     left, notes = kept_apart(stored.select("test"), data, "test")
     assert len(left.data) == 32 and notes == []
 
