@@ -222,7 +222,8 @@ def test_commands_have_the_arguments_and_defaults_of_their_functions(name: str, 
         theirs |= front.defaults() | dict.fromkeys(front.undecided)
         assert set(front.fields()) <= set(own), "every setting is an option"
     if function is estimation.estimate:
-        theirs |= settings.Arithmetic.defaults() | settings.Spread.defaults()
+        parts = (*settings.Arithmetic.fields(), *settings.Spread.fields())
+        theirs |= {one.name: one.default for one in parts}
     aside = {"context", "as_json", "dry_run", "strict"} | ({"timeout"} if function is estimation.estimate else set())
     for option, parameter in own.items():
         if option in aside:
