@@ -147,7 +147,7 @@ def test_what_is_named_in_a_record_is_an_option(method: str) -> None:
 def test_a_method_is_added_by_one_file_and_one_line(
     loaded: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "toy_tuning.py").write_text(
+    (tmp_path / "patient_tuning.py").write_text(
         '"""Only the class token\'s vector learns."""\n'
         "from kshot.tuning import deepest_cut, unfreeze\n\n\n"
         "def apply(backbone, patience: int = 1):\n"
@@ -155,12 +155,12 @@ def test_a_method_is_added_by_one_file_and_one_line(
         "    return deepest_cut(backbone.image)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setitem(tuning.TUNING, "toy", "toy_tuning")
+    monkeypatch.setitem(tuning.TUNING, "toy", "patient_tuning")
     check(loaded, "toy", 0, {"image.embeddings.class_embedding"})
     assert tuning.options("toy") == {"patience": 1}
     with pytest.raises(OptionError, match="tuning 'toy' has no option 'rank'; its options: patience=1"):
         tuning.apply("toy", loaded.copy(), rank=1)
-    sys.modules.pop("toy_tuning")
+    sys.modules.pop("patient_tuning")
 
 
 @pytest.mark.parametrize("method", tuning.TUNING)
