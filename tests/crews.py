@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 SERVER = """
-import json, os, socket, sys, traceback
+import contextlib, json, os, random, socket, sys, traceback
 import torch, filelock, safetensors.torch, tokenizers
 import kshot.backbones.families.clip, kshot.cli.research, kshot.ranks, kshot.study.runner
 torch.set_num_threads(1)
@@ -24,8 +24,10 @@ weight.grad = torch.zeros(1)
 torch.optim.Adam([weight], foreach=True).step()  # the first one imports more than all else
 for line in sys.stdin:
     script, world, folder, environments = json.loads(line)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    while True:  # below those that the system hands to whoever connects, which may be gone a moment later
+        port = random.randrange(20_000, 30_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            break
     children = []
     for rank in range(world):
         child = os.fork()
