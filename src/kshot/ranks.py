@@ -35,6 +35,7 @@ JOINING = 300.0  # seconds in which all processes must have come
 BEAT = 1.0  # seconds between two signs of life
 PATIENCE = 60.0  # seconds without one, after which a process counts as gone
 GRACE = 20.0  # seconds for ending in order after another one failed
+HEARING = 5.0  # seconds that who keeps the store waits until all others have read why it ends
 LASTING = timedelta(days=7)  # of a wait for numbers: the watch ends it sooner where somebody is gone
 AGAIN = "what was done is kept; start all of them again (train: with --resume)"
 
@@ -84,11 +85,17 @@ class Group:
         keys = [f"here/{rank}" for rank in range(self.world)]
         try:
             self._store.wait(keys, timedelta(seconds=JOINING))
-            return [json.loads(self._store.get(key)) for key in keys]
+            every = [json.loads(self._store.get(key)) for key in keys]
+            self._store.set(f"read/{self.rank}", "")
+            if self.rank == 0:  # what all say may end it, and the store with it
+                self._store.wait([f"read/{rank}" for rank in range(self.world)], timedelta(seconds=JOINING))
+            return every
         except RuntimeError:
-            lacking = [str(rank) for rank, key in enumerate(keys) if not _there(self._store, key)]
+            if not _there(self._store, keys[self.rank]):
+                raise RankLost("rank 0 ended while the processes met: see what it said, and start all again") from None
+            lacking = [str(rank) for rank, key in enumerate(keys) if not _there(self._store, key)] or ["of another"]
             raise KshotError(
-                f"of {self.world} processes, rank {' and '.join(lacking) or '0'} did not come within "
+                f"of {self.world} processes, rank {' and '.join(lacking)} did not come within "
                 f"{JOINING:.0f} s: start all of them, with one MASTER_ADDR and MASTER_PORT"
             ) from None
 
@@ -217,6 +224,7 @@ class _Watch:
                 now = self._store.add(f"beat/{next_one}", 0)
                 if self._store.check([failed := f"failed/{self._works}"]):
                     self.found = self._store.get(failed).decode()
+                    self._store.set(self._heard(self.rank), "")
             except RuntimeError:  # who keeps the store is gone
                 self.found = self.found or self._gone([0])
             if now != beats:
@@ -233,9 +241,16 @@ class _Watch:
         """Tells all others why the work cannot go on, unless that is known already."""
         with suppress(RuntimeError):
             self.found = self._store.compare_set(f"failed/{self._works}", "", reason).decode()
-        if self.rank == 0 and not _agent():
-            time.sleep(2 * BEAT)  # who keeps the store waits until they have read it
+            self._store.set(self._heard(self.rank), "")
+            if self.rank == 0 and not _agent():
+                every, until = [self._heard(rank) for rank in range(self.world)], time.monotonic() + HEARING
+                while time.monotonic() < until and not self._store.check(every):
+                    time.sleep(BEAT / 5)
         self.found = self.found or reason
+
+    def _heard(self, rank: int) -> str:
+        """The key that says that a rank knows why the work ended."""
+        return f"heard/{self._works}/{rank}"
 
     def reason(self) -> str:
         """Why a connection broke: what the others said, or who shows no sign of life; "" where that is not known."""

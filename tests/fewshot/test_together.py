@@ -218,6 +218,24 @@ def test_processes_that_differ_are_named_before_anything_is_computed(
         assert not (tmp_path / "run").exists()
 
 
+SLOW = """
+import time, types
+def loads(text):
+    time.sleep(0.5)
+    return json.loads(text)
+import json
+if rank == 1:
+    kshot.ranks.json = types.SimpleNamespace(dumps=json.dumps, loads=loads)
+    kshot.__version__ = "0.0.9"
+"""
+
+
+def test_the_first_process_stays_until_all_have_read_what_differs(train: Train, tmp_path: Path) -> None:
+    crew = train(tmp_path / "run", 2, "", SLOW)
+    assert crew.codes == [2, 2]
+    assert all("rank 1 differs from rank 0 in kshot (0.0.9" in said for said in crew.err), crew.err
+
+
 def test_other_bytes_under_the_same_names_are_told_before_training(train: Train, tmp_path: Path) -> None:
     change = "import kshot.fewshot.together as t\nif rank: t.content = lambda part: __import__('numpy').array(['x'])"
     crew = train(tmp_path / "run", 2, "", change)
