@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from films import films
 from safetensors.torch import load_file, save
 from test_fitting import clips as support
 from test_recognizer import same
 
-from films import films
 from kshot import Recognizer, heads, seals
 from kshot.activations.encoding import tail
 from kshot.backbones.backbone import Backbone
