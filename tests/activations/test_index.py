@@ -84,8 +84,8 @@ def test_a_kept_index_reads_no_manifest_and_gives_the_same(tmp_path: Path, monke
     (file,) = store.folder.glob("index-*.npy")
     assert file.stat().st_size == 128 + 16 * 9
     read = []
-    real = Store.__init__.__globals__["ShardList"]._manifest
-    monkeypatch.setattr(Store.__init__.__globals__["ShardList"], "_manifest",
+    real = Store.__init__.__globals__["ShardList"].manifest
+    monkeypatch.setattr(Store.__init__.__globals__["ShardList"], "manifest",
                         lambda self, number: read.append(number) or real(self, number))  # fmt: skip
     again = Store(tmp_path, KEY)
     assert len(again) == 9 and name(4) in again and name(9) not in again and read == []

@@ -215,7 +215,7 @@ def _given(data: Dataset, hand: Sequence[Shard]) -> tuple[Dataset, list[Shard]]:
 
 def _absolute(store: str | Path | None) -> str:
     """A store as actors find it, which may have a home of their own."""
-    return os.path.abspath(store if store is not None else home() / "store")
+    return remote.name(store if store is not None else home() / "store")
 
 
 def _hopeless(path: Path) -> EngineError:

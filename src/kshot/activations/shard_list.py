@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kshot.activations import index
-from kshot.activations.index import DigestList, Index, Marks, mark, marks
+from kshot.activations.index import Index, Marks, mark, marks
 from kshot.activations.shards import Manifest, read_manifest
 from kshot.errors import StoreError
 
@@ -61,7 +61,7 @@ class ShardList:
         """
         parts: dict[bool, list[tuple[Marks, Marks]]] = {False: [], True: []}
         for number in range(len(self.names)):
-            manifest = self._manifest(number)
+            manifest = self.manifest(number)
             rows = np.arange(len(manifest.clips), dtype=np.uint64)
             places = rows | np.uint64(number << 32 | (0 if manifest.by_time else OLD))
             parts[manifest.by_time].append((marks(manifest.clips), places))
@@ -73,7 +73,12 @@ class ShardList:
             made.save(self.folder, KIND, self._version)
         return made
 
-    def _manifest(self, number: int) -> Manifest:
+    def manifest(self, number: int) -> Manifest:
+        """What a shard holds.
+
+        Raises:
+            StoreError: its manifest is damaged or of a newer kshot.
+        """
         path = self.folder / f"{self.names[number]}.json"
         try:
             return read_manifest(path)
@@ -81,14 +86,6 @@ class ShardList:
             raise StoreError(
                 f"manifest {path} is damaged ({error}); run `kshot extract` again: it rewrites damaged shards only"
             ) from None
-
-    def clips(self, number: int) -> Sequence[str]:
-        """The clips of a shard in the order of its rows, as its manifest says.
-
-        Raises:
-            StoreError: that is damaged.
-        """
-        return DigestList.of(self._manifest(number).clips)
 
     def places(self, clip: str) -> list[tuple[int, int]]:
         """Numbers of a shard and of a row where a clip should stand, the one that counts first."""

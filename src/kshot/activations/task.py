@@ -18,7 +18,6 @@ from kshot.activations.recipe import Recipe
 from kshot.activations.store import Store
 from kshot.datasets import Dataset
 from kshot.errors import unknown
-from kshot.paths import home
 from kshot.video.workers import AHEAD
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ class Task:
             data: as the attribute, and so are `backbone` and `recipe`.
             backbone: see above.
             recipe: see above.
-            store: the store folder; $KSHOT_HOME/store by default.
+            store: the store folder or its address; $KSHOT_HOME/store by default.
             check: hash what is stored and drop damaged shards.
             remembered: open no clip, take its digest from its path.
             identity: as for `extract`.
@@ -80,13 +79,13 @@ class Task:
         Raises:
             OptionError: an unknown resize or identity.
             StoreError: the store cannot be used.
+            DataError: its address does not answer.
         """
         if identity not in IDENTITIES:
             raise unknown("identity", identity, IDENTITIES)
-        root = Path(store) if store is not None else home() / "store"
         made_with = backbone.name if recipe.cut > 0 else "any backbone"
-        opened = Store(root, recipe.key(backbone), made_with, check)
-        memory = Digests(root / "digests.jsonl")
+        opened = Store(store, recipe.key(backbone), made_with, check)
+        memory = opened.base.digests()
         late = identity != IDENTITIES[0] and not remembered and data.spans is None  # a video of many parts is read once
         digests = memory.of(data.clips, remembered, reading=not late)
         return cls(data, backbone, recipe, opened, digests, memory if late else None)
