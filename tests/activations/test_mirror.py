@@ -166,6 +166,24 @@ def test_two_machines_that_write_without_a_plan_lose_nothing(memory: Any, machin
     assert third.unreadable() == {"bad-1": "no video", "bad-2": "no picture"} and list(third.losses()) == ["clip-5"]
 
 
+def test_a_shard_that_another_has_completed_meanwhile_is_seen(
+    memory: Any, machine: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a look that is not older than half a minute on another machine; at once, and as whole, on the same one."""
+    one, beside = Store(PLACE, KEY), Store(PLACE, KEY)
+    machine("b")
+    other = Store(PLACE, KEY)
+    machine("a")
+    name = "0123456789abcdef-0"
+    with planned.writing(one, name) as writer:
+        assert writer is not None
+        writer.add("clip-0", activation(0))
+    assert beside.planned(name) == one.planned(name) is not None and beside.damaged() == {}
+    assert other.planned(name) is None
+    monkeypatch.setattr("kshot.activations.store.LATELY", 0.0)
+    assert other.planned(name) is not None and other.damaged() == {}
+
+
 def test_on_one_machine_a_second_writer_is_one_line(memory: Any, machine: Callable[[str], None]) -> None:
     busy = pytest.raises(StoreError, match=f"another kshot is writing to {PLACE}/[0-9a-f]+; wait for it to end")
     with Store(PLACE, KEY).writing(), busy, Store(PLACE, KEY).writing():

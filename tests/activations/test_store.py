@@ -17,8 +17,7 @@ import numpy as np
 import pytest
 
 from forks import OBEDIENT
-from kshot.activations import shards
-from kshot.activations import mirror
+from kshot.activations import mirror, shards
 from kshot.activations.shards import name_of
 from kshot.activations.store import Store, holders, verify
 from kshot.errors import DataError, OptionError, StoreError

@@ -19,6 +19,7 @@ or back, is read all the same.
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -33,7 +34,7 @@ from kshot.files import append, disk, whole, write_atomic
 from kshot.paths import home
 
 OPEN_SHARDS = 256  # that are open at a time: many systems allow 1024 files
-LATELY = 1.0  # seconds: files that have come since an address was listed, by clocks of any grain
+GRAIN = 1.0  # seconds: files that have come since an address was listed, by clocks of any grain
 LINES = "digests.jsonl"
 _NAMED = re.compile(r".+-[0-9a-f]{16}\.jsonl?")  # after what it holds
 _OF_KEYS = re.compile(r"(shard|unreadable|damaged|looks)(-[0-9a-f-]+)?\.json")
@@ -60,11 +61,12 @@ class Folder:
         """What people call a file of the store."""
         return str(path)
 
-    def refresh(self, key: str) -> None:
+    def refresh(self, key: str, lately: float = 0.0) -> None:
         """Learns what other machines have written under a key.
 
         Args:
             key: name of its folder.
+            lately: seconds since the last look within which none is needed.
 
         Raises:
             DataError: the address does not answer, wants credentials, or has no such bucket.
@@ -83,8 +85,10 @@ class Folder:
         """
         parts = sorted(self.path.glob("digests-*.jsonl"))  # of a copy of what lay at an address
         for part in parts:
-            with disk(self.path):
-                append(self.path / LINES, [part.read_text("utf-8", errors="surrogateescape")])
+            with suppress(FileNotFoundError):  # another process did the same
+                text = part.read_text("utf-8", errors="surrogateescape")
+                with disk(self.path):
+                    append(self.path / LINES, [text])
                 part.unlink()
         return Digests(self.path / LINES)
 
@@ -164,15 +168,21 @@ class Mirror(Folder):
         name = place.rstrip("/")
         super().__init__(home() / "stores" / _hash(name.encode()))
         self.name = name
-        self._sizes: dict[str, int] = {}  # of the data of shards, by the last look
+        self._sizes: dict[str, dict[str, int]] = {}  # of the data of shards, by key, at the last look
+        self._looked: dict[str, float] = {}  # when that was, by key
+        remote.bound()  # a setting that is none is told now
 
     def shown(self, path: Path) -> str:
         below = path.relative_to(self.path).as_posix()
         return self.name if below == "." else f"{self.name}/{below}"
 
-    def refresh(self, key: str) -> None:
+    def refresh(self, key: str, lately: float = 0.0) -> None:
+        now = time.monotonic()
+        if now - self._looked.get(key, -math.inf) < lately:
+            return
         there = self._come(self.path / key, _OF_KEYS)
-        self._sizes |= {f"{key}/{name}": size for name, (size, _) in there.items() if name.endswith(".npy")}
+        self._looked[key] = now
+        self._sizes[key] = {name: size for name, (size, _) in there.items() if name.endswith(".npy")}
         keyfile = self.path / key / "key.json"
         if "key.json" not in there:
             keyfile.unlink(missing_ok=True)
@@ -191,7 +201,10 @@ class Mirror(Folder):
 
     def tell_digests(self) -> None:
         parts = sorted(self.path.glob("untold-*.jsonl"))
-        text = b"".join(part.read_bytes() for part in parts)
+        try:
+            text = b"".join(part.read_bytes() for part in parts)
+        except FileNotFoundError:  # another process of this machine is telling them
+            return
         if not text:
             return
         told = self.path / f"digests-{_hash(text)}.jsonl"
@@ -235,10 +248,13 @@ class Mirror(Folder):
             expected = read_manifest(manifest).size
         except ValueError as error:
             return str(error)
-        size = self._sizes.get(data.relative_to(self.path).as_posix())
-        if size is None:
-            return "it is gone"
-        return None if size == expected else f"has {size} bytes, its manifest says {expected}"
+        key = data.parent.name
+        if self._sizes.get(key, {}).get(data.name) != expected:  # it may have come since the last look
+            self.refresh(key)
+        size = self._sizes[key].get(data.name)
+        if size == expected:
+            return None
+        return "it is gone" if size is None else f"has {size} bytes, its manifest says {expected}"
 
     def remove(self, path: Path) -> None:
         remote.remove(self.shown(path))
@@ -265,7 +281,7 @@ class Mirror(Folder):
         here = {path.name: path for path in folder.glob("*.json*") if _NAMED.fullmatch(path.name)}
         here = {name: path for name, path in here.items() if wanted.fullmatch(name)}
         with disk(folder):
-            gone = [path for name, path in here.items() if name not in names and _before(path, begun - LATELY)]
+            gone = [path for name, path in here.items() if name not in names and _before(path, begun - GRAIN)]
             if gone and wanted is _OF_ALL:  # their lines go, too: all are read anew
                 gone, here = [*here.values(), folder / LINES], {}
             for path in gone:

@@ -47,6 +47,8 @@ from kshot.activations.shards import Array, Manifest, Shard, ShardWriter, read_m
 from kshot.errors import DataError, StoreError
 from kshot.files import disk, locked
 
+LATELY = 30.0  # seconds in which another machine may have completed a shard that is written here all the same
+
 
 class Store(Notes):
     """The shards of one key. Nothing is created before something is written.
@@ -151,7 +153,7 @@ class Store(Notes):
     def planned(self, name: str) -> Path | None:
         """The manifest of a planned shard, also of one that another process has completed since; None where there is
         none."""
-        self.base.refresh(self.folder.name)
+        self.base.refresh(self.folder.name, LATELY)
         there = names(self.folder)
         for shard in there:
             if shard not in self._plans:
