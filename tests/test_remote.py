@@ -14,7 +14,7 @@ import pytest
 
 from clips import write_table
 from forks import Command
-from kshot import remote
+from kshot import addresses, remote
 from kshot.activations import digests
 from kshot.activations.extraction import extract
 from kshot.backbones.backbone import Backbone
@@ -43,8 +43,8 @@ def memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
     ],
 )  # fmt: skip
 def test_what_is_an_address(path: str | Path, expected: str | None) -> None:
-    assert remote.address(path) == expected
-    assert remote.name(path) == (expected or os.path.abspath(path))
+    assert addresses.of(path) == expected
+    assert addresses.name(path) == (expected or os.path.abspath(path))
 
 
 def in_use() -> list[Path]:

@@ -1,8 +1,6 @@
-"""Files at addresses of object stores (s3://, gs://, memory:// ...): known without reading them, opened as files, put
-there whole.
+"""Files at addresses of object stores: known without reading them, opened as files, put there whole.
 
-An address is written as in any other program; where it has become a path, one slash of the two is gone, and it is
-known all the same. `fsspec` speaks to the stores, so whatever package of its family is installed adds addresses, and
+`fsspec` speaks to the stores, so whatever package of its family is installed adds addresses, and
 keys and endpoints are where those packages look for them (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL`, `~/.aws`,
 `FSSPEC_*`).
 
@@ -15,7 +13,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import re
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,6 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from kshot import addresses
 from kshot.errors import DataError, OptionError, StoreError, VideoError
 from kshot.paths import home
 
@@ -34,27 +32,10 @@ NO_BUCKET = "bucket does not exist"  # as S3 says it; an object that is not ther
 Version = tuple[int, int]
 """Bytes of an object, and a number that another content would not have."""
 ABANDONED = 24 * 3600.0  # seconds after which a second name is one of a process that was killed
-_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/{1,2}([^/].*)", re.DOTALL)  # two letters or more: no drive
 
 
 class Refused(DataError):
     """An object that may not be read or written with the credentials that are set."""
-
-
-def address(path: str | os.PathLike[str]) -> str | None:
-    """The address that a path or text is; None for a place in the file system.
-
-    >>> address("s3:/bucket/clip.mp4")
-    's3://bucket/clip.mp4'
-    """
-    text = os.fspath(path)
-    found = _ADDRESS.fullmatch(text.replace(os.sep, "/")) if ":/" in text or f":{os.sep}" in text else None
-    return f"{found[1]}://{found[2]}" if found and found[1] != "file" else None
-
-
-def name(path: str | os.PathLike[str]) -> str:
-    """What a file is called whatever the current folder is: its address, or its absolute path."""
-    return address(path) or os.path.abspath(path)
 
 
 def size_and_version(place: str) -> Version:
@@ -178,7 +159,7 @@ def local(path: str | os.PathLike[str], version: Version | None = None) -> Itera
         DataError: the store does not answer, or wants credentials.
         StoreError: the disk of the cache refuses, or the object is larger than the cache may be.
     """
-    place = address(path)
+    place = addresses.of(path)
     if place is None:
         yield Path(path)
         return

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kshot import gate, remote, seals
+from kshot import addresses, gate, seals
 from kshot.errors import DataError, KshotError, OptionError
 
 OLD = "written by an older version, which sealed nothing: read without a seal, and no change can be seen"
@@ -27,7 +27,7 @@ def verify(path: str | Path, heal: bool = False) -> dict[str, Any]:
     Returns:
         A dictionary with `kind` (in words), `path`, `checked` (files that were hashed or read whole), `damaged` (path
         -> what is wrong), `unsealed` (path -> why no change can be seen) and `healed`. Of a store also what
-        `kshot.activations.store.verify` gives.
+        `kshot.activations.checking.verify` gives.
 
     Raises:
         DataError: there is nothing that kshot knows.
@@ -37,9 +37,9 @@ def verify(path: str | Path, heal: bool = False) -> dict[str, Any]:
     place = Path(path)
     kind = recognise(place)
     if kind == "store":
-        from kshot.activations import store
+        from kshot.activations import checking
 
-        report = store.verify(place, heal)
+        report = checking.verify(place, heal)
         return {"kind": kind, "path": report.store, "checked": report.shards + report.digests, **report.plain()}
     if heal:
         raise OptionError(f"--heal is for stores, whose activations can be made again; {place} is a {kind}")
@@ -63,7 +63,7 @@ def recognise(place: Path) -> str:
     """
     if place.is_file() and place.suffix.lower() == ".npz":
         return "features file"
-    if remote.address(place) or any(place.glob("*/key.json")):
+    if addresses.of(place) or any(place.glob("*/key.json")):
         return "store"
     if (place / "study.json").exists() or ((place / "settings.json").exists() and (place / "rows").is_dir()):
         return "study"

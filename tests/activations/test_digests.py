@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from kshot.activations import digests
+from kshot.activations.checking import verify
 from kshot.activations.digests import Digests, Hashed, digest
-from kshot.activations.store import Store, verify
+from kshot.activations.store import Store
 
 
 def a_store(folder: Path) -> None:

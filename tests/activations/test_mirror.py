@@ -16,10 +16,12 @@ from clips import write_table
 from forks import Command
 from kshot import remote
 from kshot.activations import digests, mirror, planned
+from kshot.activations.checking import verify
 from kshot.activations.extraction import extract
 from kshot.activations.recipe import Recipe
 from kshot.activations.removal import known_digests, remove_from_store
-from kshot.activations.store import Store, holders, verify
+from kshot.activations.shard_list import Folder
+from kshot.activations.store import Store, holders, located
 from kshot.backbones.backbone import Backbone
 from kshot.datasets import Dataset
 from kshot.datasets import load as load_data
@@ -357,20 +359,20 @@ def test_what_is_gone_at_the_address_is_gone_here(memory: Any, machine: Callable
 
 def test_digests_that_are_gone_at_the_address_are_gone_here(memory: Any, machine: Callable[[str], None]) -> None:
     for number in range(2):
-        known = mirror.of(PLACE).digests()
+        known = located(PLACE).digests()
         known.add(digests.Hashed(f"/clips/{number}.mp4", 5, 5, f"{number + 1}" * 64))
         known.flush()
-        mirror.of(PLACE).tell_digests()
+        located(PLACE).tell_digests()
     assert len(objects(memory)) == 2
     clips = [Path(f"/clips/{number}.mp4") for number in range(2)]
     machine("b")
-    assert list(mirror.of(PLACE).digests().of(clips, remembered=True)) == ["1" * 64, "2" * 64]
+    assert list(located(PLACE).digests().of(clips, remembered=True)) == ["1" * 64, "2" * 64]
     lost = next(name for name in memory.find("/b") if b"/clips/1.mp4" in memory.cat_file(name))
     memory.rm(lost)
-    here = mirror.of(PLACE).path
+    here = located(PLACE).path
     for path in here.glob("digests-*.jsonl"):
         os.utime(path, (0, 0))
-    assert list(mirror.of(PLACE).digests().of(clips, remembered=True)) == ["1" * 64, ""]
+    assert list(located(PLACE).digests().of(clips, remembered=True)) == ["1" * 64, ""]
     assert "/clips/1.mp4" not in (here / "digests.jsonl").read_text("utf-8")
 
 
@@ -458,8 +460,8 @@ def test_forgetting_at_an_address_is_refused(command: Command, clips_csv: Path) 
 
 
 def test_what_is_not_an_address_is_a_folder(tmp_path: Path) -> None:
-    assert type(mirror.of(None)) is type(mirror.of(tmp_path)) is type(mirror.of(str(tmp_path))) is mirror.Folder
-    assert mirror.of(None).path == remote.home() / "store"
-    at = mirror.of(Path("s3://bucket/a b/"))
-    assert isinstance(at, mirror.Mirror) and at.name == "s3://bucket/a b" and mirror.of(at) is at
+    assert type(located(None)) is type(located(tmp_path)) is type(located(str(tmp_path))) is Folder
+    assert located(None).path == remote.home() / "store"
+    at = located(Path("s3://bucket/a b/"))
+    assert isinstance(at, mirror.Mirror) and at.name == "s3://bucket/a b" and located(at) is at
     assert at.path.parent == remote.home() / "stores"

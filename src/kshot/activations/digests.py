@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from kshot import gate, remote
+from kshot import addresses, gate, remote
 from kshot.activations import index
 from kshot.activations.index import DigestList, Index, mark
 from kshot.errors import DataError, StoreError, VideoError
@@ -33,7 +33,7 @@ def digest(clip: Path) -> str:
         DataError: it is neither a folder nor a regular file: a pipe would be waited for, for ever.
     """
     result = hashlib.sha256()
-    if remote.address(clip):
+    if addresses.of(clip):
         with remote.local(clip) as file:
             _hash(file, result)
     elif clip.is_dir():
@@ -92,11 +92,11 @@ def hashed(clip: Path) -> Hashed | None:
     """What a path holds now, by reading it; None for one that cannot be opened."""
     try:
         size, changed = _size_and_time(clip)
-        return Hashed(remote.name(clip), size, changed, digest(clip))
+        return Hashed(addresses.name(clip), size, changed, digest(clip))
     except (OSError, VideoError):
         return None
     except DataError:
-        if remote.address(clip):  # the store does not answer: that says nothing about the clip
+        if addresses.of(clip):  # the store does not answer: that says nothing about the clip
             raise
         return None
 
@@ -301,7 +301,7 @@ class Digests:
         video = file_of(clip)
         found = parts.get(video)
         if found is None:
-            known = self._known(remote.name(video)) if remembered else None
+            known = self._known(addresses.name(video)) if remembered else None
             found = (known.says.sha256 if known else "") if remembered else self._digest(video, reading)
         if not isinstance(clip, Excerpt):
             return found
@@ -310,7 +310,7 @@ class Digests:
 
     def _digest(self, clip: Path, reading: bool) -> str:
         """Of a clip, remembered or made."""
-        name = remote.name(clip)
+        name = addresses.name(clip)
         try:
             known = self._known(name)
             if known is not None and known.says.unchanged(clip):
@@ -391,7 +391,7 @@ def _path_of(line: bytes) -> str | None:
 def _size_and_time(clip: Path) -> tuple[int, int]:
     """Bytes of a clip and when it changed last, in nanoseconds; of a folder, of all files in it; of an object, a number
     in place of the time, see `remote.size_and_version`."""
-    if place := remote.address(clip):
+    if place := addresses.of(clip):
         return remote.size_and_version(place)
     if clip.is_dir():
         stats = [p.stat() for p in clip.iterdir() if p.is_file()]

@@ -1,4 +1,4 @@
-"""Where a store lies: in a folder, or at an address such as s3://bucket/store, of which this machine keeps a folder.
+"""A store at an address such as s3://bucket/store, of which this machine keeps a folder.
 
 At an address there are no locks, so nothing there is ever changed: each object but `key.json`, which all writers of a
 key write alike, is named after what it holds. Two writers cannot lose each other's work, as neither writes what
@@ -26,135 +26,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from kshot import remote
+from kshot import addresses, remote
 from kshot.activations.digests import Digests
+from kshot.activations.shard_list import LINES, OPEN_SHARDS, Folder
 from kshot.activations.shards import SHARD_BYTES, Manifest, fault, read_manifest
 from kshot.errors import DataError, StoreError, VideoError
 from kshot.files import append, disk, whole, write_atomic
 from kshot.paths import home
 
-OPEN_SHARDS = 256  # that are open at a time: many systems allow 1024 files
 GRAIN = 1.0  # seconds: files that have come since an address was listed, by clocks of any grain
-LINES = "digests.jsonl"
 _NAMED = re.compile(r".+-[0-9a-f]{16}\.jsonl?")  # after what it holds
 _OF_KEYS = re.compile(r"(shard|unreadable|damaged|looks)(-[0-9a-f-]+)?\.json")
 _OF_ALL = re.compile(r"digests(-[0-9a-f]+)?\.jsonl")
-
-
-class Folder:
-    """A store in a folder.
-
-    Args:
-        path: of the folder, which need not exist.
-
-    Attributes:
-        path: as given; of a store at an address, what this machine keeps of it.
-        name: what people call the store: its folder or its address.
-        torn: manifests at the address that are not what their names say.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.name = path, str(path)
-        self.torn: set[Path] = set()
-
-    def shown(self, path: Path) -> str:
-        """What people call a file of the store."""
-        return str(path)
-
-    def refresh(self, key: str, lately: float = 0.0) -> None:
-        """Learns what other machines have written under a key.
-
-        Args:
-            key: name of its folder.
-            lately: seconds since the last look within which none is needed.
-
-        Raises:
-            DataError: the address does not answer, wants credentials, or has no such bucket.
-            StoreError: the disk refuses.
-        """
-
-    def keyfiles(self) -> list[Path]:
-        """The key.json of all keys, each refreshed."""
-        return sorted(self.path.glob("*/key.json"))
-
-    def digests(self) -> Digests:
-        """What each path held when it was last hashed, by this machine or others.
-
-        Raises:
-            StoreError: the disk refuses.
-        """
-        parts = sorted(self.path.glob("digests-*.jsonl"))  # of a copy of what lay at an address
-        for part in parts:
-            with suppress(FileNotFoundError):  # another process did the same
-                text = part.read_text("utf-8", errors="surrogateescape")
-                with disk(self.path):
-                    append(self.path / LINES, [text])
-                part.unlink()
-        return Digests(self.path / LINES)
-
-    def tell_digests(self) -> None:
-        """Lets other machines know the digests that were found here, as far as this user may write.
-
-        Raises:
-            DataError: the address does not answer.
-        """
-
-    def write(self, path: Path, data: bytes) -> None:
-        """Writes a file of the store, whole: first at the address.
-
-        Raises:
-            OSError: the disk refuses.
-            DataError: the address does.
-        """
-        write_atomic(path, data)
-
-    def settle(self, note: Path) -> None:
-        """Has a file of notes reach the address, to which nothing more will be added."""
-
-    def complete(self, data: Path, manifest: Manifest) -> None:
-        """Has a shard's data, and then its manifest, in the store.
-
-        Args:
-            data: the .npy, whole, under its name.
-            manifest: that belongs to it.
-
-        Raises:
-            OSError: the disk refuses.
-            DataError: the address does.
-        """
-        self.write(data.with_suffix(".json"), manifest.text())
-
-    @contextmanager
-    def data(self, shard: Path, manifest: Manifest) -> Iterator[Path]:
-        """The file of a shard's data, from wherever it is; once it is open it may be left.
-
-        Raises:
-            ValueError: it is gone.
-            StoreError: the address does not answer, or the disk refuses.
-        """
-        yield shard
-
-    @property
-    def open_shards(self) -> int:
-        """How many may be open at a time."""
-        return OPEN_SHARDS
-
-    def fault(self, manifest: Path, hashing: bool = False) -> str | None:
-        """What is wrong with a shard; None for nothing.
-
-        Args:
-            manifest: its path.
-            hashing: whether to read all of it, also at an address, where else its size alone is looked at: an object
-                is put whole.
-
-        Raises:
-            StoreError: it is of a newer kshot.
-        """
-        return fault(manifest)
-
-    def remove(self, path: Path) -> None:
-        """Removes a file, if it is there."""
-        path.unlink(missing_ok=True)
 
 
 class Mirror(Folder):
@@ -317,14 +200,6 @@ class _Telling(Digests):
         super().flush()
 
 
-def of(store: str | Path | Folder | None) -> Folder:
-    """A store by its folder or address; $KSHOT_HOME/store for None."""
-    if isinstance(store, Folder):
-        return store
-    place = remote.address(store) if store is not None else None
-    return Mirror(place) if place else Folder(home() / "store" if store is None else Path(store))
-
-
 def expect_folder(places: Sequence[str | Path | None], what: str) -> None:
     """Refuses addresses where a store must lie in a folder.
 
@@ -336,7 +211,7 @@ def expect_folder(places: Sequence[str | Path | None], what: str) -> None:
         StoreError: one is an address: says what to do.
     """
     for place in places:
-        if found := remote.address(place) if place is not None else None:
+        if found := addresses.of(place) if place is not None else None:
             raise StoreError(
                 f"{found} is an address, and objects cannot be {what} for good from here (copies in caches and older "
                 f"versions stay): copy the store into a folder, run the command there, and put it in place of the old "

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from kshot import gate
-from kshot.activations import mirror, notes
 from kshot.activations.shards import Manifest, name_of, read_manifest
+from kshot.activations.store import NOTES, located, note_files, read_note
 from kshot.errors import StoreError
 from kshot.files import disk, locked, write_atomic
 
@@ -46,7 +46,7 @@ class StoreRemoval:
 
 def known_digests(root: Path, paths: Collection[str]) -> set[str]:
     """Digests that a store remembers of these absolute paths."""
-    return {value for value in mirror.of(root).digests().of([Path(path) for path in paths], remembered=True) if value}
+    return {value for value in located(root).digests().of([Path(path) for path in paths], remembered=True) if value}
 
 
 def remove_from_store(root: Path, digests: Collection[str], paths: Collection[str], dry: bool = False) -> StoreRemoval:
@@ -98,9 +98,9 @@ def _clean_key(folder: Path, digests: frozenset[str], found: StoreRemoval, dry: 
                 _rewrite(path, manifest, rows)
     if found.shards > before and not dry:
         _remove(folder.glob("index-*.npy"))  # a cache of where clips stand
-    for kind in notes.KINDS:
-        own, *others = notes.files(folder, kind)
-        noted = {clip: value for path in (own, *others) for clip, value in notes.read_note(path).items()}
+    for kind in NOTES:
+        own, *others = note_files(folder, kind)
+        noted = {clip: value for path in (own, *others) for clip, value in read_note(path).items()}
         kept = {clip: value for clip, value in noted.items() if clip not in digests}
         found.notes += len(noted) - len(kept)
         if len(kept) < len(noted) and not dry:

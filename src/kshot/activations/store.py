@@ -29,28 +29,34 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from copy import copy
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kshot import gate
-from kshot.activations import mirror
+from kshot import addresses, gate
 from kshot.activations.index import DigestList
-from kshot.activations.mirror import LINES, Folder
-from kshot.activations.notes import Notes
 from kshot.activations.packing import unpacked
-from kshot.activations.shard_list import ShardList, names
+from kshot.activations.shard_list import Folder, ShardList, names
 from kshot.activations.shards import Array, Manifest, Shard, ShardWriter, read_manifest
 from kshot.errors import DataError, StoreError
-from kshot.files import disk, locked
+from kshot.files import disk, locked, write_atomic
+from kshot.paths import home
+
+if TYPE_CHECKING:
+    from kshot.video.damage import Damage
 
 LATELY = 30.0  # seconds in which another machine may have completed a shard that is written here all the same
 
 
-class Store(Notes):
+NOTES = ("unreadable", "damaged", "looks")
+"""Files beside the shards, digest -> what is known of the clip."""
+
+
+class Store:
     """The shards of one key. Nothing is created before something is written.
 
     Args:
@@ -75,10 +81,10 @@ class Store(Notes):
     def __init__(
         self, root: str | Path | Folder | None, key: Mapping[str, Any], made_with: str = "", check: bool = False
     ) -> None:
-        self.base, self.key = mirror.of(root), dict(key)
+        self.base, self.key = located(root), dict(key)
         self.root = self.base.path
         text = json.dumps(self.key, sort_keys=True)
-        super().__init__(self.root / hashlib.sha256(text.encode()).hexdigest()[:16])
+        self.folder = self.root / hashlib.sha256(text.encode()).hexdigest()[:16]
         self.name = self.base.shown(self.folder)
         self.base.refresh(self.folder.name)
         self._found = ShardList(self.folder, read=False)
@@ -86,6 +92,7 @@ class Store(Notes):
         self._open: dict[int, tuple[Shard, Sequence[str]]] = {}
         self._plans: dict[str, str] = {}
         self.made_with = made_with
+        self._notes = ""
         if check and (self.damaged() or not self._named()):
             with self.holding():
                 self.drop(self.damaged())
@@ -107,7 +114,7 @@ class Store(Notes):
         Raises:
             StoreError: it is whole, and of another key.
         """
-        about = _read_key(self._keyfile)
+        about = read_key(self._keyfile)
         if about and about.key != self.key:
             raise StoreError(f"store {self.name} belongs to another key; move it away or use another --store")
         return bool(about) or not self._keyfile.exists()
@@ -302,10 +309,67 @@ class Store(Notes):
                     for path in (*self.folder.glob("*.tmp"), *self.folder.glob("shard-*.npy")):
                         if not path.with_suffix(".json").exists():  # data whose manifest was never written
                             path.unlink()
-                if not _read_key(self._keyfile):
+                if not read_key(self._keyfile):
                     about = {"key": self.key, "made_with": self.made_with}
                     self.base.write(self._keyfile, json.dumps(about, indent=1).encode())
             yield
+
+    def unreadable(self) -> dict[str, str]:
+        """Digest -> why a clip could not be read; only a note, gone if it is damaged."""
+        return {clip: why for clip, why in self._noted("unreadable").items() if isinstance(why, str)}
+
+    def losses(self) -> dict[str, Damage]:
+        """Digest -> what is lost of a stored clip; only a note, gone if it is damaged."""
+        from kshot.video.damage import Damage  # with decoders that other readers of a store do not need
+
+        return {clip: loss for clip, value in self._noted("damaged").items() if (loss := Damage.parse(value))}
+
+    def looks(self) -> dict[str, tuple[str, ...]]:
+        """Digest -> what is unusual about a clip's pictures; only a note, as `losses`, and none of older stores."""
+        return {clip: tuple(map(str, kinds)) for clip, kinds in self._noted("looks").items() if isinstance(kinds, list)}
+
+    def note_looks(self, found: Mapping[str, Sequence[str]]) -> None:
+        """Adds to `looks`; for the holder of the lock.
+
+        Raises:
+            StoreError: the disk refuses.
+        """
+        self._note("looks", found)
+
+    def note_unreadable(self, found: Mapping[str, str]) -> None:
+        """Adds to `unreadable`; for the holder of the lock.
+
+        Raises:
+            StoreError: the disk refuses.
+        """
+        self._note("unreadable", found)
+
+    def note_losses(self, found: Mapping[str, Damage]) -> None:
+        """Adds to `losses`; for the holder of the lock.
+
+        Raises:
+            StoreError: the disk refuses.
+        """
+        self._note("damaged", {clip: loss.plain() for clip, loss in found.items()})
+
+    def noting(self, planned: str) -> Store:
+        """This store, for whoever notes what is wrong with the clips of a planned shard: in files of its own."""
+        other = copy(self)
+        other._notes = f"-{planned}"
+        return other
+
+    def own_notes(self) -> Iterator[Path]:
+        """The files into which this writer notes, as far as they are there."""
+        return filter(Path.exists, (self.folder / f"{kind}{self._notes}.json" for kind in NOTES))
+
+    def _noted(self, kind: str) -> dict[str, Any]:
+        return {clip: value for path in note_files(self.folder, kind) for clip, value in read_note(path).items()}
+
+    def _note(self, kind: str, found: Mapping[str, Any]) -> None:
+        if found:
+            path = self.folder / f"{kind}{self._notes}.json"
+            with disk(self.folder):
+                write_atomic(path, json.dumps(read_note(path) | dict(found), indent=1).encode())
 
     def damaged(self) -> dict[str, str]:
         """Shard name -> what is wrong with it, after hashing every complete shard, or by its size at an address.
@@ -332,6 +396,20 @@ class Busy(StoreError):
     """Another process writes there."""
 
 
+def note_files(folder: Path, kind: str) -> list[Path]:
+    """Files of notes of a kind in a key's folder, whoever wrote them; of two the later one counts."""
+    return [folder / f"{kind}.json", *sorted(folder.glob(f"{kind}-*.json"))]
+
+
+def read_note(path: Path) -> dict[str, Any]:
+    """What a file of notes says; nothing where it is missing or damaged."""
+    try:
+        found = gate.read_json(path)
+    except DataError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 @dataclass(frozen=True)
 class KeyFile:
     """What `key.json` says.
@@ -345,7 +423,7 @@ class KeyFile:
     made_with: str
 
 
-def _read_key(path: Path) -> KeyFile | None:
+def read_key(path: Path) -> KeyFile | None:
     """What `key.json` says; None where it is missing or damaged."""
     try:
         about = gate.read_json(path)
@@ -356,75 +434,17 @@ def _read_key(path: Path) -> KeyFile | None:
     return KeyFile(about["key"], str(about["made_with"]))
 
 
+def located(store: str | Path | Folder | None) -> Folder:
+    """Where a store lies, by its folder or address; $KSHOT_HOME/store for None."""
+    if isinstance(store, Folder):
+        return store
+    if store is not None and (place := addresses.of(store)):
+        from kshot.activations.mirror import Mirror  # which few stores need
+
+        return Mirror(place)
+    return Folder(home() / "store" if store is None else Path(store))
+
+
 def holders(root: str | Path | Folder) -> list[str]:
     """Names of the backbones whose activations a store holds, sorted."""
-    return sorted({about.made_with for path in mirror.of(root).keyfiles() if (about := _read_key(path))})
-
-
-@dataclass(frozen=True)
-class StoreReport:
-    """What a check of a store found.
-
-    Attributes:
-        store: the store's folder or address.
-        shards: number of shards that were hashed.
-        digests: number of clips in digests.jsonl.
-        damaged: path -> what is wrong.
-        unsealed: path -> what cannot be checked.
-        healed: whether what is damaged was removed.
-    """
-
-    store: str
-    shards: int
-    digests: int
-    damaged: dict[str, str]
-    unsealed: dict[str, str]
-    healed: bool
-
-    def plain(self) -> dict[str, Any]:
-        """As JSON."""
-        return asdict(self)
-
-
-def verify(store: str | Path, heal: bool = False) -> StoreReport:
-    """Hashes every shard of a store folder (all keys) against its manifest, and checks what is known of the clips.
-
-    Args:
-        store: the store folder, or its address: each shard is fetched then.
-        heal: also remove damaged shards, so that the next `kshot extract` writes them again.
-
-    Returns:
-        What was found.
-
-    Raises:
-        DataError: `store` is not a folder of a kshot store.
-        StoreError: what is damaged cannot be removed, a shard is of a newer kshot, or the address does not answer.
-    """
-    base = mirror.of(store)
-    keyfiles = base.keyfiles()
-    if not keyfiles:
-        raise DataError(f"{base.name} is not a kshot store: expected <key>/key.json in it; pass the --store of extract")
-    manifests = [path for keyfile in keyfiles for path in sorted(keyfile.parent.glob("shard-*.json"))]
-    damaged = {path: "is no JSON with a key" for path in keyfiles if not _read_key(path)}
-    damaged |= dict.fromkeys(base.torn, "is not what its name says")
-    damaged |= {path.with_suffix(".npy"): wrong for path in manifests if (wrong := base.fault(path, hashing=True))}
-    known = base.digests()
-    lines = known.verify()
-    if heal:
-        with disk(base.path):
-            for path in damaged:
-                base.remove(path.with_suffix(".json"))
-                base.remove(path.with_suffix(".npy"))
-        if lines.damaged:
-            known.heal(lines.damaged)
-    unchecked = f"{len(lines.gone):,} lines of an older version, whose clips are gone: they cannot be checked"
-    lying = base.shown(base.path / LINES)
-    return StoreReport(
-        store=base.name,
-        shards=len(manifests),
-        digests=lines.lines,
-        damaged={base.shown(path): wrong for path, wrong in damaged.items()}
-        | {f"{lying}: {clip}": wrong for clip, wrong in lines.damaged.items()},
-        unsealed={lying: unchecked} if lines.gone else {},
-        healed=heal and bool(damaged or lines.damaged),
-    )
+    return sorted({about.made_with for path in located(root).keyfiles() if (about := read_key(path))})

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kshot import processes
-from kshot.activations import mirror
+from kshot.activations.store import located
 from kshot.files import locked
 
 TURN = ".kshot-turn"
@@ -25,7 +25,7 @@ def turn(store: str | Path | None) -> Iterator[bool]:
         store: folder or address; $KSHOT_HOME/store by default. Of an address this holds on one machine.
     """
     if processes.working_apart():
-        with locked(mirror.of(store).path, TURN, wait=True):
+        with locked(located(store).path, TURN, wait=True):
             yield True
         return
     with processes.first_before_others() as first:

@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from urllib.parse import parse_qsl
 
-from kshot import remote
+from kshot import addresses
 from kshot.datasets.dataset import SPLITS, Dataset, build
 from kshot.datasets.registry import BENCHMARKS, DATASETS, OPTIONS
 from kshot.errors import DataError, OptionError
@@ -60,7 +60,7 @@ def load(data: str | Path | Dataset, where: Mapping[str, str] | None = None, che
                 f"{found.parent} and prepare {name} again"
             ) from None
     path = Path(text)
-    if place := remote.address(text):
+    if place := addresses.of(text):
         if path.suffix.lower() != ".csv":
             raise DataError(f"{place}: of an object store a .csv is read, and the clips that it lists")
         return _table(path, where, check_files, path.stem)

@@ -6,10 +6,11 @@ import csv
 import os
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kshot import gate, remote
+from kshot import addresses, gate, remote
 from kshot.errors import DataError
 
 SYNONYMS = {"path": ("video", "file", "clip", "filename"), "label": ("class", "action", "behavior", "behaviour")}
@@ -77,7 +78,7 @@ def read_sheet(path: Path, needed: tuple[str, ...]) -> Sheet:
     Raises:
         DataError: the file cannot be read, or is no text.
     """
-    with remote.local(path) as file:
+    with remote.local(path) if addresses.of(path) else nullcontext(path) as file:
         text = gate.read_text(file, TABLE_BYTES)
     if said := re.match(r'"?sep=(.)"?(?:\r\n|\r|\n)', text):  # as Excel writes and reads it
         return _headed(Sheet(path, "\n" + text[said.end() :], said[1]))  # lines count as in the file
@@ -130,7 +131,7 @@ def local_path(folder: Path, text: str) -> Path:
         folder: of the table.
         text: the path as written.
     """
-    if place := remote.address(text):
+    if place := addresses.of(text):
         return Path(place)
     path = folder / text
     if ("\\" in text or text.startswith("~")) and not os.path.lexists(path):

@@ -13,7 +13,7 @@ from pathlib import Path, PureWindowsPath
 
 import numpy as np
 
-from kshot import remote
+from kshot import addresses, remote
 from kshot.datasets.compact import Paths, Rows, Texts
 from kshot.datasets.dataset import Dataset, build
 from kshot.datasets.sheet import column, local_path, read_sheet
@@ -124,8 +124,9 @@ def _check_header(path: Path, header: list[str], where: Mapping[str, str]) -> tu
 
 
 def _check_files(path: Path, data: Dataset, lines: Sequence[int]) -> None:
-    remote.expect(filter(None, map(remote.address, data.paths)))
-    missing = [index for index, clip in enumerate(data.paths) if not (remote.address(clip) or clip.exists())]
+    if places := [place for path in data.paths if (place := addresses.of(path))]:
+        remote.expect(places)
+    missing = [index for index, clip in enumerate(data.paths) if not (addresses.of(clip) or clip.exists())]
     if missing:
         few = ", ".join(f"{data.paths[index]} (line {lines[index]})" for index in missing[:3])
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
