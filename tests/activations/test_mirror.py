@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from clips import write_table
 from forks import Command
 from kshot import remote
-from kshot.activations import digests, mirror, planned
+from kshot.activations import actors, digests, mirror, planned
 from kshot.activations.checking import verify
 from kshot.activations.extraction import extract
 from kshot.activations.recipe import Recipe
@@ -186,6 +187,24 @@ def test_a_shard_that_another_has_completed_meanwhile_is_seen(
     assert other.planned(name) is not None and other.damaged() == {}
 
 
+def test_a_shard_that_comes_while_the_address_is_listed_stays(
+    memory: Any, machine: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The list of one process does not know it, and another process of this machine reads it."""
+    real = remote.listed
+
+    def late(place: str) -> Any:
+        found = real(place)
+        monkeypatch.setattr(remote, "listed", real)
+        fill(PLACE, range(2))
+        return found
+
+    monkeypatch.setattr(remote, "listed", late)
+    store = Store(PLACE, KEY)
+    assert len(store) == 2
+    read(store, 1)
+
+
 def test_on_one_machine_a_second_writer_is_one_line(memory: Any, machine: Callable[[str], None]) -> None:
     busy = pytest.raises(StoreError, match=f"another kshot is writing to {PLACE}/[0-9a-f]+; wait for it to end")
     with Store(PLACE, KEY).writing(), busy, Store(PLACE, KEY).writing():
@@ -193,6 +212,24 @@ def test_on_one_machine_a_second_writer_is_one_line(memory: Any, machine: Callab
 
 
 # Kills
+
+
+def test_notes_are_put_before_the_shard_and_its_manifest_last(
+    memory: Any, machine: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that no clip is ever there without what is lost of it, and no manifest without its data."""
+    puts, real = [], remote.put
+    monkeypatch.setattr(remote, "put", lambda file, place: (puts.append(place.rpartition("/")[2]), real(file, place)))
+    store = Store(PLACE, KEY)
+    with store.writing() as writer:
+        for number in range(2):
+            store.note_losses({f"clip-{number}": Damage(0.95, "cut off")})
+            writer.add(f"clip-{number}", activation(number))
+            writer.flush()
+        store.note_unreadable({"bad": "no video"})
+    kinds = [re.sub("-[0-9a-f]{16}", "", name) for name in puts]
+    assert kinds == ["key.json", *["damaged.json", "shard.npy", "shard.json"] * 2, "unreadable.json"]
+    assert sorted(Store(PLACE, KEY).losses()) == ["clip-0", "clip-1"]
 
 
 def test_what_was_put_before_a_kill_is_not_encoded_again(
@@ -316,6 +353,15 @@ def test_an_address_that_cannot_be_read_is_one_line(
     monkeypatch.setattr(type(memory), "ls", silent)
     with pytest.raises(DataError, match=f"{PLACE}/[0-9a-f]+ does not answer: timed out"):
         Store(PLACE, KEY)
+
+
+def test_a_package_that_is_not_installed_is_one_line(memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lacking(place: str) -> None:
+        raise ImportError("Install s3fs to access S3")
+
+    monkeypatch.setattr("fsspec.core.url_to_fs", lacking)
+    with pytest.raises(DataError, match=r"s3://b/store/\w+: Install s3fs to access S3 \(pip install 'kshot\[cloud\]'"):
+        Store("s3://b/store", KEY)
 
 
 def test_whoever_may_only_read_reads(
@@ -465,3 +511,4 @@ def test_what_is_not_an_address_is_a_folder(tmp_path: Path) -> None:
     at = located(Path("s3://bucket/a b/"))
     assert isinstance(at, mirror.Mirror) and at.name == "s3://bucket/a b" and located(at) is at
     assert at.path.parent == remote.home() / "stores"
+    assert actors._absolute("s3://bucket/store") == actors._absolute(Path("s3://bucket/store")) == "s3://bucket/store"

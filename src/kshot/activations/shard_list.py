@@ -27,8 +27,6 @@ KIND = "index"
 OLD = 1 << 63
 """In a place, beside a shard's number in the bits from the 33rd on and a row in those before: chosen by number."""
 NOTHING = (np.empty(0, np.uint64), np.empty(0, np.uint64))
-
-
 OPEN_SHARDS = 256  # that are open at a time: many systems allow 1024 files
 LINES = "digests.jsonl"
 
