@@ -15,7 +15,7 @@ import pytest
 from clips import draw, write_video
 from kshot import Recognizer
 from kshot.activations import removal
-from kshot.activations.checking import verify
+from kshot.activations.check import verify
 from kshot.activations.digests import digest
 from kshot.errors import CheckpointError, DataError
 from kshot.forget import forget

@@ -21,7 +21,7 @@ import torch
 
 import studies
 from kshot import Recognizer, datasets, gate, seals, settings
-from kshot.activations.checking import verify as verify_store
+from kshot.activations.check import verify as verify_store
 from kshot.activations.digests import Digests
 from kshot.activations.shards import name_of
 from kshot.activations.store import Store, holders

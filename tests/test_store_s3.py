@@ -14,7 +14,7 @@ import pytest
 from clips import write_table
 from forks import Command
 from kshot import remote
-from kshot.activations.checking import verify
+from kshot.activations.check import verify
 from kshot.activations.extraction import extract
 from kshot.backbones.backbone import Backbone
 from kshot.datasets import load as load_data

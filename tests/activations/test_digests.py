@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from kshot.activations import digests
-from kshot.activations.checking import verify
+from kshot.activations.check import verify
 from kshot.activations.digests import Digests, Hashed, digest
 from kshot.activations.store import Store
 

@@ -21,7 +21,7 @@ from kshot.activations import extraction
 from kshot.activations import shards as shards_module
 from kshot.activations.activations import Activations, from_features
 from kshot.activations.behind import WAITING
-from kshot.activations.checking import verify
+from kshot.activations.check import verify
 from kshot.activations.encoding import cut_number, embed, tail
 from kshot.activations.estimation import estimate
 from kshot.activations.extraction import extract

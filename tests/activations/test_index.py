@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from kshot.activations import index
-from kshot.activations.checking import verify
+from kshot.activations.check import verify
 from kshot.activations.digests import Digests
 from kshot.activations.index import DigestList, Index, mark, marks, pick, values
 from kshot.activations.store import Store

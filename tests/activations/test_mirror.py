@@ -17,7 +17,7 @@ from clips import write_table
 from forks import Command
 from kshot import remote
 from kshot.activations import actors, digests, mirror, planned
-from kshot.activations.checking import verify
+from kshot.activations.check import verify
 from kshot.activations.extraction import extract
 from kshot.activations.recipe import Recipe
 from kshot.activations.removal import known_digests, remove_from_store

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from kshot.activations.checking import verify
+from kshot.activations.check import verify
 from kshot.activations.encoding import embed
 from kshot.activations.extraction import extract
 from kshot.activations.packing import is_packed, packed, packed_type, stored_bytes, unpacked

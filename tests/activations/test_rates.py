@@ -13,7 +13,7 @@ from clips import draw, write_folder, write_table, write_video
 from kshot import video
 from kshot.activations import rates
 from kshot.activations.activations import Activations
-from kshot.activations.checking import verify
+from kshot.activations.check import verify
 from kshot.activations.digests import digest
 from kshot.activations.extraction import extract
 from kshot.activations.shards import name_of

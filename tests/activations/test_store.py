@@ -18,7 +18,7 @@ import pytest
 
 from forks import OBEDIENT
 from kshot.activations import shard_list, shards
-from kshot.activations.checking import verify
+from kshot.activations.check import verify
 from kshot.activations.shards import name_of
 from kshot.activations.store import Store, holders
 from kshot.errors import DataError, OptionError, StoreError
