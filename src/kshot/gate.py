@@ -8,12 +8,15 @@ to be of the kinds that it should be (`typed`), and names that it gives lead int
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import stat
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PureWindowsPath
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from kshot.errors import CheckpointError, DataError, KshotError
 
@@ -126,9 +129,50 @@ def read_text(path: str | os.PathLike[str], most: int = TEXT_BYTES, error: type[
     try:
         return data.decode("utf-16" if wide else "utf-8-sig")
     except UnicodeDecodeError as reason:
-        form, file = "UTF-16" if wide else "UTF-8", os.fspath(path)
-        how = "'CSV UTF-8'" if file.lower().endswith(".csv") else "UTF-8"  # as spreadsheets call it
-        raise error(f"{file} is no {form} text (byte {reason.start:,} is not): save it as {how}") from None
+        raise error(_no_text(path, wide, reason.start)) from None
+
+
+def _no_text(path: str | os.PathLike[str], wide: bool, place: int) -> str:
+    form, file = "UTF-16" if wide else "UTF-8", os.fspath(path)
+    how = "'CSV UTF-8'" if file.lower().endswith(".csv") else "UTF-8"  # as spreadsheets call it
+    return f"{file} is no {form} text (byte {place:,} is not): save it as {how}"
+
+
+@contextmanager
+def open_text(
+    path: str | os.PathLike[str], most: int = TEXT_BYTES, error: type[KshotError] = DataError
+) -> Iterator[TextIO]:
+    """A text file to be read line by line, as `read_text` reads all of it; a wrong byte is told before the first line.
+
+    Args:
+        path: the file.
+        most: bytes that it may have.
+        error: which error to raise.
+
+    Raises:
+        KshotError: (as `error`) see `read_text`.
+    """
+    regular(path, most, error)
+    try:
+        with open(path, "rb") as file:
+            wide = file.read(2) in UTF_16
+            form, place = "utf-16" if wide else "utf-8-sig", file.seek(0)
+            decoder = codecs.getincrementaldecoder(form)()
+            block = b" "
+            while block:
+                block, held = file.read(1 << 20), len(decoder.getstate()[0])
+                try:
+                    decoder.decode(block, final=not block)
+                except UnicodeDecodeError as reason:
+                    raise error(_no_text(path, wide, place - held + reason.start)) from None
+                place += len(block)
+                if place > most:
+                    raise error(f"{os.fspath(path)} has more than {most:,} bytes")
+        text = open(path, encoding=form, newline="")  # noqa: SIM115 (closed below, where errors are the user's)
+    except OSError as reason:
+        raise error(f"{os.fspath(path)} cannot be read ({reason.strerror or reason})") from None
+    with text:
+        yield text
 
 
 def read_json(path: str | os.PathLike[str], most: int = TEXT_BYTES, error: type[KshotError] = DataError) -> Any:

@@ -15,7 +15,7 @@ import numpy as np
 
 from kshot import gate, remote
 from kshot.activations import index
-from kshot.activations.index import DigestList, Index, mark
+from kshot.activations.index import DigestList, Index, Pairs, mark
 from kshot.errors import DataError, StoreError, VideoError
 from kshot.excerpts import Clip, Excerpt, file_of
 from kshot.files import disk, whole
@@ -148,11 +148,26 @@ class Digests:
                 self._since[0].append(mark(name))
                 self._since[1].append(place)
             self._covered = place + len(line) if line.endswith(b"\n") else place
+        if self._many:
+            where, version = self._path.parent, self._version(self._covered)
+            self._kept = Index.keep(where, KIND, version, self._kept.pairs, self._columns)
+            self._since = array("Q"), array("Q")
         self._settle()
 
     def _settle(self) -> None:
         """Lets what was written since be found."""
-        self._new = Index(*(np.array(part, np.uint64) for part in self._since))
+        self._new = Index(*self._columns)
+
+    @property
+    def _columns(self) -> Pairs:
+        """Marks and places of the lines that the index does not know."""
+        marks, places = (np.asarray(part, np.uint64) for part in self._since)
+        return marks, places
+
+    @property
+    def _many(self) -> bool:
+        """Whether so many lines came since that it is time for another index."""
+        return len(self._since[0]) >= max(index.INDEXED, len(self._kept) // 4)
 
     def _close(self) -> None:
         if self._file is not None:
@@ -173,13 +188,6 @@ class Digests:
         """A name for the first bytes of the file, by their number and by the last of them."""
         start = max(0, end - CHECKED)
         return f"{end}-{hashlib.sha256(self._read(start, end - start)).hexdigest()[:16]}"
-
-    def _keep(self) -> None:
-        """Keeps an index where there are many lines that the last one does not know."""
-        if len(self._since[0]) < max(index.INDEXED, len(self._kept) // 4):
-            return
-        self._find()  # others may have written lines between those of this process
-        self._kept.joined(self._new).save(self._path.parent, KIND, self._version(self._covered))
 
     def _read(self, place: int, size: int) -> bytes:
         if self._file is None:
@@ -293,7 +301,9 @@ class Digests:
         parts: dict[Path, str] = {}  # digests of videos of which parts are clips, which are asked for once
         digests = DigestList.collected(len(clips), (self._of(clip, parts, remembered, reading) for clip in clips))
         self.flush()
-        self._keep()
+        self._kept.let_go()
+        if self._many:
+            self._find()  # others may have written lines between those of this process
         return digests
 
     def _of(self, clip: Clip, parts: dict[Path, str], remembered: bool, reading: bool) -> str:

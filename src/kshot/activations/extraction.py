@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -409,7 +410,7 @@ def _reader(task: Task, unreadable: Mapping[str, str], empty: bool = False) -> A
         task.recipe.cut,
         reasons,
         task.store,
-        pick(digests, readable),
+        pick(digests, readable) if len(readable) < len(data) else digests,
         damaged={str(data.clips[i]): losses[digests[i]] for i in lost},
         backbone=task.backbone.name,
         videos=tuple(known.of(chosen.paths, remembered=True)) if known else (),
@@ -418,5 +419,5 @@ def _reader(task: Task, unreadable: Mapping[str, str], empty: bool = False) -> A
 
 def _passed_over(paths: Sequence[Path]) -> dict[str, list[str]]:
     """Path of a frame folder -> other files that lie in it."""
-    folders = (path for path in dict.fromkeys(paths) if path.is_dir())
+    folders = (path for path, _ in groupby(paths) if path.is_dir())  # parts of a video stand together
     return {str(path): names for path in folders if (names := passed_over(path))}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from array import array
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,14 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kshot.activations import index
-from kshot.activations.index import DigestList, Index, Marks, mark, marks
+from kshot.activations.index import DigestList, Index, mark, marks
 from kshot.activations.shards import Manifest, read_manifest
 from kshot.errors import StoreError
 
 KIND = "index"
 OLD = 1 << 63
 """In a place, beside a shard's number in the bits from the 33rd on and a row in those before: chosen by number."""
-NOTHING = (np.empty(0, np.uint64), np.empty(0, np.uint64))
 
 
 class ShardList:
@@ -59,19 +59,17 @@ class ShardList:
 
         What was chosen by number stands never in place of what was chosen by time, whichever shard comes first.
         """
-        parts: dict[bool, list[tuple[Marks, Marks]]] = {False: [], True: []}
+        found = {by_time: (array("Q"), array("Q")) for by_time in (False, True)}  # the later one counts
         for number in range(len(self.names)):
             manifest = self._manifest(number)
             rows = np.arange(len(manifest.clips), dtype=np.uint64)
             places = rows | np.uint64(number << 32 | (0 if manifest.by_time else OLD))
-            parts[manifest.by_time].append((marks(manifest.clips), places))
-        both = [*parts[False], *parts[True]]  # the later one counts
-        if not both:
-            return Index(*NOTHING)
-        made = Index(*(np.concatenate(column) for column in zip(*both, strict=True)))
-        if len(made) >= index.INDEXED:
-            made.save(self.folder, KIND, self._version)
-        return made
+            for column, values in zip(found[manifest.by_time], (marks(manifest.clips), places), strict=True):
+                column.frombytes(values.tobytes())
+        parts = [tuple(np.frombuffer(column, np.uint64) for column in pair) for pair in found.values() if pair[0]]
+        if sum(len(marks) for marks, _ in parts) < index.INDEXED:
+            return Index.of(*parts)
+        return Index.keep(self.folder, KIND, self._version, *parts)
 
     def _manifest(self, number: int) -> Manifest:
         path = self.folder / f"{self.names[number]}.json"

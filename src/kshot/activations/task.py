@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from array import array
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,9 +14,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from kshot.activations.digests import Digests, Hashed, hashed
-from kshot.activations.index import mark, pick, values
+from kshot.activations.index import mark, marks, pick, there, values
 from kshot.activations.recipe import Recipe
 from kshot.activations.store import Store
+from kshot.compact import repeated
 from kshot.datasets import Dataset
 from kshot.errors import unknown
 from kshot.paths import home
@@ -91,13 +93,18 @@ class Task:
         digests = memory.of(data.clips, remembered, reading=not late)
         return cls(data, backbone, recipe, opened, digests, memory if late else None)
 
-    def todo(self) -> list[int]:
+    def todo(self) -> Sequence[int]:
         """Clips to decode: not stored yet, and the first of those with equal bytes. Unopenable ones are tried, so that
         the decoder gives the reason."""
-        known = np.fromiter(map(bool, self.digests), bool, len(self.digests))
-        missing = np.flatnonzero(known)[~self.store.holds(pick(self.digests, np.flatnonzero(known)))]
-        first = np.unique(values(pick(self.digests, missing)), return_index=True)[1]
-        todo: list[int] = np.sort(np.concatenate([np.flatnonzero(~known), missing[first]])).tolist()
+        known = there(self.digests)
+        missing = known & ~self.store.holds(self.digests)
+        alike = repeated(marks(self.digests)[missing])  # by 64 bits: few are left to be compared
+        if len(alike):
+            alike = np.flatnonzero(missing)[alike]
+            first = np.unique(values(pick(self.digests, alike)), return_index=True)[1]
+            missing[np.delete(alike, first)] = False
+        todo = array("q")
+        todo.frombytes(np.flatnonzero(missing | ~known).view(np.uint8).data)
         return todo
 
 
