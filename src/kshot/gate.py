@@ -31,6 +31,7 @@ TEXT_BYTES = 256 << 20
 """A list of ten million clips is smaller; what is larger is no list, configuration or manifest."""
 XML_DEPTH = 64
 """Elements within elements; annotations of videos have less than ten."""
+PIECE = 1 << 20  # bytes that are decoded at a time
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 """Its byte-order marks."""
 
@@ -127,7 +128,7 @@ def read_text(path: str | os.PathLike[str], most: int = TEXT_BYTES, error: type[
     data = read_bytes(path, most, error)
     wide = data.startswith(UTF_16)
     try:
-        return data.decode("utf-16" if wide else "utf-8-sig")
+        return data.decode("utf-16" if wide else "utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as reason:
         raise error(_no_text(path, wide, reason.start)) from None
 
@@ -156,11 +157,10 @@ def open_text(
     try:
         with open(path, "rb") as file:
             wide = file.read(2) in UTF_16
-            form, place = "utf-16" if wide else "utf-8-sig", file.seek(0)
-            decoder = codecs.getincrementaldecoder(form)()
+            decoder, place = codecs.getincrementaldecoder("utf-16" if wide else "utf-8")(), file.seek(0)
             block = b" "
             while block:
-                block, held = file.read(1 << 20), len(decoder.getstate()[0])
+                block, held = file.read(PIECE), len(decoder.getstate()[0])
                 try:
                     decoder.decode(block, final=not block)
                 except UnicodeDecodeError as reason:
@@ -168,7 +168,7 @@ def open_text(
                 place += len(block)
                 if place > most:
                     raise error(f"{os.fspath(path)} has more than {most:,} bytes")
-        text = open(path, encoding=form, newline="")  # noqa: SIM115 (closed below, where errors are the user's)
+        text = open(path, encoding="utf-16" if wide else "utf-8-sig", newline="")  # noqa: SIM115 (closed below, where errors are the user's)
     except OSError as reason:
         raise error(f"{os.fspath(path)} cannot be read ({reason.strerror or reason})") from None
     with text:
