@@ -27,7 +27,7 @@ def verify(path: str | Path, heal: bool = False) -> dict[str, Any]:
     Returns:
         A dictionary with `kind` (in words), `path`, `checked` (files that were hashed or read whole), `damaged` (path
         -> what is wrong), `unsealed` (path -> why no change can be seen) and `healed`. Of a store also what
-        `kshot.activations.store.verify` gives.
+        `kshot.activations.check.verify` gives.
 
     Raises:
         DataError: there is nothing that kshot knows.
@@ -37,9 +37,9 @@ def verify(path: str | Path, heal: bool = False) -> dict[str, Any]:
     place = Path(path)
     kind = recognise(place)
     if kind == "store":
-        from kshot.activations import store
+        from kshot.activations import check
 
-        report = store.verify(place, heal)
+        report = check.verify(place, heal)
         return {"kind": kind, "path": str(place), "checked": report.shards + report.digests, **report.plain()}
     if heal:
         raise OptionError(f"--heal is for stores, whose activations can be made again; {place} is a {kind}")

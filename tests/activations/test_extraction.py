@@ -20,10 +20,10 @@ from kshot import video
 from kshot.activations import extraction
 from kshot.activations import shards as shards_module
 from kshot.activations.activations import Activations, from_features
+from kshot.activations.check import verify
 from kshot.activations.encoding import cut_number, embed, tail
 from kshot.activations.estimation import estimate
 from kshot.activations.extraction import extract
-from kshot.activations.store import verify
 from kshot.activations.task import IDENTITIES
 from kshot.backbones.backbone import Backbone, load
 from kshot.datasets import Dataset

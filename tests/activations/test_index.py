@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from kshot.activations import index
+from kshot.activations.check import CheckedDigests, verify
 from kshot.activations.digests import Digests
 from kshot.activations.index import DigestList, Index, mark, marks, pick, values
-from kshot.activations.store import Store, verify
+from kshot.activations.store import Store
 from kshot.system import used_memory
 
 KEY = {"cut": 3}
@@ -197,7 +198,7 @@ def test_digests_are_found_by_their_index_and_by_what_came_since(tmp_path: Path)
 
 
 def verify_lines(file: Path) -> int:
-    report = Digests(file).verify()
+    report = CheckedDigests(file).verify()
     assert report.damaged == {} and report.gone == []
     return report.lines
 

@@ -19,8 +19,9 @@ import pytest
 from forks import OBEDIENT
 from kshot.activations import shards
 from kshot.activations import store as module
+from kshot.activations.check import verify
 from kshot.activations.shards import name_of
-from kshot.activations.store import Store, holders, verify
+from kshot.activations.store import Store, holders
 from kshot.errors import DataError, OptionError, StoreError
 from kshot.files import write_atomic
 from kshot.video.damage import Damage

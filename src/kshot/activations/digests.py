@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 from array import array
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from kshot.activations import index
 from kshot.activations.index import DigestList, Index, Pairs, mark
 from kshot.errors import DataError, StoreError, VideoError
 from kshot.excerpts import Clip, Excerpt, file_of
-from kshot.files import disk, whole
+from kshot.files import disk
 
 DIGESTS_AT_ONCE = 64  # clips hashed before their digests are written down
 CHECKED = 4096  # bytes before the end of what an index covers, by which the file is known again
@@ -99,21 +99,6 @@ def hashed(clip: Path) -> Hashed | None:
         if remote.address(clip):  # the store does not answer: that says nothing about the clip
             raise
         return None
-
-
-@dataclass(frozen=True)
-class DigestsReport:
-    """What a check of digests.jsonl found.
-
-    Attributes:
-        lines: number of clips that it knows.
-        damaged: clip -> what is wrong with its line.
-        gone: clips whose lines cannot be checked: without a seal, and the clip is not there any more.
-    """
-
-    lines: int
-    damaged: dict[str, str]
-    gone: list[str]
 
 
 class Digests:
@@ -218,67 +203,7 @@ class Digests:
         text = self._read(place, LINE)
         while b"\n" not in text and len(text) % LINE == 0 and (more := self._read(place + len(text), LINE)):
             text += more
-        return _parsed(text.partition(b"\n")[0], place)
-
-    @property
-    def altered(self) -> set[str]:
-        """Clips whose line has a seal that is not its own, and which were not hashed anew since."""
-        return self._look()[0]
-
-    def _look(self) -> tuple[set[str], int, list[int]]:
-        """Altered clips, number of clips with a good line, and places of the lines without a seal, by reading all."""
-        altered: set[str] = set()
-        good, unsealed = array("Q"), array("Q")
-        for place, text in self._lines():
-            line = _parsed(text, place)
-            if line is None:
-                continue
-            if not line.whole:
-                altered.add(line.says.path)
-                continue
-            altered.discard(line.says.path)
-            good.append(mark(line.says.path))
-            if not line.seal:
-                unsealed.append(place)
-        return altered, len(np.unique(np.array(good, np.uint64))), unsealed.tolist()
-
-    def verify(self) -> DigestsReport:
-        """Checks every line by its seal; one of an older version, without a seal, by hashing the clip if that is still
-        what it was. Lines are read one by one, none is kept."""
-        altered, good, unsealed = self._look()
-        damaged = dict.fromkeys(sorted(altered), "the line's seal is not its own")
-        old, gone = {}, []
-        for place in unsealed:
-            line = self._line(place)
-            if line is None or (last := self._known(line.says.path)) is None or last.place != place:
-                continue  # a later line counts
-            name = line.says.path
-            try:
-                if not line.says.unchanged(Path(name)):
-                    continue  # hashed anew when it is used
-                if digest(Path(name)) != line.says.sha256:
-                    old[name] = "has another sha256 than its line says"
-            except (OSError, DataError):
-                gone.append(name)
-        return DigestsReport(good + len(altered), damaged | dict(sorted(old.items())), sorted(gone))
-
-    def heal(self, damaged: Collection[str]) -> None:
-        """Writes the file anew without the lines of these clips; no line gets a seal that it did not have.
-
-        Raises:
-            StoreError: it cannot be written.
-        """
-        bad = set(damaged)
-        with disk(self._path), whole(self._path) as part, part.open("w", encoding="utf-8") as file:
-            for place, text in self._lines():
-                line = _parsed(text, place)
-                if line is None or not line.whole or line.says.path in bad:
-                    continue
-                last = self._known(line.says.path)
-                if last is not None and last.place == place:
-                    file.write(line.says.line(sealed=bool(line.seal)))
-            self._close()  # Windows replaces no open file
-        self._find()
+        return parsed(text.partition(b"\n")[0], place)
 
     def of(self, clips: Sequence[Clip], remembered: bool = False, reading: bool = True) -> Sequence[str]:
         """Digest of each clip; an empty string for one that cannot be opened. New ones are remembered on disk.
@@ -374,7 +299,7 @@ class _Line:
     whole: bool
 
 
-def _parsed(text: bytes, place: int) -> _Line | None:
+def parsed(text: bytes, place: int) -> _Line | None:
     """What a line says; None for a torn one, or one of another form."""
     try:
         row = json.loads(text.decode("utf-8", errors="replace"))
@@ -394,7 +319,7 @@ def _path_of(line: bytes) -> str | None:
         path = line[len(begin) : line.find(b'"', len(begin))]
         if b"\\" not in path and path.isascii():
             return path.decode()
-    found = _parsed(line, 0)
+    found = parsed(line, 0)
     return found.says.path if found else None
 
 

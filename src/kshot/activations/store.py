@@ -28,7 +28,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +36,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kshot import gate
-from kshot.activations.digests import Digests
 from kshot.activations.packing import unpacked
 from kshot.activations.shard_list import ShardList, names
 from kshot.activations.shards import Array, Shard, ShardWriter, fault, read_manifest
@@ -99,7 +98,7 @@ class Store:
         Raises:
             StoreError: it is whole, and of another key.
         """
-        about = _read_key(self._keyfile)
+        about = read_key(self._keyfile)
         if about and about.key != self.key:
             raise StoreError(f"store {self.folder} belongs to another key; move it away or use another --store")
         return bool(about) or not self._keyfile.exists()
@@ -257,7 +256,7 @@ class Store:
                     for path in (*self.folder.glob("*.tmp"), *self.folder.glob("shard-*.npy")):
                         if not path.with_suffix(".json").exists():  # data whose manifest was never written
                             path.unlink()
-                if not _read_key(self._keyfile):
+                if not read_key(self._keyfile):
                     about = {"key": self.key, "made_with": self.made_with}
                     write_atomic(self._keyfile, json.dumps(about, indent=1).encode())
             yield
@@ -362,7 +361,7 @@ class KeyFile:
     made_with: str
 
 
-def _read_key(path: Path) -> KeyFile | None:
+def read_key(path: Path) -> KeyFile | None:
     """What `key.json` says; None where it is missing or damaged."""
     try:
         about = gate.read_json(path)
@@ -375,71 +374,4 @@ def _read_key(path: Path) -> KeyFile | None:
 
 def holders(root: Path) -> list[str]:
     """Names of the backbones whose activations a store folder holds, sorted."""
-    return sorted({about.made_with for path in Path(root).glob("*/key.json") if (about := _read_key(path))})
-
-
-@dataclass(frozen=True)
-class StoreReport:
-    """What a check of a store found.
-
-    Attributes:
-        store: the store folder.
-        shards: number of shards that were hashed.
-        digests: number of clips in digests.jsonl.
-        damaged: path -> what is wrong.
-        unsealed: path -> what cannot be checked.
-        healed: whether what is damaged was removed.
-    """
-
-    store: str
-    shards: int
-    digests: int
-    damaged: dict[str, str]
-    unsealed: dict[str, str]
-    healed: bool
-
-    def plain(self) -> dict[str, Any]:
-        """As JSON."""
-        return asdict(self)
-
-
-def verify(store: str | Path, heal: bool = False) -> StoreReport:
-    """Hashes every shard of a store folder (all keys) against its manifest, and checks what is known of the clips.
-
-    Args:
-        store: the store folder.
-        heal: also remove damaged shards, so that the next `kshot extract` writes them again.
-
-    Returns:
-        What was found.
-
-    Raises:
-        DataError: `store` is not a folder of a kshot store.
-        StoreError: what is damaged cannot be removed, or a shard is of a newer kshot.
-    """
-    root = Path(store)
-    keyfiles = sorted(root.glob("*/key.json"))
-    if not keyfiles:
-        raise DataError(f"{root} is not a kshot store: expected <key>/key.json in it; pass the --store of extract")
-    manifests = [path for keyfile in keyfiles for path in sorted(keyfile.parent.glob("shard-*.json"))]
-    damaged = {path: "is no JSON with a key" for path in keyfiles if not _read_key(path)}
-    damaged |= {path.with_suffix(".npy"): wrong for path in manifests if (wrong := fault(path))}
-    known = Digests(root / "digests.jsonl")
-    lines = known.verify()
-    if heal:
-        with disk(root):
-            for path in damaged:
-                path.with_suffix(".json").unlink(missing_ok=True)
-                path.with_suffix(".npy").unlink(missing_ok=True)
-        if lines.damaged:
-            known.heal(lines.damaged)
-    unchecked = f"{len(lines.gone):,} lines of an older version, whose clips are gone: they cannot be checked"
-    return StoreReport(
-        store=str(root),
-        shards=len(manifests),
-        digests=lines.lines,
-        damaged={str(path): wrong for path, wrong in damaged.items()}
-        | {f"{root / 'digests.jsonl'}: {clip}": wrong for clip, wrong in lines.damaged.items()},
-        unsealed={str(root / "digests.jsonl"): unchecked} if lines.gone else {},
-        healed=heal and bool(damaged or lines.damaged),
-    )
+    return sorted({about.made_with for path in Path(root).glob("*/key.json") if (about := read_key(path))})
