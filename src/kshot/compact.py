@@ -7,7 +7,7 @@ has no room for. Files are read rather than mapped: every page of a map that was
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice, pairwise
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -21,7 +21,7 @@ from kshot.system import read_at, write_at
 MANY = 100_000  # texts from which on they are kept each as long as it is
 BLOCK = 1 << 16  # values that are looked at together
 FEW = 1 << 12  # objects that are made together
-SPILL = 1 << 20  # bytes that are written to a file together
+SPILL = 1 << 18  # bytes that are written to a file together
 NEAR = 16  # values that may be read for each one that is wanted
 
 
@@ -43,14 +43,26 @@ def array(texts: Iterable[str], count: int) -> NDArray[Any]:
     return made
 
 
-def repeated(marks: NDArray[Any]) -> NDArray[np.int64]:
-    """Indices of the marks that stand there more than once, in order."""
-    ordered = np.sort(marks)
+def repeated(count: int, marks: Callable[[int], NDArray[Any]]) -> NDArray[np.int64]:
+    """Indices of the marks that stand there more than once, in order.
+
+    Args:
+        count: how many there are.
+        marks: gives those of a block, by its start; of fewer than all, the others are zero, and not looked at.
+    """
+    ordered, held = np.empty(count, np.int64), 0
+    for start in range(0, count, BLOCK):
+        some = marks(start)
+        some = some[some != 0]
+        ordered[held : held + len(some)] = some.view(np.int64)
+        held += len(some)
+    ordered = ordered[:held]
+    ordered.sort()
     twice = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
     del ordered
     found = [np.empty(0, np.int64)]
-    for start in range(0, len(marks), BLOCK) if len(twice) else ():
-        found.append(start + np.flatnonzero(np.isin(marks[start : start + BLOCK], twice)))
+    for start in range(0, count, BLOCK) if len(twice) else ():
+        found.append(start + np.flatnonzero(np.isin(marks(start).view(np.int64), twice)))
     return np.concatenate(found)
 
 

@@ -31,7 +31,7 @@ TEXT_BYTES = 256 << 20
 """A list of ten million clips is smaller; what is larger is no list, configuration or manifest."""
 XML_DEPTH = 64
 """Elements within elements; annotations of videos have less than ten."""
-PIECE = 1 << 20  # bytes that are decoded at a time
+PIECE = 1 << 18  # bytes that are decoded at a time
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 """Its byte-order marks."""
 

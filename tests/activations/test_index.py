@@ -16,6 +16,7 @@ from kshot.activations.check import CheckedDigests, verify
 from kshot.activations.digests import Digests
 from kshot.activations.index import DigestList, Index, mark, marks, pick, values
 from kshot.activations.store import Store
+from kshot.compact import BLOCK
 from kshot.system import used_memory
 
 KEY = {"cut": 3}
@@ -73,7 +74,7 @@ def test_what_was_looked_at_of_a_kept_index_is_let_go(tmp_path: Path) -> None:
     made = Index.keep(tmp_path, "index", "v", (own, np.arange(len(own), dtype=np.uint64)))
     before = used_memory() or 0
     assert int(made._marks.sum()) == int(own.sum()) and (used_memory() or 0) - before > 7 << 20
-    assert made.holds(own).all() and (used_memory() or 0) - before < 4 << 20
+    assert made.holds(own[:BLOCK]).all() and (used_memory() or 0) - before < 4 << 20
 
 
 def test_digests_take_32_bytes_and_say_the_same() -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from kshot import gate, remote
 from kshot.activations import index
 from kshot.activations.index import DigestList, Index, Pairs, mark
+from kshot.compact import BLOCK
 from kshot.errors import DataError, StoreError, VideoError
 from kshot.excerpts import Clip, Excerpt, file_of
 from kshot.files import disk
@@ -224,7 +225,14 @@ class Digests:
         if len(self._new) < len(self._since[0]):
             self._settle()
         parts: dict[Path, str] = {}  # digests of videos of which parts are clips, which are asked for once
-        digests = DigestList.collected(len(clips), (self._of(clip, parts, remembered, reading) for clip in clips))
+
+        def each() -> Iterator[str]:
+            for number, clip in enumerate(clips):
+                yield self._of(clip, parts, remembered, reading)
+                if number % BLOCK == BLOCK - 1:
+                    self._kept.let_go()
+
+        digests = DigestList.collected(len(clips), each())
         self.flush()
         self._kept.let_go()
         if self._many:

@@ -78,11 +78,10 @@ class Index:
 
     def holds(self, marks: Marks) -> NDArray[np.bool_]:
         """(n,) whether each of n marks has a place."""
-        found = np.zeros(len(marks), bool)
-        for start in range(0, len(marks) if len(self) else 0, BLOCK):
-            some = marks[start : start + BLOCK]
-            at = np.searchsorted(self._marks, some)
-            found[start : start + BLOCK] = self._marks[np.minimum(at, len(self) - 1)] == some
+        if not len(self):
+            return np.zeros(len(marks), bool)
+        at = np.searchsorted(self._marks, marks)
+        found: NDArray[np.bool_] = self._marks[np.minimum(at, len(self) - 1)] == marks
         self.let_go()
         return found
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from kshot.activations import index
 from kshot.activations.index import DigestList, Index, mark, marks
 from kshot.activations.shards import Manifest, read_manifest
+from kshot.compact import BLOCK
 from kshot.errors import StoreError
 
 KIND = "index"
@@ -95,7 +96,11 @@ class ShardList:
 
     def holds(self, clips: Sequence[str]) -> NDArray[np.bool_]:
         """(n,) which of n clips are there."""
-        return self._index.holds(marks(clips))
+        found = np.empty(len(clips), bool)
+        for start in range(0, len(clips), BLOCK):
+            block = slice(start, start + BLOCK)
+            found[block] = self._index.holds(marks(clips[block]))
+        return found
 
     def by_number(self, clip: str) -> bool:
         """Whether the frames of what is there of a clip were chosen by their numbers."""

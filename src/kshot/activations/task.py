@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kshot.activations.digests import Digests, Hashed, hashed
 from kshot.activations.index import mark, marks, pick, there, values
 from kshot.activations.recipe import Recipe
 from kshot.activations.store import Store
-from kshot.compact import repeated
+from kshot.compact import BLOCK, repeated
 from kshot.datasets import Dataset
 from kshot.errors import unknown
 from kshot.paths import home
@@ -96,15 +97,20 @@ class Task:
     def todo(self) -> Sequence[int]:
         """Clips to decode: not stored yet, and the first of those with equal bytes. Unopenable ones are tried, so that
         the decoder gives the reason."""
-        known = there(self.digests)
-        missing = known & ~self.store.holds(self.digests)
-        alike = repeated(marks(self.digests)[missing])  # by 64 bits: few are left to be compared
-        if len(alike):
-            alike = np.flatnonzero(missing)[alike]
-            first = np.unique(values(pick(self.digests, alike)), return_index=True)[1]
-            missing[np.delete(alike, first)] = False
+        digests, known = self.digests, there(self.digests)
+        missing = known & ~self.store.holds(digests)
+
+        def missed(start: int) -> NDArray[np.uint64]:
+            block = slice(start, start + BLOCK)
+            return np.where(missing[block], marks(digests[block]), np.uint64(0))
+
+        alike = repeated(len(digests), missed)  # by 64 bits: few are left to be compared
+        first = np.unique(values(pick(digests, alike)), return_index=True)[1]
+        missing[np.delete(alike, first)] = False
         todo = array("q")
-        todo.frombytes(np.flatnonzero(missing | ~known).view(np.uint8).data)
+        for start in range(0, len(digests), BLOCK):
+            block = slice(start, start + BLOCK)
+            todo.extend((start + np.flatnonzero(missing[block] | ~known[block])).tolist())
         return todo
 
 

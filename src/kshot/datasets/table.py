@@ -14,7 +14,7 @@ from pathlib import Path, PureWindowsPath
 import numpy as np
 
 from kshot import remote
-from kshot.compact import Column, Paths, Texts, repeated
+from kshot.compact import BLOCK, Column, Paths, Texts, repeated
 from kshot.datasets.dataset import Dataset, build
 from kshot.datasets.sheet import column, local_path, read_sheet
 from kshot.datasets.spans import Columns, columns
@@ -127,7 +127,7 @@ def _check_header(path: Path, header: list[str], where: Mapping[str, str]) -> tu
 def _expect_once(path: Path, clips: Texts, marks: array[int], lines: Column) -> None:
     """Refuses a clip that is listed twice."""
     first: dict[tuple[int, str], int] = {}
-    for index in repeated(np.frombuffer(marks, np.int64)).tolist():
+    for index in repeated(len(marks), lambda start: np.asarray(marks[start : start + BLOCK], np.int64)).tolist():
         before = first.setdefault((marks[index], clips[index]), index)
         if before != index:
             raise DataError(
