@@ -14,7 +14,8 @@ import pytest
 from kshot import compact
 from kshot.compact import Column, Paths, Texts, array, repeated
 from kshot.datasets import Dataset, build
-from kshot.system import used_memory
+from kshot.datasets.table import load_table
+from kshot.system import forget_peak_memory, peak_memory, used_memory
 
 
 @pytest.fixture(params=["memory", "file", "full disk"])
@@ -127,3 +128,17 @@ def test_a_list_of_many_clips_is_not_held_in_memory(tmp_path: Path) -> None:
     paths = Paths(texts)
     assert sum(len(one.name) for one in paths) == 20_000_000 and paths[123_456].name == f"{path}00123456"
     assert (used_memory() or 0) - before < 6 << 20
+
+
+def test_a_table_is_read_without_holding_its_rows(tmp_path: Path) -> None:
+    """60,000 rows of 130 bytes, which took 23 MB and more as objects."""
+    place = "x" * 92
+    rows = (f"{place}{n:08d},class {n % 50},{('base', 'val')[n % 2]},source {n // 3}\n" for n in range(60_000))
+    (tmp_path / "clips.csv").write_text("path,label,split,group\n" + "".join(rows))
+    load_table(tmp_path / "clips.csv", check_files=False, where={"group": "source 7"})  # what is imported once
+    before = used_memory()
+    if before is None or not forget_peak_memory():
+        pytest.skip("this system does not tell what a process used")
+    data = load_table(tmp_path / "clips.csv", check_files=False)
+    assert (peak_memory() or 0) - before < 10 << 20
+    assert len(data) == 60_000 and data.paths[777].name == f"{place}00000777" and data.groups[777] == "source 259"

@@ -147,7 +147,7 @@ class Column:
         return made
 
     def __len__(self) -> int:
-        return len(self._bytes) // self.dtype.itemsize + len(self._new)
+        return len(self._bytes) // int(self.dtype.itemsize) + len(self._new)
 
     def __getitem__(self, index: Any) -> Any:
         """A value, or (n,) those of a slice or of n indices."""

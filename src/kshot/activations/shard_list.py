@@ -67,7 +67,7 @@ class ShardList:
             places = rows | np.uint64(number << 32 | (0 if manifest.by_time else OLD))
             for column, values in zip(found[manifest.by_time], (marks(manifest.clips), places), strict=True):
                 column.frombytes(values.tobytes())
-        parts = [tuple(np.frombuffer(column, np.uint64) for column in pair) for pair in found.values() if pair[0]]
+        parts = [(np.frombuffer(m, np.uint64), np.frombuffer(p, np.uint64)) for m, p in found.values() if m]
         if sum(len(marks) for marks, _ in parts) < index.INDEXED:
             return Index.of(*parts)
         return Index.keep(self.folder, KIND, self._version, *parts)

@@ -8,8 +8,9 @@ from __future__ import annotations
 import difflib
 import os
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path, PureWindowsPath
+from typing import Any
 
 import numpy as np
 
@@ -64,7 +65,8 @@ def load_table(
     if where and not marks:
         wanted = " and ".join(f"{name} = '{value}'" for name, value in where.items())
         raise DataError(f"{path.name}: no row has {wanted}")
-    times, nothing = np.array(moments_of, np.float64).reshape(-1, 2), np.broadcast_to("", len(marks))
+    times = np.array(moments_of, np.float64).reshape(-1, 2)
+    nothing: Any = np.broadcast_to("", len(marks))
     del marks
     data = build(
         name=name or path.stem,
@@ -135,7 +137,7 @@ def _expect_once(path: Path, clips: Texts, marks: array[int], lines: Column) -> 
             )
 
 
-def _check_files(path: Path, data: Dataset, lines: Sequence[int]) -> None:
+def _check_files(path: Path, data: Dataset, lines: Column) -> None:
     remote.expect(filter(None, map(remote.address, data.paths)))
     missing = [index for index, clip in enumerate(data.paths) if not (remote.address(clip) or clip.exists())]
     if missing:
