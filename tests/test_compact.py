@@ -48,7 +48,6 @@ def test_a_column_is_its_values() -> None:
     for value in values[290:].tolist():
         column.add(value)
     np.testing.assert_array_equal(np.asarray(column), values)
-    np.testing.assert_array_equal(np.concatenate([*column.blocks()]), values)
     for some in (slice(3, 200), slice(None, None, 7), slice(9, 4), np.array([299, 0, 31, -1]), np.arange(20, 180)):
         np.testing.assert_array_equal(column[some], values[some])
     chosen = np.sort(rng.integers(0, 300, 100))

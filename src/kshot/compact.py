@@ -135,10 +135,6 @@ class Column:
             self._bytes.append(np.ascontiguousarray(some, self.dtype).view(np.uint8).data)
         self._new.clear()
 
-    def blocks(self) -> Iterator[NDArray[Any]]:
-        """All of them, some at a time."""
-        return (self[start : start + BLOCK] for start in range(0, len(self), BLOCK))
-
     def chosen(self, indices: NDArray[np.int64]) -> Column:
         """Those with these indices, out of memory too."""
         made = Column(self.dtype)

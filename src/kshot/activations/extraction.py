@@ -160,7 +160,7 @@ def extract(
         notes += crew.said()
     by = identity if shard is None else IDENTITIES[0]  # of its own clips alone, just before they are decoded
     task = Task.open(data, backbone, recipe, store, check and shard is None, stored_only, by)
-    if not crew:
+    if task.store.old and not crew:
         rates.check(data.clips, task.digests, task.store, not stored_only, progress)
     todo = task.todo()
     if todo and not stored_only and backbone.runtime is not None:

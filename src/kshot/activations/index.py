@@ -140,7 +140,9 @@ def _between(parts: Iterable[Pairs], first: int) -> Iterator[Pairs]:
 
 
 def mark(name: str) -> int:
-    """64 bits of a name: the first of a digest, those of its sha256 of any other text."""
+    """64 bits of a name: the first of a digest, those of its sha256 of any other text, 0 of an empty one."""
+    if not name:
+        return 0
     if len(name) == 64:
         with suppress(ValueError):
             return int(name[:16], 16)
@@ -197,14 +199,6 @@ class DigestList(Sequence[str]):
             found[start : start + BLOCK] = _first(self.values[start : start + BLOCK])
         return found
 
-    @property
-    def there(self) -> NDArray[np.bool_]:
-        """(N,) which are no empty text."""
-        found = np.empty(len(self), bool)
-        for start in range(0, len(self), BLOCK):
-            found[start : start + BLOCK] = self.values[start : start + BLOCK] != b""
-        return found
-
     def chosen(self, indices: NDArray[np.int64]) -> DigestList:
         """Those with these indices."""
         if isinstance(self.values, Column) and len(indices) >= INDEXED:
@@ -244,11 +238,6 @@ def pick(digests: Sequence[str], indices: NDArray[np.int64]) -> Sequence[str]:
 def values(digests: Sequence[str]) -> NDArray[Any]:
     """(n,) what tells digests apart, for NumPy to sort and to compare."""
     return np.asarray(digests.values) if isinstance(digests, DigestList) else np.array(digests, np.str_)
-
-
-def there(digests: Sequence[str]) -> NDArray[np.bool_]:
-    """(n,) which digests are no empty text."""
-    return digests.there if isinstance(digests, DigestList) else np.fromiter(map(bool, digests), bool, len(digests))
 
 
 def _packed(names: Sequence[str]) -> NDArray[np.bytes_] | None:

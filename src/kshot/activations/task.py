@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kshot.activations.digests import Digests, Hashed, hashed
-from kshot.activations.index import mark, marks, pick, there, values
+from kshot.activations.index import mark, marks, pick, values
 from kshot.activations.recipe import Recipe
 from kshot.activations.store import Store
 from kshot.compact import BLOCK, repeated
@@ -97,20 +97,19 @@ class Task:
     def todo(self) -> Sequence[int]:
         """Clips to decode: not stored yet, and the first of those with equal bytes. Unopenable ones are tried, so that
         the decoder gives the reason."""
-        digests, known = self.digests, there(self.digests)
-        missing = known & ~self.store.holds(digests)
+        digests = self.digests
+        wanted = ~self.store.holds(digests)  # without a digest, too
 
         def missed(start: int) -> NDArray[np.uint64]:
             block = slice(start, start + BLOCK)
-            return np.where(missing[block], marks(digests[block]), np.uint64(0))
+            return np.where(wanted[block], marks(digests[block]), np.uint64(0))
 
         alike = repeated(len(digests), missed)  # by 64 bits: few are left to be compared
         first = np.unique(values(pick(digests, alike)), return_index=True)[1]
-        missing[np.delete(alike, first)] = False
+        wanted[np.delete(alike, first)] = False
         todo = array("q")
         for start in range(0, len(digests), BLOCK):
-            block = slice(start, start + BLOCK)
-            todo.extend((start + np.flatnonzero(missing[block] | ~known[block])).tolist())
+            todo.extend((start + np.flatnonzero(wanted[start : start + BLOCK])).tolist())
         return todo
 
 

@@ -116,6 +116,12 @@ def _open(path: Path) -> Iterator[TextIO]:
         yield text
 
 
+def lists_clips(path: Path) -> bool:
+    """Whether the first line of a file has columns for path and label."""
+    cells = [cell.strip(' "') for cell in re.split("[,;\t]", gate.beginning(path).partition("\n")[0])]
+    return all(column(cells, name) for name in SYNONYMS)
+
+
 def column(header: Sequence[str], name: str) -> str | None:
     """The column of a header that is meant by a name, which may be called otherwise; None where there is none.
 
