@@ -106,7 +106,9 @@ class _Bytes:
             return self._tail[start - self._start : end - self._start]
         kept = bytearray(min(end, self._start) - start)
         data = memoryview(kept)
-        while data and (count := read_at(self._file, data, start)):
+        while data:
+            if not (count := read_at(self._file, data, start)):
+                raise EOFError("a file that only this process knows was cut off")
             data, start = data[count:], start + count
         del data
         return kept + self._tail[: max(0, end - self._start)]

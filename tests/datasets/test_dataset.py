@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -125,3 +127,12 @@ def test_no_clips_are_no_data() -> None:
 def test_names_of_splits_are_taken_in_any_case_and_numbers_as_labels() -> None:
     data = build("few", [Path("0"), Path("1")], [1.0, 2], ["BASE", "Novel"], [3, None])
     assert data.classes == ("1", "2") and data.splits.tolist() == ["train", "test"] and data.groups[0] == "3"
+
+
+def test_a_part_lets_go_of_the_whole() -> None:
+    """Features may fill the memory: whoever keeps a split must not keep all of them."""
+    data = made(features=True)
+    part, left, expected = data.select("train"), weakref.ref(data), data.select("train").groups.tolist()
+    del data
+    gc.collect()
+    assert left() is None and part.groups.tolist() == expected

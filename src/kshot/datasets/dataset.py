@@ -138,13 +138,14 @@ class Dataset:
         kept = np.flatnonzero(np.bincount(labels))
         if whole and len(kept) == len(self.classes):
             return self  # features may fill the memory: no second copy of all of them
+        groups = self.__dict__["groups"]  # not looked at, and without this data set, which may go
         return Dataset(
             name=self.name,
             paths=compact.chosen(self.paths, chosen),
             labels=np.searchsorted(kept, labels),
             classes=tuple(self.classes[label] for label in kept),
             splits=self.splits[chosen],
-            groups=lambda: self.groups[chosen],
+            groups=(lambda: groups()[chosen]) if callable(groups) else groups[chosen],
             features=None if self.features is None else self.features[chosen],
             missing=self.missing,
             notes=self.notes,
