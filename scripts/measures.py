@@ -57,21 +57,8 @@ LIMITS = GOALS | {
 AT_LEAST = {"tests / source, lines", "typed arguments, share"}
 
 LEVELS: tuple[tuple[str, ...], ...] = (
-    (
-        "errors",
-        "paths",
-        "progress",
-        "draws",
-        "system",
-        "compact",
-        "interrupt",
-        "terminal",
-        "names",
-        "fonts",
-        "ranks",
-        "excerpts",
-    ),
-    ("processes",),
+    ("errors", "paths", "progress", "draws", "system", "interrupt", "terminal", "names", "fonts", "ranks", "excerpts"),
+    ("processes", "compact"),
     ("gate", "options", "files", "remote", "settings", "seals", "forms", "templates"),
     ("backbones", "video"),
     ("tuning", "heads", "datasets"),
