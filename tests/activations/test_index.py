@@ -162,6 +162,21 @@ def test_where_nothing_can_be_written_the_index_lives_in_memory(
     assert not list(folder.glob("index-*"))
 
 
+@pytest.mark.usefixtures("kept")
+def test_a_damaged_index_that_cannot_be_replaced_is_not_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (file,) = filled(tmp_path, range(4)).folder.glob("index-*.npy")
+    marks_of, places = np.load(file)
+    np.save(file, np.stack([marks_of, places[::-1]]))
+
+    def refuse(*arguments: object) -> None:
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr(index, "whole", refuse)
+    np.testing.assert_array_equal(Store(tmp_path, KEY).gather([name(n) for n in range(4)]), [row(n) for n in range(4)])
+
+
 def test_clips_of_one_mark_are_told_apart_by_their_manifests(tmp_path: Path) -> None:
     """Two digests with the same first 64 bits, which nobody has seen yet."""
     one, other = "ab" * 8 + "01" * 24, "ab" * 8 + "02" * 24

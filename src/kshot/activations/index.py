@@ -25,7 +25,6 @@ from kshot.files import whole
 Marks = NDArray[np.uint64]
 Pairs = tuple[Marks, Marks]
 """Marks and their places."""
-NOTHING: tuple[list[Marks], list[Marks]] = ([], [])
 
 CHUNK = 4096  # digests that are packed at a time
 INDEXED = 100_000  # clips from which on an index is kept as a file, and digests are
@@ -93,7 +92,7 @@ class Index:
     @classmethod
     def of(cls, *parts: Pairs) -> Index:
         """The index of some marks and places; those of later parts stand later."""
-        both = zip(*parts, strict=True) if parts else NOTHING
+        both: Iterable[Sequence[Marks]] = zip(*parts, strict=True) if parts else ((), ())
         return cls(*(np.concatenate([np.empty(0, np.uint64), *column]) for column in both))
 
     @classmethod
@@ -102,6 +101,7 @@ class Index:
         nothing can be written. No more is sorted at a time than a stretch of the marks, which are spread evenly."""
         count = sum(len(marks) for marks, _ in parts)
         about = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.uint64)), "fortran_order": False}
+        made = None
         with suppress(OSError, KshotError):
             with whole(folder / f"{kind}-{version}.npy") as part, part.open("wb") as file:
                 np.lib.format.write_array_header_1_0(file, about | {"shape": (2, count)})
@@ -111,10 +111,11 @@ class Index:
                         file.seek(place + row * 8 * count)
                         file.write(values.data)
                     place += values.nbytes
+            made = cls.load(folder, kind, version)
             for other in folder.glob(f"{kind}-*.npy"):
                 if other.name != f"{kind}-{version}.npy":
                     other.unlink()
-        return cls.load(folder, kind, version) or cls.of(*parts)
+        return made or cls.of(*parts)
 
     @classmethod
     def load(cls, folder: Path, kind: str, version: str) -> Index | None:
