@@ -122,7 +122,7 @@ def planning(root: Path, clips: int, classes: int) -> dict[str, Any]:
     from kshot.activations.plan import Plan
     from kshot.activations.store import Store
     from kshot.activations.task import Task
-    from kshot.datasets.table import load_table
+    from kshot.datasets import load
 
     found: dict[str, Any] = {}
     begin = time.process_time()
@@ -133,7 +133,7 @@ def planning(root: Path, clips: int, classes: int) -> dict[str, Any]:
         found[f"{step}_megabytes"] = resident()
         begin = time.process_time()
 
-    data = load_table(root / "clips.csv", check_files=False)
+    data = load(root / "clips.csv", check_files=False)
     done("table")
     digests = Digests(root / "store" / "digests.jsonl").of(data.clips, remembered=True)
     done("digests")

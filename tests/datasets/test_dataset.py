@@ -136,3 +136,18 @@ def test_a_part_lets_go_of_the_whole() -> None:
     del data
     gc.collect()
     assert left() is None and part.groups.tolist() == expected
+
+
+def test_groups_are_made_once_they_are_looked_at() -> None:
+    """A text for each of ten million clips is no part of planning an extraction."""
+    count: list[int] = []
+
+    def groups() -> np.ndarray:
+        count.append(1)
+        return np.array(list("abcdef"))
+
+    data = made().changed(groups=groups, notes=("a note",))
+    part = data.subset([1, 3])
+    assert (data.notes, len(part), len(data.select("val")), count) == (("a note",), 2, 1, [])
+    assert part.groups.tolist() == ["b", "d"] and data.groups.tolist() == list("abcdef") == data.groups.tolist()
+    assert len(count) == 2

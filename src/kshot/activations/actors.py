@@ -209,7 +209,7 @@ def _given(data: Dataset, hand: Sequence[Shard]) -> tuple[Dataset, list[Shard]]:
     clips = [clip for shard in hand for clip in shard.clips]
     part = data.subset(clips)
     paths = tuple(Path(remote.name(path)) for path in part.paths)
-    part = replace(part, paths=paths, groups=np.broadcast_to("", len(paths)), notes=())  # groups are for episodes
+    part = part.changed(paths=paths, groups=np.broadcast_to("", len(paths)), notes=())  # groups are for episodes
     starts = accumulate((len(shard.clips) for shard in hand), initial=0)
     return part, [
         replace(shard, clips=range(start, start + len(shard.clips))) for start, shard in zip(starts, hand, strict=False)

@@ -5,7 +5,6 @@
 import difflib
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from urllib.parse import parse_qsl
@@ -120,7 +119,7 @@ def _table(path: Path, where: Mapping[str, str], check_files: bool, name: str) -
         from kshot.datasets import prepare
 
         missing = prepare.missing_beside(path)
-    return replace(table.load_table(path, where, check_files, name), missing=missing)
+    return table.load_table(path, where, check_files, name).changed(missing=missing)
 
 
 def _make(name: str, number: str, options: Mapping[str, str]) -> Path:
