@@ -19,7 +19,7 @@ import pytest
 from clips import write_table
 from forks import Command
 from kshot.activations import planned
-from kshot.activations.digests import Digests
+from kshot.activations.check import CheckedDigests
 from kshot.activations.estimation import estimate
 from kshot.activations.extraction import extract
 from kshot.activations.plan import BATCH, LEAST_SHARDS, MOST_CLIPS, Plan, clips_a_shard
@@ -322,7 +322,7 @@ def test_digests_of_several_processes_are_right_or_not_there(tmp_path: Path) -> 
     command = [sys.executable, "-c", script, str(tmp_path / "digests.jsonl")]
     writers = [subprocess.Popen([*command, str(number)]) for number in range(3)]
     assert [writer.wait() for writer in writers] == [0, 0, 0]
-    known = Digests(tmp_path / "digests.jsonl")
+    known = CheckedDigests(tmp_path / "digests.jsonl")
     paths = [Path(f"/{number}/{i}" + "x" * 200) for number in range(3) for i in range(64 * 40)]
     assert set(known.of(paths, remembered=True)) == {"ab" * 32}
     assert known.verify().damaged == {}

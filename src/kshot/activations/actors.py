@@ -20,6 +20,8 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from kshot import __version__, addresses
 from kshot.activations.planned import Shard
 from kshot.errors import EngineError, KshotError, OptionError
@@ -206,7 +208,8 @@ def _given(data: Dataset, hand: Sequence[Shard]) -> tuple[Dataset, list[Shard]]:
     """The clips of some shards, wherever the actor's own folder is, and the shards among them."""
     clips = [clip for shard in hand for clip in shard.clips]
     part = data.subset(clips)
-    part = replace(part, paths=tuple(Path(addresses.name(path)) for path in part.paths), notes=())
+    paths = tuple(Path(addresses.name(path)) for path in part.paths)
+    part = part.changed(paths=paths, groups=np.broadcast_to("", len(paths)), notes=())  # groups are for episodes
     starts = accumulate((len(shard.clips) for shard in hand), initial=0)
     return part, [
         replace(shard, clips=range(start, start + len(shard.clips))) for start, shard in zip(starts, hand, strict=False)

@@ -1,15 +1,100 @@
-"""Is what a store holds still what was put there: every shard against its manifest, every line against its seal."""
+"""Checks of a store: every shard against its manifest, every line of digests.jsonl against its seal."""
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from kshot.activations.digests import Digests, digest, parsed
+from kshot.activations.index import mark
 from kshot.activations.shard_list import LINES
 from kshot.activations.store import located, read_key
 from kshot.errors import DataError
-from kshot.files import disk
+from kshot.files import disk, whole
+
+
+@dataclass(frozen=True)
+class DigestsReport:
+    """What a check of digests.jsonl found.
+
+    Attributes:
+        lines: number of clips that it knows.
+        damaged: clip -> what is wrong with its line.
+        gone: clips whose lines cannot be checked: without a seal, and the clip is not there any more.
+    """
+
+    lines: int
+    damaged: dict[str, str]
+    gone: list[str]
+
+
+class CheckedDigests(Digests):
+    """What a store remembers of its clips, all of which can be looked at, a line at a time."""
+
+    @property
+    def altered(self) -> set[str]:
+        """Clips whose line has a seal that is not its own, and which were not hashed anew since."""
+        return self._look()[0]
+
+    def _look(self) -> tuple[set[str], int, list[int]]:
+        """Altered clips, number of clips with a good line, and places of the lines without a seal, by reading all."""
+        altered: set[str] = set()
+        good, unsealed = array("Q"), array("Q")
+        for place, text in self._lines():
+            line = parsed(text, place)
+            if line is None:
+                continue
+            if not line.whole:
+                altered.add(line.says.path)
+                continue
+            altered.discard(line.says.path)
+            good.append(mark(line.says.path))
+            if not line.seal:
+                unsealed.append(place)
+        return altered, len(np.unique(np.array(good, np.uint64))), unsealed.tolist()
+
+    def verify(self) -> DigestsReport:
+        """Checks every line by its seal; one of an older version, without a seal, by hashing the clip if that is still
+        what it was. Lines are read one by one, none is kept."""
+        altered, good, unsealed = self._look()
+        damaged = dict.fromkeys(sorted(altered), "the line's seal is not its own")
+        old, gone = {}, []
+        for place in unsealed:
+            line = self._line(place)
+            if line is None or (last := self._known(line.says.path)) is None or last.place != place:
+                continue  # a later line counts
+            name = line.says.path
+            try:
+                if not line.says.unchanged(Path(name)):
+                    continue  # hashed anew when it is used
+                if digest(Path(name)) != line.says.sha256:
+                    old[name] = "has another sha256 than its line says"
+            except (OSError, DataError):
+                gone.append(name)
+        return DigestsReport(good + len(altered), damaged | dict(sorted(old.items())), sorted(gone))
+
+    def heal(self, damaged: Collection[str]) -> None:
+        """Writes the file anew without the lines of these clips; no line gets a seal that it did not have.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        bad = set(damaged)
+        with disk(self._path), whole(self._path) as part, part.open("w", encoding="utf-8") as file:
+            for place, text in self._lines():
+                line = parsed(text, place)
+                if line is None or not line.whole or line.says.path in bad:
+                    continue
+                last = self._known(line.says.path)
+                if last is not None and last.place == place:
+                    file.write(line.says.line(sealed=bool(line.seal)))
+            self._close()  # Windows replaces no open file
+        self._find()
 
 
 @dataclass(frozen=True)
@@ -59,7 +144,8 @@ def verify(store: str | Path, heal: bool = False) -> StoreReport:
     damaged = {path: "is no JSON with a key" for path in keyfiles if not read_key(path)}
     damaged |= dict.fromkeys(base.torn, "is not what its name says")
     damaged |= {path.with_suffix(".npy"): wrong for path in manifests if (wrong := base.fault(path, hashing=True))}
-    known = base.digests()
+    base.digests()  # what others have found comes first
+    known = CheckedDigests(base.path / LINES)
     lines = known.verify()
     if heal:
         with disk(base.path):

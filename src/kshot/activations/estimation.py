@@ -129,7 +129,7 @@ def estimate(
         data, _, _ = share_of(data, backbone, recipe, share)
     task = Task.open(data, backbone, recipe, store, remembered=by_plan, identity=identity)
     todo = task.todo()
-    sample = decoding.spread(todo) or list(range(len(data)))[:1]
+    sample = decoding.spread(todo) or [0][: len(data)]
     clips = [data.clips[i] for i in sample]
     timed = decoding.timed_decoding(clips, frames, backbone.size, resize, allow_damaged) if clips else (0.0, [])
     seconds, results = timed  # an empty share has none

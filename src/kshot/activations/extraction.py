@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -159,7 +160,7 @@ def extract(
         notes += crew.said()
     by = identity if shard is None else IDENTITIES[0]  # of its own clips alone, just before they are decoded
     task = Task.open(data, backbone, recipe, store, check and shard is None, stored_only, by)
-    if not crew:
+    if task.store.old and not crew:
         rates.check(data.clips, task.digests, task.store, not stored_only, progress)
     todo = task.todo()
     if todo and not stored_only and backbone.runtime is not None:
@@ -411,7 +412,7 @@ def _reader(task: Task, unreadable: Mapping[str, str], empty: bool = False) -> A
         task.recipe.cut,
         reasons,
         task.store,
-        pick(digests, readable),
+        pick(digests, readable) if len(readable) < len(data) else digests,
         damaged={str(data.clips[i]): losses[digests[i]] for i in lost},
         backbone=task.backbone.name,
         videos=tuple(known.of(chosen.paths, remembered=True)) if known else (),
@@ -420,5 +421,5 @@ def _reader(task: Task, unreadable: Mapping[str, str], empty: bool = False) -> A
 
 def _passed_over(paths: Sequence[Path]) -> dict[str, list[str]]:
     """Path of a frame folder -> other files that lie in it."""
-    folders = (path for path in dict.fromkeys(paths) if path.is_dir())
+    folders = (path for path, _ in groupby(paths) if path.is_dir())  # parts of a video stand together
     return {str(path): names for path in folders if (names := passed_over(path))}

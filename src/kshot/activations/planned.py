@@ -95,7 +95,7 @@ def share_of(data: Dataset, backbone: Backbone, recipe: Recipe, share: Share) ->
     """
     plan = Plan.of(data.clips, clip_bytes(backbone, recipe))
     numbers = plan.shards_of(share)
-    chosen = [clip for number in numbers for clip in plan.clips_of(number)]
+    chosen = np.fromiter(chain.from_iterable(map(plan.clips_of, numbers)), np.int64)
     shards, start = [], 0
     for number in numbers:
         clips = range(start, start + len(plan.clips_of(number)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,15 +19,15 @@ from numpy.typing import NDArray
 
 from kshot.activations import index
 from kshot.activations.digests import Digests
-from kshot.activations.index import Index, Marks, mark, marks
+from kshot.activations.index import Index, mark, marks
 from kshot.activations.shards import Manifest, fault, read_manifest
+from kshot.compact import BLOCK
 from kshot.errors import StoreError
 from kshot.files import append, disk, write_atomic
 
 KIND = "index"
 OLD = 1 << 63
 """In a place, beside a shard's number in the bits from the 33rd on and a row in those before: chosen by number."""
-NOTHING = (np.empty(0, np.uint64), np.empty(0, np.uint64))
 OPEN_SHARDS = 256  # that are open at a time: many systems allow 1024 files
 LINES = "digests.jsonl"
 
@@ -180,19 +181,17 @@ class ShardList:
 
         What was chosen by number stands never in place of what was chosen by time, whichever shard comes first.
         """
-        parts: dict[bool, list[tuple[Marks, Marks]]] = {False: [], True: []}
+        found = {by_time: (array("Q"), array("Q")) for by_time in (False, True)}  # the later one counts
         for number in range(len(self.names)):
             manifest = self.manifest(number)
             rows = np.arange(len(manifest.clips), dtype=np.uint64)
             places = rows | np.uint64(number << 32 | (0 if manifest.by_time else OLD))
-            parts[manifest.by_time].append((marks(manifest.clips), places))
-        both = [*parts[False], *parts[True]]  # the later one counts
-        if not both:
-            return Index(*NOTHING)
-        made = Index(*(np.concatenate(column) for column in zip(*both, strict=True)))
-        if len(made) >= index.INDEXED:
-            made.save(self.folder, KIND, self._version)
-        return made
+            for column, values in zip(found[manifest.by_time], (marks(manifest.clips), places), strict=True):
+                column.frombytes(values.tobytes())
+        parts = [(np.frombuffer(m, np.uint64), np.frombuffer(p, np.uint64)) for m, p in found.values() if m]
+        if sum(len(marks) for marks, _ in parts) < index.INDEXED:
+            return Index.of(*parts)
+        return Index.keep(self.folder, KIND, self._version, *parts)
 
     def manifest(self, number: int) -> Manifest:
         """What a shard holds.
@@ -215,7 +214,11 @@ class ShardList:
 
     def holds(self, clips: Sequence[str]) -> NDArray[np.bool_]:
         """(n,) which of n clips are there."""
-        return self._index.holds(marks(clips))
+        found = np.empty(len(clips), bool)
+        for start in range(0, len(clips), BLOCK):
+            block = slice(start, start + BLOCK)
+            found[block] = self._index.holds(marks(clips[block]))
+        return found
 
     def by_number(self, clip: str) -> bool:
         """Whether the frames of what is there of a clip were chosen by their numbers."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from array import array
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,11 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kshot.activations.digests import Digests, Hashed, hashed
-from kshot.activations.index import mark, pick, values
+from kshot.activations.index import mark, marks, pick, values
 from kshot.activations.recipe import Recipe
 from kshot.activations.store import Store
+from kshot.compact import BLOCK, repeated
 from kshot.datasets import Dataset
 from kshot.errors import unknown
 from kshot.video.workers import AHEAD
@@ -90,13 +93,22 @@ class Task:
         digests = memory.of(data.clips, remembered, reading=not late)
         return cls(data, backbone, recipe, opened, digests, memory if late else None)
 
-    def todo(self) -> list[int]:
+    def todo(self) -> Sequence[int]:
         """Clips to decode: not stored yet, and the first of those with equal bytes. Unopenable ones are tried, so that
         the decoder gives the reason."""
-        known = np.fromiter(map(bool, self.digests), bool, len(self.digests))
-        missing = np.flatnonzero(known)[~self.store.holds(pick(self.digests, np.flatnonzero(known)))]
-        first = np.unique(values(pick(self.digests, missing)), return_index=True)[1]
-        todo: list[int] = np.sort(np.concatenate([np.flatnonzero(~known), missing[first]])).tolist()
+        digests = self.digests
+        wanted = ~self.store.holds(digests)  # without a digest, too
+
+        def missed(start: int) -> NDArray[np.uint64]:
+            block = slice(start, start + BLOCK)
+            return np.where(wanted[block], marks(digests[block]), np.uint64(0))
+
+        alike = repeated(len(digests), missed)  # by 64 bits: few are left to be compared
+        first = np.unique(values(pick(digests, alike)), return_index=True)[1]
+        wanted[np.delete(alike, first)] = False
+        todo = array("q")
+        for start in range(0, len(digests), BLOCK):
+            todo.extend((start + np.flatnonzero(wanted[start : start + BLOCK])).tolist())
         return todo
 
 
