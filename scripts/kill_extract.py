@@ -1,11 +1,14 @@
 """Kills extractions at random moments, and compares what is stored in the end with an undisturbed store, byte by byte.
 
-    python scripts/kill_extract.py [DATA] [--engine shards|ray] [--kills 20] [--backbone kshot-tiny] [--seed 0] [--json]
+    python scripts/kill_extract.py [DATA] [--engine shards|ray] [--kills 20] [--address s3://bucket/folder]
+                                   [--backbone kshot-tiny] [--seed 0] [--json]
 
 Engine "shards" is two processes, `kshot extract --shard 0/2` and `1/2`, one of which is killed at a time; engine "ray"
 is `kshot extract --engine ray --actors 2`, of which an actor or the driver is killed. Each kill is followed by the same
 commands again. When a store is complete before there were enough kills, it is compared and the next one is begun. The
-undisturbed store is written by `--engine local`.
+undisturbed store is written by `--engine local`, into a folder.
+
+With --address the disturbed stores lie there, and the two processes have homes of their own, as on two machines.
 
 It ends with an error unless every store has the same files with the same bytes, every clip has its digest, and no shard
 that was complete before a kill was written again. Linux only.
@@ -15,9 +18,11 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import itertools
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -27,6 +32,8 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from fsspec.core import url_to_fs
+
 PATIENCE = 600.0  # seconds without anything new after which something hangs
 
 
@@ -35,6 +42,7 @@ def main() -> None:
     parser.add_argument("data", nargs="?", default="motion:10")
     parser.add_argument("--engine", choices=["shards", "ray"], default="shards")
     parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--address", default="", help="where the disturbed stores lie; new ones are begun there")
     parser.add_argument("--backbone", default="kshot-tiny")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true")
@@ -59,14 +67,14 @@ class Killing:
 
     def run(self) -> dict[str, Any]:
         begin = time.monotonic()
-        undisturbed = self.folder / "undisturbed"
+        undisturbed = str(self.folder / "undisturbed")
         [process] = [self.start(undisturbed, "--engine", "local")]
         self.expect_end(process)
         expected = content(undisturbed)
         stores, different = 0, []
         while sum(self.killed.values()) < self.options.kills:
             stores += 1
-            store = self.folder / f"store-{stores}"
+            store = f"{self.options.address or self.folder}/store-{stores}"
             self.disturb(store)
             found = content(store)
             if found != expected:
@@ -81,16 +89,16 @@ class Killing:
             "seconds": round(time.monotonic() - begin),
         }
 
-    def disturb(self, store: Path) -> None:
+    def disturb(self, store: str) -> None:
         """Writes a store with kills, and in the end without."""
-        seen: dict[str, int] = {}
+        seen: dict[str, str] = {}
         while sum(self.killed.values()) < self.options.kills:
             processes = self.begin(store)
             if not self.wait_for_something(store, processes):
                 break
             while True:
                 time.sleep(self.random.uniform(0, 1.5))
-                seen |= {path.name: path.stat().st_mtime_ns for path in store.glob("*/shard-*.json")}
+                seen |= complete(store)
                 name = self.kill(processes)
                 if name:
                     self.killed[name] = self.killed.get(name, 0) + 1
@@ -102,22 +110,23 @@ class Killing:
         self.end([])
         for process in self.begin(store):
             self.expect_end(process)
-        now = {path.name: path.stat().st_mtime_ns for path in store.glob("*/shard-*.json")}
+        now = complete(store)
         self.again += sum(now.get(name) != stamp for name, stamp in seen.items())
 
-    def begin(self, store: Path) -> list[subprocess.Popen[str]]:
+    def begin(self, store: str) -> list[subprocess.Popen[str]]:
         if self.options.engine == "ray":
             return [self.start(store, "--engine", "ray", "--actors", "2")]
         return [self.start(store, "--shard", f"{share}/2") for share in range(2)]
 
-    def start(self, store: Path, *spread: str) -> subprocess.Popen[str]:
+    def start(self, store: str, *spread: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "kshot.cli", "extract", self.options.data, "--backbone", self.options.backbone]
-        command += ["--store", str(store), "--workers", "1", *spread]
+        command += ["--store", store, "--workers", "1", *spread]
+        own = {"KSHOT_HOME": str(self.folder / f"home-{spread[1][0]}")} if self.options.address else {}
         return subprocess.Popen(
-            command, env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            command, env=self.environment | own, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
         )
 
-    def wait_for_something(self, store: Path, processes: list[subprocess.Popen[str]]) -> bool:
+    def wait_for_something(self, store: str, processes: list[subprocess.Popen[str]]) -> bool:
         """Waits until a shard is begun or completed; False where a process has ended before."""
         before, since = self.count(store), time.monotonic()
         while all(process.poll() is None for process in processes):
@@ -128,9 +137,8 @@ class Killing:
             time.sleep(0.05)
         return False
 
-    def count(self, store: Path) -> tuple[int, frozenset[str]]:
-        names = frozenset(path.name for path in store.glob("*/plan-*.part"))
-        return len(list(store.glob("*/shard-*.json"))), names
+    def count(self, store: str) -> tuple[int, frozenset[str]]:
+        return len(complete(store)), frozenset(path.name for path in self.folder.rglob("plan-*.part"))
 
     def kill(self, processes: list[subprocess.Popen[str]]) -> str:
         """Kills one of ours; what it was, "" where it had ended."""
@@ -181,14 +189,33 @@ class Killing:
             raise SystemExit(f"kshot extract ended with {process.returncode}: {told[-2000:]}")
 
 
-def content(store: Path) -> dict[str, str]:
-    """Name -> sha256 of every file of the key; path -> sha256 of every clip of digests.jsonl."""
-    files = [path for path in store.glob("*/*") if path.is_file()]
-    found = {f"{path.parent.name}/{path.name}": hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-    for line in (store / "digests.jsonl").read_text("utf-8").splitlines():
-        if line:
-            row = json.loads(line)
-            found[row["path"]] = row["sha256"]
+def below(store: str) -> dict[str, Any]:
+    """Name below a store -> what its file system says of each file; of a folder or an address."""
+    system, root = url_to_fs(store)
+    system.invalidate_cache()
+    found = system.find(root, detail=True)
+    return {name.removeprefix(root).lstrip("/"): about for name, about in found.items()}
+
+
+def complete(store: str) -> dict[str, str]:
+    """Name -> when it was written, of every manifest."""
+    found = below(store)
+    return {n: str(about.get("LastModified") or about["mtime"]) for n, about in found.items() if is_manifest(n)}
+
+
+def is_manifest(name: str) -> bool:
+    return "/shard-" in name and name.endswith(".json")
+
+
+def content(store: str) -> dict[str, str]:
+    """Name -> sha256 of every file of the key; path -> sha256 of every clip of the digests."""
+    system, root = url_to_fs(store)
+    data = {name: system.cat_file(f"{root}/{name}") for name in below(store)}
+    found = {name: hashlib.sha256(text).hexdigest() for name, text in data.items() if "/" in name}
+    lines = [text.decode().splitlines() for name, text in data.items() if re.fullmatch(r"digests.*\.jsonl", name)]
+    for line in filter(None, itertools.chain(*lines)):
+        row = json.loads(line)
+        found[row["path"]] = row["sha256"]
     return found
 
 

@@ -58,7 +58,7 @@ AT_LEAST = {"tests / source, lines", "typed arguments, share"}
 
 LEVELS: tuple[tuple[str, ...], ...] = (
     ("errors", "paths", "progress", "draws", "system", "interrupt", "terminal", "names", "fonts", "ranks", "excerpts"),
-    ("processes",),
+    ("processes", "addresses", "compact"),
     ("gate", "options", "files", "remote", "settings", "seals", "forms", "templates"),
     ("backbones", "video"),
     ("tuning", "heads", "datasets"),

@@ -94,6 +94,28 @@ def base(clips_csv: Path, warm_store: Path, backbone: Backbone) -> Activations:
     return extract(load(clips_csv).select("train"), backbone, "last", warm_store)
 
 
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    """An S3 of this machine's own with one bucket."""
+    server_module = pytest.importorskip("moto.server", reason="needs kshot[cluster-test]")
+    s3fs = pytest.importorskip("s3fs", reason="needs kshot[cloud]")
+    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        patch.setenv("AWS_ACCESS_KEY_ID", "test")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        s3fs.S3FileSystem.clear_instance_cache()
+        system = s3fs.S3FileSystem()
+        name = f"clips-{port}"  # servers of one process have all buckets in common
+        system.mkdir(name)
+        yield name
+        s3fs.S3FileSystem.clear_instance_cache()
+    server.stop()
+
+
 @pytest.fixture
 def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
     """Runs the command line in this process: arguments in, exit code, stdout and stderr out.

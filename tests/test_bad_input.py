@@ -13,7 +13,8 @@ import pytest
 from clips import write_table
 from forks import OBEDIENT, Command, Forks
 from kshot import seals
-from kshot.activations.store import Store, verify
+from kshot.activations.check import verify
+from kshot.activations.store import Store
 from tiny import random_clip
 
 Refused = Callable[..., str]

@@ -14,7 +14,8 @@ import pytest
 
 from clips import draw, write_video
 from kshot import Recognizer
-from kshot.activations import removal, store
+from kshot.activations import removal
+from kshot.activations.check import verify
 from kshot.activations.digests import digest
 from kshot.errors import CheckpointError, DataError
 from kshot.forget import forget
@@ -99,7 +100,7 @@ def test_a_person_leaves_store_and_model(command, place: Path, table: Path, clip
     assert model["again"] == ["was fitted again on its other 12 clips"]
     assert data["again"] == ["1 files name these clips: not changed, make them again or remove them"]
     assert traces(place, marks_of(table, "ben")) == [] and not list(place.rglob("*.tmp"))
-    assert store.verify(place / "store").damaged == {}
+    assert verify(place / "store").damaged == {}
     alone = Recognizer(str(clip_folder), method="prototype", store=tmp_path / "alone").fit(*rows_of(table, "ben"))
     again = Recognizer.load(place / "model")
     paths = rows_of(table)[0]
@@ -141,7 +142,7 @@ def test_what_was_killed_goes_on(step: str, place: Path, table: Path, home: Path
     assert list(home.glob("forget-*.json"))
     forget([place / "model", table], "cleo", store=place / "store")
     assert traces(place, marks_of(table, "cleo")) == [] and not list(home.glob("forget-*.json"))
-    assert Recognizer.load(place / "model").n_clips_ == 12 and store.verify(place / "store").damaged == {}
+    assert Recognizer.load(place / "model").n_clips_ == 12 and verify(place / "store").damaged == {}
 
 
 def test_a_model_that_cannot_be_fitted_again_is_withdrawn(command, place: Path, table: Path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,44 @@ def test_utf_16_of_both_orders_is_read_and_half_a_character_is_named(tmp_path: P
     path.write_bytes("\ufeff{}".encode(order)[:-1])
     with pytest.raises(DataError, match=r"a\.json is no UTF-16 text \(byte 4 is not\): save it as UTF-8"):
         gate.read_json(path)
+
+
+@pytest.mark.parametrize("form", ["utf-8", "utf-8-sig", "utf-16"])
+def test_text_line_by_line_is_all_of_the_text_and_a_wrong_byte_is_told_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    monkeypatch.setattr(gate, "PIECE", 3)
+    path = tmp_path / "a.csv"
+    whole = "path,größe\r\n\U0001f600,b\rc\n\nlast".encode(form)
+    path.write_bytes(whole)
+    with gate.open_text(path) as text:
+        lines = [*text]
+        text.seek(0)
+        assert [*text] == lines
+    assert "".join(lines) == gate.read_text(path) and len(lines) == 5
+    for place in range(3, len(whole)):
+        path.write_bytes(whole[:place] + b"\xff" + whole[place + 1 :])
+        said = []
+        for read in (gate.read_text, lambda path: gate.open_text(path).__enter__()):
+            try:
+                read(path)
+            except DataError as error:
+                said.append(str(error))
+        assert len(said) in (0, 2) and len({*said}) < 2
+        assert said or form == "utf-16"
+
+
+def test_text_line_by_line_is_refused_like_any_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b"x" * 11)
+    for most, said in ((10, "has 11 bytes: expected at most 10"), (11, None)):
+        with pytest.raises(StoreError, match=said) if said else nullcontext(), gate.open_text(path, most, StoreError):
+            pass
+    monkeypatch.setattr(gate, "regular", lambda *_: 10)
+    with pytest.raises(DataError, match="log has more than 10 bytes"), gate.open_text(path, 10):
+        pass
+    with pytest.raises(DataError, match="gone cannot be read"), gate.open_text(tmp_path / "gone"):
+        pass
 
 
 # ---- values for messages -------------------------------------------------------------------------------------------

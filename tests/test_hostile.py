@@ -21,10 +21,10 @@ import torch
 
 import studies
 from kshot import Recognizer, datasets, gate, seals, settings
+from kshot.activations.check import verify as verify_store
 from kshot.activations.digests import Digests
 from kshot.activations.shards import name_of
 from kshot.activations.store import Store, holders
-from kshot.activations.store import verify as verify_store
 from kshot.backbones.backbone import Backbone
 from kshot.datasets import prepare
 from kshot.errors import CheckpointError, DataError, KshotError, OptionError, StoreError

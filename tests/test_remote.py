@@ -14,7 +14,7 @@ import pytest
 
 from clips import write_table
 from forks import Command
-from kshot import remote
+from kshot import addresses, remote
 from kshot.activations import digests
 from kshot.activations.extraction import extract
 from kshot.backbones.backbone import Backbone
@@ -43,8 +43,8 @@ def memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
     ],
 )  # fmt: skip
 def test_what_is_an_address(path: str | Path, expected: str | None) -> None:
-    assert remote.address(path) == expected
-    assert remote.name(path) == (expected or os.path.abspath(path))
+    assert addresses.of(path) == expected
+    assert addresses.name(path) == (expected or os.path.abspath(path))
 
 
 def in_use() -> list[Path]:
@@ -168,27 +168,6 @@ def test_an_object_that_is_gone_is_an_unreadable_clip(memory: Any, clips_csv: Pa
 
 
 # S3
-
-
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
-    """An S3 of this machine's own with one bucket."""
-    server_module = pytest.importorskip("moto.server", reason="needs kshot[cluster-test]")
-    s3fs = pytest.importorskip("s3fs", reason="needs kshot[cloud]")
-    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        patch.setenv("AWS_ACCESS_KEY_ID", "test")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        s3fs.S3FileSystem.clear_instance_cache()
-        system = s3fs.S3FileSystem()
-        system.mkdir("clips")
-        yield "clips"
-        s3fs.S3FileSystem.clear_instance_cache()
-    server.stop()
 
 
 def test_extracts_from_s3(

@@ -16,6 +16,7 @@ from typing import Any
 
 from kshot import datasets, gate
 from kshot.activations.digests import digest
+from kshot.activations.mirror import expect_folder
 from kshot.activations.removal import known_digests, remove_from_store
 from kshot.errors import DataError, KshotError, OptionError
 from kshot.excerpts import Excerpt, clip_of, file_of
@@ -134,10 +135,11 @@ def forget(
     Raises:
         OptionError: neither a person nor a video, or both.
         DataError: nothing of them is there, or a place is not there, open in a server, or damaged.
-        StoreError: the disk refuses.
+        StoreError: the disk refuses, or a store lies at an address.
     """
     if bool(group) == bool(videos):
         raise OptionError("expected one person (--subject NAME) or videos (--video PATH): name one of the two")
+    expect_folder([*places, store], "forgotten")
     sorted_places = _sorted(places)
     root = home() / "store" if store is None else Path(store)
     own = [place / "store" for place in sorted_places["studio project"]]

@@ -8,12 +8,15 @@ to be of the kinds that it should be (`typed`), and names that it gives lead int
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import stat
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PureWindowsPath
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from kshot.errors import CheckpointError, DataError, KshotError
 
@@ -28,6 +31,7 @@ TEXT_BYTES = 256 << 20
 """A list of ten million clips is smaller; what is larger is no list, configuration or manifest."""
 XML_DEPTH = 64
 """Elements within elements; annotations of videos have less than ten."""
+PIECE = 1 << 18  # bytes that are decoded at a time
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 """Its byte-order marks."""
 
@@ -124,11 +128,59 @@ def read_text(path: str | os.PathLike[str], most: int = TEXT_BYTES, error: type[
     data = read_bytes(path, most, error)
     wide = data.startswith(UTF_16)
     try:
-        return data.decode("utf-16" if wide else "utf-8-sig")
+        return data.decode("utf-16" if wide else "utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as reason:
-        form, file = "UTF-16" if wide else "UTF-8", os.fspath(path)
-        how = "'CSV UTF-8'" if file.lower().endswith(".csv") else "UTF-8"  # as spreadsheets call it
-        raise error(f"{file} is no {form} text (byte {reason.start:,} is not): save it as {how}") from None
+        raise error(_no_text(path, wide, reason.start)) from None
+
+
+def _no_text(path: str | os.PathLike[str], wide: bool, place: int) -> str:
+    form, file = "UTF-16" if wide else "UTF-8", os.fspath(path)
+    how = "'CSV UTF-8'" if file.lower().endswith(".csv") else "UTF-8"  # as spreadsheets call it
+    return f"{file} is no {form} text (byte {place:,} is not): save it as {how}"
+
+
+@contextmanager
+def open_text(
+    path: str | os.PathLike[str], most: int = TEXT_BYTES, error: type[KshotError] = DataError
+) -> Iterator[TextIO]:
+    """A text file to be read line by line, as `read_text` reads all of it; a wrong byte is told before the first line.
+
+    Args:
+        path: the file.
+        most: bytes that it may have.
+        error: which error to raise.
+
+    Raises:
+        KshotError: (as `error`) see `read_text`.
+    """
+    regular(path, most, error)
+    try:
+        with open(path, "rb") as file:
+            wide = file.read(2) in UTF_16
+            decoder, place = codecs.getincrementaldecoder("utf-16" if wide else "utf-8")(), file.seek(0)
+            block = b" "
+            while block:
+                block, held = file.read(PIECE), len(decoder.getstate()[0])
+                try:
+                    decoder.decode(block, final=not block)
+                except UnicodeDecodeError as reason:
+                    raise error(_no_text(path, wide, place - held + reason.start)) from None
+                place += len(block)
+                if place > most:
+                    raise error(f"{os.fspath(path)} has more than {most:,} bytes")
+        text = open(path, encoding="utf-16" if wide else "utf-8-sig", newline="")  # noqa: SIM115 (closed below, where errors are the user's)
+    except OSError as reason:
+        raise error(f"{os.fspath(path)} cannot be read ({reason.strerror or reason})") from None
+    with text:
+        yield text
+
+
+def beginning(path: str | os.PathLike[str]) -> str:
+    """The first characters of a file of any size, as text, by which JSON, XML and tables are told apart."""
+    regular(path)
+    with open(path, "rb") as file:
+        head = file.read(4096)
+    return head.decode("utf-16" if head.startswith(UTF_16) else "utf-8-sig", errors="ignore").lstrip()
 
 
 def read_json(path: str | os.PathLike[str], most: int = TEXT_BYTES, error: type[KshotError] = DataError) -> Any:

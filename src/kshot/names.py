@@ -10,8 +10,9 @@ import hashlib
 import math
 import re
 import unicodedata
+from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from kshot.errors import DataError, KshotError
@@ -78,18 +79,24 @@ def labels(values: Iterable[Any], place: Callable[[int], str], kind: str = "labe
     Raises:
         DataError: as `label`, or two that a reader cannot tell apart.
     """
-    known: dict[str, str] = {}
-    texts = []
+    numbers, texts = numbered(values, place, kind)
+    return [texts[number] for number in numbers]
+
+
+def numbered(values: Iterable[Any], place: Callable[[int], str], kind: str = "label") -> tuple[array[int], list[str]]:
+    """As `labels`: for each value the number of its text, and the texts, in the order in which they come."""
+    known: dict[str, int] = {}
+    first: dict[str, tuple[int, int]] = {}  # text -> its number and where it comes first
+    numbers = array("q")
     for index, value in enumerate(values):
-        text = known.get(value) if isinstance(value, str) else None
-        texts.append(label(value, place(index), kind) if text is None else text)
-        if isinstance(value, str):
-            known[value] = texts[-1]
-    first: dict[str, int] = {}
-    for index, text in enumerate(texts):
-        first.setdefault(text, index)
-    distinct(sorted(first, key=first.__getitem__), kind, lambda text: f" ({place(first[text])})")
-    return texts
+        number = known.get(value) if isinstance(value, str) else None
+        if number is None:
+            number, _ = first.setdefault(label(value, place(index), kind), (len(first), index))
+            if isinstance(value, str):
+                known[value] = number
+        numbers.append(number)
+    distinct(first, kind, lambda text: f" ({place(first[text][1])})")
+    return numbers, list(first)
 
 
 def distinct(
@@ -119,22 +126,13 @@ def distinct(
             )
 
 
-def groups(values: Iterable[Any], place: Callable[[int], str]) -> list[str]:
+def groups(values: Iterable[Any], place: Callable[[int], str]) -> Iterator[str]:
     """Values as the texts of groups, "" for a missing one: that clip is a group by itself.
 
     Raises:
         DataError: something that is neither text nor a number.
     """
-    known: dict[str, str] = {}
-    texts = []
-    for index, value in enumerate(values):
-        text = known.get(value) if isinstance(value, str) else None
-        if text is None:
-            text = _text(value, place(index), "group", DataError) or ""
-            if isinstance(value, str):
-                known[value] = text
-        texts.append(text)
-    return texts
+    return (_text(value, place(index), "group", DataError) or "" for index, value in enumerate(values))
 
 
 def lone(groups: Sequence[str], given: bool = False) -> list[str]:

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 from kshot.errors import OptionError
 
@@ -42,6 +43,49 @@ class Ranks:
     rank: int = 0
     world: int = 1
     local: int = 0
+
+
+@dataclass(frozen=True)
+class Share:
+    """One of n parts of a numbered work, for processes that know nothing of each other: i, i + n, i + 2n and so on.
+
+    Attributes:
+        number: which one, from 0.
+        of: how many there are.
+
+    Raises:
+        OptionError: it is out of range.
+    """
+
+    number: int = 0
+    of: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.number < self.of:
+            last = max(self.of - 1, 0)
+            raise OptionError(
+                f"shard {self} is out of range: "
+                + (f"they are numbered 0/{self.of} to {last}/{self.of}" if self.of > 0 else "expected at least 1")
+            )
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.of}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """From "3/64".
+
+        Raises:
+            OptionError: it is not of that form, or out of range.
+        """
+        found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text.strip())
+        if not found:
+            raise OptionError(f"shard '{text}' is not of the form i/n, such as 0/4 to 3/4 for four processes")
+        return cls(int(found[1]), int(found[2]))
+
+    def part(self, items: Sequence[R]) -> Sequence[R]:
+        """Those of all items that are this share's."""
+        return items[self.number :: self.of]
 
 
 @dataclass

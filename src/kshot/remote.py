@@ -1,7 +1,6 @@
-"""Files at addresses of object stores (s3://, gs://, memory:// ...): known without reading them, and opened as files.
+"""Files at addresses of object stores: known without reading them, opened as files, put there whole.
 
-An address is written as in any other program; where it has become a path, one slash of the two is gone, and it is
-known all the same. `fsspec` speaks to the stores, so whatever package of its family is installed adds addresses, and
+`fsspec` speaks to the stores, so whatever package of its family is installed adds addresses, and
 keys and endpoints are where those packages look for them (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL`, `~/.aws`,
 `FSSPEC_*`).
 
@@ -14,50 +13,120 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import re
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from kshot import addresses
 from kshot.errors import DataError, OptionError, StoreError, VideoError
 from kshot.paths import home
 
 CACHE_BYTES = 10 << 30  # of the folder, where $KSHOT_CACHE_BYTES says nothing else
 VERSIONS = ("ETag", "etag", "md5Hash", "LastModified", "mtime", "created")
 """By which the packages say that an object is another, the best first."""
+AT_ONCE = 512  # small objects that are asked for together
+NO_BUCKET = "bucket does not exist"  # as S3 says it; an object that is not there is another error
+Version = tuple[int, int]
+"""Bytes of an object, and a number that another content would not have."""
 ABANDONED = 24 * 3600.0  # seconds after which a second name is one of a process that was killed
-_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/{1,2}([^/].*)", re.DOTALL)  # two letters or more: no drive
 
 
-def address(path: str | os.PathLike[str]) -> str | None:
-    """The address that a path or text is; None for a place in the file system.
-
-    >>> address("s3:/bucket/clip.mp4")
-    's3://bucket/clip.mp4'
-    """
-    text = os.fspath(path)
-    found = _ADDRESS.fullmatch(text.replace(os.sep, "/")) if ":/" in text or f":{os.sep}" in text else None
-    return f"{found[1]}://{found[2]}" if found and found[1] != "file" else None
+class Refused(DataError):
+    """An object that may not be read or written with the credentials that are set."""
 
 
-def name(path: str | os.PathLike[str]) -> str:
-    """What a file is called whatever the current folder is: its address, or its absolute path."""
-    return address(path) or os.path.abspath(path)
-
-
-def size_and_version(place: str) -> tuple[int, int]:
+def size_and_version(place: str) -> Version:
     """Bytes of an object, and a number that another content would not have: of its ETag, else of its time of change.
 
     Raises:
         OSError: there is no such object.
         DataError: the store does not answer, or wants credentials.
     """
-    about = _about(place)
+    return _version(_about(place))
+
+
+def _version(about: Mapping[str, Any]) -> Version:
     said = next((about[key] for key in VERSIONS if about.get(key)), "")
     return int(about.get("size") or 0), int(hashlib.sha256(str(said).encode()).hexdigest()[:15], 16)
+
+
+def listed(place: str) -> dict[str, Version]:
+    """Name -> size and version of the objects right below an address, and `name/` of the folders there; asked for
+    anew. Nothing where there is nothing.
+
+    Raises:
+        DataError: the store does not answer, wants credentials, or has no such bucket.
+    """
+    try:
+        with _answering(place):
+            system, key = _system(place)
+            system.invalidate_cache(key)
+            found = system.ls(key, detail=True)
+    except FileNotFoundError as error:
+        if NO_BUCKET in str(error):
+            raise _no_bucket(place) from None
+        return {}
+    names = {one["name"].strip("/"): one for one in found}
+    names.pop(key.strip("/"), None)  # the folder itself, where it was made as an object
+    return {
+        name.rpartition("/")[2] + ("/" if one.get("type") == "directory" else ""): _version(one)
+        for name, one in names.items()
+    }
+
+
+def read(places: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    """Small objects of one store, each with its address, several asked for at a time. One that is gone is left out.
+
+    Raises:
+        DataError: the store does not answer, or wants credentials.
+    """
+    for start in range(0, len(places), AT_ONCE):
+        some = places[start : start + AT_ONCE]
+        with _answering(some[0]):
+            system, _ = _system(some[0])
+            found = system.cat([_system(place)[1] for place in some], on_error="return")
+            by_name = {name.strip("/"): content for name, content in found.items()}
+            for place in some:
+                content = by_name.get(_system(place)[1].strip("/"))
+                if isinstance(content, Exception) and not isinstance(content, FileNotFoundError | KeyError):
+                    raise content
+                if isinstance(content, bytes):
+                    yield place, content
+
+
+def put(file: Path, place: str) -> None:
+    """Makes an object of a file, in place of one that is there. Object stores show it once all of it has come.
+
+    Raises:
+        DataError: the store does not answer, does not let this user write, or has no such bucket.
+        OSError: the file cannot be read.
+    """
+    try:
+        with _answering(place, "written"):
+            system, key = _system(place)
+            system.put_file(str(file), key)
+    except FileNotFoundError as error:
+        if not file.exists():
+            raise
+        raise (_no_bucket(place) if NO_BUCKET in str(error) else DataError(f"{place}: {_line(error)}")) from None
+
+
+def remove(place: str) -> None:
+    """Removes an object, if it is there.
+
+    Raises:
+        DataError: the store does not answer, or does not let this user write.
+    """
+    with suppress(FileNotFoundError), _answering(place, "removed"):
+        system, key = _system(place)
+        system.rm_file(key)
+
+
+def _no_bucket(place: str) -> DataError:
+    return DataError(f"no such bucket: {'/'.join(place.split('/', 3)[:3])}: make it first, or name another")
 
 
 def expect(places: Iterable[str]) -> None:
@@ -77,29 +146,34 @@ def expect(places: Iterable[str]) -> None:
 
 
 @contextmanager
-def local(path: str | os.PathLike[str]) -> Iterator[Path]:
+def local(path: str | os.PathLike[str], version: Version | None = None) -> Iterator[Path]:
     """The file of a path, fetched first where that is an address; it stays until the block is left.
+
+    Args:
+        path: of a file, or an address.
+        version: size and version of the object where they are known, as of one that never changes: the store is not
+            asked then, unless the object has to be fetched.
 
     Raises:
         VideoError: there is no such object.
         DataError: the store does not answer, or wants credentials.
         StoreError: the disk of the cache refuses, or the object is larger than the cache may be.
     """
-    place = address(path)
+    place = addresses.of(path)
     if place is None:
         yield Path(path)
         return
     try:
-        size, version = size_and_version(place)
+        known = version or size_and_version(place)
     except OSError:
         raise VideoError(f"{place}: no such object") from None
-    kept = hashlib.sha256(f"{place}\n{size}\n{version}".encode()).hexdigest()[:32]
-    folder = home() / "objects"
+    cached = _cached(place, known)
+    folder = cached.parent
     held = folder / "in-use" / f"{uuid.uuid4().hex}{Path(place).suffix}"
     try:
         try:
             held.parent.mkdir(parents=True, exist_ok=True)
-            _hold(folder / kept, held, place, size)
+            _hold(cached, held, place, known[0])
         except OSError as error:
             raise StoreError(
                 f"cannot write to {folder}: {error.strerror or error}; what was stored stays valid: make room, set "
@@ -108,6 +182,28 @@ def local(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield held
     finally:
         held.unlink(missing_ok=True)
+
+
+def keep(file: Path, place: str, version: Version) -> None:
+    """Makes a file that was put at an address the cached one of its object. It is moved, or removed if that cannot be.
+
+    Args:
+        file: in the file system of the cache, so that nothing is copied.
+        place: its address.
+        version: size and version by which `local` is asked for it.
+    """
+    cached = _cached(place, version)
+    with suppress(OSError):
+        if version[0] <= bound():
+            (cached.parent / "in-use").mkdir(parents=True, exist_ok=True)
+            _evict(cached.parent, version[0])
+            os.replace(file, cached)
+    file.unlink(missing_ok=True)
+
+
+def _cached(place: str, version: Version) -> Path:
+    size, number = version
+    return home() / "objects" / hashlib.sha256(f"{place}\n{size}\n{number}".encode()).hexdigest()[:32]
 
 
 def _hold(cached: Path, held: Path, place: str, size: int) -> None:
@@ -193,9 +289,9 @@ def _system(place: str) -> tuple[Any, str]:
 
 
 @contextmanager
-def _answering(place: str) -> Iterator[None]:
+def _answering(place: str, done: str = "read") -> Iterator[None]:
     """Puts into one line what a store, or a package that is missing, can say; an object that is not there and a full
-    disk stay errors of the system."""
+    disk stay errors of the system. `done` is what was to be done with the object."""
     try:
         yield
     except FileNotFoundError:
@@ -207,7 +303,7 @@ def _answering(place: str) -> Iterator[None]:
     except PermissionError as error:
         if error.filename is not None:
             raise  # of a file here
-        raise DataError(f"{place} may not be read: {_line(error)}: are the right credentials set?") from None
+        raise Refused(f"{place} may not be {done}: {_line(error)}: are the right credentials set?") from None
     except Exception as error:  # each package has errors of its own
         if isinstance(error, OSError) and (error.filename is not None or error.errno in (errno.ENOSPC, errno.EDQUOT)):
             raise  # of a file here, or its disk is full

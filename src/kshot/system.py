@@ -6,6 +6,7 @@ cannot wait for a pipe; `/proc` is Linux alone. Locks are filelock's business, s
 
 from __future__ import annotations
 
+import mmap
 import os
 import platform
 import selectors
@@ -120,6 +121,12 @@ def write_at(file: Any, data: memoryview, place: int) -> int:
     with _places:
         file.seek(place)
         return int(file.write(data) or 0)
+
+
+def let_go(pages: mmap.mmap) -> None:
+    """Lets pages of a mapped file that were looked at no longer count as memory; they are read again when needed."""
+    if hasattr(mmap, "MADV_DONTNEED"):
+        pages.madvise(mmap.MADV_DONTNEED)
 
 
 def move_open(path: Path, target: Path) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kshot import gate, seals
+from kshot import addresses, gate, seals
 from kshot.errors import DataError, KshotError, OptionError
 
 OLD = "written by an older version, which sealed nothing: read without a seal, and no change can be seen"
@@ -21,13 +21,13 @@ def verify(path: str | Path, heal: bool = False) -> dict[str, Any]:
     """Checks a store, run, model, study, exported model, backbone, prepared benchmark, studio project or features file.
 
     Args:
-        path: the folder, or the .npz.
+        path: the folder, the .npz, or the address of a store.
         heal: of a store, also remove what is damaged, so that the next `kshot extract` writes it again.
 
     Returns:
         A dictionary with `kind` (in words), `path`, `checked` (files that were hashed or read whole), `damaged` (path
         -> what is wrong), `unsealed` (path -> why no change can be seen) and `healed`. Of a store also what
-        `kshot.activations.store.verify` gives.
+        `kshot.activations.check.verify` gives.
 
     Raises:
         DataError: there is nothing that kshot knows.
@@ -37,10 +37,10 @@ def verify(path: str | Path, heal: bool = False) -> dict[str, Any]:
     place = Path(path)
     kind = recognise(place)
     if kind == "store":
-        from kshot.activations import store
+        from kshot.activations import check
 
-        report = store.verify(place, heal)
-        return {"kind": kind, "path": str(place), "checked": report.shards + report.digests, **report.plain()}
+        report = check.verify(place, heal)
+        return {"kind": kind, "path": report.store, "checked": report.shards + report.digests, **report.plain()}
     if heal:
         raise OptionError(f"--heal is for stores, whose activations can be made again; {place} is a {kind}")
     found = Found()
@@ -63,7 +63,7 @@ def recognise(place: Path) -> str:
     """
     if place.is_file() and place.suffix.lower() == ".npz":
         return "features file"
-    if any(place.glob("*/key.json")):
+    if addresses.of(place) or any(place.glob("*/key.json")):
         return "store"
     if (place / "study.json").exists() or ((place / "settings.json").exists() and (place / "rows").is_dir()):
         return "study"

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +20,6 @@ from kshot.backbones.backbone import Backbone
 from kshot.datasets import Dataset, build
 from kshot.datasets import load as load_data
 from kshot.errors import OptionError, StoreError
-from kshot.progress import Step
 
 
 def test_things_come_in_order_and_few_wait() -> None:
@@ -181,27 +178,6 @@ def test_by_stat_clips_are_read_when_they_are_decoded_and_the_store_is_the_same(
     os.utime(tmp_path / "broken.mp4", ns=(1, 1))
     extract(data, backbone, store=tmp_path / "stat", workers=0, identity="stat")
     assert reads == [tmp_path / "broken.mp4"]
-
-
-def test_ctrl_c_by_stat_keeps_digests_and_clips(
-    few: Dataset, backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(extraction, "FRAMES_PER_BATCH", 8)
-
-    @contextmanager
-    def press(title: str, total: float, unit: str) -> Iterator[Step]:
-        done: list[float] = []
-
-        def step(count: float = 1, note: str = "") -> None:
-            done.append(count)
-            if len(done) == 3:
-                raise KeyboardInterrupt
-
-        yield step
-
-    with pytest.raises(KeyboardInterrupt):
-        extract(few, backbone, store=tmp_path, workers=0, identity="stat", progress=press)
-    assert extract(few, backbone, store=tmp_path, workers=0, identity="stat").stored_now == 5
 
 
 def test_an_unknown_identity_is_refused(few: Dataset, backbone: Backbone, tmp_path: Path) -> None:

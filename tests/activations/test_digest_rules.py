@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from kshot.activations import digests as digests_module
+from kshot.activations.check import CheckedDigests
 from kshot.activations.digests import Digests, Hashed, digest
 from kshot.activations.rates import Rates
 
@@ -54,7 +55,7 @@ def test_a_line_that_says_no_digest_is_passed_over(tmp_path: Path, line: str) ->
     file = tmp_path / "digests.jsonl"
     good = Hashed(str(tmp_path / "b"), 1, 2, "f00")
     file.write_text(f"{line}\n{good.line()}")
-    known = Digests(file)
+    known = CheckedDigests(file)
     assert known.of([tmp_path / "b", tmp_path / "a"], remembered=True) == ["f00", ""]
     assert (known.verify().lines, known.altered) == (1, set())
 

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from kshot.activations import digests
+from kshot.activations.check import CheckedDigests, verify
 from kshot.activations.digests import Digests, Hashed, digest
-from kshot.activations.store import Store, verify
+from kshot.activations.store import Store
 
 
 def a_store(folder: Path) -> None:
@@ -144,7 +145,7 @@ def test_the_last_line_of_a_clip_counts_whatever_stands_between(tmp_path: Path) 
                 text = "[]\n" if kind == "list" else text.replace('"bytes": 3', '"bytes": true')
             lines.append(text[: len(text) // 2] + "\n" if kind == "torn" else text)
         (tmp_path / "digests.jsonl").write_text("".join(lines))
-        known = Digests(tmp_path / "digests.jsonl")
+        known = CheckedDigests(tmp_path / "digests.jsonl")
         clips = [Path(f"/{name}.mp4") for name in "abc"]
         assert known.of(clips, remembered=True) == [expected.get(str(clip), "") for clip in clips]
         assert known.altered == altered
@@ -168,5 +169,5 @@ def test_healing_drops_the_named_lines_and_seals_no_old_one(tmp_path: Path) -> N
     file = tmp_path / "digests.jsonl"
     rows = [Hashed(f"/{name}.mp4", 1, 1, name) for name in "abc"]
     file.write_text(rows[0].line() + rows[1].line(sealed=False) + rows[2].line())
-    Digests(file).heal(["/c.mp4"])
+    CheckedDigests(file).heal(["/c.mp4"])
     assert file.read_text() == rows[0].line() + rows[1].line(sealed=False)

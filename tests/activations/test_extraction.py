@@ -20,11 +20,11 @@ from kshot import video
 from kshot.activations import extraction
 from kshot.activations import shards as shards_module
 from kshot.activations.activations import Activations, from_features
-from kshot.activations.behind import WAITING
+from kshot.activations.check import verify
 from kshot.activations.encoding import cut_number, embed, tail
 from kshot.activations.estimation import estimate
 from kshot.activations.extraction import extract
-from kshot.activations.store import verify
+from kshot.activations.task import IDENTITIES
 from kshot.backbones.backbone import Backbone, load
 from kshot.datasets import Dataset
 from kshot.datasets import load as load_data
@@ -146,10 +146,11 @@ def test_a_clip_that_changed_is_decoded_again(backbone: Backbone, tmp_path: Path
 def test_killed_and_resumed_loses_nothing_and_decodes_only_the_rest(
     forks: Forks, clips_csv: Path, backbone: Backbone, clip_folder: Path, tmp_path: Path
 ) -> None:
-    """SIGKILL in another process, after six clips of 32; each clip was a shard of its own by then."""
+    """SIGKILL in another process, once six clips of 32 were written, each as a shard of its own."""
     script = """
-import os, signal, sys
+import os, signal, sys, time
 from contextlib import contextmanager
+from pathlib import Path
 from kshot.activations import extraction; from kshot.activations import shards
 from kshot.datasets import load
 shards.SHARD_SECONDS, extraction.FRAMES_PER_BATCH = 0, 8
@@ -159,6 +160,8 @@ def deadly(title, total, unit):
     def step(count=1, note=""):
         done.append(count)
         if len(done) == 6:
+            while len([*Path(sys.argv[3]).glob("*/shard-*.json")]) < 6:  # the writer may be a few clips behind
+                time.sleep(0.01)
             os.kill(os.getpid(), signal.SIGKILL)
     yield step
 extraction.extract(load(sys.argv[1]).select("val"), sys.argv[2], "last", sys.argv[3], workers=0, progress=deadly)
@@ -167,18 +170,18 @@ extraction.extract(load(sys.argv[1]).select("val"), sys.argv[2], "last", sys.arg
     done = forks(script, *arguments)
     assert done.returncode == -9
     whole = verify(tmp_path / "killed")
-    assert 6 - WAITING - 1 <= whole.shards <= 6 and whole.damaged == {}, "a few clips were with the writer"
+    assert whole.shards == 6 and whole.damaged == {}
     data = load_data(clips_csv).select("val")
     resumed = quick(data, backbone, tmp_path / "killed")
-    assert resumed.stored_now == len(data) - whole.shards
+    assert resumed.stored_now == len(data) - 6
     straight = quick(data, backbone, tmp_path / "straight")
     np.testing.assert_allclose(resumed.gather(range(32)), straight.gather(range(32)), rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("identity", IDENTITIES)
 def test_ctrl_c_keeps_what_was_encoded(
-    few: Dataset, backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    few: Dataset, backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, identity: str
 ) -> None:
-
     monkeypatch.setattr(extraction, "FRAMES_PER_BATCH", 8)
 
     @contextmanager
@@ -193,8 +196,8 @@ def test_ctrl_c_keeps_what_was_encoded(
         yield step
 
     with pytest.raises(KeyboardInterrupt):
-        quick(few, backbone, tmp_path, progress=press)
-    assert quick(few, backbone, tmp_path).stored_now == 5
+        quick(few, backbone, tmp_path, progress=press, identity=identity)
+    assert quick(few, backbone, tmp_path, identity=identity).stored_now == 5
 
 
 def test_equal_bytes_are_stored_once(few: Dataset, backbone: Backbone, tmp_path: Path) -> None:
@@ -380,7 +383,7 @@ def test_refuses_ready_made_features(backbone: Backbone, tmp_path: Path) -> None
 
 
 MEMORY = """
-import resource, sys
+import ctypes, resource, sys
 from pathlib import Path
 import numpy as np
 from PIL import Image
@@ -388,6 +391,9 @@ from kshot.activations import extraction; from kshot.activations import shards
 from kshot.backbones.backbone import load
 from kshot.datasets import build
 shards.SHARD_BYTES = 1 << 20
+libc = ctypes.CDLL(None)
+if hasattr(libc, "mallopt"):
+    libc.mallopt(-3, 1 << 16)  # M_MMAP_THRESHOLD
 root, backbone, rng = Path(sys.argv[1]), load(sys.argv[2]), np.random.default_rng(0)
 for count in (100, 600):
     paths = [root / f"{count}-{number}" for number in range(count)]
@@ -402,14 +408,18 @@ for count in (100, 600):
 
 
 def test_memory_does_not_grow_with_the_number_of_clips(forks: Forks, tmp_path: Path) -> None:
-    """600 clips after 100 in one process: what they store is a good part of its size, and its peak stays."""
+    """600 clips after 100 in one process: what they store is a good part of its size, and its peak stays.
+
+    Arrays go back to the system when they are freed, so that what is measured is what is held. By itself glibc keeps
+    some, in a heap whose holes are a matter of luck: encoder and writer allocate and free in turn.
+    """
     clip = random_clip(tmp_path / "clip", width=64, depth=1, size=64, patch=8)
     done = forks(MEMORY, tmp_path, clip)
     assert done.returncode == 0, done.stderr
     few, many = ([int(value) for value in line.split()] for line in done.stdout.splitlines())
     assert (few[0], many[0]) == (100, 600)
     assert many[1] - few[1] > 0.12 * few[2], "too little to see a leak by"
-    assert many[2] < 1.1 * few[2]
+    assert many[2] < 1.05 * few[2]
 
 
 def cut_off(path: Path, share: float) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 import random
 from pathlib import Path
@@ -11,9 +12,12 @@ import numpy as np
 import pytest
 
 from kshot.activations import index
+from kshot.activations.check import CheckedDigests, verify
 from kshot.activations.digests import Digests
 from kshot.activations.index import DigestList, Index, mark, marks, pick, values
-from kshot.activations.store import Store, verify
+from kshot.activations.store import Store
+from kshot.compact import BLOCK
+from kshot.system import used_memory
 
 KEY = {"cut": 3}
 
@@ -41,7 +45,7 @@ def kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(index, "INDEXED", 1)
 
 
-def test_places_of_a_mark_are_those_of_a_dictionary() -> None:
+def test_places_of_a_mark_are_those_of_a_dictionary(tmp_path: Path) -> None:
     rng = random.Random(0)
     for size in (0, 1, 2, 50, 300):
         own, slow = [rng.randrange(60) << 58 for _ in range(size)], {}
@@ -52,8 +56,25 @@ def test_places_of_a_mark_are_those_of_a_dictionary() -> None:
         assert [made.places(one) for one in asked] == [slow.get(one, []) for one in asked]
         assert made.holds(np.array(asked, np.uint64)).tolist() == [one in slow for one in asked]
         assert (len(made), made.distinct) == (size, len(slow))
-        split = Index(made._marks[:0], made._places[:0]).joined(made)
-        assert [split.places(one) for one in asked] == [made.places(one) for one in asked]
+        parts = [
+            (np.array(own[a:b], np.uint64), np.arange(a, b, dtype=np.uint64))
+            for a, b in ((0, size // 3), (size // 3, size))
+        ]
+        for split in (Index.of(*parts), Index.keep(tmp_path, "index", str(size), *parts)):
+            assert [split.places(one) for one in asked] == [made.places(one) for one in asked]
+            assert split.holds(np.array(asked, np.uint64)).tolist() == [one in slow for one in asked]
+    assert [path.name for path in tmp_path.iterdir()] == ["index-300.npy"]
+
+
+def test_what_was_looked_at_of_a_kept_index_is_let_go(tmp_path: Path) -> None:
+    """A map of two million clips counts as memory while it is read, and not after."""
+    if not hasattr(mmap, "MADV_DONTNEED"):
+        pytest.skip("this system takes no such advice")
+    own = np.random.default_rng(0).integers(0, 1 << 64, 1 << 20, np.uint64)
+    made = Index.keep(tmp_path, "index", "v", (own, np.arange(len(own), dtype=np.uint64)))
+    before = used_memory() or 0
+    assert int(made._marks.sum()) == int(own.sum()) and (used_memory() or 0) - before > 7 << 20
+    assert made.holds(own[:BLOCK]).all() and (used_memory() or 0) - before < 4 << 20
 
 
 def test_digests_take_32_bytes_and_say_the_same() -> None:
@@ -84,8 +105,8 @@ def test_a_kept_index_reads_no_manifest_and_gives_the_same(tmp_path: Path, monke
     (file,) = store.folder.glob("index-*.npy")
     assert file.stat().st_size == 128 + 16 * 9
     read = []
-    real = Store.__init__.__globals__["ShardList"]._manifest
-    monkeypatch.setattr(Store.__init__.__globals__["ShardList"], "_manifest",
+    real = Store.__init__.__globals__["ShardList"].manifest
+    monkeypatch.setattr(Store.__init__.__globals__["ShardList"], "manifest",
                         lambda self, number: read.append(number) or real(self, number))  # fmt: skip
     again = Store(tmp_path, KEY)
     assert len(again) == 9 and name(4) in again and name(9) not in again and read == []
@@ -141,6 +162,21 @@ def test_where_nothing_can_be_written_the_index_lives_in_memory(
     assert not list(folder.glob("index-*"))
 
 
+@pytest.mark.usefixtures("kept")
+def test_a_damaged_index_that_cannot_be_replaced_is_not_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (file,) = filled(tmp_path, range(4)).folder.glob("index-*.npy")
+    marks_of, places = np.load(file)
+    np.save(file, np.stack([marks_of, places[::-1]]))
+
+    def refuse(*arguments: object) -> None:
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr(index, "whole", refuse)
+    np.testing.assert_array_equal(Store(tmp_path, KEY).gather([name(n) for n in range(4)]), [row(n) for n in range(4)])
+
+
 def test_clips_of_one_mark_are_told_apart_by_their_manifests(tmp_path: Path) -> None:
     """Two digests with the same first 64 bits, which nobody has seen yet."""
     one, other = "ab" * 8 + "01" * 24, "ab" * 8 + "02" * 24
@@ -166,10 +202,11 @@ def test_digests_are_found_by_their_index_and_by_what_came_since(tmp_path: Path)
     assert found.of(clips[:4], remembered=True) == right
     everything = found.of(clips)
     assert everything[:4] == right and not first.exists()
+    (second,) = tmp_path.glob("digests-*.npy")
     lines = file.read_text().splitlines()
     file.write_text("\n".join(reversed(lines)) + "\n")  # another file of the same length
     fresh = Digests(file)
-    assert len(fresh._kept) == 0 and fresh.of(clips, remembered=True) == everything
+    assert fresh.of(clips, remembered=True) == everything and not second.exists(), "it has an index of its own"
     clips[0].write_bytes(b"changed")
     os.utime(clips[0], ns=(5, 5))
     assert Digests(file).of(clips)[0] == hashlib.sha256(b"changed").hexdigest()
@@ -177,7 +214,7 @@ def test_digests_are_found_by_their_index_and_by_what_came_since(tmp_path: Path)
 
 
 def verify_lines(file: Path) -> int:
-    report = Digests(file).verify()
+    report = CheckedDigests(file).verify()
     assert report.damaged == {} and report.gone == []
     return report.lines
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from kshot.activations.check import verify
 from kshot.activations.encoding import embed
 from kshot.activations.extraction import extract
 from kshot.activations.packing import is_packed, packed, packed_type, stored_bytes, unpacked
-from kshot.activations.store import verify
 from kshot.backbones.backbone import Backbone
 from kshot.datasets import Dataset
 from kshot.datasets import load as load_data

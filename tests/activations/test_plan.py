@@ -19,10 +19,10 @@ import pytest
 from clips import write_table
 from forks import Command
 from kshot.activations import planned
-from kshot.activations.digests import Digests
+from kshot.activations.check import CheckedDigests
 from kshot.activations.estimation import estimate
 from kshot.activations.extraction import extract
-from kshot.activations.plan import BATCH, LEAST_SHARDS, MOST_CLIPS, Plan, Share, clips_a_shard
+from kshot.activations.plan import BATCH, LEAST_SHARDS, MOST_CLIPS, Plan, clips_a_shard
 from kshot.activations.shards import SHARD_BYTES
 from kshot.activations.store import Store
 from kshot.backbones.backbone import Backbone
@@ -30,6 +30,7 @@ from kshot.datasets import Dataset
 from kshot.datasets import load as load_data
 from kshot.errors import OptionError, StoreError
 from kshot.files import locked
+from kshot.processes import Share
 
 KEY = {"cut": 0}
 
@@ -78,7 +79,7 @@ def test_how_many_clips_make_a_shard(clips: int, size: int, expected: int) -> No
 @pytest.mark.parametrize("shares", [1, 2, 3, 7, 40])
 def test_shares_cover_every_clip_once(shares: int) -> None:
     plan = Plan.of([Path(f"{i}.mp4") for i in range(53)], 1000)
-    numbers = [number for i in range(shares) for number in Share(i, shares).shards(plan)]
+    numbers = [number for i in range(shares) for number in plan.shards_of(Share(i, shares))]
     assert sorted(numbers) == list(range(len(plan)))
     assert [clip for number in range(len(plan)) for clip in plan.clips_of(number)] == list(range(53))
 
@@ -321,7 +322,7 @@ def test_digests_of_several_processes_are_right_or_not_there(tmp_path: Path) -> 
     command = [sys.executable, "-c", script, str(tmp_path / "digests.jsonl")]
     writers = [subprocess.Popen([*command, str(number)]) for number in range(3)]
     assert [writer.wait() for writer in writers] == [0, 0, 0]
-    known = Digests(tmp_path / "digests.jsonl")
+    known = CheckedDigests(tmp_path / "digests.jsonl")
     paths = [Path(f"/{number}/{i}" + "x" * 200) for number in range(3) for i in range(64 * 40)]
     assert set(known.of(paths, remembered=True)) == {"ab" * 32}
     assert known.verify().damaged == {}

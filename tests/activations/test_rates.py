@@ -11,8 +11,9 @@ import pytest
 
 from clips import draw, write_folder, write_table, write_video
 from kshot import video
-from kshot.activations import rates, store
+from kshot.activations import rates
 from kshot.activations.activations import Activations
+from kshot.activations.check import verify
 from kshot.activations.digests import digest
 from kshot.activations.extraction import extract
 from kshot.activations.shards import name_of
@@ -59,7 +60,7 @@ def test_old_rows_of_variable_clips_are_made_anew_and_no_others(
     truth = fresh.gather(range(3))
     np.testing.assert_array_equal(truth[1], video.read(tmp_path / "variable.mp4", 8, size=backbone.size))
     aged(fresh, tmp_path / "variable.mp4")
-    assert store.verify(where).damaged == {}
+    assert verify(where).damaged == {}
     again = extract(table, backbone, "frames", where, workers=0, check=True)
     assert again.stored_now == 1 and again.store is not None and fresh.store is not None
     assert again.store.folder == fresh.store.folder, "the key has not changed"

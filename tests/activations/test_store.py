@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 
 from forks import OBEDIENT
-from kshot.activations import shards
-from kshot.activations import store as module
+from kshot.activations import shard_list, shards
+from kshot.activations.check import verify
 from kshot.activations.shards import name_of
-from kshot.activations.store import Store, holders, verify
+from kshot.activations.store import Store, holders
 from kshot.errors import DataError, OptionError, StoreError
 from kshot.files import write_atomic
 from kshot.video.damage import Damage
@@ -125,7 +125,7 @@ def test_ctrl_c_while_a_shard_is_completed_loses_nothing(
 
 
 def test_holds_few_files_open_however_many_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "OPEN_SHARDS", 2)
+    monkeypatch.setattr(shard_list, "OPEN_SHARDS", 2)
     store = fill(tmp_path, *(range(i, i + 1) for i in range(6)))
     for _ in range(2):
         values = store.gather([f"clip-{i}" for i in range(6)])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -125,3 +127,27 @@ def test_no_clips_are_no_data() -> None:
 def test_names_of_splits_are_taken_in_any_case_and_numbers_as_labels() -> None:
     data = build("few", [Path("0"), Path("1")], [1.0, 2], ["BASE", "Novel"], [3, None])
     assert data.classes == ("1", "2") and data.splits.tolist() == ["train", "test"] and data.groups[0] == "3"
+
+
+def test_a_part_lets_go_of_the_whole() -> None:
+    """Features may fill the memory: whoever keeps a split must not keep all of them."""
+    data = made(features=True)
+    part, left, expected = data.select("train"), weakref.ref(data), data.select("train").groups.tolist()
+    del data
+    gc.collect()
+    assert left() is None and part.groups.tolist() == expected
+
+
+def test_groups_are_made_once_they_are_looked_at() -> None:
+    """A text for each of ten million clips is no part of planning an extraction."""
+    count: list[int] = []
+
+    def groups() -> np.ndarray:
+        count.append(1)
+        return np.array(list("abcdef"))
+
+    data = made().changed(groups=groups, notes=("a note",))
+    part = data.subset([1, 3])
+    assert (data.notes, len(part), len(data.select("val")), count) == (("a note",), 2, 1, [])
+    assert part.groups.tolist() == ["b", "d"] and data.groups.tolist() == list("abcdef") == data.groups.tolist()
+    assert len(count) == 2

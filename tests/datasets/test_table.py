@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kshot import datasets
+from kshot import datasets, gate
 from kshot.datasets import table
 from kshot.errors import DataError, OptionError
 
@@ -288,3 +288,10 @@ def test_a_drive_of_windows_is_said_to_lead_nowhere(tmp_path: Path) -> None:
     text = told(tmp_path, "path,label\nC:\\clips\\1.mp4,a\n1.mp4,b\n")
     assert text.endswith("a path with a drive of Windows leads nowhere here: write it as seen from the table's folder")
     assert "Windows" not in told(tmp_path, "path,label\nx.mp4,a\n")
+
+
+def test_a_table_may_be_larger_than_other_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten million clips are more text than any configuration has."""
+    path = write(tmp_path, FULL)
+    monkeypatch.setattr(gate, "TEXT_BYTES", 20)
+    assert len(datasets.load(path)) == 4

@@ -148,7 +148,7 @@ class Activations:
             "missing": self.data.missing_from("all"),
             "notes": [*self.data.notes, *self.notes],
             "cut": self.cut,
-            "store": str(self.store.folder) if self.store else None,
+            "store": self.store.name if self.store else None,
             "seconds": round(self.seconds, 3),
         }
 

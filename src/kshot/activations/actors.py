@@ -20,7 +20,9 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kshot import __version__, remote
+import numpy as np
+
+from kshot import __version__, addresses
 from kshot.activations.planned import Shard
 from kshot.errors import EngineError, KshotError, OptionError
 from kshot.paths import home
@@ -206,7 +208,8 @@ def _given(data: Dataset, hand: Sequence[Shard]) -> tuple[Dataset, list[Shard]]:
     """The clips of some shards, wherever the actor's own folder is, and the shards among them."""
     clips = [clip for shard in hand for clip in shard.clips]
     part = data.subset(clips)
-    part = replace(part, paths=tuple(Path(remote.name(path)) for path in part.paths), notes=())
+    paths = tuple(Path(addresses.name(path)) for path in part.paths)
+    part = part.changed(paths=paths, groups=np.broadcast_to("", len(paths)), notes=())  # groups are for episodes
     starts = accumulate((len(shard.clips) for shard in hand), initial=0)
     return part, [
         replace(shard, clips=range(start, start + len(shard.clips))) for start, shard in zip(starts, hand, strict=False)
@@ -215,7 +218,7 @@ def _given(data: Dataset, hand: Sequence[Shard]) -> tuple[Dataset, list[Shard]]:
 
 def _absolute(store: str | Path | None) -> str:
     """A store as actors find it, which may have a home of their own."""
-    return os.path.abspath(store if store is not None else home() / "store")
+    return addresses.name(store if store is not None else home() / "store")
 
 
 def _hopeless(path: Path) -> EngineError:

@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kshot.activations.activations import Activations, content
-from kshot.activations.digests import Digests
 from kshot.activations.index import values
 from kshot.datasets import Dataset
 from kshot.datasets.segments import ends
@@ -122,7 +121,7 @@ def _copied(part: Activations, whole: Dataset, splits: Sequence[str]) -> dict[in
     if whole.spans is None or not len(clips):
         return found
     paths = [whole.paths[i] for i in clips.tolist()]
-    known = Digests(part.store.root / "digests.jsonl") if part.store else None
+    known = part.store.base.digests() if part.store else None
     taught: dict[str, list[int]] = {}
     for i, video in zip(clips.tolist(), known.of(paths, remembered=True) if known else map(str, paths), strict=True):
         taught.setdefault(video, []).append(i)
@@ -143,7 +142,7 @@ def _learned(part: Activations, whole: Dataset, splits: Sequence[str]) -> tuple[
     if part.store is None:
         return content(Activations(whole.subset(clips), None)), clips
     taught = whole.subset(clips).clips
-    digests = Digests(part.store.root / "digests.jsonl")
+    digests = part.store.base.digests()
     marks = values(digests.of(taught, remembered=True))
     unknown = np.flatnonzero(marks == marks.dtype.type())
     if not len(unknown):

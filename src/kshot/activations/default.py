@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -84,7 +83,7 @@ def settled(data: Dataset, backbone: T | None) -> tuple[Dataset, T | str]:
 
 def noted(data: Dataset, notes: Sequence[str]) -> Dataset:
     """The data with further notes."""
-    return replace(data, notes=(*data.notes, *notes)) if notes else data
+    return data.changed(notes=(*data.notes, *notes)) if notes else data
 
 
 def _paths(part: Any) -> Iterator[Path]:

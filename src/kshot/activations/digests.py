@@ -6,19 +6,20 @@ import hashlib
 import io
 import json
 from array import array
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kshot import gate, remote
+from kshot import addresses, gate, remote
 from kshot.activations import index
-from kshot.activations.index import DigestList, Index, mark
+from kshot.activations.index import DigestList, Index, Pairs, mark
+from kshot.compact import BLOCK
 from kshot.errors import DataError, StoreError, VideoError
 from kshot.excerpts import Clip, Excerpt, file_of
-from kshot.files import disk, whole
+from kshot.files import disk
 
 DIGESTS_AT_ONCE = 64  # clips hashed before their digests are written down
 CHECKED = 4096  # bytes before the end of what an index covers, by which the file is known again
@@ -33,7 +34,7 @@ def digest(clip: Path) -> str:
         DataError: it is neither a folder nor a regular file: a pipe would be waited for, for ever.
     """
     result = hashlib.sha256()
-    if remote.address(clip):
+    if addresses.of(clip):
         with remote.local(clip) as file:
             _hash(file, result)
     elif clip.is_dir():
@@ -92,28 +93,13 @@ def hashed(clip: Path) -> Hashed | None:
     """What a path holds now, by reading it; None for one that cannot be opened."""
     try:
         size, changed = _size_and_time(clip)
-        return Hashed(remote.name(clip), size, changed, digest(clip))
+        return Hashed(addresses.name(clip), size, changed, digest(clip))
     except (OSError, VideoError):
         return None
     except DataError:
-        if remote.address(clip):  # the store does not answer: that says nothing about the clip
+        if addresses.of(clip):  # the store does not answer: that says nothing about the clip
             raise
         return None
-
-
-@dataclass(frozen=True)
-class DigestsReport:
-    """What a check of digests.jsonl found.
-
-    Attributes:
-        lines: number of clips that it knows.
-        damaged: clip -> what is wrong with its line.
-        gone: clips whose lines cannot be checked: without a seal, and the clip is not there any more.
-    """
-
-    lines: int
-    damaged: dict[str, str]
-    gone: list[str]
 
 
 class Digests:
@@ -148,11 +134,26 @@ class Digests:
                 self._since[0].append(mark(name))
                 self._since[1].append(place)
             self._covered = place + len(line) if line.endswith(b"\n") else place
+        if self._many:
+            where, version = self._path.parent, self._version(self._covered)
+            self._kept = Index.keep(where, KIND, version, self._kept.pairs, self._columns)
+            self._since = array("Q"), array("Q")
         self._settle()
 
     def _settle(self) -> None:
         """Lets what was written since be found."""
-        self._new = Index(*(np.array(part, np.uint64) for part in self._since))
+        self._new = Index(*self._columns)
+
+    @property
+    def _columns(self) -> Pairs:
+        """Marks and places of the lines that the index does not know."""
+        marks, places = (np.asarray(part, np.uint64) for part in self._since)
+        return marks, places
+
+    @property
+    def _many(self) -> bool:
+        """Whether so many lines came since that it is time for another index."""
+        return len(self._since[0]) >= max(index.INDEXED, len(self._kept) // 4)
 
     def _close(self) -> None:
         if self._file is not None:
@@ -173,13 +174,6 @@ class Digests:
         """A name for the first bytes of the file, by their number and by the last of them."""
         start = max(0, end - CHECKED)
         return f"{end}-{hashlib.sha256(self._read(start, end - start)).hexdigest()[:16]}"
-
-    def _keep(self) -> None:
-        """Keeps an index where there are many lines that the last one does not know."""
-        if len(self._since[0]) < max(index.INDEXED, len(self._kept) // 4):
-            return
-        self._find()  # others may have written lines between those of this process
-        self._kept.joined(self._new).save(self._path.parent, KIND, self._version(self._covered))
 
     def _read(self, place: int, size: int) -> bytes:
         if self._file is None:
@@ -210,67 +204,7 @@ class Digests:
         text = self._read(place, LINE)
         while b"\n" not in text and len(text) % LINE == 0 and (more := self._read(place + len(text), LINE)):
             text += more
-        return _parsed(text.partition(b"\n")[0], place)
-
-    @property
-    def altered(self) -> set[str]:
-        """Clips whose line has a seal that is not its own, and which were not hashed anew since."""
-        return self._look()[0]
-
-    def _look(self) -> tuple[set[str], int, list[int]]:
-        """Altered clips, number of clips with a good line, and places of the lines without a seal, by reading all."""
-        altered: set[str] = set()
-        good, unsealed = array("Q"), array("Q")
-        for place, text in self._lines():
-            line = _parsed(text, place)
-            if line is None:
-                continue
-            if not line.whole:
-                altered.add(line.says.path)
-                continue
-            altered.discard(line.says.path)
-            good.append(mark(line.says.path))
-            if not line.seal:
-                unsealed.append(place)
-        return altered, len(np.unique(np.array(good, np.uint64))), unsealed.tolist()
-
-    def verify(self) -> DigestsReport:
-        """Checks every line by its seal; one of an older version, without a seal, by hashing the clip if that is still
-        what it was. Lines are read one by one, none is kept."""
-        altered, good, unsealed = self._look()
-        damaged = dict.fromkeys(sorted(altered), "the line's seal is not its own")
-        old, gone = {}, []
-        for place in unsealed:
-            line = self._line(place)
-            if line is None or (last := self._known(line.says.path)) is None or last.place != place:
-                continue  # a later line counts
-            name = line.says.path
-            try:
-                if not line.says.unchanged(Path(name)):
-                    continue  # hashed anew when it is used
-                if digest(Path(name)) != line.says.sha256:
-                    old[name] = "has another sha256 than its line says"
-            except (OSError, DataError):
-                gone.append(name)
-        return DigestsReport(good + len(altered), damaged | dict(sorted(old.items())), sorted(gone))
-
-    def heal(self, damaged: Collection[str]) -> None:
-        """Writes the file anew without the lines of these clips; no line gets a seal that it did not have.
-
-        Raises:
-            StoreError: it cannot be written.
-        """
-        bad = set(damaged)
-        with disk(self._path), whole(self._path) as part, part.open("w", encoding="utf-8") as file:
-            for place, text in self._lines():
-                line = _parsed(text, place)
-                if line is None or not line.whole or line.says.path in bad:
-                    continue
-                last = self._known(line.says.path)
-                if last is not None and last.place == place:
-                    file.write(line.says.line(sealed=bool(line.seal)))
-            self._close()  # Windows replaces no open file
-        self._find()
+        return parsed(text.partition(b"\n")[0], place)
 
     def of(self, clips: Sequence[Clip], remembered: bool = False, reading: bool = True) -> Sequence[str]:
         """Digest of each clip; an empty string for one that cannot be opened. New ones are remembered on disk.
@@ -291,9 +225,18 @@ class Digests:
         if len(self._new) < len(self._since[0]):
             self._settle()
         parts: dict[Path, str] = {}  # digests of videos of which parts are clips, which are asked for once
-        digests = DigestList.collected(len(clips), (self._of(clip, parts, remembered, reading) for clip in clips))
+
+        def each() -> Iterator[str]:
+            for number, clip in enumerate(clips):
+                yield self._of(clip, parts, remembered, reading)
+                if number % BLOCK == BLOCK - 1:
+                    self._kept.let_go()
+
+        digests = DigestList.collected(len(clips), each())
         self.flush()
-        self._keep()
+        self._kept.let_go()
+        if self._many:
+            self._find()  # others may have written lines between those of this process
         return digests
 
     def _of(self, clip: Clip, parts: dict[Path, str], remembered: bool, reading: bool) -> str:
@@ -301,7 +244,7 @@ class Digests:
         video = file_of(clip)
         found = parts.get(video)
         if found is None:
-            known = self._known(remote.name(video)) if remembered else None
+            known = self._known(addresses.name(video)) if remembered else None
             found = (known.says.sha256 if known else "") if remembered else self._digest(video, reading)
         if not isinstance(clip, Excerpt):
             return found
@@ -310,7 +253,7 @@ class Digests:
 
     def _digest(self, clip: Path, reading: bool) -> str:
         """Of a clip, remembered or made."""
-        name = remote.name(clip)
+        name = addresses.name(clip)
         try:
             known = self._known(name)
             if known is not None and known.says.unchanged(clip):
@@ -364,7 +307,7 @@ class _Line:
     whole: bool
 
 
-def _parsed(text: bytes, place: int) -> _Line | None:
+def parsed(text: bytes, place: int) -> _Line | None:
     """What a line says; None for a torn one, or one of another form."""
     try:
         row = json.loads(text.decode("utf-8", errors="replace"))
@@ -384,14 +327,14 @@ def _path_of(line: bytes) -> str | None:
         path = line[len(begin) : line.find(b'"', len(begin))]
         if b"\\" not in path and path.isascii():
             return path.decode()
-    found = _parsed(line, 0)
+    found = parsed(line, 0)
     return found.says.path if found else None
 
 
 def _size_and_time(clip: Path) -> tuple[int, int]:
     """Bytes of a clip and when it changed last, in nanoseconds; of a folder, of all files in it; of an object, a number
     in place of the time, see `remote.size_and_version`."""
-    if place := remote.address(clip):
+    if place := addresses.of(clip):
         return remote.size_and_version(place)
     if clip.is_dir():
         stats = [p.stat() for p in clip.iterdir() if p.is_file()]

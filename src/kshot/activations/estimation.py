@@ -14,13 +14,14 @@ import numpy as np
 from kshot.activations import decoding
 from kshot.activations.encoding import cut_number, encode, one_thread
 from kshot.activations.extraction import load_both
-from kshot.activations.plan import Plan, Share, expect_engine
+from kshot.activations.plan import Plan, expect_engine
 from kshot.activations.planned import clip_bytes, share_of
 from kshot.activations.recipe import Recipe
 from kshot.activations.shards import Array
 from kshot.activations.task import IDENTITIES, Task
 from kshot.datasets import Dataset
 from kshot.errors import VideoError, unknown
+from kshot.processes import Share
 from kshot.settings import RAY, Arithmetic, Spread
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def estimate(
         data, _, _ = share_of(data, backbone, recipe, share)
     task = Task.open(data, backbone, recipe, store, remembered=by_plan, identity=identity)
     todo = task.todo()
-    sample = decoding.spread(todo) or list(range(len(data)))[:1]
+    sample = decoding.spread(todo) or [0][: len(data)]
     clips = [data.clips[i] for i in sample]
     timed = decoding.timed_decoding(clips, frames, backbone.size, resize, allow_damaged) if clips else (0.0, [])
     seconds, results = timed  # an empty share has none
@@ -156,7 +157,7 @@ def estimate(
         seconds_encode=encoding,
         measured_on=len(sample),
         unreadable={str(clip): str(r) for clip, r in zip(clips, results, strict=True) if isinstance(r, VideoError)},
-        store=str(task.store.root),
+        store=task.store.base.name,
         bytes_as_embeddings=clip_bytes(backbone, pooled) * len(data),
         actors=actors,
         machine_seconds=round(each * len(todo), 1),

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,10 +24,9 @@ from kshot.activations.activations import Activations
 from kshot.activations.actors import Crew
 from kshot.activations.behind import Behind
 from kshot.activations.default import settled
-from kshot.activations.digests import Digests
 from kshot.activations.encoding import cut_number, encode, finish, launch, one_thread
 from kshot.activations.index import pick
-from kshot.activations.plan import Share, expect_engine
+from kshot.activations.plan import expect_engine
 from kshot.activations.planned import Shard
 from kshot.activations.recipe import Recipe
 from kshot.activations.shards import Array, ShardWriter
@@ -34,6 +34,7 @@ from kshot.activations.store import Store, holders
 from kshot.activations.task import IDENTITIES, Task, Timed, read
 from kshot.datasets import Dataset
 from kshot.errors import ClipLost, DataError, StoreError, VideoError
+from kshot.processes import Share
 from kshot.progress import Progress, Step, quiet
 from kshot.settings import RAY, TORCH, Arithmetic
 from kshot.video import Taken, views
@@ -85,7 +86,7 @@ def extract(
         backbone: name, folder or loaded Backbone; by the data where it is left out, see `default_backbone` in
             `kshot.activations.default`.
         cut: "frames" (0), "last" (what the last block receives), "embedding", or a block's number 1..L.
-        store: folder; $KSHOT_HOME/store by default.
+        store: folder, or an address such as s3://bucket/store; $KSHOT_HOME/store by default.
         frames: frames a clip, the middle of as many equal segments; None for 8, or the unit of a backbone that sees
             clips.
         dtype: how activations are stored, one of `kshot.settings.DTYPES`; frames are always stored as uint8.
@@ -94,7 +95,7 @@ def extract(
         encoder: what runs the trunk, see there.
         workers: decoding processes; one a core, at most 8, by default. 0 decodes in this process, without a timeout.
         timeout: seconds after which a clip counts as unreadable.
-        check: first hash what is stored and rewrite damaged shards.
+        check: first hash what is stored and rewrite damaged shards; at an address their sizes alone are looked at.
         stored_only: never open a video; clips that are not stored are an error, but for those that an earlier
             extraction has found unreadable, which are left out as they were then.
         condense: at the last block, store what its exact form needs (see `Backbone.condense`) rather than the bare
@@ -124,7 +125,7 @@ def extract(
 
     Raises:
         OptionError: an unknown cut, dtype, resize, augmentation or identity, or frames < 1 or no whole units.
-        DataError: no clip could be read.
+        DataError: no clip could be read, or an address does not answer or wants credentials.
         StoreError: the store cannot be written, or lacks a clip with `stored_only`.
         EngineError: Ray is not installed, does not answer or does not do.
     """
@@ -159,7 +160,7 @@ def extract(
         notes += crew.said()
     by = identity if shard is None else IDENTITIES[0]  # of its own clips alone, just before they are decoded
     task = Task.open(data, backbone, recipe, store, check and shard is None, stored_only, by)
-    if not crew:
+    if task.store.old and not crew:
         rates.check(data.clips, task.digests, task.store, not stored_only, progress)
     todo = task.todo()
     if todo and not stored_only and backbone.runtime is not None:
@@ -174,6 +175,8 @@ def extract(
         unreadable = _extract(task, todo, count, timeout, allow_damaged, progress) if todo else {}
     if share:
         planned.tidy(task.store)
+    if not stored_only:
+        task.store.base.tell_digests()
     stored_now = len(todo) - len(unreadable) - len(task.known) if not stored_only else 0
     if shard is not None:
         stored_now = crew.stored if crew else sum(task.digests[i] in task.store for i in todo)
@@ -224,7 +227,7 @@ def _counted(task: Task, unreadable: dict[str, str]) -> dict[str, str]:
     lost = [path for path, digest in zip(task.data.clips, task.digests, strict=True) if digest not in task.store]
     if lost := [path for path in lost if str(path) not in unreadable]:
         raise StoreError(
-            f"{len(lost)} of {len(task.data)} clips are not in {task.store.folder}, the first {lost[0]}: does every "
+            f"{len(lost)} of {len(task.data)} clips are not in {task.store.name}, the first {lost[0]}: does every "
             f"machine see the same folder? The same command goes on"
         )
     return unreadable
@@ -278,10 +281,10 @@ def _known_unreadable(task: Task, todo: Sequence[int]) -> dict[str, str]:
     """
     noted = task.store.unreadable() if todo else {}
     if lost := sum(task.digests[i] not in noted for i in todo):
-        root = task.store.root
+        base = task.store.base
         raise StoreError(
-            f"store {root} lacks {lost} of {len(task.data)} clips for backbone {task.backbone.name} at cut "
-            f"{task.recipe.cut} (it holds activations of: {', '.join(holders(root)) or 'nothing'}); run `kshot "
+            f"store {base.name} lacks {lost} of {len(task.data)} clips for backbone {task.backbone.name} at cut "
+            f"{task.recipe.cut} (it holds activations of: {', '.join(holders(base)) or 'nothing'}); run `kshot "
             f"extract` with this backbone"
         )
     return {str(task.data.clips[i]): noted[task.digests[i]] for i in todo}
@@ -403,13 +406,13 @@ def _reader(task: Task, unreadable: Mapping[str, str], empty: bool = False) -> A
     losses = task.store.losses()
     lost = [i for i in readable.tolist() if digests[i] in losses] if losses else []
     chosen = data.subset(readable) if len(readable) < len(data) else data
-    known = Digests(task.store.root / "digests.jsonl") if data.spans is not None else None
+    known = task.store.base.digests() if data.spans is not None else None
     return Activations(
         chosen,
         task.recipe.cut,
         reasons,
         task.store,
-        pick(digests, readable),
+        pick(digests, readable) if len(readable) < len(data) else digests,
         damaged={str(data.clips[i]): losses[digests[i]] for i in lost},
         backbone=task.backbone.name,
         videos=tuple(known.of(chosen.paths, remembered=True)) if known else (),
@@ -418,5 +421,5 @@ def _reader(task: Task, unreadable: Mapping[str, str], empty: bool = False) -> A
 
 def _passed_over(paths: Sequence[Path]) -> dict[str, list[str]]:
     """Path of a frame folder -> other files that lie in it."""
-    folders = (path for path in dict.fromkeys(paths) if path.is_dir())
+    folders = (path for path, _ in groupby(paths) if path.is_dir())  # parts of a video stand together
     return {str(path): names for path in folders if (names := passed_over(path))}

@@ -12,14 +12,14 @@ shard of the plan is in both, since nobody could tell otherwise without asking w
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
 from kshot.activations.shards import SHARD_BYTES
 from kshot.errors import OptionError, unknown
 from kshot.excerpts import Clip
+from kshot.processes import Share
 from kshot.settings import ENGINES, RAY
 
 MOST_CLIPS = 256  # of a shard: what a kill costs stays within minutes, also where a clip takes a few kB
@@ -65,6 +65,16 @@ class Plan:
         """Indices of the clips of a shard, given by its number."""
         return range(shard * self.each, min((shard + 1) * self.each, self.clips))
 
+    def shards_of(self, share: Share) -> Sequence[int]:
+        """Numbers of the shards of a share; none where there are fewer shards than shares.
+
+        Raises:
+            OptionError: there are more shares than clips.
+        """
+        if share.of > max(self.clips, 1):
+            raise OptionError(f"shard {share}: there are only {self.clips:,} clips, expected at most as many shards")
+        return share.part(range(len(self)))
+
     def shard(self, number: int) -> str:
         """What a shard is called, in its manifest and its lock."""
         return f"{self.name}-{number}"
@@ -79,55 +89,6 @@ def clips_a_shard(clips: int, size: int) -> int:
     """
     most = min(MOST_CLIPS, SHARD_BYTES // max(1, size), max(BATCH, -(-clips // LEAST_SHARDS)))
     return max(1, most - most % BATCH if most >= BATCH else most)
-
-
-@dataclass(frozen=True)
-class Share:
-    """One of several parts of the shards, for processes that know nothing of each other.
-
-    Attributes:
-        number: which one, from 0.
-        of: how many there are.
-
-    Raises:
-        OptionError: it is out of range.
-    """
-
-    number: int = 0
-    of: int = 1
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.number < self.of:
-            last = max(self.of - 1, 0)
-            raise OptionError(
-                f"shard {self} is out of range: "
-                + (f"they are numbered 0/{self.of} to {last}/{self.of}" if self.of > 0 else "expected at least 1")
-            )
-
-    def __str__(self) -> str:
-        return f"{self.number}/{self.of}"
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """From "3/64".
-
-        Raises:
-            OptionError: it is not of that form, or out of range.
-        """
-        found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text.strip())
-        if not found:
-            raise OptionError(f"shard '{text}' is not of the form i/n, such as 0/4 to 3/4 for four processes")
-        return cls(int(found[1]), int(found[2]))
-
-    def shards(self, plan: Plan) -> range:
-        """Numbers of its shards of a plan; none where there are fewer shards than shares.
-
-        Raises:
-            OptionError: there are more shares than clips.
-        """
-        if self.of > max(plan.clips, 1):
-            raise OptionError(f"shard {self}: there are only {plan.clips:,} clips, expected at most as many shards")
-        return range(self.number, len(plan), self.of)
 
 
 def expect_engine(engine: str, shard: object, address: str | None = None, actors: int | None = None) -> None:

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kshot.activations.encoding import encode
-from kshot.activations.plan import Plan, Share
+from kshot.activations.plan import Plan
 from kshot.activations.recipe import Recipe
-from kshot.activations.shards import ShardWriter, fault, read_manifest
+from kshot.activations.shards import ShardWriter, read_manifest
 from kshot.activations.store import Busy, Store
 from kshot.datasets import Dataset
 from kshot.files import locked
+from kshot.processes import Share
 from kshot.progress import Step
 
 if TYPE_CHECKING:
@@ -93,8 +94,8 @@ def share_of(data: Dataset, backbone: Backbone, recipe: Recipe, share: Share) ->
         OptionError: there are more shares than clips.
     """
     plan = Plan.of(data.clips, clip_bytes(backbone, recipe))
-    numbers = share.shards(plan)
-    chosen = [clip for number in numbers for clip in plan.clips_of(number)]
+    numbers = plan.shards_of(share)
+    chosen = np.fromiter(chain.from_iterable(map(plan.clips_of, numbers)), np.int64)
     shards, start = [], 0
     for number in numbers:
         clips = range(start, start + len(plan.clips_of(number)))
@@ -136,12 +137,8 @@ def writing(store: Store, name: str, wait: bool = False) -> Iterator[ShardWriter
             return
         with store.holding(SHORT):  # who writes without a plan would hold it for longer
             pass
-        writer = ShardWriter(store.folder, name)
-        try:
+        with store.writer(name) as writer:
             yield writer
-            writer.flush()
-        finally:
-            writer.close()
 
 
 def tidy(store: Store) -> None:
@@ -172,7 +169,7 @@ def write(
         digests: of the clips; "" for one that cannot be opened.
         decode: gives what came of clips, in their order; it asks for the clips that come next ahead of time.
         keep: writes what was decoded of a shard.
-        check: hash the shards that are there, and write damaged ones anew.
+        check: hash the shards that are there (at an address: look at their sizes), and write damaged ones anew.
         step: moves the progress on, by clips.
 
     Returns:
@@ -246,7 +243,7 @@ def _missing(store: Store, shard: Shard, digests: Sequence[str], check: bool) ->
     Clips that cannot be opened are tried, so that the decoder gives the reason.
     """
     manifest = store.planned(shard.name)
-    if manifest is not None and check and fault(manifest):
+    if manifest is not None and check and store.base.fault(manifest):
         store.drop([manifest.stem])
         manifest = None
     held = set(read_manifest(manifest).clips) if manifest else set()

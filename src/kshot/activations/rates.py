@@ -21,7 +21,7 @@ from kshot.video import scan
 def check(
     clips: Sequence[Clip], digests: Sequence[str], target: Store, scanned: bool, progress: Progress = quiet
 ) -> None:
-    """Lets a store forget what an older kshot stored of clips of variable rate, whose frames it chose by number.
+    """Lets an old store forget what was stored of clips of variable rate, whose frames an older kshot chose by number.
 
     Args:
         clips: of the data set; parts of videos were never chosen by number.
@@ -34,8 +34,6 @@ def check(
     Raises:
         StoreError: what was found cannot be written.
     """
-    if not target.old:
-        return
     old = {value: clip for value, clip in zip(digests, clips, strict=True) if target.by_number(value)}
     if not old:
         return

@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,13 +15,10 @@ from typing import Any
 import numpy as np
 
 from kshot import gate
-from kshot.activations.digests import Digests
 from kshot.activations.shards import Manifest, name_of, read_manifest
-from kshot.errors import DataError, StoreError
+from kshot.activations.store import NOTES, located, note_files, read_note
+from kshot.errors import StoreError
 from kshot.files import disk, locked, write_atomic
-
-NOTES = ("unreadable", "damaged", "looks")
-"""Files beside the shards, digest -> what is known of the clip."""
 
 
 @dataclass
@@ -49,11 +46,7 @@ class StoreRemoval:
 
 def known_digests(root: Path, paths: Collection[str]) -> set[str]:
     """Digests that a store remembers of these absolute paths."""
-    return {
-        value
-        for value in Digests(Path(root) / "digests.jsonl").of([Path(path) for path in paths], remembered=True)
-        if value
-    }
+    return {value for value in located(root).digests().of([Path(path) for path in paths], remembered=True) if value}
 
 
 def remove_from_store(root: Path, digests: Collection[str], paths: Collection[str], dry: bool = False) -> StoreRemoval:
@@ -106,11 +99,13 @@ def _clean_key(folder: Path, digests: frozenset[str], found: StoreRemoval, dry: 
     if found.shards > before and not dry:
         _remove(folder.glob("index-*.npy"))  # a cache of where clips stand
     for kind in NOTES:
-        noted = _noted(folder / f"{kind}.json")
+        own, *others = note_files(folder, kind)
+        noted = {clip: value for path in (own, *others) for clip, value in read_note(path).items()}
         kept = {clip: value for clip, value in noted.items() if clip not in digests}
         found.notes += len(noted) - len(kept)
         if len(kept) < len(noted) and not dry:
-            write_atomic(folder / f"{kind}.json", json.dumps(kept, indent=1).encode())
+            write_atomic(own, json.dumps(kept, indent=1).encode())
+            _remove(others)
 
 
 def _rewrite(path: Path, manifest: Manifest, rows: list[int]) -> None:
@@ -141,14 +136,6 @@ def _rewrite(path: Path, manifest: Manifest, rows: list[int]) -> None:
 def _remove(paths: Iterable[Path]) -> None:
     for path in list(paths):
         path.unlink()
-
-
-def _noted(path: Path) -> Mapping[str, Any]:
-    try:
-        found = gate.read_json(path)
-    except DataError:
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _drop_lines(path: Path, wanted: Any, dry: bool) -> int:

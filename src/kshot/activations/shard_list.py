@@ -1,4 +1,4 @@
-"""The complete shards of a folder, and in which of them each clip stands.
+"""The folder of a store, the complete shards in that of a key, and in which of them each clip stands.
 
 Few clips are found by reading every manifest, as they always were. Of many an index is kept. It is named after the
 names of all shards, which are hashes of what they hold, so it belongs to these very shards or is not looked at; and the
@@ -9,21 +9,143 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kshot.activations import index
-from kshot.activations.index import DigestList, Index, Marks, mark, marks
-from kshot.activations.shards import Manifest, read_manifest
+from kshot.activations.digests import Digests
+from kshot.activations.index import Index, mark, marks
+from kshot.activations.shards import Manifest, fault, read_manifest
+from kshot.compact import BLOCK
 from kshot.errors import StoreError
+from kshot.files import append, disk, write_atomic
 
 KIND = "index"
 OLD = 1 << 63
 """In a place, beside a shard's number in the bits from the 33rd on and a row in those before: chosen by number."""
-NOTHING = (np.empty(0, np.uint64), np.empty(0, np.uint64))
+OPEN_SHARDS = 256  # that are open at a time: many systems allow 1024 files
+LINES = "digests.jsonl"
+
+
+class Folder:
+    """A store in a folder.
+
+    Args:
+        path: of the folder, which need not exist.
+
+    Attributes:
+        path: as given; of a store at an address, what this machine keeps of it.
+        name: what people call the store: its folder or its address.
+        torn: manifests at the address that are not what their names say.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.name = path, str(path)
+        self.torn: set[Path] = set()
+
+    def shown(self, path: Path) -> str:
+        """What people call a file of the store."""
+        return str(path)
+
+    def refresh(self, key: str, lately: float = 0.0) -> None:
+        """Learns what other machines have written under a key.
+
+        Args:
+            key: name of its folder.
+            lately: seconds since the last look within which none is needed.
+
+        Raises:
+            DataError: the address does not answer, wants credentials, or has no such bucket.
+            StoreError: the disk refuses.
+        """
+
+    def keyfiles(self) -> list[Path]:
+        """The key.json of all keys, each refreshed."""
+        return sorted(self.path.glob("*/key.json"))
+
+    def digests(self) -> Digests:
+        """What each path held when it was last hashed, by this machine or others.
+
+        Raises:
+            StoreError: the disk refuses.
+        """
+        parts = sorted(self.path.glob("digests-*.jsonl"))  # of a copy of what lay at an address
+        for part in parts:
+            with suppress(FileNotFoundError):  # another process did the same
+                text = part.read_text("utf-8", errors="surrogateescape")
+                with disk(self.path):
+                    append(self.path / LINES, [text])
+                part.unlink()
+        return Digests(self.path / LINES)
+
+    def tell_digests(self) -> None:
+        """Lets other machines know the digests that were found here, as far as this user may write.
+
+        Raises:
+            DataError: the address does not answer.
+        """
+
+    def write(self, path: Path, data: bytes) -> None:
+        """Writes a file of the store, whole: first at the address.
+
+        Raises:
+            OSError: the disk refuses.
+            DataError: the address does.
+        """
+        write_atomic(path, data)
+
+    def settle(self, note: Path) -> None:
+        """Has a file of notes reach the address, to which nothing more will be added."""
+
+    def complete(self, data: Path, manifest: Manifest) -> None:
+        """Has a shard's data, and then its manifest, in the store.
+
+        Args:
+            data: the .npy, whole, under its name.
+            manifest: that belongs to it.
+
+        Raises:
+            OSError: the disk refuses.
+            DataError: the address does.
+        """
+        self.write(data.with_suffix(".json"), manifest.text())
+
+    @contextmanager
+    def data(self, shard: Path, manifest: Manifest) -> Iterator[Path]:
+        """The file of a shard's data, from wherever it is; once it is open it may be left.
+
+        Raises:
+            ValueError: it is gone.
+            StoreError: the address does not answer, or the disk refuses.
+        """
+        yield shard
+
+    @property
+    def open_shards(self) -> int:
+        """How many may be open at a time."""
+        return OPEN_SHARDS
+
+    def fault(self, manifest: Path, hashing: bool = False) -> str | None:
+        """What is wrong with a shard; None for nothing.
+
+        Args:
+            manifest: its path.
+            hashing: whether to read all of it, also at an address, where else its size alone is looked at: an object
+                is put whole.
+
+        Raises:
+            StoreError: it is of a newer kshot.
+        """
+        return fault(manifest)
+
+    def remove(self, path: Path) -> None:
+        """Removes a file, if it is there."""
+        path.unlink(missing_ok=True)
 
 
 class ShardList:
@@ -59,21 +181,24 @@ class ShardList:
 
         What was chosen by number stands never in place of what was chosen by time, whichever shard comes first.
         """
-        parts: dict[bool, list[tuple[Marks, Marks]]] = {False: [], True: []}
+        found = {by_time: (array("Q"), array("Q")) for by_time in (False, True)}  # the later one counts
         for number in range(len(self.names)):
-            manifest = self._manifest(number)
+            manifest = self.manifest(number)
             rows = np.arange(len(manifest.clips), dtype=np.uint64)
             places = rows | np.uint64(number << 32 | (0 if manifest.by_time else OLD))
-            parts[manifest.by_time].append((marks(manifest.clips), places))
-        both = [*parts[False], *parts[True]]  # the later one counts
-        if not both:
-            return Index(*NOTHING)
-        made = Index(*(np.concatenate(column) for column in zip(*both, strict=True)))
-        if len(made) >= index.INDEXED:
-            made.save(self.folder, KIND, self._version)
-        return made
+            for column, values in zip(found[manifest.by_time], (marks(manifest.clips), places), strict=True):
+                column.frombytes(values.tobytes())
+        parts = [(np.frombuffer(m, np.uint64), np.frombuffer(p, np.uint64)) for m, p in found.values() if m]
+        if sum(len(marks) for marks, _ in parts) < index.INDEXED:
+            return Index.of(*parts)
+        return Index.keep(self.folder, KIND, self._version, *parts)
 
-    def _manifest(self, number: int) -> Manifest:
+    def manifest(self, number: int) -> Manifest:
+        """What a shard holds.
+
+        Raises:
+            StoreError: its manifest is damaged or of a newer kshot.
+        """
         path = self.folder / f"{self.names[number]}.json"
         try:
             return read_manifest(path)
@@ -82,14 +207,6 @@ class ShardList:
                 f"manifest {path} is damaged ({error}); run `kshot extract` again: it rewrites damaged shards only"
             ) from None
 
-    def clips(self, number: int) -> Sequence[str]:
-        """The clips of a shard in the order of its rows, as its manifest says.
-
-        Raises:
-            StoreError: that is damaged.
-        """
-        return DigestList.of(self._manifest(number).clips)
-
     def places(self, clip: str) -> list[tuple[int, int]]:
         """Numbers of a shard and of a row where a clip should stand, the one that counts first."""
         found = [place & ~OLD for place in self._index.places(mark(clip))]
@@ -97,7 +214,11 @@ class ShardList:
 
     def holds(self, clips: Sequence[str]) -> NDArray[np.bool_]:
         """(n,) which of n clips are there."""
-        return self._index.holds(marks(clips))
+        found = np.empty(len(clips), bool)
+        for start in range(0, len(clips), BLOCK):
+            block = slice(start, start + BLOCK)
+            found[block] = self._index.holds(marks(clips[block]))
+        return found
 
     def by_number(self, clip: str) -> bool:
         """Whether the frames of what is there of a clip were chosen by their numbers."""

@@ -13,6 +13,7 @@ import json
 import math
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,19 +100,24 @@ def name_of(manifest: bytes) -> str:
     return f"shard-{hashlib.sha256(manifest).hexdigest()[:16]}"
 
 
-def fault(manifest: Path) -> str | None:
+def fault(manifest: Path, data: Path | None = None) -> str | None:
     """What is wrong with a shard, by hashing all of it; None for nothing.
+
+    Args:
+        manifest: its path.
+        data: its .npy, where that does not lie beside.
 
     Raises:
         StoreError: it is of a newer kshot.
     """
     try:
         expected = read_manifest(manifest)
-        gate.regular(manifest.with_suffix(".npy"))
-        with manifest.with_suffix(".npy").open("rb") as data:
-            if (size := os.fstat(data.fileno()).st_size) != expected.size:
+        data = data or manifest.with_suffix(".npy")
+        gate.regular(data)
+        with data.open("rb") as file:
+            if (size := os.fstat(file.fileno()).st_size) != expected.size:
                 return f"has {size} bytes, its manifest says {expected.size}"
-            if hashlib.file_digest(data, "sha256").hexdigest() != expected.sha256:
+            if hashlib.file_digest(file, "sha256").hexdigest() != expected.sha256:
                 return "its sha256 differs from its manifest"
     except (OSError, ValueError, DataError) as error:
         return f"cannot be read ({error})" if isinstance(error, OSError) else str(error)
@@ -159,6 +165,11 @@ class Shard:
         return True
 
 
+def beside(data: Path, manifest: Manifest) -> None:
+    """Writes a shard's manifest beside its data."""
+    write_atomic(data.with_suffix(".json"), manifest.text())
+
+
 class ShardWriter:
     """Writes clips as shards of about 64 MB, or what came in 20 seconds. A shard counts once it is complete.
 
@@ -166,10 +177,11 @@ class ShardWriter:
         folder: of a key of a store, which exists and is locked.
         planned: name of the one planned shard that is written, which ends where its clips do, however large it is and
             however long it takes; "" for shards as they come.
+        complete: makes a shard count whose data are whole, by its manifest.
     """
 
-    def __init__(self, folder: Path, planned: str = "") -> None:
-        self._folder, self._planned = folder, planned
+    def __init__(self, folder: Path, planned: str = "", complete: Callable[[Path, Manifest], None] = beside) -> None:
+        self._folder, self._planned, self._count = folder, planned, complete
         self._clips: list[str] = []
         self._file: io.FileIO | None = None
         self._row: tuple[tuple[int, ...], np.dtype[Any]] = ((), np.dtype(np.uint8))
@@ -233,12 +245,12 @@ class ShardWriter:
         os.fsync(file.fileno())
         file.seek(0)
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        manifest = Manifest(sha256, os.fstat(file.fileno()).st_size, tuple(self._clips), planned=self._planned).text()
-        path = self._folder / f"{name_of(manifest)}.npy"
+        manifest = Manifest(sha256, os.fstat(file.fileno()).st_size, tuple(self._clips), planned=self._planned)
+        path = self._folder / f"{name_of(manifest.text())}.npy"
         try:
             if not path.exists():  # it does where Ctrl-C came before the manifest
                 system.move_open(self._part, path)
-            write_atomic(path.with_suffix(".json"), manifest)
+            self._count(path, manifest)
         except OSError:
             path.unlink(missing_ok=True)  # data without a manifest would only take room
             raise

@@ -12,6 +12,8 @@ Layout, all of it readable without kshot:
     STORE/<key>/index-<names>.npy        where each clip stands, of many; a cache, as is STORE/digests-<bytes>.npy
     STORE/rates.jsonl                    whether clips that an older kshot stored are of constant rate
 
+At an address the same files lie under names of what they hold, see `kshot.activations.mirror`.
+
 A shard's name is the hash of its manifest, so that no other manifest can take its place; each line of digests.jsonl
 has a seal of its own (lines of older versions have none). Every file is written under a temporary name and renamed. A
 kill at any moment leaves whole shards and at most one file that belongs to none, which the next writer removes. One
@@ -28,50 +30,63 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kshot import gate
-from kshot.activations.digests import Digests
+from kshot import addresses, gate
+from kshot.activations.index import DigestList
 from kshot.activations.packing import unpacked
-from kshot.activations.shard_list import ShardList, names
-from kshot.activations.shards import Array, Shard, ShardWriter, fault, read_manifest
+from kshot.activations.shard_list import Folder, ShardList, names
+from kshot.activations.shards import Array, Manifest, Shard, ShardWriter, read_manifest
 from kshot.errors import DataError, StoreError
 from kshot.files import disk, locked, write_atomic
+from kshot.paths import home
 
 if TYPE_CHECKING:
     from kshot.video.damage import Damage
 
-OPEN_SHARDS = 256  # shards that are open at a time: many systems allow 1024 files
+LATELY = 30.0  # seconds in which another machine may have completed a shard that is written here all the same
+
+
+NOTES = ("unreadable", "damaged", "looks")
+"""Files beside the shards, digest -> what is known of the clip."""
 
 
 class Store:
     """The shards of one key. Nothing is created before something is written.
 
     Args:
-        root: the store folder; many keys live side by side in it.
+        root: the store folder or its address, None for $KSHOT_HOME/store; many keys live side by side in it.
         key: everything that changes a number, as JSON. Another key is another folder: a miss, never a wrong hit.
         made_with: the backbone's name, for people; no part of the key.
         check: first hash what is there and drop damaged shards, so that their clips count as missing.
 
     Attributes:
-        root: as given.
+        base: where the store lies.
+        root: the folder, or what this machine keeps of an address.
         key: as given.
         made_with: as given.
         folder: of this key, in `root`.
+        name: what people call that: the folder, or its address.
 
     Raises:
         StoreError: the folder holds the same name for another key, a damaged manifest, or shards of a newer kshot.
+        DataError: the address does not answer, wants credentials, or has no such bucket.
     """
 
-    def __init__(self, root: Path, key: Mapping[str, Any], made_with: str = "", check: bool = False) -> None:
-        self.root, self.key = Path(root), dict(key)
+    def __init__(
+        self, root: str | Path | Folder | None, key: Mapping[str, Any], made_with: str = "", check: bool = False
+    ) -> None:
+        self.base, self.key = located(root), dict(key)
+        self.root = self.base.path
         text = json.dumps(self.key, sort_keys=True)
         self.folder = self.root / hashlib.sha256(text.encode()).hexdigest()[:16]
+        self.name = self.base.shown(self.folder)
+        self.base.refresh(self.folder.name)
         self._found = ShardList(self.folder, read=False)
         self._forgotten: set[str] = set()
         self._open: dict[int, tuple[Shard, Sequence[str]]] = {}
@@ -83,7 +98,7 @@ class Store:
                 self.drop(self.damaged())
         if not self._named():
             raise StoreError(f"{self._keyfile} is damaged; run `kshot extract` again: it writes what is damaged only")
-        self.refresh()
+        self._look()
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the files that are open: a copy opens its own."""
@@ -99,9 +114,9 @@ class Store:
         Raises:
             StoreError: it is whole, and of another key.
         """
-        about = _read_key(self._keyfile)
+        about = read_key(self._keyfile)
         if about and about.key != self.key:
-            raise StoreError(f"store {self.folder} belongs to another key; move it away or use another --store")
+            raise StoreError(f"store {self.name} belongs to another key; move it away or use another --store")
         return bool(about) or not self._keyfile.exists()
 
     def refresh(self) -> None:
@@ -109,7 +124,12 @@ class Store:
 
         Raises:
             StoreError: a manifest is damaged or of a newer kshot.
+            DataError: the address does not answer.
         """
+        self.base.refresh(self.folder.name)
+        self._look()
+
+    def _look(self) -> None:
         self._found = ShardList(self.folder)
         self._forgotten.clear()
         self._open.clear()
@@ -140,6 +160,7 @@ class Store:
     def planned(self, name: str) -> Path | None:
         """The manifest of a planned shard, also of one that another process has completed since; None where there is
         none."""
+        self.base.refresh(self.folder.name, LATELY)
         there = names(self.folder)
         for shard in there:
             if shard not in self._plans:
@@ -196,22 +217,23 @@ class Store:
         """A shard and its clips, by its manifest; the last ones stay open."""
         if number not in self._open:
             try:
-                shard = Shard(self.folder / f"{self._found.names[number]}.npy")
-                held = self._found.clips(number)
+                manifest = self._found.manifest(number)
+                with self.base.data(self.folder / f"{self._found.names[number]}.npy", manifest) as path:
+                    shard, held = Shard(path), DigestList.of(manifest.clips)
                 if shard.clips != len(held):
                     raise ValueError(f"{shard.clips} clips, its manifest says {len(held)}")
             except StoreError:
                 raise
             except Exception as error:  # a damaged header fails in many ways
                 raise self._torn(number, error) from None
-            if len(self._open) >= OPEN_SHARDS:
+            if len(self._open) >= self.base.open_shards:
                 del self._open[next(iter(self._open))]
             self._open[number] = shard, held
         return self._open[number]
 
     def _torn(self, number: int, reason: object) -> StoreError:
         return StoreError(
-            f"shard {self.folder / self._found.names[number]}.npy is damaged ({reason}); run `kshot extract` again: it "
+            f"shard {self.name}/{self._found.names[number]}.npy is damaged ({reason}); run `kshot extract` again: it "
             f"rewrites damaged shards only"
         )
 
@@ -225,15 +247,45 @@ class Store:
         """
         with self.holding():
             self.refresh()
-            writer = ShardWriter(self.folder)
             try:
-                yield writer
+                with self.writer() as writer:
+                    yield writer
             finally:
-                try:
-                    writer.flush()
-                finally:
-                    writer.close()
-                    self.refresh()
+                self.refresh()
+
+    @contextmanager
+    def writer(self, planned: str = "") -> Iterator[ShardWriter]:
+        """A writer for the holder of a lock; at the end what it was given is complete, and notes are with it.
+
+        Args:
+            planned: name of the planned shard that it writes, see `ShardWriter`; nothing of it is written if the block
+                is left by an exception.
+
+        Raises:
+            StoreError: the disk refuses.
+            DataError: the address does.
+        """
+        notes = self.noting(planned) if planned else self
+
+        def complete(data: Path, manifest: Manifest) -> None:
+            for path in notes.own_notes():  # before the clips themselves: a kill must not leave those without
+                self.base.settle(path)
+            self.base.complete(data, manifest)
+
+        writer = ShardWriter(self.folder, planned, complete)
+        try:
+            yield writer
+        except BaseException:
+            if not planned:
+                writer.flush()
+            raise
+        else:
+            writer.flush()
+            with disk(self.folder):
+                for path in notes.own_notes():
+                    self.base.settle(path)
+        finally:
+            writer.close()
 
     @contextmanager
     def holding(self, wait: float = 0.0) -> Iterator[None]:
@@ -247,7 +299,7 @@ class Store:
             Busy: another process writes here.
             StoreError: the disk refuses.
         """
-        busy = Busy(f"another kshot is writing to {self.folder}; wait for it to end or use another --store")
+        busy = Busy(f"another kshot is writing to {self.name}; wait for it to end or use another --store")
         with locked(self.folder, "lock", busy, wait):  # the name it always had: older versions are kept out, too
             with disk(self.folder):
                 if not wait:
@@ -257,9 +309,9 @@ class Store:
                     for path in (*self.folder.glob("*.tmp"), *self.folder.glob("shard-*.npy")):
                         if not path.with_suffix(".json").exists():  # data whose manifest was never written
                             path.unlink()
-                if not _read_key(self._keyfile):
+                if not read_key(self._keyfile):
                     about = {"key": self.key, "made_with": self.made_with}
-                    write_atomic(self._keyfile, json.dumps(about, indent=1).encode())
+                    self.base.write(self._keyfile, json.dumps(about, indent=1).encode())
             yield
 
     def unreadable(self) -> dict[str, str]:
@@ -306,23 +358,27 @@ class Store:
         other._notes = f"-{planned}"
         return other
 
+    def own_notes(self) -> Iterator[Path]:
+        """The files into which this writer notes, as far as they are there."""
+        return filter(Path.exists, (self.folder / f"{kind}{self._notes}.json" for kind in NOTES))
+
     def _noted(self, kind: str) -> dict[str, Any]:
-        paths = (self.folder / f"{kind}.json", *sorted(self.folder.glob(f"{kind}-*.json")))
-        return {clip: value for path in paths for clip, value in _read_note(path).items()}
+        return {clip: value for path in note_files(self.folder, kind) for clip, value in read_note(path).items()}
 
     def _note(self, kind: str, found: Mapping[str, Any]) -> None:
         if found:
             path = self.folder / f"{kind}{self._notes}.json"
             with disk(self.folder):
-                write_atomic(path, json.dumps(_read_note(path) | dict(found), indent=1).encode())
+                write_atomic(path, json.dumps(read_note(path) | dict(found), indent=1).encode())
 
     def damaged(self) -> dict[str, str]:
-        """Shard name -> what is wrong with it, after hashing every complete shard.
+        """Shard name -> what is wrong with it, after hashing every complete shard, or by its size at an address.
 
         Raises:
             StoreError: one is of a newer kshot.
         """
-        return {path.stem: wrong for path in sorted(self.folder.glob("shard-*.json")) if (wrong := fault(path))}
+        manifests = sorted(self.folder.glob("shard-*.json"))
+        return {path.stem: wrong for path in manifests if (wrong := self.base.fault(path))}
 
     def drop(self, shards: Iterable[str]) -> None:
         """Removes shards (manifest first, so that a kill in between leaves no broken shard behind).
@@ -332,16 +388,21 @@ class Store:
         """
         with disk(self.folder):
             for name in shards:
-                (self.folder / f"{name}.json").unlink(missing_ok=True)
-                (self.folder / f"{name}.npy").unlink(missing_ok=True)
+                self.base.remove(self.folder / f"{name}.json")
+                self.base.remove(self.folder / f"{name}.npy")
 
 
 class Busy(StoreError):
     """Another process writes there."""
 
 
-def _read_note(path: Path) -> dict[str, Any]:
-    """What a note says; nothing where it is missing or damaged."""
+def note_files(folder: Path, kind: str) -> list[Path]:
+    """Files of notes of a kind in a key's folder, whoever wrote them; of two the later one counts."""
+    return [folder / f"{kind}.json", *sorted(folder.glob(f"{kind}-*.json"))]
+
+
+def read_note(path: Path) -> dict[str, Any]:
+    """What a file of notes says; nothing where it is missing or damaged."""
     try:
         found = gate.read_json(path)
     except DataError:
@@ -362,7 +423,7 @@ class KeyFile:
     made_with: str
 
 
-def _read_key(path: Path) -> KeyFile | None:
+def read_key(path: Path) -> KeyFile | None:
     """What `key.json` says; None where it is missing or damaged."""
     try:
         about = gate.read_json(path)
@@ -373,73 +434,17 @@ def _read_key(path: Path) -> KeyFile | None:
     return KeyFile(about["key"], str(about["made_with"]))
 
 
-def holders(root: Path) -> list[str]:
-    """Names of the backbones whose activations a store folder holds, sorted."""
-    return sorted({about.made_with for path in Path(root).glob("*/key.json") if (about := _read_key(path))})
+def located(store: str | Path | Folder | None) -> Folder:
+    """Where a store lies, by its folder or address; $KSHOT_HOME/store for None."""
+    if isinstance(store, Folder):
+        return store
+    if store is not None and (place := addresses.of(store)):
+        from kshot.activations.mirror import Mirror  # which few stores need
+
+        return Mirror(place)
+    return Folder(home() / "store" if store is None else Path(store))
 
 
-@dataclass(frozen=True)
-class StoreReport:
-    """What a check of a store found.
-
-    Attributes:
-        store: the store folder.
-        shards: number of shards that were hashed.
-        digests: number of clips in digests.jsonl.
-        damaged: path -> what is wrong.
-        unsealed: path -> what cannot be checked.
-        healed: whether what is damaged was removed.
-    """
-
-    store: str
-    shards: int
-    digests: int
-    damaged: dict[str, str]
-    unsealed: dict[str, str]
-    healed: bool
-
-    def plain(self) -> dict[str, Any]:
-        """As JSON."""
-        return asdict(self)
-
-
-def verify(store: str | Path, heal: bool = False) -> StoreReport:
-    """Hashes every shard of a store folder (all keys) against its manifest, and checks what is known of the clips.
-
-    Args:
-        store: the store folder.
-        heal: also remove damaged shards, so that the next `kshot extract` writes them again.
-
-    Returns:
-        What was found.
-
-    Raises:
-        DataError: `store` is not a folder of a kshot store.
-        StoreError: what is damaged cannot be removed, or a shard is of a newer kshot.
-    """
-    root = Path(store)
-    keyfiles = sorted(root.glob("*/key.json"))
-    if not keyfiles:
-        raise DataError(f"{root} is not a kshot store: expected <key>/key.json in it; pass the --store of extract")
-    manifests = [path for keyfile in keyfiles for path in sorted(keyfile.parent.glob("shard-*.json"))]
-    damaged = {path: "is no JSON with a key" for path in keyfiles if not _read_key(path)}
-    damaged |= {path.with_suffix(".npy"): wrong for path in manifests if (wrong := fault(path))}
-    known = Digests(root / "digests.jsonl")
-    lines = known.verify()
-    if heal:
-        with disk(root):
-            for path in damaged:
-                path.with_suffix(".json").unlink(missing_ok=True)
-                path.with_suffix(".npy").unlink(missing_ok=True)
-        if lines.damaged:
-            known.heal(lines.damaged)
-    unchecked = f"{len(lines.gone):,} lines of an older version, whose clips are gone: they cannot be checked"
-    return StoreReport(
-        store=str(root),
-        shards=len(manifests),
-        digests=lines.lines,
-        damaged={str(path): wrong for path, wrong in damaged.items()}
-        | {f"{root / 'digests.jsonl'}: {clip}": wrong for clip, wrong in lines.damaged.items()},
-        unsealed={str(root / "digests.jsonl"): unchecked} if lines.gone else {},
-        healed=heal and bool(damaged or lines.damaged),
-    )
+def holders(root: str | Path | Folder) -> list[str]:
+    """Names of the backbones whose activations a store holds, sorted."""
+    return sorted({about.made_with for path in located(root).keyfiles() if (about := read_key(path))})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from array import array
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,14 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kshot.activations.digests import Digests, Hashed, hashed
-from kshot.activations.index import mark, pick, values
+from kshot.activations.index import mark, marks, pick, values
 from kshot.activations.recipe import Recipe
 from kshot.activations.store import Store
+from kshot.compact import BLOCK, repeated
 from kshot.datasets import Dataset
 from kshot.errors import unknown
-from kshot.paths import home
 from kshot.video.workers import AHEAD
 
 if TYPE_CHECKING:
@@ -72,7 +74,7 @@ class Task:
             data: as the attribute, and so are `backbone` and `recipe`.
             backbone: see above.
             recipe: see above.
-            store: the store folder; $KSHOT_HOME/store by default.
+            store: the store folder or its address; $KSHOT_HOME/store by default.
             check: hash what is stored and drop damaged shards.
             remembered: open no clip, take its digest from its path.
             identity: as for `extract`.
@@ -80,24 +82,33 @@ class Task:
         Raises:
             OptionError: an unknown resize or identity.
             StoreError: the store cannot be used.
+            DataError: its address does not answer.
         """
         if identity not in IDENTITIES:
             raise unknown("identity", identity, IDENTITIES)
-        root = Path(store) if store is not None else home() / "store"
         made_with = backbone.name if recipe.cut > 0 else "any backbone"
-        opened = Store(root, recipe.key(backbone), made_with, check)
-        memory = Digests(root / "digests.jsonl")
+        opened = Store(store, recipe.key(backbone), made_with, check)
+        memory = opened.base.digests()
         late = identity != IDENTITIES[0] and not remembered and data.spans is None  # a video of many parts is read once
         digests = memory.of(data.clips, remembered, reading=not late)
         return cls(data, backbone, recipe, opened, digests, memory if late else None)
 
-    def todo(self) -> list[int]:
+    def todo(self) -> Sequence[int]:
         """Clips to decode: not stored yet, and the first of those with equal bytes. Unopenable ones are tried, so that
         the decoder gives the reason."""
-        known = np.fromiter(map(bool, self.digests), bool, len(self.digests))
-        missing = np.flatnonzero(known)[~self.store.holds(pick(self.digests, np.flatnonzero(known)))]
-        first = np.unique(values(pick(self.digests, missing)), return_index=True)[1]
-        todo: list[int] = np.sort(np.concatenate([np.flatnonzero(~known), missing[first]])).tolist()
+        digests = self.digests
+        wanted = ~self.store.holds(digests)  # without a digest, too
+
+        def missed(start: int) -> NDArray[np.uint64]:
+            block = slice(start, start + BLOCK)
+            return np.where(wanted[block], marks(digests[block]), np.uint64(0))
+
+        alike = repeated(len(digests), missed)  # by 64 bits: few are left to be compared
+        first = np.unique(values(pick(digests, alike)), return_index=True)[1]
+        wanted[np.delete(alike, first)] = False
+        todo = array("q")
+        for start in range(0, len(digests), BLOCK):
+            todo.extend((start + np.flatnonzero(wanted[start : start + BLOCK])).tolist())
         return todo
 
 

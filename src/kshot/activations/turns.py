@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kshot import processes
+from kshot.activations.store import located
 from kshot.files import locked
-from kshot.paths import home
 
 TURN = ".kshot-turn"
 """The lock in a store folder of who may extract."""
@@ -22,10 +22,10 @@ def turn(store: str | Path | None) -> Iterator[bool]:
     apart, on rows of one study, one at a time extracts into a store.
 
     Args:
-        store: folder; $KSHOT_HOME/store by default.
+        store: folder or address; $KSHOT_HOME/store by default. Of an address this holds on one machine.
     """
     if processes.working_apart():
-        with locked(home() / "store" if store is None else Path(store), TURN, wait=True):
+        with locked(located(store).path, TURN, wait=True):
             yield True
         return
     with processes.first_before_others() as first:

@@ -227,7 +227,8 @@ def report(
 @app.command()
 def verify(
     path: Annotated[
-        Path, typer.Argument(help="a store, run, model, study, export, backbone, benchmark, project, .npz")
+        Path,
+        typer.Argument(help="a store or its address, run, model, study, export, backbone, benchmark, project, .npz"),
     ],
     heal: Annotated[
         bool, typer.Option("--heal", help="of a store: remove what is damaged; extract writes it again")

@@ -5,12 +5,11 @@
 import difflib
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from urllib.parse import parse_qsl
 
-from kshot import remote
+from kshot import addresses
 from kshot.datasets.dataset import SPLITS, Dataset, build
 from kshot.datasets.registry import BENCHMARKS, DATASETS, OPTIONS
 from kshot.errors import DataError, OptionError
@@ -60,7 +59,7 @@ def load(data: str | Path | Dataset, where: Mapping[str, str] | None = None, che
                 f"{found.parent} and prepare {name} again"
             ) from None
     path = Path(text)
-    if place := remote.address(text):
+    if place := addresses.of(text):
         if path.suffix.lower() != ".csv":
             raise DataError(f"{place}: of an object store a .csv is read, and the clips that it lists")
         return _table(path, where, check_files, path.stem)
@@ -81,9 +80,14 @@ def load(data: str | Path | Dataset, where: Mapping[str, str] | None = None, che
         from kshot.datasets import features
 
         return features.load_features(path, where)
+    from kshot.datasets.sheet import lists_clips
+
+    table = path.suffix.lower() == ".csv"
+    if table and lists_clips(path):
+        return _table(path, where, check_files, path.stem)
     from kshot.datasets.annotations import find, foreign
 
-    if path.suffix.lower() == ".csv" and not foreign(path):
+    if table and not foreign(path):
         return _table(path, where, check_files, path.stem)
     if path.is_file() and find(path):
         from kshot.datasets.annotations import loading
@@ -115,7 +119,7 @@ def _table(path: Path, where: Mapping[str, str], check_files: bool, name: str) -
         from kshot.datasets import prepare
 
         missing = prepare.missing_beside(path)
-    return replace(table.load_table(path, where, check_files, name), missing=missing)
+    return table.load_table(path, where, check_files, name).changed(missing=missing)
 
 
 def _make(name: str, number: str, options: Mapping[str, str]) -> Path:

@@ -4,19 +4,37 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kshot import names
-from kshot.datasets import compact, segments
+from kshot import compact, names
+from kshot.datasets import segments
 from kshot.errors import DataError, unknown
 from kshot.excerpts import Clip, clip_of
 
 SPLITS = {"train": "train", "base": "train", "val": "val", "test": "test", "novel": "test"}
+
+
+class Later:
+    """A field whose array a function may make, once it is looked at: of very many clips it is large, and few ask."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, one: Any, owner: type | None = None) -> np.ndarray:
+        if one is None:
+            raise AttributeError(self._name)  # no default
+        given = one.__dict__[self._name]
+        made: np.ndarray = given() if callable(given) else given
+        one.__dict__[self._name] = made
+        return made
+
+    def __set__(self, one: Any, given: np.ndarray | Callable[[], np.ndarray]) -> None:
+        one.__dict__[self._name] = given
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +60,7 @@ class Dataset:
     labels: np.ndarray
     classes: tuple[str, ...]
     splits: np.ndarray
-    groups: np.ndarray
+    groups: Later = Later()
     features: np.ndarray | None = None
     missing: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -50,6 +68,13 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def changed(self, **others: Any) -> Dataset:
+        """The same but for some fields. Unlike `dataclasses.replace` it makes nothing that nobody has looked at."""
+        return Dataset(**{one.name: self.__dict__[one.name] for one in fields(self)} | others)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"groups": self.groups}  # no function goes to another process
 
     @cached_property
     def clips(self) -> Sequence[Clip]:
@@ -112,16 +137,19 @@ class Dataset:
     def subset(self, indices: Sequence[int] | np.ndarray) -> Dataset:
         """The clips with these indices, in this order; classes are those that remain, their order is kept."""
         chosen = np.asarray(indices, dtype=np.int64)
-        kept, labels = np.unique(self.labels[chosen], return_inverse=True)
-        if np.array_equal(chosen, np.arange(len(self))) and len(kept) == len(self.classes):
+        whole = len(chosen) == len(self) and np.array_equal(chosen, np.arange(len(self)))
+        labels = self.labels if whole else self.labels[chosen]
+        kept = np.flatnonzero(np.bincount(labels))
+        if whole and len(kept) == len(self.classes):
             return self  # features may fill the memory: no second copy of all of them
+        groups = self.__dict__["groups"]  # not looked at, and without this data set, which may go
         return Dataset(
             name=self.name,
             paths=compact.chosen(self.paths, chosen),
-            labels=labels.astype(np.int64),
+            labels=np.searchsorted(kept, labels),
             classes=tuple(self.classes[label] for label in kept),
             splits=self.splits[chosen],
-            groups=self.groups[chosen],
+            groups=(lambda: groups()[chosen]) if callable(groups) else groups[chosen],
             features=None if self.features is None else self.features[chosen],
             missing=self.missing,
             notes=self.notes,
@@ -166,18 +194,17 @@ def build(
     """
     if not len(labels):
         raise DataError(f"{name} holds no clips")
-    texts = names.labels(labels, lambda index: f"{name}: {place(index)}")
-    together = names.groups(groups, lambda index: f"{name}: {place(index)}")
-    split_of: dict[str, tuple[str, int]] = {}
-    canonical = []
-    for index, (label, split) in enumerate(zip(texts, splits, strict=True)):
+    numbers, texts = names.numbered(labels, lambda index: f"{name}: {place(index)}")
+    together = compact.Texts(names.groups(groups, lambda index: f"{name}: {place(index)}"))
+    split_of: dict[int, tuple[str, int]] = {}  # those of a label are the same, so of each the first is kept
+    for index, (number, split) in enumerate(zip(numbers, splits, strict=True)):
         if split and split.lower() not in SPLITS:
             raise DataError(f"{name}: {place(index)}: {unknown('split', split, SPLITS)}")
-        canonical.append(SPLITS[split.lower()] if split else "")
-        first, at = split_of.setdefault(label, (canonical[-1], index))
-        if first != canonical[-1]:
+        own = SPLITS[split.lower()] if split else ""
+        first, at = split_of.setdefault(number, (own, index))
+        if first != own:
             raise DataError(
-                f"{name}: label '{label}' is in two splits, '{first}' ({place(at)}) and '{canonical[-1]}' "
+                f"{name}: label '{texts[number]}' is in two splits, '{first}' ({place(at)}) and '{own}' "
                 f"({place(index)}): splits are by class, so give all its clips the same one"
                 + (
                     f"; for `kshot fit` name one of them alone ({alone(at)} or {alone(index)}), and try the model on "
@@ -188,23 +215,37 @@ def build(
             )
     lone, overlaps = names.lone(together), list[str]()
     if spans is not None:
-        clips, overlaps = segments.checked(name, paths, texts, spans, place)
-        together, lone = segments.grouped(clips, texts, together)
-    classes = sorted(set(texts))
-    number_of = {label: number for number, label in enumerate(classes)}
+        each = [texts[number] for number in numbers]
+        clips, overlaps = segments.checked(name, paths, each, spans, place)
+        filmed, lone = segments.grouped(clips, each, together)
+        together = compact.Texts(filmed)
+    classes, paths = sorted(texts), compact.Paths.of(paths)
+    number_of = {text: number for number, text in enumerate(classes)}
+
+    def grouped() -> np.ndarray:
+        named = enumerate(zip(together, paths, strict=True))
+        return compact.array((group or f"{i}:{path}" for i, (group, path) in named), len(paths))
+
     return Dataset(
         name=name,
-        paths=compact.Paths.of(paths),
-        labels=np.fromiter((number_of[label] for label in texts), np.int64, len(texts)),
+        paths=paths,
+        labels=np.array([number_of[text] for text in texts])[np.frombuffer(numbers, np.int64)],
         classes=tuple(classes),
-        splits=np.array(canonical, dtype=np.str_),
-        groups=compact.array(
-            [group or f"{i}:{path}" for i, (group, path) in enumerate(zip(together, paths, strict=True))]
-        ),
+        splits=_shared([split_of[number][0] for number in range(len(texts))], numbers),
+        groups=grouped,
         features=features,
         notes=(*notes, *overlaps, *lone),
         spans=spans,
     )
+
+
+def _shared(texts: Sequence[str], numbers: Sequence[int]) -> np.ndarray:
+    """The text of each number; of very many, objects that they share, and one where all are the same."""
+    if len(set(texts)) == 1:
+        return np.broadcast_to(np.array(texts[0]), len(numbers))
+    kind = np.str_ if len(numbers) < compact.MANY else object
+    made: np.ndarray = np.array(texts, kind)[np.asarray(numbers)]
+    return made
 
 
 def _few(texts: Sequence[str], most: int = 8) -> str:

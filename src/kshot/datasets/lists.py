@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from urllib.error import URLError
 from urllib.parse import urlsplit
 
+from kshot import gate
 from kshot.datasets.benchmark import SPLITS, Benchmark, benchmark, digest
 from kshot.datasets.registry import BENCHMARKS
 from kshot.datasets.sheet import read_sheet
@@ -124,7 +125,7 @@ def _rows(bench: Benchmark, file: Path) -> Iterator[tuple[str, str, str, str]]:
                 raise DataError(f"{place}: expected a path and a label, found {values['path']!r}, {values['label']!r}")
             yield _id(bench, values["path"].replace("\\", "/")), _label(bench, values["label"], place), split, place
     else:
-        for number, line in enumerate(sheet.text.splitlines(), 1):
+        for number, line in enumerate(gate.read_text(file).splitlines(), 1):
             if clip := line.strip().replace("\\", "/"):
                 place = f"{file}, line {number}"
                 yield _id(bench, clip), _folder_label(bench, clip, own[0], place), own[0], place

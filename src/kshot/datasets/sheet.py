@@ -6,10 +6,13 @@ import csv
 import os
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
+from typing import TextIO
 
-from kshot import gate, remote
+from kshot import addresses, gate, remote
 from kshot.errors import DataError
 
 SYNONYMS = {"path": ("video", "file", "clip", "filename"), "label": ("class", "action", "behavior", "behaviour")}
@@ -27,15 +30,15 @@ class Sheet:
 
     Attributes:
         path: of its file.
-        text: all of it.
         mark: what separates its columns.
+        said: whether its first line says so, as Excel writes and reads it.
         header: names of the columns, without blanks around them.
         empty: rows without any value that were passed over so far.
     """
 
     path: Path
-    text: str
     mark: str = ","
+    said: bool = False
     header: list[str] = field(default_factory=list)
     empty: int = 0
 
@@ -45,7 +48,11 @@ class Sheet:
         Raises:
             DataError: a row of another length than the header, or quotes that are not closed.
         """
-        reader = csv.reader(_lines(self.text), delimiter=self.mark, strict=True)
+        with _open(self.path) as text:
+            yield from self._rows(text)
+
+    def _rows(self, text: TextIO) -> Iterator[tuple[int, dict[str, str]]]:
+        reader = csv.reader(self._lines(text), delimiter=self.mark, strict=True)
         try:
             next((cells for cells in reader if _trimmed(cells, 0)), None)  # the header
             for cells in reader:
@@ -63,6 +70,25 @@ class Sheet:
         except csv.Error as error:
             raise DataError(f"{self.path.name}: line {reader.line_num}: {error}") from None
 
+    def _lines(self, text: TextIO) -> Iterator[str]:
+        """All with their ends; an empty one for that of the separator, so that they count as in the file."""
+        text.seek(0)
+        if not self.said:
+            return text
+        text.readline()
+        return chain(["\n"], text)
+
+    def headed(self, text: TextIO) -> Sheet:
+        """With its header, none where it is empty or cannot be read, which its rows then say."""
+        try:
+            for cells in csv.reader(self._lines(text), delimiter=self.mark):
+                if header := _trimmed(cells, 0):
+                    self.header = header
+                    break
+        except csv.Error:
+            pass
+        return self
+
 
 _NAMES = {",": "comma", ";": "semicolon", "\t": "tab"}
 
@@ -77,12 +103,24 @@ def read_sheet(path: Path, needed: tuple[str, ...]) -> Sheet:
     Raises:
         DataError: the file cannot be read, or is no text.
     """
-    with remote.local(path) as file:
-        text = gate.read_text(file, TABLE_BYTES)
-    if said := re.match(r'"?sep=(.)"?(?:\r\n|\r|\n)', text):  # as Excel writes and reads it
-        return _headed(Sheet(path, "\n" + text[said.end() :], said[1]))  # lines count as in the file
-    made = [_headed(Sheet(path, text, mark)) for mark in MARKS]
+    with _open(path) as text:
+        if said := re.fullmatch(r'"?sep=(.)"?(?:\r\n|\r|\n)', text.readline(10)):
+            return Sheet(path, said[1], said=True).headed(text)
+        made = [Sheet(path, mark).headed(text) for mark in MARKS]
     return next((sheet for sheet in made if all(column(sheet.header, name) for name in needed)), made[0])
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[TextIO]:
+    opened = remote.local(path) if addresses.of(path) else nullcontext(path)
+    with opened as file, gate.open_text(file, TABLE_BYTES) as text:
+        yield text
+
+
+def lists_clips(path: Path) -> bool:
+    """Whether the first line of a file has columns for path and label."""
+    cells = [cell.strip(' "') for cell in re.split("[,;\t]", gate.beginning(path).partition("\n")[0])]
+    return all(column(cells, name) for name in SYNONYMS)
 
 
 def column(header: Sequence[str], name: str) -> str | None:
@@ -93,23 +131,6 @@ def column(header: Sequence[str], name: str) -> str | None:
         name: one of `SYNONYMS`, or any other, which has none.
     """
     return next((known for known in (name, *SYNONYMS.get(name, ())) if known in header), None)
-
-
-def _headed(sheet: Sheet) -> Sheet:
-    """The sheet with its header, none where it is empty or cannot be read, which its rows then say."""
-    try:
-        for cells in csv.reader(_lines(sheet.text), delimiter=sheet.mark):
-            if header := _trimmed(cells, 0):
-                sheet.header = header
-                break
-    except csv.Error:
-        pass
-    return sheet
-
-
-def _lines(text: str) -> Iterator[str]:
-    """The lines with their ends, without a copy of all of them (as a StringIO makes, of four bytes a character)."""
-    return (found[0] for found in re.finditer(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+\Z", text))
 
 
 def _trimmed(cells: list[str], least: int) -> list[str]:
@@ -130,7 +151,7 @@ def local_path(folder: Path, text: str) -> Path:
         folder: of the table.
         text: the path as written.
     """
-    if place := remote.address(text):
+    if place := addresses.of(text):
         return Path(place)
     path = folder / text
     if ("\\" in text or text.startswith("~")) and not os.path.lexists(path):

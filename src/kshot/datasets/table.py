@@ -8,13 +8,14 @@ from __future__ import annotations
 import difflib
 import os
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path, PureWindowsPath
+from typing import Any
 
 import numpy as np
 
-from kshot import remote
-from kshot.datasets.compact import Paths, Rows, Texts
+from kshot import addresses, remote
+from kshot.compact import BLOCK, Column, Paths, Texts, repeated
 from kshot.datasets.dataset import Dataset, build
 from kshot.datasets.sheet import column, local_path, read_sheet
 from kshot.datasets.spans import Columns, columns
@@ -42,38 +43,40 @@ def load_table(
         OptionError: `where` names a column that does not exist.
     """
     where = where or {}
-    lines, moments_of = array("Q"), array("d")
-    rows, names = Rows(), Texts()
+    lines, moments_of = Column(np.uint64), array("d")
+    marks = array("q")  # of paths; parts of a video may share theirs, see `segments`
     sheet = read_sheet(path, NEEDED)
     place, label, moments = _check_header(path, sheet.header, where)
+    rows = {name: Texts() for name in (place, label, *KNOWN) if name in sheet.header}
     unused = [name for name in sheet.header if name not in {*OWN, place, label, *where, *moments.used}]
     for line, row in sheet.rows():
         if any(row[name] != value for name, value in where.items()):
             continue
         if not row[place]:
             raise DataError(f"{path.name}: line {line} has no {place}")
-        span = moments.read(row, f"{path.name}: line {line}")
-        moments_of.extend(span)
-        names.append(row[place] if np.isnan(span).all() else f"\0{line}")  # parts of a video: see `segments`
-        lines.append(line)
-        rows.append(row)
-    if twice := names.twice():
-        raise DataError(
-            f"{path.name}: clip '{names[twice[0]]}' is listed twice, on lines {lines[twice[0]]} and {lines[twice[1]]}"
-        )
-    if where and not rows:
+        if moments:
+            moments_of.extend(moments.read(row, f"{path.name}: line {line}"))
+        whole = not moments or np.isnan(moments_of[-2:]).all()
+        marks.append(hash(row[place] if whole else (line,)))
+        lines.add(line)
+        for each, values in rows.items():
+            values.append(row[each])
+    _expect_once(path, rows[place], marks, lines)
+    if where and not marks:
         wanted = " and ".join(f"{name} = '{value}'" for name, value in where.items())
         raise DataError(f"{path.name}: no row has {wanted}")
     times = np.array(moments_of, np.float64).reshape(-1, 2)
+    nothing: Any = np.broadcast_to("", len(marks))
+    del marks
     data = build(
         name=name or path.stem,
-        paths=Paths.of(local_path(path.parent, text) for text in rows.column(place)),
-        labels=rows.column(label),
-        splits=rows.column("split"),
-        groups=rows.column("group"),
+        paths=Paths.of(local_path(path.parent, text) for text in rows[place]),
+        labels=rows[label],
+        splits=rows.get("split", nothing),
+        groups=rows.get("group", nothing),
         place=lambda index: f"line {lines[index]}",
-        notes=[*unused_columns(path, unused if rows else []), *empty_rows(path, sheet.empty)],
-        alone=lambda index: f"{path}?split={rows[index].get('split', '')}",
+        notes=[*unused_columns(path, unused if lines else []), *empty_rows(path, sheet.empty)],
+        alone=lambda index: f"{path}?split={rows['split'][index]}",
         spans=None if np.isnan(times).all() else times,
     )
     if check_files:
@@ -123,9 +126,21 @@ def _check_header(path: Path, header: list[str], where: Mapping[str, str]) -> tu
     return str(meant["path"]), str(meant["label"]), columns(path.name, header)
 
 
-def _check_files(path: Path, data: Dataset, lines: Sequence[int]) -> None:
-    remote.expect(filter(None, map(remote.address, data.paths)))
-    missing = [index for index, clip in enumerate(data.paths) if not (remote.address(clip) or clip.exists())]
+def _expect_once(path: Path, clips: Texts, marks: array[int], lines: Column) -> None:
+    """Refuses a clip that is listed twice."""
+    first: dict[tuple[int, str], int] = {}
+    for index in repeated(len(marks), lambda start: np.asarray(marks[start : start + BLOCK], np.int64)).tolist():
+        before = first.setdefault((marks[index], clips[index]), index)
+        if before != index:
+            raise DataError(
+                f"{path.name}: clip '{clips[index]}' is listed twice, on lines {lines[before]} and {lines[index]}"
+            )
+
+
+def _check_files(path: Path, data: Dataset, lines: Column) -> None:
+    if places := [place for path in data.paths if (place := addresses.of(path))]:
+        remote.expect(places)
+    missing = [index for index, clip in enumerate(data.paths) if not (addresses.of(clip) or clip.exists())]
     if missing:
         few = ", ".join(f"{data.paths[index]} (line {lines[index]})" for index in missing[:3])
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""

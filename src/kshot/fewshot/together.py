@@ -104,7 +104,7 @@ def _digest(columns: Iterable[NDArray[Any] | None], *texts: Iterable[str]) -> st
     mark = hashlib.sha256()
     for column in columns:
         if column is not None:
-            mark.update("\0".join(column.tolist()).encode() if column.dtype == object else column.tobytes())
+            mark.update("\0".join(column.tolist()).encode() if column.dtype.kind in "OT" else column.tobytes())
     for text in itertools.chain(*texts):
         mark.update(text.encode(errors="surrogateescape") + b"\0")
     return f"sha256 {mark.hexdigest()[:12]}"

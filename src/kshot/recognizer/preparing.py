@@ -56,7 +56,7 @@ def checked(
         raise DataError(f"expected one label a clip, found {len(items)} clips and {len(given)} labels")
     places = [inputs.name(item, index) for index, item in enumerate(items)]
     texts = names.labels(given, places.__getitem__)
-    together = [""] * len(items) if groups is None else names.groups(groups, lambda index: f"clip {index}")
+    together = [""] * len(items) if groups is None else [*names.groups(groups, lambda index: f"clip {index}")]
     if len(together) != len(items):
         raise DataError(f"expected one group a clip, found {len(items)} clips and {len(together)} groups")
     nothing = background(recognizer)

@@ -255,12 +255,12 @@ class Compute(Arithmetic):
     """How a backbone computes, and where activations are stored.
 
     Attributes:
-        store: folder of stored activations; None for $KSHOT_HOME/store.
+        store: folder of stored activations, or an address such as s3://bucket/store; None for $KSHOT_HOME/store.
         stored_only: whether to open no video, and take what is stored alone.
         dtype: how activations are stored, one of `DTYPES`; see `kshot.activations.packing`.
     """
 
-    store: str | Path | None = setting(None, "folder of stored activations; $KSHOT_HOME/store by default")
+    store: str | Path | None = setting(None, "folder or address of stored activations; $KSHOT_HOME/store by default")
     stored_only: bool = setting(False, "never open a video", flag=True)
     dtype: str = setting("float16", "as activations are stored: float16, float32, int8 or float8", among=DTYPES)
 

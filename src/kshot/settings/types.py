@@ -128,7 +128,7 @@ class TrainingKeywords(TypedDict, total=False):
     """what runs the frozen blocks: torch, compile, or on the CPU onnx or onnx-int8; see docs"""
 
     store: str | Path | None
-    """folder of stored activations; $KSHOT_HOME/store by default"""
+    """folder or address of stored activations; $KSHOT_HOME/store by default"""
 
     stored_only: bool
     """never open a video"""
@@ -201,7 +201,7 @@ class EvaluatingKeywords(TypedDict, total=False):
     """what runs the frozen blocks: torch, compile, or on the CPU onnx or onnx-int8; see docs"""
 
     store: str | Path | None
-    """folder of stored activations; $KSHOT_HOME/store by default"""
+    """folder or address of stored activations; $KSHOT_HOME/store by default"""
 
     stored_only: bool
     """never open a video"""
@@ -235,7 +235,7 @@ class ExportingKeywords(TypedDict, total=False):
     """what runs the frozen blocks: torch, compile, or on the CPU onnx or onnx-int8; see docs"""
 
     store: str | Path | None
-    """folder of stored activations; $KSHOT_HOME/store by default"""
+    """folder or address of stored activations; $KSHOT_HOME/store by default"""
 
     stored_only: bool
     """never open a video"""

@@ -116,15 +116,14 @@ def _held(folder: Path, sharing: Sharing) -> Iterator[None]:
     if not processes.first():
         yield
         return
-    number, count = sharing.share()
-    with locked(folder, LOCK if sharing.shard is None else f"{LOCK}-{number}-of-{count}"):
+    share = sharing.share()
+    with locked(folder, LOCK if sharing.shard is None else f"{LOCK}-{share.number}-of-{share.of}"):
         yield
 
 
 def _share(grid: Grid, sharing: Sharing) -> Sequence[list[Cell]]:
     """The parts of a grid that this process sees to."""
-    number, count = sharing.share()
-    return processes.dealt(parts(grid.plan, grid.cells)[number::count])
+    return processes.dealt(sharing.share().part(parts(grid.plan, grid.cells)))
 
 
 def _begin(running: Running, mine: Sequence[Sequence[Cell]]) -> None:

@@ -5,12 +5,12 @@ Everything here is a pure function of the study, so that jobs need no more than 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from kshot.errors import OptionError
+from kshot.processes import Share
 from kshot.settings.fields import Settings, setting
 
 if TYPE_CHECKING:
@@ -39,22 +39,13 @@ class Sharing(Settings):
             raise OptionError("--merge runs nothing, it joins what was run: leave --shard and --jobs out")
         self.share()
 
-    def share(self) -> tuple[int, int]:
-        """Number of the share, from 0, and how many there are; 0 and 1 for all rows.
+    def share(self) -> Share:
+        """The share; 0/1 for all rows.
 
         Raises:
             OptionError: it is no such text, or out of range.
         """
-        if self.shard is None:
-            return 0, 1
-        found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", self.shard.strip())
-        if not found:
-            raise OptionError(f"shard '{self.shard}' is not of the form i/n, such as 0/4 to 3/4 for four jobs")
-        number, count = map(int, found.groups())
-        if number >= count:
-            numbered = f"they are numbered 0/{count} to {count - 1}/{count}" if count else "expected at least 1"
-            raise OptionError(f"shard {number}/{count} is out of range: {numbered}")
-        return number, count
+        return Share() if self.shard is None else Share.parse(self.shard)
 
 
 class Placed(Protocol):

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from kshot import remote, video
+from kshot import addresses, remote, video
 from kshot.errors import ClipLost, OptionError, VideoError, unknown
 from kshot.excerpts import ClipName, Excerpt
 from kshot.video.children import Child, Message, Reply, serve
@@ -174,7 +174,7 @@ def _decode_in_children(
 def _fetched(job: Job, work: Callable[[Job], video.Taken | VideoError]) -> video.Taken | VideoError:
     """Has a job done on the file of its clip, fetched first where that lies at an address, which errors then name."""
     clip = job.path
-    place = remote.address(clip.path if isinstance(clip, Excerpt) else clip)
+    place = addresses.of(clip.path if isinstance(clip, Excerpt) else clip)
     if place is None:
         return work(job)
     try:

@@ -6,7 +6,6 @@ A format is a module with `mine(source)`, whether a file is of it, `read(source,
 
 from __future__ import annotations
 
-import re
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +13,6 @@ from typing import Any, NamedTuple
 from kshot import gate
 from kshot.datasets.annotations.forms import Annotations, Segment, Source
 from kshot.datasets.annotations.places import Places
-from kshot.datasets.sheet import column
 from kshot.errors import DataError, unknown
 
 __all__ = ["FORMATS", "Annotations", "Places", "Segment", "find", "read", "writable", "write"]
@@ -55,8 +53,6 @@ FORMATS = {
 }
 """A line a format. A file is of the first whose module says that it is."""
 
-_HEAD = 4096  # bytes by which JSON, XML and text are told apart
-
 
 def writable() -> list[str]:
     """Names of the formats that can be written."""
@@ -64,13 +60,12 @@ def writable() -> list[str]:
 
 
 def foreign(path: Path) -> bool:
-    """Whether a table is one of another program, and none with columns for path and label, see `kshot.datasets.sheet`.
+    """Whether a table is one of another program.
 
     Raises:
         DataError: see `find`.
     """
-    cells = [cell.strip(' "') for cell in re.split("[,;\t]", _begins(path).partition("\n")[0])]
-    found = None if column(cells, "path") and column(cells, "label") else find(path)
+    found = find(path)
     return found is not None and found[0] != "csv"
 
 
@@ -142,7 +137,7 @@ def _module(format: Format) -> Any:
 
 def _source(path: Path) -> Source | None:
     """A file as JSON, XML or text, whichever it begins as; None where it is none of them."""
-    start = _begins(path)
+    start = gate.beginning(path)
     if not start or "\0" in start:
         return None
     if start[0] in "{[":
@@ -150,11 +145,3 @@ def _source(path: Path) -> Source | None:
     if start[0] == "<":
         return Source(path, "xml", gate.read_xml(path))
     return Source(path, "text", gate.read_text(path))
-
-
-def _begins(path: Path) -> str:
-    """The first characters of a file, as text."""
-    gate.regular(path, gate.TEXT_BYTES)
-    with open(path, "rb") as file:
-        head = file.read(_HEAD)
-    return head.decode("utf-16" if head.startswith(gate.UTF_16) else "utf-8-sig", errors="ignore").lstrip()
