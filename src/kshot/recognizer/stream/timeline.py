@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from kshot import video as videos
 from kshot.datasets.annotations import Annotations, write
@@ -34,6 +35,7 @@ from kshot.recognizer.stream.windows import Answer, Engine, Scores, Segment, Win
 from kshot.terminal import percent
 from kshot.video.container import FOLDER_FPS
 from kshot.video.looks import noted
+from kshot.video.shots import Shots, grey
 from kshot.video.workers import Stream
 
 FRAMES_AT_ONCE = 32
@@ -209,7 +211,7 @@ def timeline(
                 before = engine.intervals
                 states = recognizer.states(frames)
                 answers.append(engine.take(intervals, states))
-                footage.add(intervals, frames, states)
+                footage.add(intervals, states, source.begins)
                 stills.add(intervals, frames)
                 looked_at += len(frames)
                 step((engine.intervals - before) * settings.interval)
@@ -225,7 +227,7 @@ def timeline(
         segments = answers[0].segments
     else:
         limits = np.broadcast_to(settings.threshold, len(recognizer.classes_))
-        segments = footage.segments(source.seconds, engine.intervals, limits)
+        segments = footage.segments(source.seconds, engine.intervals, source.begins, limits)
     scores = Scores.joined([answer.scores for answer in answers])
     return Timeline(
         video=str(item) if isinstance(item, Clip) else "",
@@ -279,11 +281,15 @@ class _Pictures:
         self.framing = framing
         self.grid = videos.Grid(interval)
         self.seconds = self.announced = len(frames) / fps
+        self._shots = Shots()
+        self.begins = self._shots.begins
 
     def samples(self) -> Generator[tuple[int, Array]]:
         for index in range(self.frames):
+            self._shots.add(index / self.fps, grey(Image.fromarray(self.pictures[index])))
             yield from self._due(self.grid.add(index / self.fps, index))
         yield from self._due(self.grid.end(self.seconds))
+        self._shots.end()
 
     def _due(self, due: tuple[int, int] | None) -> Iterator[tuple[int, Array]]:
         if due:
