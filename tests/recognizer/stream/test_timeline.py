@@ -46,6 +46,16 @@ def test_segments_of_a_film(seen: tuple[Timeline, Colours], film: Path) -> None:
     assert made.complete and made.notes == []
 
 
+def test_an_action_may_have_a_threshold_of_its_own() -> None:
+    frames = paint((RED, 100), (GREEN // 2, 100), side=32)
+    made = timeline(Colours(), frames, threshold={"green": 0.9})
+    assert [s.label for s in made.segments] == ["red", "unknown"] and set(made.labels) == {"red", "unknown"}
+    assert made.plain()["settings"]["thresholds"] == {"red": 0.3, "green": 0.9, "blue": 0.3}
+    short = paint((GREEN // 2, 10), side=32)
+    assert timeline(Colours(), short).labels.tolist() == ["green"]
+    assert timeline(Colours(), short, threshold={"green": 0.9}).labels.tolist() == ["unknown"]
+
+
 def test_every_looked_at_frame_is_encoded_once_and_every_window_once(seen: tuple[Timeline, Colours]) -> None:
     made, judge = seen
     assert len(judge.encoded) == made.looked_at == 60  # two a second

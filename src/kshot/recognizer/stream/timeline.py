@@ -32,6 +32,7 @@ from kshot.recognizer.stream.contract import Array, WindowClassifier
 from kshot.recognizer.stream.cutting import Footage
 from kshot.recognizer.stream.formats import OWN, check_format, check_picture
 from kshot.recognizer.stream.windows import Answer, Engine, Scores, Segment, WindowSettings
+from kshot.recognizer.thresholds import Threshold, finite
 from kshot.terminal import percent
 from kshot.video.container import FOLDER_FPS
 from kshot.video.looks import noted
@@ -93,7 +94,8 @@ class Timeline:
 
     def plain(self) -> dict[str, Any]:
         """Everything but the stills, ready for JSON: segments in seconds, scores of every window."""
-        threshold = self.settings.threshold if math.isfinite(self.settings.threshold) else None
+        classes = [str(name) for name in self.classes]
+        limits = dict(zip(classes, map(finite, self.settings.limits(len(classes)).tolist()), strict=True))
         return {
             "video": self.video,
             "duration": round(self.duration, 3),
@@ -103,12 +105,12 @@ class Timeline:
             "complete": self.complete,
             "notes": self.notes,
             "segments": [segment.plain() for segment in self.segments],
-            "classes": [str(name) for name in self.classes],
+            "classes": classes,
             "times": _rounded(self.times),
             "labels": [str(label) for label in self.labels],
             "proba": [_rounded(row) for row in self.proba],
             "known": _rounded(self.known),
-            "settings": asdict(self.settings) | {"threshold": threshold},
+            "settings": asdict(self.settings) | {"threshold": finite(self.settings.threshold), "thresholds": limits},
         }
 
     def as_json(self) -> str:
@@ -191,10 +193,11 @@ def timeline(
     fps: float = FOLDER_FPS,
     timeout: float = 60.0,
     progress: Progress = quiet,
+    threshold: Threshold = None,
 ) -> Timeline:
     """What happens when in a video; see `Recognizer.timeline`."""
     item = _one(video)
-    settings = WindowSettings.of(recognizer, window, stride, smooth, shortest)
+    settings = WindowSettings.of(recognizer, window, stride, smooth, shortest, threshold)
     size, framing = recognizer.size, recognizer.framing
     source: Stream | _Pictures
     if isinstance(item, Clip):
@@ -219,14 +222,14 @@ def timeline(
     notes = [f"read up to {clock(source.seconds)} only: {source.failure}"] if source.failure else []
     notes += [note.removeprefix("1 clip is ") for note in noted([source.looks])]
     if engine.intervals < recognizer.frames_:
-        answers = [_whole(recognizer, item, source.seconds)]
+        answers = [_whole(recognizer, item, source.seconds, settings)]
         notes.append(
             f"{source.seconds:.2f} seconds are less than a window of {settings.window:.2f}: answered as one clip, "
             "with frames from all of it"
         )
         segments = answers[0].segments
     else:
-        limits = np.broadcast_to(settings.threshold, len(recognizer.classes_))
+        limits = settings.limits(len(recognizer.classes_))
         segments = footage.segments(source.seconds, engine.intervals, source.begins, limits)
     scores = Scores.joined([answer.scores for answer in answers])
     return Timeline(
@@ -255,14 +258,16 @@ def _one(video: Any) -> Clip | Array:
     return found[0]
 
 
-def _whole(recognizer: WindowClassifier, item: Clip | Array, seconds: float) -> Answer:
+def _whole(recognizer: WindowClassifier, item: Clip | Array, seconds: float, settings: WindowSettings) -> Answer:
     """The answer for a video that is shorter than a window, the same as that of `predict`."""
     read = inputs.frames_of([item], recognizer.frames_, recognizer.size, 60.0, True, recognizer.framing)
     taken = next(read)  # its notes say what is lost
     if isinstance(taken, VideoError):
         raise taken
     decision = recognizer.decide(recognizer.states(taken.frames)[None])
-    label = str(decision.labels[0])
+    best = int(decision.proba[0].argmax())
+    known = decision.known[0] >= settings.limits(len(recognizer.classes_))[best]
+    label = str(recognizer.classes_[best]) if known else UNKNOWN
     score = None if label == UNKNOWN else float(decision.proba[0].max())
     scores = Scores(np.array([seconds / 2]), decision.proba.astype(np.float64), decision.known.astype(np.float64))
     return Answer(scores, [label], [Segment(0.0, seconds, label, score)])
