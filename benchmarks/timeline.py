@@ -2,6 +2,7 @@
 
     python benchmarks/timeline.py [--backbone kshot-tiny] [--minutes 10] [--repeat 3] [--memory 1 5 20] [--json]
     python benchmarks/timeline.py --backbone lite --minutes 60 --size 640x360 --looked 4 [--json]
+    python benchmarks/timeline.py --memory 60 1440 --size 128x96 --plain --looked 1 [--json]
 
 The file is a synthetic 320x240 H.264 video at 30 frames a second (a minute of it, repeated). Three things in turn, in
 one process: decoding alone (every frame decoded here, those that are looked at made into preprocessed pictures), the
@@ -16,7 +17,8 @@ With --looked the film is only watched: seconds of the clock and of processors, 
 this process, with so many frames a second looked at. The second line is a film of an hour (goal: 20 times, 2 cores).
 
 With --memory, each length runs in a process of its own; its peak is the largest resident set that the kernel saw, and
-beside it that of its decoding child.
+beside it that of its decoding child. The third line is a film of a day, whose pictures have no noise (--plain): it is
+of a few MB an hour.
 """
 
 from __future__ import annotations
@@ -51,8 +53,8 @@ WIDTH, HEIGHT, RATE = 320, 240, 30
 CLIP_SECONDS = 2.0  # of the clips that it is trained on, and so of a window
 
 
-def make(path: Path, minutes: int, width: int = WIDTH, height: int = HEIGHT) -> Path:
-    """A textured scene that drifts, with noise; one minute is encoded, its packets are repeated."""
+def make(path: Path, minutes: int, width: int = WIDTH, height: int = HEIGHT, noise: int = 8) -> Path:
+    """A textured scene that drifts, with noise of so many grey levels; one minute is encoded, its packets repeated."""
     rng = np.random.default_rng(0)
     texture = rng.integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8).repeat(16, 0).repeat(16, 1)
     minute = path.with_suffix(".minute.mp4")
@@ -62,7 +64,7 @@ def make(path: Path, minutes: int, width: int = WIDTH, height: int = HEIGHT) -> 
         for index in range(60 * RATE):
             top, left = index * 2 % height, index * 3 % width
             image = texture[top : top + height, left : left + width].astype(np.int16)
-            image += rng.integers(-8, 9, (height, width, 1), dtype=np.int16)
+            image += rng.integers(-noise, noise + 1, (height, width, 1), dtype=np.int16)
             frame = av.VideoFrame.from_ndarray(image.clip(0, 255).astype(np.uint8), format="rgb24")
             frame.pts, frame.time_base = index, Fraction(1, RATE)
             file.mux(stream.encode(frame))
@@ -167,10 +169,10 @@ def clock() -> tuple[float, float]:
     return time.perf_counter(), sum(one.ru_utime + one.ru_stime for one in used)
 
 
-def memory(path: Path, backbone: str) -> dict[str, Any]:
+def memory(path: Path, backbone: str, looked: float | None) -> dict[str, Any]:
     """Peak resident MB of this process before and after a timeline, and of the child that decodes for it."""
     recognizer = fitted(backbone)
-    before, decoder = peak(os.getpid()), 0.0
+    before, decoder, begin = peak(os.getpid()), 0.0, clock()
     done = threading.Event()
 
     def look() -> None:
@@ -182,11 +184,13 @@ def memory(path: Path, backbone: str) -> dict[str, Any]:
 
     observer = threading.Thread(target=look)
     observer.start()
-    timeline = recognizer.timeline(path)
+    timeline = recognizer.timeline(path, window=recognizer.frames_ / looked if looked else None)
     done.set()
     observer.join()
-    megabytes = {"before": before, "peak": peak(os.getpid()), "decoder": decoder}
-    return {"minutes": timeline.duration / 60} | {name: round(value, 1) for name, value in megabytes.items()}
+    found = {"before": before, "peak": peak(os.getpid()), "decoder": decoder}
+    found |= {"film": path.stat().st_size / 2**20, "processor_seconds": clock()[1] - begin[1]}
+    counted = {"minutes": timeline.duration / 60, "decoded": timeline.frames, "windows": len(timeline.times)}
+    return counted | {name: round(value, 1) for name, value in found.items()}
 
 
 def peak(process: int) -> float:
@@ -210,28 +214,32 @@ def main() -> None:
     parser.add_argument("--memory", type=int, nargs="+", metavar="MINUTES", default=[])
     parser.add_argument("--size", default=f"{WIDTH}x{HEIGHT}")
     parser.add_argument("--looked", type=float, help="frames a second to look at; the film is only watched then")
+    parser.add_argument("--plain", action="store_true", help="films without noise, of a few MB an hour")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        print(json.dumps(memory(options.one, options.backbone)))
+        print(json.dumps(memory(options.one, options.backbone, options.looked)))
         return
+    width, height = map(int, options.size.split("x"))
+    noise = 0 if options.plain else 8
     with tempfile.TemporaryDirectory() as folder:
         result: dict[str, Any] = {}
-        if options.looked:
-            width, height = map(int, options.size.split("x"))
-            film = make(Path(folder) / "long.mp4", options.minutes, width, height)
-            result = watched(film, options.backbone, options.looked)
-        elif options.memory:
-            command = [sys.executable, __file__, "--backbone", options.backbone, "--one"]
+        if options.memory:
+            looked = ["--looked", str(options.looked)] if options.looked else []
+            command = [sys.executable, __file__, "--backbone", options.backbone, *looked, "--one"]
             result["memory"] = []
             for minutes in options.memory:
-                path = make(Path(folder) / f"{minutes}.mp4", minutes)
+                path = make(Path(folder) / f"{minutes}.mp4", minutes, width, height, noise)
                 done = subprocess.run([*command, str(path)], check=True, stdout=subprocess.PIPE)
                 result["memory"].append(json.loads(done.stdout))
                 path.unlink()
         else:
-            result = speed(make(Path(folder) / "long.mp4", options.minutes), options.backbone, options.repeat)
+            film = make(Path(folder) / "long.mp4", options.minutes, width, height, noise)
+            if options.looked:
+                result = watched(film, options.backbone, options.looked)
+            else:
+                result = speed(film, options.backbone, options.repeat)
     if options.json:
         print(json.dumps(result))
         return

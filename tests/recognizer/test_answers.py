@@ -113,6 +113,18 @@ def test_a_threshold_for_all_and_for_one_action(command, model: Path, paths: lis
     assert thresholds_of({"b": 0.5}, -np.inf, ["a", "b"]).tolist() == [-np.inf, 0.5]
 
 
+def test_an_action_has_its_threshold_in_a_timeline_too(command, model: Path, paths: list[Path]):
+    code, text, error = command("predict", model, paths[0], "--timeline", "--json", "--threshold", "-1")
+    (free,) = json.loads(text)["answers"]
+    assert code == 0 and not free["unknown"] and free["threshold"] == -1, error
+    given = ("--threshold", "-1", "--threshold", f"{free['label']}=1")
+    whole = json.loads(command("predict", model, paths[0], "--timeline", "--json", *given)[1])
+    (answer,) = whole["answers"]
+    assert answer["unknown"] and answer["threshold"] == 1 and whole["settings"]["thresholds"][free["label"]] == 1
+    code, text, error = command("watch", model, "--file", paths[0], "--threshold", "swimmin=0.5")
+    assert (code, text, error.count("\n")) == (2, "", 1) and "unknown action 'swimmin'" in error
+
+
 def test_patterns_stand_for_what_they_match(command, model: Path, paths: list[Path], tmp_path: Path):
     for number, path in enumerate(paths):
         place = tmp_path / "new" / str(number) / f"clip{10 - number}.mp4"

@@ -300,9 +300,9 @@ def marks_in(project: Project) -> list[tuple[float, float, str]]:
 def test_what_lies_between_marks_is_none_of_the_actions_only_where_all_is_marked(project: Project, film: Video) -> None:
     wave, bow = project.add_label("wave"), project.add_label("bow")
     marks.add_marks(project, "film", [Stretch(wave.id, 10, 12), Stretch(bow.id, 20, 22), Stretch(wave.id, 21, 23)])
-    assert marks.rest_of(project) == {} and project.exhaustive_films() == {}
+    assert marks.rest_of(project) == [] and project.exhaustive_films() == {}
     project.set_video("film", exhaustive=True)
-    found = marks.rest_of(project)["film"]
+    found = [(one.begin, one.stop) for one in marks.rest_of(project)]
     assert len(found) == 4 and all(end - start == pytest.approx(2) for start, end in found)
     marked = [(one.start, one.end) for one in project.state.marks]
     assert not [1 for start, end in found for first, last in marked if start < last and end > first]

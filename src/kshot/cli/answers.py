@@ -165,18 +165,14 @@ def write_timelines(
     """Says what happens when in long videos, one after the other."""
     from kshot.recognizer.answers import ClipAnswer, header_line, line, of_timeline
     from kshot.recognizer.preparing import backbone_of
-    from kshot.recognizer.thresholds import ALL
 
-    if set(limits) - {ALL}:
-        raise OptionError("the windows of a timeline have one threshold: give --threshold X without an action")
-    recognizer.threshold_ = limits.get(ALL, recognizer.threshold_)
     classes, writer, bad = [str(name) for name in recognizer.classes_], Writer(how.out), list[KshotError]()
     about = ClipAnswer("", model=how.model, backbone=backbone_of(recognizer.learner_).name)
     if how.kind == "csv":
         writer.write(header_line(classes))
     for video in videos:
         try:
-            course = recognizer.timeline(video, progress=chosen_progress(True))
+            course = recognizer.timeline(video, progress=chosen_progress(True), threshold=limits)
         except VideoError as error:
             if len(videos) == 1:
                 raise

@@ -45,6 +45,7 @@ ALIKE = 4  # actions from which the same advice stands once
 SINGLE = ", ".join(name for name in HEADS if name not in TRANSDUCTIVE)
 TIMELINE_FORMATS = "table, json, csv, boris, elan, cvat, label-studio, via, activitynet, vtt, srt or audacity"
 DEINTERLACE = "take the fields of interlaced video apart (yadif)"
+EXHAUSTIVE = "all actions are marked in the annotated videos: learn what lies between as none of them"
 METHODS = f"how to learn: auto compares nine ways on your clips; partial; or a head: {SINGLE}"
 
 
@@ -61,6 +62,10 @@ def fit(
     prompt: PROMPT = None,
     texts: TEXTS = None,
     background: Annotated[str | None, typer.Option(help="the class of clips that show none of the actions")] = None,
+    exhaustive: Annotated[bool, typer.Option("--exhaustive", help=EXHAUSTIVE)] = False,
+    exhaustive_in: Annotated[
+        list[str] | None, typer.Option(help="the same of one video or part, film.mp4#t=0,600; several times")
+    ] = None,
     reject: Annotated[bool, typer.Option(help='whether "unknown" may be an answer')] = True,
     unknown_cost: Annotated[
         float,
@@ -105,6 +110,10 @@ def fit(
     data = datasets.load(clips)
     if data.features is not None:
         raise OptionError(f"{clips} holds ready-made features; a recognizer is trained on videos")
+    if exhaustive or exhaustive_in:
+        from kshot.datasets.rest import with_rest
+
+        data, background = with_rest(data, exhaustive_in or (), background)
     with importing():
         from kshot import Recognizer
 

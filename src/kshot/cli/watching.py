@@ -16,7 +16,7 @@ import typer
 
 from kshot.cli import early
 from kshot.cli.app import app
-from kshot.cli.common import DEVICE, MODEL, MOVED, importing
+from kshot.cli.common import DEVICE, MODEL, MOVED, THRESHOLD, importing
 from kshot.errors import VideoError
 from kshot.progress import clock
 from kshot.terminal import console, harmless, percent
@@ -40,6 +40,7 @@ def watch(
         float | None, typer.Option(help="seconds of a window; as long as a trained clip by default")
     ] = None,
     shortest: Annotated[float | None, typer.Option(help="seconds a label must last; 3/4 window by default")] = None,
+    threshold: THRESHOLD = None,
     backbone: MOVED = None,
     device: DEVICE = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help=LINES)] = False,
@@ -48,14 +49,17 @@ def watch(
 
     Example: kshot watch models/gym --camera 0
     """
+    from kshot.recognizer.thresholds import read_thresholds
+
     early.expect_arithmetic(device)
+    limits = read_thresholds(threshold or [])
     early.expect_model(model)
     early.expect_file(file, VideoError)
     with importing():
         from kshot.recognizer import Recognizer
         from kshot.recognizer.stream.watch import watch as run
 
-    watching = run(Recognizer.load(model, backbone, device), camera, file, window, shortest=shortest)
+    watching = run(Recognizer.load(model, backbone, device), camera, file, window, shortest=shortest, threshold=limits)
     teller = _Lines() if as_json else _Screen(watching.settings.window) if sys.stdout.isatty() else _Words()
     latencies: deque[float] = deque(maxlen=REMEMBERED)
     last: Sighting | None = None

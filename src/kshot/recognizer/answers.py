@@ -132,6 +132,7 @@ def of_timeline(course: Timeline, about: ClipAnswer) -> list[ClipAnswer]:
         about: a record with model and backbone, which stay.
     """
     classes = [str(name) for name in course.classes]
+    limits = course.settings.limits(len(classes))
     result = []
     for segment in course.segments:
         inside = (course.times >= segment.start) & (course.times < segment.end)
@@ -148,7 +149,7 @@ def of_timeline(course: Timeline, about: ClipAnswer) -> list[ClipAnswer]:
                 label=segment.label,
                 proba={name: round(float(value), 6) for name, value in zip(classes, proba, strict=True)},
                 likeness=round(float(course.known[inside].mean()), 4),
-                threshold=finite(course.settings.threshold),
+                threshold=finite(limits[proba.argmax() if segment.label == UNKNOWN else classes.index(segment.label)]),
                 unknown=segment.label == UNKNOWN,
             )
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -30,7 +30,7 @@ from kshot.recognizer.estimator import Estimator
 from kshot.recognizer.methods import AUTO
 from kshot.recognizer.preparing import backbone_of
 from kshot.recognizer.stream.timeline import Timeline, timeline
-from kshot.recognizer.thresholds import thresholds_of
+from kshot.recognizer.thresholds import Threshold, thresholds_of
 from kshot.video import FRAMINGS, Framing
 from kshot.video.container import FOLDER_FPS
 from kshot.video.looks import noted
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from kshot.fewshot.learner import Learner
 
 FRAMES_AT_ONCE = 64
-Threshold = float | Mapping[str, float] | None
 
 
 class Recognizer(Estimator):
@@ -225,6 +224,7 @@ class Recognizer(Estimator):
         fps: float = FOLDER_FPS,
         timeout: float = 60.0,
         progress: Progress = quiet,
+        threshold: Threshold = None,
     ) -> Timeline:
         """What happens when in a long video; every frame is decoded once, and encoded at most once.
 
@@ -241,13 +241,14 @@ class Recognizer(Estimator):
             fps: frames a second of an array.
             timeout: seconds without a frame after which a file is given up.
             progress: how to show progress.
+            threshold: see `answers`.
 
         Raises:
             VideoError: not a single frame can be read.
             OptionError: an impossible value.
         """
         self._check_fitted()
-        return timeline(self, video, window, stride, smooth, shortest, fps, timeout, progress)
+        return timeline(self, video, window, stride, smooth, shortest, fps, timeout, progress, threshold)
 
     def answer(self, videos: Any, allow_damaged: bool = False, threshold: Threshold = None) -> Decision:
         """Label, probabilities and knownness of each video in one pass; see `answers`.

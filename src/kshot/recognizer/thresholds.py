@@ -11,6 +11,10 @@ from numpy.typing import NDArray
 from kshot import names
 from kshot.errors import OptionError, unknown
 
+Threshold = float | Mapping[str, float] | None
+"""One for all actions, or a mapping action -> threshold for some, in which `ALL` stands for the others; None for the
+model's own."""
+
 ALL = ""
 """Stands for all actions that have no threshold of their own."""
 
@@ -50,9 +54,7 @@ def expect_likeness(value: float) -> float:
     return float(value)
 
 
-def thresholds_of(
-    given: float | Mapping[str, float] | None, trained: float, classes: Sequence[str]
-) -> NDArray[np.float64]:
+def thresholds_of(given: Threshold, trained: float, classes: Sequence[str]) -> NDArray[np.float64]:
     """The threshold (C,) of each action.
 
     Args:

@@ -8,8 +8,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import NamedTuple
 
-import numpy as np
-
+from kshot.datasets.rest import rest
 from kshot.errors import DataError, OptionError
 from kshot.excerpts import Excerpt
 from kshot.studio import history
@@ -120,34 +119,17 @@ def remove_mark(project: Project, id: str) -> None:
         history.record(state, Edit(f"removing a mark of “{name}”", [], [], marks=[old]))
 
 
-def rest_of(project: Project) -> dict[str, list[tuple[float, float]]]:
-    """Stretches that show none of the actions, of films in which all is marked: what lies between the marks.
-
-    Each is as long as the marks usually are, and ends a quarter of that before the next mark: people do not mark to the
-    frame. They are spread over the film, and no more than twice as many as an action has marks on average.
-
-    Returns:
-        Id of the film -> (start, end) in seconds; no film without a stretch.
-    """
-    found: dict[str, list[tuple[float, float]]] = {}
+def rest_of(project: Project) -> list[Excerpt]:
+    """Stretches that show none of the actions, of films in which all is marked; see `kshot.datasets.rest`."""
     every = project.state.marks
     if not every:
-        return found
-    length = float(np.median([mark.end - mark.start for mark in every]))
-    most = 2 * math.ceil(len(every) / len({mark.label for mark in every}))
-    for film in project.state.videos:
-        if not (film.film and film.exhaustive):
-            continue
-        free, last = list[tuple[float, float]](), 0.0
-        for start, end in [*((mark.start, mark.end) for mark in marks_of(project, film.id)), (film.seconds, math.inf)]:
-            begin = last + length / 4 if last else 0.0
-            count = int((start - length / 4 - begin) / length)
-            free += [(round(begin + at * length, 3), round(begin + (at + 1) * length, 3)) for at in range(count)]
-            last = max(last, end)
-        if free:
-            chosen = np.unique(np.linspace(0, len(free) - 1, min(most, len(free))).round().astype(int))
-            found[film.id] = [free[at] for at in chosen]
-    return found
+        return []
+    marked: dict[str, list[tuple[float, float]]] = {}
+    for mark in every:
+        marked.setdefault(mark.video, []).append((mark.start, mark.end))
+    whole = {film.id: [(0.0, film.seconds)] for film in project.state.videos if film.film and film.exhaustive}
+    found = rest(marked, whole, 2 * math.ceil(len(every) / len({mark.label for mark in every})))
+    return [Excerpt(project.path(project.video(id)), *span) for id, span in found]
 
 
 def _mark(state: State, id: str) -> Mark:

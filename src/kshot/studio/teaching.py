@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kshot.activations.default import Default
-from kshot.excerpts import Excerpt
+from kshot.datasets.rest import name_of, told
 from kshot.studio.marks import place_of, rest_of
 from kshot.studio.meter import Meter
 from kshot.studio.project import Project
 
 if TYPE_CHECKING:
     from kshot.recognizer import Recognizer
-
-NOTHING = ("none of the actions", "nothing", "background")  # the first that is no action is the name of what shows none
 
 
 def teach(project: Project, device: str, meter: Meter) -> tuple[Recognizer, dict[str, str]]:
@@ -50,17 +48,13 @@ def teach(project: Project, device: str, meter: Meter) -> tuple[Recognizer, dict
     paths = [place_of(project, marks[id]) if id in marks else str(project.path(videos[id])) for id in clips]
     groups = ["" if id in marks else videos[id].group or id for id in clips]  # of a film's parts: see `grouped`
     labels = list(clips.values())
-    rest, nothing = rest_of(project), ""
-    if rest and made.background is None:
-        nothing = next(name for name in NOTHING if name not in labels)
+    rest = rest_of(project) if made.background is None else []
+    if rest:
+        nothing = name_of(labels)
         made.set_params(background=nothing)
-        parts = [Excerpt(project.path(project.video(id)), *one) for id, ones in rest.items() for one in ones]
-        paths, labels, groups = [*paths, *map(str, parts)], labels + [nothing] * len(parts), groups + [""] * len(parts)
+        paths, labels, groups = [*paths, *map(str, rest)], labels + [nothing] * len(rest), groups + [""] * len(rest)
     made.partial_fit(paths, labels, groups=groups, progress=meter)
     made.report_.notes.extend(f"{note}." for note in default.notes)
-    if nothing:
-        count = labels.count(nothing)
-        made.report_.notes.append(
-            f"{count} stretches of films in which all is marked were taught as none of the actions."
-        )
+    if rest:
+        made.report_.notes.append(f"{told(len(rest))}.")
     return made, clips | before | project.exhaustive_films()

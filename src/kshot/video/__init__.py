@@ -3,8 +3,6 @@
 from kshot.video.frames import (
     FRAMINGS,
     Framing,
-    Grid,
-    Samples,
     Taken,
     choose,
     frames_at,
@@ -14,6 +12,7 @@ from kshot.video.frames import (
     scan,
     take,
 )
+from kshot.video.samples import Grid, Samples
 
 __all__ = [
     "FRAMINGS",

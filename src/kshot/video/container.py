@@ -21,6 +21,7 @@ from kshot.video import damage
 from kshot.video.clock import Clock, Scan, clock
 from kshot.video.damage import Damage
 from kshot.video.looks import looks
+from kshot.video.shots import SIDE
 
 MAX_PIXELS = 7680 * 4320  # one 8K frame: more is a bomb, not an action clip
 MAX_FRAMES = 500_000  # over four hours at 30 frames a second
@@ -60,6 +61,7 @@ class File:
         track: its video stream.
         codec: that decodes the stream.
         converter: of decoded frames to RGB.
+        shrinker: of decoded frames to small grey ones; each keeps what it worked out for the frames before.
         failure: why decoding stopped, where it stopped early; "" otherwise.
         found: what the scan says of damage; None for none.
         promised: frames of a decode, by their packets.
@@ -82,7 +84,7 @@ class File:
         self.path = path
         self.promised = self.came = self.corrupt = 0
         self.woven = False
-        self.converter = VideoReformatter()
+        self.converter, self.shrinker = VideoReformatter(), VideoReformatter()
         self.shape: tuple[int, int] | None = None
         self.held: list[Any] | None = None
         self._start()
@@ -365,6 +367,11 @@ class File:
         self.shape = (height, width)
         rgb = self.converter.reformat(frame, width=width, height=height, format="rgb24", threads=1)
         return np.ascontiguousarray(_upright(rgb.to_ndarray(), frame))
+
+    def grey(self, frame: Any) -> np.ndarray:
+        """One decoded frame as `kshot.video.shots` takes it."""
+        small = self.shrinker.reformat(frame, SIDE, SIDE, "gray", interpolation="AREA", threads=1)
+        return np.asarray(small.to_ndarray())
 
 
 def _upright(image: np.ndarray, frame: Any) -> np.ndarray:

@@ -19,6 +19,7 @@ from kshot.video import container
 from kshot.video.clock import Clock, Scan
 from kshot.video.container import FOLDER_FPS, Pick
 from kshot.video.damage import Damage
+from kshot.video.shots import SIDE, grey
 
 IMAGES = frozenset({".jpg", ".jpeg", ".png"})
 FRAME_BYTES = 1 << 29  # of one picture file: a PNG of 8K with 16 bits a colour, not compressed at all, has half of it
@@ -136,6 +137,19 @@ class Folder:
         if (shown.height, shown.width) != self.shape:
             shown = shown.resize(self.shape[::-1], Image.Resampling.BICUBIC)
         return np.asarray(shown)
+
+    @staticmethod
+    def grey(file: Path) -> np.ndarray | None:
+        """One image file as `kshot.video.shots` takes it; None for one that `image` would refuse."""
+        try:
+            gate.regular(file, FRAME_BYTES, VideoError)
+            with Image.open(file, formats=("JPEG", "PNG")) as image:
+                if image.width * image.height > container.MAX_PIXELS:
+                    return None
+                image.draft("L", (SIDE, SIDE))  # a JPEG need not be decoded in full
+                return grey(image)
+        except (VideoError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+            return None
 
 
 def is_image(name: str) -> bool:

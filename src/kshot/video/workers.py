@@ -228,6 +228,7 @@ class Stream:
         frames: number of frames decoded.
         failure: why not all of the file came out; "" if all did.
         looks: what is unusual about its pictures, see `kshot.video.looks`.
+        begins: seconds at which shots begin, see `kshot.video.shots`.
     """
 
     def __init__(
@@ -244,6 +245,7 @@ class Stream:
         self.frames = 0
         self.failure = ""
         self.looks: tuple[str, ...] = ()
+        self.begins: list[float] = []
         self._task = {"do": "stream", "path": self.path, "interval": interval, "size": size, "framing": asdict(framing)}
         self._child = Child(_CHILD, timeout)
 
@@ -257,6 +259,7 @@ class Stream:
         try:
             for message, frame in self._child.replies(self._task):
                 vars(self).update({name: message[name] for name in _ABOUT})
+                self.begins += message["begins"]
                 if frame is not None:
                     yield message["interval"], frame
         except VideoError as error:
@@ -291,8 +294,12 @@ def _work(task: Message) -> Iterator[Reply]:
 
 
 def _stream(samples: video.Samples) -> Iterator[Reply]:
+    told = 0
+
     def about() -> Message:
-        return {name: getattr(samples, name) for name in _ABOUT}
+        nonlocal told
+        new, told = samples.shots.begins[told:], len(samples.shots.begins)
+        return {name: getattr(samples, name) for name in _ABOUT} | {"begins": new}
 
     for interval, image in samples:
         yield about() | {"interval": interval}, image

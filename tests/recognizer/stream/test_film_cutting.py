@@ -10,21 +10,10 @@ import numpy as np
 import pytest
 
 from kshot.recognizer.stream import cutting
-from kshot.recognizer.stream.cutting import Footage, Spans, course, shots
+from kshot.recognizer.stream.cutting import Footage, Spans, course
 from kshot.recognizer.stream.timeline import timeline
 from kshot.recognizer.stream.windows import WindowSettings
 from recognizers import BLUE, GREEN, RED, Colours, paint
-
-
-def test_a_shot_begins_where_the_picture_changes_as_its_neighbours_do_not() -> None:
-    rng = np.random.default_rng(0)
-    changes = rng.uniform(2, 4, 60)
-    changes[[20, 41]] = 30, 25
-    assert shots(changes).tolist() == [20, 41]
-    assert shots(np.zeros(60)).tolist() == [] and shots(rng.uniform(20, 30, 60)).tolist() == []
-    assert shots(np.zeros(2)).tolist() == []
-    short = np.array([0, 1, 1, 40, 1, 1.0])
-    assert shots(short).tolist() == [3]
 
 
 def test_the_course_is_the_best_of_all() -> None:
@@ -59,7 +48,6 @@ def test_windows_follow_the_usual_length_of_each_action() -> None:
     spans = Spans.build(["long", "usual", "short", "new"], {"long": 8.0, "usual": 2.0, "short": 0.9}, settings)
     assert spans.action.tolist() == [12, 3, 2, 3]
     assert spans.least.tolist() == pytest.approx([10.0, 2.5, 1.125, 2.5])
-    assert spans.of == {2: 1, 3: 2, 12: 6}
     less = Spans.build(["usual"], {}, replace(settings, shortest=0.75))
     assert less.least.tolist() == pytest.approx([1.25])
 
@@ -74,15 +62,34 @@ def test_each_frame_is_encoded_once_however_many_lengths_there_are() -> None:
     assert Footage(judge, made.settings, judge.action_seconds).title == "watching the video, windows of 2 lengths"
 
 
-def test_a_backbone_that_sees_clips_has_one_length_an_action(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_short_shot_is_answered_as_the_clip_that_it_is_and_a_long_one_by_windows() -> None:
+    """Shots of 6 and 8 intervals, where windows of 3 may lie in what is longer than 6."""
     judge = Colours()
-    monkeypatch.setattr(judge, "unit", 4, raising=False)
-    footage = Footage(judge, WindowSettings.of(judge), {"red": 8.0, "green": 2.0, "blue": 2.0})
-    assert sorted(footage.windows) == [3, 12]
+    footage = Footage(judge, WindowSettings.of(judge), judge.action_seconds)
+    states = np.arange(14.0)[:, None]
+    shown: list[np.ndarray] = []
+    decide = judge.decide
+    judge.decide = lambda given: (shown.append(given), decide(np.zeros((len(given), 4, 3))))[1]  # type: ignore[method-assign]
+    footage.add(range(14), states, [3.0])
+    footage.segments(7.0, 14, [3.0], np.full(3, -np.inf))
+    clips = [given[..., 0].astype(int).tolist() for given in shown if given.shape[0] == 1]
+    assert clips == [[[0, 2, 3, 5]]]
+    assert footage.shots.times == {6: 3.0} and [one[:2] for one in footage.shots.answers] == [(0, 6)]
 
 
-def test_a_cut_is_found_to_half_an_interval() -> None:
-    """Windows reach over a cut, segments do not."""
+def test_memory_of_a_shot_without_end_is_bounded() -> None:
+    judge = Colours()
+    footage = Footage(judge, WindowSettings.of(judge), judge.action_seconds)
+    for start in range(0, 4000, 32):
+        footage.add(range(start, start + 32), np.zeros((32, 3)), [])
+        assert len(footage.shots._shown) <= 6 + cutting.LATE
+    footage.add([40_000], np.zeros((1, 3)), [])
+    assert len(footage.shots._shown) <= 6 + cutting.LATE
+    assert footage.shots.answers == []
+
+
+def test_a_cut_is_found_to_the_frame() -> None:
+    """Windows reach over a cut, and intervals begin elsewhere; segments do not."""
     for frames in (95, 100, 105):
         made = timeline(Colours(), paint((RED, frames), (BLUE, 200 - frames), side=32))
-        assert made.segments[0].end == pytest.approx(frames / 25, abs=0.26)
+        assert [s.end for s in made.segments] == [frames / 25, 8]

@@ -46,12 +46,22 @@ def test_segments_of_a_film(seen: tuple[Timeline, Colours], film: Path) -> None:
     assert made.complete and made.notes == []
 
 
+def test_an_action_may_have_a_threshold_of_its_own() -> None:
+    frames = paint((RED, 100), (GREEN // 2, 100), side=32)
+    made = timeline(Colours(), frames, threshold={"green": 0.9})
+    assert [s.label for s in made.segments] == ["red", "unknown"] and set(made.labels) == {"red", "unknown"}
+    assert made.plain()["settings"]["thresholds"] == {"red": 0.3, "green": 0.9, "blue": 0.3}
+    short = paint((GREEN // 2, 10), side=32)
+    assert timeline(Colours(), short).labels.tolist() == ["green"]
+    assert timeline(Colours(), short, threshold={"green": 0.9}).labels.tolist() == ["unknown"]
+
+
 def test_every_looked_at_frame_is_encoded_once_and_every_window_once(seen: tuple[Timeline, Colours]) -> None:
     made, judge = seen
     assert len(judge.encoded) == made.looked_at == 60  # two a second
     assert made.frames == 750
     assert len(made.times) == len(made.labels) == len(made.proba) == len(made.known) == 57
-    assert judge.windows == 57 + 58 + 59, "of 4 intervals, and for the segments of 3 and 2"
+    assert judge.windows == 57 + 58, "of 4 intervals, and for the segments of 3: no shot is short enough for a clip"
     assert np.allclose(made.times, 1 + 0.5 * np.arange(57))
 
 

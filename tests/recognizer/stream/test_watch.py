@@ -15,7 +15,7 @@ from kshot.errors import OptionError, VideoError
 from kshot.recognizer.stream import watch as live
 from kshot.recognizer.stream.timeline import Timeline, timeline
 from kshot.recognizer.stream.watch import Camera, Live, Newest, Playback, Sample, Sighting, Watch, watch
-from kshot.recognizer.stream.windows import Scores, WindowSettings
+from kshot.recognizer.stream.windows import Scores, Segments, WindowSettings
 from kshot.video import Samples
 from recognizers import BLUE, DARK, GREEN, RED, SIZE, Colours, paint
 
@@ -46,13 +46,18 @@ def whole(film: Path) -> Timeline:
 
 
 def assert_same(sightings: list[Sighting], whole: Timeline) -> None:
-    """The answers, put together, are the timeline of the file, whose cuts are found once all of it was seen."""
+    """The answers, put together, have the scores and labels of the file's timeline, and the segments that the rule for
+    cameras makes of these. A file's own segments follow its shots as well, which a camera cannot know yet."""
     scores = Scores.joined([s.answer.scores for s in sightings])
     assert np.array_equal(scores.times, whole.times)
     assert np.allclose(scores.proba, whole.proba, atol=1e-9) and np.allclose(scores.known, whole.known, atol=1e-9)
     assert [label for s in sightings for label in s.answer.labels] == whole.labels.tolist()
     segments = [segment for s in sightings for segment in s.answer.segments]
-    assert [x.label for x in segments] == [x.label for x in whole.segments]
+    rule = Segments(whole.classes, whole.settings)
+    expected = rule.add(Scores(whole.times, whole.proba, whole.known), whole.labels.tolist()) + rule.end(whole.duration)
+    assert [x.label for x in segments] == [x.label for x in expected] == [x.label for x in whole.segments]
+    assert [x.end for x in segments] == pytest.approx([x.end for x in expected], abs=0.001)
+    assert [x.score for x in segments] == pytest.approx([x.score for x in expected])
     assert [x.end for x in segments] == pytest.approx([x.end for x in whole.segments], abs=0.6)
 
 

@@ -113,6 +113,16 @@ def test_a_label_keeps_its_place_until_another_leads_clearly() -> None:
     assert labels == ["a", "a", "a", "b", "unknown", "b"]  # after "unknown" the best one wins
 
 
+def test_each_action_has_its_threshold() -> None:
+    scores = Scores(np.arange(2.0), np.array([[0.8, 0.2], [0.2, 0.8]]), np.full(2, 0.5))
+    assert Labels(np.array(["a", "b"]), np.array([0.6, 0.4])).add(scores) == ["unknown", "b"]
+    settings = WindowSettings.of(Colours(), threshold={"green": 0.5, "": 0.1})
+    assert settings.thresholds == (0.1, 0.5, 0.1) and settings.threshold == 0.1
+    assert WindowSettings.of(Colours()).limits(3).tolist() == [0.3] * 3
+    with pytest.raises(OptionError, match="unknown action 'grey'"):
+        WindowSettings.of(Colours(), threshold={"grey": 0.5})
+
+
 SETTINGS = WindowSettings(
     window=2.0, interval=0.5, stride=2, smooth=0, shortest=3.0, threshold=0.0
 )  # a window a second

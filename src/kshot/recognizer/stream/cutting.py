@@ -1,14 +1,15 @@
-"""A timeline's segments, once all of a video has been seen: where the picture changes, what is shown, and for how long.
+"""A timeline's segments, once all of a video has been seen: where shots begin, what is shown, and for how long.
 
 A camera must answer at once, so `kshot.recognizer.stream.windows` decides with what it has. A file is known to its end:
 
-1. Where a picture differs from the one before far more than its neighbours do, a new shot begins.
-2. Each moment is answered by a window that lies within its shot: three quarters of an action's usual length, or half of
-   that in a shorter shot. Every action has the window of its own length, of those that are octaves apart.
-3. The labels are the most likely course (Viterbi): a change costs little where a shot begins and much elsewhere.
+1. Shots begin at hard cuts, which are found to the frame (`kshot.video.shots`).
+2. A shot of at most one and a half times an action's usual length is answered as `predict` answers a clip, by frames
+   from all of it: it most likely is one. Each moment of a longer one is answered by a window of three quarters of that
+   length that lies within the shot. Every action has the window of its own length, of those that are octaves apart.
+3. The labels are the most likely course (Viterbi), in which a change of label costs something.
 4. What lasts less than five eighths of its action's usual length goes to the better of its neighbours.
 
-The constants were chosen on films of base classes of `motion` (`scripts/long_video.py --split train`).
+The constants were chosen on films of base classes of `motion` (`benchmarks/segments.py --split train --first 1000`).
 """
 
 from __future__ import annotations
@@ -21,16 +22,15 @@ import numpy as np
 from kshot.recognizer.classifier import UNKNOWN
 from kshot.recognizer.stream.contract import Array, WindowClassifier
 from kshot.recognizer.stream.windows import Scores, Segment, Windows, WindowSettings
+from kshot.video import Grid, choose
 
-SIDE = 16  # pixels of the side of the pictures that are compared
-NEAR = 8  # intervals on either side that a change is compared with
-SHOT = 1.6  # times their median that a change begins a shot
-STILL = 1.0  # grey levels that are added to both: pictures at rest change by noise
 SHARE = 0.75  # of an action's usual length that its window has
+CLIP = 2  # windows that a shot may last to be answered as one clip
 LEAST = 0.625  # of an action's usual length that a segment must last
-FLOOR = 0.1  # of probability: what a moment may say against a label is bounded
-CHANGE, AT_SHOT = 1.5, 0.25  # what a change of label costs, elsewhere and where a shot begins, a frame of a window
+FLOOR = 0.03  # of probability: what a moment may say against a label is bounded
+CHANGE = 0.9  # of an action's usual length: what a change of label costs, in what an interval may say
 OCTAVES = 2  # up and down from the usual length of all clips, in which actions have windows of their own
+LATE = 64  # intervals that it may take until a shot is known to have begun
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,10 @@ class Spans:
     """How long windows are, in intervals.
 
     Attributes:
-        of: span -> half of it, for shots that are shorter.
         action: (C,) the span of each action.
         least: (C,) intervals that a segment of each action must last.
     """
 
-    of: dict[int, int]
     action: Array
     least: Array
 
@@ -58,10 +56,9 @@ class Spans:
         """
         whole = round(settings.window / settings.interval)
         ratios = np.array([lengths.get(str(name), settings.window) / settings.window for name in classes])
-        octaves = np.rint(np.log2(ratios.clip(2.0**-OCTAVES, 2.0**OCTAVES)))
-        spans = np.maximum(1, np.rint(SHARE * whole * 2.0**octaves)).astype(np.int64)
-        least = LEAST * ratios.clip(2.0**-OCTAVES, 2.0**OCTAVES) * settings.shortest / (0.75 * settings.window)
-        return cls({int(n): max(1, round(n / 2)) for n in np.unique(spans)}, spans, least * whole)
+        ratios = ratios.clip(2.0**-OCTAVES, 2.0**OCTAVES)
+        spans = np.maximum(1, np.rint(SHARE * whole * 2.0 ** np.rint(np.log2(ratios)))).astype(np.int64)
+        return cls(spans, LEAST * ratios * settings.shortest / (0.75 * settings.window) * whole)
 
 
 class Footage:
@@ -75,57 +72,53 @@ class Footage:
     Attributes:
         spans: how long windows are.
         windows: span -> the windows of that length, each interval's frame encoded once for all of them.
+        shots: short ones, answered as clips.
     """
 
     def __init__(self, recognizer: WindowClassifier, settings: WindowSettings, lengths: Mapping[str, float]) -> None:
         self.settings = settings
         self.classes = [str(name) for name in recognizer.classes_]
         self.spans = Spans.build(self.classes, lengths, settings)
-        wanted = {*self.spans.of, *(() if recognizer.unit > 1 else self.spans.of.values())}
-        raw = replace(settings, smooth=0)
-        self.windows = {span: Windows(recognizer, raw, span) for span in sorted(wanted)}
-        self._scores: dict[int, list[Scores]] = {span: [] for span in self.windows}
-        self._changes: list[Array] = []
-        self._before: Array | None = None
-        self._intervals = 0
+        raw, wanted = replace(settings, smooth=0), np.unique(self.spans.action).tolist()
+        self.windows = {span: Windows(recognizer, raw, span) for span in wanted}
+        self.shots = _Shots(recognizer, settings.interval, CLIP * max(wanted))
+        self._scores: dict[int, list[Scores]] = {span: [] for span in wanted}
 
     @property
     def title(self) -> str:
         """What is done, with what it costs more than windows of one length."""
-        clips = len(self.spans.of)
-        more = f", windows of {clips} lengths" if clips > 1 else ""
+        more = f", windows of {len(self.windows)} lengths" if len(self.windows) > 1 else ""
         return f"watching the video{more}"
 
-    def add(self, intervals: Sequence[int], frames: Array, states: Array) -> None:
-        """Takes frames (n, S, S, 3) uint8 of n intervals, ascending, and what the recognizer makes of each."""
+    def add(self, intervals: Sequence[int], states: Array, begins: Sequence[float]) -> None:
+        """Takes what the recognizer makes of the frames of n intervals, ascending.
+
+        Args:
+            intervals: their numbers.
+            states: (n, ...), see `Recognizer.states`.
+            begins: seconds at which shots begin, all that are known.
+        """
         for span, windows in self.windows.items():
             self._scores[span].append(_small(windows.take(intervals, states)))
-        small = _thumbs(frames)
-        before = small[:1] if self._before is None else self._before[None]
-        changes = np.zeros(intervals[-1] + 1 - self._intervals)
-        found = np.abs(np.diff(np.concatenate([before, small]), axis=0)).mean((1, 2, 3))
-        changes[np.asarray(intervals) - self._intervals] = found
-        self._changes.append(changes)
-        self._before, self._intervals = small[-1], intervals[-1] + 1
+        self.shots.add(intervals, states, begins)
 
-    def segments(self, seconds: float, intervals: int, thresholds: Array) -> list[Segment]:
+    def segments(self, seconds: float, intervals: int, begins: Sequence[float], thresholds: Array) -> list[Segment]:
         """The segments, from 0 to the video's end without gaps.
 
         Args:
             seconds: that the video lasts.
             intervals: as many as have their middle before its end.
+            begins: seconds at which shots begin, all of them.
             thresholds: (C,) of `known`, below it "unknown".
         """
         for span, windows in self.windows.items():
             self._scores[span].append(_small(windows.end(intervals)))
-        changes = np.concatenate([*self._changes, np.zeros(max(0, intervals - self._intervals))])
-        begins = shots(changes)
-        evidence, proba = self._evidence(begins, len(changes), thresholds)
-        cost = np.full(len(changes), CHANGE)
-        cost[begins] = AT_SHOT
+        self.shots.end(intervals, begins)
+        times = self.shots.times | {0: 0.0, intervals: seconds}
+        evidence, proba = self._evidence(intervals, thresholds)
         whole = self.settings.window / self.settings.interval
-        least = np.append(self.spans.least, LEAST * whole)
-        labels = _kept(course(evidence, cost * whole), evidence, least)
+        labels = course(evidence, np.full(intervals, CHANGE * whole))
+        labels = _kept(labels, evidence, np.append(self.spans.least, LEAST * whole))
         edges = _edges(labels)
         found = []
         for start, end in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
@@ -133,28 +126,27 @@ class Footage:
             known = label < len(self.classes)
             found.append(
                 Segment(
-                    start * self.settings.interval,
-                    seconds if end == len(labels) else end * self.settings.interval,
+                    times.get(start, start * self.settings.interval),
+                    times.get(end, end * self.settings.interval),
                     self.classes[label] if known else UNKNOWN,
                     float(proba[start:end, label].mean()) if known else None,
                 )
             )
         return found
 
-    def _evidence(self, begins: Array, count: int, thresholds: Array) -> tuple[Array, Array]:
+    def _evidence(self, count: int, thresholds: Array) -> tuple[Array, Array]:
         """(N, C + 1) logarithms of what each interval says of each label, the last for "unknown", and (N, C) proba."""
-        edges = np.concatenate([[0], begins, [count]])
-        shot = np.repeat(np.arange(len(edges) - 1), np.diff(edges))
-        first, last = edges[shot], edges[shot + 1]
         proba, known = np.zeros((count, len(self.classes))), np.zeros((count, len(self.classes)))
-        for span, half in self.spans.of.items():
+        edges = np.array([0, *self.shots.times, count])
+        shot = np.repeat(np.arange(len(edges) - 1), np.diff(edges))
+        for span in self.windows:
             mine = self.spans.action == span
-            p, k = self._within(span, first, last)
-            if half in self.windows:
-                short = last - first < span
-                q, m = self._within(half, first, last)
-                p, k = np.where(short[:, None], q, p), np.where(short, m, k)
-            proba[:, mine], known[:, mine] = p[:, mine], k[:, None]
+            if len(scores := Scores.joined(self._scores[span])):  # else the video is no longer than one clip
+                rows = self._rows(span, edges[shot], edges[shot + 1]).clip(0, len(scores) - 1)
+                proba[:, mine], known[:, mine] = scores.proba[rows][:, mine], scores.known[rows][:, None]
+        for start, end, own, likeness in self.shots.answers:
+            mine = self.spans.action * CLIP >= end - start
+            proba[start:end, mine], known[start:end, mine] = own[mine], likeness
         spread = np.subtract(*np.percentile(known[known > -1], [75, 25])) / 1.35 if (known > -1).any() else 1.0
         with np.errstate(over="ignore"):
             likely = 1 / (1 + np.exp((thresholds - known) / max(float(spread), 1e-3)))
@@ -162,33 +154,68 @@ class Footage:
         rest = np.clip(1 - both.sum(1, keepdims=True), 0, 1) if np.isfinite(thresholds).any() else np.zeros((count, 1))
         return np.log((np.concatenate([both, rest], 1) + FLOOR) / (1 + FLOOR)), proba
 
-    def _within(self, span: int, first: Array, last: Array) -> tuple[Array, Array]:
-        """The scores of the window for each interval that lies within its shot, if one of that span fits."""
-        scores = Scores.joined(self._scores[span])
-        if not len(scores):  # the video is shorter than that
-            shorter = max((n for n in self.windows if n < span), default=None)
-            if shorter is None:
-                return np.full((len(first), len(self.classes)), 1 / len(self.classes)), np.zeros(len(first))
-            return self._within(shorter, first, last)
+    def _rows(self, span: int, first: Array, last: Array) -> Array:
+        """The window for each interval, within its shot from first to last where it fits in."""
         starts = np.clip(np.arange(len(first)) - span // 2, first, np.maximum(first, last - span))
-        rows = np.clip(np.rint(starts / self.settings.stride).astype(np.int64), 0, max(0, len(scores) - 1))
-        return scores.proba[rows], scores.known[rows]
+        return np.rint(starts / self.settings.stride).astype(np.int64)
 
 
-def shots(changes: Array) -> Array:
-    """Where shots begin: intervals (n,) whose picture differs from the one before as their neighbours' do not.
+class _Shots:
+    """Answers for short shots, as for clips, while a video is read; of a longer one nothing is kept.
 
     Args:
-        changes: (N,) mean difference of each picture from the one before, in grey levels.
+        recognizer: that answers.
+        interval: seconds.
+        most: intervals of the longest shot that is answered.
+
+    Attributes:
+        times: interval -> seconds at which a shot begins, ascending, but for the first.
+        answers: (start, end, proba (C,), known) of each short shot, in intervals.
     """
-    if len(changes) < 3:
-        return np.zeros(0, np.int64)
-    padded = np.pad(changes, NEAR, mode="reflect" if len(changes) > NEAR else "edge")
-    ratio = changes / (np.median(np.lib.stride_tricks.sliding_window_view(padded, 2 * NEAR + 1), axis=1) + STILL)
-    around = np.pad(ratio, 1)
-    peak = (ratio >= SHOT) & (ratio >= around[:-2]) & (ratio >= around[2:])
-    peak[0] = False
-    return np.flatnonzero(peak)
+
+    def __init__(self, recognizer: WindowClassifier, interval: float, most: int) -> None:
+        self.recognizer, self.grid, self.most = recognizer, Grid(interval), most
+        self.times: dict[int, float] = {}
+        self.answers: list[tuple[int, int, Array, float]] = []
+        self._shown: list[Array] = []  # the states of the last intervals
+        self._next = self._start = self._seen = 0  # interval, first one of the shot, how many beginnings were taken
+
+    def add(self, intervals: Sequence[int], states: Array, begins: Sequence[float]) -> None:
+        """See `Footage.add`."""
+        for interval, state in zip(intervals, states, strict=True):
+            before = self._shown[-1] if self._shown else state
+            missing = min(interval - self._next, self.most + LATE)  # they show the frame before
+            self._shown += [before] * missing + [state]
+            self._next = interval + 1
+        self._take(begins)
+        del self._shown[: max(0, len(self._shown) - self.most - LATE)]
+
+    def end(self, intervals: int, begins: Sequence[float]) -> None:
+        """The video had so many intervals, and these shots."""
+        if self._shown:
+            self._shown += [self._shown[-1]] * min(max(0, intervals - self._next), self.most + LATE)
+        self._next = max(self._next, intervals)
+        self._take(begins)
+        self._answer(intervals)
+
+    def _take(self, begins: Sequence[float]) -> None:
+        """Ends the shots that are known to have ended."""
+        for seconds in begins[self._seen :]:
+            begin = self.grid.count(seconds)
+            if begin >= self._next:
+                return
+            self._seen += 1
+            if begin > self._start:
+                self._answer(begin)
+                self._start, self.times[begin] = begin, seconds
+
+    def _answer(self, end: int) -> None:
+        """Answers the shot that ends there, if it is short and its frames are still there."""
+        first, count = len(self._shown) - (self._next - self._start), end - self._start
+        if first >= 0 and 0 < count <= self.most:
+            chosen = first + choose(count, self.recognizer.frames_)
+            found = self.recognizer.decide(np.stack([self._shown[i] for i in chosen])[None])
+            self.answers.append((self._start, end, found.proba[0], float(found.known[0])))
 
 
 def course(evidence: Array, cost: Array) -> Array:
@@ -235,15 +262,6 @@ def _kept(labels: Array, evidence: Array, least: Array) -> Array:
 def _edges(labels: Array) -> Array:
     """Where stretches of one label begin, and the end of the last."""
     return np.concatenate([[0], np.flatnonzero(np.diff(labels)) + 1, [len(labels)]])
-
-
-def _thumbs(frames: Array) -> Array:
-    """(n, S, S, 3) uint8 -> (n, side, side, 3) float32, means over squares of pixels."""
-    step = max(1, frames.shape[1] // SIDE)
-    side = frames.shape[1] // step
-    cut = frames[:, : side * step, : side * step].astype(np.float32)
-    means: Array = cut.reshape(len(frames), side, step, side, step, 3).mean((2, 4))
-    return means
 
 
 def _small(scores: Scores) -> Scores:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from kshot import video as videos
 from kshot.datasets.annotations import Annotations, write
@@ -31,9 +32,11 @@ from kshot.recognizer.stream.contract import Array, WindowClassifier
 from kshot.recognizer.stream.cutting import Footage
 from kshot.recognizer.stream.formats import OWN, check_format, check_picture
 from kshot.recognizer.stream.windows import Answer, Engine, Scores, Segment, WindowSettings
+from kshot.recognizer.thresholds import Threshold, finite
 from kshot.terminal import percent
 from kshot.video.container import FOLDER_FPS
 from kshot.video.looks import noted
+from kshot.video.shots import Shots, grey
 from kshot.video.workers import Stream
 
 FRAMES_AT_ONCE = 32
@@ -91,7 +94,8 @@ class Timeline:
 
     def plain(self) -> dict[str, Any]:
         """Everything but the stills, ready for JSON: segments in seconds, scores of every window."""
-        threshold = self.settings.threshold if math.isfinite(self.settings.threshold) else None
+        classes = [str(name) for name in self.classes]
+        limits = dict(zip(classes, map(finite, self.settings.limits(len(classes)).tolist()), strict=True))
         return {
             "video": self.video,
             "duration": round(self.duration, 3),
@@ -101,12 +105,12 @@ class Timeline:
             "complete": self.complete,
             "notes": self.notes,
             "segments": [segment.plain() for segment in self.segments],
-            "classes": [str(name) for name in self.classes],
+            "classes": classes,
             "times": _rounded(self.times),
             "labels": [str(label) for label in self.labels],
             "proba": [_rounded(row) for row in self.proba],
             "known": _rounded(self.known),
-            "settings": asdict(self.settings) | {"threshold": threshold},
+            "settings": asdict(self.settings) | {"threshold": finite(self.settings.threshold), "thresholds": limits},
         }
 
     def as_json(self) -> str:
@@ -189,10 +193,11 @@ def timeline(
     fps: float = FOLDER_FPS,
     timeout: float = 60.0,
     progress: Progress = quiet,
+    threshold: Threshold = None,
 ) -> Timeline:
     """What happens when in a video; see `Recognizer.timeline`."""
     item = _one(video)
-    settings = WindowSettings.of(recognizer, window, stride, smooth, shortest)
+    settings = WindowSettings.of(recognizer, window, stride, smooth, shortest, threshold)
     size, framing = recognizer.size, recognizer.framing
     source: Stream | _Pictures
     if isinstance(item, Clip):
@@ -209,7 +214,7 @@ def timeline(
                 before = engine.intervals
                 states = recognizer.states(frames)
                 answers.append(engine.take(intervals, states))
-                footage.add(intervals, frames, states)
+                footage.add(intervals, states, source.begins)
                 stills.add(intervals, frames)
                 looked_at += len(frames)
                 step((engine.intervals - before) * settings.interval)
@@ -217,15 +222,15 @@ def timeline(
     notes = [f"read up to {clock(source.seconds)} only: {source.failure}"] if source.failure else []
     notes += [note.removeprefix("1 clip is ") for note in noted([source.looks])]
     if engine.intervals < recognizer.frames_:
-        answers = [_whole(recognizer, item, source.seconds)]
+        answers = [_whole(recognizer, item, source.seconds, settings)]
         notes.append(
             f"{source.seconds:.2f} seconds are less than a window of {settings.window:.2f}: answered as one clip, "
             "with frames from all of it"
         )
         segments = answers[0].segments
     else:
-        limits = np.broadcast_to(settings.threshold, len(recognizer.classes_))
-        segments = footage.segments(source.seconds, engine.intervals, limits)
+        limits = settings.limits(len(recognizer.classes_))
+        segments = footage.segments(source.seconds, engine.intervals, source.begins, limits)
     scores = Scores.joined([answer.scores for answer in answers])
     return Timeline(
         video=str(item) if isinstance(item, Clip) else "",
@@ -253,14 +258,16 @@ def _one(video: Any) -> Clip | Array:
     return found[0]
 
 
-def _whole(recognizer: WindowClassifier, item: Clip | Array, seconds: float) -> Answer:
+def _whole(recognizer: WindowClassifier, item: Clip | Array, seconds: float, settings: WindowSettings) -> Answer:
     """The answer for a video that is shorter than a window, the same as that of `predict`."""
     read = inputs.frames_of([item], recognizer.frames_, recognizer.size, 60.0, True, recognizer.framing)
     taken = next(read)  # its notes say what is lost
     if isinstance(taken, VideoError):
         raise taken
     decision = recognizer.decide(recognizer.states(taken.frames)[None])
-    label = str(decision.labels[0])
+    best = int(decision.proba[0].argmax())
+    known = decision.known[0] >= settings.limits(len(recognizer.classes_))[best]
+    label = str(recognizer.classes_[best]) if known else UNKNOWN
     score = None if label == UNKNOWN else float(decision.proba[0].max())
     scores = Scores(np.array([seconds / 2]), decision.proba.astype(np.float64), decision.known.astype(np.float64))
     return Answer(scores, [label], [Segment(0.0, seconds, label, score)])
@@ -279,11 +286,15 @@ class _Pictures:
         self.framing = framing
         self.grid = videos.Grid(interval)
         self.seconds = self.announced = len(frames) / fps
+        self._shots = Shots()
+        self.begins = self._shots.begins
 
     def samples(self) -> Generator[tuple[int, Array]]:
         for index in range(self.frames):
+            self._shots.add(index / self.fps, grey(Image.fromarray(self.pictures[index])))
             yield from self._due(self.grid.add(index / self.fps, index))
         yield from self._due(self.grid.end(self.seconds))
+        self._shots.end()
 
     def _due(self, due: tuple[int, int] | None) -> Iterator[tuple[int, Array]]:
         if due:

@@ -23,6 +23,7 @@ import av
 from kshot.errors import OptionError, VideoError
 from kshot.recognizer.stream.contract import Array, WindowClassifier
 from kshot.recognizer.stream.windows import Answer, Engine, Scores, WindowSettings
+from kshot.recognizer.thresholds import Threshold
 from kshot.video import FRAMINGS, Framing, Grid, preprocess
 from kshot.video.workers import Stream
 
@@ -312,6 +313,7 @@ def watch(
     stride: int | None = None,
     smooth: float | None = None,
     shortest: float | None = None,
+    threshold: Threshold = None,
 ) -> Watch:
     """What a camera sees, or a file that is played at its own speed.
 
@@ -323,12 +325,13 @@ def watch(
         stride: as there.
         smooth: as there.
         shortest: as there.
+        threshold: as there.
 
     Raises:
         VideoError: there is no such camera.
         OptionError: an impossible value.
     """
-    settings = WindowSettings.of(recognizer, window, stride, smooth, shortest)
+    settings = WindowSettings.of(recognizer, window, stride, smooth, shortest, threshold)
     size, framing = recognizer.size, recognizer.framing
     if file is not None:
         return Watch(recognizer, settings, Playback(file, settings.interval, size, framing=framing))

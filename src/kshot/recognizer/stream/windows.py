@@ -11,7 +11,7 @@ stretch, a camera gives bit by bit, and both end in the same numbers.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from kshot.errors import OptionError
 from kshot.recognizer.classifier import UNKNOWN
 from kshot.recognizer.stream.contract import Array, WindowClassifier
+from kshot.recognizer.thresholds import ALL, Threshold, thresholds_of
 from kshot.video import Grid, choose
 
 WINDOWS_AT_ONCE = 64
@@ -37,7 +38,8 @@ class WindowSettings:
         stride: intervals between windows.
         smooth: windows on either side whose scores count, too, less with their distance.
         shortest: seconds that a label must last to be believed.
-        threshold: of `known`, below it "unknown".
+        threshold: of `known`, below it "unknown"; for actions without one of their own.
+        thresholds: (C,) of each action; empty for `threshold`.
     """
 
     window: float
@@ -46,6 +48,7 @@ class WindowSettings:
     smooth: int
     shortest: float
     threshold: float
+    thresholds: tuple[float, ...] = ()
 
     @classmethod
     def of(
@@ -55,6 +58,7 @@ class WindowSettings:
         stride: int | None = None,
         smooth: float | None = None,
         shortest: float | None = None,
+        threshold: Threshold = None,
     ) -> WindowSettings:
         """Settings for a recognizer; what is None follows from the length of its clips.
 
@@ -65,6 +69,7 @@ class WindowSettings:
                 encodes every window anew.
             smooth: seconds on either side over which scores are averaged.
             shortest: seconds that a label must last to be believed.
+            threshold: of `known`, in place of the recognizer's.
 
         Raises:
             OptionError: an impossible value.
@@ -80,7 +85,15 @@ class WindowSettings:
         if not (0 <= smooth < math.inf and 0 <= shortest < math.inf):
             raise OptionError(f"expected smooth and shortest of 0 seconds or more, found {smooth:g} and {shortest:g}")
         interval = window / recognizer.frames_
-        return cls(window, interval, stride, round(smooth / interval / stride), shortest, recognizer.threshold_)
+        each = thresholds_of(threshold, recognizer.threshold_, [str(name) for name in recognizer.classes_])
+        given = threshold.get(ALL) if isinstance(threshold, Mapping) else threshold
+        others = recognizer.threshold_ if given is None else given
+        own = tuple(each.tolist()) if (each != others).any() else ()
+        return cls(window, interval, stride, round(smooth / interval / stride), shortest, others, own)
+
+    def limits(self, actions: int) -> Array:
+        """The threshold (C,) of each action."""
+        return np.broadcast_to(self.thresholds or self.threshold, actions)
 
     @property
     def step(self) -> float:
@@ -159,7 +172,7 @@ class Engine:
     def __init__(self, recognizer: WindowClassifier, settings: WindowSettings) -> None:
         self.settings = settings
         self._windows = Windows(recognizer, settings)
-        self._labels = Labels(recognizer.classes_, settings.threshold)
+        self._labels = Labels(recognizer.classes_, settings.limits(len(recognizer.classes_)))
         self._segments = Segments(recognizer.classes_, settings)
 
     @property
@@ -286,8 +299,8 @@ class _Smoother:
 class Labels:
     """Smoothed scores in, a label for each window out. A label keeps its place until another leads by `MARGIN`."""
 
-    def __init__(self, classes: Array, threshold: float) -> None:
-        self.classes, self.threshold = classes, threshold
+    def __init__(self, classes: Array, threshold: float | Array) -> None:
+        self.classes, self.thresholds = classes, np.broadcast_to(threshold, len(classes))
         self._last: int | None = None
 
     def add(self, scores: Scores) -> list[str]:
@@ -295,12 +308,12 @@ class Labels:
         return [self._label(proba, known) for proba, known in zip(scores.proba, scores.known, strict=True)]
 
     def _label(self, proba: Array, known: float) -> str:
-        if known < self.threshold:
-            self._last = None
-            return UNKNOWN
         best = int(proba.argmax())
         if self._last is None or proba[best] - proba[self._last] > MARGIN:
             self._last = best
+        if known < self.thresholds[self._last]:
+            self._last = None
+            return UNKNOWN
         return str(self.classes[self._last])
 
 
