@@ -66,6 +66,7 @@ def extract(
     stored_only: bool = False,
     condense: bool = True,
     resize: str = "short",
+    deinterlace: bool = False,
     view: int = 0,
     augment: str | Sequence[str] = "time",
     allow_damaged: bool = False,
@@ -102,6 +103,8 @@ def extract(
         resize: what is done to a frame before its square is cut out: "short" (as the backbone's checkpoint says; of a
             CLIP the short side becomes its size), "short-256" or "squash-256" (short side, or both, to 256/224 of it);
             docs/data.md has the others.
+        deinterlace: whether to take the fields of interlaced video apart, see `kshot.video.fields`; such activations
+            have a place of their own in the store.
         view: 0 takes the middle frame of each segment and the central square, as tests do; any other number is a draw
             of what `augment` names, for training. See `kshot.video.views`.
         augment: some of "time", "crop" or "crops", and "flip".
@@ -138,7 +141,14 @@ def extract(
     frames = backbone.frames_of(frames)
     condense = condense and backbone.image.exact  # no such form of an altered block, or without a class token
     recipe = Recipe(
-        number, frames, dtype, condense, backbone.resized(resize), view, views.parse(augment) if view else ()
+        number,
+        frames,
+        dtype,
+        condense,
+        backbone.resized(resize),
+        view,
+        views.parse(augment) if view else (),
+        deinterlace,
     )
     notes: list[str] = []
     if share := engine or isinstance(shard, str):
@@ -152,6 +162,7 @@ def extract(
             "check": check,
             "condense": condense,
             "resize": resize,
+            "deinterlace": deinterlace,
             "view": view,
             "augment": augment,
         }

@@ -71,7 +71,8 @@ def evaluate(
         data: whatever `kshot.datasets.load` takes; leave out with `features`.
         backbone: name, folder or loaded Backbone; the adapted run's own by default, else by the data, see
             `default_backbone` in `kshot.activations.default`.
-        adapted: folder written by `kshot train`. It sees clips as it was trained, unless frames or resize are given.
+        adapted: folder written by `kshot train`. It sees clips as it was trained, unless frames, resize or deinterlace
+            are given.
         given: settings as objects, such as `EpisodeShape(shot=5)`; all of an object's values count as given.
         features: ready-made features (.npz) instead of data and backbone.
         out: also write the whole result, episodes included, to this file.
@@ -93,7 +94,7 @@ def evaluate(
     described = read_texts(plan.view.texts) if plan.view.texts is not None else None
     run = runs.read_run(adapted) if adapted is not None else None
     if run is not None:
-        plan = Evaluating.of(preset | {"frames": run.frames, "resize": run.resize} | chosen)
+        plan = Evaluating.of(preset | run.sight | chosen)
     loaded = datasets.load(source)
     if features is not None and loaded.features is None:
         raise DataError(f"{features} holds no features; pass it as data, with a backbone")
@@ -130,6 +131,8 @@ def evaluate(
         how.keep_copies = True
     if loaded.features is None:
         how.frames, how.resize = plan.view.frames, plan.view.resize
+        if plan.view.deinterlace:
+            how.deinterlace = True
         if plan.compute.dtype != DTYPES[0]:
             how.dtype = plan.compute.dtype
     if protocol is not None:
@@ -221,6 +224,7 @@ def _stored(clips: Dataset, learner: Learner, plan: Evaluating, progress: Progre
         store=plan.compute.store,
         frames=plan.view.frames,
         resize=plan.view.resize,
+        deinterlace=plan.view.deinterlace,
         stored_only=plan.compute.stored_only,
         dtype=plan.compute.dtype,
         condense=learner.backbone.image.exact,
