@@ -145,6 +145,7 @@ def build(
     notes: Sequence[str] = (),
     alone: Callable[[int], str] | None = None,
     spans: np.ndarray | None = None,
+    source: str = "",
 ) -> Dataset:
     """A Dataset from one text per clip and column; checks what every source must obey.
 
@@ -159,25 +160,27 @@ def build(
         notes: what of the source was passed over.
         alone: how the split of clip i is given without the others, for messages.
         spans: see `Dataset`; segments without a group get one, see `kshot.datasets.segments`.
+        source: what messages call it, such as its file; its name by default.
 
     Raises:
         DataError: no clips, a clip without a label, labels that look alike, an unknown split, a label in two splits, a
             segment of no length or listed twice.
     """
+    source = source or name
     if not len(labels):
-        raise DataError(f"{name} holds no clips")
-    texts = names.labels(labels, lambda index: f"{name}: {place(index)}")
-    together = names.groups(groups, lambda index: f"{name}: {place(index)}")
+        raise DataError(f"{source} holds no clips")
+    texts = names.labels(labels, lambda index: f"{source}: {place(index)}")
+    together = names.groups(groups, lambda index: f"{source}: {place(index)}")
     split_of: dict[str, tuple[str, int]] = {}
     canonical = []
     for index, (label, split) in enumerate(zip(texts, splits, strict=True)):
         if split and split.lower() not in SPLITS:
-            raise DataError(f"{name}: {place(index)}: {unknown('split', split, SPLITS)}")
+            raise DataError(f"{source}: {place(index)}: {unknown('split', split, SPLITS)}")
         canonical.append(SPLITS[split.lower()] if split else "")
         first, at = split_of.setdefault(label, (canonical[-1], index))
         if first != canonical[-1]:
             raise DataError(
-                f"{name}: label '{label}' is in two splits, '{first}' ({place(at)}) and '{canonical[-1]}' "
+                f"{source}: label '{label}' is in two splits, '{first}' ({place(at)}) and '{canonical[-1]}' "
                 f"({place(index)}): splits are by class, so give all its clips the same one"
                 + (
                     f"; for `kshot fit` name one of them alone ({alone(at)} or {alone(index)}), and try the model on "
@@ -188,7 +191,7 @@ def build(
             )
     lone, overlaps = names.lone(together), list[str]()
     if spans is not None:
-        clips, overlaps = segments.checked(name, paths, texts, spans, place)
+        clips, overlaps = segments.checked(source, paths, texts, spans, place)
         together, lone = segments.grouped(clips, texts, together)
     classes = sorted(set(texts))
     number_of = {label: number for number, label in enumerate(classes)}

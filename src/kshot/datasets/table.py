@@ -75,6 +75,7 @@ def load_table(
         notes=[*unused_columns(path, unused if rows else []), *empty_rows(path, sheet.empty)],
         alone=lambda index: f"{path}?split={rows[index].get('split', '')}",
         spans=None if np.isnan(times).all() else times,
+        source=path.name,
     )
     if check_files:
         _check_files(path, data, lines)
