@@ -39,7 +39,7 @@ async def _changes(here: RouteContext) -> AsyncIterator[str]:
     sent, quiet = {"state": "", "progress": ""}, 0.0
     with here.feed.listen() as changed:
         yield "retry: 1000\n\n"
-        while not here.ending():
+        while not here.ending() and here.projects.engine is here.engine:  # of another project begins anew
             changed.clear()
             meter = here.engine.meter
             now = {
