@@ -41,12 +41,7 @@ def spread(clips: Sequence[int]) -> list[int]:
 
 
 def timed_decoding(
-    clips: Sequence[Clip],
-    frames: int,
-    size: int,
-    resize: str,
-    allow_damaged: bool = False,
-    deinterlace: bool = False,
+    clips: Sequence[Clip], frames: int, size: int, resize: str, allow_damaged: bool = False, deinterlace: bool = False
 ) -> tuple[float, list[Taken | VideoError]]:
     """Seconds that decoding a clip takes one process, and what came of each clip.
 

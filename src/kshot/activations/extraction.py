@@ -140,33 +140,20 @@ def extract(
     count = decoding.processes(workers, timeout)
     frames = backbone.frames_of(frames)
     condense = condense and backbone.image.exact  # no such form of an altered block, or without a class token
-    recipe = Recipe(
-        number,
-        frames,
-        dtype,
-        condense,
-        backbone.resized(resize),
-        view,
-        views.parse(augment) if view else (),
-        deinterlace,
-    )
+    drawn = views.parse(augment) if view else ()
+    recipe = Recipe(number, frames, dtype, condense, backbone.resized(resize), view, drawn, deinterlace)
     notes: list[str] = []
     if share := engine or isinstance(shard, str):
         data, shard, notes = planned.share_of(
             data, backbone, recipe, Share.parse(shard) if isinstance(shard, str) else Share()
         )
     if crew and shard:
-        options: dict[str, Any] = {"cut": cut, "store": store, "frames": frames, "dtype": dtype, "workers": workers}
-        options |= {
-            "timeout": timeout,
-            "check": check,
-            "condense": condense,
-            "resize": resize,
-            "deinterlace": deinterlace,
-            "view": view,
-            "augment": augment,
-        }
-        crew.run(data, shard, backbone.name, options | {"allow_damaged": allow_damaged}, progress)
+        options: dict[str, Any] = {
+            "cut": cut, "store": store, "frames": frames, "dtype": dtype, "workers": workers, "timeout": timeout,
+            "check": check, "condense": condense, "resize": resize, "deinterlace": deinterlace, "view": view,
+            "augment": augment, "allow_damaged": allow_damaged,
+        }  # fmt: skip
+        crew.run(data, shard, backbone.name, options, progress)
         notes += crew.said()
     by = identity if shard is None else IDENTITIES[0]  # of its own clips alone, just before they are decoded
     task = Task.open(data, backbone, recipe, store, check and shard is None, stored_only, by)

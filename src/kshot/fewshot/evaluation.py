@@ -27,14 +27,7 @@ from kshot.fewshot.episodes import Sampler
 from kshot.fewshot.intervals import interval
 from kshot.fewshot.learner import Learner
 from kshot.fewshot.result import ClipScore, Conditions, Costs, Damaged, File, Named, Result, TextAlone, machine
-from kshot.fewshot.scoring import (
-    Scorer,
-    episodic_scorer,
-    head_scorer,
-    run_episodes,
-    scaled_scorer,
-    trained_scorer,
-)
+from kshot.fewshot.scoring import Scorer, episodic_scorer, head_scorer, run_episodes, scaled_scorer, trained_scorer
 from kshot.fewshot.texts import class_texts, expect_texts, text_notes, wording
 from kshot.fewshot.together import expect_same_clips, expect_same_settings, expect_same_work, only_stored
 from kshot.files import disk, plain
@@ -110,10 +103,9 @@ def evaluate(
             Path(out).parent.mkdir(parents=True, exist_ok=True)
     learner, strategy, plan = _learner(clips, backbone, run, plan)
     reads = learner.head.needs_text and (strategy is None or strategy.learns_from != "support")
-    said: list[str] = []
-    if reads or described is not None:
-        reading = [clips.classes] if reads else []
-        said = expect_texts(learner, plan.view.prompts, described, reading, loaded.classes, run)
+    reading = [clips.classes] if reads else []
+    asked = reads or described is not None
+    said = expect_texts(learner, plan.view.prompts, described, reading, loaded.classes, run) if asked else []
     expect_same_work(clips, run=run and run.digest, backbone=learner.backbone and learner.backbone.fingerprint)
     activations = _activations(clips, learner, plan, progress)
     split = SPLITS.get(plan.evaluation.split, plan.evaluation.split)
@@ -218,18 +210,10 @@ def _stored(clips: Dataset, learner: Learner, plan: Evaluating, progress: Progre
     """The activations of videos, extracted where they are not stored yet."""
     assert learner.backbone is not None and learner.cut is not None
     return extract(
-        clips,
-        learner.backbone,
-        learner.cut,
-        store=plan.compute.store,
-        frames=plan.view.frames,
-        resize=plan.view.resize,
-        deinterlace=plan.view.deinterlace,
-        stored_only=plan.compute.stored_only,
-        dtype=plan.compute.dtype,
-        condense=learner.backbone.image.exact,
-        progress=progress,
-    )
+        clips, learner.backbone, learner.cut, store=plan.compute.store, frames=plan.view.frames,
+        resize=plan.view.resize, deinterlace=plan.view.deinterlace, stored_only=plan.compute.stored_only,
+        dtype=plan.compute.dtype, condense=learner.backbone.image.exact, progress=progress,
+    )  # fmt: skip
 
 
 def _cost(

@@ -56,14 +56,9 @@ class Run:
         return str(self.config.get("resize", "short"))
 
     @property
-    def deinterlace(self) -> bool:
-        """Whether it saw the fields of interlaced video taken apart."""
-        return bool(self.config.get("deinterlace", False))
-
-    @property
     def sight(self) -> dict[str, Any]:
         """The settings by which it saw clips."""
-        return {"frames": self.frames, "resize": self.resize, "deinterlace": self.deinterlace}
+        return {"frames": self.frames, "resize": self.resize, "deinterlace": self.config.get("deinterlace", False)}
 
     @property
     def seen(self) -> set[str]:

@@ -149,9 +149,9 @@ def starting(recognizer: Estimator, default: str = "") -> Learner:
             f"run {recognizer.adapted} was trained with resize {run.resize}, but a recognizer sees frames with resize "
             f"short: train it so"
         )
-    if run.deinterlace != recognizer.deinterlace:
+    if (before := run.sight["deinterlace"]) != recognizer.deinterlace:
         raise OptionError(
-            f"run {recognizer.adapted} was trained with deinterlace {run.deinterlace}, found {recognizer.deinterlace}: "
+            f"run {recognizer.adapted} was trained with deinterlace {before}, found {recognizer.deinterlace}: "
             f"give both the same"
         )
     own = _head(recognizer.method, run)
