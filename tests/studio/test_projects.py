@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from studio_pages import Studio, clips_are, lies_within, until
 
 from kshot.errors import DataError, KshotError, OptionError
 from kshot.studio.engine import StudioEngine
@@ -96,3 +98,70 @@ def test_requests_are_of_the_project_that_is_open(projects: Projects) -> None:
     assert [one["name"] for one in client.get("/api/projects").json() if one["open"]] == ["yard"]
     refused = client.post("/api/projects", json={"name": "../yard", "new": True})
     assert refused.status_code == 422 and "a project is called by" in refused.json()["error"]
+
+
+def test_projects_are_opened_and_begun_from_the_page(ready: Studio) -> None:
+    """By keyboard; what has happened is said, the focus stays, and another tab follows."""
+    page, other = ready.tab(1280, 860), ready.tab()
+    first = ready.engine.project.folder
+    assert page.locator("#project").inner_text().startswith("project")
+    page.focus("#project")
+    page.keyboard.press("Enter")
+    page.get_by_role("menu", name="There is no other project yet").wait_for()
+    page.keyboard.press("Enter")  # the only choice
+    page.get_by_label("Name of the new project").fill("../yard")
+    page.keyboard.press("Enter")
+    page.locator("#toast", has_text="A project is called by 1 to 60 letters").wait_for()
+    page.get_by_label("Name of the new project").fill("yard")
+    page.keyboard.press("Enter")
+    for tab in (page, other):
+        tab.locator("#project", has_text="yard").wait_for()
+        tab.locator("#empty").wait_for()
+    page.locator("#aloud", has_text="The project yard is open.").wait_for(state="attached")
+    assert page.evaluate("document.activeElement.id") == "project"
+    lies_within(page)
+    page.keyboard.press("Enter")
+    page.get_by_role("menuitem", name="project: 2 actions, 6 clips").click()
+    page.locator("#project", has_text="project").wait_for()
+    clips_are(page, 3, 3)
+    assert page.locator("#keep").is_visible(), "its model is there, too"
+    assert {path.name for path in first.parent.iterdir() if (path / "project.json").exists()} == {"project", "yard"}
+
+
+def test_a_long_file_is_trimmed_to_a_clip_of_the_action_that_it_was_added_to(studio: Studio, drawn: Path) -> None:
+    page, project = studio.tab(1280, 860), studio.project
+    wave = project.add_label("wave")
+    id, path = project.place(".mp4")
+    shutil.copy(drawn / "film.mp4", path)
+    seconds = studio.engine.reader.strip(path, project.strip(id, 8)).seconds
+    studio.engine.doubtful[id] = Video(id, "film.mp4", path.name, seconds, label=wave.id), "lasts long"
+    project.on_change()
+    page.locator(".question").wait_for()
+    page.get_by_role("button", name="Trim film.mp4").click()
+    page.locator(".pending-said", has_text="Press [ where “wave” begins").wait_for()
+    page.keyboard.press("[")
+    page.keyboard.press("Shift+ArrowRight")
+    page.keyboard.press("]")
+    page.locator(".is-mark").wait_for()
+    (mark,) = project.state.marks
+    assert mark.label == wave.id and mark.start == 0 and mark.end == pytest.approx(1, abs=0.05)
+    assert not studio.engine.doubtful and page.locator(".question").count() == 0
+    page.locator(".action .plays").click()  # plays that second
+    until(page, "document.querySelector('.marking video').currentTime > 0.2")
+    until(page, "document.querySelector('.marking video').paused")
+    assert page.evaluate("document.querySelector('.marking video').currentTime") == pytest.approx(mark.end, abs=0.3)
+
+
+def test_brackets_that_a_keyboard_types_with_another_key_count(studio: Studio, drawn: Path) -> None:
+    page, project = studio.tab(1280, 860), studio.project
+    id, path = project.place(".mp4")
+    shutil.copy(drawn / "film.mp4", path)
+    project.add_video(Video(id, "film.mp4", path.name, 6.0, film=True, rate=24.0))
+    page.locator("#films button").click()
+    said = page.locator(".pending-said")
+    pressed = "{key: '[', ctrlKey: true, bubbles: true}"
+    page.evaluate(f"document.body.dispatchEvent(new KeyboardEvent('keydown', {pressed}))")
+    assert said.inner_text().startswith("Press [ where an action begins")
+    pressed = "{key: '[', ctrlKey: true, altKey: true, modifierAltGraph: true, bubbles: true}"
+    page.evaluate(f"document.body.dispatchEvent(new KeyboardEvent('keydown', {pressed}))")
+    page.locator(".pending-said", has_text="It begins at 0:00.00").wait_for()

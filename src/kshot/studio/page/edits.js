@@ -24,6 +24,12 @@ export function drawn(start, end, done) {
   desk.pending = done ? { start: snap(start), end: snap(end) } : { start, end };
   desk.chosen = "";
   desk.show();
+  if (done) cutOut();
+}
+
+/** What was marked to cut out one action is a clip of it at once. */
+function cutOut() {
+  if (nameOf(desk.label) && desk.pending?.end > desk.pending.start) pick(desk.label);
 }
 
 /** The moment on the screen becomes an end of what is chosen, or of what is being marked. */
@@ -36,6 +42,7 @@ export function bracket(side) {
   else if (desk.pending && at > now.start) desk.pending = { ...now, end: at };
   else return toast(desk.pending ? "It has to end after it begins." : "Press [ where it begins first.");
   desk.show();
+  if (side === "end") cutOut();
 }
 
 /** Moves an end of a mark or a proposal; what is proposed is only moved on the page until somebody agrees. */
