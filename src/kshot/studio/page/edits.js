@@ -94,17 +94,35 @@ export async function agree(id, label = "") {
   if (!one || one.film) return;
   const action = label || labelOf(one.label)?.id;
   if (!action) return toast(`There is no action “${one.label}” any more: choose another.`);
+  const follows = after(id);
   if (!(await add(action, one.start, one.end))) return;
   desk.moving = null;
   putAside(id); // also where the ends were moved away from it
-  if (desk.film) keepFocus(desk.show);
+  if (desk.film) keepFocus(() => goOn(follows));
+}
+
+/** The proposal behind a chosen one, to which a decision on it goes on; nothing where another was decided on. */
+const after = (id) => (desk.chosen === id ? proposed().find((other) => other.id !== id && other.start >= stretch(id).start) : null);
+
+function goOn(one) {
+  if (one && proposed().some((other) => other.id === one.id)) choose(one.id);
+  else desk.show();
+}
+
+/** Chooses the next proposal, the first one after the moment on the screen. */
+export function next() {
+  const others = proposed().filter((one) => one.id !== desk.chosen);
+  const from = stretch(desk.chosen)?.start ?? desk.parts.stage.time;
+  const one = others.find((other) => other.start >= from) ?? others[0];
+  if (one) choose(one.id);
 }
 
 /** Takes a mark away, or puts a proposal aside. */
 export function drop(id) {
   if (marksOf(desk.film).some((one) => one.id === id)) return remove(`/api/marks/${id}`);
   const one = proposed().find((other) => other.id === id);
+  const follows = after(id);
   putAside(id);
-  keepFocus(desk.show);
+  keepFocus(() => goOn(follows));
   if (one) announce(`${one.label} is put aside.`);
 }

@@ -38,8 +38,11 @@ export function sayNext() {
   const one = chosen && stretch(chosen);
   const action = nameOf(desk.label);
   let text = action ? `Press [ where “${action}” begins and ] where it ends: that is a clip of it.` : "Press [ where an action begins and ] where it ends, or draw it on the line below.";
-  if (one) text = `${one.label}, ${stamp(one.start)} to ${stamp(one.end)}: [ and ] move its ends, a number changes it${one.film ? ", Delete removes it" : ", A agrees"}.`;
+  if (one) text = `${one.label}, ${stamp(one.start)} to ${stamp(one.end)}: [ and ] move its ends, a number changes it${one.film ? ", Delete removes it" : ", A agrees, N goes on"}.`;
   else if (pending?.end > pending?.start) text = `${stamp(pending.start)} to ${stamp(pending.end)}: which action? Press its number.`;
   else if (pending) text = `It begins at ${stamp(pending.start)}: press ] where it ends.`;
   setText(desk.parts.said, text);
+  desk.parts.agree.hidden = !one || Boolean(one.film);
+  desk.parts.drop.hidden = !one;
+  setText(desk.parts.drop, one?.film ? "Remove" : "Put aside");
 }

@@ -1,7 +1,7 @@
 // Marking: what happens when in a long video, by hand and after what the model finds.
 
 import { $, el, keyed, setText } from "./dom.js";
-import { agree, bracket, choose, drawn, drop, moveEnd, pick, pickNew } from "./edits.js";
+import { agree, bracket, choose, drawn, drop, moveEnd, next, pick, pickNew } from "./edits.js";
 import { exportMenu, readFile } from "./exchange.js";
 import { keepFocus } from "./focus.js";
 import { swatch } from "./labels.js";
@@ -51,7 +51,9 @@ function build(film) {
   const file = el("input", { type: "file", hidden: true, tabindex: "-1", "aria-label": "File of annotations", onchange: () => { readFile(file.files[0]); file.value = ""; } });
   const by = (seconds) => () => stage.seek(stage.time + seconds);
   Object.assign(made, {
-    stage, track, look: el("div", { class: "row look" }), said: el("p", { class: "hint pending-said", role: "status" }),
+    stage, track, look: el("div", { class: "row look" }), said: el("p", { class: "hint", role: "status" }),
+    agree: el("button", { type: "button", class: "small", "aria-keyshortcuts": "A", onclick: () => agree(desk.chosen) }, "Agree"),
+    drop: el("button", { type: "button", class: "small", "aria-keyshortcuts": "Delete", onclick: () => drop(desk.chosen) }),
     snap: el("input", { type: "checkbox", checked: true }), labels: el("div", { class: "chips labels" }), time: el("span", { class: "num time" }),
     all: el("input", { type: "checkbox", onchange: () => attempt("PATCH", `/api/films/${film.id}`, { exhaustive: made.all.checked }) }),
     folded: el("p", { class: "hint" }),
@@ -72,7 +74,7 @@ function build(film) {
       button("[ Start", "The action begins here ([)", () => bracket("start"), { "aria-keyshortcuts": "[", class: "bracket" }),
       button("End ]", "The action ends here (])", () => bracket("end"), { "aria-keyshortcuts": "]", class: "bracket" }),
       el("span", { class: "zoom" }, button("−", "Show more of the film", () => zoom(1.6), { class: "icon" }), button("+", "Show less of the film", () => zoom(0.625), { class: "icon" }))),
-    made.labels, made.said, track.node,
+    made.labels, el("div", { class: "row pending-said" }, made.said, made.agree, made.drop), track.node,
     el("div", { class: "row switches" }, el("label", {}, made.snap, "Snap to where the scores change"),
       el("label", {}, made.all, "All is marked: the rest is none of them")),
     made.look, made.list, made.folded);
@@ -169,7 +171,7 @@ addEventListener("keydown", (event) => {
   const by = (way) => () => stage.seek(stage.time + way * (event.shiftKey ? 1 : stage.step));
   const keys = {
     "[": () => bracket("start"), "]": () => bracket("end"), k: () => stage.toggle(), ArrowLeft: by(-1), ArrowRight: by(1),
-    a: () => agree(desk.chosen), Delete: () => desk.chosen && drop(desk.chosen),
+    a: () => agree(desk.chosen), n: () => next(), Delete: () => desk.chosen && drop(desk.chosen),
     Escape: () => { Object.assign(desk, { chosen: "", pending: null, moving: null }); show(); },
   };
   if (event.key === " " && !at.closest("button, a, summary, input")) keys[" "] = keys.k;
