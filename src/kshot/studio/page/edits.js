@@ -27,9 +27,11 @@ export function drawn(start, end, done) {
   if (done) cutOut();
 }
 
-/** What was marked to cut out one action is a clip of it at once. */
+/** What was marked to cut out one action is a clip of it at once; after that, one is asked which it is. */
 function cutOut() {
-  if (nameOf(desk.label) && desk.pending?.end > desk.pending.start) pick(desk.label);
+  if (!nameOf(desk.label) || !(desk.pending?.end > desk.pending.start)) return;
+  pick(desk.label);
+  desk.label = "";
 }
 
 /** The moment on the screen becomes an end of what is chosen, or of what is being marked. */
