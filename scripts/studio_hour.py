@@ -1,8 +1,10 @@
 """Memory of the studio with an hour of film: marks, teaches, looks through it, and prints what server and page took.
 
-python scripts/studio_hour.py [--minutes 60] [--film FILM.mp4]
+python scripts/studio_hour.py [--minutes 60] [--film FILM.mp4] [--backbone kshot-tiny]
 
-The film is drawn: 640x360, a minute of three actions, over and over. Linux alone (memory is read from /proc).
+The film is drawn: 640x360, a minute of three actions, over and over. `kshot-tiny`, which knows such figures, finds them
+all: the page then holds as many proposals as an hour can have. By default it is taught on the backbone of real films.
+Linux alone (memory is read from /proc).
 """
 
 from __future__ import annotations
@@ -38,22 +40,23 @@ def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("--minutes", type=int, default=60)
     asked.add_argument("--film", type=Path)
+    asked.add_argument("--backbone")
     given = asked.parse_args()
     with tempfile.TemporaryDirectory(prefix="kshot-hour-") as place:
         folder = Path(place)
         minute, truth = _minute(folder)
         film = given.film or _repeated(minute, folder / "film.mp4", given.minutes)
-        with _served(folder / "project") as (address, server):
+        with _served(folder / "project", given.backbone) as (address, server):
             watch = Watch(server)
             seconds, found = _play(address, film, truth, watch)
             watch.end()
-        print(f"film: {seconds:.0f} s, {film.stat().st_size / 1e6:.0f} MB; {found} segments found")
+        print(f"film: {seconds:.0f} s, {film.stat().st_size / 1e6:.0f} MB; {found} actions found")
         print(f"server: {watch.server / 1e6:.0f} MB at most; all its children at once {watch.children / 1e6:.0f} MB")
         print(f"page: {watch.page / 1e6:.0f} MB at most")
 
 
 def _play(address: str, film: Path, truth: list[Stretch], watch: Watch) -> tuple[float, int]:
-    """What a person does, in a browser; the length of the film and the number of segments that were found."""
+    """What a person does, in a browser; the length of the film and the number of actions that were found in it."""
     with sync_playwright() as running:
         browser = running.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
         page = browser.new_page(viewport={"width": 1280, "height": 860})
@@ -80,12 +83,16 @@ def _play(address: str, film: Path, truth: list[Stretch], watch: Watch) -> tuple
         page.click("#teach-go")
         page.locator("#keep").wait_for()
         page.get_by_role("button", name="Find the actions in it").click()
-        page.locator(".is-proposal").first.wait_for()
-        page.locator(".is-proposal").first.get_by_role("button", name="Agree").click()
+        page.get_by_role("button", name="Look through it again").wait_for()
+        page.evaluate("document.activeElement.blur()")
+        page.keyboard.press("n")
+        page.locator(".pending-said").get_by_role("button", name="Agree").click()
+        page.locator("#teach-said", has_text="The clips have changed since").wait_for()
         page.click("#teach-go")
         page.locator("#teach-go", has_text="Taught.").wait_for()
         page.wait_for_timeout(1000)
-        found = len(_ask(page, "GET", "/api/state")["films"][0]["answer"]["segments"])
+        segments = _ask(page, "GET", "/api/state")["films"][0]["answer"]["segments"]
+        found = sum(one["score"] is not None for one in segments)
         browser.close()
     return shown["seconds"], found
 
@@ -153,9 +160,10 @@ def _below(top: int, parents: dict[int, int]) -> set[int]:
 
 
 @contextmanager
-def _served(project: Path) -> Iterator[tuple[str, int]]:
+def _served(project: Path, backbone: str | None) -> Iterator[tuple[str, int]]:
+    named = [] if backbone is None else ["--backbone", backbone]
     command = [sys.executable, "-m", "kshot.cli", "serve", "--project", str(project), "--port", "0", "--no-browser"]
-    server = subprocess.Popen([*command, "--limit", "8000", "--json"], stdout=subprocess.PIPE, text=True)
+    server = subprocess.Popen([*command, *named, "--json"], stdout=subprocess.PIPE, text=True)
     try:
         assert server.stdout is not None
         yield json.loads(server.stdout.readline())["address"], server.pid

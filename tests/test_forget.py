@@ -7,6 +7,7 @@ import hashlib
 import json
 import shutil
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -104,7 +105,16 @@ def test_a_person_leaves_store_and_model(command, place: Path, table: Path, clip
     alone = Recognizer(str(clip_folder), method="prototype", store=tmp_path / "alone").fit(*rows_of(table, "ben"))
     again = Recognizer.load(place / "model")
     paths = rows_of(table)[0]
-    np.testing.assert_allclose(again.predict_proba(paths), alone.predict_proba(paths), atol=1e-5)  # other batches
+    # The model keeps the embeddings of its first fit. Where MKL takes its AVX2 kernels, their last bits depend on which
+    # clips share a batch, so both are given the same ones: all else is equal bit by bit.
+    for mine, theirs in zip(again.clips_, alone.clips_, strict=True):
+        assert mine.digest == theirs.digest
+        np.testing.assert_allclose(mine.embeddings, theirs.embeddings, atol=1e-5)
+    alone.clips_ = [
+        replace(one, embeddings=other.embeddings) for one, other in zip(alone.clips_, again.clips_, strict=True)
+    ]
+    alone.forget_clips([])
+    assert np.array_equal(again.predict_proba(paths), alone.predict_proba(paths))
     assert again.n_clips_ == 12 and again.report_.accuracy == alone.report_.accuracy
     code, text, error = command("forget", *arguments)
     assert code == 2 and "nothing of ben is in any of these places" in error and "anna, ben, cleo" in error
@@ -183,7 +193,7 @@ def test_a_video_leaves_a_project_with_all_that_was_cut_of_it(place: Path, table
     done = forget([folder], videos=[paths[0]], store=place / "store")
     found = done.places[-1].removed
     assert [one.removed["clips"] for one in done.places if one.kind == "store"] == [3, 3]
-    counts = {"clips": 1, "queries": 1, "kept_to_undo": 1, "edits": 1, "models": 1, "base": 0}
+    counts = {"clips": 1, "queries": 1, "marks": 0, "kept_to_undo": 1, "edits": 1, "models": 1, "base": 0}
     assert found == counts and done.places[-1].again == ["open it with `kshot serve` and press Teach"]
     assert [video.id for video in videos_of(folder)] == ["other"]
     assert [path.name for path in (folder / "videos").iterdir()] == ["other.mp4"]

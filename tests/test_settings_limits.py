@@ -122,7 +122,9 @@ def test_the_best_weights_are_never_chosen_on_other_classes(select: str) -> None
 def test_lists_become_tuples_and_records_are_ready_for_json() -> None:
     view = View(prompts=["a {}", "b {}"], frames=np.int32(4))
     assert view.prompts == ("a {}", "b {}") and type(view.frames) is int
-    assert view.record() == {"frames": 4, "resize": "short", "prompts": ["a {}", "b {}"], "texts": None}
+    assert view.record() == {
+        "frames": 4, "resize": "short", "deinterlace": False, "prompts": ["a {}", "b {}"], "texts": None,
+    }  # fmt: skip
     method = Method(head_options={"sizes": (2, 3), "deep": {"x": (1,)}})
     assert method.record()["head_options"] == {"sizes": [2, 3], "deep": {"x": [1]}}
     assert method.values()["head_options"] == {"sizes": (2, 3), "deep": {"x": (1,)}}

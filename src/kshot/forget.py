@@ -10,16 +10,16 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from kshot import datasets, gate
 from kshot.activations.digests import digest
 from kshot.activations.mirror import expect_folder
-from kshot.activations.removal import known_digests, remove_from_store
+from kshot.activations.removal import held_digests, known_digests, remove_from_store
 from kshot.errors import DataError, KshotError, OptionError
-from kshot.excerpts import Excerpt, clip_of, file_of
+from kshot.excerpts import Clip, ClipName, Excerpt, clip_of, file_of
 from kshot.files import disk, write_atomic
 from kshot.paths import home
 from kshot.progress import Progress, quiet
@@ -34,6 +34,7 @@ UNREACHED = (
     "the videos themselves, tables that name them, and backups: remove them yourself",
     "models that were copied, pushed to a hub or exported elsewhere, runs of `kshot train` on these clips, and "
     "studies and reports: make them again",
+    "parts of videos in stores, where no model or table that is named knows them: name the table that they came from",
 )
 
 
@@ -43,7 +44,8 @@ class Wanted:
 
     Attributes:
         group: name of the person, or of whatever was filmed together; "" for none.
-        paths: real paths of videos of which every clip goes. A film of several people is none of a person.
+        paths: real paths of videos of which every clip goes, and of single parts of others, with their times. A film of
+            several people is none of a person.
         digests: of clips.
     """
 
@@ -55,7 +57,15 @@ class Wanted:
         """Whether a clip of a model (name, group, digest) is one of them; a model for others has the group's hash."""
         group = clip["group"]
         mine = bool(self.group) and group in (self.group, hashlib.sha256(self.group.encode()).hexdigest()[:12])
-        return mine or clip["digest"] in self.digests or _real(file_of(clip["name"])) in self.paths
+        named = {_real(clip["name"]), _real(file_of(clip["name"]))}
+        part = clip_of(clip["name"])
+        if not self.group and isinstance(part, Excerpt):  # of a film that lies elsewhere by now
+            mine = any(part.digest(whole) == clip["digest"] for whole in self.digests)
+        return mine or clip["digest"] in self.digests or not named.isdisjoint(self.paths)
+
+    def videos(self) -> list[str]:
+        """The paths of whole videos."""
+        return [path for path in self.paths if not isinstance(clip_of(path), Excerpt)]
 
     def plain(self) -> dict[str, Any]:
         """As JSON."""
@@ -123,7 +133,7 @@ def forget(
         places: models, studio projects and stores to clean; tables and folders of clips that say which clips are
             the person's; of others, such as runs, it is said whether they name the clips.
         group: the person, or whatever was filmed together, as tables, folders and models call it.
-        videos: paths of videos.
+        videos: paths of videos, or parts of them such as "film.mp4#t=3,5".
         store: the store to clean beside those of `places`; $KSHOT_HOME/store by default.
         dry_run: change nothing, say what would be done.
         backbone: where a model's backbone lies now, if it was moved.
@@ -151,15 +161,20 @@ def forget(
     wanted = _again(journal, Wanted(group))
     for video in videos:
         wanted.paths.add(_real(video))
-        if Path(video).exists():
-            wanted.digests.add(digest(Path(video)))
-    groups = _gather(wanted, sorted_places, stores)
+        if file_of(video).exists():
+            wanted.digests.add(_digest(clip_of(video), digest(file_of(video))))
+    groups, count = _gather(wanted, sorted_places, stores)
     ids = {place: _ids(wanted, place) for place in sorted_places["studio project"]}
     if not dry_run:
         with disk(journal):
             journal.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(journal, json.dumps(wanted.plain()).encode())
-    done = [*_stores(wanted, stores, dry_run), *_models(wanted, sorted_places["model"], dry_run, backbone, progress)]
+    # Where a film was marked before, its own store may hold parts that nothing names any more.
+    whole = {place / "store" for place, found in ids.items() if found & {v.id for v in videos_of(place) if v.film}}
+    done = [
+        *_stores(wanted, stores, whole, dry_run),
+        *_models(wanted, sorted_places["model"], dry_run, backbone, progress),
+    ]
     done += [_project(wanted, place, ids[place], dry_run) for place in sorted_places["studio project"]]
     done += [_mentions(wanted, place) for place in (*sorted_places["data"], *sorted_places["other"])]
     if not dry_run:
@@ -167,7 +182,6 @@ def forget(
     if not goes_on and not any(count for place in done for count in place.removed.values()):
         known = f"; the groups there are {', '.join(groups[:12])}" if group and groups else ""
         raise DataError(f"nothing of {group or ', '.join(map(str, videos))} is in any of these places{known}")
-    count = len(wanted.digests or wanted.paths)
     return Forgotten(group, [str(video) for video in videos], count, dry_run, done, list(UNREACHED))
 
 
@@ -208,25 +222,29 @@ def _again(journal: Path, wanted: Wanted) -> Wanted:
         return wanted
 
 
-def _gather(wanted: Wanted, places: dict[str, list[Path]], stores: Sequence[Path]) -> list[str]:
-    """Finds out the paths and digests of the clips, from all that tells them; returns the groups that there are."""
-    groups, parts = set[str](), list[Excerpt]()
+def _gather(wanted: Wanted, places: dict[str, list[Path]], stores: Sequence[Path]) -> tuple[list[str], int]:
+    """Finds out the paths and digests of the clips, from all that tells them.
+
+    Returns:
+        The groups that there are, and how many different clips there are.
+    """
+    groups, parts, there = set[str](), list[Excerpt](), set[str]().union(*map(held_digests, stores))
     for place in places["data"]:
         data = datasets.load(place, check_files=False)
         groups |= {str(group) for group in data.groups}
         clips = [clip for clip, group in zip(data.clips, data.groups, strict=True) if wanted.group == group != ""]
-        wanted.paths |= {_real(clip) for clip in clips if isinstance(clip, Path)}
-        parts += [one for one in clips if isinstance(one, Excerpt)]
+        wanted.paths |= {_real(clip) for clip in clips}
         parts += [one for one in data.clips if isinstance(one, Excerpt) and _real(one.path) in wanted.paths]
     for place in places["model"]:
         groups |= {clip["group"] for clip in clips_of_model(place)}
+    parts += [part for path in wanted.paths if isinstance(part := clip_of(path), Excerpt)]
     for root in stores:
-        wanted.digests |= known_digests(root, wanted.paths)
+        wanted.digests |= known_digests(root, wanted.videos())
         for part in parts:
             wanted.digests |= {part.digest(whole) for whole in known_digests(root, [_real(part.path)])}
     mine = [clip for place in places["model"] for clip in clips_of_model(place) if wanted.clip(clip)]
     wanted.digests |= {clip["digest"] for clip in mine}
-    wanted.paths |= {_real(clip["name"]) for clip in mine if isinstance(clip_of(clip["name"]), Path)}
+    wanted.paths |= {_real(clip["name"]) for clip in mine}
     for place in places["studio project"]:
         videos = videos_of(place)
         groups |= {video.group for video in videos}
@@ -234,10 +252,12 @@ def _gather(wanted: Wanted, places: dict[str, list[Path]], stores: Sequence[Path
             path = next(place / "videos" / video.file for video in videos if video.id == id)
             wanted.paths.add(_real(path))
             if path.exists():
-                wanted.digests.add(digest(path))
+                there.add(whole := digest(path))
+                wanted.digests.add(whole)
     for root in stores:  # of the paths that models and projects told
-        wanted.digests |= known_digests(root, wanted.paths)
-    return sorted(groups - {""})
+        wanted.digests |= known_digests(root, wanted.videos())
+    there |= {clip["digest"] for clip in mine}
+    return sorted(groups - {""}), len(wanted.digests & there or wanted.paths)
 
 
 def _ids(wanted: Wanted, project: Path) -> set[str]:
@@ -254,9 +274,10 @@ def _ids(wanted: Wanted, project: Path) -> set[str]:
     return found
 
 
-def _stores(wanted: Wanted, stores: Sequence[Path], dry: bool) -> Iterator[Place]:
+def _stores(wanted: Wanted, stores: Sequence[Path], whole: set[Path], dry: bool) -> Iterator[Place]:
     for root in stores:
-        yield Place(str(root), "store", remove_from_store(root, wanted.digests, wanted.paths, dry).plain())
+        digests = wanted.digests | (held_digests(root) if root in whole else set())
+        yield Place(str(root), "store", remove_from_store(root, digests, wanted.paths, dry).plain())
 
 
 def _models(
@@ -293,5 +314,13 @@ def _mentions(wanted: Wanted, place: Path) -> Place:
     return Place(str(place), "other" if place.is_dir() else "data", {}, again)
 
 
-def _real(path: str | Path) -> str:
-    return os.path.realpath(path)
+def _real(clip: ClipName) -> str:
+    """The real path of a video; of a part of one, with its times."""
+    found = clip_of(clip)
+    path = Path(os.path.realpath(file_of(found)))
+    return str(replace(found, path=path) if isinstance(found, Excerpt) else path)
+
+
+def _digest(clip: Clip, whole: str) -> str:
+    """The digest of a clip, from that of its video."""
+    return clip.digest(whole) if isinstance(clip, Excerpt) else whole

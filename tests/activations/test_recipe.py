@@ -45,7 +45,7 @@ def test_the_key_of_a_store_is_the_one_it_always_was() -> None:
 def test_every_field_is_another_folder() -> None:
     changes: dict[str, Any] = {
         "cut": 11, "frames": 4, "dtype": "float32", "condense": False, "resize": "squash-256", "view": 1,
-        "augment": ("time",),
+        "augment": ("time",), "deinterlace": True,
     }  # fmt: skip
     assert set(changes) == {field.name for field in fields(Recipe)}, "a new field needs its line here"
     others = [folder(replace(LAST, **{name: value})) for name, value in changes.items()]
@@ -76,6 +76,7 @@ def test_view_0_is_the_same_of_all_clips() -> None:
     for digest in ("", "0" * 64, "f" * 64):
         job = Recipe(0, 4, resize="short-256").job(Path("a.mp4"), 32, digest)
         assert (job.mode, job.framing, job.frames, job.size) == ("middle", FRAMINGS["short-256"], 4, 32)
+    assert Recipe(0, deinterlace=True).job(Path("a.mp4"), 32).framing == replace(FRAMINGS["short"], deinterlace=True)
     assert not job.allow_damaged and Recipe(0).job(Path("a.mp4"), 32, allow_damaged=True).allow_damaged
 
 

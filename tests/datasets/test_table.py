@@ -99,7 +99,7 @@ def test_a_filter_may_leave_out_the_rows_that_clash(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("", r"clips\.csv is empty: expected a header line 'path,label"),
-        ("path,label\n", r"clips holds no clips$"),
+        ("path,label\n", r"^clips\.csv holds no clips$"),
         ("path,Label\n1.mp4,a\n", r"no column 'label' in the header, found 'path', 'Label'; did you mean 'label'\?$"),
         (
             "dir,label\n1.mp4,a\n",
@@ -113,7 +113,7 @@ def test_a_filter_may_leave_out_the_rows_that_clash(tmp_path: Path) -> None:
         ("path,label\n1.mp4,a,b\n", r"line 2 has 3 values, the header 2"),
         ('path,label\n1.mp4,"a\n', r"line \d: unexpected end of data$"),
         ("path,label\n,a\n", r"line 2 has no path$"),
-        ("path,label\n1.mp4,a\n2.mp4, \n", r"line 3 has no label$"),
+        ("path,label\n1.mp4,a\n2.mp4, \n", r"^clips\.csv: line 3 has no label$"),
         ("path,label\n1.mp4,a\n2.mp4,b\n1.mp4,a\n", r"clip '1\.mp4' is listed twice, on lines 2 and 4$"),
         (
             "path,label,split\n1.mp4,a,train\n2.mp4,b,test\n3.mp4,a,novel\n",
@@ -123,7 +123,7 @@ def test_a_filter_may_leave_out_the_rows_that_clash(tmp_path: Path) -> None:
             "path,label,split\n1.mp4,a,train\n2.mp4,a,\n",
             r"label 'a' is in two splits, 'train' \(line 2\) and '' \(line 3\)",
         ),
-        ("path,label,split\n1.mp4,a,tarin\n", r"line 2: unknown split 'tarin': did you mean 'train'\?"),
+        ("path,label,split\n1.mp4,a,tarin\n", r"^clips\.csv: line 2: unknown split 'tarin': did you mean 'train'\?"),
         (
             "path,label\nx.mp4,a\n1.mp4,a\ny.mp4,a\nz.mp4,b\nw.mp4,b\n",
             r"4 of 5 clips are missing: .*x\.mp4 \(line 2\), .*y\.mp4 \(line 4\), .*z\.mp4 \(line 5\) and 1 more: "

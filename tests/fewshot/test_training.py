@@ -180,15 +180,17 @@ def test_resuming_a_finished_run_leaves_it_as_it_is(quick: Quick, tmp_path: Path
     assert (again.weights, again.best_step, again.val_accuracy) == (first.weights, first.best_step, first.val_accuracy)
 
 
-def test_a_run_of_before_there_was_a_choice_of_resize_is_still_finished(quick: Quick, tmp_path: Path) -> None:
+def test_a_run_of_before_there_was_a_choice_of_sight_is_still_finished(quick: Quick, tmp_path: Path) -> None:
     first = quick(tmp_path / "run")
     path = tmp_path / "run" / "config.json"
-    later = ("resize", "augment", "no_flip", "protocol", "seal", "files")
+    later = ("resize", "deinterlace", "augment", "no_flip", "protocol", "seal", "files")
     old = {k: v for k, v in config(tmp_path / "run").items() if k not in later}
     path.write_text(json.dumps(old))
     assert quick(tmp_path / "run", resume=True).val_accuracy == first.val_accuracy
     with pytest.raises(OptionError, match="other settings: resize was short, now squash-256"):
         quick(tmp_path / "run", resume=True, resize="squash-256")
+    with pytest.raises(OptionError, match="other settings: deinterlace was False, now True"):
+        quick(tmp_path / "run", resume=True, deinterlace=True)
 
 
 def test_resumes_with_the_same_backbone_from_another_place(

@@ -178,6 +178,8 @@ def test_an_adapted_model_takes_its_run_along(adapted: Path, backbone: Backbone,
     run = Path(shutil.copytree(adapted, tmp_path / "run"))
     made = Recognizer(backbone, adapted=run, method="prototype").fit(*films(each=2))
     made.save(tmp_path / "model")
+    with pytest.raises(OptionError, match="was trained with deinterlace False, found True: give both the same"):
+        Recognizer(backbone, adapted=run, method="prototype", deinterlace=True).fit(*films(each=2))
     shutil.rmtree(run)
     again = Recognizer.load(tmp_path / "model", backbone)
     same(again, made)

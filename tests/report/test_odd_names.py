@@ -63,7 +63,11 @@ def test_names_change_nothing_of_the_page_but_its_words(
     tmp_path: Path, name: str, plain: list[tuple[str, list[str]]]
 ) -> None:
     text = html(tmp_path, name)
-    assert outline(text) == plain
+    found = outline(text)
+    if name == "`rm -rf`":  # what a study is for is prose: what it quotes so is code, there alone
+        assert f'<p class="about"><code>{name.strip("`")}</code></p>' in text
+        found.remove(("code", []))
+    assert found == plain
     assert any(row[0].startswith(f"{name} 0") for row in Reader(text).rows)
     images = [str(values["src"]) for tag, values in Reader(text).tags if tag == "img"]
     assert images and all(source.startswith("data:image/") for source in images)

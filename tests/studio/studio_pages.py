@@ -19,6 +19,7 @@ from kshot.studio.engine import StudioEngine
 from kshot.studio.feed import Feed
 from kshot.studio.keys import Keys
 from kshot.studio.project import Project
+from kshot.studio.projects import Projects
 from kshot.studio.server import create_app
 from kshot.studio.state import TrainingProgress
 
@@ -129,7 +130,7 @@ def start(
     project.on_change = feed.announce
     engine = StudioEngine(project, feed.announce)
     engine.begin(example)
-    app = create_app(engine, feed, [f"127.0.0.1:{port}"], keys, file_bytes, ending=lambda: server.should_exit)
+    app = create_app(Projects(engine), feed, [f"127.0.0.1:{port}"], keys, file_bytes, ending=lambda: server.should_exit)
     server = uvicorn.Server(
         uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=2)
     )

@@ -20,6 +20,7 @@ from kshot.studio.engine import StudioEngine
 from kshot.studio.feed import Feed
 from kshot.studio.keys import Keys
 from kshot.studio.project import Project
+from kshot.studio.projects import Projects
 from kshot.studio.server import create_app
 from kshot.studio.state import TrainingProgress
 from kshot.studio.view import model_view
@@ -143,7 +144,7 @@ def test_the_model_comes_as_an_archive(
     """Ready to use, and without a word about where on this computer its clips lie."""
     engine.begin_with(model, Recognizer.load(model))
     keys = Keys()
-    client = TestClient(create_app(engine, Feed(), [HOST], keys), base_url=f"http://{HOST}")
+    client = TestClient(create_app(Projects(engine), Feed(), [HOST], keys), base_url=f"http://{HOST}")
     answer = client.get("/api/model.zip", headers={"authorization": f"Bearer {keys.secret}"})
     assert answer.headers["content-disposition"] == 'attachment; filename="kshot-model.zip"'
     with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:

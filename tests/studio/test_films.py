@@ -332,3 +332,38 @@ def test_choices_of_backbone_and_threshold(ready: Studio, drawn: Path, clip_fold
     page.locator("#teach-said", has_text="and teaching begins from").wait_for()
     assert project.state.settings["backbone"] == str(clip_folder)
     assert read_state(project.folder / "project.json")[0].settings["backbone"] == str(clip_folder)
+
+
+def test_proposals_are_gone_through_one_by_one(ready: Studio, drawn: Path) -> None:
+    """By keys and by buttons beside the hint, without a look at the list: a decision goes on to the next one."""
+    page, project = ready.tab(1280, 860), ready.project
+    id, path = project.place(".mp4")
+    shutil.copy(drawn / "film.mp4", path)
+    assert project.state.trained
+    found = [
+        PredictedSegment(at, at + 1.0, name, 0.9) for at, name in enumerate(("wave", "push-ups", "wave", "push-ups"))
+    ]
+    seen = Prediction(
+        "film", 6.0, ["push-ups", "wave"], found, [0.5, 3.5], [[0.5, 0.5]] * 2, [], project.state.trained.model
+    )
+    project.add_video(Video(id, "film.mp4", path.name, 6.0, film=True, rate=24.0, prediction=seen))
+    page.locator("#films button").click()
+    page.locator(".is-proposal").nth(3).wait_for()
+    said, buttons = page.locator(".pending-said p"), page.locator(".pending-said button:visible")
+    assert buttons.count() == 0
+    page.keyboard.press("n")
+    page.locator(".pending-said", has_text="wave, 0:00.00 to 0:01.00").wait_for()
+    page.keyboard.press("a")
+    page.locator(".pending-said", has_text="push-ups, 0:01.00 to 0:02.00").wait_for()
+    page.locator(".pending-said").get_by_role("button", name="Put aside").click()
+    page.locator(".pending-said", has_text="wave, 0:02.00 to 0:03.00").wait_for()
+    for part in (".pending-said", ".part", ".whole", "#teach-go", "#try-title"):
+        box = page.locator(part).first.bounding_box()
+        assert box and box["y"] + box["height"] <= 860, f"{part} is out of sight"
+    page.locator(".pending-said").get_by_role("button", name="Agree").click()
+    page.locator(".pending-said", has_text="push-ups, 0:03.00 to 0:04.00").wait_for()
+    assert page.evaluate("document.activeElement.textContent") == "Agree", "the next one needs no other press"
+    page.keyboard.press("Delete")
+    page.locator(".pending-said", has_text="Press [ where an action begins").wait_for()
+    assert [(one.start, one.end) for one in marks.marks_of(project, id)] == [(0, 1), (2, 3)] and buttons.count() == 0
+    assert said.inner_text().endswith("draw it on the line below.") and not page.locator(".is-proposal").count()

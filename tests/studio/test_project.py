@@ -18,6 +18,7 @@ from forks import OBEDIENT, Forks
 from kshot import __version__
 from kshot.errors import DataError, OptionError, StoreError
 from kshot.studio.history import EDITS
+from kshot.studio.marks import Stretch, add_marks
 from kshot.studio.project import QUERIES, Project
 from kshot.studio.state import ModelRecord, PredictedSegment, TrainingProgress, Video
 
@@ -427,6 +428,12 @@ def test_the_backbone_of_a_project_is_that_of_its_clips(tmp_path: Path) -> None:
         assert project.default_backbone().notes[0].startswith("1 of the 2 clips are drawn and the others are not")
         project.remove_video("a")
         assert project.default_backbone() == ("lite", ())
+        project.remove_video("b")
+        assert project.default_backbone().name == "kshot-tiny", "nothing but what may be the example"
+        (project.folder / "videos" / "film.mp4").write_bytes(b"film")
+        project.add_video(Video("film", "film", "film.mp4", 100.0, film=True))
+        add_marks(project, "film", [Stretch(wave, 1, 2)])
+        assert project.default_backbone() == ("lite", ()), "a film with marks is a source of clips"
     with closing(Project(tmp_path / "p", {"backbone": "ViT-B/16"})) as project:
         assert project.default_backbone() == ("ViT-B/16", ())
     with closing(Project(tmp_path / "p", {})) as project:

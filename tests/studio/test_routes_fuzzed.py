@@ -20,6 +20,7 @@ from kshot.studio.browser_camera import KEPT, BrowserCamera
 from kshot.studio.engine import StudioEngine
 from kshot.studio.feed import Feed
 from kshot.studio.keys import Keys
+from kshot.studio.projects import Projects
 from kshot.studio.server import create_app
 from recognizers import RED, Colours
 
@@ -68,7 +69,7 @@ def client(engine: StudioEngine, camera: BrowserCamera, monkeypatch: pytest.Monk
     monkeypatch.setattr(engine, "camera", lambda id: camera)
     monkeypatch.setattr(engine, "_start_drawing", lambda: None)
     monkeypatch.setattr(engine, "_train", lambda meter: None)
-    app = create_app(engine, Feed(), [HOST], KEYS, 10_000, 30_000, ending=lambda: True)
+    app = create_app(Projects(engine), Feed(), [HOST], KEYS, 10_000, 30_000, ending=lambda: True)
     made = TestClient(app, base_url=f"http://{HOST}")
     made.headers["authorization"] = f"Bearer {KEYS.secret}"
     return made

@@ -23,6 +23,7 @@ from kshot.studio.engine import StudioEngine
 from kshot.studio.feed import Feed
 from kshot.studio.guard import SMALL
 from kshot.studio.keys import Keys
+from kshot.studio.projects import Projects
 from kshot.studio.routes.camera import FRAME_BYTES
 from kshot.studio.routes.page import FOLDER, PAGE
 from kshot.studio.serve import serve
@@ -38,7 +39,7 @@ STRANGER = "http://evil.example"
 @pytest.fixture
 def client(engine: StudioEngine) -> TestClient:
     """A client with the secret; a fault of ours comes out of it."""
-    app = create_app(engine, Feed(), [HOST], KEYS, file_bytes=LIMIT, project_bytes=3 * LIMIT)
+    app = create_app(Projects(engine), Feed(), [HOST], KEYS, file_bytes=LIMIT, project_bytes=3 * LIMIT)
     made = TestClient(app, base_url=f"http://{HOST}")
     made.headers["authorization"] = f"Bearer {KEYS.secret}"
     return made
@@ -201,7 +202,9 @@ def test_too_large_a_file_leaves_nothing(client: TestClient, engine: StudioEngin
     content: Any = bytes(LIMIT + 1) if announced else stream()
     answer = client.post("/api/videos", params={"name": "big.mp4"}, content=content)
     assert answer.status_code == 413
-    assert answer.json()["error"] == "expected a file of at most 0 MB: cut the video into shorter ones"
+    assert answer.json()["error"] == (
+        "expected a file of at most 0 MB: cut the video into shorter ones, or start kshot serve with a larger --limit"
+    )
     assert files(engine) == before
 
 

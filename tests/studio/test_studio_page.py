@@ -201,7 +201,10 @@ def test_files_that_cannot_be_taken_are_told_in_one_sentence(ready: Studio, draw
     with pytest.raises(VideoError) as told:
         ready.engine.trained.model().predict([tmp_path / "broken.mp4"])
     assert broken.lower() == str(told.value).replace(f"{tmp_path}/", "").lower()
-    assert large == "Large.mp4: expected a file of at most 0 MB: cut the video into shorter ones"
+    assert large == (
+        "Large.mp4: expected a file of at most 0 MB: cut the video into shorter ones, or start kshot serve with a "
+        "larger --limit"
+    )
     assert card.locator(".clip").count() == 4 and card.locator("[role=alert]").count() == 1
     card.locator(".fault button").first.click()
     assert card.locator(".fault").count() == 1

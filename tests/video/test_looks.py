@@ -132,3 +132,28 @@ def test_predictions_may_take_the_fields_apart(folder: Path, tmp_path: Path, cli
         for timeline in ((), ("--timeline",)):
             code, _, err = command(*arguments, *more, *timeline)
             assert code == 0 and ("interlaced: frames are taken as stored" in err) is told, err
+
+
+def test_extraction_and_training_may_take_the_fields_apart(
+    folder: Path, tmp_path: Path, clip_folder: Path, command: Any
+) -> None:
+    """In a place of their own in the store; what was stored before stays, and a model goes on as it was trained."""
+    table, store = tmp_path / "clips.csv", tmp_path / "store"
+    names = ("interlaced.mpg", "interlaced.mp4", "plain.mp4", "bt709.mp4")
+    table.write_text("path,label\n" + "".join(f"{folder / name},a{at // 2}\n" for at, name in enumerate(names)))
+    arguments = ("extract", table, "--backbone", clip_folder, "--store", store, "--cut", "frames", "--json")
+    told = [json.loads(command(*arguments, *more)[1]) for more in ((), ("--deinterlace",), ("--deinterlace",), ())]
+    assert [one["stored_now"] for one in told] == [4, 4, 0, 0]
+    assert [any("interlaced" in note for note in one["notes"]) for one in told] == [True, False, False, True]
+    plain, apart = (kshot.extract(table, clip_folder, "frames", store, deinterlace=how) for how in (False, True))
+    frames, mended = (np.asarray(one.gather(range(4))) for one in (plain, apart))
+    assert [bool((a == b).all()) for a, b in zip(frames, mended, strict=True)] == [False, False, True, True]
+    code, text, error = command("evaluate", table, "--backbone", clip_folder, "--store", store, "--deinterlace",
+                                "--split", "all", "--way", 2, "--query", 1, "--episodes", 2, "--json")  # fmt: skip
+    assert code == 0 and json.loads(text)["options"]["deinterlace"], error
+    assert "interlaced" not in " ".join(json.loads(text)["notes"])
+    assert command("fit", table, "--backbone", clip_folder, "--store", store, "--out", tmp_path / "model",
+                   "--method", "prototype", "--deinterlace")[0] == 0  # fmt: skip
+    made = Recognizer.load(tmp_path / "model")
+    assert made.deinterlace and made.framing.deinterlace
+    assert "interlaced" not in " ".join(made.report_.notes)

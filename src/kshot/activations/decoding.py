@@ -41,7 +41,7 @@ def spread(clips: Sequence[int]) -> list[int]:
 
 
 def timed_decoding(
-    clips: Sequence[Clip], frames: int, size: int, resize: str, allow_damaged: bool = False
+    clips: Sequence[Clip], frames: int, size: int, resize: str, allow_damaged: bool = False, deinterlace: bool = False
 ) -> tuple[float, list[Taken | VideoError]]:
     """Seconds that decoding a clip takes one process, and what came of each clip.
 
@@ -51,8 +51,9 @@ def timed_decoding(
         size: side of the frames, in pixels.
         resize: what is done to a frame before its square is cut out.
         allow_damaged: whether to decode clips of which much is lost.
+        deinterlace: whether the fields of interlaced video are taken apart.
     """
-    recipe = Recipe(0, frames, resize=resize)
+    recipe = Recipe(0, frames, resize=resize, deinterlace=deinterlace)
     jobs = [recipe.job(clip, size, allow_damaged=allow_damaged) for clip in (clips[0], *clips)]
     decoded = decode(jobs, workers=1)
     next(decoded)  # the first one also starts the process

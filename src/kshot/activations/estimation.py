@@ -84,6 +84,7 @@ def estimate(
     dtype: str = "float16",
     workers: int | None = None,
     resize: str = "short",
+    deinterlace: bool = False,
     allow_damaged: bool = False,
     identity: str = IDENTITIES[0],
     **how: Any,
@@ -104,6 +105,7 @@ def estimate(
         dtype: see there.
         workers: see there.
         resize: see there.
+        deinterlace: see there.
         allow_damaged: see there.
         identity: see there; by "stat" a clip that was never read counts as missing.
         how: device, precision and encoder, and shard, engine, address and actors, as there. The time is that of the
@@ -121,7 +123,7 @@ def estimate(
     resize, frames = backbone.resized(resize), backbone.frames_of(frames)
     number = cut_number(backbone, cut)
     count = decoding.processes(workers)
-    recipe = Recipe(number, frames, dtype, backbone.image.exact, resize)
+    recipe = Recipe(number, frames, dtype, backbone.image.exact, resize, deinterlace=deinterlace)
     by_plan, plan, name = bool(spread.engine or spread.shard), None, data.name
     if by_plan:
         share = Share.parse(spread.shard) if spread.shard else Share()
@@ -131,8 +133,9 @@ def estimate(
     todo = task.todo()
     sample = decoding.spread(todo) or [0][: len(data)]
     clips = [data.clips[i] for i in sample]
-    timed = decoding.timed_decoding(clips, frames, backbone.size, resize, allow_damaged) if clips else (0.0, [])
-    seconds, results = timed  # an empty share has none
+    seconds, results = 0.0, list[Any]()  # an empty share has no clip
+    if clips:
+        seconds, results = decoding.timed_decoding(clips, frames, backbone.size, resize, allow_damaged, deinterlace)
     with one_thread() if by_plan else nullcontext():
         encoding, bytes_a_clip = _timed_encoding(
             backbone, number, [r.frames for r in results if not isinstance(r, VideoError)], dtype

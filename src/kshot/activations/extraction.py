@@ -67,6 +67,7 @@ def extract(
     stored_only: bool = False,
     condense: bool = True,
     resize: str = "short",
+    deinterlace: bool = False,
     view: int = 0,
     augment: str | Sequence[str] = "time",
     allow_damaged: bool = False,
@@ -103,6 +104,8 @@ def extract(
         resize: what is done to a frame before its square is cut out: "short" (as the backbone's checkpoint says; of a
             CLIP the short side becomes its size), "short-256" or "squash-256" (short side, or both, to 256/224 of it);
             docs/data.md has the others.
+        deinterlace: whether to take the fields of interlaced video apart, see `kshot.video.fields`; such activations
+            have a place of their own in the store.
         view: 0 takes the middle frame of each segment and the central square, as tests do; any other number is a draw
             of what `augment` names, for training. See `kshot.video.views`.
         augment: some of "time", "crop" or "crops", and "flip".
@@ -138,25 +141,20 @@ def extract(
     count = decoding.processes(workers, timeout)
     frames = backbone.frames_of(frames)
     condense = condense and backbone.image.exact  # no such form of an altered block, or without a class token
-    recipe = Recipe(
-        number, frames, dtype, condense, backbone.resized(resize), view, views.parse(augment) if view else ()
-    )
+    drawn = views.parse(augment) if view else ()
+    recipe = Recipe(number, frames, dtype, condense, backbone.resized(resize), view, drawn, deinterlace)
     notes: list[str] = []
     if share := engine or isinstance(shard, str):
         data, shard, notes = planned.share_of(
             data, backbone, recipe, Share.parse(shard) if isinstance(shard, str) else Share()
         )
     if crew and shard:
-        options: dict[str, Any] = {"cut": cut, "store": store, "frames": frames, "dtype": dtype, "workers": workers}
-        options |= {
-            "timeout": timeout,
-            "check": check,
-            "condense": condense,
-            "resize": resize,
-            "view": view,
-            "augment": augment,
-        }
-        crew.run(data, shard, backbone.name, options | {"allow_damaged": allow_damaged}, progress)
+        options: dict[str, Any] = {
+            "cut": cut, "store": store, "frames": frames, "dtype": dtype, "workers": workers, "timeout": timeout,
+            "check": check, "condense": condense, "resize": resize, "deinterlace": deinterlace, "view": view,
+            "augment": augment, "allow_damaged": allow_damaged,
+        }  # fmt: skip
+        crew.run(data, shard, backbone.name, options, progress)
         notes += crew.said()
     by = identity if shard is None else IDENTITIES[0]  # of its own clips alone, just before they are decoded
     task = Task.open(data, backbone, recipe, store, check and shard is None, stored_only, by)

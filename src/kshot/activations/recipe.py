@@ -3,13 +3,14 @@ under."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from kshot import settings
 from kshot.errors import OptionError
 from kshot.excerpts import Clip
 from kshot.video import views
+from kshot.video.fields import FILTER
 from kshot.video.workers import Job
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class Recipe:
         resize: what is done to a frame before its square is cut out.
         view: 0 as tests see the clip, any other number for a draw of what `augment` names.
         augment: names from `views.AUGMENT`; none for view 0.
+        deinterlace: whether the fields of interlaced video are taken apart.
 
     Raises:
         OptionError: an unknown dtype, or frames out of range.
@@ -40,6 +42,7 @@ class Recipe:
     resize: str = "short"
     view: int = 0
     augment: tuple[str, ...] = ()
+    deinterlace: bool = False
 
     def __post_init__(self) -> None:
         if self.dtype not in settings.DTYPES:
@@ -60,6 +63,7 @@ class Recipe:
         key: dict[str, Any] = {"cut": self.cut, "frames": self.frames, "sampling": self.sampling}
         key |= {"size": backbone.size, "view": self.view}
         key |= {"format": 1, "preprocessing": views.describe(self.resize, self.augment)}
+        key |= {"deinterlaced": FILTER[0]} if self.deinterlace else {}  # older stores know nothing of it
         if self.cut > 0:  # frames are the same for every backbone of that size
             key |= {"backbone": backbone.fingerprint, "dtype": self.dtype, "precision": backbone.precision}
             key |= {} if backbone.encoder == settings.TORCH else {"encoder": backbone.encoder}
@@ -81,4 +85,5 @@ class Recipe:
         """
         number = int(digest[:15] or "0", 16)
         framing = views.framing(self.resize, self.augment, self.view, number, self.frames)
+        framing = replace(framing, deinterlace=self.deinterlace)
         return Job(clip, self.frames, self.sampling, (self.view, number), size, framing, allow_damaged)

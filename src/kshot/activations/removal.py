@@ -49,6 +49,15 @@ def known_digests(root: Path, paths: Collection[str]) -> set[str]:
     return {value for value in located(root).digests().of([Path(path) for path in paths], remembered=True) if value}
 
 
+def held_digests(root: Path) -> set[str]:
+    """Digests of all clips whose activations a store holds.
+
+    Raises:
+        StoreError: a manifest is damaged.
+    """
+    return {clip for path in Path(root).glob("*/shard-*.json") for clip in _manifest(path).clips}
+
+
 def remove_from_store(root: Path, digests: Collection[str], paths: Collection[str], dry: bool = False) -> StoreRemoval:
     """Takes clips out of all keys of a store. A kill leaves shards whole, and the same call goes on.
 
@@ -86,10 +95,7 @@ def _clean_key(folder: Path, digests: frozenset[str], found: StoreRemoval, dry: 
     if not dry:
         _remove(folder.glob("*.tmp"))
     for path in sorted(folder.glob("shard-*.json")):
-        try:
-            manifest = read_manifest(path)
-        except ValueError as error:
-            raise StoreError(f"manifest {path} is damaged ({error}); run `kshot verify --heal` first") from None
+        manifest = _manifest(path)
         rows = [row for row, clip in enumerate(manifest.clips) if clip not in digests]
         if len(rows) < len(manifest.clips):
             found.clips += len(manifest.clips) - len(rows)
@@ -106,6 +112,13 @@ def _clean_key(folder: Path, digests: frozenset[str], found: StoreRemoval, dry: 
         if len(kept) < len(noted) and not dry:
             write_atomic(own, json.dumps(kept, indent=1).encode())
             _remove(others)
+
+
+def _manifest(path: Path) -> Manifest:
+    try:
+        return read_manifest(path)
+    except ValueError as error:
+        raise StoreError(f"manifest {path} is damaged ({error}); run `kshot verify --heal` first") from None
 
 
 def _rewrite(path: Path, manifest: Manifest, rows: list[int]) -> None:

@@ -39,6 +39,7 @@ THRESHOLD = Annotated[
 ]
 STORE = Annotated[Path | None, typer.Option(help=SAID["store"])]
 ALLOW_DAMAGED = Annotated[bool, typer.Option("--allow-damaged", help="take what is left of damaged clips; it is said")]
+DEINTERLACE = Annotated[bool, typer.Option("--deinterlace", help=SAID["deinterlace"])]
 FRAMES = Annotated[int | None, typer.Option(help=SAID["frames"])]
 DEVICE = Annotated[str, typer.Option(help=SAID["device"])]
 PRECISION = Annotated[str, typer.Option(help=SAID["precision"])]

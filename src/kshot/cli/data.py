@@ -10,6 +10,7 @@ import typer
 from kshot.cli.app import app
 from kshot.cli.common import (
     DATA,
+    DEINTERLACE,
     JSON,
     chosen_progress,
     show,
@@ -105,9 +106,7 @@ def cut(
     out: Annotated[Path, typer.Option(help="the folder to make: LABEL/VIDEO-START-END.mp4, and clips.csv")],
     before: Annotated[float, typer.Option(help="seconds of pre-roll: how much earlier each file begins")] = 0.0,
     after: Annotated[float, typer.Option(help="seconds of post-roll: how much later each file ends")] = 0.0,
-    deinterlace: Annotated[
-        bool, typer.Option("--deinterlace", help="take the fields of interlaced video apart (yadif)")
-    ] = False,
+    deinterlace: DEINTERLACE = False,
     as_json: JSON = False,
 ) -> None:
     """Write the segments of long videos as files of their own, exact to the frame and without sound.

@@ -11,7 +11,7 @@ from kshot.cli.app import app
 from kshot.cli.common import JSON, MOVED, STORE, chosen_progress, importing, show
 from kshot.errors import OptionError
 
-SHORT = {"clips": "clips", "queries": "videos put in to be recognised", "kept_to_undo": "videos kept for undo"}
+SHORT = {"queries": "videos put in to be recognised", "kept_to_undo": "videos kept for undo"}
 
 
 @app.command()

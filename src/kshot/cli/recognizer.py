@@ -15,6 +15,7 @@ from kshot.cli.app import app
 from kshot.cli.common import (
     ALLOW_DAMAGED,
     BACKBONE,
+    DEINTERLACE,
     DEVICE,
     ENCODER,
     FRAMES,
@@ -44,7 +45,6 @@ SUSPECTS = 6  # shown on a terminal
 ALIKE = 4  # actions from which the same advice stands once
 SINGLE = ", ".join(name for name in HEADS if name not in TRANSDUCTIVE)
 TIMELINE_FORMATS = "table, json, csv, boris, elan, cvat, label-studio, via, activitynet, vtt, srt or audacity"
-DEINTERLACE = "take the fields of interlaced video apart (yadif)"
 EXHAUSTIVE = "all actions are marked in the annotated videos: learn what lies between as none of them"
 METHODS = f"how to learn: auto compares nine ways on your clips; partial; or a head: {SINGLE}"
 
@@ -74,6 +74,7 @@ def fit(
     unknown_share: Annotated[float, typer.Option(help="share of videos that show none of the actions")] = 0.2,
     unknown_most: Annotated[float, typer.Option(help="share of clips of trained actions refused at most")] = 0.1,
     frames: FRAMES = None,
+    deinterlace: DEINTERLACE = False,
     seed: SEED = 0,
     store: STORE = None,
     thumbnails: Annotated[bool, typer.Option(help="whether small pictures of the clips go into the model")] = True,
@@ -120,7 +121,7 @@ def fit(
     model = Recognizer(
         backbone, adapted, method, frames, reject=weighed, background=background, store=store, seed=seed, device=device,
         precision=precision, encoder=encoder, keep_copies=keep_copies, head_options=options, prompts=prompts,
-        texts=texts,
+        texts=texts, deinterlace=deinterlace,
     )  # fmt: skip
     labels = [data.classes[number] for number in data.labels]
     with locked(out):
@@ -143,7 +144,7 @@ def predict(
     picture: Annotated[Path | None, typer.Option(help="also draw the timeline into this .png, .svg or .pdf")] = None,
     threshold: THRESHOLD = None,
     allow_damaged: ALLOW_DAMAGED = False,
-    deinterlace: Annotated[bool, typer.Option("--deinterlace", help=DEINTERLACE)] = False,
+    deinterlace: DEINTERLACE = False,
     backbone: MOVED = None,
     device: DEVICE = "cpu",
     as_json: JSON = False,
@@ -183,7 +184,7 @@ def predict(
     with importing():
         from kshot import Recognizer
     recognizer = Recognizer.load(model, backbone, device)
-    recognizer.deinterlace = deinterlace
+    recognizer.deinterlace |= deinterlace  # a model that was trained so does it anyway
     recognizer.thresholds(limits)  # refuses actions that there are not
     how = Shown(model, kind, format, out, picture)
     if timeline:

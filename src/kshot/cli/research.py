@@ -159,7 +159,7 @@ def demo(
 @app.command()
 @takes(
     Compute, EpisodeRules, View, Sharing,
-    without=("stored_only", "way", "query", "shared_group", "frames", "resize", "prompts"),
+    without=("stored_only", "way", "query", "shared_group", "frames", "resize", "deinterlace", "prompts"),
 )  # fmt: skip
 def study(
     context: typer.Context,

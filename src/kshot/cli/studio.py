@@ -29,7 +29,7 @@ def serve(
     ] = None,
     adapted: Annotated[Path | None, typer.Option(help="a run folder of kshot train to start from")] = None,
     device: DEVICE = "cpu",
-    limit: Annotated[int, typer.Option(help="megabytes of one video, at most", min=1)] = 500,
+    limit: Annotated[int, typer.Option(help="megabytes of one video, at most", min=1)] = 4000,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="do not open the page")] = False,
     as_json: JSON = False,
 ) -> None:

@@ -173,6 +173,7 @@ def build(
     notes: Sequence[str] = (),
     alone: Callable[[int], str] | None = None,
     spans: np.ndarray | None = None,
+    source: str = "",
 ) -> Dataset:
     """A Dataset from one text per clip and column; checks what every source must obey.
 
@@ -187,24 +188,26 @@ def build(
         notes: what of the source was passed over.
         alone: how the split of clip i is given without the others, for messages.
         spans: see `Dataset`; segments without a group get one, see `kshot.datasets.segments`.
+        source: what messages call it, such as its file; its name by default.
 
     Raises:
         DataError: no clips, a clip without a label, labels that look alike, an unknown split, a label in two splits, a
             segment of no length or listed twice.
     """
+    source = source or name
     if not len(labels):
-        raise DataError(f"{name} holds no clips")
-    numbers, texts = names.numbered(labels, lambda index: f"{name}: {place(index)}")
-    together = compact.Texts(names.groups(groups, lambda index: f"{name}: {place(index)}"))
+        raise DataError(f"{source} holds no clips")
+    numbers, texts = names.numbered(labels, lambda index: f"{source}: {place(index)}")
+    together = compact.Texts(names.groups(groups, lambda index: f"{source}: {place(index)}"))
     split_of: dict[int, tuple[str, int]] = {}  # those of a label are the same, so of each the first is kept
     for index, (number, split) in enumerate(zip(numbers, splits, strict=True)):
         if split and split.lower() not in SPLITS:
-            raise DataError(f"{name}: {place(index)}: {unknown('split', split, SPLITS)}")
+            raise DataError(f"{source}: {place(index)}: {unknown('split', split, SPLITS)}")
         own = SPLITS[split.lower()] if split else ""
         first, at = split_of.setdefault(number, (own, index))
         if first != own:
             raise DataError(
-                f"{name}: label '{texts[number]}' is in two splits, '{first}' ({place(at)}) and '{own}' "
+                f"{source}: label '{texts[number]}' is in two splits, '{first}' ({place(at)}) and '{own}' "
                 f"({place(index)}): splits are by class, so give all its clips the same one"
                 + (
                     f"; for `kshot fit` name one of them alone ({alone(at)} or {alone(index)}), and try the model on "
@@ -216,7 +219,7 @@ def build(
     lone, overlaps = names.lone(together), list[str]()
     if spans is not None:
         each = [texts[number] for number in numbers]
-        clips, overlaps = segments.checked(name, paths, each, spans, place)
+        clips, overlaps = segments.checked(source, paths, each, spans, place)
         filmed, lone = segments.grouped(clips, each, together)
         together = compact.Texts(filmed)
     classes, paths = sorted(texts), compact.Paths.of(paths)

@@ -78,6 +78,7 @@ def load_table(
         notes=[*unused_columns(path, unused if lines else []), *empty_rows(path, sheet.empty)],
         alone=lambda index: f"{path}?split={rows['split'][index]}",
         spans=None if np.isnan(times).all() else times,
+        source=path.name,
     )
     if check_files:
         _check_files(path, data, lines)

@@ -27,14 +27,7 @@ from kshot.fewshot.episodes import Sampler
 from kshot.fewshot.intervals import interval
 from kshot.fewshot.learner import Learner
 from kshot.fewshot.result import ClipScore, Conditions, Costs, Damaged, File, Named, Result, TextAlone, machine
-from kshot.fewshot.scoring import (
-    Scorer,
-    episodic_scorer,
-    head_scorer,
-    run_episodes,
-    scaled_scorer,
-    trained_scorer,
-)
+from kshot.fewshot.scoring import Scorer, episodic_scorer, head_scorer, run_episodes, scaled_scorer, trained_scorer
 from kshot.fewshot.texts import class_texts, expect_texts, text_notes, wording
 from kshot.fewshot.together import expect_same_clips, expect_same_settings, expect_same_work, only_stored
 from kshot.files import disk, plain
@@ -71,7 +64,8 @@ def evaluate(
         data: whatever `kshot.datasets.load` takes; leave out with `features`.
         backbone: name, folder or loaded Backbone; the adapted run's own by default, else by the data, see
             `default_backbone` in `kshot.activations.default`.
-        adapted: folder written by `kshot train`. It sees clips as it was trained, unless frames or resize are given.
+        adapted: folder written by `kshot train`. It sees clips as it was trained, unless frames, resize or deinterlace
+            are given.
         given: settings as objects, such as `EpisodeShape(shot=5)`; all of an object's values count as given.
         features: ready-made features (.npz) instead of data and backbone.
         out: also write the whole result, episodes included, to this file.
@@ -93,7 +87,7 @@ def evaluate(
     described = read_texts(plan.view.texts) if plan.view.texts is not None else None
     run = runs.read_run(adapted) if adapted is not None else None
     if run is not None:
-        plan = Evaluating.of(preset | {"frames": run.frames, "resize": run.resize} | chosen)
+        plan = Evaluating.of(preset | run.sight | chosen)
     loaded = datasets.load(source)
     if features is not None and loaded.features is None:
         raise DataError(f"{features} holds no features; pass it as data, with a backbone")
@@ -109,10 +103,9 @@ def evaluate(
             Path(out).parent.mkdir(parents=True, exist_ok=True)
     learner, strategy, plan = _learner(clips, backbone, run, plan)
     reads = learner.head.needs_text and (strategy is None or strategy.learns_from != "support")
-    said: list[str] = []
-    if reads or described is not None:
-        reading = [clips.classes] if reads else []
-        said = expect_texts(learner, plan.view.prompts, described, reading, loaded.classes, run)
+    reading = [clips.classes] if reads else []
+    asked = reads or described is not None
+    said = expect_texts(learner, plan.view.prompts, described, reading, loaded.classes, run) if asked else []
     expect_same_work(clips, run=run and run.digest, backbone=learner.backbone and learner.backbone.fingerprint)
     activations = _activations(clips, learner, plan, progress)
     split = SPLITS.get(plan.evaluation.split, plan.evaluation.split)
@@ -130,6 +123,8 @@ def evaluate(
         how.keep_copies = True
     if loaded.features is None:
         how.frames, how.resize = plan.view.frames, plan.view.resize
+        if plan.view.deinterlace:
+            how.deinterlace = True
         if plan.compute.dtype != DTYPES[0]:
             how.dtype = plan.compute.dtype
     if protocol is not None:
@@ -215,17 +210,10 @@ def _stored(clips: Dataset, learner: Learner, plan: Evaluating, progress: Progre
     """The activations of videos, extracted where they are not stored yet."""
     assert learner.backbone is not None and learner.cut is not None
     return extract(
-        clips,
-        learner.backbone,
-        learner.cut,
-        store=plan.compute.store,
-        frames=plan.view.frames,
-        resize=plan.view.resize,
-        stored_only=plan.compute.stored_only,
-        dtype=plan.compute.dtype,
-        condense=learner.backbone.image.exact,
-        progress=progress,
-    )
+        clips, learner.backbone, learner.cut, store=plan.compute.store, frames=plan.view.frames,
+        resize=plan.view.resize, deinterlace=plan.view.deinterlace, stored_only=plan.compute.stored_only,
+        dtype=plan.compute.dtype, condense=learner.backbone.image.exact, progress=progress,
+    )  # fmt: skip
 
 
 def _cost(

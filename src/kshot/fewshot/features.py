@@ -130,8 +130,7 @@ def export_features(
     if run is None:
         loaded, backbone = settled(loaded, backbone)
     chosen = loaded.select(split)
-    sight = {"frames": run.frames, "resize": run.resize} if run is not None else {}
-    plan = Exporting.of(sight | Exporting.chosen(given, settings))
+    plan = Exporting.of((run.sight if run is not None else {}) | Exporting.chosen(given, settings))
     learner, strategy = runs.learner(run, backbone, None, None, plan.compute)
     assert learner.backbone is not None and learner.cut is not None
     if learner.backbone.episodic or (strategy is not None and strategy.learns_from == "support"):
@@ -146,6 +145,7 @@ def export_features(
         store=plan.compute.store,
         frames=plan.view.frames,
         resize=plan.view.resize,
+        deinterlace=plan.view.deinterlace,
         stored_only=plan.compute.stored_only,
         dtype=plan.compute.dtype,
         condense=learner.backbone.image.exact,

@@ -71,6 +71,7 @@ class RunFile(Form):
         head: and its options.
         frames: a clip.
         resize: what is done to a frame before its square is cut out.
+        deinterlace: whether the fields of interlaced video are taken apart.
         schedule: how it descended.
         base_classes: to learn from.
         val_classes: to choose with.
@@ -86,6 +87,7 @@ class RunFile(Form):
         "short", "short-256", "squash-256", "squash-257", "squash", "squash-bilinear", "short-bilinear",
         "short-256-bilinear",
     ] = "short"  # fmt: skip
+    deinterlace: bool = False
     schedule: dict[str, Any]
     base_classes: Names
     val_classes: Names

@@ -109,6 +109,7 @@ class Conditions(Form):
         least_shot: support clips that a class had at least, where each drew its own number; else None.
         frames: frames a clip.
         resize: what was done to frames before the crop.
+        deinterlace: whether the fields of interlaced video were taken apart.
         dtype: how activations were stored, where it was not float16.
         protocol: the protocol that was followed, if any.
         adapted: the run folder that was evaluated, if any.
@@ -126,6 +127,7 @@ class Conditions(Form):
     least_shot: int | None = None
     frames: int | None = None
     resize: str | None = None
+    deinterlace: bool = False
     dtype: str | None = None
     protocol: Followed | None = None
     adapted: str | None = None

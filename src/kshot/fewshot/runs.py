@@ -56,6 +56,11 @@ class Run:
         return str(self.config.get("resize", "short"))
 
     @property
+    def sight(self) -> dict[str, Any]:
+        """The settings by which it saw clips."""
+        return {"frames": self.frames, "resize": self.resize, "deinterlace": self.config.get("deinterlace", False)}
+
+    @property
     def seen(self) -> set[str]:
         """Classes that training or selection looked at."""
         return {*self.config["base_classes"], *self.config["val_classes"]}

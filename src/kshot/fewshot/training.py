@@ -297,7 +297,7 @@ def _extracted(plan: Training, setup: _Setup, progress: Progress) -> _Clips:
     how: dict[str, Any] = {
         "store": plan.compute.store, "frames": plan.view.frames, "stored_only": plan.compute.stored_only,
         "condense": learner.backbone.image.exact, "resize": plan.view.resize,
-        "dtype": plan.compute.dtype, "progress": progress,
+        "deinterlace": plan.view.deinterlace, "dtype": plan.compute.dtype, "progress": progress,
     }  # fmt: skip
     begin, notes = time.monotonic(), []
     base = _stored(setup.base, learner, how)

@@ -132,6 +132,7 @@ def _config(recognizer: Estimator, files: dict[str, str]) -> dict[str, Any]:
         "arguments": {name: getattr(recognizer, name) for name in ARGUMENTS}
         | {"frames": recognizer.frames_, "prompts": expect_prompts(recognizer.prompts)}
         | ({} if recognizer.texts_ is None else {"texts": asdict(recognizer.texts_)})
+        | ({"deinterlace": True} if recognizer.deinterlace else {})
         | runs.by_encoder(backbone),
         "classes": recognizer.classes_.tolist(),
         "method": recognizer.method_,

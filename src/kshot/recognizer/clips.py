@@ -74,6 +74,7 @@ def read_clips(
     first: int = 0,
     store: str | Path | None = None,
     progress: Progress = quiet,
+    deinterlace: bool = False,
 ) -> tuple[list[Clip], dict[str, str]]:
     """Clips, and the name and reason of each that cannot be read.
 
@@ -86,6 +87,7 @@ def read_clips(
         first: number of the first clip, for the names of arrays.
         store: where activations of files are kept.
         progress: how to show progress.
+        deinterlace: whether to take the fields of interlaced video apart.
 
     Raises:
         DataError: not one can be read.
@@ -96,7 +98,7 @@ def read_clips(
     unreadable: dict[str, str] = {}
     if files:
         try:
-            found, unreadable = _files(videos, labels, groups, files, learner, frames, store, progress)
+            found, unreadable = _files(videos, labels, groups, files, learner, frames, store, progress, deinterlace)
         except DataError as error:
             if not arrays:
                 raise
@@ -115,6 +117,7 @@ def _files(
     frames: int,
     store: str | Path | None,
     progress: Progress,
+    deinterlace: bool,
 ) -> tuple[dict[int, Clip], dict[str, str]]:
     """The clips whose numbers are `files`, by their number, and those that cannot be read."""
     backbone, cut = learner.backbone, learner.cut
@@ -130,8 +133,9 @@ def _files(
         spans=np.array([span_of(item) for item in given]) if parts else None,
     )
     stored = extract(
-        data, backbone, cut, store=store, frames=frames, dtype=DTYPE, condense=backbone.image.exact, progress=progress
-    )
+        data, backbone, cut, store=store, frames=frames, dtype=DTYPE, condense=backbone.image.exact,
+        deinterlace=deinterlace, progress=progress,
+    )  # fmt: skip
     embeddings, found = learner.embed_all(stored).cpu().numpy(), {}
     changing = embed(backbone, stored, changing=True).cpu().numpy() if weighs_places(learner, frames) else None
     looks = stored.store.looks() if stored.store else {}

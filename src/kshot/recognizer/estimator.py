@@ -59,6 +59,7 @@ class Estimator:
         keep_copies: bool = False,
         head_options: Mapping[str, Any] | None = None,
         texts: str | Path | Descriptions | None = None,
+        deinterlace: bool = False,
     ) -> None:
         self.backbone = backbone
         self.adapted = adapted
@@ -75,6 +76,7 @@ class Estimator:
         self.keep_copies = keep_copies
         self.head_options = head_options
         self.texts = texts
+        self.deinterlace = deinterlace
 
     @property
     def arithmetic(self) -> Arithmetic:

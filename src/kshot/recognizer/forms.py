@@ -36,6 +36,7 @@ class RecognizerArguments(Form):
         precision: of the backbone's arithmetic.
         encoder: what runs its frozen blocks; PyTorch where a folder does not say.
         texts: in place of class names; None for names.
+        deinterlace: whether the fields of interlaced video are taken apart.
     """
 
     method: str
@@ -47,6 +48,7 @@ class RecognizerArguments(Form):
     precision: str
     encoder: str = TORCH
     texts: TextsForm | None = None
+    deinterlace: bool = False
 
 
 class TaughtClip(Form):

@@ -149,6 +149,11 @@ def starting(recognizer: Estimator, default: str = "") -> Learner:
             f"run {recognizer.adapted} was trained with resize {run.resize}, but a recognizer sees frames with resize "
             f"short: train it so"
         )
+    if (before := run.sight["deinterlace"]) != recognizer.deinterlace:
+        raise OptionError(
+            f"run {recognizer.adapted} was trained with deinterlace {before}, found {recognizer.deinterlace}: "
+            f"give both the same"
+        )
     own = _head(recognizer.method, run)
     learner, _ = runs.learner(
         run, recognizer.backbone, None if own else "prototype", recognizer.head_options if own else None,
@@ -210,7 +215,7 @@ def reached(recognizer: Estimator, progress: Progress, chosen: list[Clip] | None
         return learner, clips
     again, _ = labelled.read_clips(
         [clip_of(clip.name) for clip in lost], [clip.label for clip in lost], [clip.group for clip in lost], learner,
-        recognizer.frames_, store=recognizer.store, progress=progress,
+        recognizer.frames_, store=recognizer.store, progress=progress, deinterlace=recognizer.deinterlace,
     )  # fmt: skip
     found = {clip.digest: clip for clip in again}
     return learner, [

@@ -65,6 +65,8 @@ class Recognizer(Estimator):
         head_options: options of the method's head, where the method is one.
         texts: a file of texts that describe the actions, in place of their names (see `kshot.datasets.texts`); a model
             keeps them. The background may do without.
+        deinterlace: whether to take the fields of interlaced video apart; a model keeps it, and it may be set before
+            predictions alone.
 
     Attributes:
         classes_: (C,) labels, after `fit` as all that follow.
@@ -79,10 +81,7 @@ class Recognizer(Estimator):
         frames_: frames a clip, and of a window of `timeline`.
         tuned_: whether the backbone was fine-tuned on them.
         texts_: the texts that were read in place of the actions' names, None without.
-        deinterlace: whether predictions take the fields of interlaced video apart; False until it is set.
     """
-
-    deinterlace = False
 
     def fit(
         self, videos: Any, labels: Sequence[str], groups: Sequence[str] | None = None, progress: Progress = quiet
@@ -110,8 +109,9 @@ class Recognizer(Estimator):
         default = default_backbone(given) if self.backbone is None and self.adapted is None else Default("")
         start = preparing.starting(self, default.name)
         new, unreadable = labelled.read_clips(
-            items, texts, together, start, preparing.frames_of(self, start), store=self.store, progress=progress
-        )
+            items, texts, together, start, preparing.frames_of(self, start), store=self.store, progress=progress,
+            deinterlace=self.deinterlace,
+        )  # fmt: skip
         self._learn(start, new, texts, unreadable, progress, groups is not None)
         self.report_.notes.extend(f"{note}." for note in default.notes)
         return self
@@ -130,7 +130,7 @@ class Recognizer(Estimator):
         names.distinct([*(clip.label for clip in self.clips_), *texts])
         start, known = preparing.reached(self, progress)
         new, unreadable = labelled.read_clips(
-            items, texts, together, start, self.frames_, len(known), self.store, progress
+            items, texts, together, start, self.frames_, len(known), self.store, progress, self.deinterlace
         )
         return self._learn(start, [*known, *new], texts, unreadable, progress, groups is not None)
 

@@ -136,6 +136,7 @@ def template(name: str, **values: Any) -> str:
         "day": words.day,
         "toml": words.as_toml,
         "breakable": _breakable,
+        "spans": _spans,
         "uri": _uri,
     }
     return render("kshot.report", name, filters, **values)
@@ -169,6 +170,13 @@ def _breakable(name: str) -> Markup:
     from markupsafe import Markup, escape
 
     return Markup(re.sub(r"\+(?=\w)", "+<wbr>", escape(name)))
+
+
+def _spans(text: str) -> Markup:
+    """A text whose `quoted` parts are code."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def _uri(data: bytes, kind: str) -> str:

@@ -54,6 +54,7 @@ class View(Settings):
     Attributes:
         frames: frames a clip; None for 8, or the unit of a backbone that sees clips.
         resize: what is done to a frame before the crop.
+        deinterlace: whether to take the fields of interlaced video apart, see `kshot.video.fields`.
         prompts: templates of class texts, each with one {} for the class name, or {spelled} for it as it is spelled, or
             names of published ensembles of them; see `kshot.backbones.ensembles`.
         texts: a file of texts that describe classes, which stand in place of their names; see `kshot.datasets.texts`.
@@ -66,6 +67,7 @@ class View(Settings):
         "short",
         "before the crop: short, short-256, squash, squash-256, squash-257, ...-bilinear; docs/data.md",
     )
+    deinterlace: bool = setting(False, "take the fields of interlaced video apart (yadif)", flag=True)
     prompts: str | Sequence[str] = setting(
         PROMPTS, "template of class texts with one {}, or clip for CLIP's own; may be repeated", option="prompt"
     )
@@ -353,7 +355,7 @@ class Evaluating(Front):
     """
 
     function: ClassVar[str] = "kshot.evaluate"
-    undecided: ClassVar[tuple[str, ...]] = ("frames", "resize")
+    undecided: ClassVar[tuple[str, ...]] = ("frames", "resize", "deinterlace")
 
     scoring: Scoring
     shape: EpisodeShape
@@ -372,7 +374,7 @@ class Exporting(Front):
     """
 
     function: ClassVar[str] = "export_features"
-    undecided: ClassVar[tuple[str, ...]] = ("frames", "resize")
+    undecided: ClassVar[tuple[str, ...]] = ("frames", "resize", "deinterlace")
 
     view: View
     compute: Compute

@@ -103,6 +103,9 @@ class TrainingKeywords(TypedDict, total=False):
     resize: str
     """before the crop: short, short-256, squash, squash-256, squash-257, ...-bilinear; docs/data.md"""
 
+    deinterlace: bool
+    """take the fields of interlaced video apart (yadif)"""
+
     prompts: str | Sequence[str]
     """template of class texts with one {}, or clip for CLIP's own; may be repeated"""
 
@@ -185,6 +188,9 @@ class EvaluatingKeywords(TypedDict, total=False):
     resize: str | None
     """before the crop: short, short-256, squash, squash-256, squash-257, ...-bilinear; docs/data.md"""
 
+    deinterlace: bool | None
+    """take the fields of interlaced video apart (yadif)"""
+
     prompts: str | Sequence[str]
     """template of class texts with one {}, or clip for CLIP's own; may be repeated"""
 
@@ -218,6 +224,9 @@ class ExportingKeywords(TypedDict, total=False):
 
     resize: str | None
     """before the crop: short, short-256, squash, squash-256, squash-257, ...-bilinear; docs/data.md"""
+
+    deinterlace: bool | None
+    """take the fields of interlaced video apart (yadif)"""
 
     prompts: str | Sequence[str]
     """template of class texts with one {}, or clip for CLIP's own; may be repeated"""

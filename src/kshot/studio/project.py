@@ -237,18 +237,9 @@ class Project:
         with self.change() as state:
             clips = sum(video.label is not None for video in state.videos)
             what = f"the example, {_clips(clips)}" if state.example else _clips(clips)
-            self._remove(
-                state,
-                Edit(
-                    f"putting away {what}",
-                    [*state.labels],
-                    [*state.videos],
-                    state.trained,
-                    state.example,
-                    state.base,
-                    marks=[*state.marks],
-                ),
-            )
+            old = (state.trained, state.example, state.base)
+            away = Edit(f"putting away {what}", [*state.labels], [*state.videos], *old, marks=[*state.marks])
+            self._remove(state, away)
             state.trained, state.training, state.example, state.base = None, None, False, ""
 
     def undo(self) -> str:
@@ -302,7 +293,8 @@ class Project:
         """The backbone of a training now: the one that the project keeps, else that of its clips."""
         if named := self.state.settings.get("backbone"):
             return Default(named)
-        clips = self.clips()
+        marked = {mark.video for mark in self.state.marks}
+        clips = [video for video in self.state.videos if video.label is not None or video.id in marked]
         paths = [self.path(video) for video in clips]
         # those of the example are drawn, also where they were written before there was a mark
         known = {path for path, video in zip(paths, clips, strict=True) if video.source == "example"}

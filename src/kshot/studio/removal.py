@@ -20,7 +20,8 @@ class ProjectRemoval:
 
     Attributes:
         clips: videos that show an action.
-        queries: videos that were put in to be recognised.
+        queries: videos that were put in to be recognised, and films.
+        marks: stretches of those films that were marked.
         kept_to_undo: videos that were removed before and could be taken back.
         edits: places in the history that speak of them.
         models: trained models that were removed, as they were taught with them.
@@ -30,6 +31,7 @@ class ProjectRemoval:
 
     clips: int = 0
     queries: int = 0
+    marks: int = 0
     kept_to_undo: int = 0
     edits: int = 0
     models: int = 0
@@ -75,7 +77,7 @@ def remove_from_project(folder: Path, ids: set[str], chosen: models.Chosen, dry:
         found.base = models.remove_from_model(base, chosen, dry=True).clips
     taught = _taught_with(folder, state, chosen, ids)
     found.models = len(taught)
-    if taught or found.clips or found.base:
+    if taught or found.clips or found.marks or found.base:
         found.notes = ("open it with `kshot serve` and press Teach",)
     if base is not None and found.base and state.trained and state.trained.model == base.name:
         taught.add(base.name)
@@ -106,11 +108,13 @@ def _counted(state: State, ids: set[str]) -> ProjectRemoval:
     edits = [edit for edit in (*state.done, *state.undone) if _speaks_of(edit, ids)]
     past = {video.id for edit in edits for video in edit.videos} & ids
     clips = sum(video.label is not None for video in now)
-    return ProjectRemoval(clips, len(now) - clips, len(past - {video.id for video in now}), len(edits))
+    marks = sum(mark.video in ids for mark in state.marks)
+    return ProjectRemoval(clips, len(now) - clips, marks, len(past - {video.id for video in now}), len(edits))
 
 
 def _speaks_of(edit: Edit, ids: set[str]) -> bool:
-    return any(video.id in ids for video in (*edit.videos, *edit.new_videos))
+    videos = {video.id for video in (*edit.videos, *edit.new_videos)}
+    return not ids.isdisjoint(videos | {mark.video for mark in (*edit.marks, *edit.new_marks)})
 
 
 def _taught_with(folder: Path, state: State, chosen: models.Chosen, ids: set[str]) -> set[str]:
@@ -131,6 +135,7 @@ def _taught_with(folder: Path, state: State, chosen: models.Chosen, ids: set[str
 def _clean(state: State, ids: set[str], taught: set[str]) -> None:
     """Takes videos and models out of a state and its history."""
     state.videos = [video for video in state.videos if video.id not in ids]
+    state.marks = [mark for mark in state.marks if mark.video not in ids]
     for name in ("done", "undone"):
         edits = [edit for edit in getattr(state, name) if not _speaks_of(edit, ids)]
         gone = [

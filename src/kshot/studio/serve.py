@@ -21,6 +21,7 @@ from kshot.studio.feed import Feed
 from kshot.studio.guard import LINK
 from kshot.studio.keys import Keys
 from kshot.studio.project import Project
+from kshot.studio.projects import Projects
 from kshot.studio.server import FILE_BYTES, create_app
 
 if TYPE_CHECKING:
@@ -78,9 +79,10 @@ def serve(
     with closing(_listen(host, port)) as listening:
         model = hub.local(model) if model is not None else None
         begun = _load_model(model, device) if model is not None else None
-        feed, keys, ended = Feed(), Keys(), False
+        feed, keys, ending, ended = Feed(), Keys(), threading.Event(), False
         opened = Project(folder, settings)
         engine = StudioEngine(opened, feed.announce, device)
+        projects = Projects(engine, feed.announce)
         try:
             opened.on_change = feed.announce
             if begun is not None and model is not None:
@@ -91,34 +93,33 @@ def serve(
             def address(link: str) -> str:
                 return f"http://{_in_address(host)}:{port}/?{LINK}={link}"
 
-            server = _server(engine, feed, keys, host, port, file_bytes)
+            server = _server(projects, feed, keys, host, port, file_bytes)
             announce({"address": address(keys.link()), "project": str(folder)})
             if browser and (sys.platform != "linux" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
                 webbrowser.open(address(keys.link(BROWSER)))
-            _at_enter(lambda: announce({"address": address(keys.link())}), engine.work.ending)
+            _at_enter(lambda: announce({"address": address(keys.link())}), ending)
             with suppress(ValueError):  # not the main thread
                 signal.signal(signal.SIGTERM, signal.default_int_handler)
             with suppress(KeyboardInterrupt):
                 server.run(sockets=[listening])
         finally:
-            ended = engine.close()  # another Ctrl-C cuts this short, and the project stays locked
-            if ended:
-                opened.close()
-    return ended and not engine.computes
+            ending.set()
+            ended = projects.close()  # another Ctrl-C cuts this short, and the project stays locked
+    return ended
 
 
-def _server(engine: StudioEngine, feed: Feed, keys: Keys, host: str, port: int, file_bytes: int) -> Any:
-    """The server, which stops the engine as soon as it is to end itself."""
+def _server(projects: Projects, feed: Feed, keys: Keys, host: str, port: int, file_bytes: int) -> Any:
+    """The server, which stops what is going on as soon as it is to end itself."""
     import uvicorn
 
     class Server(uvicorn.Server):  # type: ignore[misc]
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-            engine.stop()  # requests that wait for it are answered
+            projects.stop()  # requests that wait for it are answered
             await super().shutdown(sockets)
 
     names = {host, "localhost", "127.0.0.1", "::1"} if _is_loopback(host) else {host}
     hosts = [f"{_in_address(name)}:{port}" for name in names]
-    app = create_app(engine, feed, hosts, keys, file_bytes, ending=lambda: server.should_exit)
+    app = create_app(projects, feed, hosts, keys, file_bytes, ending=lambda: server.should_exit)
     server = Server(
         uvicorn.Config(
             app, log_level="warning", access_log=False, lifespan="off", server_header=False, timeout_graceful_shutdown=3

@@ -11,15 +11,16 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from kshot.errors import KshotError
-from kshot.studio.engine import Busy, StudioEngine
+from kshot.studio.engine import Busy
 from kshot.studio.feed import Feed
 from kshot.studio.guard import Guard
 from kshot.studio.keys import Keys
+from kshot.studio.projects import Projects
 from kshot.studio.refusal import refusal
 from kshot.studio.routes import LARGE, ROUTERS
-from kshot.studio.routes.context import RouteContext, TooLarge
+from kshot.studio.routes.context import Shared, TooLarge
 
-FILE_BYTES = 500_000_000
+FILE_BYTES = 4_000_000_000  # an hour of 1080p is a long video like any other
 PROJECT_BYTES = 20_000_000_000
 NOTHING = {  # in place of the server's own two words
     "Not Found": "there is nothing at this address: the page of the studio is at /",
@@ -30,7 +31,7 @@ SILENT: dict[str, Any] = {"telemetry": {"tracing": False, "metrics": False, "log
 
 
 def create_app(
-    engine: StudioEngine,
+    projects: Projects,
     feed: Feed,
     hosts: list[str],
     keys: Keys,
@@ -41,7 +42,7 @@ def create_app(
     """The application.
 
     Args:
-        engine: does the work.
+        projects: what is open, and what may be.
         feed: announces changes.
         hosts: "name:port" under which the server may be addressed.
         keys: what opens the page.
@@ -53,7 +54,7 @@ def create_app(
         An application whose every route is guarded, see `Guard`.
     """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, **SILENT)
-    app.state.context = RouteContext(engine, feed, file_bytes, project_bytes, ending)
+    app.state.shared = Shared(projects, feed, file_bytes, project_bytes, ending)
     app.add_middleware(Guard, keys=keys, hosts=hosts, large=LARGE, ending=ending)
     app.add_exception_handler(KshotError, _refused)
     app.add_exception_handler(RequestValidationError, _malformed)

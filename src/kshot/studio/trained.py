@@ -91,7 +91,9 @@ class TrainedModel:
         assert before is not None
         if self.project.state.base:  # from which training begins, whatever the settings are
             return ""
-        if "backbone" not in settings and ("adapted" in settings or not self.project.clips()):
+        if "backbone" not in settings and (
+            "adapted" in settings or not (self.project.clips() or self.project.state.marks)
+        ):
             wanted = str(model.backbone)  # the run's own, or nothing that one could be chosen by
         else:
             wanted = self.project.default_backbone().name

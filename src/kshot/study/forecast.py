@@ -342,7 +342,9 @@ class _Part:
         """Seconds a clip, in one process."""
         clips = [self.data.clips[i] for i in spread(range(len(self.data)))]
         resize = self.backbone.resized(self.plan.resize)
-        seconds, results = timed_decoding(clips, self.frames, self.backbone.size, resize)
+        seconds, results = timed_decoding(
+            clips, self.frames, self.backbone.size, resize, deinterlace=self.plan.deinterlace
+        )
         faults = [str(result) for result in results if isinstance(result, VideoError)]
         if len(faults) == len(results):
             raise DataError(f"no clip of {self.name} could be read; the first reason: {faults[0]}")

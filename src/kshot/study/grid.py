@@ -209,6 +209,7 @@ def _refuse_other(folder: Path, settings: dict[str, Any]) -> None:
         again = "remove it and run the same command again, if the study's settings are the same"
         formerly = {
             "resize": "short",
+            "deinterlace": False,
             "keep_copies": False,
             "texts": None,
             "dtype": DTYPES[0],

@@ -1,8 +1,8 @@
 """What is unusual about the pictures of a file: fields woven into frames, and light beyond an ordinary screen's.
 
-Such files are decoded as they are stored, unless `kshot predict` or `kshot data cut` are asked to take the fields apart
-(`kshot.video.fields`), for which the frames before and after are decoded too; PyAV's wheels have no filter that maps PQ
-or HLG to an ordinary screen. So results say how many there are, and what to do.
+Such files are decoded as they are stored, unless the fields are asked to be taken apart (`kshot.video.fields`), for
+which the frames before and after are decoded too; PyAV's wheels have no filter that maps PQ or HLG to an ordinary
+screen. So results say how many there are, and what to do.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ HDR = {16: "HDR (PQ)", 18: "HDR (HLG)"}
 """By the number of the transfer characteristics, ITU-T H.273, table 3."""
 
 _WHY = {
-    INTERLACED: "frames are taken as stored, so edges that move are combed; `kshot data cut --deinterlace` makes "
-    "copies without, and `kshot predict` takes --deinterlace",
+    INTERLACED: "frames are taken as stored, so edges that move are combed; --deinterlace takes the fields apart, and "
+    "`kshot data cut --deinterlace` makes copies without",
     "HDR": "colours are taken as stored, paler than those of ordinary video; convert such clips to SDR (BT.709)",
 }
 

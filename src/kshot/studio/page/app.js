@@ -7,6 +7,7 @@ import { renderHistory } from "./history.js";
 import { renderLive } from "./live.js";
 import { renderMarking } from "./marking.js";
 import { renderNews } from "./news.js";
+import { renderProject } from "./projects.js";
 import { renderShow } from "./show.js";
 import { state, shows, replaceState } from "./state.js";
 import { renderTeach, renderProgress } from "./teach.js";
@@ -45,7 +46,7 @@ function lost(away, refused = false) {
   $("lost-shut").hidden = !refused;
 }
 
-shows(renderShow, renderFilms, renderMarking, renderTeach, renderChoices, renderTry, renderLive, renderHistory, renderNews, renderFrame);
+shows(renderProject, renderShow, renderFilms, renderMarking, renderTeach, renderChoices, renderTry, renderLive, renderHistory, renderNews, renderFrame);
 follow();
 
 if (location.search) history.replaceState(null, "", "/"); // the link is used up; it stays out of the history, too

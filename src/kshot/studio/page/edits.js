@@ -24,6 +24,14 @@ export function drawn(start, end, done) {
   desk.pending = done ? { start: snap(start), end: snap(end) } : { start, end };
   desk.chosen = "";
   desk.show();
+  if (done) cutOut();
+}
+
+/** What was marked to cut out one action is a clip of it at once; after that, one is asked which it is. */
+function cutOut() {
+  if (!nameOf(desk.label) || !(desk.pending?.end > desk.pending.start)) return;
+  pick(desk.label);
+  desk.label = "";
 }
 
 /** The moment on the screen becomes an end of what is chosen, or of what is being marked. */
@@ -36,6 +44,7 @@ export function bracket(side) {
   else if (desk.pending && at > now.start) desk.pending = { ...now, end: at };
   else return toast(desk.pending ? "It has to end after it begins." : "Press [ where it begins first.");
   desk.show();
+  if (side === "end") cutOut();
 }
 
 /** Moves an end of a mark or a proposal; what is proposed is only moved on the page until somebody agrees. */
@@ -87,17 +96,35 @@ export async function agree(id, label = "") {
   if (!one || one.film) return;
   const action = label || labelOf(one.label)?.id;
   if (!action) return toast(`There is no action “${one.label}” any more: choose another.`);
+  const follows = after(id);
   if (!(await add(action, one.start, one.end))) return;
   desk.moving = null;
   putAside(id); // also where the ends were moved away from it
-  if (desk.film) keepFocus(desk.show);
+  if (desk.film) keepFocus(() => goOn(follows));
+}
+
+/** The proposal behind a chosen one, to which a decision on it goes on; nothing where another was decided on. */
+const after = (id) => (desk.chosen === id ? proposed().find((other) => other.id !== id && other.start >= stretch(id).start) : null);
+
+function goOn(one) {
+  if (one && proposed().some((other) => other.id === one.id)) choose(one.id);
+  else desk.show();
+}
+
+/** Chooses the next proposal, the first one after the moment on the screen. */
+export function next() {
+  const others = proposed().filter((one) => one.id !== desk.chosen);
+  const from = stretch(desk.chosen)?.start ?? desk.parts.stage.time;
+  const one = others.find((other) => other.start >= from) ?? others[0];
+  if (one) choose(one.id);
 }
 
 /** Takes a mark away, or puts a proposal aside. */
 export function drop(id) {
   if (marksOf(desk.film).some((one) => one.id === id)) return remove(`/api/marks/${id}`);
   const one = proposed().find((other) => other.id === id);
+  const follows = after(id);
   putAside(id);
-  keepFocus(desk.show);
+  keepFocus(() => goOn(follows));
   if (one) announce(`${one.label} is put aside.`);
 }

@@ -24,18 +24,18 @@ export function renderFilms() {
     });
 }
 
-/** Opens a film to mark in it, at a moment; `announced` says so to those who do not see it. */
-export function openFilm(id, at = 0) {
-  openMarking(id, at);
+/** Opens a film to mark in it: see `openMarking`. */
+export function openFilm(id, at = 0, to = 0, label = "") {
+  openMarking(id, at, to, label);
   render();
   $("marking").scrollIntoView({ block: "nearest" });
   announce(`${state.films.find((film) => film.id === id)?.name ?? "The film"} is open to mark in.`);
 }
 
-/** Makes a long video a film, and opens it. */
-export async function asFilm(id) {
+/** Makes a long video a film, and opens it; `label` is the action that it is to be cut out of it, if any. */
+export async function asFilm(id, label = "") {
   const made = await attempt("POST", `/api/videos/${id}/film`);
-  if (made && (await arrived(made))) openFilm(made.id);
+  if (made && (await arrived(made))) openFilm(made.id, 0, 0, label);
 }
 
 /** Waits for a film to be in the state; whether it is one. */

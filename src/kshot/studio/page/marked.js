@@ -6,7 +6,7 @@ import { state } from "./state.js";
 import { proposalsOf } from "./track.js";
 import { stamp } from "./words.js";
 
-export const desk = { film: "", parts: null, chosen: "", pending: null, moving: null, show: () => {} };
+export const desk = { film: "", parts: null, chosen: "", pending: null, moving: null, label: "", show: () => {} };
 const aside = new Map(); // id of a film -> proposals that were put aside
 
 export const filmOf = () => state.films.find((one) => one.id === desk.film);
@@ -36,9 +36,13 @@ export function putAside(id) {
 export function sayNext() {
   const { pending, chosen } = desk;
   const one = chosen && stretch(chosen);
-  let text = "Press [ where an action begins and ] where it ends, or draw it on the line below.";
-  if (one) text = `${one.label}, ${stamp(one.start)} to ${stamp(one.end)}: [ and ] move its ends, a number changes it${one.film ? ", Delete removes it" : ", A agrees"}.`;
+  const action = nameOf(desk.label);
+  let text = action ? `Press [ where “${action}” begins and ] where it ends: that is a clip of it.` : "Press [ where an action begins and ] where it ends, or draw it on the line below.";
+  if (one) text = `${one.label}, ${stamp(one.start)} to ${stamp(one.end)}: [ and ] move its ends, a number changes it${one.film ? ", Delete removes it" : ", A agrees, N goes on"}.`;
   else if (pending?.end > pending?.start) text = `${stamp(pending.start)} to ${stamp(pending.end)}: which action? Press its number.`;
   else if (pending) text = `It begins at ${stamp(pending.start)}: press ] where it ends.`;
   setText(desk.parts.said, text);
+  desk.parts.agree.hidden = !one || Boolean(one.film);
+  desk.parts.drop.hidden = !one;
+  setText(desk.parts.drop, one?.film ? "Remove" : "Put aside");
 }

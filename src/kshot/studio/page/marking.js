@@ -1,7 +1,7 @@
 // Marking: what happens when in a long video, by hand and after what the model finds.
 
 import { $, el, keyed, setText } from "./dom.js";
-import { agree, bracket, choose, drawn, drop, moveEnd, pick, pickNew } from "./edits.js";
+import { agree, bracket, choose, drawn, drop, moveEnd, next, pick, pickNew } from "./edits.js";
 import { exportMenu, readFile } from "./exchange.js";
 import { keepFocus } from "./focus.js";
 import { swatch } from "./labels.js";
@@ -14,8 +14,10 @@ import { state, render } from "./state.js";
 import { makeTrack } from "./track.js";
 import { sentence, stamp } from "./words.js";
 
-/** Opens a film at a moment. */
-export function openMarking(id, at = 0) {
+const LISTED = 200; // marks and proposals that are listed at once
+
+/** Opens a film at a moment, and plays it to another; `label` is the action that it is opened to cut out, if any. */
+export function openMarking(id, at = 0, to = 0, label = "") {
   const film = state.films.find((one) => one.id === id);
   if (!film) return;
   if (desk.film !== id) {
@@ -25,13 +27,14 @@ export function openMarking(id, at = 0) {
     desk.show = show;
     $("marking").replaceChildren(desk.parts.node);
   }
-  desk.parts.stage.seek(at);
+  desk.label = label;
+  if (to) desk.parts.stage.playPart(at, to); else desk.parts.stage.seek(at);
 }
 
 export function closeMarking() {
   if (!desk.film) return;
   desk.parts.stage.stop();
-  Object.assign(desk, { film: "", parts: null, chosen: "", pending: null, moving: null, show: () => {} });
+  Object.assign(desk, { film: "", parts: null, chosen: "", pending: null, moving: null, label: "", show: () => {} });
   keepFocus(() => $("marking").replaceChildren());
   render();
 }
@@ -48,9 +51,12 @@ function build(film) {
   const file = el("input", { type: "file", hidden: true, tabindex: "-1", "aria-label": "File of annotations", onchange: () => { readFile(file.files[0]); file.value = ""; } });
   const by = (seconds) => () => stage.seek(stage.time + seconds);
   Object.assign(made, {
-    stage, track, look: el("div", { class: "row look" }), said: el("p", { class: "hint pending-said", role: "status" }),
+    stage, track, look: el("div", { class: "row look" }), said: el("p", { class: "hint", role: "status" }),
+    agree: el("button", { type: "button", class: "small", "aria-keyshortcuts": "A", onclick: () => agree(desk.chosen) }, "Agree"),
+    drop: el("button", { type: "button", class: "small", "aria-keyshortcuts": "Delete", onclick: () => drop(desk.chosen) }),
     snap: el("input", { type: "checkbox", checked: true }), labels: el("div", { class: "chips labels" }), time: el("span", { class: "num time" }),
     all: el("input", { type: "checkbox", onchange: () => attempt("PATCH", `/api/films/${film.id}`, { exhaustive: made.all.checked }) }),
+    folded: el("p", { class: "hint" }),
     list: el("ol", { class: "found plain", "aria-label": "Marks and proposals", tabindex: "-1" }),
     play: button("▶", "Play or pause (K)", () => stage.toggle(), { class: "icon play", "aria-keyshortcuts": "K" }),
   });
@@ -68,10 +74,10 @@ function build(film) {
       button("[ Start", "The action begins here ([)", () => bracket("start"), { "aria-keyshortcuts": "[", class: "bracket" }),
       button("End ]", "The action ends here (])", () => bracket("end"), { "aria-keyshortcuts": "]", class: "bracket" }),
       el("span", { class: "zoom" }, button("−", "Show more of the film", () => zoom(1.6), { class: "icon" }), button("+", "Show less of the film", () => zoom(0.625), { class: "icon" }))),
-    made.labels, made.said, track.node,
+    made.labels, el("div", { class: "row pending-said" }, made.said, made.agree, made.drop), track.node,
     el("div", { class: "row switches" }, el("label", {}, made.snap, "Snap to where the scores change"),
       el("label", {}, made.all, "All is marked: the rest is none of them")),
-    made.look, made.list);
+    made.look, made.list, made.folded);
   return made;
 }
 
@@ -142,7 +148,11 @@ function show() {
   if (desk.chosen && ![...marks, ...proposals].some((one) => one.id === desk.chosen)) desk.chosen = "";
   desk.parts.track.draw({ marks, proposals, pending: desk.pending, chosen: desk.chosen, time: desk.parts.stage.time });
   sayNext();
-  keyed(desk.parts.list, [...marks, ...proposals].sort((one, other) => one.start - other.start), (row) => row.id, makeRow, updateRow);
+  const rows = [...marks, ...proposals].sort((one, other) => one.start - other.start);
+  const { from, to } = desk.parts.track.part;
+  const listed = rows.length > LISTED ? rows.filter((one) => one.id === desk.chosen || (one.end > from && one.start < to)) : rows;
+  keyed(desk.parts.list, listed, (row) => row.id, makeRow, updateRow);
+  setText(desk.parts.folded, listed.length < rows.length ? `${listed.length} of ${rows.length} marks and proposals: those in the part of the film that is shown.` : "");
   tick();
 }
 
@@ -153,14 +163,15 @@ function zoom(factor) {
 
 /** The keys of the editor, wherever the focus is, but not where a text is written or a menu is open. */
 addEventListener("keydown", (event) => {
-  if (!desk.film || event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+  const typed = "[]".includes(event.key) && !event.metaKey && (event.altKey || event.getModifierState("AltGraph")); // as many keyboards do
+  if (!desk.film || event.defaultPrevented || (!typed && (event.ctrlKey || event.metaKey || event.altKey))) return;
   const at = event.target;
   if (at.matches("input:not([type=checkbox]), select, textarea") || at.closest("[popover], dialog")) return;
   const { stage } = desk.parts;
   const by = (way) => () => stage.seek(stage.time + way * (event.shiftKey ? 1 : stage.step));
   const keys = {
     "[": () => bracket("start"), "]": () => bracket("end"), k: () => stage.toggle(), ArrowLeft: by(-1), ArrowRight: by(1),
-    a: () => agree(desk.chosen), Delete: () => desk.chosen && drop(desk.chosen),
+    a: () => agree(desk.chosen), n: () => next(), Delete: () => desk.chosen && drop(desk.chosen),
     Escape: () => { Object.assign(desk, { chosen: "", pending: null, moving: null }); show(); },
   };
   if (event.key === " " && !at.closest("button, a, summary, input")) keys[" "] = keys.k;

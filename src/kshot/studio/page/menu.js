@@ -4,6 +4,7 @@ import { $, el } from "./dom.js";
 import { swatch } from "./labels.js";
 import { attempt } from "./messages.js";
 import { state } from "./state.js";
+import { sentence } from "./words.js";
 
 /** What a button has that opens a menu. */
 export const opensMenu = { "aria-haspopup": "menu", "aria-expanded": "false" };
@@ -56,15 +57,23 @@ export function labelChoices(anchor, pick, without = "") {
   return [...choices, null, ["A new action …", () => newLabel(anchor, pick)]];
 }
 
+/** Asks for a name, until `take` has taken one. */
+export function askName(anchor, heading, what, take) {
+  const input = el("input", { "aria-label": sentence(what), placeholder: what, maxlength: "60", required: true });
+  popup(anchor, "group", heading, el("form", { autocomplete: "off", onsubmit: async (event) => {
+    event.preventDefault();
+    if (await take(input.value)) $("menu").hidePopover();
+  } }, input, el("button", { type: "submit" }, "Add")));
+}
+
 /** Asks for the name of a new action, and picks it. */
 export function newLabel(anchor, pick) {
-  const input = el("input", { "aria-label": "Name of the new action", placeholder: "name of the new action", maxlength: "60", required: true });
-  popup(anchor, "group", "A new action", el("form", { autocomplete: "off", onsubmit: async (event) => {
-    event.preventDefault();
-    const label = await attempt("POST", "/api/labels", { name: input.value });
-    if (!label) return;
+  askName(anchor, "A new action", "name of the new action", async (name) => {
+    const label = await attempt("POST", "/api/labels", { name });
+    if (!label) return false;
     $("menu").hidePopover();
     state.labels.some((one) => one.id === label.id) || state.labels.push(label);
     pick(label.id);
-  } }, input, el("button", { type: "submit" }, "Add")));
+    return true;
+  });
 }

@@ -98,14 +98,14 @@ function makeFault(fault, label) {
 }
 
 /** Asks whether an odd video is to become a clip; or all of them. */
-function makeQuestion({ id, name, doubt, doubtful, seconds }) {
+function makeQuestion({ id, name, label, doubt, doubtful, seconds }) {
   const ids = doubtful ? doubtful.map((video) => video.id) : [id];
   const whom = doubtful ? `all ${ids.length}` : name;
   const answer = (method) => async () => { for (const one of ids) await attempt(method, `/api/videos/${one}/keep`); };
   return el("div", { class: "question" }, doubtful ? null : film(id, 8, `Eight frames of ${name}`),
     el("span", {}, doubtful ? `Or all ${ids.length} at once:` : `“${name}” ${doubt}. Add it all the same?`),
     el("div", { class: "row" },
-      seconds > LONG ? el("button", { type: "button", "aria-label": `Mark actions in ${whom}`, onclick: () => asFilm(id) }, "Mark in it") : null,
+      seconds > LONG ? el("button", { type: "button", class: "primary", "aria-label": `Trim ${whom}`, title: "Cut out what shows the action", onclick: () => asFilm(id, label) }, "Trim it") : null,
       el("button", { type: "button", "aria-label": `Add ${whom}`, onclick: answer("POST") }, doubtful ? "Add all" : "Add it"),
       el("button", { type: "button", "aria-label": `Leave ${whom} out`, onclick: answer("DELETE") }, doubtful ? "Leave all out" : "Leave it out")));
 }
@@ -126,7 +126,7 @@ function makeComing(file) {
 
 function makeClip(clip) {
   return el("li", { class: "clip" },
-    el("button", { type: "button", class: "plays", onclick: () => { const now = state.clips.find((one) => one.id === clip.id); if (now?.film) openFilm(now.film, now.start); else playClip(now); } }, clip.film ? moments(clip) : film(clip.id, 8, "")),
+    el("button", { type: "button", class: "plays", onclick: () => { const now = state.clips.find((one) => one.id === clip.id); if (now?.film) openFilm(now.film, now.start, now.end); else playClip(now); } }, clip.film ? moments(clip) : film(clip.id, 8, "")),
     el("div", { class: "about" }, el("b"), el("span"), el("em", { hidden: true })),
     el("button", { type: "button", class: "icon more", ...opensMenu, onclick: (event) => clipMenu(event.currentTarget, clip.id) }, "⋯"));
 }
@@ -150,7 +150,7 @@ function updateClip(row, clip) {
   const name = nameOf(clip.label);
   const [title, length, doubt] = row.querySelector(".about").children;
   row.querySelector("img").alt = `Eight frames of ${clip.name}`;
-  row.querySelector(".plays").setAttribute("aria-label", `${clip.film ? "Open" : "Play"} ${clip.name}`);
+  row.querySelector(".plays").setAttribute("aria-label", `Play ${clip.name}`);
   if (clip.film) { const url = momentsOf(clip); if (row.querySelector("img").getAttribute("src") !== url) row.querySelector("img").src = url; }
   setText(title, clip.name);
   title.title = clip.name;

@@ -10,7 +10,7 @@ export function makeStage(film, moved) {
   const still = el("img", { class: "player", alt: "", hidden: true });
   const video = el("video", { class: "player", src: `/api/videos/${film.id}/file`, muted: true, playsinline: true, preload: "metadata", "aria-label": film.name });
   const node = el("div", { class: "screen" }, video, still);
-  const stage = { node, video, step, time: 0, plays: false, moving: false, wanted: null, timer: 0 };
+  const stage = { node, video, step, time: 0, plays: false, moving: false, until: 0, timer: 0 };
 
   function told(time) {
     stage.time = time;
@@ -36,11 +36,12 @@ export function makeStage(film, moved) {
   /** The time is that of the frame on the screen, so it is read once a frame while the film plays. */
   function follow() {
     if (!stage.moving) return;
+    if (stage.until && video.currentTime >= stage.until) return video.pause(); // and that is told
     told(video.currentTime);
     requestAnimationFrame(follow);
   }
 
-  video.addEventListener("loadedmetadata", () => { stage.plays = video.videoWidth > 0; if (!stage.plays) showStill(); else video.currentTime = stage.time; });
+  video.addEventListener("loadedmetadata", () => { stage.plays = video.videoWidth > 0; if (!stage.plays) return showStill(); video.currentTime = stage.time; if (stage.until) video.play(); });
   video.addEventListener("error", showStill, { once: true });
   video.addEventListener("play", () => { stage.moving = true; follow(); });
   for (const event of ["pause", "ended"]) video.addEventListener(event, () => { stage.moving = false; told(video.currentTime); });
@@ -48,13 +49,21 @@ export function makeStage(film, moved) {
 
   stage.seek = (time) => {
     const at = Math.min(Math.max(0, time), Math.max(0, film.seconds - step / 2));
+    stage.until = 0;
     if (stage.plays) video.currentTime = at;
     told(at);
     if (!stage.plays && !still.hidden) ask();
   };
+  /** Plays from one moment to another, once the film is there; where it cannot be played, the first is shown. */
+  stage.playPart = (from, to) => {
+    stage.seek(from);
+    stage.until = to;
+    if (stage.plays) video.play();
+  };
   stage.still = () => !still.hidden; // there is nothing to play
   stage.toggle = () => {
     if (!stage.plays) return;
+    stage.until = 0;
     if (video.paused) video.play(); else video.pause();
   };
   stage.stop = () => {

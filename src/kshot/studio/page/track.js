@@ -24,6 +24,7 @@ export function makeTrack(film, act) {
   const axis = el("div", { class: "axis", "aria-hidden": "true" }, el("span"), el("span"), el("span"));
   const node = el("div", {}, detail, axis, whole);
   let timer = 0;
+  let drawn = ""; // what the line of the whole film shows: an hour has thousands of them
 
   const share = (time) => ((time - part.from) / (part.to - part.from)) * 100;
   const timeAt = (event, box, from, to) => from + ((event.clientX - box.left) / box.width) * (to - from);
@@ -77,12 +78,14 @@ export function makeTrack(film, act) {
     } else plot.replaceChildren();
     for (const [at, text] of [stamp(part.from), stamp((part.from + part.to) / 2), stamp(part.to)].entries()) axis.children[at].textContent = text;
     const spans = whole.querySelector(".spans");
-    spans.replaceChildren(...[...proposals.map((one) => [one, "proposal"]), ...marks.map((one) => [one, ""])].map(([one, kind]) => {
+    const now = JSON.stringify([marks, proposals].map((ones) => ones.map((one) => [one.start, one.end, one.label])));
+    if (drawn !== now) spans.replaceChildren(...[...proposals.map((one) => [one, "proposal"]), ...marks.map((one) => [one, ""])].map(([one, kind]) => {
       const made = colour(el("i", { class: kind || null }), classColour(one.label, film.answer?.classes ?? []));
       made.style.left = `${(one.start / film.seconds) * 100}%`;
       made.style.width = `max(2px, ${((one.end - one.start) / film.seconds) * 100}%)`;
       return made;
     }));
+    drawn = now;
     const window = whole.querySelector(".window");
     window.style.left = `${(part.from / film.seconds) * 100}%`;
     window.style.width = `max(3px, ${((part.to - part.from) / film.seconds) * 100}%)`;

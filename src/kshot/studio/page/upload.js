@@ -13,7 +13,7 @@ let numbered = 0; // keys given out so far
 export async function upload(file, about = {}) {
   try {
     if (file.size > state.limits.bytes)
-      throw new Error(`expected a file of at most ${size(state.limits.bytes)}: cut the video into shorter ones`);
+      throw new Error(`expected a file of at most ${size(state.limits.bytes)}: cut the video into shorter ones, or start kshot serve with a larger --limit`);
     return await request("POST", `/api/videos?${new URLSearchParams({ name: file.name, ...about })}`, file, true);
   } catch (error) {
     throw error.message.includes(file.name) ? error : new Error(`${file.name}: ${error.message}`);

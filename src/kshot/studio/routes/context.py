@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 from kshot.errors import KshotError
 from kshot.studio.engine import StudioEngine
 from kshot.studio.feed import Feed
+from kshot.studio.projects import Projects
 
 LATEST = 1e9  # seconds that any time may be
 LONGEST = 1000  # characters of a name that is sent; what is kept of it is shorter
@@ -25,27 +26,38 @@ class TooLarge(KshotError):
 
 
 @dataclass(frozen=True)
-class RouteContext:
-    """What the routes work on.
+class Shared:
+    """What the routes share.
 
     Attributes:
-        engine: does the work.
+        projects: what is open, and what may be.
         feed: announces changes.
         file_bytes: bytes of one video, at most.
         project_bytes: bytes of all videos, at most.
         ending: whether the server is about to end, and streams should too.
     """
 
-    engine: StudioEngine
+    projects: Projects
     feed: Feed
     file_bytes: int
     project_bytes: int
     ending: Callable[[], bool]
 
 
+@dataclass(frozen=True)
+class RouteContext(Shared):
+    """What a request works on.
+
+    Attributes:
+        engine: of the project that was open when the request came.
+    """
+
+    engine: StudioEngine
+
+
 async def _context(request: Request) -> RouteContext:
-    found: RouteContext = request.app.state.context
-    return found
+    shared: Shared = request.app.state.shared
+    return RouteContext(**vars(shared), engine=shared.projects.engine)
 
 
 Here = Annotated[RouteContext, Depends(_context)]

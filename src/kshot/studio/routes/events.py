@@ -19,7 +19,7 @@ router = APIRouter()
 
 
 def _state(here: RouteContext) -> str:
-    return page_json(page_state(here.engine, here.file_bytes))
+    return page_json(page_state(here.projects.engine, here.file_bytes))
 
 
 @router.get("/api/state")
@@ -41,7 +41,7 @@ async def _changes(here: RouteContext) -> AsyncIterator[str]:
         yield "retry: 1000\n\n"
         while not here.ending():
             changed.clear()
-            meter = here.engine.meter
+            meter = here.projects.engine.meter  # of whichever project is open by now
             now = {
                 "state": _state(here),
                 "progress": bar_json(meter.shown if meter else None),

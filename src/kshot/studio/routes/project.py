@@ -1,11 +1,12 @@
-"""The project as a whole: the example, an empty beginning, and undoing what was done to it."""
+"""The project as a whole: which is open, the example, an empty beginning, and undoing what was done to it."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from kshot.studio.routes.context import Here
+from kshot.studio.projects import ProjectEntry
+from kshot.studio.routes.context import Here, Text
 
 router = APIRouter()
 
@@ -18,6 +19,30 @@ class DrawBody(BaseModel):
     """
 
     film: bool = False
+
+
+class OpenBody(BaseModel):
+    """Which project to open.
+
+    Attributes:
+        name: of its folder, beside that of the one that is open.
+        new: whether to make it.
+    """
+
+    name: Text
+    new: bool = False
+
+
+@router.get("/api/projects")
+def projects(here: Here) -> list[ProjectEntry]:
+    """The projects that there are."""
+    return here.projects.listed()
+
+
+@router.post("/api/projects")
+def open_project(body: OpenBody, here: Here) -> None:
+    """Opens another project in place of the one that is open."""
+    here.projects.open(body.name, body.new)
 
 
 @router.post("/api/example")

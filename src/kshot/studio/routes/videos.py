@@ -62,7 +62,8 @@ async def _store(request: Request, path: Path, room: int, file_bytes: int) -> No
         KshotError: the disk is full.
     """
     fault = TooLarge(
-        f"expected a file of at most {file_bytes / 1e6:,.0f} MB: cut the video into shorter ones"
+        f"expected a file of at most {file_bytes / 1e6:,.0f} MB: cut the video into shorter ones, or start "
+        f"kshot serve with a larger --limit"
         if room == file_bytes
         else "the project is full: remove some videos, or begin another with --project"
     )
