@@ -72,8 +72,8 @@ def test_other_programs_call_columns_otherwise(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("path,label,start,end\n1.mp4,a,2,1\n", r"clips: line 2: a segment from 2 to 1 s has no length$"),
-        ("path,label,start,end\n1.mp4,a,0,1\n1.mp4,a,1,1\n", r"clips: line 3: a segment from 1 to 1 s has no length$"),
+        ("path,label,start,end\n1.mp4,a,2,1\n", r"clips\.csv: line 2: a segment from 2 to 1 s has no length$"),
+        ("path,label,start,end\n1.mp4,a,0,1\n1.mp4,a,1,1\n", r"clips\.csv: line 3: a segment from 1 to 1 s has no length$"),
         ("path,label,start,end\n1.mp4,a,,0\n", r"line 2: a segment from 0 to 0 s has no length$"),
         ("path,label,start,end\n1.mp4,a,-1,1\n", r"clips\.csv: line 2: start '-1' lies before the video's beginning$"),
         ("path,label,start,end\n1.mp4,a,one,1\n", r"line 2: start 'one' is no time: expected seconds \(12\.5\), m:ss"),
@@ -83,7 +83,7 @@ def test_other_programs_call_columns_otherwise(tmp_path: Path) -> None:
         ("path,label,start,end\n1.mp4,a,0,1e3\n", r"line 2: end '1e3' is no time"),
         (
             "path,label,start,end\n1.mp4,a,0,1\n2.mp4,a,0,1\n1.mp4,a,0:00,1.0\n",
-            r"clips: segment 1\.mp4#t=0,1 is listed twice, line 2 and line 4$",
+            r"clips\.csv: segment 1\.mp4#t=0,1 is listed twice, line 2 and line 4$",
         ),
         ("path,label,start,end\n1.mp4,a,,\n1.mp4,b,,\n", r"clip '1\.mp4' is listed twice, on lines 2 and 3$"),
         (
