@@ -38,7 +38,7 @@ export function sayNext() {
   const one = chosen && stretch(chosen);
   const action = nameOf(desk.label);
   let text = action ? `Press [ where “${action}” begins and ] where it ends: that is a clip of it.` : "Press [ where an action begins and ] where it ends, or draw it on the line below.";
-  if (one) text = `${one.label}, ${stamp(one.start)} to ${stamp(one.end)}: [ and ] move its ends, a number changes it${one.film ? ", Delete removes it" : ", A agrees, N goes on"}.`;
+  if (one) text = `${one.label}, ${stamp(one.start)} to ${stamp(one.end)}: [ ] move its ends, 1 to 9 rename it${one.film ? "" : ", N: next"}.`;
   else if (pending?.end > pending?.start) text = `${stamp(pending.start)} to ${stamp(pending.end)}: which action? Press its number.`;
   else if (pending) text = `It begins at ${stamp(pending.start)}: press ] where it ends.`;
   setText(desk.parts.said, text);

@@ -52,8 +52,8 @@ function build(film) {
   const by = (seconds) => () => stage.seek(stage.time + seconds);
   Object.assign(made, {
     stage, track, look: el("div", { class: "row look" }), said: el("p", { class: "hint", role: "status" }),
-    agree: el("button", { type: "button", class: "small", "aria-keyshortcuts": "A", onclick: () => agree(desk.chosen) }, "Agree"),
-    drop: el("button", { type: "button", class: "small", "aria-keyshortcuts": "Delete", onclick: () => drop(desk.chosen) }),
+    agree: el("button", { type: "button", class: "small", "aria-keyshortcuts": "A", title: "Agree (A)", onclick: () => agree(desk.chosen) }, "Agree"),
+    drop: el("button", { type: "button", class: "small", "aria-keyshortcuts": "Delete", title: "(Delete)", onclick: () => drop(desk.chosen) }),
     snap: el("input", { type: "checkbox", checked: true }), labels: el("div", { class: "chips labels" }), time: el("span", { class: "num time" }),
     all: el("input", { type: "checkbox", onchange: () => attempt("PATCH", `/api/films/${film.id}`, { exhaustive: made.all.checked }) }),
     folded: el("p", { class: "hint" }),
