@@ -138,16 +138,13 @@ class Folder:
             shown = shown.resize(self.shape[::-1], Image.Resampling.BICUBIC)
         return np.asarray(shown)
 
-    @staticmethod
-    def grey(file: Path) -> np.ndarray | None:
+    def grey(self, file: Path) -> np.ndarray | None:
         """One image file as `kshot.video.shots` takes it; None for one that `image` would refuse."""
         try:
             gate.regular(file, FRAME_BYTES, VideoError)
             with Image.open(file, formats=("JPEG", "PNG")) as image:
-                if image.width * image.height > container.MAX_PIXELS:
-                    return None
                 image.draft("L", (SIDE, SIDE))  # a JPEG need not be decoded in full
-                return grey(image)
+                return grey(image) if image.width * image.height <= container.MAX_PIXELS else None
         except (VideoError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
             return None
 

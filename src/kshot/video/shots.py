@@ -31,6 +31,7 @@ class Shots:
 
     def __init__(self) -> None:
         self.begins: list[float] = []
+        self._told = 0
         self._before: np.ndarray | None = None
         self._changes: deque[tuple[float, float]] = deque(maxlen=2 * NEAR + 1)  # seconds, grey levels
 
@@ -48,6 +49,11 @@ class Shots:
         for place in range(max(0, len(self._changes) - NEAR), len(self._changes)):
             self._judge(place)
         self._changes.clear()
+
+    def fresh(self) -> list[float]:
+        """Those of `begins` that were not asked for yet."""
+        new, self._told = self.begins[self._told :], len(self.begins)
+        return new
 
     def _judge(self, place: int) -> None:
         seconds, change = self._changes[place]

@@ -294,12 +294,8 @@ def _work(task: Message) -> Iterator[Reply]:
 
 
 def _stream(samples: video.Samples) -> Iterator[Reply]:
-    told = 0
-
     def about() -> Message:
-        nonlocal told
-        new, told = samples.shots.begins[told:], len(samples.shots.begins)
-        return {name: getattr(samples, name) for name in _ABOUT} | {"begins": new}
+        return {name: getattr(samples, name) for name in _ABOUT} | {"begins": samples.shots.fresh()}
 
     for interval, image in samples:
         yield about() | {"interval": interval}, image
