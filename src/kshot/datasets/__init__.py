@@ -82,12 +82,11 @@ def load(data: str | Path | Dataset, where: Mapping[str, str] | None = None, che
         return features.load_features(path, where)
     from kshot.datasets.sheet import lists_clips
 
-    table = path.suffix.lower() == ".csv"
-    if table and lists_clips(path):
+    if lists_clips(path):
         return _table(path, where, check_files, path.stem)
     from kshot.datasets.annotations import find, foreign
 
-    if table and not foreign(path):
+    if path.suffix.lower() == ".csv" and not foreign(path):
         return _table(path, where, check_files, path.stem)
     if path.is_file() and find(path):
         from kshot.datasets.annotations import loading
