@@ -83,7 +83,7 @@ def load(data: str | Path | Dataset, where: Mapping[str, str] | None = None, che
     from kshot.datasets.annotations import find, foreign
     from kshot.datasets.sheet import lists_clips
 
-    if path.suffix.lower() == ".csv" and (lists_clips(path) or not foreign(path)):
+    if lists_clips(path) or (path.suffix.lower() == ".csv" and not foreign(path)):
         return _table(path, where, check_files, path.stem)
     if path.is_file() and find(path):
         from kshot.datasets.annotations import loading

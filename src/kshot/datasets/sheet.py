@@ -118,7 +118,9 @@ def _open(path: Path) -> Iterator[TextIO]:
 
 
 def lists_clips(path: Path) -> bool:
-    """Whether the first line of a file has columns for path and label."""
+    """Whether a file is a CSV whose first line has columns for path and label."""
+    if path.suffix.lower() != ".csv":
+        return False
     cells = [cell.strip(' "') for cell in re.split("[,;\t]", gate.beginning(path).partition("\n")[0])]
     return all(column(cells, name) for name in SYNONYMS)
 
