@@ -73,7 +73,7 @@ def test_other_programs_call_columns_otherwise(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("path,label,start,end\n1.mp4,a,2,1\n", r"clips\.csv: line 2: a segment from 2 to 1 s has no length$"),
-        ("path,label,start,end\n1.mp4,a,0,1\n1.mp4,a,1,1\n", r"clips\.csv: line 3: a segment from 1 to 1 s has no length$"),
+        ("path,label,start,end\n1.mp4,a,0,1\n1.mp4,a,1,1\n", r"line 3: a segment from 1 to 1 s has no length$"),
         ("path,label,start,end\n1.mp4,a,,0\n", r"line 2: a segment from 0 to 0 s has no length$"),
         ("path,label,start,end\n1.mp4,a,-1,1\n", r"clips\.csv: line 2: start '-1' lies before the video's beginning$"),
         ("path,label,start,end\n1.mp4,a,one,1\n", r"line 2: start 'one' is no time: expected seconds \(12\.5\), m:ss"),
