@@ -13,7 +13,7 @@ import pytest
 
 from clips import draw, write_video
 from kshot import Recognizer, load_data, video
-from kshot.activations import store
+from kshot.activations import check
 from kshot.activations.digests import digest
 from kshot.datasets import Dataset
 from kshot.excerpts import Excerpt
@@ -74,7 +74,7 @@ def test_segments_leave_store_and_model(
     told = json.loads(text)
     assert told["clips"] == len(gone)
     assert [place["removed"]["clips"] for place in told["places"][:2]] == [len(gone)] * 2
-    assert traces(tmp_path, marks) == [] and store.verify(tmp_path / "store").damaged == {}
+    assert traces(tmp_path, marks) == [] and check.verify(tmp_path / "store").damaged == {}
     assert bool(traces(tmp_path, [film.name])) is (what != "film"), "what else the film shows stays"
     left = [at for at in range(16) if at not in gone]
     again = Recognizer.load(tmp_path / "model")

@@ -173,3 +173,27 @@ def test_one_that_comes_while_ctrl_c_is_made_deaf_is_taken(
 
     monkeypatch.setattr(interrupt.signal, "signal", quicker)
     assert interrupt.stopped() == 130 and len(calls) == 3 and calls[-1] is signal.SIG_IGN
+
+
+PASSED_OVER = """
+import contextlib, os, signal, time
+import kshot.cli as cli
+from kshot.progress import bars, lines
+def work(*_, **__):
+    with contextlib.suppress(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(60)
+    with {progress}("work", 1, "parts"):
+        print("went on", flush=True)
+cli.app = work
+cli.main()
+"""
+
+
+@pytest.mark.parametrize("progress", ["lines", "bars"])
+def test_work_does_not_begin_after_a_ctrl_c_that_a_library_has_passed_over(progress: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PASSED_OVER.format(progress=progress)], capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == "kshot: stopped; what was done is kept, the same command goes on (train: with --resume)\n"

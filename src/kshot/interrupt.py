@@ -54,6 +54,18 @@ def only_once(last: bool) -> Iterator[None]:
     finally:
         if not (last and _since):
             signal.signal(signal.SIGINT, before)
+        if not last:
+            _since.clear()
+
+
+def expect_none() -> None:
+    """Interrupts again where the work goes on although Ctrl-C was pressed: some library has passed over the first one.
+
+    Python itself drops what is raised in a finalizer, and C code may drop what is raised while it looks up a name. For
+    where new work begins, which nothing that ends in order does.
+    """
+    if _since and threading.current_thread() is threading.main_thread():
+        raise KeyboardInterrupt
 
 
 def tell() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+from kshot import interrupt
 from kshot.terminal import console, harmless
 
 Step = Callable[..., None]
@@ -45,6 +46,7 @@ class Bars:
 
     @contextmanager
     def __call__(self, title: str, total: float, unit: str) -> Iterator[Step]:
+        interrupt.expect_none()
         if self._screen is None:
             self._screen = _screen()
             self._screen.start()
@@ -83,6 +85,7 @@ def lines(title: str, total: float, unit: str) -> Iterator[Step]:
         total: units of work.
         unit: what they are.
     """
+    interrupt.expect_none()
     begun = last = time.monotonic()
     done, shown, said = 0.0, 0.0, ""
 
