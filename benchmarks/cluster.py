@@ -11,8 +11,9 @@ takes, how many machine hours, and what is lost to slow and dead workers.
 
 measure: on two idle cores, in under five minutes, side by side: one process with two threads, two processes with a
 share each, and two actors of Ray; the start told apart. Goals: two processes >= 0.95 of one process, Ray's own cost
-<= 10 %, its start <= 15 s, and the simulation within 15 % of the two processes and of Ray, from what one worker on one
-core takes.
+<= 10 %, its start <= 15 s, and the simulation within 15 % of the two processes and of Ray, from short runs of workers
+side by side: what a clip takes a worker while the other core works as well (cores share memory, so it is more than on
+an idle machine), what its first call costs, and each further one.
 
 sizes: what a clip takes: bytes at each cut by the formula of docs/scaling.md and as stored, and milliseconds of
 processor time on one thread beside the multiply-adds. Of backbones that are installed, and of a ViT-B/32 with random
@@ -149,9 +150,7 @@ def simulate(cluster: Cluster) -> Outcome:
 WORK = """
 import json, os, sys, time
 from pathlib import Path
-data, backbone, store, kind, folder, clips, core = sys.argv[1:]
-if core != "any":
-    os.sched_setaffinity(0, {int(core)})
+data, backbone, store, kind, folder, clips, calls = sys.argv[1:]
 import numpy as np, torch
 import kshot
 from kshot.backbones.backbone import load
@@ -167,20 +166,19 @@ while not (Path(folder) / "go").exists():
     time.sleep(0.01)
 begin = time.perf_counter()
 options = {"workers": 2} if kind == "plain" else {"workers": 1, "shard": kind}
-done = kshot.extract(part, made, "last", store, **options)
-times = os.times()
-print(json.dumps({"seconds": time.perf_counter() - begin, "clips": done.stored_now,
-                  "processor": times.user + times.system + times.children_user + times.children_system}))
+pieces = np.array_split(np.arange(len(part)), int(calls))
+stored = [kshot.extract(part.subset(piece), made, "last", store, **options).stored_now for piece in pieces]
+print(json.dumps({"seconds": time.perf_counter() - begin, "clips": sum(stored)}))
 """
 
 
-def together(options: argparse.Namespace, kinds: list[str], clips: int, core: str = "any") -> dict[str, Any]:
-    """Processes that begin at once; seconds until the last has ended, and clips."""
+def together(options: argparse.Namespace, kinds: list[str], clips: int, calls: int = 1) -> dict[str, Any]:
+    """Processes that begin at once, each with so many calls; seconds until the last has ended, and clips."""
     with tempfile.TemporaryDirectory() as folder:
         arguments = [options.data, options.backbone, f"{folder}/store"]
         running = [
             subprocess.Popen(
-                [sys.executable, "-c", WORK, *arguments, kind, folder, str(clips), core],
+                [sys.executable, "-c", WORK, *arguments, kind, folder, str(clips), str(calls)],
                 stdout=subprocess.PIPE, text=True,
             )
             for kind in kinds
@@ -223,11 +221,12 @@ def on_ray(options: argparse.Namespace, clips: int) -> dict[str, Any] | None:
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """All figures; the rounds are interleaved, and the median counts."""
-    few, clips = 16, options.clips
-    small = together(options, ["0/1"], few, "0")
-    alone = together(options, ["0/1"], max(3 * few, clips // 3), "0")
-    seconds = (alone["seconds"] - small["seconds"]) / (alone["clips"] - small["clips"])
-    begins = max(0.0, small["seconds"] - small["clips"] * seconds)
+    few, calls, clips, both = 48, 3, options.clips, ["0/2", "1/2"]
+    small, often = together(options, both, few), together(options, both, few, calls)
+    longer = together(options, both, max(3 * few, 2 * clips // 3))
+    seconds = 2 * (longer["seconds"] - small["seconds"]) / (longer["clips"] - small["clips"])
+    begins = max(0.0, small["seconds"] - small["clips"] / 2 * seconds)
+    hand = max(0.0, (often["seconds"] - small["seconds"]) / (calls - 1))
     rounds: dict[str, list[dict[str, Any]]] = {"plain": [], "two": [], "ray": []}
     for _ in range(options.rounds):
         rounds["plain"].append(together(options, ["plain"], clips))
@@ -236,16 +235,17 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             rounds["ray"].append(found)
     rate = {name: _median([one["clips"] / one["seconds"] for one in each]) for name, each in rounds.items() if each}
     took = {name: _median([one["seconds"] for one in each]) for name, each in rounds.items() if each}
-    about = {"clips": clips, "workers": 2, "seconds": seconds, "size": options.size, "hand": begins, "start": 0.0}
-    two = simulate(Cluster(**about, shares=True))
-    dealt = simulate(Cluster(**about))
+    about = {"clips": clips, "workers": 2, "seconds": seconds, "size": options.size}
+    about |= {"hand": hand, "start": max(0.0, begins - hand)}
+    two, dealt = simulate(Cluster(**about, shares=True)), simulate(Cluster(**about))
     result: dict[str, Any] = {
         "data": options.data,
         "backbone": options.backbone,
         "clips": clips,
         "rounds": rounds,
-        "seconds of a clip, one worker on one core": round(seconds, 4),
-        "seconds that a call takes to begin": round(begins, 2),
+        "seconds of a clip, one of two workers on two cores": round(seconds, 4),
+        "seconds that a worker's first call takes to begin": round(begins, 2),
+        "seconds that each further call takes to begin": round(hand, 2),
         "clips a second, one process with two threads": round(rate["plain"], 2),
         "clips a second, two processes with a share each": round(rate["two"], 2),
         "two processes / one, goal 0.95": round(rate["two"] / rate["plain"], 3),
