@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from kshot.recognizer.classifier import UNKNOWN, Decision
+from kshot.recognizer.report import Odds
 from kshot.video import FRAMINGS
 
 SIZE = 8
@@ -22,6 +23,7 @@ class Colours:
     clip_seconds_ = 2.0
     action_seconds: ClassVar[dict[str, float]] = {"red": 2.0, "green": 2.0, "blue": 2.0}
     threshold_ = 0.3
+    odds: Odds | None = None
     size = SIZE
     framing = FRAMINGS["short"]
 

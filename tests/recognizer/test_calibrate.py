@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 from kshot.errors import OptionError
 from kshot.recognizer import calibrate
 from kshot.recognizer.costs import ErrorCosts
-from kshot.recognizer.report import Trade
+from kshot.recognizer.report import Odds, Trade, Unknown
 
 
 def test_losses_are_cross_entropy():
@@ -85,6 +85,23 @@ def test_the_threshold_is_where_the_costs_are_least():
         assert place == pytest.approx(1 - math.log(0.8 / costs.stake) / 2, abs=0.03)
     assert calibrate.threshold(scores + 2, right, scores, costs=ErrorCosts(share=0)) == -math.inf
     assert calibrate.threshold(scores, right, scores + 1) == -math.inf, "others look more like it than its own"
+
+
+def test_the_odds_are_those_of_two_normal_distributions():
+    """Two deviations apart: the logarithm of their densities' quotient is a line of slope 2, 0 half-way."""
+    at = (np.arange(20_000) + 0.5) / 20_000
+    scores, right = np.array([NormalDist().inv_cdf(p) for p in at]), np.ones(20_000, bool)
+    for costs in (ErrorCosts(), ErrorCosts(4, 0.3)):
+        odds = calibrate.odds(scores + 2, right, scores, costs=costs)
+        assert odds is not None and odds.slope == pytest.approx(2, abs=0.01)
+        for score in (-1.0, 1.0, 2.5):
+            densities = NormalDist(0).pdf(score) / NormalDist(2).pdf(score)
+            wanted = math.log(densities * costs.stake)
+            assert odds.level - odds.slope * score == pytest.approx(wanted, abs=0.02)
+    assert calibrate.odds(scores, right, scores + 1) == Odds(math.log(0.25), 0), "the share alone is known"
+    assert calibrate.odds(scores + 2, right, scores, costs=ErrorCosts(share=0)) is None
+    assert calibrate.odds(np.ones(4), np.arange(4) < 1, np.zeros(4)) is None, "one clip has no deviation"
+    assert Unknown.of_plain(Unknown(odds=Odds(1.0, 2.0)).plain()).odds == Odds(1.0, 2.0)
 
 
 def test_a_useless_rejection_refuses_next_to_nobody():

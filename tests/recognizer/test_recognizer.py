@@ -54,6 +54,7 @@ def test_what_was_never_taught_looks_less_known(taught: Recognizer):
     picky = copy.copy(taught)
     picky.threshold_ = float(np.median(known)) + 1e-6
     assert 0.4 <= (picky.predict(usual) == "unknown").mean() <= 0.6
+    assert taught.odds is not None and picky.odds is None, "a threshold set by hand decides alone"
 
 
 def test_states_and_decide_are_predict(taught: Recognizer):

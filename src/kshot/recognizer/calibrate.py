@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kshot.recognizer.costs import ErrorCosts
-from kshot.recognizer.report import Trade
+from kshot.recognizer.report import Odds, Trade
 
 Array = NDArray[Any]
 
@@ -23,6 +24,7 @@ GROWTH = 0.25
 power. By simulation (`benchmarks/simulate.py groups`) it is 0.2 to 0.45: the lower part, as too low is better."""
 USUAL = 0.2
 """Share of a class that may be left out uncorrected: with five groups a class, lessons of `motion` lacked nothing."""
+LEAST_VARIANCE = 1e-6  # of scores: clips that are copies of each other have none
 TRADE = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)  # shares of trained actions' clips refused at which the trade is shown
 
 
@@ -131,21 +133,71 @@ def threshold(
         groups: (n,) of the known ones, what was filmed together and is one piece of evidence; each clip by default.
     """
     costs = costs or ErrorCosts()
+    two = _two(known, right, other, weights, groups)
+    if two is None or costs.stake == 0:
+        return -math.inf
+    apart = two.apart - math.hypot(two.own, two.others) / math.sqrt(two.count)
+    if apart <= 0:
+        return -math.inf
+    place = two.middle - two.own * two.others / apart * math.log(float(right.mean()) / costs.stake)
+    most = math.floor(costs.most * len(known) + 1e-9)
+    return min(place, float(np.append(np.sort(known), math.inf)[most]))
+
+
+def odds(
+    known: Array,
+    right: Array,
+    other: Array,
+    weights: Array | None = None,
+    costs: ErrorCosts | None = None,
+    groups: Array | None = None,
+) -> Odds | None:
+    """What a score says of whether a clip shows none of the actions; None where it cannot be told, or must not be.
+
+    A threshold answers for one clip at a time, and where it does not pay there is none. Moments of a film are weighed
+    together, and for that weak evidence is evidence, too: the odds of two normal distributions with one deviation,
+    times what is at stake. Arguments as of `threshold`.
+    """
+    costs = costs or ErrorCosts()
+    two = _two(known, right, other, weights, groups)
+    if two is None or costs.stake == 0:
+        return None
+    slope = max(0.0, two.apart) / max((two.own**2 + two.others**2) / 2, LEAST_VARIANCE)
+    return Odds(slope * two.middle + math.log(costs.stake), slope)
+
+
+@dataclass(frozen=True)
+class _Two:
+    """Scores of clips of trained classes that get their label, and of clips of others, as two normal distributions."""
+
+    kept: float
+    far: float
+    own: float
+    others: float
+    count: int
+
+    @property
+    def apart(self) -> float:
+        return self.kept - self.far
+
+    @property
+    def middle(self) -> float:
+        """Between the means, in units of either's deviation."""
+        both = self.own + self.others
+        return (self.kept * self.others + self.far * self.own) / both if both else (self.kept + self.far) / 2
+
+
+def _two(known: Array, right: Array, other: Array, weights: Array | None, groups: Array | None) -> _Two | None:
+    """None for fewer than two pieces of evidence."""
     right = right.astype(bool)
     count = int(right.sum()) if groups is None else len(np.unique(groups[right]))
-    if count < 2 or costs.stake == 0:
-        return -math.inf
+    if count < 2:
+        return None
     wide = math.sqrt(count / (count - 1))
     kept, far = float(known[right].mean()), float(np.average(other, weights=weights))
     own = wide * float(known[right].std())
     others = wide * math.sqrt(max(0.0, float(np.average((other - far) ** 2, weights=weights))))
-    apart = kept - far - math.hypot(own, others) / math.sqrt(count)
-    if apart <= 0:
-        return -math.inf
-    middle = (kept * others + far * own) / (own + others) if own + others else (kept + far) / 2
-    place = middle - own * others / apart * math.log(float(right.mean()) / costs.stake)
-    most = math.floor(costs.most * len(known) + 1e-9)
-    return min(place, float(np.append(np.sort(known), math.inf)[most]))
+    return _Two(kept, far, own, others, count)
 
 
 def trade(known: Array, other: Array, weights: Array) -> list[Trade]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from kshot.fewshot.learner import Learner
     from kshot.recognizer.classifier import Classifier
     from kshot.recognizer.clips import Clip
-    from kshot.recognizer.report import Report
+    from kshot.recognizer.report import Odds, Report
 
 Array = NDArray[Any]
 
@@ -82,6 +82,14 @@ class Estimator:
     def arithmetic(self) -> Arithmetic:
         """How its backbone computes."""
         return Arithmetic(device=self.device, precision=self.precision, encoder=self.encoder)
+
+    @property
+    def odds(self) -> Odds | None:
+        """What `known` says of whether a moment of a film shows none of the actions; None where that cannot be told, or
+        `threshold_` alone is to decide, as it is not the one that was trained."""
+        unknown = self.report_.unknown
+        trained = self.threshold_ < -1 if unknown.threshold is None else self.threshold_ == unknown.threshold
+        return unknown.odds if trained else None
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The constructor's arguments."""

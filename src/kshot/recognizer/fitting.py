@@ -267,12 +267,15 @@ def _unknown(trial: Trial, chosen: str, costs: ErrorCosts | None, notes: list[st
     if costs is None:
         return unknown
     place, refused, caught = _threshold(trial, chosen, costs, outside, clips)
+    right = found.logits[clips].argmax(1) == support.labels[clips]
+    odds = calibrate.odds(known, right, other, weights, costs, support.groups[clips])
     if not math.isfinite(place) and not support.background:
         notes.append(
             f'"{UNKNOWN}" is no answer of this recognizer: its clips and those of an action left out look too much '
             f"alike (AUROC {unknown.auroc:.2f} on {len(clips)} clips) for it to be worth what it would cost."
         )
-    return replace(unknown, threshold=place if math.isfinite(place) else None, refused=refused, caught=caught)
+    threshold = place if math.isfinite(place) else None
+    return replace(unknown, threshold=threshold, refused=refused, caught=caught, odds=odds)
 
 
 def _threshold(

@@ -154,6 +154,19 @@ class Trade(Record):
 
 
 @dataclass(frozen=True)
+class Odds(Record):
+    """Logarithm of the odds that a clip shows none of the actions: level - slope * known.
+
+    Attributes:
+        level: where `known` is 0, costs included.
+        slope: of `known`, 0 or more.
+    """
+
+    level: float
+    slope: float
+
+
+@dataclass(frozen=True)
 class Unknown(Record):
     """How well "unknown" tells clips of other actions from those of trained ones.
 
@@ -166,6 +179,7 @@ class Unknown(Record):
         costs: what it was weighed by; None where "unknown" was declined.
         clips: how many held-out clips all of it comes from.
         trade: what other thresholds would give.
+        odds: what a film's moments are weighed by; None where "unknown" was declined, or cannot be told.
         how: what it comes from, in words.
     """
 
@@ -177,12 +191,14 @@ class Unknown(Record):
     costs: ErrorCosts | None = None
     clips: int = 0
     trade: list[Trade] = field(default_factory=list)
+    odds: Odds | None = None
     how: str = ""
 
     @classmethod
     def of_plain(cls, values: Mapping[str, Any]) -> Self:
-        costs, trade = values.get("costs"), [Trade.of_plain(one) for one in values.get("trade", [])]
-        return super().of_plain({**values, "costs": costs and ErrorCosts.of_plain(costs), "trade": trade})
+        costs, odds = values.get("costs"), values.get("odds")
+        inside = {"costs": costs and ErrorCosts.of_plain(costs), "odds": odds and Odds.of_plain(odds)}
+        return super().of_plain({**values, **inside, "trade": [Trade.of_plain(one) for one in values.get("trade", [])]})
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from kshot.recognizer.report import Odds
 from kshot.recognizer.stream import cutting
 from kshot.recognizer.stream.cutting import Footage, Spans, course
 from kshot.recognizer.stream.timeline import timeline
@@ -75,6 +76,17 @@ def test_a_short_shot_is_answered_as_the_clip_that_it_is_and_a_long_one_by_windo
     clips = [given[..., 0].astype(int).tolist() for given in shown if given.shape[0] == 1]
     assert clips == [[[0, 2, 3, 5]]]
     assert footage.shots.times == {6: 3.0} and [one[:2] for one in footage.shots.answers] == [(0, 6)]
+
+
+def test_moments_are_weighed_by_the_odds_unless_a_threshold_is_set() -> None:
+    """Half as bright as any clip: known 0.5, where the odds are e to one; the threshold alone is far below."""
+    judge = Colours()
+    judge.odds = Odds(level=11.0, slope=20.0)
+    film = paint((RED, 100), (GREEN // 2, 100), (BLUE, 100), side=32)
+    assert [s.label for s in timeline(judge, film).segments] == ["red", "unknown", "blue"]
+    assert [s.label for s in timeline(judge, film, threshold=0.1).segments] == ["red", "green", "blue"]
+    judge.odds = None
+    assert [s.label for s in timeline(judge, film).segments] == ["red", "green", "blue"]
 
 
 def test_memory_of_a_shot_without_end_is_bounded() -> None:

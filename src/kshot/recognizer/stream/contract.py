@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from kshot.recognizer.classifier import Decision
+from kshot.recognizer.report import Odds
 from kshot.video import Framing
 
 Array = NDArray[Any]
@@ -22,6 +23,8 @@ class WindowClassifier(Protocol):
         classes_: (C,) labels.
         clip_seconds_: usual length of a clip.
         threshold_: of `known`, below it "unknown".
+        odds: what `known` says of whether a moment of a film shows none of the actions; None where the threshold
+            alone is to decide.
         action_seconds: label -> usual length of its clips.
     """
 
@@ -32,6 +35,9 @@ class WindowClassifier(Protocol):
 
     @property
     def unit(self) -> int: ...
+
+    @property
+    def odds(self) -> Odds | None: ...
 
     @property
     def action_seconds(self) -> Mapping[str, float]: ...

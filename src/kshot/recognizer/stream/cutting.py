@@ -27,8 +27,9 @@ from kshot.video import Grid, choose
 SHARE = 0.75  # of an action's usual length that its window has
 CLIP = 2  # windows that a shot may last to be answered as one clip
 LEAST = 0.625  # of an action's usual length that a segment must last
-FLOOR = 0.03  # of probability: what a moment may say against a label is bounded
-CHANGE = 0.9  # of an action's usual length: what a change of label costs, in what an interval may say
+SOFT = 1.5  # that logarithms of probabilities are divided by: successive moments say nearly the same
+FLOOR = 0.1  # of probability: what a moment may say against a label is bounded
+CHANGE = 0.7  # of an action's usual length: what a change of label costs, in what an interval may say
 OCTAVES = 2  # up and down from the usual length of all clips, in which actions have windows of their own
 LATE = 64  # intervals that it may take until a shot is known to have begun
 
@@ -147,12 +148,18 @@ class Footage:
         for start, end, own, likeness in self.shots.answers:
             mine = self.spans.action * CLIP >= end - start
             proba[start:end, mine], known[start:end, mine] = own[mine], likeness
-        spread = np.subtract(*np.percentile(known[known > -1], [75, 25])) / 1.35 if (known > -1).any() else 1.0
+        soft = proba ** (1 / SOFT)
         with np.errstate(over="ignore"):
-            likely = 1 / (1 + np.exp((thresholds - known) / max(float(spread), 1e-3)))
-        both = proba * likely
-        rest = np.clip(1 - both.sum(1, keepdims=True), 0, 1) if np.isfinite(thresholds).any() else np.zeros((count, 1))
+            both = soft / soft.sum(1, keepdims=True) / (1 + np.exp(self._doubt(known, thresholds)))
+        rest = np.clip(1 - both.sum(1, keepdims=True), 0, 1)
         return np.log((np.concatenate([both, rest], 1) + FLOOR) / (1 + FLOOR)), proba
+
+    def _doubt(self, known: Array, thresholds: Array) -> Array:
+        """(N, C) log odds that what is shown is none of the actions."""
+        if (odds := self.settings.odds) is not None:
+            return odds.level - odds.slope * known
+        spread = np.subtract(*np.percentile(known[known > -1], [75, 25])) / 1.35 if (known > -1).any() else 1.0
+        return (thresholds - known) / max(float(spread), 1e-3)
 
     def _rows(self, span: int, first: Array, last: Array) -> Array:
         """The window for each interval, within its shot from first to last where it fits in."""

@@ -20,6 +20,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from kshot.errors import OptionError
 from kshot.recognizer.classifier import UNKNOWN
+from kshot.recognizer.report import Odds
 from kshot.recognizer.stream.contract import Array, WindowClassifier
 from kshot.recognizer.thresholds import ALL, Threshold, thresholds_of
 from kshot.video import Grid, choose
@@ -40,6 +41,7 @@ class WindowSettings:
         shortest: seconds that a label must last to be believed.
         threshold: of `known`, below it "unknown"; for actions without one of their own.
         thresholds: (C,) of each action; empty for `threshold`.
+        odds: of a moment that shows none of the actions, where no threshold is set; see `Odds`.
     """
 
     window: float
@@ -49,6 +51,7 @@ class WindowSettings:
     shortest: float
     threshold: float
     thresholds: tuple[float, ...] = ()
+    odds: Odds | None = None
 
     @classmethod
     def of(
@@ -89,7 +92,8 @@ class WindowSettings:
         given = threshold.get(ALL) if isinstance(threshold, Mapping) else threshold
         others = recognizer.threshold_ if given is None else given
         own = tuple(each.tolist()) if (each != others).any() else ()
-        return cls(window, interval, stride, round(smooth / interval / stride), shortest, others, own)
+        odds = recognizer.odds if (each == recognizer.threshold_).all() else None
+        return cls(window, interval, stride, round(smooth / interval / stride), shortest, others, own, odds)
 
     def limits(self, actions: int) -> Array:
         """The threshold (C,) of each action."""
