@@ -114,6 +114,23 @@ def test_what_looks_like_the_background_is_unknown():
                    for row in two.report["confusions"])  # fmt: skip
 
 
+def test_a_large_background_does_not_choose_the_method():
+    """Twenty clips of four actions, and a hundred of anything: saying "none" is right most often, and of no use."""
+    labels = np.repeat(np.arange(5), [5, 5, 5, 5, 100])
+    names = np.array([str(i) for i in range(120)])
+    support = Support((*"abcd", "none"), labels, names, tuple(names), torch.zeros(120, 4, 16), background=True)
+    useful, lazy = 4 * np.eye(5)[np.where(labels < 4, labels, np.arange(120) % 4)], np.tile(4 * np.eye(5)[4], (120, 1))
+    every = [np.arange(start, 120, 10) for start in range(10)]
+    found = {
+        name: HeldOut(logits, np.zeros(120), np.zeros((120, 2)), np.ones(120, bool))
+        for name, logits in {"prototype": useful, "linear-probe": lazy}.items()
+    }
+    trial = Trial.of(support, found, every)
+    assert trial.right.mean(1).tolist() == pytest.approx([20 / 120, 100 / 120])
+    assert trial.chosen() == "prototype"
+    assert Trial.of(replace(support, background=False), found, every).chosen() == "linear-probe", "a class like others"
+
+
 def test_planted_faults_are_found():
     whole = clips(spread=0.6)
     labels = whole.labels.copy()

@@ -71,7 +71,7 @@ class Trial:
         parts: the clips that were left out together.
         scored: (s,) the clips that could be scored.
         temperatures: of each method.
-        costs: (methods, s) loss of each scored clip.
+        costs: (methods, s) loss of each scored clip; all of a background's count at most as much as an action's.
         right: (methods, s) whether its likeliest class is its own.
     """
 
@@ -89,9 +89,9 @@ class Trial:
         labels = support.labels[scored]
         logits = {name: found.logits[scored] for name, found in results.items()}
         temperatures = {name: calibrate.temperature(found, labels) for name, found in logits.items()}
-        costs = [calibrate.losses(found, labels, temperatures[name]) for name, found in logits.items()]
+        costs = np.array([calibrate.losses(found, labels, temperatures[name]) for name, found in logits.items()])
         right = [found.argmax(1) == labels for found in logits.values()]
-        return cls(support, results, parts, scored, temperatures, np.array(costs), np.array(right))
+        return cls(support, results, parts, scored, temperatures, costs * _shares(support, scored), np.array(right))
 
     @property
     def groups(self) -> Array:
@@ -227,6 +227,15 @@ def _work(support: Support, parts: int) -> float:
     for weight in learner.weights().values():
         weight.grad = None
     return float(each) * len(support) * FINE_TUNING.steps * (parts + 1)
+
+
+def _shares(support: Support, clips: Indices) -> Array:
+    """(s,) how much each clip counts where methods are compared. Of a background there may be any number of clips, and a
+    method that calls everything by its name would look good."""
+    actions = support.labels[clips] < support.actions
+    rest = max(1, int((~actions).sum()))
+    usual = int(actions.sum()) / support.actions
+    return np.where(actions, 1.0, min(1.0, usual / rest))
 
 
 def _limit(threshold: float | None, support: Support) -> float:
