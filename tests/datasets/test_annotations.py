@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from annotated import FLAT, TABULAR, boris, plain, read, task
+from annotated import FLAT, ODD, TABULAR, boris, plain, read, task
 
 from kshot import load_data
 from kshot.datasets import annotations as formats
@@ -16,9 +17,6 @@ from kshot.datasets.annotations.forms import Film, many, runs, seconds
 from kshot.datasets.annotations.places import header, local
 from kshot.errors import DataError, OptionError
 from numbered_films import FPS, SECONDS, write_film
-
-ODD = ('say "a, b"', "Käse & <b>", "跳ぶ", "it's; 100 %", "push (10 %)", "a\\b/c", "-->")
-"""Labels with every sign that one of the formats has a meaning for."""
 
 
 # There and back
@@ -90,6 +88,15 @@ def test_segments_that_overlap_are_written_so_that_the_program_takes_them(format
     back = plain(formats.read(path)[1])
     wanted = [(1, 3), (2, 5), (5, 6)] if format == "elan" else [(1, 5), (5, 6)]
     assert sorted((start, end) for _, start, end, *_ in back) == wanted
+
+
+def test_annotations_of_elan_share_no_slot_of_time() -> None:
+    """As the format's description has it of tiers that do not depend on each other; slots stand in the order of time."""
+    given = [Segment("a.mp4", 1, 3, "x"), Segment("a.mp4", 3, 5, "y"), Segment("a.mp4", 1, 3, "x", subject="Anna")]
+    root = ElementTree.fromstring(formats.write(Annotations(given), "elan")[0])
+    times = [int(slot.get("TIME_VALUE", "")) for slot in root.iter("TIME_SLOT")]
+    used = [one.get(f"TIME_SLOT_REF{side}") for one in root.iter("ALIGNABLE_ANNOTATION") for side in (1, 2)]
+    assert times == [1000, 1000, 3000, 3000, 3000, 5000] and len(set(used)) == len(used) == 6
 
 
 # Clips
