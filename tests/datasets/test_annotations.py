@@ -18,7 +18,6 @@ from kshot.datasets.annotations.places import header, local
 from kshot.errors import DataError, OptionError
 from numbered_films import FPS, SECONDS, write_film
 
-
 # There and back
 
 
@@ -88,10 +87,15 @@ def test_segments_that_overlap_are_written_so_that_the_program_takes_them(format
     back = plain(formats.read(path)[1])
     wanted = [(1, 3), (2, 5), (5, 6)] if format == "elan" else [(1, 5), (5, 6)]
     assert sorted((start, end) for _, start, end, *_ in back) == wanted
+    touching = [Segment("a.mp4", 0.1 + 0.2, 0.1 + 0.2 + 0.4, "x"), Segment("a.mp4", 0.7, 0.9, "x")]
+    assert touching[0].end > 0.7, "by less than is written"
+    text = formats.write(Annotations(touching), format)[0]
+    path.write_text(text)
+    assert [row[1:3] for row in plain(formats.read(path)[1])] == [(0.3, 0.7), (0.7, 0.9)] and text.count("<TIER ") < 2
 
 
 def test_annotations_of_elan_share_no_slot_of_time() -> None:
-    """As the format's description has it of tiers that do not depend on each other; slots stand in the order of time."""
+    """As the format's description has it of tiers that do not depend on each other; slots are in the order of time."""
     given = [Segment("a.mp4", 1, 3, "x"), Segment("a.mp4", 3, 5, "y"), Segment("a.mp4", 1, 3, "x", subject="Anna")]
     root = ElementTree.fromstring(formats.write(Annotations(given), "elan")[0])
     times = [int(slot.get("TIME_VALUE", "")) for slot in root.iter("TIME_SLOT")]

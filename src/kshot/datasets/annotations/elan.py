@@ -129,7 +129,8 @@ def _tiers(segments: Sequence[Segment]) -> list[tuple[str, str, list[Segment]]]:
     tiers: list[tuple[str, str, list[Segment]]] = []
     for segment in sorted(segments, key=lambda one: (one.start or 0.0, one.end or 0.0)):
         mine = [tier for tier in tiers if tier[1] == segment.subject]
-        free = next((tier for tier in mine if (tier[2][-1].end or 0.0) <= (segment.start or 0.0)), None)
+        start = round(segment.start or 0.0, 3)  # as it is written
+        free = next((tier for tier in mine if round(tier[2][-1].end or 0.0, 3) <= start), None)
         if free is None:
             base = segment.subject or TIER
             name = f"{base} {len(mine) + 1}" if mine else base

@@ -6,8 +6,9 @@ What a format says and kshot does not keep is counted here, so that it can be sa
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +214,33 @@ def runs(frames: Iterable[int], step: int = 1) -> list[tuple[int, int]]:
         else:
             found.append((frame, frame))
     return found
+
+
+def switched(shapes: Iterable[tuple[int, bool]], last: int, step: int = 1) -> Iterator[tuple[int, int]]:
+    """Stretches (first frame, frame after) in which a track is on, as CVAT has it.
+
+    Args:
+        shapes: (frame, whether it is `outside`): the track is on from the first to the next that is outside. One of
+            key frames alone that no such shape ends lasts to the end.
+        last: frame of the video.
+        step: frames from one that is annotated to the next.
+
+    >>> list(switched([(3, False), (9, True), (12, False), (20, False)], last=99))
+    [(3, 9), (12, 100)]
+    """
+    shapes = sorted(shapes)
+    begun: int | None = None
+    for frame, outside in shapes:
+        if outside and begun is not None:
+            yield begun, frame
+            begun = None
+        elif not outside and begun is None:
+            begun = frame
+    if begun is not None:
+        shown = [frame for frame, outside in shapes if not outside and frame >= begun]
+        gaps = any(after - before > step for before, after in pairwise(shown))
+        end = max(last, shown[-1]) if gaps or len(shown) == 1 else shown[-1]
+        yield begun, end + step
 
 
 @dataclass
