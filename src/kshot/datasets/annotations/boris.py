@@ -2,7 +2,7 @@
 
 Read in the source of BORIS 9 and 10 (boris/export_events.py, export_observation.py, write_event.py,
 project_functions.py) and in its user guide, https://www.boris.unito.it/user_guide. An event of a project is [time,
-subject, behaviour, modifiers, comment, ...]; the time is that of the observation, whose videos play one after the other,
+subject, behaviour, modifiers, comment, ...]; the time is that of the observation, whose videos follow one another,
 plus its time offset or, where that is chosen, the moment at which the video was made. State events come in pairs of the
 same subject, behaviour and modifiers, the first starts and the second stops.
 """
