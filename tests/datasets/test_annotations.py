@@ -210,7 +210,13 @@ OUTSIDE = '<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/pass
         ('{"database": {"a": {"annotations": [{}]}}}', "looks like ActivityNet"),
         ('{"database": []}', "database: expected an object"),
         ("path,label,start,end\na.mp4,x,1\n", "line 2 has 3 values"),
+        (f"path,label,start,end\na.mp4,x,1,{'9' * 400}\n", r"end '9+\.\.\. is no time: no video lasts so long"),
+        (f"path,label,start,end\na.mp4,x,1,{'9' * 400}:00:00\n", r"end '9+\.\.\. is no time: expected seconds"),
+        ("path,label,start_frame,end_frame,fps\na.mp4,x,1,2,nan\n", "fps 'nan' is no number of frames a second"),
         ("Time,Subject,Behavior,Status\n1e999,,groom,START\n", "without a video"),
+        ('Time,Subject,Behavior,Status\n1,"' + "a" * 140_000, "cannot be read as a table .* left open"),
+        ('{"a": {"annotations": [{"label": "\\ud800", "segment": [0, 1]}]}}', r"'\\ud800' is no text: expected"),
+        ('{"database": {"' + "a" * 9999 + '": {"annotations": 3}}}', r"video 'a+\.\.\.: expected a list, found 3"),
     ],
 )  # fmt: skip
 def test_a_broken_or_hostile_file_is_one_line(text: str, told: str, tmp_path: Path) -> None:

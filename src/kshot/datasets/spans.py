@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from kshot.datasets.times import read_time
 from kshot.errors import DataError
+from kshot.gate import shortened
 
 _WHAT = "(?:t|times?|timestamp|s|secs?|seconds?|ms|f|frames?|idx|index|no|num|clip|video|segment|trim|action|event)"
 _MOMENT = re.compile(rf"({_WHAT}{{0,3}})(start|end|begin|stop|onset|offset)({_WHAT}{{0,3}})")
@@ -17,6 +18,7 @@ _FRAMES = re.compile(r"frame|idx|index|no$|num|^f$")
 _STARTS = ("start", "begin", "onset", "from")
 RATES = ("fps", "frame_rate", "framerate")
 """Columns that say how many frames a second frame numbers count."""
+MOST_FPS = 100_000.0
 
 
 @dataclass(frozen=True)
@@ -62,14 +64,17 @@ class Columns:
         try:
             value = read_time(row[name])
         except ValueError as error:
-            raise DataError(f"{place}: {name} '{row[name]}' {error}") from None
+            raise DataError(f"{place}: {name} {shortened(row[name])} {error}") from None
         if self.scale is not None:
             return value * self.scale
-        rate = row[self.rate or ""]
+        text = row[self.rate or ""]
         try:
-            return value / float(rate.replace(",", "."))
-        except (ValueError, ZeroDivisionError):
-            raise DataError(f"{place}: {self.rate} '{rate}' is no number of frames a second") from None
+            rate = float(text.replace(",", "."))
+        except ValueError:
+            rate = 0.0
+        if not 0 < rate < MOST_FPS:  # nor is NaN
+            raise DataError(f"{place}: {self.rate} {shortened(text)} is no number of frames a second")
+        return value / rate
 
 
 def columns(table: str, header: Sequence[str]) -> Columns:

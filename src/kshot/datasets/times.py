@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 
+MOST = 1e12
+"""No video has so many seconds, or frames."""
 _PLAIN = re.compile(r"\d+(?:[.,]\d*)?|[.,]\d+")
-_CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:[.,]\d+)?)")
+_CLOCK = re.compile(r"(?:(\d{1,9}):)?(\d{1,2}):(\d{1,2}(?:[.,]\d+)?)")
 
 
 def read_time(text: str) -> float:
@@ -21,7 +23,10 @@ def read_time(text: str) -> float:
     if plain.startswith("-") and any(character.isdigit() for character in plain):
         raise ValueError("lies before the video's beginning")
     if _PLAIN.fullmatch(plain):
-        return float(plain.replace(",", "."))
+        value = float(plain.replace(",", "."))
+        if value >= MOST:
+            raise ValueError("is no time: no video lasts so long")
+        return value
     found = _CLOCK.fullmatch(plain)
     if not found:
         raise ValueError("is no time: expected seconds (12.5), m:ss (1:02.5) or h:mm:ss (1:02:03.25)")

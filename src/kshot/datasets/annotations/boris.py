@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from kshot.datasets.annotations.forms import Annotations, Film, Segment, Source, expect, number, seconds
+from kshot.datasets.annotations.forms import Annotations, Film, Segment, Source, expect, number, seconds, shown
 from kshot.datasets.annotations.places import Places
 from kshot.errors import DataError
 
@@ -211,7 +211,7 @@ def _listed(text: str, lengths: str) -> tuple[list[str], list[float | None]]:
 def _time(text: str, place: str) -> float:
     found = seconds(text.removeprefix("-"))
     if found is None:
-        raise DataError(f"{place}: expected a time in seconds or h:mm:ss, found '{text}'")
+        raise DataError(f"{place}: expected a time in seconds or h:mm:ss, found {shown(text)}")
     return -found if text.startswith("-") else found
 
 

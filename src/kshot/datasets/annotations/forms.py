@@ -6,18 +6,19 @@ What a format says and kshot does not keep is counted here, so that it can be sa
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from kshot.datasets.times import read_time
+from kshot.datasets.times import MOST, read_time
 from kshot.errors import DataError
 from kshot.names import tidy
 
-MOST = 1e12
-"""No video has so many frames or seconds."""
+HALF = re.compile("[\ud800-\udfff]")
+"""Half of a sign, as JSON may name one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ class Annotations:
         """The notes, and a sentence for each kind of what was counted."""
         said = []
         for (what, became), places in self.left.items():
-            first = f" (the first: {places[0]})" if places[0] else ""
+            first = f" (the first: {short(places[0])})" if places[0] else ""
             said.append(f"{len(places):,} {what if len(places) == 1 else many(what)} {became}{first}")
         return [*self.notes, *said]
 
@@ -108,6 +109,8 @@ class Annotations:
         for segment in self.segments:
             for what in ("path", "label", "subject"):
                 expect(getattr(segment, what), str, f"{name}: the {what} of a segment")
+            if HALF.search(said := segment.label + segment.subject):  # no file and no page takes it
+                raise DataError(f"{short(f'{name}: {said!a}')} is no text: expected letters of any script")
         for path, film in self.films.items():
             expect(path, str, f"{name}: a video")
             for value in (film.fps, film.seconds):
@@ -151,10 +154,9 @@ def seconds(text: str) -> float | None:
     (83.5, 83.5, 83.5, None)
     """
     try:
-        found = read_time(text)
+        return read_time(text)
     except ValueError:
         return None
-    return found if found < MOST else None
 
 
 def number(value: Any, place: str) -> float:
@@ -172,8 +174,13 @@ def number(value: Any, place: str) -> float:
     except (OverflowError, TypeError, ValueError):
         found = math.nan
     if isinstance(value, bool) or not abs(found) < MOST:
-        raise DataError(f"{place}: expected a number, found {shown(value)}")
+        raise DataError(f"{short(place)}: expected a number, found {shown(value)}")
     return found
+
+
+def short(place: str) -> str:
+    """A place for a message, however long the names are that the file gives."""
+    return place if len(place) <= 200 else f"{place[:197]}..."
 
 
 def shown(value: Any) -> str:
@@ -197,7 +204,7 @@ def expect(value: Any, kind: type | tuple[type, ...], place: str) -> Any:
         words: dict[type, str] = {dict: "an object", list: "a list", str: "text", int: "a number", float: "a number"}
         kinds = kind if isinstance(kind, tuple) else (kind,)
         wanted = " or ".join(dict.fromkeys(words.get(one, one.__name__) for one in kinds))
-        raise DataError(f"{place}: expected {wanted}, found {shown(value)}")
+        raise DataError(f"{short(place)}: expected {wanted}, found {shown(value)}")
     return value
 
 
