@@ -207,6 +207,8 @@ OUTSIDE = '<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/pass
         ('{"metadata": {"1": {"z": 5}}, "attribute": {}, "file": {}, "view": {}}', "metadata '1': z: expected a list"),
         ('{"items": [1], "categories": {}}', "looks like Datumaro"),
         ('[{"data": {"video": "a.mp4"}, "annotations": [{"result": 3}]}]', "task 1: result: expected a list"),
+        ('[{"video": "a.mp4", "fps": 1e-300, "x": [{"ranges": [{"start": 1, "end": 1e9}], "timelinelabels": ["a"]}]}]',
+         "start or end in seconds of a segment: expected a number, found inf"),
         ('{"database": {"a": {"annotations": [{}]}}}', "looks like ActivityNet"),
         ('{"database": []}', "database: expected an object"),
         ("path,label,start,end\na.mp4,x,1\n", "line 2 has 3 values"),

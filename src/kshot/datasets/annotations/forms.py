@@ -109,6 +109,9 @@ class Annotations:
         for segment in self.segments:
             for what in ("path", "label", "subject"):
                 expect(getattr(segment, what), str, f"{name}: the {what} of a segment")
+            for time in (segment.start, segment.end):
+                if time is not None:
+                    number(time, f"{name}: start or end in seconds of a segment")
             if HALF.search(said := segment.label + segment.subject):  # no file and no page takes it
                 raise DataError(f"{short(f'{name}: {said!a}')} is no text: expected letters of any script")
         for path, film in self.films.items():
