@@ -212,7 +212,7 @@ OUTSIDE = '<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/pass
         ('{"database": {"a": {"annotations": [{}]}}}', "looks like ActivityNet"),
         ('{"database": []}', "database: expected an object"),
         ("path,label,start,end\na.mp4,x,1\n", "line 2 has 3 values"),
-        (f"path,label,start,end\na.mp4,x,1,{'9' * 400}\n", r"end '9+\.\.\. is no time: no video lasts so long"),
+        (f"path,label,start,end\na.mp4,x,1,{'9' * 400}\n", r"end '9+\.\.\. is no time: expected seconds"),
         (f"path,label,start,end\na.mp4,x,1,{'9' * 400}:00:00\n", r"end '9+\.\.\. is no time: expected seconds"),
         ("path,label,start_frame,end_frame,fps\na.mp4,x,1,2,nan\n", "fps 'nan' is no number of frames a second"),
         ("Time,Subject,Behavior,Status\n1e999,,groom,START\n", "without a video"),

@@ -18,7 +18,6 @@ _FRAMES = re.compile(r"frame|idx|index|no$|num|^f$")
 _STARTS = ("start", "begin", "onset", "from")
 RATES = ("fps", "frame_rate", "framerate")
 """Columns that say how many frames a second frame numbers count."""
-MOST_FPS = 100_000.0
 
 
 @dataclass(frozen=True)
@@ -67,14 +66,11 @@ class Columns:
             raise DataError(f"{place}: {name} {shortened(row[name])} {error}") from None
         if self.scale is not None:
             return value * self.scale
-        text = row[self.rate or ""]
+        rate = row[self.rate or ""]
         try:
-            rate = float(text.replace(",", "."))
-        except ValueError:
-            rate = 0.0
-        if not 0 < rate < MOST_FPS:  # nor is NaN
-            raise DataError(f"{place}: {self.rate} {shortened(text)} is no number of frames a second")
-        return value / rate
+            return value / read_time(rate)  # which takes no NaN, no minus and nothing endless
+        except (ValueError, ZeroDivisionError):
+            raise DataError(f"{place}: {self.rate} {shortened(rate)} is no number of frames a second") from None
 
 
 def columns(table: str, header: Sequence[str]) -> Columns:

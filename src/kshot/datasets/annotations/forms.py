@@ -13,10 +13,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from kshot.datasets.times import MOST, read_time
+from kshot.datasets.times import read_time
 from kshot.errors import DataError
 from kshot.names import tidy
 
+MOST = 1e12
+"""No video has so many frames or seconds."""
 HALF = re.compile("[\ud800-\udfff]")
 """Half of a sign, as JSON may name one."""
 
