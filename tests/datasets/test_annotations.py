@@ -210,6 +210,7 @@ OUTSIDE = '<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/pass
         ('[{"video": "a.mp4", "fps": 1e-300, "x": [{"ranges": [{"start": 1, "end": 1e9}], "timelinelabels": ["a"]}]}]',
          "start or end in seconds of a segment: expected a number, found inf"),
         ('{"database": {"a": {"annotations": [{}]}}}', "looks like ActivityNet"),
+        ('{"database": {"a\\nb": {"annotations": 3}}}', "video 'a b': annotations: expected a list"),
         ('{"database": []}', "database: expected an object"),
         ("path,label,start,end\na.mp4,x,1\n", "line 2 has 3 values"),
         (f"path,label,start,end\na.mp4,x,1,{'9' * 400}\n", r"end '9+\.\.\. is no time: expected seconds"),

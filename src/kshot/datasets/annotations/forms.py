@@ -184,7 +184,8 @@ def number(value: Any, place: str) -> float:
 
 
 def short(place: str) -> str:
-    """A place for a message, however long the names are that the file gives."""
+    """A place for a message, in one line, however long the names are that the file gives."""
+    place = " ".join(place.splitlines())
     return place if len(place) <= 200 else f"{place[:197]}..."
 
 
