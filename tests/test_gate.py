@@ -34,6 +34,13 @@ def test_pipes_devices_sockets_folders_and_missing_files_are_named(tmp_path: Pat
                 gate.read_bytes(path)
 
 
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="no file here that opens and cannot be read")
+def test_a_regular_file_that_cannot_be_read_is_named() -> None:
+    for read in (gate.beginning, gate.read_bytes):
+        with pytest.raises(DataError, match=r"/proc/self/mem cannot be read \("):
+            read("/proc/self/mem")
+
+
 def test_what_is_larger_than_asked_is_not_opened(tmp_path: Path) -> None:
     with (tmp_path / "large").open("wb") as file:
         file.truncate(1 << 40)

@@ -92,6 +92,15 @@ def kind(mode: int) -> str:
     return "a regular file" if stat.S_ISREG(mode) else "no regular file"
 
 
+@contextmanager
+def _readable(path: str | os.PathLike[str], error: type[KshotError] = DataError) -> Iterator[None]:
+    """Tells what the system says of a file that cannot be read."""
+    try:
+        yield
+    except OSError as reason:
+        raise error(f"{os.fspath(path)} cannot be read ({reason.strerror or reason})") from None
+
+
 def read_bytes(path: str | os.PathLike[str], most: int = TEXT_BYTES, error: type[KshotError] = DataError) -> bytes:
     """All of a small regular file.
 
@@ -104,11 +113,8 @@ def read_bytes(path: str | os.PathLike[str], most: int = TEXT_BYTES, error: type
         KshotError: (as `error`) see `regular`.
     """
     regular(path, most, error)
-    try:
-        with open(path, "rb") as file:
-            data = file.read(most + 1)
-    except OSError as reason:
-        raise error(f"{os.fspath(path)} cannot be read ({reason.strerror or reason})") from None
+    with _readable(path, error), open(path, "rb") as file:
+        data = file.read(most + 1)
     if len(data) > most:
         raise error(f"{os.fspath(path)} has more than {most:,} bytes")
     return data
@@ -154,7 +160,7 @@ def open_text(
         KshotError: (as `error`) see `read_text`.
     """
     regular(path, most, error)
-    try:
+    with _readable(path, error):
         with open(path, "rb") as file:
             wide = file.read(2) in UTF_16
             decoder, place = codecs.getincrementaldecoder("utf-16" if wide else "utf-8")(), file.seek(0)
@@ -169,16 +175,14 @@ def open_text(
                 if place > most:
                     raise error(f"{os.fspath(path)} has more than {most:,} bytes")
         text = open(path, encoding="utf-16" if wide else "utf-8-sig", newline="")  # noqa: SIM115 (closed below, where errors are the user's)
-    except OSError as reason:
-        raise error(f"{os.fspath(path)} cannot be read ({reason.strerror or reason})") from None
     with text:
         yield text
 
 
 def beginning(path: str | os.PathLike[str]) -> str:
-    """The first characters of a file of any size, as text, by which JSON, XML and tables are told apart."""
+    """The first characters of a file of any size, which tell JSON, XML and tables apart; errors as of `read_bytes`."""
     regular(path)
-    with open(path, "rb") as file:
+    with _readable(path), open(path, "rb") as file:
         head = file.read(4096)
     return head.decode("utf-16" if head.startswith(UTF_16) else "utf-8-sig", errors="ignore").lstrip()
 

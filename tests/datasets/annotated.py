@@ -8,6 +8,9 @@ from pathlib import Path
 from kshot.datasets import annotations as formats
 from kshot.datasets.annotations import Annotations, Places
 
+ODD = ('say "a, b"', "Käse & <b>", "跳ぶ", "it's; 100 %", "push (10 %)", "a\\b/c", "-->")
+"""Labels with every sign that one of the formats has a meaning for."""
+
 TABULAR = """Observation id\tmorning\t\t\t\t\t\t\t
 \t\t\t\t\t\t\t\t
 Media file(s)\t\t\t\t\t\t\t\t

@@ -53,6 +53,18 @@ def test_videos_of_boris_that_play_one_after_the_other(tmp_path: Path, folder: P
     assert [one[:3] for one in plain(read(tmp_path / "x.boris", value, videos=folder))] == wanted
 
 
+def test_times_of_day_in_boris(tmp_path: Path) -> None:
+    """Where the moment at which a video was made is the offset, its events count from there."""
+    made = {"b.mp4": 1_714_550_000, "a.mp4": 1_714_550_100}
+    events = [[1_714_550_000 + time, "", "groom", "", ""] for time in (2.0, 3.5, 101.0, 104.0)]
+    value = boris(events, [*made], media_creation_date_as_offset=True)
+    value["observations"]["morning"]["media_info"]["media_creation_time"] = made
+    assert [one[:3] for one in plain(read(tmp_path / "x.boris", value))] == [("b.mp4", 2, 3.5), ("a.mp4", 1, 4)]
+    del value["observations"]["morning"]["media_info"]["media_creation_time"]
+    with pytest.raises(DataError, match=r"when a video of 'morning' was made: expected a number, found None"):
+        read(tmp_path / "x.boris", value)
+
+
 def test_observations_of_boris_without_videos(tmp_path: Path) -> None:
     said = read(tmp_path / "x.boris", boris([[1, "", "groom", "", ""]], [], type="LIVE"))
     assert said.segments == [] and said.sentences() == [
@@ -233,6 +245,9 @@ def test_datumaro(folder: Path, tmp_path: Path) -> None:
     film = str(folder / "a.mp4")
     assert plain(said) == [(film, 1, 1.08, "jump", ""), (film, 1.04, 1.12, "run", "")]
     assert {what for what, _ in said.left} == {"box of a track", "bbox of a single frame"}
+    ends = [box | {"attributes": {"track_id": 3, "keyframe": True, "outside": outside}} for outside in (False, True)]
+    keys = value | {"items": [item(frame, ends[frame == 75]) for frame in (25, 50, 75)]}
+    assert plain(read(tmp_path / "keys.json", keys, videos=folder / "a.mp4")) == [(film, 1, 3, "run", "")]
     with pytest.raises(DataError, match=r"default\.json names no video, and none of its name"):
         read(tmp_path / "default.json", value)
     value["items"][0]["annotations"][0] = tag | {"label_id": 9}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from annotated import FLAT, TABULAR, boris, plain, read, task
+from annotated import FLAT, ODD, TABULAR, boris, plain, read, task
 
 from kshot import load_data
 from kshot.datasets import annotations as formats
@@ -16,10 +17,6 @@ from kshot.datasets.annotations.forms import Film, many, runs, seconds
 from kshot.datasets.annotations.places import header, local
 from kshot.errors import DataError, OptionError
 from numbered_films import FPS, SECONDS, write_film
-
-ODD = ('say "a, b"', "Käse & <b>", "跳ぶ", "it's; 100 %", "push (10 %)", "a\\b/c", "-->")
-"""Labels with every sign that one of the formats has a meaning for."""
-
 
 # There and back
 
@@ -90,6 +87,20 @@ def test_segments_that_overlap_are_written_so_that_the_program_takes_them(format
     back = plain(formats.read(path)[1])
     wanted = [(1, 3), (2, 5), (5, 6)] if format == "elan" else [(1, 5), (5, 6)]
     assert sorted((start, end) for _, start, end, *_ in back) == wanted
+    touching = [Segment("a.mp4", 0.1 + 0.2, 0.1 + 0.2 + 0.4, "x"), Segment("a.mp4", 0.7, 0.9, "x")]
+    assert touching[0].end > 0.7, "by less than is written"
+    text = formats.write(Annotations(touching), format)[0]
+    path.write_text(text)
+    assert [row[1:3] for row in plain(formats.read(path)[1])] == [(0.3, 0.7), (0.7, 0.9)] and text.count("<TIER ") < 2
+
+
+def test_annotations_of_elan_share_no_slot_of_time() -> None:
+    """As the format's description has it of tiers that do not depend on each other; slots are in the order of time."""
+    given = [Segment("a.mp4", 1, 3, "x"), Segment("a.mp4", 3, 5, "y"), Segment("a.mp4", 1, 3, "x", subject="Anna")]
+    root = ElementTree.fromstring(formats.write(Annotations(given), "elan")[0])
+    times = [int(slot.get("TIME_VALUE", "")) for slot in root.iter("TIME_SLOT")]
+    used = [one.get(f"TIME_SLOT_REF{side}") for one in root.iter("ALIGNABLE_ANNOTATION") for side in (1, 2)]
+    assert times == [1000, 1000, 3000, 3000, 3000, 5000] and len(set(used)) == len(used) == 6
 
 
 # Clips
@@ -196,10 +207,19 @@ OUTSIDE = '<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/pass
         ('{"metadata": {"1": {"z": 5}}, "attribute": {}, "file": {}, "view": {}}', "metadata '1': z: expected a list"),
         ('{"items": [1], "categories": {}}', "looks like Datumaro"),
         ('[{"data": {"video": "a.mp4"}, "annotations": [{"result": 3}]}]', "task 1: result: expected a list"),
+        ('[{"video": "a.mp4", "fps": 1e-300, "x": [{"ranges": [{"start": 1, "end": 1e9}], "timelinelabels": ["a"]}]}]',
+         "start or end in seconds of a segment: expected a number, found inf"),
         ('{"database": {"a": {"annotations": [{}]}}}', "looks like ActivityNet"),
+        ('{"database": {"a\\nb": {"annotations": 3}}}', "video 'a b': annotations: expected a list"),
         ('{"database": []}', "database: expected an object"),
         ("path,label,start,end\na.mp4,x,1\n", "line 2 has 3 values"),
+        (f"path,label,start,end\na.mp4,x,1,{'9' * 400}\n", r"end '9+\.\.\. is no time: expected seconds"),
+        (f"path,label,start,end\na.mp4,x,1,{'9' * 400}:00:00\n", r"end '9+\.\.\. is no time: expected seconds"),
+        ("path,label,start_frame,end_frame,fps\na.mp4,x,1,2,nan\n", "fps 'nan' is no number of frames a second"),
         ("Time,Subject,Behavior,Status\n1e999,,groom,START\n", "without a video"),
+        ('Time,Subject,Behavior,Status\n1,"' + "a" * 140_000, "cannot be read as a table .* left open"),
+        ('{"a": {"annotations": [{"label": "\\ud800", "segment": [0, 1]}]}}', r"'\\ud800' is no text: expected"),
+        ('{"database": {"' + "a" * 9999 + '": {"annotations": 3}}}', r"video 'a+\.\.\.: expected a list, found 3"),
     ],
 )  # fmt: skip
 def test_a_broken_or_hostile_file_is_one_line(text: str, told: str, tmp_path: Path) -> None:

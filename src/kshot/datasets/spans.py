@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from kshot.datasets.times import read_time
 from kshot.errors import DataError
+from kshot.gate import shortened
 
 _WHAT = "(?:t|times?|timestamp|s|secs?|seconds?|ms|f|frames?|idx|index|no|num|clip|video|segment|trim|action|event)"
 _MOMENT = re.compile(rf"({_WHAT}{{0,3}})(start|end|begin|stop|onset|offset)({_WHAT}{{0,3}})")
@@ -62,14 +63,14 @@ class Columns:
         try:
             value = read_time(row[name])
         except ValueError as error:
-            raise DataError(f"{place}: {name} '{row[name]}' {error}") from None
+            raise DataError(f"{place}: {name} {shortened(row[name])} {error}") from None
         if self.scale is not None:
             return value * self.scale
         rate = row[self.rate or ""]
         try:
-            return value / float(rate.replace(",", "."))
+            return value / read_time(rate)  # which takes no NaN, no minus and nothing endless
         except (ValueError, ZeroDivisionError):
-            raise DataError(f"{place}: {self.rate} '{rate}' is no number of frames a second") from None
+            raise DataError(f"{place}: {self.rate} {shortened(rate)} is no number of frames a second") from None
 
 
 def columns(table: str, header: Sequence[str]) -> Columns:

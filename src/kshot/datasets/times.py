@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-_PLAIN = re.compile(r"\d+(?:[.,]\d*)?|[.,]\d+")
-_CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:[.,]\d+)?)")
+_PLAIN = re.compile(r"\d{1,12}(?:[.,]\d*)?|[.,]\d+")
+_CLOCK = re.compile(r"(?:(\d{1,8}):)?(\d{1,2}):(\d{1,2}(?:[.,]\d+)?)")
 
 
 def read_time(text: str) -> float:

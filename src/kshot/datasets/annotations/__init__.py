@@ -6,6 +6,7 @@ A format is a module with `mine(source)`, whether a file is of it, `read(source,
 
 from __future__ import annotations
 
+import csv
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -73,13 +74,17 @@ def find(path: Path) -> tuple[str, Source] | None:
     """The format of a file, by its content, and the file as it was read; None where it is none of `FORMATS`.
 
     Raises:
-        DataError: it looks like JSON or XML and is broken, hostile or too large.
+        DataError: it looks like JSON, XML or a table and is broken, hostile or too large.
     """
     source = _source(path)
-    if source is not None:
+    if source is None:
+        return None
+    try:
         for name, one in FORMATS.items():
             if _module(one).mine(source):
                 return name, source
+    except csv.Error as error:
+        raise DataError(f"{path} cannot be read as a table ({error}): is a quotation mark left open?") from None
     return None
 
 
@@ -99,7 +104,7 @@ def read(path: Path, places: Places | None = None) -> tuple[str, Annotations]:
     name, source = found
     try:
         said: Annotations = _module(FORMATS[name]).read(source, places or Places(path))
-    except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
+    except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError, csv.Error) as error:
         raise DataError(
             f"{path} looks like {FORMATS[name].title}, but is not built as one ({type(error).__name__}: "
             f"{gate.shortened(str(error))})"

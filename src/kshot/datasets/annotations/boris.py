@@ -1,9 +1,10 @@
 """BORIS: projects (JSON) and exported events, tabular or aggregated, as CSV or TSV.
 
-Read in the source of BORIS 9 (boris/export_events.py, export_observation.py, write_event.py, project_functions.py) and
-in its user guide, https://www.boris.unito.it/user_guide. An event of a project is [time, subject, behaviour, modifiers,
-comment, ...]; the time is that of the observation, whose videos play one after the other, plus its time offset. State
-events come in pairs of the same subject, behaviour and modifiers, the first starts and the second stops.
+Read in the source of BORIS 9 and 10 (boris/export_events.py, export_observation.py, write_event.py,
+project_functions.py) and in its user guide, https://www.boris.unito.it/user_guide. An event of a project is [time,
+subject, behaviour, modifiers, comment, ...]; the time is that of the observation, whose videos follow one another,
+plus its time offset or, where that is chosen, the moment at which the video was made. State events come in pairs of the
+same subject, behaviour and modifiers, the first starts and the second stops.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from kshot.datasets.annotations.forms import Annotations, Film, Segment, Source, expect, number, seconds
+from kshot.datasets.annotations.forms import Annotations, Film, Segment, Source, expect, number, seconds, shown
 from kshot.datasets.annotations.places import Places
 from kshot.errors import DataError
 
@@ -51,21 +52,20 @@ class Reel:
     Attributes:
         name: of the observation.
         videos: their paths.
-        ends: seconds at which each ends; none is needed of the last.
+        begins: seconds at which each begins.
+        ends: seconds at which each ends; infinity where nothing comes after it.
     """
 
     name: str
     videos: Sequence[str]
+    begins: Sequence[float]
     ends: Sequence[float]
 
     def split(self, start: float, end: float) -> Iterator[tuple[str, float, float]]:
         """The parts (video, start, end) of a stretch of the observation, one for each video that it touches."""
-        begin = 0.0
-        for place, video in enumerate(self.videos):
-            stop = self.ends[place] if place + 1 < len(self.videos) else float("inf")
+        for video, begin, stop in zip(self.videos, self.begins, self.ends, strict=True):
             if start < stop and (end > begin or start == end == begin):
                 yield video, max(start, begin) - begin, min(end, stop) - begin
-            begin = stop
 
 
 def mine(source: Source) -> bool:
@@ -96,7 +96,16 @@ def _project(source: Source, places: Places) -> Annotations:
             said.leave("further player", "not kept: segments are of the first", f"in '{name}'")
         info = one.get("media_info") or {}
         lengths = [(info.get("length") or {}).get(video) for video in players[0]]
-        reel = _reel(source, name, players[0], lengths, places)
+        if one.get("media_creation_date_as_offset"):
+            made, place = (
+                info.get("media_creation_time") or {},
+                f"{source.path.name}: when a video of '{name}' was made",
+            )
+            begins = [number(made.get(video), place) for video in players[0]]
+            ends = [begin + (length or float("inf")) for begin, length in zip(begins, lengths, strict=True)]
+            reel = Reel(name, players[0], begins, ends)
+        else:
+            reel = _reel(source, name, players[0], lengths, places)
         for video, length in zip(players[0], lengths, strict=True):
             said.films[video] = Film((info.get("fps") or {}).get(video) or None, length or None)
         offset = number(one.get("time offset") or 0, f"{source.path.name}: time offset of '{name}'")
@@ -202,7 +211,7 @@ def _listed(text: str, lengths: str) -> tuple[list[str], list[float | None]]:
 def _time(text: str, place: str) -> float:
     found = seconds(text.removeprefix("-"))
     if found is None:
-        raise DataError(f"{place}: expected a time in seconds or h:mm:ss, found '{text}'")
+        raise DataError(f"{place}: expected a time in seconds or h:mm:ss, found {shown(text)}")
     return -found if text.startswith("-") else found
 
 
@@ -218,7 +227,7 @@ def _reel(source: Source, name: str, videos: Sequence[str], lengths: Sequence[An
                 f"--videos"
             )
         ends.append((ends[-1] if ends else 0.0) + float(length))
-    return Reel(name, videos, ends)
+    return Reel(name, videos, [0.0, *ends], [*ends, float("inf")])
 
 
 def _pair(said: Annotations, reel: Reel, events: list[Event]) -> None:
@@ -347,7 +356,7 @@ def united(segments: Sequence[Segment]) -> list[Segment]:
     for segment in sorted(segments, key=lambda segment: segment.start or 0.0):
         key = (segment.subject, segment.label)
         before = found[last[key]] if key in last else None
-        if before is not None and (segment.start or 0.0) < (before.end or 0.0):
+        if before is not None and round(segment.start or 0.0, 3) < round(before.end or 0.0, 3):  # as they are written
             found[last[key]] = Segment(
                 before.path, before.start, max(before.end or 0.0, segment.end or 0.0), before.label,
                 subject=before.subject,

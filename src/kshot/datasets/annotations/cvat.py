@@ -7,11 +7,9 @@ says something of one frame; successive frames with a tag of one label are a seg
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import pairwise
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from kshot.datasets.annotations.forms import Annotations, Film, Segment, Source, number, runs
+from kshot.datasets.annotations.forms import Annotations, Film, Segment, Source, number, runs, switched
 from kshot.datasets.annotations.places import Places
 from kshot.errors import DataError
 
@@ -49,7 +47,9 @@ def read(source: Source, places: Places) -> Annotations:
     for track in root.iterfind("track"):
         name, rate, last, step = video(track.get("task_id", only))
         label = track.get("label", "")
-        for first, stop in _stretches(track, last, step, source.path.name):
+        frames = [int(number(one.get("frame"), f"{source.path.name}: frame")) for one in track]
+        outside = [one.get("outside") == "1" for one in track]
+        for first, stop in switched(zip(frames, outside, strict=True), last, step):
             said.segments.append(Segment(name, first / rate, stop / rate, label))
         said.leave("track", "kept without its boxes and attributes", f"'{label}'")
     tagged: dict[tuple[str, str], list[int]] = {}
@@ -67,24 +67,6 @@ def read(source: Source, places: Places) -> Annotations:
         for first, stop in runs(frames, step):
             said.segments.append(Segment(name, first / rate, (stop + step) / rate, label))
     return said
-
-
-def _stretches(track: Element, last: int, step: int, file: str) -> Iterator[tuple[int, int]]:
-    """Stretches (first frame, frame after) in which a track is on; a track of key frames alone lasts to the end."""
-    shapes = [(int(number(one.get("frame"), f"{file}: frame")), one.get("outside") == "1") for one in track]
-    shapes.sort()
-    begun: int | None = None
-    for frame, outside in shapes:
-        if outside and begun is not None:
-            yield begun, frame
-            begun = None
-        elif not outside and begun is None:
-            begun = frame
-    if begun is not None:
-        shown = [frame for frame, outside in shapes if not outside and frame >= begun]
-        gaps = any(after - before > step for before, after in pairwise(shown))
-        end = max(last, shown[-1]) if gaps or len(shown) == 1 else shown[-1]
-        yield begun, end + step
 
 
 def _frame(image: Element, file: str) -> int:

@@ -1,7 +1,8 @@
 """Datumaro JSON, as CVAT exports it: labels of frames and boxes of tracks, numbered from 0.
 
-By https://docs.cvat.ai/docs/dataset_management/formats/format-datumaro and the files that CVAT writes. An item is a
-frame: its number is `attr.frame`, or stands in its id ("frame_000012").
+By https://docs.cvat.ai/docs/dataset_management/formats/format-datumaro and the files that CVAT and Datumaro write. An
+item is a frame: its number is `attr.frame`, or stands in its id ("frame_000012"). CVAT writes every frame in which a
+track is on; Datumaro writes its key frames, and those that are `outside` end it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from kshot.datasets.annotations.forms import Annotations, Film, Segment, Source, expect, number, runs, shown
+from kshot.datasets.annotations.forms import Annotations, Film, Segment, Source, expect, number, runs, shown, switched
 from kshot.datasets.annotations.places import Places
 from kshot.errors import DataError
 
@@ -27,7 +28,7 @@ def read(source: Source, places: Places) -> Annotations:
     said = Annotations(labels=tuple(labels))
     rate = places.rate(video)
     said.films[video] = Film(rate)
-    tagged: dict[tuple[str, Any], list[int]] = {}
+    tagged: dict[tuple[str, Any], list[tuple[int, bool]]] = {}
     for item in expect(value["items"], list, f"{name}: items"):
         frame = _frame(item, name)
         for one in item.get("annotations", []):
@@ -41,13 +42,16 @@ def read(source: Source, places: Places) -> Annotations:
                 raise DataError(
                     f"{name}: frame {frame} has label number {shown(label)}, the file lists {len(labels)} labels"
                 )
-            if attributes.get("outside") is not True:
-                tagged.setdefault((labels[label], track), []).append(frame)
+            tagged.setdefault((labels[label], track), []).append((frame, attributes.get("outside") is True))
             if kind != "label":
                 said.leave("box of a track", "kept without its place in the picture", f"frame {frame}")
-    for (label, _), frames in tagged.items():
-        for first, last in runs(frames):
-            said.segments.append(Segment(video, first / rate, (last + 1) / rate, label))
+    last = max((frame for shapes in tagged.values() for frame, _ in shapes), default=0)
+    for (label, _), shapes in tagged.items():
+        if any(outside for _, outside in shapes):
+            stretches = list(switched(shapes, last))
+        else:
+            stretches = [(first, end + 1) for first, end in runs(frame for frame, _ in shapes)]
+        said.segments += [Segment(video, first / rate, stop / rate, label) for first, stop in stretches]
     return said
 
 

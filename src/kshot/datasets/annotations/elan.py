@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import PurePath
-from typing import Any
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from kshot.datasets.annotations.forms import Annotations, Film, Segment, Source, number
@@ -98,23 +97,26 @@ def write(said: Annotations) -> str:
             **({} if absolute else {"RELATIVE_MEDIA_URL": f"./{video}"}),
         })  # fmt: skip
     order = SubElement(root, "TIME_ORDER")
-    number_of: dict[int, str] = {}
-    for time in sorted({round(1000 * (value or 0)) for one in said.segments for value in (one.start, one.end)}):
-        number_of[time] = f"ts{len(number_of) + 1}"
-        SubElement(order, "TIME_SLOT", TIME_SLOT_ID=number_of[time], TIME_VALUE=str(time))
+    tiers = _tiers(said.segments)
+    inner = [segment for *_, segments in tiers for segment in segments]
+    times = ((value, count, side) for count, one in enumerate(inner) for side, value in enumerate((one.start, one.end)))
+    slot_of: dict[tuple[int, int], str] = {}
+    # ELAN wants slots in the order of time, and none of two annotations: who moves the one would move the other.
+    for time, *whose in sorted((round(1000 * (value or 0)), *whose) for value, *whose in times):
+        slot_of[whose[0], whose[1]] = name = f"ts{len(slot_of) + 1}"
+        SubElement(order, "TIME_SLOT", TIME_SLOT_ID=name, TIME_VALUE=str(time))
     count = 0
-    for name, subject, segments in _tiers(said.segments):
+    for name, subject, segments in tiers:
         tier = SubElement(root, "TIER", {
             "LINGUISTIC_TYPE_REF": "action", "TIER_ID": name, "PARTICIPANT": subject, "ANNOTATOR": "kshot",
         })  # fmt: skip
         for segment in segments:
-            count += 1
-            ends = (number_of[round(1000 * (value or 0))] for value in (segment.start, segment.end))
-            slots: dict[str, Any] = dict(zip(("TIME_SLOT_REF1", "TIME_SLOT_REF2"), ends, strict=True))
-            one = SubElement(
-                SubElement(tier, "ANNOTATION"), "ALIGNABLE_ANNOTATION", {"ANNOTATION_ID": f"a{count}", **slots}
-            )
+            one = SubElement(SubElement(tier, "ANNOTATION"), "ALIGNABLE_ANNOTATION", {
+                "ANNOTATION_ID": f"a{count + 1}",
+                "TIME_SLOT_REF1": slot_of[count, 0], "TIME_SLOT_REF2": slot_of[count, 1],
+            })  # fmt: skip
             SubElement(one, "ANNOTATION_VALUE").text = segment.label
+            count += 1
     SubElement(root, "LINGUISTIC_TYPE", {
         "GRAPHIC_REFERENCES": "false", "LINGUISTIC_TYPE_ID": "action", "TIME_ALIGNABLE": "true",
     })  # fmt: skip
@@ -127,7 +129,8 @@ def _tiers(segments: Sequence[Segment]) -> list[tuple[str, str, list[Segment]]]:
     tiers: list[tuple[str, str, list[Segment]]] = []
     for segment in sorted(segments, key=lambda one: (one.start or 0.0, one.end or 0.0)):
         mine = [tier for tier in tiers if tier[1] == segment.subject]
-        free = next((tier for tier in mine if (tier[2][-1].end or 0.0) <= (segment.start or 0.0)), None)
+        start = round(segment.start or 0.0, 3)  # as it is written
+        free = next((tier for tier in mine if round(tier[2][-1].end or 0.0, 3) <= start), None)
         if free is None:
             base = segment.subject or TIER
             name = f"{base} {len(mine) + 1}" if mine else base

@@ -6,8 +6,10 @@ What a format says and kshot does not keep is counted here, so that it can be sa
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ from kshot.names import tidy
 
 MOST = 1e12
 """No video has so many frames or seconds."""
+HALF = re.compile("[\ud800-\udfff]")
+"""Half of a sign, as JSON may name one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +95,7 @@ class Annotations:
         """The notes, and a sentence for each kind of what was counted."""
         said = []
         for (what, became), places in self.left.items():
-            first = f" (the first: {places[0]})" if places[0] else ""
+            first = f" (the first: {short(places[0])})" if places[0] else ""
             said.append(f"{len(places):,} {what if len(places) == 1 else many(what)} {became}{first}")
         return [*self.notes, *said]
 
@@ -107,6 +111,11 @@ class Annotations:
         for segment in self.segments:
             for what in ("path", "label", "subject"):
                 expect(getattr(segment, what), str, f"{name}: the {what} of a segment")
+            for time in (segment.start, segment.end):
+                if time is not None:
+                    number(time, f"{name}: start or end in seconds of a segment")
+            if HALF.search(said := segment.label + segment.subject):  # no file and no page takes it
+                raise DataError(f"{short(f'{name}: {said!a}')} is no text: expected letters of any script")
         for path, film in self.films.items():
             expect(path, str, f"{name}: a video")
             for value in (film.fps, film.seconds):
@@ -150,10 +159,9 @@ def seconds(text: str) -> float | None:
     (83.5, 83.5, 83.5, None)
     """
     try:
-        found = read_time(text)
+        return read_time(text)
     except ValueError:
         return None
-    return found if found < MOST else None
 
 
 def number(value: Any, place: str) -> float:
@@ -171,8 +179,14 @@ def number(value: Any, place: str) -> float:
     except (OverflowError, TypeError, ValueError):
         found = math.nan
     if isinstance(value, bool) or not abs(found) < MOST:
-        raise DataError(f"{place}: expected a number, found {shown(value)}")
+        raise DataError(f"{short(place)}: expected a number, found {shown(value)}")
     return found
+
+
+def short(place: str) -> str:
+    """A place for a message, in one line, however long the names are that the file gives."""
+    place = " ".join(place.splitlines())
+    return place if len(place) <= 200 else f"{place[:197]}..."
 
 
 def shown(value: Any) -> str:
@@ -196,7 +210,7 @@ def expect(value: Any, kind: type | tuple[type, ...], place: str) -> Any:
         words: dict[type, str] = {dict: "an object", list: "a list", str: "text", int: "a number", float: "a number"}
         kinds = kind if isinstance(kind, tuple) else (kind,)
         wanted = " or ".join(dict.fromkeys(words.get(one, one.__name__) for one in kinds))
-        raise DataError(f"{place}: expected {wanted}, found {shown(value)}")
+        raise DataError(f"{short(place)}: expected {wanted}, found {shown(value)}")
     return value
 
 
@@ -213,6 +227,33 @@ def runs(frames: Iterable[int], step: int = 1) -> list[tuple[int, int]]:
         else:
             found.append((frame, frame))
     return found
+
+
+def switched(shapes: Iterable[tuple[int, bool]], last: int, step: int = 1) -> Iterator[tuple[int, int]]:
+    """Stretches (first frame, frame after) in which a track is on, as CVAT has it.
+
+    Args:
+        shapes: (frame, whether it is `outside`): the track is on from the first to the next that is outside. One of
+            key frames alone that no such shape ends lasts to the end.
+        last: frame of the video.
+        step: frames from one that is annotated to the next.
+
+    >>> list(switched([(3, False), (9, True), (12, False), (20, False)], last=99))
+    [(3, 9), (12, 100)]
+    """
+    shapes = sorted(shapes)
+    begun: int | None = None
+    for frame, outside in shapes:
+        if outside and begun is not None:
+            yield begun, frame
+            begun = None
+        elif not outside and begun is None:
+            begun = frame
+    if begun is not None:
+        shown = [frame for frame, outside in shapes if not outside and frame >= begun]
+        gaps = any(after - before > step for before, after in pairwise(shown))
+        end = max(last, shown[-1]) if gaps or len(shown) == 1 else shown[-1]
+        yield begun, end + step
 
 
 @dataclass

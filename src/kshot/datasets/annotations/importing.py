@@ -49,7 +49,7 @@ def import_files(
         raise DataError(f"{', '.join(map(str, files))}: no segment can be taken: {told}")
     text, lost = write(relative(found, out.parent), format)
     with disk(out):
-        write_atomic(out, text.encode())
+        write_atomic(out, text.encode(errors="backslashreplace"))  # a film's name may be no UTF-8
     return {
         "out": str(out),
         "format": format,
