@@ -230,8 +230,8 @@ def _work(support: Support, parts: int) -> float:
 
 
 def _shares(support: Support, clips: Indices) -> Array:
-    """(s,) how much each clip counts where methods are compared. Of a background there may be any number of clips, and a
-    method that calls everything by its name would look good."""
+    """(s,) how much each clip counts where methods are compared. Of a background there may be any number of clips, and
+    a method that calls everything by its name would look good."""
     actions = support.labels[clips] < support.actions
     rest = max(1, int((~actions).sum()))
     usual = int(actions.sum()) / support.actions
