@@ -107,6 +107,41 @@ def test_folded_norms_are_those_of_these_weights(network: Backbone) -> None:
     assert float((quick - slow).norm() / slow.norm()) < 1e-5 and not torch.equal(quick, slow)
 
 
+@pytest.mark.parametrize("side", [7, 8])
+@pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (3, 1), (5, 1), (3, 2), (5, 2)])
+@pytest.mark.parametrize(("apart", "active"), [(True, True), (False, True), (False, False)])
+def test_a_unit_in_one_operation_equals_it_step_by_step(
+    kernel: int, stride: int, side: int, apart: bool, active: bool
+) -> None:
+    """Padded on one side more or on both alike, channel by channel or not, with ReLU6 or without."""
+    torch.manual_seed(0)
+    unit = lite.Unit(6, 6, kernel, stride, 6 if apart else 1, active)
+    for value in (unit.norm.weight, unit.norm.bias, unit.norm.running_mean):
+        torch.nn.init.normal_(value, std=3.0)
+    unit.requires_grad_(False)
+    x = (3 * torch.randn(2, 6, side, side)).contiguous(memory_format=torch.channels_last)
+    slow = unit(x)
+    with torch.inference_mode():
+        assert unit.fuses(x) == torch.backends.mkldnn.is_available()
+        quick = unit(x)
+    torch.testing.assert_close(quick, slow, rtol=1e-5, atol=1e-5 * float(slow.abs().max()))
+
+
+def test_one_operation_is_for_what_nothing_asks_more_of() -> None:
+    unit = lite.Unit(2, 2).requires_grad_(False)
+    x = torch.zeros(1, 2, 3, 3)
+    assert not unit.fuses(x), "a gradient may be wanted"
+    with torch.inference_mode():
+        assert unit.fuses(x) == torch.backends.mkldnn.is_available()
+        assert not unit.fuses(x.double()) and not unit.fuses(x.to("meta"))
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert not unit.fuses(x)
+        unit.norm.weight.requires_grad_(True)
+        assert not unit.fuses(x)
+        unit.requires_grad_(False).plain = True
+        assert not unit.fuses(x)
+
+
 def test_statistics_of_norms_stay_whatever_learns(network: Backbone) -> None:
     ours = network.copy()
     assert tuning.apply("full", ours) == 0
