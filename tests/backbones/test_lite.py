@@ -13,7 +13,7 @@ import torch
 
 from forks import Command
 from kshot import tuning
-from kshot.backbones import lite
+from kshot.backbones import convolution, lite
 from kshot.backbones.backbone import Backbone, load
 from kshot.errors import CheckpointError, OptionError
 from kshot.fewshot.evaluation import evaluate
@@ -122,24 +122,29 @@ def test_a_unit_in_one_operation_equals_it_step_by_step(
     x = (3 * torch.randn(2, 6, side, side)).contiguous(memory_format=torch.channels_last)
     slow = unit(x)
     with torch.inference_mode():
-        assert unit.fuses(x) == torch.backends.mkldnn.is_available()
+        assert convolution.fuses(x) == torch.backends.mkldnn.is_available()
         quick = unit(x)
     torch.testing.assert_close(quick, slow, rtol=1e-5, atol=1e-5 * float(slow.abs().max()))
 
 
-def test_one_operation_is_for_what_nothing_asks_more_of() -> None:
-    unit = lite.Unit(2, 2).requires_grad_(False)
-    x = torch.zeros(1, 2, 3, 3)
-    assert not unit.fuses(x), "a gradient may be wanted"
+def test_one_operation_is_for_what_nothing_asks_more_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, unit = torch.zeros(1, 2, 3, 3), lite.Unit(2, 2).requires_grad_(False)
+    elsewhere = lite.Unit(2, 2).requires_grad_(False).to("meta")
+    assert not convolution.fuses(x), "a gradient may be wanted"
+    taken: list[bool] = []
+    monkeypatch.setattr(lite, "fuses", lambda x: taken.append(True) or False)
     with torch.inference_mode():
-        assert unit.fuses(x) == torch.backends.mkldnn.is_available()
-        assert not unit.fuses(x.double()) and not unit.fuses(x.to("meta"))
+        assert not convolution.fuses(x.double())
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            assert not unit.fuses(x)
+            assert not convolution.fuses(x)
+        unit(x)
+        assert taken.pop(), "frozen"
         unit.norm.weight.requires_grad_(True)
-        assert not unit.fuses(x)
+        unit(x)
         unit.requires_grad_(False).plain = True
-        assert not unit.fuses(x)
+        unit(x)
+        elsewhere(x.to("meta"))
+    assert not taken, "a norm that learns, or that other runtimes are to see, stays apart; elsewhere PyTorch convolves"
 
 
 def test_statistics_of_norms_stay_whatever_learns(network: Backbone) -> None:

@@ -29,6 +29,7 @@ from kshot import seals
 from kshot.backbones import last_block, places
 from kshot.backbones.backbone import Backbone, NoText
 from kshot.backbones.batch_norm import BatchNorm
+from kshot.backbones.convolution import fused, fuses
 from kshot.backbones.preprocessing import Pixels
 from kshot.backbones.side_by_side import side_by_side
 from kshot.backbones.texts import Prompts
@@ -168,8 +169,8 @@ class Unit(nn.Module):
         kernel, stride = self.conv.kernel_size[0], self.conv.stride[0]
         side = x.shape[-1]
         more = max((math.ceil(side / stride) - 1) * stride + kernel - side, 0)
-        if self.fuses(x):
-            return self._fused(x, more, stride)
+        if x.is_cpu and self._frozen and fuses(x):
+            return fused(x, *self.folded(), more, stride, self.conv.groups, MOST if self.active else None)
         if more % 2:  # one more below and on the right
             x = F.pad(x, [more // 2, more - more // 2] * 2)
         weight, bias = self.folded() if self._frozen else (self.conv.weight, None)
@@ -180,30 +181,6 @@ class Unit(nn.Module):
     @property
     def _frozen(self) -> bool:
         return not self.plain and not any(value.requires_grad for value in self.parameters())
-
-    def fuses(self, x: Tensor) -> bool:
-        """Whether oneDNN, which PyTorch brings for most CPUs, takes these maps through all of it in one operation."""
-        return (
-            x.device.type == "cpu"
-            and x.dtype == torch.float32
-            and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-            and torch.is_inference_mode_enabled()
-            and not torch.is_autocast_enabled("cpu")
-            and not torch.compiler.is_compiling()  # which chooses by itself
-            and self._frozen
-        )
-
-    def _fused(self, x: Tensor, more: int, stride: int) -> Tensor:
-        """Convolution, norm and ReLU6 in one pass over memory, with `more` places of padding along each side."""
-        weight, bias = self.folded()
-        if more % 2:  # a wider filter that begins with zeros is padded alike on both sides, without a copy of x
-            weight = F.pad(weight, [1, 0, 1, 0])
-        after = ("hardtanh", [0.0, MOST], "") if self.active else ("none", [], "")
-        both = [(more + 1) // 2] * 2
-        out: Tensor = torch.ops.mkldnn._convolution_pointwise(
-            x, weight, bias, both, [stride] * 2, [1, 1], self.conv.groups, *after
-        )
-        return out
 
     def folded(self) -> tuple[Tensor, Tensor]:
         """Weight and bias of the one convolution that does what this one and its norm do, while nothing learns."""
@@ -342,7 +319,7 @@ class LiteTower(nn.Module):
     def _run(self, x: Tensor, start: int, end: int) -> Tensor:
         """Blocks `start` to `end` - 1, counted from 1; 0 is the stem."""
         wide = min(end, WIDE + 1)
-        if start < wide and x.device.type == "cpu" and not (self.plain or torch.is_grad_enabled()) and len(x) > 1:
+        if start < wide and x.is_cpu and not (self.plain or torch.is_grad_enabled()) and len(x) > 1:
             x = torch.cat([self._run(frame, start, wide) for frame in torch.split(x, 1)])
             start = wide
         for block in (self._stem, *self.blocks)[start:end]:
@@ -356,9 +333,8 @@ class LiteTower(nn.Module):
             with last_block.arithmetic(part.device, self.precision):
                 return work(part)
 
-        if x.device.type != "cpu" or self.plain:
-            return done(x)
-        return side_by_side(done, x, ENDS_AT_ONCE if cut == self.depth else AT_ONCE)
+        most = ENDS_AT_ONCE if cut == self.depth else AT_ONCE
+        return side_by_side(done, x, most) if x.is_cpu and not self.plain else done(x)
 
     def _stem(self, x: Tensor) -> Tensor:
         if x.ndim != 4 or tuple(x.shape[1:]) != (3, self.size, self.size):
