@@ -13,7 +13,7 @@ import torch
 
 from forks import Command
 from kshot import tuning
-from kshot.backbones import lite
+from kshot.backbones import convolution, lite
 from kshot.backbones.backbone import Backbone, load
 from kshot.errors import CheckpointError, OptionError
 from kshot.fewshot.evaluation import evaluate
@@ -105,6 +105,46 @@ def test_folded_norms_are_those_of_these_weights(network: Backbone) -> None:
         whole.image.plain = True
         slow = whole(frame)
     assert float((quick - slow).norm() / slow.norm()) < 1e-5 and not torch.equal(quick, slow)
+
+
+@pytest.mark.parametrize("side", [7, 8])
+@pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (3, 1), (5, 1), (3, 2), (5, 2)])
+@pytest.mark.parametrize(("apart", "active"), [(True, True), (False, True), (False, False)])
+def test_a_unit_in_one_operation_equals_it_step_by_step(
+    kernel: int, stride: int, side: int, apart: bool, active: bool
+) -> None:
+    """Padded on one side more or on both alike, channel by channel or not, with ReLU6 or without."""
+    torch.manual_seed(0)
+    unit = lite.Unit(6, 6, kernel, stride, 6 if apart else 1, active)
+    for value in (unit.norm.weight, unit.norm.bias, unit.norm.running_mean):
+        torch.nn.init.normal_(value, std=3.0)
+    unit.requires_grad_(False)
+    x = (3 * torch.randn(2, 6, side, side)).contiguous(memory_format=torch.channels_last)
+    slow = unit(x)
+    with torch.inference_mode():
+        assert convolution.fuses(x) == torch.backends.mkldnn.is_available()
+        quick = unit(x)
+    torch.testing.assert_close(quick, slow, rtol=1e-5, atol=1e-5 * float(slow.abs().max()))
+
+
+def test_one_operation_is_for_what_nothing_asks_more_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, unit = torch.zeros(1, 2, 3, 3), lite.Unit(2, 2).requires_grad_(False)
+    elsewhere = lite.Unit(2, 2).requires_grad_(False).to("meta")
+    assert not convolution.fuses(x), "a gradient may be wanted"
+    taken: list[bool] = []
+    monkeypatch.setattr(lite, "fuses", lambda x: taken.append(True) or False)
+    with torch.inference_mode():
+        assert not convolution.fuses(x.double())
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert not convolution.fuses(x)
+        unit(x)
+        assert taken.pop(), "frozen"
+        unit.norm.weight.requires_grad_(True)
+        unit(x)
+        unit.requires_grad_(False).plain = True
+        unit(x)
+        elsewhere(x.to("meta"))
+    assert not taken, "a norm that learns, or that other runtimes are to see, stays apart; elsewhere PyTorch convolves"
 
 
 def test_statistics_of_norms_stay_whatever_learns(network: Backbone) -> None:

@@ -29,7 +29,9 @@ from kshot import seals
 from kshot.backbones import last_block, places
 from kshot.backbones.backbone import Backbone, NoText
 from kshot.backbones.batch_norm import BatchNorm
+from kshot.backbones.convolution import fused, fuses
 from kshot.backbones.preprocessing import Pixels
+from kshot.backbones.side_by_side import side_by_side
 from kshot.backbones.texts import Prompts
 from kshot.backbones.words import ClassifierWords, usual
 from kshot.errors import CheckpointError, OptionError
@@ -38,8 +40,9 @@ from kshot.settings import PROMPTS
 AS_TENSORFLOW = Pixels((127 / 255,) * 3, (128 / 255,) * 3)  # (value - 127) / 128
 EPSILON = 1e-3  # of batch norms
 MOST = 6.0  # of ReLU6
-AT_ONCE = 4  # frames; of more, a CPU's memory for wide maps is fetched from the system anew in every layer
+AT_ONCE = 8  # frames; of more, a CPU's memory for maps is fetched from the system anew in every layer
 ENDS_AT_ONCE = 32  # maps that enter the last block, for the same reason
+WIDE = 4  # blocks, and the stem, whose maps are so wide that one frame at a time is quicker, and needs less memory
 
 
 @dataclass(frozen=True)
@@ -166,14 +169,18 @@ class Unit(nn.Module):
         kernel, stride = self.conv.kernel_size[0], self.conv.stride[0]
         side = x.shape[-1]
         more = max((math.ceil(side / stride) - 1) * stride + kernel - side, 0)
+        if x.is_cpu and self._frozen and fuses(x):
+            return fused(x, *self.folded(), more, stride, self.conv.groups, MOST if self.active else None)
         if more % 2:  # one more below and on the right
             x = F.pad(x, [more // 2, more - more // 2] * 2)
-        padding = 0 if more % 2 else more // 2
-        if self.plain or any(value.requires_grad for value in self.parameters()):
-            x = self.norm(F.conv2d(x, self.conv.weight, None, stride, padding, 1, self.conv.groups))
-            return F.relu6(x) if self.active else x
-        x = F.conv2d(x, *self.folded(), stride, padding, 1, self.conv.groups)
+        weight, bias = self.folded() if self._frozen else (self.conv.weight, None)
+        x = F.conv2d(x, weight, bias, stride, 0 if more % 2 else more // 2, 1, self.conv.groups)
+        x = x if self._frozen else self.norm(x)
         return F.relu6(x, inplace=not torch.is_grad_enabled()) if self.active else x
+
+    @property
+    def _frozen(self) -> bool:
+        return not self.plain and not any(value.requires_grad for value in self.parameters())
 
     def folded(self) -> tuple[Tensor, Tensor]:
         """Weight and bias of the one convolution that does what this one and its norm do, while nothing learns."""
@@ -269,8 +276,7 @@ class LiteTower(nn.Module):
             return x
         if cut == self.depth + 1:
             return self._pooled(x, 0)
-        with last_block.arithmetic(x.device, self.precision):
-            return self._apart(lambda part: self._run(self._stem(part), 1, cut), x).float()
+        return self._apart(lambda part: self._run(part, 0, cut), x).float()
 
     def encode_from(self, x: Tensor, cut: int) -> Tensor:
         """The embedding (N, 1280), not normalised, from what block `cut` receives, in any floating type."""
@@ -295,9 +301,7 @@ class LiteTower(nn.Module):
                 "frames cannot be pooled by change here, only the embedding was kept of them: take another head or "
                 "tuning method"
             )
-        with last_block.arithmetic(x.device, self.precision):
-            most = ENDS_AT_ONCE if cut == self.depth else AT_ONCE
-            seen = self._apart(lambda part: self._map(part, cut), x, most).flatten(2).mT
+        seen = self._apart(lambda part: self._map(part, cut), x, cut).flatten(2).mT
         out: Tensor = self.feature(torch.einsum("nm,nmc->nc", places.weights(seen, frames), seen))
         return out
 
@@ -305,30 +309,32 @@ class LiteTower(nn.Module):
         raise OptionError("an EfficientNet-Lite has no class token, so its last map cannot be condensed")
 
     def _pooled(self, x: Tensor, cut: int) -> Tensor:
-        with last_block.arithmetic(x.device, self.precision):
-            most = ENDS_AT_ONCE if cut == self.depth else AT_ONCE
-            return self._apart(lambda part: self._ended(part, cut), x, most)
-
-    def _ended(self, x: Tensor, cut: int) -> Tensor:
         """The mean over places of what comes out of the last block, from what block `cut` receives."""
-        return self._map(x, cut).mean((2, 3))
+        return self._apart(lambda part: self._map(part, cut).mean((2, 3)), x, cut)
 
     def _map(self, x: Tensor, cut: int) -> Tensor:
         """What comes out of the last block (N, 1280, h, w), from what block `cut` receives."""
-        x = self._stem(x) if cut == 0 else x.float()
-        return self._run(x, max(cut, 1), self.depth + 1).float()
+        return self._run(x.float(), cut, self.depth + 1).float()
 
     def _run(self, x: Tensor, start: int, end: int) -> Tensor:
-        """Blocks `start` to `end` - 1, counted from 1."""
-        for block in self.blocks[start - 1 : end - 1]:
+        """Blocks `start` to `end` - 1, counted from 1; 0 is the stem."""
+        wide = min(end, WIDE + 1)
+        if start < wide and x.is_cpu and not (self.plain or torch.is_grad_enabled()) and len(x) > 1:
+            x = torch.cat([self._run(frame, start, wide) for frame in torch.split(x, 1)])
+            start = wide
+        for block in (self._stem, *self.blocks)[start:end]:
             x = block(x)
         return x
 
-    def _apart(self, work: Callable[[Tensor], Tensor], x: Tensor, most: int = AT_ONCE) -> Tensor:
-        """`work` on a few rows after the other, where that is quicker; every row is worked on by itself."""
-        if x.device.type != "cpu" or self.plain or len(x) <= most:
-            return work(x)
-        return torch.cat([work(part) for part in torch.split(x, most)])
+    def _apart(self, work: Callable[[Tensor], Tensor], x: Tensor, cut: int = 0) -> Tensor:
+        """`work` on a few rows at a time of what block `cut` receives, where that is quicker; no row needs another."""
+
+        def done(part: Tensor) -> Tensor:
+            with last_block.arithmetic(part.device, self.precision):
+                return work(part)
+
+        most = ENDS_AT_ONCE if cut == self.depth else AT_ONCE
+        return side_by_side(done, x, most) if x.is_cpu and not self.plain else done(x)
 
     def _stem(self, x: Tensor) -> Tensor:
         if x.ndim != 4 or tuple(x.shape[1:]) != (3, self.size, self.size):

@@ -39,7 +39,7 @@ from kshot.video.looks import noted
 from kshot.video.shots import Shots, grey
 from kshot.video.workers import Stream
 
-FRAMES_AT_ONCE = 32
+FRAMES_AT_ONCE = 16
 STILLS = 32  # pictures kept for the filmstrip, at most
 
 
@@ -330,14 +330,15 @@ def _ahead(source: Stream | _Pictures) -> Iterator[Iterator[tuple[list[int], Arr
     """Batches of samples; the next one is read while the encoder has this one. Stops the source in the end."""
     samples = source.samples()
 
-    def read() -> list[tuple[int, Array]]:
-        return list(islice(samples, FRAMES_AT_ONCE))
+    def read() -> tuple[list[int], Array] | None:
+        batch = list(islice(samples, FRAMES_AT_ONCE))
+        return ([interval for interval, _ in batch], np.stack([frame for _, frame in batch])) if batch else None
 
     def batches() -> Iterator[tuple[list[int], Array]]:
         coming = pool.submit(read)
         while batch := coming.result():
             coming = pool.submit(read)
-            yield [interval for interval, _ in batch], np.stack([frame for _, frame in batch])
+            yield batch
 
     with closing(samples), ThreadPoolExecutor(1, thread_name_prefix="kshot-timeline") as pool:
         try:
