@@ -81,15 +81,10 @@ def kind(mode: int) -> str:
     >>> kind(os.stat("/dev/null").st_mode)
     'a device'
     """
-    if stat.S_ISDIR(mode):
-        return "a folder"
-    if stat.S_ISFIFO(mode):
-        return "a pipe"
-    if stat.S_ISSOCK(mode):
-        return "a socket"
-    if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
-        return "a device"
-    return "a regular file" if stat.S_ISREG(mode) else "no regular file"
+    return {
+        stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device",
+        stat.S_IFBLK: "a device", stat.S_IFREG: "a regular file",
+    }.get(stat.S_IFMT(mode), "no regular file")  # fmt: skip
 
 
 @contextmanager

@@ -12,6 +12,7 @@ def fuses(x: Tensor) -> bool:
     return (
         x.dtype == torch.float32
         and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
         and torch.is_inference_mode_enabled()
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()  # which chooses by itself

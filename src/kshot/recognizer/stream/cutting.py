@@ -28,8 +28,8 @@ SHARE = 0.75  # of an action's usual length that its window has
 CLIP = 2  # windows that a shot may last to be answered as one clip
 LEAST = 0.625  # of an action's usual length that a segment must last
 SOFT = 1.5  # that logarithms of probabilities are divided by: successive moments say nearly the same
-FLOOR = 0.1  # of probability: what a moment may say against a label is bounded
-CHANGE = 0.7  # of an action's usual length: what a change of label costs, in what an interval may say
+FLOOR = 0.05  # of probability: what a moment may say against a label is bounded
+CHANGE = 0.8  # of an action's usual length: what a change of label costs, in what an interval may say
 OCTAVES = 2  # up and down from the usual length of all clips, in which actions have windows of their own
 LATE = 64  # intervals that it may take until a shot is known to have begun
 
