@@ -6,10 +6,12 @@ A camera must answer at once, so `kshot.recognizer.stream.windows` decides with 
 2. A shot of at most one and a half times an action's usual length is answered as `predict` answers a clip, by frames
    from all of it: it most likely is one. Each moment of a longer one is answered by a window of three quarters of that
    length that lies within the shot. Every action has the window of its own length, of those that are octaves apart.
-3. The labels are the most likely course (Viterbi), in which a change of label costs something.
-4. What lasts less than five eighths of its action's usual length goes to the better of its neighbours.
+3. "unknown" is as likely as the recognizer's odds say, or as a threshold that was set by hand.
+4. The labels are the most likely course (Viterbi), in which a change of label costs something.
+5. What lasts less than five eighths of its action's usual length goes to the better of its neighbours.
 
-The constants were chosen on films of base classes of `motion` (`benchmarks/segments.py --split train --first 1000`).
+The constants were chosen on films of base and val classes of `motion` and of J-HMDB (`benchmarks/segments.py --split
+train --first 1000`, `--split val --first 2000`, `--data 'clips.csv?dataset=jhmdb' --split all --first 1000`).
 """
 
 from __future__ import annotations
