@@ -281,7 +281,7 @@ def _unknown(trial: Trial, chosen: str, costs: ErrorCosts | None, notes: list[st
     if not math.isfinite(place) and not support.background:
         notes.append(
             f'"{UNKNOWN}" is no answer of this recognizer to a single clip: its clips and those of an action left out '
-            f"look too much alike (AUROC {unknown.auroc:.2f} on {len(clips)} clips) for it to be worth what it would cost."
+            f"look too much alike (AUROC {unknown.auroc:.2f} on {len(clips)} clips) for it to be worth its cost."
         )
     threshold = place if math.isfinite(place) else None
     return replace(unknown, threshold=threshold, refused=refused, caught=caught, odds=odds)
