@@ -22,7 +22,7 @@ KEYS = {
     "": "method methods accuracy classes confusions suspects curve unknown notes unreadable damaged backbone "
     "chance warning",
     "accuracy": "value low high clips how balanced left_out gained",
-    "unknown": "auroc fpr95 threshold refused caught costs clips trade how",
+    "unknown": "auroc fpr95 threshold refused caught costs clips trade how odds",
     "classes": "label clips accuracy advice",
     "confusions": "label taken_for count of",
     "methods": "name accuracy low high",

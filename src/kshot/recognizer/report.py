@@ -179,8 +179,8 @@ class Unknown(Record):
         costs: what it was weighed by; None where "unknown" was declined.
         clips: how many held-out clips all of it comes from.
         trade: what other thresholds would give.
-        odds: what a film's moments are weighed by; None where "unknown" was declined, or cannot be told.
         how: what it comes from, in words.
+        odds: what a film's moments are weighed by; None where "unknown" was declined, or cannot be told.
     """
 
     auroc: float | None = None
@@ -191,8 +191,8 @@ class Unknown(Record):
     costs: ErrorCosts | None = None
     clips: int = 0
     trade: list[Trade] = field(default_factory=list)
-    odds: Odds | None = None
     how: str = ""
+    odds: Odds | None = None
 
     @classmethod
     def of_plain(cls, values: Mapping[str, Any]) -> Self:
