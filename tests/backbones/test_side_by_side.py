@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -64,3 +67,23 @@ def test_what_fails_in_a_part_fails_for_the_caller() -> None:
 
     with torch.inference_mode(), pytest.raises(ValueError, match="2 rows"):
         side_by_side(work, torch.zeros(6), 2)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_process_makes_threads_of_its_own() -> None:
+    """It has none of its parent's, and waited for them without end."""
+    code = """
+import os, signal, torch
+from kshot.backbones.side_by_side import side_by_side
+torch.set_num_threads(2)
+rows = torch.arange(6.0)
+with torch.inference_mode():
+    side_by_side(lambda part: part + 1, rows, 8)
+    child = os.fork()
+    if not child:
+        signal.alarm(20)  # ends it
+        os._exit(not torch.equal(side_by_side(lambda part: part + 1, rows, 8), rows + 1))
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=100)
+    assert told.stdout.strip() == "0"

@@ -5,6 +5,7 @@ Where all cores share each operation, they wait for one another after each; with
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -42,6 +43,10 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     list(pool.map(lambda _: started.wait(), range(threads)))
     torch.set_num_threads(threads)  # theirs was set for the caller's later threads, too
     return pool
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # a forked process has none of these threads, and would wait
 
 
 def _alone() -> None:
