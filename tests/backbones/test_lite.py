@@ -119,12 +119,15 @@ def test_a_unit_in_one_operation_equals_it_step_by_step(
     for value in (unit.norm.weight, unit.norm.bias, unit.norm.running_mean):
         torch.nn.init.normal_(value, std=3.0)
     unit.requires_grad_(False)
-    x = (3 * torch.randn(2, 6, side, side)).contiguous(memory_format=torch.channels_last)
-    slow = unit(x)
-    with torch.inference_mode():
-        assert convolution.fuses(x) == torch.backends.mkldnn.is_available()
-        quick = unit(x)
-    torch.testing.assert_close(quick, slow, rtol=1e-5, atol=1e-5 * float(slow.abs().max()))
+    # Its filter is kept in oneDNN's order: for maps of another number or size, and after a change, it must still hold.
+    for rows, edge, scale in ((2, side, 1.0), (1, side, 1.0), (3, side + 1, 1.0), (3, side + 1, 2.0)):
+        unit.norm.weight.mul_(scale)
+        x = (3 * torch.randn(rows, 6, edge, edge)).contiguous(memory_format=torch.channels_last)
+        slow = unit(x)
+        with torch.inference_mode():
+            assert convolution.fuses(x) == torch.backends.mkldnn.is_available()
+            quick = unit(x)
+        torch.testing.assert_close(quick, slow, rtol=1e-5, atol=1e-5 * float(slow.abs().max()))
 
 
 def test_one_operation_is_for_what_nothing_asks_more_of(monkeypatch: pytest.MonkeyPatch) -> None:

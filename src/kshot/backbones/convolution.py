@@ -13,10 +13,28 @@ def fuses(x: Tensor) -> bool:
         x.dtype == torch.float32
         and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
         and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+        and hasattr(torch.ops.mkldnn, "_reorder_convolution_weight")
         and torch.is_inference_mode_enabled()
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()  # which chooses by itself
     )
+
+
+def packed(weight: Tensor, shape: torch.Size, more: int, stride: int, groups: int) -> Tensor:
+    """A filter in the order that oneDNN wants for maps of a shape, which else it makes anew for each call.
+
+    Args:
+        weight: (D, C / groups, k, k).
+        shape: (N, C, H, W); `fused` takes the filter for maps of other shapes too, at the price of the other order.
+        more: as for `fused`.
+        stride: as for `fused`.
+        groups: as for `fused`.
+    """
+    if more % 2:  # a wider filter that begins with zeros is padded alike on both sides, without a copy of x
+        weight = F.pad(weight, [1, 0, 1, 0])
+    order = torch.ops.mkldnn._reorder_convolution_weight
+    out: Tensor = order(weight, [(more + 1) // 2] * 2, [stride] * 2, [1, 1], groups, list(shape))
+    return out
 
 
 def fused(x: Tensor, weight: Tensor, bias: Tensor, more: int, stride: int, groups: int, most: float | None) -> Tensor:
@@ -24,15 +42,13 @@ def fused(x: Tensor, weight: Tensor, bias: Tensor, more: int, stride: int, group
 
     Args:
         x: (N, C, H, W), for which `fuses` holds.
-        weight: (D, C / groups, k, k).
+        weight: what `packed` gave.
         bias: (D,).
         more: places of padding in each direction, both sides together; an odd one lies below and on the right.
         stride: in both directions.
         groups: of channels.
         most: of the values; None for all as they are.
     """
-    if more % 2:  # a wider filter that begins with zeros is padded alike on both sides, without a copy of x
-        weight = F.pad(weight, [1, 0, 1, 0])
     both = [(more + 1) // 2] * 2
     after = ("none", [], "") if most is None else ("hardtanh", [0.0, most], "")
     run = torch.ops.mkldnn._convolution_pointwise  # what torch.compile makes of these two, too

@@ -355,9 +355,10 @@ class File:
         last = 0.0
         for index, frame in enumerate(self._decode([(0, sys.maxsize)])):
             origin = frame.pts if index == 0 else origin
-            seconds = float(index / rate)
-            if timed and frame.pts is not None and origin is not None:
-                seconds = float((frame.pts - origin) * base)
+            if timed and frame.pts is not None and origin is not None:  # whole numbers: fractions take their time
+                seconds = (frame.pts - origin) * base.numerator / base.denominator
+            else:
+                seconds = index * rate.denominator / rate.numerator
             last = max(seconds, last)  # time never runs backwards, whatever the file says
             yield last, frame
 

@@ -39,7 +39,7 @@ class Shots:
         """Takes the next frame as a picture of grey levels (SIDE, SIDE) uint8, and when it appears."""
         small = grey.astype(np.int16)
         if self._before is not None:
-            self._changes.append((seconds, float(np.abs(small - self._before).mean())))
+            self._changes.append((seconds, int(np.abs(small - self._before).sum()) / small.size))
             if len(self._changes) > NEAR:
                 self._judge(len(self._changes) - 1 - NEAR)
         self._before = small
