@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -146,7 +147,7 @@ def test_missing_videos_may_be_left_out(folder: Path) -> None:
     path = write_boris(folder / "gap.boris", ["a.mp4", "gone.mp4"])
     found = loading.gather([path], missing="leave")
     assert len(found.segments) == 4
-    assert found.notes[0] == "1 of 2 videos are missing, with 4 segments: gone.mp4; left out"
+    assert found.notes[0] == "1 of 2 videos is missing, with 4 segments: gone.mp4; left out"
 
 
 def test_two_videos_of_one_name_are_told(folder: Path, tmp_path: Path) -> None:
@@ -322,10 +323,10 @@ def test_import_into_a_table_of_clips(command, folder: Path, tmp_path: Path) -> 
     [
         (("gone.boris", "--out", "clips.csv"), "no such file: gone.boris"),
         (("day.boris", "--out", "none/clips.csv"), "there is no folder for none/clips.csv"),
-        (("day.boris", "--out", "clips.csv"), "day.boris: 1 of 1 videos are missing, with 4 segments: a.mp4"),
+        (("day.boris", "--out", "clips.csv"), "day.boris: 1 of 1 video is missing, with 4 segments: a.mp4"),
         (("day.boris", "--out", "x", "--format", "exel"), "unknown format 'exel'"),
         (("day.boris", "--out", "x", "--videos", "nowhere"), "there is no folder or video 'nowhere'"),
-        (("day.boris", "--out", "x", "--allow-missing"), "no segment can be taken: 1 of 1 videos are missing"),
+        (("day.boris", "--out", "x", "--allow-missing"), "no segment can be taken: 1 of 1 video is missing"),
     ],
 )
 def test_what_import_cannot_do_is_one_line(arguments, told: str, command, tmp_path: Path, monkeypatch) -> None:
@@ -334,6 +335,21 @@ def test_what_import_cannot_do_is_one_line(arguments, told: str, command, tmp_pa
     code, _, err = command("data", "import", *arguments)
     assert code == 2 and told in err and err.count("\n") == 1, err
     assert [path.name for path in tmp_path.iterdir()] == ["day.boris"], "nothing half written"
+
+
+def test_a_film_whose_name_no_file_can_say(command, tmp_path: Path, monkeypatch) -> None:
+    """It was written with escapes, by which nothing finds it."""
+    monkeypatch.chdir(tmp_path)
+    for name, text in ((b"caf\xe9", "bark"), (b"b", "groom")):
+        Path(os.fsdecode(name + b".srt")).write_text(f"1\n00:00:00,000 --> 00:00:00,500\n{text}\n")
+        write_film(tmp_path / "plain.mp4")
+        (tmp_path / "plain.mp4").rename(os.fsdecode(name + b".mp4"))
+    listed = sorted(path.name for path in tmp_path.iterdir())
+    for format in ("csv", "boris"):
+        code, _, err = command("data", "import", *sorted(Path().glob("*.srt")), "--out", "x", "--format", format)
+        assert code == 2 and err.count("\n") == 1, err
+        assert r"the name of 1 film is no UTF-8 text, so no file could say it: rename caf\udce9.mp4 first" in err, err
+        assert sorted(path.name for path in tmp_path.iterdir()) == listed
 
 
 def test_labels_that_are_no_list_are_not_taken_letter_by_letter(tmp_path: Path) -> None:

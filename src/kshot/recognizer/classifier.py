@@ -126,6 +126,8 @@ def restore(about: Mapping[str, Any], state: Mapping[str, Tensor]) -> Classifier
     fitted = {name.removeprefix(FITTED): value for name, value in state.items() if name.startswith(FITTED)}
     head.load_state_dict({name.removeprefix(HEAD): value for name, value in state.items() if name.startswith(HEAD)})
     scorer = Scorer(head, options, fitted, about["way"])
+    if state["means"].ndim != 2:
+        raise ValueError(f"expected class means (C, P), found {tuple(state['means'].shape)}")
     return Classifier(scorer, state["means"], float(state["temperature"]), about["background"]).eval()
 
 

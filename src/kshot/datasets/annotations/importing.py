@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ def import_files(
         raise DataError(f"{', '.join(map(str, files))}: no segment can be taken: {told}")
     text, lost = write(relative(found, out.parent), format)
     with disk(out):
-        write_atomic(out, text.encode(errors="backslashreplace"))  # a film's name may be no UTF-8
+        write_atomic(out, _encoded(text, found.films))
     return {
         "out": str(out),
         "format": format,
@@ -60,3 +60,14 @@ def import_files(
         "counted": counted(found.segments),
         "notes": [*found.notes, *overlaps(found.segments), *lost],
     }
+
+
+def _encoded(text: str, films: Iterable[str]) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        odd = [name for name in films if name != name.encode(errors="replace").decode()]
+        what = "name of 1 film is" if len(odd) == 1 else f"names of {len(odd):,} films are"
+        raise DataError(
+            f"the {what} no UTF-8 text, so no file could say it: rename {odd[0]}{' and others' * (len(odd) > 1)} first"
+        ) from None

@@ -144,7 +144,9 @@ def _located(said: Annotations, places: Places, missing: str) -> list[Segment]:
     if absent:
         lost = sum(segment.path in set(absent) for segment in said.segments)
         few = ", ".join(absent[:SHOWN]) + (f" and {len(absent) - SHOWN} more" if len(absent) > SHOWN else "")
-        story = f"{len(absent):,} of {len(names):,} videos are missing, with {lost:,} segments: {few}"
+        what = f"{'video' if len(names) == 1 else 'videos'} {'is' if len(absent) == 1 else 'are'} missing"
+        parts = "segment" if lost == 1 else "segments"
+        story = f"{len(absent):,} of {len(names):,} {what}, with {lost:,} {parts}: {few}"
         if missing == "refuse":
             where = f" or below {places.videos}" if places.videos else ""
             raise DataError(
