@@ -75,14 +75,23 @@ def parts(data: Dataset, taught: list[str]) -> tuple[list[int], dict[str, list[P
     return shown, {name: [Path(data.paths[i]) for i in which[SHOT:] if free[i]] for name, which in own.items()}
 
 
-def draw(rng: np.random.Generator, clips: dict[str, list[Path]], taught: list[str]) -> list[tuple[str, list[Path]]]:
-    """What is shown in turn: the label that is right, and clips that were not taught."""
+def draw(
+    rng: np.random.Generator, clips: dict[str, list[Path]], taught: list[str], rest: int = 0
+) -> list[tuple[str, list[Path]]]:
+    """What is shown in turn: the label that is right, and clips that were not taught.
+
+    With `rest` every second stretch is of so many clips, each of any action that was not taught.
+    """
     others = [name for name in clips if name not in taught and clips[name]]
     known = [name for name in taught if clips[name]]
     stretches: list[tuple[str, list[Path]]] = []
     before = ""
     for number in range(STRETCHES):
-        pool = others if number % 4 == 3 else [name for name in known if name != before]
+        if rest and number % 2:
+            drawn = [str(rng.choice(others)) for _ in range(rest)]
+            stretches.append((UNKNOWN, [clips[name][rng.integers(len(clips[name]))] for name in drawn]))
+            continue
+        pool = others if number % 4 == 3 and not rest else [name for name in known if name != before]
         before = str(rng.choice(pool))
         count = min(int(rng.integers(1, 4)), len(clips[before]))
         chosen = rng.choice(len(clips[before]), count, replace=False)

@@ -91,7 +91,7 @@ def test_the_odds_are_those_of_two_normal_distributions():
     """Two deviations apart: the logarithm of their densities' quotient is a line of slope 2, 0 half-way."""
     at = (np.arange(20_000) + 0.5) / 20_000
     scores, right = np.array([NormalDist().inv_cdf(p) for p in at]), np.ones(20_000, bool)
-    for costs in (ErrorCosts(), ErrorCosts(4, 0.3)):
+    for costs in (ErrorCosts(), ErrorCosts(4, 0.3, most=1)):
         odds = calibrate.odds(scores + 2, right, scores, costs=costs)
         assert odds is not None and odds.slope == pytest.approx(2, abs=0.01)
         for score in (-1.0, 1.0, 2.5):
@@ -102,6 +102,19 @@ def test_the_odds_are_those_of_two_normal_distributions():
     assert calibrate.odds(scores + 2, right, scores, costs=ErrorCosts(share=0)) is None
     assert calibrate.odds(np.ones(4), np.arange(4) < 1, np.zeros(4)) is None, "one clip has no deviation"
     assert Unknown.of_plain(Unknown(odds=Odds(1.0, 2.0)).plain()).odds == Odds(1.0, 2.0)
+
+
+@pytest.mark.parametrize("apart", [0.0, 0.5, 2.0])
+def test_by_its_odds_no_more_clips_are_unknown_than_may_be_refused(apart: float):
+    """However many videos show nothing: where a label, right three times in four, is worth less than "unknown"."""
+    scores, right = np.random.default_rng(0).normal(size=400), np.arange(400) % 4 > 0
+    for most, share in ((0.1, 0.75), (0.3, 0.75), (0.1, 0.99)):
+        odds = calibrate.odds(scores + apart, right, scores, costs=ErrorCosts(1, share, most))
+        assert odds is not None
+        unknown = 1 / (1 + np.exp(odds.slope * (scores + apart) - odds.level))
+        assert np.mean(unknown > 0.75 * (1 - unknown) + 1e-12) == pytest.approx(most if odds.slope else 0)
+    free = calibrate.odds(scores + apart, right, scores, costs=ErrorCosts(1, 0.75, most=1))
+    assert free is not None and free.level > odds.level
 
 
 def test_a_useless_rejection_refuses_next_to_nobody():

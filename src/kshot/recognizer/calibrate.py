@@ -140,8 +140,7 @@ def threshold(
     if apart <= 0:
         return -math.inf
     place = two.middle - two.own * two.others / apart * math.log(float(right.mean()) / costs.stake)
-    most = math.floor(costs.most * len(known) + 1e-9)
-    return min(place, float(np.append(np.sort(known), math.inf)[most]))
+    return min(place, _most(known, costs))
 
 
 def odds(
@@ -156,14 +155,23 @@ def odds(
 
     A threshold answers for one clip at a time, and where it does not pay there is none. Moments of a film are weighed
     together, and for that weak evidence is evidence, too: the odds of two normal distributions with one deviation,
-    times what is at stake. Arguments as of `threshold`.
+    times what is at stake, as long as no more clips of trained classes than `costs.most` fall to it. Arguments as of
+    `threshold`.
     """
     costs = costs or ErrorCosts()
     two = _two(known, right, other, weights, groups)
     if two is None or costs.stake == 0:
         return None
     slope = max(0.0, two.apart) / max((two.own**2 + two.others**2) / 2, LEAST_VARIANCE)
-    return Odds(slope * two.middle + math.log(costs.stake), slope)
+    level, most = slope * two.middle + math.log(costs.stake), _most(known, costs)
+    if math.isfinite(most):  # there a label, as often right as it is, must be worth no less than "unknown"
+        level = min(level, slope * most + math.log(float(right.mean())))
+    return Odds(level, slope)
+
+
+def _most(known: Array, costs: ErrorCosts) -> float:
+    """The highest score below which there are no more clips of trained classes than may be refused."""
+    return float(np.append(np.sort(known), math.inf)[math.floor(costs.most * len(known) + 1e-9)])
 
 
 @dataclass(frozen=True)
