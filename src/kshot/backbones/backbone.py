@@ -293,7 +293,6 @@ class Backbone(nn.Module):
         if x.dtype != torch.uint8 or x.ndim != 4 or tuple(x.shape[1:]) != (self.size, self.size, 3):
             found = f"{str(x.dtype).removeprefix('torch.')} of shape {tuple(x.shape)}"
             raise OptionError(f"expected uint8 frames of shape (N, {self.size}, {self.size}, 3), got {found}")
-        # A row of pixels at a time: the three channels alone are too few for a CPU's wide registers.
         scale, shift = (each.flatten().repeat(self.size) for each in (1 / (255 * self.std), self.mean / self.std))
         x = x.to(self.device).flatten(2).float().mul_(scale).sub_(shift).view(x.shape).permute(0, 3, 1, 2)
         return x if self.unit == 1 else x.view(self.rows_of(len(x)), *self.input_shape)

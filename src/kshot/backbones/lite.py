@@ -29,7 +29,7 @@ from kshot import seals
 from kshot.backbones import last_block, places
 from kshot.backbones.backbone import Backbone, NoText
 from kshot.backbones.batch_norm import BatchNorm
-from kshot.backbones.convolution import fused, fuses, packed
+from kshot.backbones.convolution import Fused, fuses
 from kshot.backbones.preprocessing import Pixels
 from kshot.backbones.side_by_side import side_by_side
 from kshot.backbones.texts import Prompts
@@ -164,16 +164,14 @@ class Unit(nn.Module):
         self.active = active
         self.plain = False
         self._folded: tuple[tuple[tuple[int, int], ...], Tensor, Tensor] | None = None
-        self._packed: tuple[Tensor, int, Tensor] | None = None
+        self._fused: Fused | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        kernel, stride = self.conv.kernel_size[0], self.conv.stride[0]
-        side = x.shape[-1]
+        kernel, stride, side = self.conv.kernel_size[0], self.conv.stride[0], x.shape[-1]
         more = max((math.ceil(side / stride) - 1) * stride + kernel - side, 0)
         if x.is_cpu and self._frozen and fuses(x):
-            filters, shift = self.folded()
-            filters = self._pack(filters, x, more)
-            return fused(x, filters, shift, more, stride, self.conv.groups, MOST if self.active else None)
+            self._fused = self._fused or Fused()
+            return self._fused(x, *self.folded(), more, stride, self.conv.groups, MOST if self.active else None)
         if more % 2:  # one more below and on the right
             x = F.pad(x, [more // 2, more - more // 2] * 2)
         weight, bias = self.folded() if self._frozen else (self.conv.weight, None)
@@ -197,16 +195,8 @@ class Unit(nn.Module):
                 self._folded = state, weight, (shift - mean * scale).float()
         return self._folded[1:]
 
-    def _pack(self, weight: Tensor, x: Tensor, more: int) -> Tensor:
-        """The folded weight as `packed`, made once; for maps of another size again, whose padding may differ."""
-        kept = self._packed  # other threads may make theirs meanwhile
-        if kept is None or kept[0] is not weight or kept[1] != more:
-            kept = weight, more, packed(weight, x.shape, more, self.conv.stride[0], self.conv.groups)
-            self._packed = kept
-        return kept[2]
-
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_folded": None, "_packed": None}  # copies make their own
+        return self.__dict__ | {"_folded": None, "_fused": None}  # copies make their own
 
 
 class Block(nn.Module):
@@ -260,8 +250,7 @@ class LiteTower(nn.Module):
         self.projection: nn.Module = nn.Identity()
         self.feature: nn.Module = nn.Identity()
         self.depth, self.size = len(self.blocks), size.side
-        self.tokens = math.ceil(size.side / 32) ** 2
-        self.precision = torch.float32
+        self.tokens, self.precision = math.ceil(size.side / 32) ** 2, torch.float32
 
     @property
     def last_map(self) -> nn.Module:
