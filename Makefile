@@ -3,14 +3,20 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test test-lowest lint api clean
+.PHONY: demo test test-slow test-lowest lint api clean
 
 demo: .venv/installed
 	$(BIN)/kshot demo --out demo
 
 # Files side by side; tests of one file share what it sets up.
+PYTEST = $(BIN)/pytest -n auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
+
 test: .venv/installed
-	$(BIN)/pytest -n auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
+	$(PYTEST) -m "not slow"
+
+# Whole stories: commands of the pages, processes that are killed, a browser, graphs of every family.
+test-slow: .venv/installed
+	$(PYTEST) -m slow
 
 # Every dependency but PyTorch at its lowest allowed version: the tests that touch one, and take little.
 LOWEST = test_import test_cli video/test_containers video/test_video video/test_workers test_system test_files test_locks \

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import signal
@@ -92,6 +93,17 @@ def base(clips_csv: Path, warm_store: Path, backbone: Backbone) -> Activations:
     from kshot.datasets import load
 
     return extract(load(clips_csv).select("train"), backbone, "last", warm_store)
+
+
+@pytest.fixture(scope="session")
+def one_registry() -> Iterator[None]:
+    """PyTorch's exporter lists the operators of ONNX once and not for each graph, which takes a second each time."""
+    registration = pytest.importorskip("torch.onnx._internal.exporter._registration")
+    kind = getattr(registration, "ONNXRegistry", None)
+    with pytest.MonkeyPatch.context() as patch:
+        if hasattr(kind, "from_torchlib"):  # else this PyTorch has it elsewhere
+            patch.setattr(kind, "from_torchlib", staticmethod(functools.cache(kind.from_torchlib)))
+        yield
 
 
 @pytest.fixture(scope="module")

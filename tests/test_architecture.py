@@ -56,6 +56,7 @@ def test_the_measures_see_what_is_wrong(tmp_path: Path) -> None:
         measures.upward([measures.Arrow("attic", "errors")])
 
 
+@pytest.mark.slow
 def test_the_figures_are_no_worse_than_allowed() -> None:
     """Those that can be read; `scripts/measures.py`, which CI runs, also follows a command."""
     assert {name: found for name, found in measures.read().items() if measures.worse(name, found[0])} == {}

@@ -305,6 +305,7 @@ def test_a_study_says_what_texts_alone_do_and_notices_another_file(
         assert code == 2 and "holds a study with other settings (texts differ)" in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "options"), [("text", None), ("fusion", {"phases": True}), ("auto", None)])
 def test_a_recognizer_keeps_the_texts(
     backbone: Backbone, clips_csv: Path, write: Write, tmp_path: Path, method: str, options: dict[str, Any] | None

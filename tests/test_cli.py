@@ -80,6 +80,7 @@ def test_strict_exits_with_1_when_a_clip_is_unreadable(
     assert (code, err) == (1, "") and list(the_object(out)["unreadable"]) == [str(tmp_path / "bad.mp4")]
 
 
+@pytest.mark.slow
 def test_train_then_evaluate(
     command: Command, clips_csv: Path, clip_folder: Path, warm_store: Path, tmp_path: Path
 ) -> None:
@@ -287,6 +288,7 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_ctrl_c_says_what_is_kept(clips_csv: Path, clip_folder: Path, warm_store: Path, tmp_path: Path) -> None:
     """A real Ctrl-C at a real process in the middle of training."""
     arguments = [

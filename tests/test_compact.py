@@ -140,6 +140,7 @@ print(used_memory() - before)
     assert grown(code) < 6 << 20
 
 
+@pytest.mark.slow
 def test_a_table_is_read_without_holding_its_rows(tmp_path: Path) -> None:
     """60,000 rows of 130 bytes, which took 23 MB and more as objects."""
     place, table = "x" * 92, tmp_path / "clips.csv"

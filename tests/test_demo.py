@@ -40,6 +40,7 @@ def test_the_shift_is_seen_on_some_of_the_same_rows() -> None:
     assert (shift.train, shift.query, shift.way) == (quick.train, quick.query, quick.way)
 
 
+@pytest.mark.slow
 def test_both_tables_and_pages(
     command: Command,
     clips_csv: Path,

@@ -33,6 +33,7 @@ def state(report: dict[str, Any], name: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_a_working_installation_has_no_problem_and_opens_no_socket() -> None:
     script = """
 import sys

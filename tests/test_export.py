@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "onnx_predict.py"
 FRAMES = 4
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_registry")]
 
 
 @pytest.fixture(scope="module")

@@ -87,6 +87,7 @@ def marks_of(table: Path, person: str) -> list[str]:
     return [person, *(path.name for path in paths), *(digest(path) for path in paths)]
 
 
+@pytest.mark.slow
 def test_a_person_leaves_store_and_model(command, place: Path, table: Path, clip_folder: Path, tmp_path: Path):
     before, arguments = content(place), (place / "model", table, "--subject", "ben", "--store", place / "store")
     code, text, error = command("forget", *arguments, "--dry-run", "--json")

@@ -25,6 +25,8 @@ from kshot.studio.removal import videos_of
 from kshot.studio.state import ModelRecord, Video, read_state
 from test_forget import traces
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def footage(tmp_path_factory: pytest.TempPathFactory) -> Dataset:

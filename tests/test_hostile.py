@@ -132,6 +132,7 @@ def attack(path: Path, act: Callable[[], object], named: str = "", skip: tuple[s
     act()
 
 
+@pytest.mark.slow
 def test_a_run(adapted: Path, backbone: Backbone, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(adapted, tmp_path / "run"))
 
@@ -276,6 +277,7 @@ def test_an_odd_shard(array: np.ndarray, tmp_path: Path) -> None:
         Store(tmp_path, {"cut": 3}).gather(["clip-0"])
 
 
+@pytest.mark.slow
 def test_a_study(tmp_path: Path) -> None:
     plan = Study(
         "t", (Row("a"), Row("b", strategy="meta")), data=("d",), backbone=("s",), episodes=20, seeds=(0,), baseline="a"

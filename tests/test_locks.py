@@ -23,6 +23,8 @@ from kshot.files import LOCK, alone, holding, locked, occupied, ours, write_atom
 from kshot.recognizer import Recognizer
 from kshot.studio.project import Project
 
+pytestmark = pytest.mark.slow
+
 HOLD = """
 import sys
 from pathlib import Path

@@ -16,6 +16,8 @@ from kshot.tuning import TUNING
 from kshot.tuning import named as named_of_method
 
 pytest.importorskip("sklearn")
+
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 
 

@@ -12,6 +12,8 @@ import pytest
 
 from kshot import cli
 
+pytestmark = pytest.mark.slow
+
 README = Path(__file__).parents[1] / "README.md"
 
 

@@ -172,6 +172,7 @@ main(sys.argv[2:])
 """
 
 
+@pytest.mark.slow
 def test_a_new_setting_is_one_field(clips_csv: Path, clip_folder: Path, warm_store: Path, tmp_path: Path) -> None:
     """Its option, help, study key, check, keyword, record and type all follow from it, in a copy of the package."""
     copy = tmp_path / "src" / "kshot"

@@ -127,6 +127,7 @@ def test_a_malicious_shard_runs_no_code(
     assert "is damaged" in err and "Python objects" in err
 
 
+@pytest.mark.slow
 def test_sharding_and_processes_change_no_figure(
     clip_folder: Path, clips_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,6 +156,7 @@ with open(os.environ["KSHOT_WATCHED"], "a") as file:
 """
 
 
+@pytest.mark.slow
 def test_commands_open_no_socket(clip_folder: Path, clips_csv: Path, tmp_path: Path) -> None:
     """Extraction with child processes, training, evaluation and verification, one after the other."""
     (tmp_path / "watch").mkdir()

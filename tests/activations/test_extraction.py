@@ -407,6 +407,7 @@ for count in (100, 600):
 """
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_clips(forks: Forks, tmp_path: Path) -> None:
     """600 clips after 100 in one process: what they store is a good part of its size, and its peak stays.
 

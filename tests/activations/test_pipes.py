@@ -13,6 +13,8 @@ import pytest
 
 import kshot
 
+pytestmark = pytest.mark.slow
+
 ENDS = 300  # seconds; a command that opens a pipe never does
 
 

@@ -331,6 +331,7 @@ for line in sys.stdin:
 """
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_opens_and_every_shard_is_whole(tmp_path: Path) -> None:
     """One process forks the writers, so that each starts at once and dies at another moment of its work.
 

@@ -98,6 +98,7 @@ def test_texts_equal_the_forward_pass_of_the_library(pair: tuple[Backbone, Any, 
         assert distance(ours.text.encode_from(ours.text.encode_to(ids, cut), cut, read), expected) <= 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", WIDE, ids=" ".join)
 def test_the_same_holds_at_published_widths(key: tuple[str, str], tmp_path: Path) -> None:
     theirs = write(tmp_path, *key)

@@ -297,6 +297,7 @@ def test_the_commands_work_on_it(command: Command, folders: dict[str, Path], cli
         assert len([line for line in err.splitlines() if line.startswith(("kshot:", "error"))]) <= 1
 
 
+@pytest.mark.slow
 def test_a_recognizer_sees_files_and_arrays_as_the_store_does(
     command: Command, folders: dict[str, Path], clips_csv: Path, tmp_path: Path
 ) -> None:

@@ -122,6 +122,7 @@ def test_half_a_checkpoint_is_one_line(folder: Path) -> None:
         load(folder)
 
 
+@pytest.mark.slow
 def test_the_commands_work_on_it(command: Command, written: tuple[Path, Any], clips_csv: Path, tmp_path: Path) -> None:
     place = ("--backbone", written[0], "--store", tmp_path / "store", "--frames", 2)
     shape = ("--way", 3, "--query", 1)

@@ -20,6 +20,8 @@ from kshot.backbones.backbone import load
 from kshot.errors import CheckpointError
 from tiny import random_clip
 
+pytestmark = pytest.mark.slow
+
 WAYS_OUT = "or give a local folder in transformers format, or use the bundled 'kshot-tiny'"
 
 

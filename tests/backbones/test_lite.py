@@ -207,6 +207,7 @@ def test_the_commands_store_its_maps(command: Command, clips_csv: Path, tmp_path
     assert code == 0 and json.loads(out)["stored_now"] > 0, err
 
 
+@pytest.mark.slow
 def test_it_trains_and_is_evaluated_on_stored_maps(clips_csv: Path, tmp_path: Path, network: Backbone) -> None:
     quick: dict[str, Any] = {"way": 3, "query": 1, "frames": 2, "store": tmp_path / "store", "backbone": network}
     done = train(clips_csv, tmp_path / "run", steps=2, val_every=2, val_episodes=5, **quick)

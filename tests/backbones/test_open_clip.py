@@ -303,6 +303,7 @@ def test_half_and_foreign_checkpoints_are_one_line(folder: Path, damage: Callabl
 # commands
 
 
+@pytest.mark.slow
 def test_the_commands_work_on_a_resnet(
     command: Command, folders: dict[str, Path], clips_csv: Path, tmp_path: Path
 ) -> None:

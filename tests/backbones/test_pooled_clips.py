@@ -274,6 +274,7 @@ def test_a_transformers_too_old_for_videoprism_is_one_line(tmp_path: Path, monke
 # commands
 
 
+@pytest.mark.slow
 def test_the_commands_work_on_it(
     command: Command, prism: tuple[Path, Any, Any], clips_csv: Path, tmp_path: Path
 ) -> None:

@@ -27,6 +27,7 @@ from kshot.fewshot.training import train
 from kshot.recognizer import Recognizer
 
 pytest.importorskip("onnxruntime")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_registry")]
 
 
 @pytest.fixture(scope="module")

@@ -284,6 +284,7 @@ def test_a_sentencepiece_model_alone_is_refused(folder: Path) -> None:
 # commands
 
 
+@pytest.mark.slow
 def test_the_commands_work_on_it(command: Command, written: tuple[Path, Any], clips_csv: Path, tmp_path: Path) -> None:
     place = ("--backbone", written[0], "--store", tmp_path / "store", "--frames", 2, "--json")
     shape = ("--way", 3, "--query", 1, "--prompt", "{}")

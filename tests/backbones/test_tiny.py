@@ -104,6 +104,7 @@ def test_words_find_poses(tiny: backbone.Backbone) -> None:
     assert right.float().mean() > 0.6  # chance 0.2
 
 
+@pytest.mark.slow
 def test_motion_is_neither_trivial_nor_hopeless(tiny: backbone.Backbone, script: ModuleType) -> None:
     novel = [name for name, action in ACTIONS.items() if action.split == "test"]
     features, labels = [], []

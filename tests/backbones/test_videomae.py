@@ -32,6 +32,8 @@ from kshot.studio.project import Project
 from kshot.video import FRAMINGS, preprocess
 from kshot.video.views import describe
 
+pytestmark = pytest.mark.slow
+
 UNIT = 4  # frames, of the checkpoint here
 
 

@@ -68,6 +68,7 @@ def test_a_residual_adapter_learns_in_place_of_the_layer(npz: Path, tmp_path: Pa
     assert accuracy(npz, tmp_path / "run") != accuracy(npz, None)
 
 
+@pytest.mark.slow
 def test_every_strategy_and_every_rule_of_selection(npz: Path, tmp_path: Path) -> None:
     for strategy in set(STRATEGIES) - {"frozen", "zero-shot"}:
         for select in ("val", "none"):

@@ -88,6 +88,7 @@ def test_a_strong_one_keeps_weights_in_place(backbone: Backbone, base: Activatio
     assert 0 < held < 0.5 * free
 
 
+@pytest.mark.slow
 def test_a_run_says_it_and_runs_without_go_on(clips_csv: Path, backbone: Backbone, tmp_path: Path) -> None:
     few = {"way": 2, "query": 1, "steps": 2, "val_every": 2, "val_episodes": 2, "store": tmp_path / "store"}
     train(clips_csv, tmp_path / "run", backbone=backbone, penalty="1/N", **few)  # type: ignore[arg-type]

@@ -23,6 +23,8 @@ from kshot.fewshot import together
 from kshot.fewshot.fit import load_tensors
 from kshot.fewshot.result import read_result
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = "--way 3 --query 2 --steps 6 --val-every 3 --val-episodes 20 --lr 1e-2"
 
 QUICK = """

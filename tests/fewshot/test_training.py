@@ -146,6 +146,7 @@ def test_interrupted_and_resumed_equals_straight(quick: Quick, tmp_path: Path, s
     assert not (tmp_path / "stopped" / "checkpoint.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_killed_at_the_very_end_and_resumed_equals_straight(
     forks: Forks, quick: Quick, tmp_path: Path, clips_csv: Path, clip_folder: Path, warm_store: Path
 ) -> None:
@@ -323,6 +324,7 @@ def test_val_episodes_keep_sources_apart_where_asked_to(
     assert config(tmp_path / "run")["val_episodes"].get("shared_group", True) is shared
 
 
+@pytest.mark.slow
 def test_direct_keeps_sources_apart_too(quick: Quick, tmp_path: Path) -> None:
     chosen = {}
     for shared in (True, False):

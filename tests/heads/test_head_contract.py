@@ -151,6 +151,7 @@ def test_gradients_are_finite_at_the_extremes(name: str, chosen: dict[str, Any],
     assert all(g.isfinite().all() for g in gradients if g is not None)
 
 
+@pytest.mark.slow
 @each_head
 def test_gradients_reach_the_query_and_agree_with_differences(name: str, chosen: dict[str, Any], draw: Draw) -> None:
     query, support, labels, text = draw(episodes=1, query=2, way=2, frames=3, channels=8)

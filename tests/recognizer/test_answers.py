@@ -41,6 +41,7 @@ def table(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text)))
 
 
+@pytest.mark.slow
 def test_the_three_forms_say_the_same(command, model: Path, paths: list[Path], tmp_path: Path):
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"no video at all")

@@ -22,6 +22,8 @@ from kshot.recognizer.card import card
 from kshot.recognizer.costs import ErrorCosts
 from kshot.recognizer.report import Report
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def taught(backbone: Backbone, tmp_path_factory: pytest.TempPathFactory) -> Recognizer:

@@ -12,6 +12,8 @@ from forks import OBEDIENT, Forks
 from kshot import Recognizer
 from kshot.datasets import load
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -99,6 +99,7 @@ def test_segments_of_novel_actions_that_overlap_base_ones_are_left_out(films: Pa
     assert len(left.data) == 32 and notes == []
 
 
+@pytest.mark.slow
 def test_fit_remembers_the_segments_and_predicts_them(films: Path, tmp_path: Path) -> None:
     out, store = tmp_path / "model", tmp_path / "store"
     assert (

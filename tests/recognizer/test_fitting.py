@@ -233,6 +233,7 @@ def test_a_method_can_be_told():
         fit(clips(), "partial")
 
 
+@pytest.mark.slow
 def test_the_promise_is_kept_where_the_truth_is_known():
     """16 draws of 4 x 6 clips: the interval must cover the share of 400 further clips that get their label."""
     covered = []

@@ -58,6 +58,7 @@ def fitted(name: str, backbone: Backbone, run_of: Callable[[str], Path], **optio
     return Recognizer(backbone, method=name, adapted=run, head_options=given, **options).fit(*films(each=3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SINGLE)
 def test_every_head_is_a_method(name: str, backbone: Backbone, run_of: Callable[[str], Path], tmp_path: Path):
     made = fitted(name, backbone, run_of)

@@ -18,6 +18,8 @@ from kshot.backbones.backbone import Backbone
 from kshot.datasets import load
 from kshot.recognizer.methods import METHODS
 
+pytestmark = pytest.mark.slow
+
 
 def _joblib(model: Recognizer) -> Recognizer:
     joblib = pytest.importorskip("joblib")

@@ -58,6 +58,7 @@ def outline(text: str) -> list[tuple[str, list[str]]]:
     return [(tag, sorted(attributes)) for tag, attributes in reader.tags]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE)
 def test_names_change_nothing_of_the_page_but_its_words(
     tmp_path: Path, name: str, plain: list[tuple[str, list[str]]]

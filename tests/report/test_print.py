@@ -16,6 +16,8 @@ from kshot.study.file import Row, Study
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+pytestmark = pytest.mark.slow
+
 CHROMIUM = "/usr/bin/chromium"
 NAMES = ("frozen, prototype", "Meta-learning, last layer, OTAM", "Finetuning, whole backbone", "LoRA, rank 8")
 

@@ -93,6 +93,7 @@ class Reader(HTMLParser):
             self.rows[-1][-1] += data.replace("\N{NO-BREAK SPACE}", " ")
 
 
+@pytest.mark.slow
 def test_the_page_is_well_formed_and_needs_nothing_else(made: tuple[dict[str, Any], str]) -> None:
     page = made[1]
     reader = Reader(page)

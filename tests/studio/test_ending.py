@@ -31,6 +31,8 @@ from kshot.studio.project import Closed, Project
 from kshot.studio.state import ModelRecord, TrainingProgress
 from kshot.studio.view import model_view, page_state
 
+pytestmark = pytest.mark.slow
+
 EMPTY = ModelRecord("m", 0.0, {}, [], {})
 SLOW = 120.0  # seconds that anything may take on a busy machine
 

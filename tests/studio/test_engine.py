@@ -119,6 +119,7 @@ def test_cancelled_between_two_lessons(engine: StudioEngine, shown: dict[str, li
     assert [path.name for path in (engine.project.folder / "models").iterdir()] == [engine.trained.folder.name]
 
 
+@pytest.mark.slow
 def test_a_model_taught_elsewhere_learns_more_and_forgets(
     engine: StudioEngine, model: Path, shown: dict[str, list[Path]]
 ) -> None:

@@ -18,6 +18,8 @@ from kshot.studio.marks import Stretch
 from kshot.studio.project import Project
 from kshot.studio.state import PredictedSegment, Prediction, Video, read_state
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def film(project: Project) -> Video:

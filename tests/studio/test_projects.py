@@ -100,6 +100,7 @@ def test_requests_are_of_the_project_that_is_open(projects: Projects) -> None:
     assert refused.status_code == 422 and "a project is called by" in refused.json()["error"]
 
 
+@pytest.mark.slow
 def test_projects_are_opened_and_begun_from_the_page(ready: Studio) -> None:
     """By keyboard; what has happened is said, the focus stays, and another tab follows."""
     page, other = ready.tab(1280, 860), ready.tab()

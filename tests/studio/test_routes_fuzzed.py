@@ -24,6 +24,8 @@ from kshot.studio.projects import Projects
 from kshot.studio.server import create_app
 from recognizers import RED, Colours
 
+pytestmark = pytest.mark.slow
+
 HOST = "127.0.0.1:8470"
 KEYS = Keys()
 NUMBERS = [

@@ -20,6 +20,8 @@ from kshot.studio.state import Label, Video
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
+pytestmark = pytest.mark.slow
+
 FOCUS = "document.activeElement.getAttribute('aria-label') ?? document.activeElement.id"
 NAMED = "(document.activeElement.getAttribute('aria-label') ?? document.activeElement.textContent)"
 

@@ -29,6 +29,8 @@ from kshot.studio.state import Prediction, TrainingProgress, Video
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_whole_story(studio: Studio, drawn: Path, tmp_path: Path) -> None:
     """From an empty page, by keyboard alone, to a right answer on an unseen clip; then a wrong one is put right."""

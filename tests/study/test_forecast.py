@@ -18,6 +18,8 @@ from kshot.fewshot.cost import as_time
 from kshot.study import counting, forecast
 from kshot.study import runner as study
 
+pytestmark = pytest.mark.slow
+
 SMALL = """
 data = "{data}"
 backbone = "{backbone}"

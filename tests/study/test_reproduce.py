@@ -35,6 +35,8 @@ from kshot.study.summary import load_study
 from rars import write_rar, write_tool
 from tiny import random_clip
 
+pytestmark = pytest.mark.slow
+
 PAGE = Path(__file__).parents[2] / "docs" / "reproduce.md"
 BACKBONE, RESNET = "openai/clip-vit-base-patch16", "timm/resnet50_clip.openai"
 

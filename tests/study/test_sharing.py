@@ -25,6 +25,8 @@ from kshot.study.grid import Grid
 from kshot.study.runner import run
 from kshot.study.sharing import Sharing, parts
 
+pytestmark = pytest.mark.slow
+
 SMALL = """
 title = "small"
 data = "{data}"

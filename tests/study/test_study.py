@@ -25,6 +25,8 @@ from kshot.study.summary import load_study
 from kshot.study.tables import as_markdown
 from tiny import random_clip
 
+pytestmark = pytest.mark.slow
+
 SMALL = """
 title = "small"
 data = "{data}"

@@ -68,6 +68,7 @@ def test_no_file_is_forgotten() -> None:
     assert set(ROADS) | {"partial", "full"} == set(tuning.TUNING)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ROADS)
 def test_the_whole_road_from_videos_to_a_figure(place: Path, tmp_path: Path, method: str) -> None:
     options = {name: value for name, value in ROADS[method].items() if name != "cut"}

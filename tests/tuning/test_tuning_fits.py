@@ -14,6 +14,8 @@ from kshot.backbones.backbone import Backbone, load
 from kshot.errors import OptionError
 from scripted import script
 
+pytestmark = pytest.mark.slow
+
 SMALL = {
     "lora": {"rank": 2}, "adaptformer": {"width": 4}, "st-adapter": {"width": 4}, "vpt": {"tokens": 2},
     "coop": {"context": 2}, "aim": {"frames": 2},

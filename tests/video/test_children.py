@@ -151,6 +151,7 @@ def test_a_child_that_cannot_start_says_why(tmp_path: Path, monkeypatch: pytest.
         Child("broken", 5).request(task("where"))
 
 
+@pytest.mark.slow
 def test_the_clock_runs_for_each_answer_alone(child: Child) -> None:
     """Whoever takes the answers may take his time."""
     child.request(task("where"))

@@ -86,6 +86,7 @@ def test_a_clip_cut_to_one_frame_is_no_clip(shared: Path) -> None:
     assert left.damage is not None and left.damage.kept < 0.05
 
 
+@pytest.mark.slow
 def test_headers_of_avi_that_count_too_many_are_no_damage(shared: Path) -> None:
     """All 570 real clips keep what they deserve, though the headers of J-HMDB promise 3 to 8 frames more."""
     with (shared / "clips" / "clips.csv").open(newline="") as file:

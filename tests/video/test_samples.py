@@ -136,6 +136,7 @@ kshot.video.container.File.image = image
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "reason"), [("abort", "crashed (SIGABRT)"), ("sleep", "not decoded within 3 seconds")]
 )
@@ -160,6 +161,7 @@ def test_a_stream_can_be_stopped_from_another_thread(clip: Path) -> None:
     assert len(list(samples)) < 40 and stream.failure == ""
 
 
+@pytest.mark.slow
 def test_a_child_waits_for_a_slow_reader_without_losing_patience(clip: Path) -> None:
     samples = Stream(clip, 0.04, 224, timeout=1.5).samples()  # more than a pipe holds
     next(samples)

@@ -47,6 +47,7 @@ FILES: dict[str, dict[str, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
 def test_any_frame_alone_equals_the_same_frame_of_a_full_decode(tmp_path: Path, name: str) -> None:
     path = write(tmp_path / name, **FILES[name])
@@ -250,6 +251,7 @@ WRONG_PACKETS = {  # damaged, or with packets that hold no frame: only decoding 
 DAMAGED = {"decord--corrupted.mp4", "mp4parse--no_timescale.mp4"}  # their decoders stop with an error
 
 
+@pytest.mark.slow
 def test_every_odd_file_agrees_with_its_record_or_says_why_not(shared: Path) -> None:
     folder = shared / "odd-videos"
     with (folder / "odd.csv").open(newline="") as file:

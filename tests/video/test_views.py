@@ -273,6 +273,7 @@ def test_a_clip_that_only_view_0_can_read_is_named(backbone, tmp_path: Path, mon
 # ---- training ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_training_sees_the_views_and_its_config_names_them(place: Path, tmp_path: Path):
     common = {"backbone": place / "clip", "store": place / "store", "frames": FRAMES, "way": 3, "query": 2, "steps": 2}
     table = place / "clips/clips.csv"
@@ -326,6 +327,7 @@ def test_stopped_and_resumed_with_views_equals_straight(place: Path, tmp_path: P
     assert first == second
 
 
+@pytest.mark.slow
 def test_a_run_is_evaluated_as_it_was_trained(place: Path, tmp_path: Path):
     from kshot.fewshot.evaluation import evaluate
 

@@ -27,6 +27,8 @@ from kshot.video import frames as frames_module
 from kshot.video.opening import opened
 from scenes import everything, scene, write
 
+pytestmark = pytest.mark.slow
+
 DIGESTS = "d963175eca1c9cb6b1d6103711c00be74cbe3de2a34f80579785dba481487afc"
 SCANS = "8b071a19b5726bc97e726336436fb798ba0b1462e07aae4b35188b08e162f1f4"
 CHOICES = "ab46a115919c05081daa1857c26e4755bdd5c20d63ca9ee2832e90f0b052b2c2"

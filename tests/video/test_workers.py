@@ -146,6 +146,7 @@ def test_a_decoder_that_crashes_costs_its_clip_only(clips: list[Path], tmp_path:
     assert all(isinstance(result, Taken) for result in results[1::2])
 
 
+@pytest.mark.slow
 def test_a_decoder_that_hangs_costs_its_clip_only(clips: list[Path], tmp_path: Path, sabotage: None) -> None:
     jobs = [Job(path, 2) for path in [clips[0], *named(clips[0], tmp_path, "sleep", "spin"), clips[1], clips[2]]]
     begin = time.monotonic()
@@ -215,6 +216,7 @@ def test_a_plain_script_needs_no_main_guard(clips: list[Path], tmp_path: Path) -
     assert (out.splitlines(), err) == (["once", "0 (2, 32, 48, 3)", "1 (2, 32, 48, 3)"], "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sleep", "spin"])
 def test_no_worker_outlives_a_parent_that_was_killed(
     clips: list[Path], tmp_path: Path, sabotage: None, kind: str
@@ -246,6 +248,7 @@ def test_ctrl_c_ends_the_parent_and_its_workers(clips: list[Path], tmp_path: Pat
     assert not any(alive(pid) for pid in workers)
 
 
+@pytest.mark.slow
 def test_ctrl_c_pressed_thrice_ends_the_command_without_a_traceback(
     clips: list[Path], tmp_path: Path, sabotage: None, clip_folder: Path
 ) -> None:

@@ -20,6 +20,8 @@ from kshot.datasets import load
 from kshot.recognizer.stream.watch import Sighting
 from kshot.recognizer.stream.windows import Scores, Segments
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def model(backbone, clips_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
