@@ -16,10 +16,9 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 from cluster import Cluster, simulate  # noqa: E402
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="the script finds its processes in /proc")
+@pytest.mark.slow
 def test_three_kills_leave_the_bytes_of_an_undisturbed_store(clips_csv: Path, clip_folder: Path) -> None:
     command = [sys.executable, str(ROOT / "scripts" / "kill_extract.py"), str(clips_csv), "--kills", "3", "--json"]
     path = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
