@@ -174,14 +174,14 @@ def test_segments_that_are_no_clips(folder: Path) -> None:
     ]  # fmt: skip
     assert found.notes == [
         "1 segment stands there twice, taken once",
-        f"1 segment that begins where it ends left out (the first: 'empty' at 3 to 3 s of {folder / 'a.mp4'})",
-        f"1 segment that ends before it begins left out (the first: 'back' at 5 to 4 s of {folder / 'a.mp4'})",
+        f"1 segment of no length left out (the first: 'empty' at 3 to 3 s of {folder / 'a.mp4'})",
+        f"1 segment with its end before its start left out (the first: 'back' at 5 to 4 s of {folder / 'a.mp4'})",
         f"1 segment behind the end of its video left out (the first: 'late' at 9 to 10 s of {folder / 'a.mp4'}, which "
         f"lasts 8 s)",
         f"1 segment over the end of its video cut there (the first: 'long' at 7 to 30 s of {folder / 'a.mp4'}, of 8 s)",
     ]
     assert loading.overlaps(found.segments) == [
-        f"1 segment that overlaps another of its label and subject kept (the first: 'ok' at 1.5 to 2.5 s of "
+        f"1 segment overlapping another of its label and subject kept (the first: 'ok' at 1.5 to 2.5 s of "
         f"{folder / 'a.mp4'})",
     ]
     path.write_text("path,label,start,end\na.mp4,x,soon,2\n")

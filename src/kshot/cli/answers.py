@@ -13,6 +13,7 @@ import typer
 
 from kshot.cli.common import chosen_progress, tell_damaged, tell_notes
 from kshot.errors import KshotError, OptionError, VideoError
+from kshot.excerpts import file_of
 from kshot.terminal import beneath, percent
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def chosen_kind(
         raise OptionError(f"{named} each say how answers are written: give one of them")
     if not timeline and (picture or format != "table"):
         raise OptionError("--format and --picture are of a timeline: add --timeline")
-    if out is not None and any(Path(text).exists() and out.exists() and out.samefile(text) for text in given):
+    if out is not None and any(out.exists() and file.exists() and out.samefile(file) for file in map(file_of, given)):
         raise OptionError(f"--out {out} is one of the files to read: name another")
     if not asked and not timeline and out is not None:
         if (kind := out.suffix.lower().removeprefix(".")) not in KINDS:

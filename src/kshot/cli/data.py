@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 import typer
 
+from kshot import interrupt
 from kshot.cli.app import app
 from kshot.cli.common import (
     DATA,
@@ -115,7 +117,11 @@ def cut(
     """
     from kshot.datasets.cutting import cut as run
 
-    report = run(data, out, before, after, deinterlace, progress=chosen_progress(as_json))
+    try:
+        report = run(data, out, before, after, deinterlace, progress=chosen_progress(as_json))
+    except KeyboardInterrupt:
+        interrupt.tell(kept=False)
+        raise typer.Exit(130) from None
     show(report, as_json, _tell_cut)
 
 
@@ -125,14 +131,14 @@ def _tell_cut(values: dict[str, Any]) -> None:
     )
     tell_notes(values["notes"])
     tell_unreadable(values["unreadable"])
-    typer.echo(f"next: kshot fit {values['table']} --out MODEL")
+    typer.echo(f"next: kshot fit {quote(str(values['table']))} --out MODEL")
 
 
 def _tell_imported(values: dict[str, Any]) -> None:
     typer.echo(f"{values['out']}: {values['counted']}, from {', '.join(values['formats'])}")
     tell_notes(values["notes"])
     if values["format"] == "csv":
-        typer.echo(f"next: kshot fit {values['out']} --out MODEL")
+        typer.echo(f"next: kshot fit {quote(str(values['out']))} --out MODEL")
 
 
 def _tell_sets(values: dict[str, Any]) -> None:
@@ -243,7 +249,7 @@ def export(
 def _tell_features(values: dict[str, Any]) -> None:
     typer.echo(
         f"{values['features']}: {values['clips']} clips of {values['classes']} classes, {values['frames']} frames of "
-        f"{values['channels']} channels\nnext: kshot evaluate --features {values['features']}"
+        f"{values['channels']} channels\nnext: kshot evaluate --features {quote(str(values['features']))}"
         + ("" if "test" in values["splits"] else " --split all")
     )
     tell_missing("the data set", values["missing"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 import typer
@@ -253,4 +254,4 @@ def _tell_fit(values: dict[str, Any]) -> None:
             "the model's README.md has the trade"
         )
     typer.echo(f"{values['model']}: trained on {len(values['classes'])} actions, from {values['clips']} clips")
-    typer.echo(f"next: kshot predict {values['model']} VIDEO")
+    typer.echo(f"next: kshot predict {quote(str(values['model']))} VIDEO")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -297,7 +298,7 @@ def _tell_training(values: dict[str, Any]) -> None:
     typer.echo(
         f"{values['run']}: {values['weights']:,} trained weights of {values['backbone']}, {chosen}, "
         f"{values['seconds']:.1f} s\n"
-        f"next: kshot evaluate DATA --adapted {values['run']}"
+        f"next: kshot evaluate DATA --adapted {quote(str(values['run']))}"
     )
     tell_missing("the data set", values["missing"])
     tell_notes(values["notes"])

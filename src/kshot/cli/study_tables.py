@@ -149,7 +149,10 @@ def tell_forecast(values: dict[str, Any]) -> None:
             times = [as_time(one[key]) for key in ("training", "validation", "testing", "seconds")]
             rows.add_row(one["name"], str(one["trainings"] or "–"), *times, as_bytes(one["memory"] or None))
         screen.print(rows)
+        failing: dict[str, list[str]] = {}  # what is wrong is often the same with many rows
         for one in part["rows"]:
             if "error" in one:
-                typer.echo(f"{one['name']} cannot run: {one['error']}")
+                failing.setdefault(one["error"], []).append(one["name"])
+        for error, names in failing.items():
+            typer.echo(f"{'; '.join(names)} cannot run: {error}")
     typer.echo(f"in all: {as_bytes(values['bytes'])} on disk, {as_time(values['seconds'])}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -39,7 +39,7 @@ class Piece:
         clip: its number in the data set.
         begin: seconds of its video at which it begins.
         end: at which it ends; infinite for the video's end.
-        path: of its file.
+        path: of its file, which is there once all of it is.
         first: seconds at which its first frame appears; None before that.
         frames: how many were written.
         writer: the open file and its stream, from the first frame to the last.
@@ -59,7 +59,7 @@ class Piece:
 
         if self.writer is None:
             height, width = picture.shape[:2]
-            file = av.open(str(self.path), "w")
+            file = av.open(str(self.unfinished), "w", format="mp4")
             stream = file.add_stream("libx264", rate=rate, options=SHARP)
             stream.height, stream.width, stream.thread_count = height, width, 1
             stream.pix_fmt = "yuv444p" if height % 2 or width % 2 else "yuv420p"
@@ -73,6 +73,11 @@ class Piece:
             file.mux(packet)
         self.frames += 1
 
+    @property
+    def unfinished(self) -> Path:
+        """Where its file grows."""
+        return self.path.with_name(f".kshot-{self.clip}.part")
+
     def close(self) -> None:
         """Ends the file."""
         if self.writer is not None:
@@ -81,6 +86,21 @@ class Piece:
                 file.mux(packet)
             file.close()
             self.writer = None
+            self.unfinished.replace(self.path)
+
+    def remove(self) -> None:
+        """Takes back what was written, its folder too, where nothing else is in it."""
+        if self.writer is not None:
+            self.writer[0].close()
+            self.writer = None
+        for path in (self.unfinished, self.path):
+            path.unlink(missing_ok=True)
+        self.prune()
+
+    def prune(self) -> None:
+        """Removes its folder, where that is empty."""
+        with suppress(OSError):
+            self.path.parent.rmdir()
 
 
 def cut(
@@ -92,6 +112,8 @@ def cut(
     progress: Progress = quiet,
 ) -> dict[str, Any]:
     """Writes each segment of a data set as OUT/label/video-start-end.mp4, and OUT/clips.csv; sound is left out.
+
+    What is stopped before its end leaves nothing.
 
     Args:
         data: as for `kshot.load_data`; its clips are parts of videos, or whole ones to be deinterlaced.
@@ -123,9 +145,11 @@ def cut(
 
     free()
     notes = list(found.notes)
-    with locked(out), disk(out):
+    with locked(out), disk(out), ExitStack() as stack:
         free()
         pieces = _planned(found, spans, out, before, after, notes)
+        for piece in pieces:
+            stack.callback(piece.remove)  # whatever ends this before all is there
         unreadable: dict[str, str] = {}
         sounding = 0
         with progress("cutting", len(found), "segments") as step:
@@ -143,6 +167,9 @@ def cut(
         if not done:
             raise VideoError(next(iter(unreadable.values()), f"{found.name}: no segment has a frame"))
         write_atomic(out / "clips.csv", _table(found, done, out).encode())
+        stack.pop_all()
+        for piece in pieces:
+            piece.prune()
     if sounding:
         notes.append(f"{sounding:,} {'video has' if sounding == 1 else 'videos have'} sound, which is left out")
     if lost := sum(not piece.frames for piece in pieces if str(found.paths[piece.clip]) not in unreadable):

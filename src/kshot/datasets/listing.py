@@ -36,6 +36,7 @@ def clips_of(text: str) -> tuple[list[str], list[str]]:
         return _listed(Path(table), dict(parse_qsl(query, keep_blank_values=True)))
     folder = Path(text)
     if not folder.is_dir():
+        _expect_no_annotations(folder)
         return [text], []
     try:
         if any(map(is_image, os.listdir(folder))):
@@ -47,6 +48,19 @@ def clips_of(text: str) -> tuple[list[str], list[str]]:
     if not found:
         raise DataError(f"{text} holds no clips: expected videos, folders of frames, or folders with such inside")
     return found, passed.sentences()
+
+
+def _expect_no_annotations(path: Path) -> None:
+    """Refuses a file of annotations, whose segments a table can list; by its content, but of no video."""
+    if path.suffix.lower() in SUFFIXES or is_image(path.name) or not path.is_file():
+        return
+    from kshot.datasets.annotations import FORMATS, find
+
+    if (found := find(path)) is not None:
+        raise DataError(
+            f"{path} is no video but annotations of some ({FORMATS[found[0]].title}): make a table of its segments "
+            f"first, kshot data import {path} --out clips.csv, and name that"
+        )
 
 
 def _is_table(text: str) -> bool:

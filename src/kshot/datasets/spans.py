@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ from kshot.gate import shortened
 _WHAT = "(?:t|times?|timestamp|s|secs?|seconds?|ms|f|frames?|idx|index|no|num|clip|video|segment|trim|action|event)"
 _MOMENT = re.compile(rf"({_WHAT}{{0,3}})(start|end|begin|stop|onset|offset)({_WHAT}{{0,3}})")
 """A column, less all but its letters, that says where in a video a clip begins or ends."""
+
+_LENGTH = re.compile(rf"{_WHAT}{{0,3}}(?:duration|dur){_WHAT}{{0,3}}")
+"""A column, likewise, that says how long a clip lasts, where it stands beside a start and no end."""
 
 _FRAMES = re.compile(r"frame|idx|index|no$|num|^f$")
 _STARTS = ("start", "begin", "onset", "from")
@@ -29,12 +33,14 @@ class Columns:
         end: name of the column; None where it has none.
         scale: seconds a unit of what stands there; None for frame numbers, which `rate` turns into seconds.
         rate: name of the column of frames a second; None where seconds stand there.
+        lasts: whether `end` is a column of durations.
     """
 
     start: str | None = None
     end: str | None = None
     scale: float | None = 1.0
     rate: str | None = None
+    lasts: bool = False
 
     def __bool__(self) -> bool:
         return bool(self.start or self.end)
@@ -55,7 +61,7 @@ class Columns:
             DataError: no time that is known, or frame numbers without a rate.
         """
         start, end = (self._moment(row, name, place) for name in (self.start, self.end))
-        return start, end
+        return start, end + (0.0 if math.isnan(start) else start) if self.lasts else end
 
     def _moment(self, row: Mapping[str, str], name: str | None, place: str) -> float:
         if name is None or not row[name]:
@@ -76,7 +82,8 @@ class Columns:
 def columns(table: str, header: Sequence[str]) -> Columns:
     """Which columns of a header say where clips begin and end.
 
-    Seconds are taken before frame numbers, where a table has both.
+    Seconds are taken before frame numbers, where a table has both. A duration beside a start stands for the end, where
+    there is no column for that.
 
     Args:
         table: its name, for messages.
@@ -86,13 +93,15 @@ def columns(table: str, header: Sequence[str]) -> Columns:
         DataError: two columns for one end, "offset" alone, which may be either, or frame numbers without a rate.
     """
     found: dict[tuple[bool, str], list[str]] = {}  # (whether it is a start, its unit) -> columns
+    lengths: dict[str, list[str]] = {}  # unit -> columns of durations
     lower = {*map(str.lower, header)}
     for name in header:
-        match = _MOMENT.fullmatch(re.sub(r"[^a-z]", "", name.lower()))
+        letters = re.sub(r"[^a-z]", "", name.lower())
+        match = _MOMENT.fullmatch(letters)
         if match:
-            around = match[1] + match[3]
-            counted = "frames" if _FRAMES.search(around) else "ms" if around.endswith("ms") else "s"
-            found.setdefault((match[2] in _STARTS, counted), []).append(name)
+            found.setdefault((match[2] in _STARTS, _unit(match[1] + match[3])), []).append(name)
+        elif _LENGTH.fullmatch(letters):
+            lengths.setdefault(_unit(re.sub("duration|dur", "", letters)), []).append(name)
         elif name.lower() in ("from", "to") and {"from", "to"} <= lower:
             found.setdefault((name.lower() == "from", "s"), []).append(name)
     units = [unit for unit in ("s", "ms", "frames") for start in (True, False) if (start, unit) in found]
@@ -100,6 +109,8 @@ def columns(table: str, header: Sequence[str]) -> Columns:
         return Columns()
     unit = units[0]
     starts, ends = (found.get((start, unit), []) for start in (True, False))
+    lasts = not any((False, any_) in found for any_ in units) and unit in lengths
+    ends = lengths[unit] if lasts else ends
     for names, which in ((starts, "begin"), (ends, "end")):
         if len(names) > 1:
             raise DataError(
@@ -115,4 +126,9 @@ def columns(table: str, header: Sequence[str]) -> Columns:
         )
     scale = {"s": 1.0, "ms": 0.001, "frames": None}[unit]
     start, end = (names[0] if names else None for names in (starts, ends))
-    return Columns(start, end, scale, rate)
+    return Columns(start, end, scale, rate, lasts)
+
+
+def _unit(around: str) -> str:
+    """What a column counts, by the words around its name: "s", "ms" or "frames"."""
+    return "frames" if _FRAMES.search(around) else "ms" if around.endswith("ms") else "s"

@@ -7,12 +7,13 @@ A format is a module with `mine(source)`, whether a file is of it, `read(source,
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from kshot import gate
-from kshot.datasets.annotations.forms import Annotations, Segment, Source
+from kshot.datasets.annotations.forms import Annotations, Film, Segment, Source, at
 from kshot.datasets.annotations.places import Places
 from kshot.errors import DataError, unknown
 
@@ -27,12 +28,14 @@ class Format(NamedTuple):
         title: what it is, for people.
         suffix: of the files that kshot writes; "" where it writes none.
         keeps: what of a segment, besides label and times, it has a place for.
+        names_video: whether it says which video it is of; else that is known by the name of the file.
     """
 
     module: str
     title: str
     suffix: str = ""
     keeps: frozenset[str] = frozenset()
+    names_video: bool = True
 
 
 FORMATS = {
@@ -47,9 +50,9 @@ FORMATS = {
     "thumos": Format("thumos", "THUMOS text, a file a class"),
     "charades": Format("charades", "Charades CSV"),
     "kinetics": Format("kinetics", "Kinetics CSV"),
-    "vtt": Format("webvtt", "WebVTT", ".vtt", frozenset({"score"})),
-    "srt": Format("srt", "SubRip", ".srt", frozenset({"score"})),
-    "audacity": Format("audacity", "Audacity labels", ".txt"),
+    "vtt": Format("webvtt", "WebVTT", ".vtt", frozenset({"score"}), False),
+    "srt": Format("srt", "SubRip", ".srt", frozenset({"score"}), False),
+    "audacity": Format("audacity", "Audacity labels", ".txt", names_video=False),
     "csv": Format("table", "CSV of segments", ".csv", frozenset({"group", "split", "subject", "score"})),
 }
 """A line a format. A file is of the first whose module says that it is."""
@@ -118,7 +121,7 @@ def write(said: Annotations, format: str) -> tuple[str, list[str]]:
     """A file of annotations as text, and a sentence on each thing of the segments that its format has no place for.
 
     Args:
-        said: the segments, with start and end, and what is known of their videos.
+        said: the segments, and what is known of their videos.
         format: one of `writable`.
 
     Raises:
@@ -132,8 +135,25 @@ def write(said: Annotations, format: str) -> tuple[str, list[str]]:
         count = sum(bool(getattr(segment, what)) for segment in said.segments)
         if count and what not in FORMATS[format].keeps:
             lost.append(f"{format} has no place for a {what}: those of {count:,} segments are not written")
-    written: str = _module(FORMATS[format]).write(said)
+    videos = {segment.path for segment in said.segments}
+    if len(videos) > 1 and not FORMATS[format].names_video:
+        raise DataError(
+            f"a file of {FORMATS[format].title} does not say which video it is of, found segments of {len(videos):,}: "
+            f"write one for each"
+        )
+    written: str = _module(FORMATS[format]).write(said if format == "csv" else replace(said, segments=_ended(said)))
     return written, lost
+
+
+def _ended(said: Annotations) -> list[Segment]:
+    """The segments with a start and an end, those of their videos where they have none."""
+    ended = []
+    for segment in said.segments:
+        end = segment.end if segment.end is not None else said.films.get(segment.path, Film()).seconds
+        if end is None:
+            raise DataError(f"{at(segment)}: the format wants an end, and nobody says how long the video is")
+        ended.append(replace(segment, start=segment.start or 0.0, end=end))
+    return ended
 
 
 def _module(format: Format) -> Any:

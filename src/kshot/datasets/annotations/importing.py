@@ -36,7 +36,7 @@ def import_files(
 
     Raises:
         DataError: a file cannot be used, or there is no segment.
-        OptionError: unknown format, or no folder for `out`.
+        OptionError: unknown format, no folder for `out`, or `out` is read.
         StoreError: `out` cannot be written.
     """
     if format not in writable():
@@ -44,6 +44,9 @@ def import_files(
     if not plain(out).parent.is_dir():
         raise OptionError(f"there is no folder for {out}: make it first, or name another")
     found = gather(files, videos, fps, "leave" if allow_missing else "refuse")
+    read = [*files, *map(Path, found.films)]
+    if out.exists() and any(one.exists() and out.samefile(one) for one in read):
+        raise OptionError(f"--out {out} is one of the files to read: name another")
     if not found.segments:
         told = "; ".join(found.notes) or "there are none"
         raise DataError(f"{', '.join(map(str, files))}: no segment can be taken: {told}")

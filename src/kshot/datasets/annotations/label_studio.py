@@ -72,7 +72,12 @@ def _regions(task: dict[str, Any], said: Annotations, place: str) -> Iterator[di
             for one in value if _is_min(value) else ():
                 yield {"type": "timelinelabels", "value": one}
         return
-    done = [one for one in task.get("annotations") or task.get("completions") or [] if not one.get("was_cancelled")]
+    every = task.get("annotations") or task.get("completions") or []
+    done = [one for one in every if not one.get("was_cancelled")]
+    for _ in range(len(every) - len(done)):
+        said.leave("annotation", "that was skipped left out", place)
+    for _ in task.get("drafts") or []:
+        said.leave("draft", "left out", place)
     guessed = task.get("predictions") or []
     for _ in done[1:]:
         said.leave("further annotation", "not kept: segments are of the first of a task", place)
@@ -89,6 +94,7 @@ def _taken(
     """(start, end, label, score) of what a region says."""
     kind, value = region.get("type"), region.get("value")
     if not isinstance(value, dict):
+        said.leave(f"region of type '{kind}'", "not kept", place)
         return
     score = region.get("score")
     score = None if score is None else number(score, f"{place}: score")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from kshot import names
 from kshot.datasets.annotations import read
 from kshot.datasets.annotations.forms import Annotations, Film, Segment, at, many
 from kshot.datasets.annotations.places import Places
@@ -123,7 +124,18 @@ def gather(
                 )
         before = f"{path.name}: " if len(paths) > 1 else ""
         notes += [before + note for note in said.sentences()]
-    return Found(segments, films, formats, notes)
+    whole = Annotations()
+    segments = _once(whole, segments) if len(paths) > 1 else segments
+    return Found(segments, films, formats, [*notes, *whole.notes, *alike(one.label for one in segments)])
+
+
+def alike(labels: Iterable[str]) -> list[str]:
+    """A sentence on labels that a reader cannot tell apart; none where there are none."""
+    spellings: dict[str, list[str]] = {}
+    for label in dict.fromkeys(labels):
+        spellings.setdefault(names.plain(label), []).append(label)
+    told = [" and ".join(map(repr, each)) for each in spellings.values() if len(each) > 1]
+    return [f"labels look alike and are taken for different actions: {'; '.join(told)}"] if told else []
 
 
 def _rate(text: str | None) -> float | None:
@@ -173,7 +185,7 @@ def _inside(said: Annotations, segments: list[Segment], places: Places) -> list[
         start, end = segment.start or 0.0, segment.end
         length = lengths.get(segment.path)
         if end is not None and end <= start:
-            what = "that begins where it ends left out" if end == start else "that ends before it begins left out"
+            what = "of no length left out" if end == start else "with its end before its start left out"
             said.leave("segment", what, at(segment))
             continue
         if start < 0:
@@ -209,7 +221,7 @@ def overlaps(segments: Sequence[Segment]) -> list[str]:
         key = (segment.path, segment.label, segment.subject)
         start, end = segment.start or 0.0, math.inf if segment.end is None else segment.end
         if start < ends.get(key, 0.0):
-            said.leave("segment", "that overlaps another of its label and subject kept", at(segment))
+            said.leave("segment", "overlapping another of its label and subject kept", at(segment))
         ends[key] = max(end, ends.get(key, 0.0))
     return said.sentences()
 

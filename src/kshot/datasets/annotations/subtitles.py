@@ -25,6 +25,7 @@ def read(source: Source, places: Places, plain: bool) -> Annotations:
     found: list[tuple[float, float, str]] = []
     for number, block in enumerate(re.split(r"\n[ \t]*\n", source.text().replace("\r\n", "\n").replace("\r", "\n"))):
         lines = block.strip("\n").split("\n")
+        lines = lines[1:] if lines[0].startswith("WEBVTT") and len(lines) > 1 else lines  # a cue right under it
         at = next((place for place, line in enumerate(lines[:2]) if ARROW.fullmatch(line)), None)
         if at is None:
             if "-->" in block and not lines[0].startswith(("NOTE", "STYLE", "REGION", "WEBVTT")):
