@@ -23,6 +23,7 @@ from kshot.forget import forget
 from kshot.studio.project import Project
 from kshot.studio.removal import videos_of
 from kshot.studio.state import Video
+from numbered_films import write_film
 
 ACTIONS = ("a", "b", "c")
 PEOPLE = ("anna", "ben", "cleo")
@@ -208,7 +209,10 @@ def test_what_is_asked_for_must_be_there(command, place: Path, table: Path, tmp_
         ((place / "model",), "expected one person (--subject NAME) or videos"),
         ((place / "model", "--subject", "ben", "--video", "a.mp4"), "name one of the two"),
         ((tmp_path / "gone", "--subject", "ben"), "there is no"),
-        ((place / "model", "--subject", "dora", "--store", place / "store"), "the groups there are anna, ben, cleo"),
+        (
+            (place / "model", "--subject", "dora", "--store", place / "store"),
+            "the people and groups there are anna, ben, cleo",
+        ),
     ):
         code, text, error = command("forget", *arguments)
         assert (code, text, error.count("\n")) == (2, "", 1) and message in error, error
@@ -219,3 +223,26 @@ def test_what_is_asked_for_must_be_there(command, place: Path, table: Path, tmp_
     assert removal.remove_from_store(place / "store", [], []).plain() == dict.fromkeys(
         ("clips", "shards", "notes", "rates", "paths"), 0
     )
+
+
+@pytest.mark.parametrize("kind", ["csv", "boris"])
+def test_who_acts_is_a_person_too(kind: str, command, tmp_path: Path):
+    """Of tables and annotations, whose groups are videos or stretches of them."""
+    write_film(tmp_path / "a.mp4")
+    (tmp_path / "day.csv").write_text(
+        "path,label,start,end,subject\na.mp4,bow,0,1,anna\na.mp4,sit,1,2,ben\na.mp4,bow,2,3,anna\n"
+    )
+    file = tmp_path / f"day.{kind}"
+    if kind != "csv":
+        assert command("data", "import", tmp_path / "day.csv", "--format", kind, "--out", file)[0] == 0
+    made = Recognizer("kshot-tiny", method="prototype", store=tmp_path / "store")
+    made.fit([str(tmp_path / f"a.mp4#t={span}") for span in ("0,1", "1,2", "2,3")], ["bow", "sit", "bow"])
+    made.save(tmp_path / "model")
+    places = (tmp_path / "model", file, "--store", tmp_path / "store", "--dry-run", "--json")
+    code, text, error = command("forget", *places, "--subject", "anna")
+    told = json.loads(text)
+    assert code == 0 and told["clips"] == 2, error
+    assert [one["removed"].get("clips") for one in told["places"]][:2] == [2, 2]
+    code, _, error = command("forget", *places, "--subject", "anne")
+    assert code == 2 and "nothing of anne is in any of these places; the people and groups there are" in error
+    assert "anna" in error and "ben" in error

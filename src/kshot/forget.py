@@ -8,16 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from kshot import datasets, gate
 from kshot.activations.digests import digest
 from kshot.activations.mirror import expect_folder
 from kshot.activations.removal import held_digests, known_digests, remove_from_store
+from kshot.datasets.annotations import find, foreign
+from kshot.datasets.annotations.loading import gather
+from kshot.datasets.listing import clips_of
+from kshot.datasets.sheet import read_sheet
 from kshot.errors import DataError, KshotError, OptionError
 from kshot.excerpts import Clip, ClipName, Excerpt, clip_of, file_of
 from kshot.files import disk, write_atomic
@@ -130,9 +136,10 @@ def forget(
     """Removes one person's, or some videos', clips from stores, models and studio projects.
 
     Args:
-        places: models, studio projects and stores to clean; tables and folders of clips that say which clips are
-            the person's; of others, such as runs, it is said whether they name the clips.
-        group: the person, or whatever was filmed together, as tables, folders and models call it.
+        places: models, studio projects and stores to clean; tables, annotations and folders of clips that say which
+            clips are the person's; of others, such as runs, it is said whether they name the clips.
+        group: the person, or whatever was filmed together, as tables, annotations, folders and models call it: a
+            subject or a group.
         videos: paths of videos, or parts of them such as "film.mp4#t=3,5".
         store: the store to clean beside those of `places`; $KSHOT_HOME/store by default.
         dry_run: change nothing, say what would be done.
@@ -180,7 +187,7 @@ def forget(
     if not dry_run:
         journal.unlink(missing_ok=True)
     if not goes_on and not any(count for place in done for count in place.removed.values()):
-        known = f"; the groups there are {', '.join(groups[:12])}" if group and groups else ""
+        known = f"; the people and groups there are {', '.join(groups[:12])}" if group and groups else ""
         raise DataError(f"nothing of {group or ', '.join(map(str, videos))} is in any of these places{known}")
     return Forgotten(group, [str(video) for video in videos], count, dry_run, done, list(UNREACHED))
 
@@ -194,7 +201,10 @@ def kind_of(place: Path) -> str:
     if not place.exists():
         raise DataError(f"there is no {place}: expected a model, studio project, store, table or folder of clips")
     if place.is_file():
-        return "data" if place.suffix.lower() == ".csv" else "other"
+        try:
+            return "data" if place.suffix.lower() == ".csv" or find(place) else "other"
+        except KshotError:  # looks like one of a format, and is none
+            return "other"
     if any(place.glob("*/key.json")):
         return "store"
     if (place / "project.json").exists():
@@ -233,6 +243,9 @@ def _gather(wanted: Wanted, places: dict[str, list[Path]], stores: Sequence[Path
         data = datasets.load(place, check_files=False)
         groups |= {str(group) for group in data.groups}
         clips = [clip for clip, group in zip(data.clips, data.groups, strict=True) if wanted.group == group != ""]
+        subjects, acted = _acted(place, wanted.group) if place.is_file() else (set[str](), [])
+        groups |= subjects
+        clips += acted
         wanted.paths |= {_real(clip) for clip in clips}
         parts += [one for one in data.clips if isinstance(one, Excerpt) and _real(one.path) in wanted.paths]
     for place in places["model"]:
@@ -258,6 +271,19 @@ def _gather(wanted: Wanted, places: dict[str, list[Path]], stores: Sequence[Path
         wanted.digests |= known_digests(root, wanted.videos())
     there |= {clip["digest"] for clip in mine}
     return sorted(groups - {""}), len(wanted.digests & there or wanted.paths)
+
+
+def _acted(place: Path, name: str) -> tuple[set[str], list[Clip]]:
+    """Who acts in the clips of a table or file of annotations, where it says so, and the clips of one of them."""
+    if place.suffix.lower() != ".csv" or foreign(place):
+        segments = gather([place], missing="keep").segments
+        mine = [one for one in segments if name and one.subject == name]
+        spans = [tuple(math.nan if time is None else time for time in (one.start, one.end)) for one in mine]
+        return {one.subject for one in segments}, [clip_of(one.path, s) for one, s in zip(mine, spans, strict=True)]
+    sheet = read_sheet(place, ("path",))
+    subjects = {row["subject"] for _, row in sheet.rows()} if "subject" in sheet.header else set()
+    texts = clips_of(f"{place}?{urlencode({'subject': name})}")[0] if name and name in subjects else []
+    return subjects, list(map(clip_of, texts))
 
 
 def _ids(wanted: Wanted, project: Path) -> set[str]:

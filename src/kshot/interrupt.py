@@ -68,10 +68,9 @@ def expect_none() -> None:
         raise KeyboardInterrupt
 
 
-def tell(kept: bool = True) -> None:
-    """Says that Ctrl-C ended the work, and whether what was done is kept."""
-    became = "what was done is kept, the same command goes on (train: with --resume)" if kept else "nothing was written"
-    print(f"kshot: stopped; {became}", file=sys.stderr)
+def tell() -> None:
+    """Says that Ctrl-C ended the work."""
+    print("kshot: stopped; what was done is kept, the same command goes on (train: with --resume)", file=sys.stderr)
 
 
 def stopped() -> int:

@@ -356,3 +356,79 @@ def test_labels_that_are_no_list_are_not_taken_letter_by_letter(tmp_path: Path) 
     sound = {"type": "labels", "id": "r3", "value": {"start": 0.5, "end": 0.75, "labels": "clap"}}
     with pytest.raises(DataError, match="task 1: labels: expected a list, found 'clap'"):
         read(tmp_path / "x.json", [task([sound])])
+
+
+# What was lost without a word
+
+
+@pytest.mark.parametrize("format", formats.writable())
+def test_an_open_end_is_that_of_the_video(format: str) -> None:
+    given = Annotations(
+        [Segment("a.mp4", 1.0, None, "x"), Segment("a.mp4", None, 0.5, "y")], {"a.mp4": Film(25.0, 8.0)}
+    )
+    closed = Annotations([Segment("a.mp4", 1.0, 8.0, "x"), Segment("a.mp4", 0.0, 0.5, "y")], {"a.mp4": Film(25.0, 8.0)})
+    if format == "csv":
+        assert formats.write(given, format)[0] == "path,label,start,end\na.mp4,x,1.000,\na.mp4,y,,0.500\n"
+        return
+    assert formats.write(given, format) == formats.write(closed, format)
+    with pytest.raises(DataError, match=r"'x' at 1 to the end s of a\.mp4: the format wants an end"):
+        formats.write(Annotations(given.segments, {"a.mp4": Film(25)}), format)
+
+
+@pytest.mark.parametrize("format", ["vtt", "srt", "audacity"])
+def test_a_file_that_names_no_video_is_of_one(format: str) -> None:
+    given = Annotations([Segment("a.mp4", 0, 1, "x"), Segment("b.mp4", 0, 1, "x")])
+    with pytest.raises(DataError, match="does not say which video it is of, found segments of 2: write one for each"):
+        formats.write(given, format)
+
+
+def test_what_is_read_is_not_written_over(command, folder: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    film = Path("a.mp4")
+    film.write_bytes((folder / "a.mp4").read_bytes())
+    Path("day.csv").write_text("path,label,start,end\na.mp4,x,0,1\n")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for out in ("day.csv", "a.mp4"):
+        code, _, error = command("data", "import", "day.csv", "--out", out, "--format", "vtt")
+        assert code == 2 and f"--out {out} is one of the files to read: name another" in error
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_what_stands_in_two_files_is_taken_once(command, folder: Path, tmp_path: Path) -> None:
+    for name in ("one.csv", "two.csv"):
+        (tmp_path / name).write_text(f"path,label,start,end\n{folder / 'a.mp4'},x,0,1\n{folder / 'a.mp4'},X,1,2\n")
+    code, told, error = command(
+        "data", "import", tmp_path / "one.csv", tmp_path / "two.csv", "--out", tmp_path / "out.csv"
+    )
+    assert code == 0 and "2 segments of 2 actions in 1 video" in told
+    assert error.splitlines() == [
+        "note: 2 segments stand there twice, taken once",
+        "note: labels look alike and are taken for different actions: 'x' and 'X'",
+    ]
+
+
+def test_label_studio_says_what_was_skipped_or_never_sent(tmp_path: Path) -> None:
+    def region(start: int) -> dict[str, object]:
+        value = {"ranges": [{"start": start, "end": start + 24}], "timelinelabels": ["bow"]}
+        return {"type": "timelinelabels", "value": value}
+
+    sent = {"was_cancelled": False, "result": [region(1), {"type": "relation", "from_id": "a", "to_id": "b"}]}
+    skipped = {"was_cancelled": True, "result": [region(26)]}
+    one = {"data": {"video": "a.mp4"}, "annotations": [skipped, sent], "drafts": [{"result": [region(51)]}]}
+    path = tmp_path / "tasks.json"
+    path.write_text(json.dumps([one]))
+    said = formats.read(path, Places(path, fps=25))[1]
+    assert len(said.segments) == 1
+    assert said.sentences() == [
+        "1 annotation that was skipped left out (the first: tasks.json: task 1)",
+        "1 draft left out (the first: tasks.json: task 1)",
+        "1 region of type 'relation' not kept (the first: tasks.json: task 1)",
+    ]
+
+
+def test_a_cue_right_under_the_first_line_of_webvtt(tmp_path: Path) -> None:
+    path = tmp_path / "a.vtt"
+    path.write_text("WEBVTT - day 1\n1\n00:01.000 --> 00:02.000\nbow\n\n2\n00:03.000 --> 00:04.000\nsit\n")
+    said = formats.read(path, Places(path, tmp_path / "a.mp4"))[1] if write_film(tmp_path / "a.mp4") else None
+    assert said is not None and [(one.start, one.label) for one in said.segments] == [(1.0, "bow"), (3.0, "sit")]
+    assert said.sentences() == []

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from kshot import load_data, video
+from kshot.datasets import cutting
 from kshot.datasets.cutting import cut
 from kshot.datasets.dataset import build
 from kshot.errors import OptionError, VideoError
@@ -190,3 +191,35 @@ def test_video_that_is_not_interlaced_passes_as_it_is(film: Path) -> None:
     other.close()
     assert len(plain) == len(passed) == 100
     assert all((a == b).all() for a, b in zip(plain, passed, strict=True))
+
+
+def test_what_is_interrupted_leaves_nothing(command, film: Path, tmp_path: Path, monkeypatch) -> None:
+    """A clip that is cut short would be taught from; the same command then begins anew."""
+    table, out = tmp_path / "clips.csv", tmp_path / "out"
+    table.write_text(f"path,label,start,end\n{film},x,0.2,1\n{film},y,1.5,3\n")
+    real, seen = cutting.Piece.write, []
+
+    def write(piece, seconds, picture, rate) -> None:
+        real(piece, seconds, picture, rate)
+        seen.append({path.suffix for path in out.rglob("*") if path.is_file()})
+        if seconds > 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(cutting.Piece, "write", write)
+        code, _, error = command("data", "cut", table, "--out", out)
+    assert (code, error) == (130, "kshot: stopped; nothing was written\n")
+    assert {".mp4", ".part"} <= set().union(*seen), "one was whole and one was not"
+    assert not [path for path in out.rglob("*") if path.suffix != ".lock" and not path.name.startswith(".kshot")]
+    code, told, error = command("data", "cut", table, "--out", out)
+    assert code == 0 and "2 clips of 2 actions" in told, error
+    assert {path.suffix for path in out.rglob("*") if path.is_file()} == {".mp4", ".csv"}
+
+
+def test_a_label_without_a_clip_has_no_folder(command, film: Path, tmp_path: Path) -> None:
+    table = tmp_path / "clips.csv"
+    table.write_text(f"path,label,start,end\n{film},x,1,2\n{film},late,40,41\n")
+    code, told, error = command("data", "cut", table, "--out", tmp_path / "out")
+    assert code == 0 and "1 clip of 1 action, listed in" in told, error
+    assert "note: 1 segment without a frame not written: the video ends before" in error
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["clips.csv", "x"]

@@ -52,6 +52,13 @@ def test_a_video_has_many_segments_and_an_empty_end_is_its_own(tmp_path: Path) -
         ("startFrame,endFrame,fps", "15,30,30", (0.5, 1.0)),
         ("start,end,start_frame,end_frame", "0.5,1,7,8", (0.5, 1.0)),
         ("start,x", "0.5,y", (0.5, float("nan"))),
+        ("start,duration", "0.5,0.5", (0.5, 1.0)),
+        ("Start (s),Duration (s)", "0.5,0.5", (0.5, 1.0)),
+        ("start_ms,duration_ms", "500,500", (0.5, 1.0)),
+        ("start_frame,duration_frames,fps", "15,15,30", (0.5, 1.0)),
+        ("start,duration", ",0.5", (float("nan"), 0.5)),
+        ("start,end,duration", "0.5,1,9", (0.5, 1.0)),
+        ("start,duration", "0.5,", (0.5, float("nan"))),
         ("End_Seconds,x", "1,y", (float("nan"), 1.0)),
     ],
 )

@@ -160,3 +160,41 @@ def test_segments_of_a_timeline_have_the_same_fields(command, model: Path, paths
 
 def test_a_record_of_nothing_read_has_no_answer():
     assert "label" not in ClipAnswer("a.mp4", error="gone").plain()
+
+
+def test_parts_of_videos_are_clips(command, model: Path, paths: list[Path], tmp_path: Path):
+    film, listed = tmp_path / "a.mp4", tmp_path / "list.csv"
+    film.write_bytes(paths[0].read_bytes())
+    listed.write_text("path,start,end\na.mp4,0,0.2\na.mp4,0.1,\n")
+    code, text, error = command("predict", model, f"{film}#t=0,0.2", "--json")
+    assert code == 0, error
+    alone = json.loads(text)
+    code, text, error = command("predict", model, listed, "--jsonl")
+    assert code == 0, error
+    found = [json.loads(line) for line in text.splitlines()]
+    assert (found[0]["start"], found[0]["end"], found[1]["start"]) == (0.0, 0.2, 0.1)
+    assert found[0]["label"] == alone["answers"][0]["label"]
+    assert command("predict", model, f"{film}#t=0,0.2", "--timeline")[0] == 0
+    for arguments, message in (
+        ((tmp_path / "gone.mp4#t=0,1",), f"no such file: {tmp_path / 'gone.mp4'}"),
+        ((f"{film}#t=0,0.2", "--json", "--out", film), f"--out {film} is one of the files to read"),
+    ):
+        code, text, error = command("predict", model, *arguments)
+        assert (code, text, error.count("\n")) == (2, "", 1) and message in error, error
+    assert film.read_bytes() == paths[0].read_bytes()
+
+
+def test_annotations_are_no_videos(command, model: Path, tmp_path: Path):
+    file = tmp_path / "a.vtt"
+    file.write_text("WEBVTT\n\n00:00.000 --> 00:01.000\nbow\n")
+    code, _, error = command("predict", model, file)
+    assert code == 2 and error.count("\n") == 1
+    assert f"{file} is no video but annotations of some (WebVTT)" in error and "kshot data import" in error
+
+
+def test_what_to_type_next_can_be_typed(command, clips_csv: Path, clip_folder: Path, tmp_path: Path):
+    out = tmp_path / "a b"
+    code, text, error = command(
+        "fit", f"{clips_csv}?split=test", "--backbone", clip_folder, "--method", "prototype", "--out", out
+    )
+    assert code == 0 and text.splitlines()[-1] == f"next: kshot predict '{out}' VIDEO", error

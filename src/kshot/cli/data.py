@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from shlex import quote
 from typing import Annotated, Any
 
 import typer
 
-from kshot import interrupt
 from kshot.cli.app import app
 from kshot.cli.common import (
     DATA,
@@ -120,18 +120,23 @@ def cut(
     try:
         report = run(data, out, before, after, deinterlace, progress=chosen_progress(as_json))
     except KeyboardInterrupt:
-        interrupt.tell(kept=False)
-        raise typer.Exit(130) from None
+        print("kshot: stopped; nothing was written", file=sys.stderr)
+        sys.exit(130)
     show(report, as_json, _tell_cut)
 
 
 def _tell_cut(values: dict[str, Any]) -> None:
     typer.echo(
-        f"{values['out']}: {values['clips']:,} clips of {values['labels']:,} actions, listed in {values['table']}"
+        f"{values['out']}: {_number(values['clips'], 'clip')} of {_number(values['labels'], 'action')}, listed in "
+        f"{values['table']}"
     )
     tell_notes(values["notes"])
     tell_unreadable(values["unreadable"])
     typer.echo(f"next: kshot fit {quote(str(values['table']))} --out MODEL")
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _tell_imported(values: dict[str, Any]) -> None:

@@ -9,9 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kshot import addresses, gate, processes, settings
-from kshot.errors import CheckpointError, KshotError, VideoError, unknown
-from kshot.excerpts import file_of
+from kshot import gate, processes, settings
+from kshot.errors import CheckpointError, KshotError, unknown
 from kshot.settings.fields import Front
 
 if TYPE_CHECKING:
@@ -126,10 +125,3 @@ def expect_file(path: Path | None, error: type[KshotError] = CheckpointError) ->
     """Refuses a file that is not there."""
     if path is not None:
         gate.regular(path, error=error)
-
-
-def expect_one_video(videos: list[str]) -> None:
-    """Refuses clips, whole videos and parts of some, of which not one is there; addresses are opened later."""
-    files = [file_of(video) for video in videos]
-    if not any(addresses.of(file) or file.exists() for file in files):
-        gate.regular(files[0], error=VideoError)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from kshot import settings
+from kshot import addresses, gate, settings
 from kshot.backbones.prompts import expect_prompts
 from kshot.cli import early
 from kshot.cli.answers import Shown, chosen_kind, write_answers, write_timelines
@@ -37,7 +37,8 @@ from kshot.cli.common import (
     show,
     tell_damaged,
 )
-from kshot.errors import DataError, OptionError
+from kshot.errors import DataError, OptionError, VideoError
+from kshot.excerpts import file_of
 from kshot.heads import HEADS, TRANSDUCTIVE
 from kshot.settings import PROMPTS, TORCH
 from kshot.terminal import percent
@@ -179,7 +180,7 @@ def predict(
         )
     from kshot.video.workers import start_early
 
-    early.expect_one_video(found)
+    _expect_one(found)
     if not timeline:
         start_early()  # it is ready when PyTorch is
     with importing():
@@ -200,6 +201,13 @@ def _clips(videos: list[str]) -> tuple[list[str], list[str]]:
 
     found = [clips_of(video) for video in videos]
     return [clip for clips, _ in found for clip in clips], [note for _, notes in found for note in notes]
+
+
+def _expect_one(clips: list[str]) -> None:
+    """Refuses clips, whole videos and parts of some, of which not one is there; addresses are opened later."""
+    files = [file_of(clip) for clip in clips]
+    if not any(addresses.of(file) or file.exists() for file in files):
+        gate.regular(files[0], error=VideoError)
 
 
 def _tell_fit(values: dict[str, Any]) -> None:

@@ -12,14 +12,11 @@ from kshot.errors import DataError
 from kshot.gate import shortened
 
 _WHAT = "(?:t|times?|timestamp|s|secs?|seconds?|ms|f|frames?|idx|index|no|num|clip|video|segment|trim|action|event)"
-_MOMENT = re.compile(rf"({_WHAT}{{0,3}})(start|end|begin|stop|onset|offset)({_WHAT}{{0,3}})")
-"""A column, less all but its letters, that says where in a video a clip begins or ends."""
-
-_LENGTH = re.compile(rf"{_WHAT}{{0,3}}(?:duration|dur){_WHAT}{{0,3}}")
-"""A column, likewise, that says how long a clip lasts, where it stands beside a start and no end."""
+_MOMENT = re.compile(rf"({_WHAT}{{0,3}})(start|end|begin|stop|onset|offset|duration|dur)({_WHAT}{{0,3}})")
+"""A column, less all but its letters, that says where in a video a clip begins or ends, or how long it lasts."""
 
 _FRAMES = re.compile(r"frame|idx|index|no$|num|^f$")
-_STARTS = ("start", "begin", "onset", "from")
+_KINDS = {"start": "start", "begin": "start", "onset": "start", "from": "start", "duration": "lasts", "dur": "lasts"}
 RATES = ("fps", "frame_rate", "framerate")
 """Columns that say how many frames a second frame numbers count."""
 
@@ -61,7 +58,7 @@ class Columns:
             DataError: no time that is known, or frame numbers without a rate.
         """
         start, end = (self._moment(row, name, place) for name in (self.start, self.end))
-        return start, end + (0.0 if math.isnan(start) else start) if self.lasts else end
+        return start, end + (0.0 if math.isnan(start) or not self.lasts else start)
 
     def _moment(self, row: Mapping[str, str], name: str | None, place: str) -> float:
         if name is None or not row[name]:
@@ -82,8 +79,7 @@ class Columns:
 def columns(table: str, header: Sequence[str]) -> Columns:
     """Which columns of a header say where clips begin and end.
 
-    Seconds are taken before frame numbers, where a table has both. A duration beside a start stands for the end, where
-    there is no column for that.
+    Seconds are taken before frame numbers, where a table has both. A duration stands for an end that is not there.
 
     Args:
         table: its name, for messages.
@@ -92,25 +88,23 @@ def columns(table: str, header: Sequence[str]) -> Columns:
     Raises:
         DataError: two columns for one end, "offset" alone, which may be either, or frame numbers without a rate.
     """
-    found: dict[tuple[bool, str], list[str]] = {}  # (whether it is a start, its unit) -> columns
-    lengths: dict[str, list[str]] = {}  # unit -> columns of durations
+    found: dict[tuple[str, str], list[str]] = {}  # ("start", "end" or "lasts", its unit) -> columns
     lower = {*map(str.lower, header)}
     for name in header:
-        letters = re.sub(r"[^a-z]", "", name.lower())
-        match = _MOMENT.fullmatch(letters)
+        match = _MOMENT.fullmatch(re.sub(r"[^a-z]", "", name.lower()))
         if match:
-            found.setdefault((match[2] in _STARTS, _unit(match[1] + match[3])), []).append(name)
-        elif _LENGTH.fullmatch(letters):
-            lengths.setdefault(_unit(re.sub("duration|dur", "", letters)), []).append(name)
+            around = match[1] + match[3]
+            counted = "frames" if _FRAMES.search(around) else "ms" if around.endswith("ms") else "s"
+            found.setdefault((_KINDS.get(match[2], "end"), counted), []).append(name)
         elif name.lower() in ("from", "to") and {"from", "to"} <= lower:
-            found.setdefault((name.lower() == "from", "s"), []).append(name)
-    units = [unit for unit in ("s", "ms", "frames") for start in (True, False) if (start, unit) in found]
+            found.setdefault((_KINDS.get(name.lower(), "end"), "s"), []).append(name)
+    units = [unit for unit in ("s", "ms", "frames") for kind in ("start", "end") if (kind, unit) in found]
     if not units:
         return Columns()
     unit = units[0]
-    starts, ends = (found.get((start, unit), []) for start in (True, False))
-    lasts = not any((False, any_) in found for any_ in units) and unit in lengths
-    ends = lengths[unit] if lasts else ends
+    starts, ends = (found.get((kind, unit), []) for kind in ("start", "end"))
+    lasts = not any(kind == "end" for kind, _ in found) and ("lasts", unit) in found
+    ends = found["lasts", unit] if lasts else ends
     for names, which in ((starts, "begin"), (ends, "end")):
         if len(names) > 1:
             raise DataError(
@@ -127,8 +121,3 @@ def columns(table: str, header: Sequence[str]) -> Columns:
     scale = {"s": 1.0, "ms": 0.001, "frames": None}[unit]
     start, end = (names[0] if names else None for names in (starts, ends))
     return Columns(start, end, scale, rate, lasts)
-
-
-def _unit(around: str) -> str:
-    """What a column counts, by the words around its name: "s", "ms" or "frames"."""
-    return "frames" if _FRAMES.search(around) else "ms" if around.endswith("ms") else "s"

@@ -9,7 +9,7 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from kshot.datasets.annotations.forms import Film
-from kshot.datasets.annotations.loading import Found, gather
+from kshot.datasets.annotations.loading import Found, alike, gather
 from kshot.datasets.annotations.places import UPLOADED, local
 from kshot.errors import DataError, OptionError
 from kshot.files import disk, locked, write_atomic
@@ -61,7 +61,12 @@ def summarise(
     units, notes = budget.units(found.segments, found.films, by)
     lines = budget.budget(units)
     parts = budget.bins(units, bin) if bin else []
-    agreed = _compared(found, _named(gather(against, videos, fps, "keep")), step, notes) if against else None
+    agreed = None
+    if against:
+        human = _named(gather(against, videos, fps, "keep"))
+        agreed = _compared(found, human, step, notes)
+        labels = alike(one.label for one in (*found.segments, *human.segments))
+        notes += [note for note in labels if note not in found.notes]
     texts = {"budget.csv": budget.as_csv(lines, by)}
     if bin:
         texts["bins.csv"] = budget.bins_as_csv(parts, by)
