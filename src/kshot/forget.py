@@ -20,10 +20,10 @@ from kshot import datasets, gate
 from kshot.activations.digests import digest
 from kshot.activations.mirror import expect_folder
 from kshot.activations.removal import held_digests, known_digests, remove_from_store
-from kshot.datasets.annotations import find, foreign
+from kshot.datasets.annotations import FORMATS, find, foreign
 from kshot.datasets.annotations.loading import gather
 from kshot.datasets.listing import clips_of
-from kshot.datasets.sheet import read_sheet
+from kshot.datasets.sheet import column, read_sheet
 from kshot.errors import DataError, KshotError, OptionError
 from kshot.excerpts import Clip, ClipName, Excerpt, clip_of, file_of
 from kshot.files import disk, write_atomic
@@ -202,9 +202,10 @@ def kind_of(place: Path) -> str:
         raise DataError(f"there is no {place}: expected a model, studio project, store, table or folder of clips")
     if place.is_file():
         try:
-            return "data" if place.suffix.lower() == ".csv" or find(place) else "other"
+            named = place.suffix.lower() == ".csv" or ((found := find(place)) and FORMATS[found[0]].names_video)
         except KshotError:  # looks like one of a format, and is none
-            return "other"
+            named = False
+        return "data" if named else "other"
     if any(place.glob("*/key.json")):
         return "store"
     if (place / "project.json").exists():
@@ -240,14 +241,10 @@ def _gather(wanted: Wanted, places: dict[str, list[Path]], stores: Sequence[Path
     """
     groups, parts, there = set[str](), list[Excerpt](), set[str]().union(*map(held_digests, stores))
     for place in places["data"]:
-        data = datasets.load(place, check_files=False)
-        groups |= {str(group) for group in data.groups}
-        clips = [clip for clip, group in zip(data.clips, data.groups, strict=True) if wanted.group == group != ""]
-        subjects, acted = _acted(place, wanted.group) if place.is_file() else (set[str](), [])
-        groups |= subjects
-        clips += acted
-        wanted.paths |= {_real(clip) for clip in clips}
-        parts += [one for one in data.clips if isinstance(one, Excerpt) and _real(one.path) in wanted.paths]
+        known = _known(place)
+        groups |= set[str]().union(*(names for _, names in known))
+        wanted.paths |= {_real(clip) for clip, names in known if wanted.group and wanted.group in names}
+        parts += [clip for clip, _ in known if isinstance(clip, Excerpt) and _real(clip.path) in wanted.paths]
     for place in places["model"]:
         groups |= {clip["group"] for clip in clips_of_model(place)}
     parts += [part for path in wanted.paths if isinstance(part := clip_of(path), Excerpt)]
@@ -273,17 +270,19 @@ def _gather(wanted: Wanted, places: dict[str, list[Path]], stores: Sequence[Path
     return sorted(groups - {""}), len(wanted.digests & there or wanted.paths)
 
 
-def _acted(place: Path, name: str) -> tuple[set[str], list[Clip]]:
-    """Who acts in the clips of a table or file of annotations, where it says so, and the clips of one of them."""
-    if place.suffix.lower() != ".csv" or foreign(place):
+def _known(place: Path) -> list[tuple[Clip, set[str]]]:
+    """The clips of a table, annotations or folder, each with the names of its group and of who acts in it."""
+    if place.is_file() and (place.suffix.lower() != ".csv" or foreign(place)):
         segments = gather([place], missing="keep").segments
-        mine = [one for one in segments if name and one.subject == name]
-        spans = [tuple(math.nan if time is None else time for time in (one.start, one.end)) for one in mine]
-        return {one.subject for one in segments}, [clip_of(one.path, s) for one, s in zip(mine, spans, strict=True)]
-    sheet = read_sheet(place, ("path",))
-    subjects = {row["subject"] for _, row in sheet.rows()} if "subject" in sheet.header else set()
-    texts = clips_of(f"{place}?{urlencode({'subject': name})}")[0] if name and name in subjects else []
-    return subjects, list(map(clip_of, texts))
+        spans = [tuple(math.nan if time is None else time for time in (one.start, one.end)) for one in segments]
+        return [(clip_of(s.path, span), {s.group, s.subject}) for s, span in zip(segments, spans, strict=True)]
+    data = datasets.load(place, check_files=False)
+    known = [(clip, {str(group)}) for clip, group in zip(data.clips, data.groups, strict=True)]
+    if place.is_file() and "subject" in (sheet := read_sheet(place, ("path",))).header:
+        for subject in {row["subject"] for _, row in sheet.rows() if row[str(column(sheet.header, "path"))]}:
+            where = urlencode({"subject": subject})
+            known += [(clip_of(clip), {subject}) for clip in clips_of(f"{place}?{where}")[0]]
+    return known
 
 
 def _ids(wanted: Wanted, project: Path) -> set[str]:

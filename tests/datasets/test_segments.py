@@ -57,6 +57,7 @@ def test_a_video_has_many_segments_and_an_empty_end_is_its_own(tmp_path: Path) -
         ("start_ms,duration_ms", "500,500", (0.5, 1.0)),
         ("start_frame,duration_frames,fps", "15,15,30", (0.5, 1.0)),
         ("start,duration", ",0.5", (float("nan"), 0.5)),
+        ("start,video_duration", "0.5,9", (0.5, float("nan"))),
         ("start,end,duration", "0.5,1,9", (0.5, 1.0)),
         ("start,duration", "0.5,", (0.5, float("nan"))),
         ("End_Seconds,x", "1,y", (float("nan"), 1.0)),

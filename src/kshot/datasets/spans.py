@@ -92,7 +92,7 @@ def columns(table: str, header: Sequence[str]) -> Columns:
     lower = {*map(str.lower, header)}
     for name in header:
         match = _MOMENT.fullmatch(re.sub(r"[^a-z]", "", name.lower()))
-        if match:
+        if match and not re.match("video.*dur", match[0]):  # its own length is no clip's
             around = match[1] + match[3]
             counted = "frames" if _FRAMES.search(around) else "ms" if around.endswith("ms") else "s"
             found.setdefault((_KINDS.get(match[2], "end"), counted), []).append(name)

@@ -43,7 +43,7 @@ FORMATS = {
     "boris": Format("boris", "BORIS project, or its exported events", ".boris", frozenset({"subject"})),
     "elan": Format("elan", "ELAN document (EAF)", ".eaf", frozenset({"subject"})),
     "cvat": Format("cvat", "CVAT for video 1.1 (XML)", ".xml"),
-    "datumaro": Format("datumaro", "Datumaro (JSON) of CVAT"),
+    "datumaro": Format("datumaro", "Datumaro (JSON) of CVAT", names_video=False),
     "label-studio": Format("label_studio", "Label Studio tasks (JSON)", ".json", frozenset({"score"})),
     "via": Format("via", "VIA 3 project (JSON)", ".json"),
     "activitynet": Format("activitynet", "ActivityNet JSON, also of THUMOS", ".json", frozenset({"split", "score"})),
