@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +11,9 @@ import numpy as np
 import pytest
 
 from forks import Command
-from kshot.errors import KshotError, OptionError
+from kshot.errors import KshotError, OptionError, StoreError
 from kshot.fewshot.evaluation import evaluate
-from kshot.files import plain, whole, write_atomic
+from kshot.files import disk, plain, whole, write_atomic
 
 
 def pipe(path: Path) -> None:
@@ -100,3 +101,17 @@ def test_every_out_is_refused_before_the_work(
 def test_a_result_is_not_written_over_a_device(tmp_path: Path, clips_csv: Path) -> None:
     with pytest.raises(KshotError, match="/dev/full is a device"):
         evaluate(clips_csv, out="/dev/full", way=3, query=2, episodes=5)
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        (errno.ENOSPC, " GB free); what was written before stays valid: make room or name another place"),
+        (errno.EACCES, "Permission denied; what was written before stays valid: see that you may write there"),
+        (None, "odd; what was written before stays valid: see that you may write there, or name another place"),
+    ],
+)
+def test_what_a_disk_refuses_says_what_helps(number: int | None, told: str, tmp_path: Path) -> None:
+    with pytest.raises(StoreError) as found, disk(tmp_path / "x"):
+        raise OSError("odd") if number is None else OSError(number, os.strerror(number))
+    assert str(found.value).startswith(f"cannot write to {tmp_path / 'x'}: ") and told in str(found.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import inspect
 import os
@@ -96,15 +97,20 @@ def plain(path: str | os.PathLike[str]) -> Path:
     return Path(os.path.realpath(path))
 
 
+_FULL = {getattr(errno, name, None) for name in ("ENOSPC", "EDQUOT", "EFBIG")} - {None}
+
+
 @contextmanager
 def disk(path: Path) -> Iterator[None]:
     """Turns what a disk can refuse while `path` is written into a StoreError of one line."""
     try:
         yield
     except OSError as error:
+        full = error.errno in _FULL
         raise StoreError(
-            f"cannot write to {path}: {error.strerror or error} ({_free(path)}); what was written before stays valid: "
-            f"make room or name another place, then run the same command again (train: with --resume)"
+            f"cannot write to {path}: {error.strerror or error}{f' ({_free(path)})' if full else ''}; what was written "
+            f"before stays valid: {'make room or name' if full else 'see that you may write there, or name'} another "
+            f"place, then run the same command again (train: with --resume)"
         ) from None
 
 
