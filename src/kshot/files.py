@@ -97,7 +97,7 @@ def plain(path: str | os.PathLike[str]) -> Path:
     return Path(os.path.realpath(path))
 
 
-_FULL = {getattr(errno, name, None) for name in ("ENOSPC", "EDQUOT", "EFBIG")} - {None}
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @contextmanager
