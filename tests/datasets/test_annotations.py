@@ -432,3 +432,11 @@ def test_a_cue_right_under_the_first_line_of_webvtt(tmp_path: Path) -> None:
     said = formats.read(path, Places(path, tmp_path / "a.mp4"))[1] if write_film(tmp_path / "a.mp4") else None
     assert said is not None and [(one.start, one.label) for one in said.segments] == [(1.0, "bow"), (3.0, "sit")]
     assert said.sentences() == []
+
+
+def test_subrip_with_a_point_before_the_milliseconds(tmp_path: Path) -> None:
+    path = tmp_path / "a.srt"
+    path.write_text("1\n00:00:01.000 --> 00:00:02.500\nbow\n")
+    write_film(tmp_path / "a.mp4")
+    format, said = formats.read(path, Places(path, tmp_path / "a.mp4"))
+    assert format == "srt" and [(one.start, one.end, one.label) for one in said.segments] == [(1.0, 2.5, "bow")]

@@ -269,3 +269,12 @@ def test_texts_have_their_limit_and_lose_their_blanks(tmp_path: Path, monkeypatc
     assert len(datasets.load(path)) == 4
     monkeypatch.setattr(gate, "TEXT_BYTES", size - 1)
     assert told(path) == f"net.npz: 'label' has {size} bytes: expected at most {size - 1}"
+
+
+def test_import_does_not_write_over_what_it_reads(command, tmp_path: Path) -> None:
+    source, listed = tmp_path / "f.npz", tmp_path / "l.csv"
+    np.savez(source, features=np.zeros((4, 3, 8), np.float32), other=np.arange(3))
+    listed.write_text("path,label\na,x\nb,x\nc,y\nd,y\n")
+    before = source.read_bytes()
+    code, _, error = command("data", "features", "import", source, "--clips", listed, "--out", source)
+    assert code == 2 and f"--out {source} is the file to read: name another" in error and source.read_bytes() == before

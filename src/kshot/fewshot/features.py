@@ -56,9 +56,11 @@ def import_features(
 
     Raises:
         DataError: what is read cannot be used, with the file and the row.
-        OptionError: `out` is no .npz, or there is no such array.
+        OptionError: `out` is no .npz or the file that is read, or there is no such array.
     """
     source, target = Path(features), _target(out)
+    if source.exists() and target.exists() and target.samefile(source):
+        raise OptionError(f"--out {out} is the file to read: name another")
     if clips is None:
         if array is not None:
             raise OptionError("an array by another name comes without labels: add the CSV that has them (--clips)")

@@ -1,4 +1,4 @@
-"""SubRip, numbered subtitles with a comma before the milliseconds; nobody owns it, players read it."""
+"""SubRip, numbered subtitles; a comma, or a point as some write, stands before the milliseconds; players read it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from kshot.datasets.annotations import subtitles
 from kshot.datasets.annotations.forms import Annotations, Source
 from kshot.datasets.annotations.places import Places
 
-_FIRST = re.compile(r"\s*\d+\s*\n[ \t]*\d+:\d\d:\d\d,\d{1,3}[ \t]+-->[ \t]")
+_FIRST = re.compile(r"\s*\d+\s*\n[ \t]*\d+:\d\d:\d\d[,.]\d{1,3}[ \t]+-->[ \t]")
 
 
 def mine(source: Source) -> bool:
