@@ -375,11 +375,50 @@ def test_an_open_end_is_that_of_the_video(format: str) -> None:
         formats.write(Annotations(given.segments, {"a.mp4": Film(25)}), format)
 
 
-@pytest.mark.parametrize("format", ["vtt", "srt", "audacity"])
-def test_a_file_that_names_no_video_is_of_one(format: str) -> None:
-    given = Annotations([Segment("a.mp4", 0, 1, "x"), Segment("b.mp4", 0, 1, "x")])
-    with pytest.raises(DataError, match="does not say which video it is of, found segments of 2: write one for each"):
-        formats.write(given, format)
+ONE_VIDEO = [name for name, format in formats.FORMATS.items() if format.of_one]
+
+
+@pytest.mark.parametrize("format", ONE_VIDEO)
+def test_a_format_of_one_video_is_written_for_one(format: str) -> None:
+    films = {"a.mp4": Film(25.0, 8.0), "b.mp4": Film(25.0, 8.0)}
+    with pytest.raises(
+        DataError, match="is of one video, found segments of 2: write one for each, as `kshot data import`"
+    ):
+        formats.write(Annotations([Segment("a.mp4", 0, 1, "x"), Segment("b.mp4", 0, 1, "x")], films), format)
+    of_one = [Segment("b.mp4", 0.0, 1.0, "x")]
+    assert formats.write(Annotations(of_one, films), format) == formats.write(
+        Annotations(of_one, {"b.mp4": films["b.mp4"]}), format
+    )
+
+
+@pytest.mark.parametrize("format", ONE_VIDEO)
+def test_into_a_folder_each_video_has_a_file(format: str, command, folder: Path, tmp_path: Path) -> None:
+    rows = [("a.mp4", "x", 0.0, 1.0), ("b.mp4", "y", 0.0, 1.4), ("a.mp4", "z", 1.0, 2.0)]
+    (tmp_path / "day.csv").write_text(
+        "path,label,start,end\n" + "".join(f"{folder / p},{name},{s},{e}\n" for p, name, s, e in rows)
+    )
+    out, suffix = tmp_path / "out", formats.FORMATS[format].suffix
+    out.mkdir()
+    code, told, error = command("data", "import", tmp_path / "day.csv", "--out", out, "--format", format)
+    assert code == 0 and told == f"{out}: 3 segments of 3 actions in 2 videos, in 2 files, from csv\n", error
+    assert sorted(path.name for path in out.iterdir()) == [f"a{suffix}", f"b{suffix}"]
+    for film in ("a.mp4", "b.mp4"):
+        path = out / f"{film[0]}{suffix}"
+        found = formats.read(path, formats.Places(path, folder / film))[1].segments
+        assert [(one.label, one.start, one.end) for one in found] == [
+            (name, pytest.approx(s, abs=0.02), pytest.approx(e, abs=0.02)) for p, name, s, e in rows if p == film
+        ]
+
+
+def test_two_videos_of_one_name_are_not_written_into_one_file(command, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "a.mp4").write_bytes((folder / "a.mp4").read_bytes())
+    (tmp_path / "day.csv").write_text(f"path,label,start,end\n{folder / 'a.mp4'},x,0,1\nmore/a.mp4,y,0,1\n")
+    out = tmp_path / "out"
+    out.mkdir()
+    code, _, error = command("data", "import", tmp_path / "day.csv", "--out", out, "--format", "srt")
+    assert code == 2 and f"two videos would have their segments in {out / 'a.srt'}" in error and error.count("\n") == 1
+    assert not list(out.iterdir())
 
 
 def test_what_is_read_is_not_written_over(command, folder: Path, tmp_path: Path, monkeypatch) -> None:

@@ -83,7 +83,12 @@ def import_annotations(
     files: Annotated[
         list[Path], typer.Argument(help="annotations of BORIS, ELAN, CVAT, VIA, ... (docs/annotations.md)")
     ],
-    out: Annotated[Path, typer.Option(help="the file to write: a CSV path,label,start,end, or as --format says")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="the file to write, a CSV path,label,start,end or as --format says; a folder: a file for each video"
+        ),
+    ],
     videos: Annotated[Path | None, typer.Option(help="a folder to look for videos in by name, or one video")] = None,
     fps: Annotated[float | None, typer.Option(help="frames a second, for formats that count frames")] = None,
     format: Annotated[str, typer.Option(help="csv, or another format to turn annotations into")] = "csv",
@@ -140,9 +145,10 @@ def _number(count: int, what: str) -> str:
 
 
 def _tell_imported(values: dict[str, Any]) -> None:
-    typer.echo(f"{values['out']}: {values['counted']}, from {', '.join(values['formats'])}")
+    into = f", in {values['files']:,} files" if values["files"] > 1 else ""
+    typer.echo(f"{values['out']}: {values['counted']}{into}, from {', '.join(values['formats'])}")
     tell_notes(values["notes"])
-    if values["format"] == "csv":
+    if values["format"] == "csv" and not Path(values["out"]).is_dir():
         typer.echo(f"next: kshot fit {quote(str(values['out']))} --out MODEL")
 
 

@@ -29,6 +29,7 @@ class Format(NamedTuple):
         suffix: of the files that kshot writes; "" where it writes none.
         keeps: what of a segment, besides label and times, it has a place for.
         names_video: whether it says which video it is of; else that is known by the name of the file.
+        of_one: whether a file is of one video.
     """
 
     module: str
@@ -36,13 +37,14 @@ class Format(NamedTuple):
     suffix: str = ""
     keeps: frozenset[str] = frozenset()
     names_video: bool = True
+    of_one: bool = False
 
 
 FORMATS = {
     "kshot": Format("timeline", "timeline that kshot wrote (JSON)"),
     "boris": Format("boris", "BORIS project, or its exported events", ".boris", frozenset({"subject"})),
-    "elan": Format("elan", "ELAN document (EAF)", ".eaf", frozenset({"subject"})),
-    "cvat": Format("cvat", "CVAT for video 1.1 (XML)", ".xml"),
+    "elan": Format("elan", "ELAN document (EAF)", ".eaf", frozenset({"subject"}), of_one=True),
+    "cvat": Format("cvat", "CVAT for video 1.1 (XML)", ".xml", of_one=True),
     "datumaro": Format("datumaro", "Datumaro (JSON) of CVAT", names_video=False),
     "label-studio": Format("label_studio", "Label Studio tasks (JSON)", ".json", frozenset({"score"})),
     "via": Format("via", "VIA 3 project (JSON)", ".json"),
@@ -50,9 +52,9 @@ FORMATS = {
     "thumos": Format("thumos", "THUMOS text, a file a class"),
     "charades": Format("charades", "Charades CSV"),
     "kinetics": Format("kinetics", "Kinetics CSV"),
-    "vtt": Format("webvtt", "WebVTT", ".vtt", frozenset({"score"}), False),
-    "srt": Format("srt", "SubRip", ".srt", frozenset({"score"}), False),
-    "audacity": Format("audacity", "Audacity labels", ".txt", names_video=False),
+    "vtt": Format("webvtt", "WebVTT", ".vtt", frozenset({"score"}), False, True),
+    "srt": Format("srt", "SubRip", ".srt", frozenset({"score"}), False, True),
+    "audacity": Format("audacity", "Audacity labels", ".txt", names_video=False, of_one=True),
     "csv": Format("table", "CSV of segments", ".csv", frozenset({"group", "split", "subject", "score"})),
 }
 """A line a format. A file is of the first whose module says that it is."""
@@ -126,7 +128,7 @@ def write(said: Annotations, format: str) -> tuple[str, list[str]]:
 
     Raises:
         OptionError: unknown format.
-        DataError: a segment that the format cannot say.
+        DataError: a segment that the format cannot say, or several videos where it is of one.
     """
     if format not in writable():
         raise unknown("format", format, writable())
@@ -136,10 +138,12 @@ def write(said: Annotations, format: str) -> tuple[str, list[str]]:
         if count and what not in FORMATS[format].keeps:
             lost.append(f"{format} has no place for a {what}: those of {count:,} segments are not written")
     videos = {segment.path for segment in said.segments}
-    if len(videos) > 1 and not FORMATS[format].names_video:
+    if FORMATS[format].of_one and videos:
+        said = replace(said, films={path: film for path, film in said.films.items() if path in videos})
+    if FORMATS[format].of_one and len(videos) > 1:
         raise DataError(
-            f"a file of {FORMATS[format].title} does not say which video it is of, found segments of {len(videos):,}: "
-            f"write one for each"
+            f"a file of {FORMATS[format].title} is of one video, found segments of {len(videos):,}: write one "
+            f"for each, as `kshot data import` does into a folder that is there"
         )
     written: str = _module(FORMATS[format]).write(said if format == "csv" else replace(said, segments=_ended(said)))
     return written, lost

@@ -87,14 +87,12 @@ def write(said: Annotations) -> str:
     """A track for each segment, with a box of the whole frame at its first frame and `outside` after its last.
 
     Raises:
-        DataError: segments of several videos, or a video whose frames a second nobody says.
+        DataError: a video whose frames a second nobody says.
     """
-    videos = list(dict.fromkeys([*(segment.path for segment in said.segments), *said.films]))
-    if len(videos) > 1:
-        raise DataError(f"a file of CVAT is of one video, found segments of {len(videos)}: write one for each")
-    film = said.films.get(videos[0], Film()) if videos else Film()
+    video = next((one.path for one in said.segments), next(iter(said.films), ""))
+    film = said.films.get(video, Film())
     if not film.fps and said.segments:
-        raise DataError(f"CVAT counts frames, and nobody says how many {videos[0]} has a second")
+        raise DataError(f"CVAT counts frames, and nobody says how many {video} has a second")
     fps = film.fps or 1.0
     longest = max((segment.end or 0.0 for segment in said.segments), default=0.0)
     count = max(1, round((film.seconds or longest) * fps))
@@ -113,7 +111,7 @@ def write(said: Annotations) -> str:
     SubElement(part, "start").text, SubElement(part, "stop").text = "0", str(count - 1)
     size = SubElement(task, "original_size")
     SubElement(size, "width").text, SubElement(size, "height").text = str(width), str(height)
-    SubElement(task, "source").text = videos[0] if videos else ""
+    SubElement(task, "source").text = video
     for index, segment in enumerate(said.segments):
         track = SubElement(root, "track", {"id": str(index), "label": segment.label, "source": "auto"})
         first = min(count - 1, round((segment.start or 0.0) * fps))

@@ -75,14 +75,8 @@ def _video(root: Element, said: Annotations, places: Places) -> tuple[str, float
 
 
 def write(said: Annotations) -> str:
-    """A document of one video: a tier for each subject, and further ones for what overlaps.
-
-    Raises:
-        DataError: segments of several videos.
-    """
+    """A document of one video: a tier for each subject, and further ones for what overlaps."""
     videos = list(dict.fromkeys([*(segment.path for segment in said.segments), *said.films]))
-    if len(videos) > 1:
-        raise DataError(f"a document of ELAN is of one video, found segments of {len(videos)}: write one for each")
     root = Element("ANNOTATION_DOCUMENT", {
         "AUTHOR": "kshot", "DATE": "2000-01-01T00:00:00+00:00", "FORMAT": "3.0", "VERSION": "3.0",
         "xmlns:xsi": "http://www.w3.org/2001/XMLSchema-instance", "xsi:noNamespaceSchemaLocation": SCHEMA,
