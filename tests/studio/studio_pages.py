@@ -174,7 +174,8 @@ def opened(browser: Browser, tmp_path: Path) -> Iterator[Open]:
             stop()
         assert not made.strangers, "the page asked another server"
         expected = ("422", "413", "404", "ERR_CONNECTION", "ERR_INCOMPLETE", "ERR_EMPTY")
-        assert not [text for text in made.complaints if not any(known in text for known in expected)]
+        unexpected = [text for text in made.complaints if not any(known in text for known in expected)]
+        assert not unexpected, unexpected
 
     yield run
 

@@ -327,11 +327,13 @@ def test_choices_of_backbone_and_threshold(ready: Studio, drawn: Path, clip_fold
     assert project.state.threshold is None
     page.locator("#choice-backbone").fill("nowhere/at-all")
     page.locator("#choices-from button").click()
-    page.locator("#toast", has_text="nowhere/at-all").wait_for()
+    page.locator("#choice-refused", has_text="Not taken: ").wait_for()
+    assert "nowhere/at-all" in page.locator("#choice-refused").inner_text() and page.locator("#toast").is_hidden()
     assert "backbone" not in project.state.settings
     page.locator("#choice-backbone").fill(str(clip_folder))
     page.locator("#choices-from button").click()
     page.locator("#teach-said", has_text="and teaching begins from").wait_for()
+    assert page.locator("#choice-refused").is_hidden()
     assert project.state.settings["backbone"] == str(clip_folder)
     assert read_state(project.folder / "project.json")[0].settings["backbone"] == str(clip_folder)
 

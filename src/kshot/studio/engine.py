@@ -180,7 +180,8 @@ class StudioEngine:
         """
         with self._placing(id, path):
             facts = self.reader.strip(path, self.project.strip(id, 8))
-            video = Video(id, name, path.name, facts.seconds, source, group, label, truth=truth, rate=facts.rate)
+            video = Video(id, name, path.name, facts.seconds, source, group, label, truth=truth)
+            video = replace(video, rate=facts.rate, late=facts.late)
             if label is None and facts.seconds > LONG:
                 return self.project.add_video(replace(video, film=True))
             if label is not None and facts.doubt:
@@ -217,8 +218,11 @@ class StudioEngine:
         video = self.project.video(id)
         if video.label is not None:
             raise DataError(f"“{video.name}” is a clip already: remove it, and put it in as a film")
-        rate = video.rate or self.reader.strip(self.project.path(video), self.project.strip(id, 8)).rate
-        self.project.set_video(id, film=True, rate=rate)
+        if video.rate:
+            self.project.set_video(id, film=True)
+        else:  # of a version that did not count
+            facts = self.reader.strip(self.project.path(video), self.project.strip(id, 8))
+            self.project.set_video(id, film=True, rate=facts.rate, late=facts.late)
         return self.project.video(id)
 
     @contextmanager
@@ -390,7 +394,9 @@ class StudioEngine:
     def _kept(self, folder: Path, recognizer: Recognizer, clips: dict[str, str], seconds: float) -> ModelRecord:
         """What the project keeps of a model."""
         classes = [str(name) for name in recognizer.classes_]
-        return ModelRecord(folder.name, time.time(), clips, classes, self._plain(recognizer.report_.plain()), seconds)
+        report = self._plain(recognizer.report_.plain())
+        actions = {label.id: label.name for label in self.project.state.labels if label.name in classes}
+        return ModelRecord(folder.name, time.time(), clips, classes, report, seconds, actions)
 
     def _named(self, text: str) -> str:
         """A message with the videos called what the person calls them."""

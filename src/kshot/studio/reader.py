@@ -40,6 +40,7 @@ class VideoFacts:
         width: pixels of a frame as it is stored.
         height: pixels of a frame as it is stored.
         frames: number of frames.
+        late: seconds of sound before its first picture: browsers count from there, kshot from the first picture.
         doubt: what speaks against it as a clip of an action, see `doubts.doubt`; "" for nothing.
     """
 
@@ -47,6 +48,7 @@ class VideoFacts:
     width: int
     height: int
     frames: int
+    late: float = 0.0
     doubt: str = ""
 
     @property
@@ -171,7 +173,18 @@ def _strip(task: Message) -> Message:
         frames = video.read(task["path"], task["frames"], size=SIDE, allow_damaged=True)
     write_atomic(Path(task["out"]), sheet(frames))
     odd = doubt(found.seconds, found.frames, frames)
-    return asdict(VideoFacts(found.seconds, found.width, found.height, found.frames, odd))
+    return asdict(VideoFacts(found.seconds, found.width, found.height, found.frames, _late(task["path"]), odd))
+
+
+def _late(path: str) -> float:
+    """Seconds from the first sound, where there is one, to the first picture; 0 where pictures come first."""
+    with av.open(path) as file:
+        begins = [
+            float(one.start_time * one.time_base)
+            for one in (*file.streams.video[:1], *file.streams.audio)
+            if one.start_time is not None and one.time_base
+        ]
+    return round(max(0.0, begins[0] - max(0.0, min(begins))), 4) if begins else 0.0
 
 
 def _moments(task: Message) -> Message:

@@ -121,6 +121,7 @@ class Video:
         truth: what an example really shows, for the page to say afterwards.
         film: whether it is a long video to mark actions in: it stays, and gives way to no other.
         rate: frames a second of a film; 0 where nobody has counted.
+        late: seconds of sound before its first picture.
         exhaustive: of a film, whether all that shows an action is marked, so that the rest shows none.
     """
 
@@ -136,6 +137,7 @@ class Video:
     truth: str = ""
     film: bool = False
     rate: Annotated[FiniteFloat, Field(ge=0)] = 0.0
+    late: Annotated[FiniteFloat, Field(ge=0)] = 0.0
     exhaustive: bool = False
 
 
@@ -174,6 +176,7 @@ class ModelRecord:
         classes: names of the actions that it knows.
         report: what to expect of it, plain JSON, see `Recognizer.report_`.
         seconds: how long the training took.
+        actions: id of an action -> its name in this model: it may be called something else by now.
     """
 
     model: Plain
@@ -182,6 +185,7 @@ class ModelRecord:
     classes: list[str]
     report: dict[str, Any]
     seconds: FiniteFloat = 0.0
+    actions: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -293,8 +297,10 @@ def written(state: State, generation: int) -> bytes:
     for edit in (*plain["removed"], *plain["undone"]):
         _leave_out(edit, "new_labels", "new_videos", "marks", "new_marks")
     for holder in (plain, *plain["removed"], *plain.get("undone", [])):
+        if holder["taught"]:
+            _leave_out(holder["taught"], "actions")
         for video in (*holder["videos"], *holder.get("new_videos", [])):
-            _leave_out(video, "film", "rate", "exhaustive")
+            _leave_out(video, "film", "rate", "late", "exhaustive")
     _leave_out(plain, "undone", "marks")
     if state.threshold is None:
         del plain["threshold"]

@@ -56,12 +56,14 @@ class QueryView(ClipView):
         error: why there cannot be anything.
         truth: what an example really shows.
         waiting: whether its turn is now, or soon will be.
+        late: seconds of sound before its first picture.
     """
 
     answer: Prediction | None
     error: str
     truth: str
     waiting: bool
+    late: float
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,7 @@ class ModelView:
         threshold: of likeness, below it the answer is "unknown": the model's own, None for never.
         stale: whether training now would lead to another.
         changed: why that is so, where it is for another reason than the clips.
+        renamed: name of a class -> what its action is called by now, where that is something else.
     """
 
     model: str
@@ -123,6 +126,7 @@ class ModelView:
     threshold: float | None
     stale: bool
     changed: str
+    renamed: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -226,7 +230,7 @@ def page_state(engine: StudioEngine, file_bytes: int) -> PageState:
         tried=[
             QueryView(
                 one.id, one.name, one.seconds, one.source, one.label,
-                one.prediction, one.error, one.truth, one.id in waiting,
+                one.prediction, one.error, one.truth, one.id in waiting, one.late,
             )
             for one in reversed(project.queries())
         ],
@@ -234,7 +238,7 @@ def page_state(engine: StudioEngine, file_bytes: int) -> PageState:
             FilmView(
                 one.id, one.name, one.seconds, one.source, one.label,
                 one.prediction, one.error, one.truth, one.id in waiting,
-                one.rate, one.exhaustive, engine.predictions.progress.get(one.id), project.path(one).suffix in PLAYABLE,
+                one.late, one.rate, one.exhaustive, engine.predictions.progress.get(one.id), project.path(one).suffix in PLAYABLE,
             )
             for one in reversed(state.videos) if one.film
         ],
@@ -271,7 +275,9 @@ def model_view(engine: StudioEngine) -> ModelView | None:
     report = trained.report
     own = (report.get("unknown") or {}).get("threshold")
     named = str(report.get("backbone", ""))
-    return ModelView(trained.model, trained.at, trained.classes, report, named, own, stale, changed)
+    now = {label.id: label.name for label in project.state.labels}
+    renamed = {name: now[id] for id, name in trained.actions.items() if now.get(id, name) != name}
+    return ModelView(trained.model, trained.at, trained.classes, report, named, own, stale, changed, renamed)
 
 
 def page_json(state: PageState) -> str:

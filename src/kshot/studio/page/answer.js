@@ -3,7 +3,7 @@
 import { bars, curves, legend } from "./charts.js";
 import { el } from "./dom.js";
 import { asFilm } from "./films.js";
-import { UNKNOWN, labelOf, colour, classColour, swatch, film } from "./labels.js";
+import { UNKNOWN, called, labelOf, colour, classColour, swatch, film } from "./labels.js";
 import { menu, opensMenu, labelChoices, newLabel } from "./menu.js";
 import { toast, attempt, remove, thank } from "./messages.js";
 import { request } from "./server.js";
@@ -74,19 +74,19 @@ function filmAnswer(video, head) {
   const found = el("ol", { class: "found plain", "aria-label": "What it shows when", tabindex: "-1" },
     ...answer.segments.map((part) => el("li", {}, el("button", {
       type: "button", ...opensMenu, onclick: ({ currentTarget }) => menu(currentTarget, "Wrong? These seconds really show", labelChoices(currentTarget, (label) =>
-        correct(video.id, label, { start: part.start, end: part.end }), labelOf(part.label)?.id)),
+        correct(video.id, label, { start: part.start, end: part.end }), labelOf(called(part.label))?.id)),
     }, swatch(part.label, answer.classes), el("span", { class: "when" }, `${part.start.toFixed(1)} to ${part.end.toFixed(1)} s`), el("span", { class: "what" }, part.label),
       el("span", { class: "num" }, part.score === null ? "" : percent(part.score)), el("span", { class: "ask" }, "Wrong?")))));
   const player = el("video", { class: "player", src: `/api/videos/${video.id}/file`, controls: true, muted: true, playsinline: true, preload: "metadata", "aria-label": video.name });
   player.addEventListener("error", () => player.remove(), { once: true }); // the filmstrip stays
   player.addEventListener("timeupdate", () => {
     line.hidden = false;
-    line.style.left = `${Math.min(100, (player.currentTime / total) * 100)}%`;
+    line.style.left = `${Math.min(100, ((player.currentTime - video.late) / total) * 100)}%`;
   });
   track.addEventListener("click", (event) => {
     if (!player.isConnected || event.target.closest(".spans")) return;
     const box = track.getBoundingClientRect();
-    player.currentTime = ((event.clientX - box.left) / box.width) * total;
+    player.currentTime = video.late + ((event.clientX - box.left) / box.width) * total;
   });
   return el("article", {}, head, player, track,
     el("div", { class: "axis", "aria-hidden": "true" }, el("span", {}, "0"), el("span", {}, clock(total / 2)), el("span", {}, clock(total))),

@@ -2,7 +2,9 @@
 
 import { $, setText } from "./dom.js";
 import { announce, attempt } from "./messages.js";
+import { request } from "./server.js";
 import { state } from "./state.js";
+import { sentence } from "./words.js";
 
 const FIELDS = ["backbone", "adapted"];
 
@@ -30,7 +32,9 @@ function say(value, own) {
 $("choices-from").addEventListener("submit", async (event) => {
   event.preventDefault();
   const asked = Object.fromEntries(FIELDS.map((name) => [name, $(`choice-${name}`).value.trim()]));
-  if (await attempt("PATCH", "/api/choices", { ...asked, threshold: state.choices.threshold })) announce("The next teaching begins from it.");
+  const refused = await request("PATCH", "/api/choices", { ...asked, threshold: state.choices.threshold }).then(() => "", (error) => sentence(error.message));
+  setText($("choice-refused"), refused && `Not taken: ${refused}`);
+  if (!refused) announce("The next teaching begins from it.");
 });
 
 $("choice-threshold").addEventListener("input", () => say(Number($("choice-threshold").value), false));

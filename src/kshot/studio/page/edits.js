@@ -17,11 +17,13 @@ export function choose(id) {
     desk.parts.stage.seek(one.start);
   }
   desk.show();
+  desk.parts.list.querySelector("[aria-pressed=true]")?.scrollIntoView({ block: "nearest", container: "nearest" });
 }
 
 /** Draws a new stretch; it is a mark once it has an action. */
 export function drawn(start, end, done) {
-  desk.pending = done ? { start: snap(start), end: snap(end) } : { start, end };
+  const [from, to] = done ? [snap(start), snap(end)] : [start, end];
+  desk.pending = to > from ? { start: from, end: to, snapped: from !== start || to !== end } : { start, end };
   desk.chosen = "";
   desk.show();
   if (done) cutOut();
@@ -40,8 +42,9 @@ export function bracket(side) {
   if (desk.chosen) return moveEnd(desk.chosen, side, time, true);
   const at = snap(time);
   const now = desk.pending ?? { start: 0, end: 0 };
-  if (side === "start") desk.pending = { start: at, end: now.end > at ? now.end : 0 };
-  else if (desk.pending && at > now.start) desk.pending = { ...now, end: at };
+  const snapped = at !== time;
+  if (side === "start") desk.pending = { start: at, end: now.end > at ? now.end : 0, snapped };
+  else if (desk.pending && at > now.start) desk.pending = { ...now, end: at, snapped };
   else return toast(desk.pending ? "It has to end after it begins." : "Press [ where it begins first.");
   desk.show();
   if (side === "end") cutOut();
@@ -51,15 +54,21 @@ export function bracket(side) {
 export async function moveEnd(id, side, time, done) {
   const one = stretch(id);
   if (!one) return;
-  const next = { id, start: one.start, end: one.end, [side]: done ? snap(time) : time };
-  if (next.end <= next.start) return done ? toast("It has to end after it begins.") : undefined;
+  const next = { start: one.start, end: one.end, [side]: done ? snap(time, one) : time };
+  if (next.end <= next.start) {
+    if (!done) return;
+    desk.moved.delete(id); // back to where it is kept
+    desk.show();
+    toast("It has to end after it begins: its ends are where they were.");
+    return;
+  }
   desk.chosen = id;
-  desk.moving = next;
+  desk.moved.set(id, next);
   desk.show();
   if (!done || !one.film) return;
   const kept = await attempt("PATCH", `/api/marks/${id}`, { start: next.start, end: next.end });
-  if (desk.moving === next) {
-    desk.moving = null;
+  if (desk.moved.get(id) === next) {
+    desk.moved.delete(id);
     if (!kept) desk.show();
   }
   if (kept) announce(`${one.label} is from ${stamp(next.start)} to ${stamp(next.end)} now.`);
@@ -75,9 +84,9 @@ export async function pick(label) {
   }
   if (one) return agree(one.id, label);
   if (!(desk.pending?.end > desk.pending?.start)) return toast("Mark where it begins and ends first: [ and ].");
-  const { start, end } = desk.pending;
-  if (!(await add(label, start, end))) return;
-  desk.pending = null;
+  const { pending } = desk;
+  desk.pending = null; // a second number, pressed before the answer, is for something else
+  if (!(await add(label, pending.start, pending.end))) desk.pending ??= pending;
   if (desk.film) desk.show();
 }
 
@@ -98,7 +107,7 @@ export async function agree(id, label = "") {
   if (!action) return toast(`There is no action “${one.label}” any more: choose another.`);
   const follows = after(id);
   if (!(await add(action, one.start, one.end))) return;
-  desk.moving = null;
+  desk.moved.delete(id);
   putAside(id); // also where the ends were moved away from it
   if (desk.film) keepFocus(() => goOn(follows));
 }

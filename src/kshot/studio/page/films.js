@@ -28,7 +28,9 @@ export function renderFilms() {
 export function openFilm(id, at = 0, to = 0, label = "") {
   openMarking(id, at, to, label);
   render();
-  $("marking").scrollIntoView({ block: "nearest" });
+  const card = desk.parts.node;
+  card.focus({ preventScroll: true }); // the keys are the editor's from here on
+  (to ? desk.parts.stage.node : card).scrollIntoView({ block: "nearest" });
   announce(`${state.films.find((film) => film.id === id)?.name ?? "The film"} is open to mark in.`);
 }
 

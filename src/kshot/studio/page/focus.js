@@ -1,6 +1,6 @@
 // The focus stays near where it was when its place goes; the body, where a keyboard would begin anew, never has it.
 
-const CONTROL = "button, a[href], input:not([hidden]), select, summary, [tabindex]";
+const CONTROL = "button, a[href], input[type=checkbox], select, summary, [tabindex]"; // no field: keys would write in it
 const LAST = ["#undo", "#redo", "#add-name"]; // where nothing near is left
 
 const usable = (node) => node.isConnected && node.checkVisibility() && !node.disabled && !node.closest("[popover], dialog");
@@ -21,9 +21,6 @@ export function keepFocus(change) {
   const near = had && had !== document.body ? around(had) : null;
   change();
   if (!near || usable(had) || had.closest("[popover], dialog")?.checkVisibility()) return;
-  for (const node of [...near, ...LAST.map((one) => document.querySelector(one))]) {
-    if (!node.isConnected) continue;
-    const control = [node, ...node.querySelectorAll(CONTROL)].find((one) => one.matches(CONTROL) && usable(one));
-    if (control) return control.focus();
-  }
+  const controls = near.filter((node) => node.isConnected).flatMap((node) => [node, ...node.querySelectorAll(CONTROL)].filter((one) => one.matches(CONTROL)));
+  [...controls, ...LAST.map((one) => document.querySelector(one))].find(usable)?.focus();
 }

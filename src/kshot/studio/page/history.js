@@ -1,8 +1,7 @@
 // Undo and redo: buttons at the top, and the keys that people know.
 
 import { $ } from "./dom.js";
-import { keepFocus } from "./focus.js";
-import { attempt, toast } from "./messages.js";
+import { attempt, closeToast, toast } from "./messages.js";
 import { state } from "./state.js";
 
 const DONE = { undo: "Undone", redo: "Done again" };
@@ -25,15 +24,14 @@ export function renderHistory() {
 
 /** Whether a text is being changed, which the browser undoes itself. */
 function writes(node) {
-  return node.matches("input:not([type=file]), textarea") && node.value !== (node.dataset.saved ?? "");
+  return node.matches("input:not([type=file], [type=checkbox], [type=range]), textarea") && node.value !== (node.dataset.saved ?? "");
 }
 
 for (const way of ["undo", "redo"]) $(way).addEventListener("click", () => step(way));
 
-$("toast").lastElementChild.addEventListener("click", () => {
-  keepFocus(() => { $("toast").hidden = true; });
-  step("undo");
-});
+const [, back, close] = $("toast").children;
+back.addEventListener("click", () => { closeToast(); step("undo"); });
+close.addEventListener("click", closeToast);
 
 addEventListener("keydown", (event) => {
   if (!(event.ctrlKey || event.metaKey) || event.altKey) return;

@@ -34,7 +34,7 @@ export function openMarking(id, at = 0, to = 0, label = "") {
 export function closeMarking() {
   if (!desk.film) return;
   desk.parts.stage.stop();
-  Object.assign(desk, { film: "", parts: null, chosen: "", pending: null, moving: null, label: "", show: () => {} });
+  Object.assign(desk, { film: "", parts: null, chosen: "", pending: null, moved: new Map(), label: "", show: () => {} });
   keepFocus(() => $("marking").replaceChildren());
   render();
 }
@@ -60,7 +60,7 @@ function build(film) {
     list: el("ol", { class: "found plain", "aria-label": "Marks and proposals", tabindex: "-1" }),
     play: button("▶", "Play or pause (K)", () => stage.toggle(), { class: "icon play", "aria-keyshortcuts": "K" }),
   });
-  made.node = el("article", { class: "card marking" },
+  made.node = el("article", { class: "card marking", tabindex: "-1", "aria-label": film.name },
     el("div", { class: "named" }, el("b", {}, film.name), el("div", { class: "row" }, file,
       el("button", { type: "button", class: "ghost", onclick: () => file.click() }, "Import"),
       el("button", { type: "button", class: "ghost", ...opensMenu, onclick: (event) => exportMenu(event.currentTarget) }, "Export"),
@@ -172,7 +172,7 @@ addEventListener("keydown", (event) => {
   const keys = {
     "[": () => bracket("start"), "]": () => bracket("end"), k: () => stage.toggle(), ArrowLeft: by(-1), ArrowRight: by(1),
     a: () => agree(desk.chosen), n: () => next(), Delete: () => desk.chosen && drop(desk.chosen),
-    Escape: () => { Object.assign(desk, { chosen: "", pending: null, moving: null }); show(); },
+    Escape: () => { desk.moved.delete(desk.chosen); Object.assign(desk, { chosen: "", pending: null }); show(); },
   };
   if (event.key === " " && !at.closest("button, a, summary, input")) keys[" "] = keys.k;
   const label = /^[1-9]$/.test(event.key) ? state.labels[Number(event.key) - 1] : null;

@@ -3,7 +3,7 @@
 import { el, setText } from "./dom.js";
 import { agree, choose, drop, pick } from "./edits.js";
 import { swatch } from "./labels.js";
-import { desk, filmOf } from "./marked.js";
+import { desk } from "./marked.js";
 import { labelChoices, menu, opensMenu } from "./menu.js";
 import { percent, stamp } from "./words.js";
 
@@ -21,7 +21,7 @@ export function updateRow(node, row) {
   const text = `${stamp(row.start)} to ${stamp(row.end)}`;
   if (dot.dataset.of !== row.label) {
     dot.dataset.of = row.label;
-    dot.replaceChildren(swatch(row.label, filmOf().answer?.classes ?? []));
+    dot.replaceChildren(swatch(row.label));
   }
   setText(when, text);
   setText(what, row.label);

@@ -16,7 +16,11 @@ export function toast(text, undo = false) {
   button.hidden = !undo;
   node.hidden = false;
   clearTimeout(toastTimer);
-  toastTimer = setTimeout(() => keepFocus(() => { node.hidden = true; }), undo ? 12000 : 8000);
+  toastTimer = setTimeout(closeToast, undo ? 12000 : 8000);
+}
+
+export function closeToast() {
+  keepFocus(() => { $("toast").hidden = true; });
 }
 
 /** Says something aloud, for screen readers alone. */

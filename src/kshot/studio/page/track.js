@@ -2,20 +2,23 @@
 
 import { curves } from "./charts.js";
 import { el } from "./dom.js";
-import { colour, classColour } from "./labels.js";
+import { called, colour, nameColour } from "./labels.js";
 import { state } from "./state.js";
 import { stamp } from "./words.js";
 
-const NEAR = 0.6; // seconds within which an end snaps to where the scores change
+const NEAR = 0.6; // seconds within which an end snaps to where the scores change, and
+const REACH = 8; // pixels of the part that is shown: what is looked at closely is set closely
 const FIRST = 30; // seconds that are shown at first
+const AGAIN = 5000; // milliseconds until a strip is asked for again that did not come
 const LEAST = 2; // seconds of the part that is shown, at least
 
 /** The part of a film that is shown, and all that is drawn in it. `act` has seek, draw, move, choose and moved. */
 export function makeTrack(film, act) {
   const part = { from: 0, to: Math.min(film.seconds, FIRST) };
-  const strip = el("span", { class: "film long" }, el("img", { alt: "" }));
+  const shown = el("img", { alt: "", onerror: () => { again = setTimeout(() => { shown.dataset.url = ""; act.moved(); }, AGAIN); } });
+  const strip = el("span", { class: "film long" }, shown);
   const lanes = el("div", { class: "lanes" });
-  const plot = el("div");
+  const plot = el("div", { class: "plot" });
   const line = el("div", { class: "head-line" });
   const detail = el("div", { class: "track part", "aria-hidden": "true" }, strip, lanes, plot, line);
   const whole = el("div", { class: "track whole", "aria-hidden": "true" },
@@ -24,6 +27,7 @@ export function makeTrack(film, act) {
   const axis = el("div", { class: "axis", "aria-hidden": "true" }, el("span"), el("span"), el("span"));
   const node = el("div", {}, detail, axis, whole);
   let timer = 0;
+  let again = 0; // until a strip is asked for again that did not come
   let drawn = ""; // what the line of the whole film shows: an hour has thousands of them
 
   const share = (time) => ((time - part.from) / (part.to - part.from)) * 100;
@@ -38,17 +42,19 @@ export function makeTrack(film, act) {
     act.moved();
   }
 
-  /** Where the scores change next to a moment, if that is near; else the moment. */
-  function snapped(time, snaps) {
+  /** Where the scores change next to a moment, if that is near and no end of `own`; else the moment. */
+  function snapped(time, snaps, own) {
     const ends = snaps && film.answer ? film.answer.segments.flatMap((one) => [one.start, one.end]) : [];
-    const near = ends.reduce((best, one) => (Math.abs(one - time) < Math.abs(best - time) ? one : best), Infinity);
-    return Math.abs(near - time) <= NEAR ? near : time;
+    const others = ends.filter((one) => one !== own?.start && one !== own?.end);
+    const near = others.reduce((best, one) => (Math.abs(one - time) < Math.abs(best - time) ? one : best), Infinity);
+    const reach = Math.min(NEAR, (REACH * (part.to - part.from)) / (detail.clientWidth || 1));
+    return Math.abs(near - time) <= reach ? near : time;
   }
 
   function bar(one, kind, chosen) {
     const made = el("i", { class: `${kind}${chosen ? " chosen" : ""}`, title: `${one.label}, ${stamp(one.start)} to ${stamp(one.end)}` },
       el("span", {}, one.label));
-    colour(made, classColour(one.label, film.answer?.classes ?? []));
+    colour(made, nameColour(one.label));
     made.style.left = `${share(one.start)}%`;
     made.style.width = `${share(one.end) - share(one.start)}%`;
     made.dataset.id = one.id;
@@ -80,7 +86,7 @@ export function makeTrack(film, act) {
     const spans = whole.querySelector(".spans");
     const now = JSON.stringify([marks, proposals].map((ones) => ones.map((one) => [one.start, one.end, one.label])));
     if (drawn !== now) spans.replaceChildren(...[...proposals.map((one) => [one, "proposal"]), ...marks.map((one) => [one, ""])].map(([one, kind]) => {
-      const made = colour(el("i", { class: kind || null }), classColour(one.label, film.answer?.classes ?? []));
+      const made = colour(el("i", { class: kind || null }), nameColour(one.label));
       made.style.left = `${(one.start / film.seconds) * 100}%`;
       made.style.width = `max(2px, ${((one.end - one.start) / film.seconds) * 100}%)`;
       return made;
@@ -90,11 +96,11 @@ export function makeTrack(film, act) {
     window.style.left = `${(part.from / film.seconds) * 100}%`;
     window.style.width = `max(3px, ${((part.to - part.from) / film.seconds) * 100}%)`;
     const url = `/api/films/${film.id}/moments?start=${part.from.toFixed(2)}&end=${part.to.toFixed(2)}&frames=16`;
-    const picture = strip.firstElementChild;
-    if (picture.dataset.url !== url) {
-      picture.dataset.url = url;
+    if (shown.dataset.url !== url) {
+      shown.dataset.url = url;
       clearTimeout(timer);
-      timer = setTimeout(() => { picture.src = url; }, picture.src ? 300 : 0);
+      clearTimeout(again);
+      timer = setTimeout(() => { shown.src = url; }, shown.src ? 300 : 0);
     }
     point(time);
   }
@@ -155,6 +161,6 @@ export function proposalsOf(film, marks, left) {
   if (!film.answer || film.answer.model !== state.taught?.model) return [];
   return film.answer.segments
     .filter((one) => one.score !== null)
-    .map((one) => ({ ...one, id: `${one.start}-${one.end}-${one.label}` }))
+    .map((one) => ({ ...one, id: `${one.start}-${one.end}-${one.label}`, label: called(one.label) }))
     .filter((one) => !left.has(one.id) && !marks.some((mark) => Math.min(mark.end, one.end) - Math.max(mark.start, one.start) > 0.5 * (one.end - one.start)));
 }

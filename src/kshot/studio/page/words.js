@@ -1,6 +1,7 @@
 // Numbers, times and texts as the page writes them; and waiting.
 
-export const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+/** A text with a capital, but for one that begins with the name of a file. */
+export const sentence = (text) => (/^\S*[./_]\w/.test(text) ? text : text.charAt(0).toUpperCase() + text.slice(1));
 export const plural = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
 export const percent = (share) => `${Math.round(share * 100)}\u00a0%`;
 export const clock = (s) => (s < 60 ? `${s.toFixed(1)} s` : `${Math.floor(s / 60)}:${String(Math.floor(s % 60)).padStart(2, "0")}`);
