@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 from kshot.datasets import annotations as known
 from kshot.datasets.annotations.forms import Film, at
 from kshot.datasets.annotations.loading import inside, once
-from kshot.errors import DataError, KshotError, OptionError
+from kshot.errors import DataError, KshotError, OptionError, VideoError
 from kshot.names import plain
 from kshot.studio.marks import LEAST, Stretch, add_marks, film_of, lasts, marks_of
 from kshot.studio.project import UNKNOWN, Project
@@ -80,6 +81,24 @@ def read_into(project: Project, film: str, name: str, data: bytes) -> tuple[int,
                 ids[plain(one.label)] = made[-1].id
             stretches.append(Stretch(ids[plain(one.label)], start, end))
         return len(add_marks(project, film, stretches, what, made)), notes
+
+
+def no_video(path: Path, error: VideoError) -> str:
+    """What is said of a file that was put in as a video and is none: a person may have meant to import it.
+
+    Args:
+        path: of the file.
+        error: why it cannot be read.
+    """
+    if not path.stat().st_size:
+        return f"{path} is no video but an empty file: choose another"
+    with suppress(KshotError):
+        if found := known.find(path):
+            title = known.FORMATS[found[0]].title
+            return (
+                f"{path} is no video but annotations ({title}): open the film that they are of, and press Import there"
+            )
+    return str(error).replace("Invalid data found when processing input", "no video that kshot reads, or damaged")
 
 
 def written(project: Project, film: str, format: str, proposed: bool = False) -> tuple[str, str]:

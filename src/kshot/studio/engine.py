@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kshot.errors import DataError, KshotError
+from kshot.errors import DataError, KshotError, VideoError
 from kshot.files import disk
+from kshot.studio.annotations import no_video
 from kshot.studio.doubts import LONG
 from kshot.studio.marks import place_of
 from kshot.studio.meter import Cancelled, Meter
@@ -179,7 +180,10 @@ class StudioEngine:
             KshotError: it cannot be read, or has no place; it is removed then.
         """
         with self._placing(id, path):
-            facts = self.reader.strip(path, self.project.strip(id, 8))
+            try:
+                facts = self.reader.strip(path, self.project.strip(id, 8))
+            except VideoError as error:
+                raise VideoError(no_video(path, error)) from None
             video = Video(id, name, path.name, facts.seconds, source, group, label, truth=truth, rate=facts.rate)
             if label is None and facts.seconds > LONG:
                 return self.project.add_video(replace(video, film=True))
