@@ -24,7 +24,7 @@ from kshot.studio.predictions import Predictions
 from kshot.studio.project import Project
 from kshot.studio.reader import Reader, even, write_video
 from kshot.studio.state import Label, ModelRecord, TrainingProgress, Video
-from kshot.studio.teaching import teach
+from kshot.studio.teaching import CannotTeach, teach
 from kshot.studio.trained import TrainedModel
 from kshot.studio.work import Jobs
 
@@ -375,6 +375,8 @@ class StudioEngine:
             self.trained.put(folder, recognizer)
         except Cancelled:
             ended = TrainingProgress("cancelled")
+        except CannotTeach as error:
+            ended = TrainingProgress("failed", str(error))
         except KshotError as error:
             ended = TrainingProgress("failed", self._named(str(error)))
         except Exception as error:
