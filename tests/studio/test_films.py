@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from kshot.studio.engine import StudioEngine
 from kshot.studio.marks import Stretch
 from kshot.studio.project import Project
 from kshot.studio.state import PredictedSegment, Prediction, Video, read_state
+from kshot.studio.view import page_state
 
 pytestmark = pytest.mark.slow
 
@@ -51,6 +54,22 @@ def test_each_step_of_marking_is_undone_and_done_again(project: Project, film: V
     assert not project.state.marks and project.undo() and len(spans(project)) == 1
     assert read_state(project.folder / "project.json")[0].marks == project.state.marks
     assert project.clip_labels() == {f"{one.id}@1.500-2.500": "bow"}
+
+
+def test_that_all_is_marked_is_a_step_of_its_own(project: Project, film: Video) -> None:
+    """It leaves alone what the model has found in the film since."""
+    wave = project.add_label("wave")
+    marks.add_marks(project, "film", [Stretch(wave.id, 1, 2)])
+    marks.set_exhaustive(project, "film", False)
+    marks.set_exhaustive(project, "film", True)
+    seen = Prediction("film", 100, ["wave"], [PredictedSegment(4, 6, "wave", 0.9)], [], [], [], "m")
+    project.set_video("film", prediction=seen)
+    marks.set_exhaustive(project, "film", False)
+    assert project.undo() == "not all is marked in “day 1.mp4”" and project.video("film").exhaustive
+    assert project.undo() == "all is marked in “day 1.mp4”" and not project.video("film").exhaustive
+    assert project.video("film").prediction == seen and len(spans(project)) == 1
+    assert project.redo() and project.video("film").exhaustive and project.video("film").prediction == seen
+    assert project.undo() and project.undo() == "marking “wave” at 1.0 s" and not spans(project)
 
 
 def test_marks_that_cannot_be(project: Project, film: Video) -> None:
@@ -105,19 +124,33 @@ def test_files_that_cannot_be_read_into_a_film(project: Project, film: Video) ->
     (project.folder / "videos" / "film.mp4").write_bytes(b"")
     head = "path,label,start,end\n"
     for text, message in (
-        ("no annotations", "no format of annotations"),
-        (f"{head}day 1.mp4,wave,120,130\n", "lies behind the end of “day 1.mp4”, which lasts 100.00 s"),
+        ("no annotations", "^marks.csv is in no format of annotations"),
+        (
+            f"{head}day 1.mp4,hop,120,130\n",
+            "marks.csv holds no segment of “day 1.mp4” that can be marked: 1 segment "
+            "behind the end of its video left out .* 'hop' at 120 to 130 s of day 1.mp4, which lasts 100 s",
+        ),
+        (
+            f"{head}day 1.mp4,hop,1,2\nday 1.mp4,{'long ' * 20},3,4\n",
+            "^marks.csv: 'long long .*' at 3 to 4 s of day 1.mp4: expected a name of 1 to 60 characters, .* found 99",
+        ),
+        (head, "that can be marked: it names no action$"),
         (f"{head}a.mp4,wave,1,2\nb.mp4,wave,1,2\n", "is of 2 videos .* “day 1.mp4” is not one of them"),
         ('<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>', "."),
         ('{"metadata": {}, "file": ', "."),
     ):
         with pytest.raises(KshotError, match=message) as found:
             annotations.read_into(project, "film", "marks.csv", text.encode())
-        assert "\n" not in str(found.value) and not project.state.marks
+        assert "\n" not in str(found.value) and "kshot-studio" not in str(found.value), found.value
+        assert not project.state.marks and [label.name for label in project.state.labels] == ["wave"]
+        assert read_state(project.folder / "project.json")[0] == project.state and not project.state.done
     text = f"{head}b.mp4,wave,1,2\nday 1.mp4,unknown,3,4\nday 1.mp4,hello,98,104\n"
     added, notes = annotations.read_into(project, "film", "marks.csv", text.encode())
     assert added == 1 and spans(project) == [(98, 100, "hello")]
-    assert "1 segments of other videos left out" in notes and any("ends behind the film" in note for note in notes)
+    assert notes == [
+        "1 segments of other videos left out",
+        "1 segment over the end of its video cut there (the first: 'hello' at 98 to 104 s of day 1.mp4, of 100 s)",
+    ]
     with pytest.raises(OptionError, match="unknown format 'xls'"):
         annotations.written(project, "film", "xls")
     with pytest.raises(DataError, match="has not looked through"):
@@ -127,6 +160,74 @@ def test_files_that_cannot_be_read_into_a_film(project: Project, film: Video) ->
     assert annotations.written(project, "film", "csv", proposed=True)[1].splitlines()[1:] == [
         "day 1.mp4,wave,4.000,6.000,0.9000"
     ]
+
+
+def test_a_row_that_cannot_be_marked_is_left_out_and_said(project: Project, film: Video) -> None:
+    """And undoing the reading takes the actions with it that it made, but for those that have other clips by then."""
+    wave = project.add_label("wave")
+    marks.add_marks(project, "film", [Stretch(wave.id, 1, 2)])
+    (project.folder / "videos" / "film.mp4").write_bytes(b"")
+    rows = ["hop,10,11", "late,900,901", "later,950,951", "back,9,8", "none,7,7", "short,5,5.01", "bow,8,8.04",
+            "bow,8,8.04", "bow,8.0,8.04"]  # fmt: skip
+    text = "path,label,start,end\n" + "".join(f"day 1.mp4,{row}\n" for row in rows)
+    added, notes = annotations.read_into(project, "film", "C:\\marks.csv", text.encode())
+    assert added == 2 and spans(project) == [(1, 2, "wave"), (8, 8.04, "bow"), (10, 11, "hop")]
+    assert notes == [
+        "2 segments stand there twice, taken once",
+        "2 segments behind the end of its video left out (the first: 'late' at 900 to 901 s of day 1.mp4, which lasts "
+        "100 s)",
+        "1 segment with its end before its start left out (the first: 'back' at 9 to 8 s of day 1.mp4)",
+        "1 segment of no length left out (the first: 'none' at 7 to 7 s of day 1.mp4)",
+        "1 segment shorter than 0.04 s left out (the first: 'short' at 5 to 5.01 s of day 1.mp4)",
+    ]
+    assert [label.name for label in project.state.labels] == ["wave", "hop", "bow"]
+    assert project.undo() == "reading 2 marks from marks.csv"
+    assert [label.name for label in project.state.labels] == ["wave"] and spans(project) == [(1, 2, "wave")]
+    assert read_state(project.folder / "project.json")[0] == project.state
+    assert project.redo() == "reading 2 marks from marks.csv" and len(spans(project)) == 3
+    hop = project.state.labels[1]
+    project.add_video(Video("clip", "clip.mp4", "clip.mp4", 2.0, label=hop.id))
+    project.undo()
+    assert [label.name for label in project.state.labels] == ["wave", "hop"] and spans(project) == [(1, 2, "wave")]
+    assert project.redo() and [label.name for label in project.state.labels] == ["wave", "hop", "bow"]
+
+
+def test_notes_on_a_file_that_names_no_video_name_the_film(project: Project, film: Video) -> None:
+    (project.folder / "videos" / "film.mp4").write_bytes(b"")
+    cues = "1\n00:00:01,000 --> 00:00:02,000\nwave\n\n2\n00:03:00,000 --> 00:03:01,000\nbow\n"
+    added, notes = annotations.read_into(project, "film", "film.srt", cues.encode())
+    assert added == 1 and [label.name for label in project.state.labels] == ["wave"]
+    assert notes[0].endswith("(the first: 'bow' at 180 to 181 s of day 1.mp4, which lasts 100 s)")
+
+
+def test_proposals_of_another_threshold_are_said_to_be(taught: Path, drawn: Path, tmp_path: Path) -> None:
+    """A film is looked through again when a person asks for it; until then the page knows that it is not by what
+    was chosen, also after the next start."""
+    folder = shutil.copytree(taught, tmp_path / "project")
+
+    def films(engine: StudioEngine) -> list[tuple[str, bool]]:
+        return [(film.id, film.stale) for film in page_state(engine, 0).films]
+
+    def look(engine: StudioEngine) -> None:
+        choices.look_through(engine, id)
+        while id in engine.predictions.waiting:
+            time.sleep(0.05)
+        assert engine.project.video(id).prediction and not engine.project.video(id).error
+
+    with closing(Project(folder, {})) as project, closing(StudioEngine(project, lambda: None)) as engine:
+        id, path = project.place(".mp4")
+        shutil.copy(drawn / "film.mp4", path)
+        project.add_video(Video(id, "film.mp4", path.name, 6.0, film=True, rate=24.0))
+        assert films(engine) == [(id, False)] and choices.choose(engine, None, None, 0.0) == []
+        look(engine)
+        assert films(engine) == [(id, False)] and choices.choose(engine, None, None, 0.0) == []
+        assert choices.choose(engine, None, None, 1.0) == [id] and films(engine) == [(id, True)]
+        assert choices.choose(engine, None, None, 0.0) == [] and films(engine) == [(id, False)]
+        assert choices.choose(engine, None, None, None) == [id]
+    with closing(Project(folder, {})) as project, closing(StudioEngine(project, lambda: None)) as engine:
+        assert films(engine) == [(id, True)]
+        look(engine)
+        assert films(engine) == [(id, False)]
 
 
 def test_a_film_is_seen_without_reading_all_of_it(engine: StudioEngine, drawn: Path, tmp_path: Path) -> None:
@@ -268,7 +369,7 @@ def test_from_an_empty_project_and_a_film_to_a_corrected_model(studio: Studio, d
     assert [(round(start, 1), round(end, 1), name) for start, end, name in marks_in(project)] == [
         (round(start, 1), round(end, 1), name) for start, end, name in before
     ]
-    page.get_by_label("All is marked").check()
+    page.get_by_label("All is marked: ").check()
     until(page, "document.querySelector('#status').textContent === 'Everything is saved'")
     page.wait_for_timeout(200)
     assert project.state.videos[0].exhaustive

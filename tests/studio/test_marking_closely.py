@@ -152,6 +152,37 @@ def test_proposals_follow_the_names_of_their_actions(ready: Studio, drawn: Path)
     ]
 
 
+def test_what_is_put_aside_comes_back(ready: Studio, drawn: Path) -> None:
+    page, project = ready.tab(1280, 860), ready.project
+    id = open_film(ready, page, drawn)
+    other = ready.tab(1280, 860)
+    other.locator("#films button").click()
+    other.locator(".is-proposal").nth(2).wait_for()
+    page.get_by_label("All is marked: ").check()
+    until(page, "document.querySelector('#undo').title.includes('all is marked')")
+    keys = page.keyboard
+    keys.press("n")
+    keys.press("Delete")
+    for tab in (page, other):
+        until(tab, "document.querySelectorAll('.is-proposal').length === 2")
+    keys.press("a")  # the one behind it
+    until(page, "document.querySelectorAll('.is-proposal').length === 1 && document.querySelector('.is-mark')")
+    for proposals, marked, said in ((2, 0, "marking"), (3, 0, "putting “wave” aside"), (3, 0, "all is marked in")):
+        keys.press("Control+z")
+        page.locator("#toast", has_text=f"Undone: {said}").wait_for()
+        for tab in (page, other):
+            until(tab, f"document.querySelectorAll('.is-proposal').length === {proposals}")
+            assert tab.locator(".is-mark").count() == marked
+    until(page, "!document.querySelectorAll('.switches input')[1].checked")
+    assert not project.video(id).exhaustive
+    keys.press("Control+y")
+    keys.press("Control+y")
+    page.locator("#toast", has_text="Done again: putting “wave” aside").wait_for()
+    assert project.video(id).aside == ["0-1-wave"]
+    prediction = project.video(id).prediction
+    assert prediction is not None and len(prediction.segments) == 4, "what the model found stays"
+
+
 def late_film(path: Path, late: int = 1) -> Path:
     """Three seconds of pictures, each as bright as its number says, that begin after a second of silence."""
     with av.open(str(path), "w") as file:

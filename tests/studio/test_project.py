@@ -20,7 +20,7 @@ from kshot.errors import DataError, OptionError, StoreError
 from kshot.studio.history import EDITS
 from kshot.studio.marks import Stretch, add_marks
 from kshot.studio.project import QUERIES, Project
-from kshot.studio.state import ModelRecord, PredictedSegment, TrainingProgress, Video
+from kshot.studio.state import ModelRecord, PredictedSegment, TrainingProgress, Video, read_state
 
 
 def put(project: Project, label: str | None = None, name: str = "a.mp4") -> Video:
@@ -53,8 +53,8 @@ def test_a_teaching_that_was_cut_off_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        (" \n\t", "an action needs a name"),
-        ("w" * 61, "at most 60 characters, found 61"),
+        (" \n\t", "expected a name of 1 to 60 characters, such as wave, found 0"),
+        ("w" * 61, "1 to 60 characters, such as wave, found 61"),
         ("Unknown", "is the answer for what shows none"),
         ("WAVE", "there is an action “WAVE” already"),
     ],
@@ -91,6 +91,28 @@ def test_what_is_removed_can_be_taken_back(project: Project) -> None:
     version = project.version
     project.undo()
     assert project.clip_labels() == {two.id: "bow", one.id: "wave"} and project.version >= version
+
+
+def test_an_action_comes_back_to_its_place(project: Project) -> None:
+    """Its number is a key on the page. The places outlive the server, and what was added since stays behind."""
+    first, second, _ = (project.add_label(name) for name in ("wave", "bow", "hop"))
+
+    def named() -> list[str]:
+        return [label.name for label in project.state.labels]
+
+    project.remove_label(second.id)
+    project.remove_label(first.id)
+    project.add_label("run")
+    assert named() == ["hop", "run"] and read_state(project.folder / "project.json")[0] == project.state
+    project.undo()
+    assert named() == ["wave", "hop", "run"]
+    project.undo()
+    assert named() == ["wave", "bow", "hop", "run"]
+    assert project.redo() and project.redo() and named() == ["hop", "run"] and project.undo() and project.undo()
+    project.clear()
+    project.add_label("sit")
+    project.undo()
+    assert named() == ["wave", "bow", "hop", "run", "sit"]
 
 
 def test_an_action_that_comes_back_beside_one_of_its_name_is_numbered(project: Project) -> None:
@@ -219,6 +241,20 @@ def test_a_change_that_fails_changes_nothing(project: Project, monkeypatch: pyte
     monkeypatch.undo()
     assert [label.name for label in project.state.labels] == ["wave"]
     assert project.add_label("bow").colour == 1
+
+
+def test_a_change_within_another_is_a_part_of_it(project: Project) -> None:
+    wave, version = project.add_label("wave"), project.version
+    before = (project.folder / "project.json").read_bytes()
+    with pytest.raises(OptionError, match="there is an action “wave” already"), project.change():
+        project.add_label("bow")
+        project.add_label("wave")
+    assert project.state.labels == [wave] and project.version == version
+    assert (project.folder / "project.json").read_bytes() == before
+    with project.change():
+        project.add_label("bow")
+        project.add_label("hop")
+    assert project.version == version + 1 and read_state(project.folder / "project.json")[0] == project.state
 
 
 def test_one_server_at_a_time(project: Project) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import threading
 import time
@@ -10,21 +9,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kshot.errors import DataError, KshotError
+from kshot.errors import DataError, KshotError, VideoError
 from kshot.files import disk
+from kshot.studio.annotations import no_video
 from kshot.studio.doubts import LONG
-from kshot.studio.marks import place_of
 from kshot.studio.meter import Cancelled, Meter
 from kshot.studio.predictions import Predictions
 from kshot.studio.project import Project
 from kshot.studio.reader import Reader, even, write_video
 from kshot.studio.state import Label, ModelRecord, TrainingProgress, Video
-from kshot.studio.teaching import teach
+from kshot.studio.teaching import CannotTeach, teach
 from kshot.studio.trained import TrainedModel
+from kshot.studio.words import named, plain
 from kshot.studio.work import Jobs
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class StudioEngine:
         self.meter: Meter | None = None
         self.work = Jobs()
         self.trained = TrainedModel(project, device)
-        self.predictions = Predictions(project, self.work, self.trained, self._named, lambda: self._notify())
+        self.predictions = Predictions(project, self.work, self.trained, lambda: self._notify())
         self.doubtful: dict[str, tuple[Video, str]] = {}
         self._notify = notify
         self._gate = threading.Lock()
@@ -179,7 +179,10 @@ class StudioEngine:
             KshotError: it cannot be read, or has no place; it is removed then.
         """
         with self._placing(id, path):
-            facts = self.reader.strip(path, self.project.strip(id, 8))
+            try:
+                facts = self.reader.strip(path, self.project.strip(id, 8))
+            except VideoError as error:
+                raise VideoError(no_video(path, error)) from None
             video = Video(id, name, path.name, facts.seconds, source, group, label, truth=truth)
             video = replace(video, rate=facts.rate, late=facts.late)
             if label is None and facts.seconds > LONG:
@@ -375,8 +378,10 @@ class StudioEngine:
             self.trained.put(folder, recognizer)
         except Cancelled:
             ended = TrainingProgress("cancelled")
+        except CannotTeach as error:
+            ended = TrainingProgress("failed", str(error))
         except KshotError as error:
-            ended = TrainingProgress("failed", self._named(str(error)))
+            ended = TrainingProgress("failed", named(self.project, str(error)))
         except Exception as error:
             ended = TrainingProgress("failed", f"teaching failed by a fault of kshot: {type(error).__name__}: {error}")
         finally:
@@ -394,29 +399,9 @@ class StudioEngine:
     def _kept(self, folder: Path, recognizer: Recognizer, clips: dict[str, str], seconds: float) -> ModelRecord:
         """What the project keeps of a model."""
         classes = [str(name) for name in recognizer.classes_]
-        report = self._plain(recognizer.report_.plain())
+        report = plain(self.project, recognizer.report_)
         actions = {label.id: label.name for label in self.project.state.labels if label.name in classes}
         return ModelRecord(folder.name, time.time(), clips, classes, report, seconds, actions)
-
-    def _named(self, text: str) -> str:
-        """A message with the videos called what the person calls them."""
-        for video in self.project.state.videos:
-            text = text.replace(str(self.project.path(video)), f"“{video.name}”").replace(video.file, f"“{video.name}”")
-        return text
-
-    def _plain(self, report: dict[str, Any]) -> dict[str, Any]:
-        """A report as plain JSON, with clips called by their ids where they are of this project."""
-        ids = {str(self.project.path(video)): video.id for video in self.project.state.videos}
-        ids |= {place_of(self.project, mark): mark.id for mark in self.project.state.marks}
-
-        def called(name: str) -> str:
-            return ids.get(name, Path(name).name)
-
-        plain: dict[str, Any] = json.loads(json.dumps(report, default=float), parse_constant=lambda _: None)
-        for suspect in plain.get("suspects", []):
-            suspect |= {key: called(suspect[key]) for key in ("clip", "other") if suspect.get(key)}
-        plain["unreadable"] = {called(name): self._named(why) for name, why in plain.get("unreadable", {}).items()}
-        return plain
 
     # The camera
 

@@ -19,6 +19,7 @@ from kshot.studio.meter import Cancelled
 from kshot.studio.project import UNKNOWN, Closed, Project
 from kshot.studio.state import PredictedSegment, Prediction, Video
 from kshot.studio.trained import TrainedModel
+from kshot.studio.words import named
 from kshot.studio.work import Closing, Jobs
 from kshot.video.workers import Job, decode
 
@@ -33,7 +34,6 @@ class Predictions:
         project: where they are.
         work: who is at work.
         trained: the model.
-        named: a message with the videos called what the person calls them.
         notify: called whenever there is something new to show.
 
     Attributes:
@@ -49,13 +49,12 @@ class Predictions:
         project: Project,
         work: Jobs,
         trained: TrainedModel,
-        named: Callable[[str], str],
         notify: Callable[[], None],
     ) -> None:
         self.project, self.work, self.trained = project, work, trained
         self.waiting: set[str] = set()
         self.progress: dict[str, float] = {}
-        self._named, self._notify = named, notify
+        self._notify = notify
         self._mutex = threading.Lock()
         self._queue: deque[str] = deque()
         self._runs = False
@@ -133,7 +132,7 @@ class Predictions:
         try:
             prediction = self._prediction(trained.model, self.project.path(video), video)
         except KshotError as failed:
-            error = self._named(str(failed))
+            error = named(self.project, str(failed))
         except Exception as failed:
             error = f"a fault of kshot: {type(failed).__name__}: {failed}"
         if error and self.work.ending.is_set():
@@ -149,6 +148,7 @@ class Predictions:
             path: its file.
             video: the video.
         """
+        threshold = self.project.state.threshold
         recognizer = self.trained.model()
         backbone = recognizer.learner_.backbone
         assert backbone is not None
@@ -162,8 +162,9 @@ class Predictions:
                 segments=[PredictedSegment(**segment.plain()) for segment in seen.segments],
                 times=np.round(seen.times[shown], 3).tolist(),
                 proba=np.round(seen.proba[shown].astype(float), 3 if len(shown) == WINDOWS else 4).tolist(),
-                notes=[self._named(note) for note in seen.notes],
+                notes=[named(self.project, note) for note in seen.notes],
                 model=model,
+                threshold=threshold,
             )
         job = Job(path, recognizer.frames_, size=backbone.size, framing=recognizer.framing, allow_damaged=True)
         taken = next(decode([job], workers=1))[1]
@@ -181,6 +182,7 @@ class Predictions:
             proba=np.round(decided.proba.astype(float), 4).tolist(),
             notes=[str(taken.damage)] * bool(taken.damage) + [f"It is {', '.join(taken.looks)}."] * bool(taken.looks),
             model=model,
+            threshold=threshold,
         )
 
     @contextmanager

@@ -67,7 +67,7 @@ class Project:
         self.version = 0
         self.on_change: Callable[[], None] = lambda: None
         self._mutex = threading.RLock()
-        self._closed = False
+        self._closed = self._changing = False
         self._generation = 0  # of the file, as this server knows it
         self._mark: tuple[int, ...] | None = None  # of the same file, to see whether it is still that one
         _check(folder)
@@ -101,21 +101,29 @@ class Project:
     def change(self) -> Iterator[State]:
         """The state, to be changed: written when the block ends, and left as it was if the block or the disk fails.
 
+        A change within another is a part of it: both are written, or neither.
+
         Raises:
             Closed: the folder was given up.
             DataError: another server has written to it since.
         """
         with self._mutex:
+            if self._changing:
+                yield self.state
+                return
             if self._closed:
                 raise Closed("the studio is closed: start it again with the same command")
             before = replace(self.state, labels=[*self.state.labels], videos=[*self.state.videos])
             before = replace(before, done=[*self.state.done], undone=[*self.state.undone], marks=[*self.state.marks])
+            self._changing = True
             try:
                 yield self.state
                 self._save()
             except BaseException:
                 self.state = before
                 raise
+            finally:
+                self._changing = False
             self.version += 1
         self.on_change()
 
@@ -161,10 +169,8 @@ class Project:
 
     def _fitting(self, name: str, own: str = "") -> str:
         name = _printable(name)
-        if not name:
-            raise OptionError("an action needs a name, such as wave")
-        if len(name) > NAME:
-            raise OptionError(f"expected a name of at most {NAME} characters, found {len(name)}")
+        if not 0 < len(name) <= NAME:
+            raise OptionError(f"expected a name of 1 to {NAME} characters, such as wave, found {len(name)}")
         names.label(name, "an action", "name", OptionError)
         if names.plain(name) == UNKNOWN:
             raise OptionError("“unknown” is the answer for what shows none of the actions: choose another name")
@@ -255,6 +261,7 @@ class Project:
         return edit.what if edit else ""
 
     def _remove(self, state: State, removal: Edit) -> None:
+        removal = replace(removal, places=[state.labels.index(label) for label in removal.labels])
         state.labels = [label for label in state.labels if label not in removal.labels]
         state.videos = [video for video in state.videos if video not in removal.videos]
         state.marks = [mark for mark in state.marks if mark not in removal.marks]

@@ -84,6 +84,7 @@ class Prediction:
         proba: for each window the probability of each class.
         notes: what else is to be said, such as damage.
         model: folder of the model.
+        threshold: of likeness that was chosen then in place of the model's own; None for that.
     """
 
     kind: Literal["clip", "film"]
@@ -94,6 +95,7 @@ class Prediction:
     proba: list[list[FiniteFloat]]
     notes: list[str]
     model: str
+    threshold: FiniteFloat | None = None
 
 
 def _or_none(found: Any, read: ValidatorFunctionWrapHandler) -> Any:
@@ -123,6 +125,7 @@ class Video:
         rate: frames a second of a film; 0 where nobody has counted.
         late: seconds of sound before its first picture.
         exhaustive: of a film, whether all that shows an action is marked, so that the rest shows none.
+        aside: of a film, what the model proposed and a person does not want: "START-END-CLASS" of each.
     """
 
     id: Plain
@@ -139,6 +142,7 @@ class Video:
     rate: Annotated[FiniteFloat, Field(ge=0)] = 0.0
     late: Annotated[FiniteFloat, Field(ge=0)] = 0.0
     exhaustive: bool = False
+    aside: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -224,10 +228,11 @@ class Edit:
         trained: the model before, where all was removed. "taught" in JSON.
         example: whether all was removed, and it was the example.
         base: as `State.base` before, where all was removed.
-        new_labels: those of the actions that are still there, as they are after it.
+        new_labels: those of the actions that are there after it, as they are then.
         new_videos: those of the videos that are still there, as they are after it.
         marks: the marks as they were before.
         new_marks: those that are there after it, as they are then.
+        places: of the actions in the row of all before it, where they were removed.
     """
 
     what: str
@@ -240,6 +245,7 @@ class Edit:
     new_videos: list[Video] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
     new_marks: list[Mark] = field(default_factory=list)
+    places: list[Annotated[int, Field(ge=0)]] = field(default_factory=list)
 
 
 def _settings(found: dict[str, Any]) -> dict[str, str]:
@@ -281,6 +287,10 @@ class State:
     marks: list[Mark] = field(default_factory=list)
     threshold: Annotated[FiniteFloat, Field(ge=-1, le=1)] | None = None
 
+    def outdated(self, found: Prediction) -> bool:
+        """Whether a prediction is another model's, or was weighed by another threshold, than one would be now."""
+        return self.trained is None or (found.model, found.threshold) != (self.trained.model, self.threshold)
+
 
 _STATE = TypeAdapter(State)
 
@@ -295,12 +305,14 @@ def written(state: State, generation: int) -> bytes:
     head = {"kshot": __version__, "format": FORMAT, "generation": generation, "saved": time.time()}
     plain = _STATE.dump_python(state, by_alias=True)
     for edit in (*plain["removed"], *plain["undone"]):
-        _leave_out(edit, "new_labels", "new_videos", "marks", "new_marks")
+        _leave_out(edit, "new_labels", "new_videos", "marks", "new_marks", "places")
     for holder in (plain, *plain["removed"], *plain.get("undone", [])):
         if holder["taught"]:
             _leave_out(holder["taught"], "actions")
         for video in (*holder["videos"], *holder.get("new_videos", [])):
-            _leave_out(video, "film", "rate", "late", "exhaustive")
+            _leave_out(video, "film", "rate", "late", "exhaustive", "aside")
+            if video["answer"] and video["answer"]["threshold"] is None:
+                del video["answer"]["threshold"]
     _leave_out(plain, "undone", "marks")
     if state.threshold is None:
         del plain["threshold"]

@@ -2,7 +2,7 @@
 
 import { keepFocus } from "./focus.js";
 import { labelOf, nameOf } from "./labels.js";
-import { desk, marksOf, proposed, putAside, snap, stretch } from "./marked.js";
+import { desk, marksOf, proposed, snap, stretch } from "./marked.js";
 import { announce, attempt, remove, toast } from "./messages.js";
 import { stamp } from "./words.js";
 
@@ -93,8 +93,8 @@ export async function pick(label) {
 /** A new action, for what is being marked if there is something. */
 export const pickNew = (label) => (desk.chosen || desk.pending?.end ? pick(label) : undefined);
 
-async function add(label, start, end) {
-  const made = await attempt("POST", `/api/films/${desk.film}/marks`, { stretches: [{ label, start, end }] });
+async function add(label, start, end, proposal = "") {
+  const made = await attempt("POST", `/api/films/${desk.film}/marks`, { stretches: [{ label, start, end }], proposal });
   if (made) announce(`Marked ${nameOf(label)}, ${stamp(start)} to ${stamp(end)}.`);
   return made;
 }
@@ -106,18 +106,19 @@ export async function agree(id, label = "") {
   const action = label || labelOf(one.label)?.id;
   if (!action) return toast(`There is no action “${one.label}” any more: choose another.`);
   const follows = after(id);
-  if (!(await add(action, one.start, one.end))) return;
-  desk.moved.delete(id);
-  putAside(id); // also where the ends were moved away from it
-  if (desk.film) keepFocus(() => goOn(follows));
+  if (!(await add(action, one.start, one.end, id))) return; // it is proposed no more, also where its ends were moved
+  if (desk.film) decided(id, follows);
 }
 
 /** The proposal behind a chosen one, to which a decision on it goes on; nothing where another was decided on. */
 const after = (id) => (desk.chosen === id ? proposed().find((other) => other.id !== id && other.start >= stretch(id).start) : null);
 
-function goOn(one) {
-  if (one && proposed().some((other) => other.id === one.id)) choose(one.id);
-  else desk.show();
+/** Goes on from one that was agreed to, or put aside. */
+function decided(id, follows) {
+  desk.moved.delete(id);
+  if (desk.chosen === id) desk.chosen = "";
+  const there = follows && proposed().some((other) => other.id === follows.id);
+  keepFocus(() => (there ? choose(follows.id) : desk.show()));
 }
 
 /** Chooses the next proposal, the first one after the moment on the screen. */
@@ -129,11 +130,12 @@ export function next() {
 }
 
 /** Takes a mark away, or puts a proposal aside. */
-export function drop(id) {
+export async function drop(id) {
   if (marksOf(desk.film).some((one) => one.id === id)) return remove(`/api/marks/${id}`);
   const one = proposed().find((other) => other.id === id);
+  if (!one) return;
   const follows = after(id);
-  putAside(id);
-  keepFocus(() => goOn(follows));
-  if (one) announce(`${one.label} is put aside.`);
+  if (!(await attempt("POST", `/api/films/${desk.film}/aside`, { proposal: id, name: one.label }))) return;
+  if (desk.film) decided(id, follows);
+  announce(`${one.label} is put aside.`);
 }

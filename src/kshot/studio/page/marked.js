@@ -7,11 +7,10 @@ import { proposalsOf } from "./track.js";
 import { stamp } from "./words.js";
 
 export const desk = { film: "", parts: null, chosen: "", pending: null, moved: new Map(), label: "", show: () => {} };
-const aside = new Map(); // id of a film -> proposals that were put aside
 
 export const filmOf = () => state.films.find((one) => one.id === desk.film);
 export const marksOf = (id) => state.clips.filter((clip) => clip.film === id).map((clip) => ({ ...clip, action: clip.label, label: nameOf(clip.label) ?? "" }));
-export const proposed = () => proposalsOf(filmOf(), marksOf(desk.film), aside.get(desk.film) ?? new Set());
+export const proposed = () => proposalsOf(filmOf(), marksOf(desk.film));
 /** Where an end would snap to; an end that is moved does not snap back to where `own` has its ends. */
 export const snap = (time, own = null) => desk.parts.track.snapped(time, desk.parts.snap.checked, own);
 
@@ -25,12 +24,6 @@ export function stretches() {
 export function stretch(id) {
   const { marks, proposals } = stretches();
   return [...marks, ...proposals].find((one) => one.id === id);
-}
-
-/** A proposal is not shown any more. */
-export function putAside(id) {
-  aside.set(desk.film, (aside.get(desk.film) ?? new Set()).add(id));
-  if (desk.chosen === id) desk.chosen = "";
 }
 
 /** Says what the next key does to the stretch that is being marked. */

@@ -55,7 +55,7 @@ function build(film) {
     agree: el("button", { type: "button", class: "small", "aria-keyshortcuts": "A", title: "Agree (A)", onclick: () => agree(desk.chosen) }, "Agree"),
     drop: el("button", { type: "button", class: "small", "aria-keyshortcuts": "Delete", title: "(Delete)", onclick: () => drop(desk.chosen) }),
     snap: el("input", { type: "checkbox", checked: true }), labels: el("div", { class: "chips labels" }), time: el("span", { class: "num time" }),
-    all: el("input", { type: "checkbox", onchange: () => attempt("PATCH", `/api/films/${film.id}`, { exhaustive: made.all.checked }) }),
+    all: el("input", { type: "checkbox", onchange: () => sayAll(film.id, made) }),
     folded: el("p", { class: "hint" }),
     list: el("ol", { class: "found plain", "aria-label": "Marks and proposals", tabindex: "-1" }),
     play: button("▶", "Play or pause (K)", () => stage.toggle(), { class: "icon play", "aria-keyshortcuts": "K" }),
@@ -81,13 +81,21 @@ function build(film) {
   return made;
 }
 
+/** Keeps the switch as it was set while that is on its way, whatever else comes from the server before. */
+async function sayAll(id, { all }) {
+  all.dataset.saving = "yes";
+  const kept = await attempt("PATCH", `/api/films/${id}`, { exhaustive: all.checked });
+  delete all.dataset.saving;
+  if (!kept) all.checked = !all.checked;
+}
+
 export function renderMarking() {
   if (!desk.film) return;
   const film = filmOf();
   if (!film) return closeMarking();
   const { track, all, labels } = desk.parts;
   track.film = film;
-  all.checked = film.exhaustive;
+  if (!all.dataset.saving) all.checked = film.exhaustive;
   const many = state.labels.length > 9;
   keyed(labels, [...state.labels.slice(0, 9), { id: "", name: String(many) }], (label) => label.id + label.name,
     (label) => (label.id
@@ -107,7 +115,7 @@ export function renderMarking() {
 function renderLook(film) {
   const { look } = desk.parts;
   const fits = film.answer?.model === state.taught?.model;
-  const key = JSON.stringify([film.waiting, film.error, Boolean(film.answer), fits, Boolean(state.taught)]);
+  const key = JSON.stringify([film.waiting, film.error, Boolean(film.answer), fits, film.stale, Boolean(state.taught)]);
   if (look.dataset.key !== key) {
     look.dataset.key = key;
     keepFocus(() => look.replaceChildren(...lookParts(film, fits)));
@@ -126,7 +134,8 @@ function lookParts(film, fits) {
     el("div", { class: "meter", role: "progressbar", "aria-label": "How far the film was looked through", "aria-valuemin": "0", "aria-valuemax": "100" }, el("i")),
     el("span", { class: "num" }), el("button", { type: "button", onclick: () => attempt("DELETE", `/api/films/${film.id}/look`) }, "Stop")];
   const said = film.error ? sentence(film.error) : !film.answer ? "What it finds is proposed; it is a clip once you agree."
-    : fits ? film.answer.notes.map(sentence).join(" ") : "Its proposals were of the model before.";
+    : !fits ? "Its proposals were of the model before."
+    : film.stale ? "The threshold has changed since: look again to have it count here." : film.answer.notes.map(sentence).join(" ");
   return [el("button", { type: "button", onclick: () => attempt("POST", `/api/films/${film.id}/look`) }, film.answer ? "Look through it again" : "Find the actions in it"),
     el("p", { class: film.error ? "said bad" : "hint" }, said)];
 }

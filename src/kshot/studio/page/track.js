@@ -157,8 +157,9 @@ export function makeTrack(film, act) {
 }
 
 /** What the model found in a film and nobody has marked yet: stretches that share most of their time with no mark. */
-export function proposalsOf(film, marks, left) {
+export function proposalsOf(film, marks) {
   if (!film.answer || film.answer.model !== state.taught?.model) return [];
+  const left = new Set(film.aside);
   return film.answer.segments
     .filter((one) => one.score !== null)
     .map((one) => ({ ...one, id: `${one.start}-${one.end}-${one.label}`, label: called(one.label) }))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
@@ -44,9 +45,23 @@ class StretchesBody(BaseModel):
 
     Attributes:
         stretches: all of one step that can be undone.
+        proposal: what was agreed to, and is proposed no more; "" for nothing.
     """
 
     stretches: Annotated[list[StretchBody], Field(min_length=1, max_length=AT_ONCE)]
+    proposal: Text = ""
+
+
+class ProposalBody(BaseModel):
+    """What the model proposed.
+
+    Attributes:
+        proposal: see `Video.aside`.
+        name: of the action.
+    """
+
+    proposal: Annotated[Text, Field(min_length=1)]
+    name: Text
 
 
 class MarkBody(BaseModel):
@@ -82,8 +97,7 @@ def open_film(id: str, here: Here) -> dict[str, Any]:
 @router.patch("/api/films/{id}")
 def change_film(id: str, body: FilmBody, here: Here) -> None:
     """Whether all that shows an action is marked in a film."""
-    marks.film_of(here.engine.project, id)
-    here.engine.project.set_video(id, exhaustive=body.exhaustive)
+    marks.set_exhaustive(here.engine.project, id, body.exhaustive)
 
 
 @router.post("/api/films/{id}/look")
@@ -102,7 +116,13 @@ def stop_looking(id: str, here: Here) -> None:
 def add_marks(id: str, body: StretchesBody, here: Here) -> list[Mark]:
     """Marks stretches of a film, in one step."""
     stretches = [marks.Stretch(one.label, one.start, one.end) for one in body.stretches]
-    return marks.add_marks(here.engine.project, id, stretches)
+    return marks.add_marks(here.engine.project, id, stretches, proposal=body.proposal)
+
+
+@router.post("/api/films/{id}/aside")
+def put_aside(id: str, body: ProposalBody, here: Here) -> None:
+    """Has something proposed no more, in a step that can be undone."""
+    marks.put_aside(here.engine.project, id, body.proposal, body.name)
 
 
 @router.patch("/api/marks/{id}")
@@ -163,5 +183,6 @@ def write_annotations(
     """The marks in a film, or what the model found in it, as a file of a format of annotations."""
     name, text = files.written(here.engine.project, id, format, proposed)
     quoted = "".join(c if c.isascii() and (c.isalnum() or c in "._- ") else "_" for c in name)
-    headers = {"content-disposition": f'attachment; filename="{quoted}"'}
+    true = quote(name, safe="", errors="replace")  # RFC 5987, which every browser reads
+    headers = {"content-disposition": f"attachment; filename=\"{quoted}\"; filename*=UTF-8''{true}"}
     return Response(text.encode(errors="backslashreplace"), media_type="application/octet-stream", headers=headers)
