@@ -5,7 +5,7 @@ import { state } from "./state.js";
 
 export const UNKNOWN = "unknown";
 
-const COLOURS = 8;
+const COLOURS = 12;
 
 /** What a class of the model is called by now: its action may have been renamed since. */
 export const called = (name) => state.taught?.renamed[name] ?? name;
