@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from contextlib import closing
 from pathlib import Path
 
@@ -49,6 +50,26 @@ def test_a_cut_shows_what_the_video_shows_then(reader: Reader, tmp_path: Path) -
     assert found.seconds == pytest.approx(0.8, abs=0.01)
     means = video.frames_at(out, range(20)).mean((1, 2, 3))
     assert (means[:5] < 20).all() and (means[5:] > 235).all()
+
+
+def test_a_film_that_was_filmed_on_edge_is_shown_upright(reader: Reader, tmp_path: Path) -> None:
+    """As it is taught: stills and strips of moments are turned as the display matrix of the file says."""
+    frames = np.zeros((25, 64, 64, 3), np.uint8)
+    frames[:, :32] = 255  # the upper half is white, turned to the right the right one
+    film = write_video(tmp_path / "film.mp4", frames)
+    data = bytearray(film.read_bytes())
+    matrix = (0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30)
+    struct.pack_into(">9i", data, data.index(b"tkhd") + 4 + 40, *matrix)
+    film.write_bytes(data)
+    taught = video.read(film, 1, size=SIDE)[0].mean(2)
+    assert taught[:, : SIDE // 2 - 8].mean() < 10 and taught[:, SIDE // 2 + 8 :].mean() > 245
+    reader.still(film, 0.5, tmp_path / "still.jpg")
+    reader.moments(film, [0.2, 0.6], tmp_path / "near.jpg")
+    reader.moments(film, [0.0, 40.0], tmp_path / "far.jpg")
+    for name in ("still", "near", "far"):
+        shown = np.asarray(Image.open(tmp_path / f"{name}.jpg").convert("L"))
+        side = shown.shape[0]
+        assert shown[:, : side // 2 - 8].mean() < 10 and shown[:, side // 2 + 8 : side].mean() > 245, name
 
 
 def test_a_cut_outside_the_video(reader: Reader, clip: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -23,6 +24,7 @@ from kshot.errors import KshotError, VideoError
 from kshot.files import whole, write_atomic
 from kshot.studio.doubts import LONG, doubt
 from kshot.video.children import CannotStart, Child, Message, Reply, serve
+from kshot.video.container import File
 
 SIDE = 112  # pixels of a frame in a strip
 CUT_RATE = 25.0  # frames a second that a cut keeps, at most
@@ -205,30 +207,30 @@ def _still(task: Message) -> Message:
 
 
 def _seen(path: str, times: Iterable[float], exact: bool) -> Iterator[np.ndarray]:
-    """What is on show at each of some times (H, W, 3): the file is searched, and not read as a whole.
+    """What is on show at each of some times (H, W, 3), upright: the file is searched, and not read as a whole.
 
     Args:
         path: the film.
         times: seconds from its first frame.
         exact: whether to go on from the keyframe before to the very frame.
     """
-    with av.open(path) as file:
-        stream = file.streams.video[0]
+    with closing(File(Path(path))) as file:
+        stream = file.track
         if not exact:
-            stream.codec_context.skip_frame = "NONKEY"
+            file.codec.skip_frame = "NONKEY"
         origin = float((stream.start_time or 0) * stream.time_base) if stream.time_base else 0.0
         last: np.ndarray | None = None
         for time in times:
-            file.seek(round((time + origin) * av.time_base), backward=True)
+            file.container.seek(round((time + origin) * av.time_base), backward=True)
             before = None
-            for frame in file.decode(stream):
+            for frame in file.container.decode(stream):
                 if before is not None and (frame.time or 0.0) - origin > time + 1e-6:
                     break
                 before = frame
                 if not exact:
                     break
             if before is not None:
-                last = before.to_ndarray(format="rgb24")
+                last = file.image(before)
             if last is None:
                 raise VideoError(f"{path}: nothing can be seen at {time:.1f} s")
             yield last
