@@ -20,7 +20,7 @@ from kshot.errors import DataError, OptionError, StoreError
 from kshot.studio.history import EDITS
 from kshot.studio.marks import Stretch, add_marks
 from kshot.studio.project import QUERIES, Project
-from kshot.studio.state import ModelRecord, PredictedSegment, TrainingProgress, Video
+from kshot.studio.state import ModelRecord, PredictedSegment, TrainingProgress, Video, read_state
 
 
 def put(project: Project, label: str | None = None, name: str = "a.mp4") -> Video:
@@ -91,6 +91,28 @@ def test_what_is_removed_can_be_taken_back(project: Project) -> None:
     version = project.version
     project.undo()
     assert project.clip_labels() == {two.id: "bow", one.id: "wave"} and project.version >= version
+
+
+def test_an_action_comes_back_to_its_place(project: Project) -> None:
+    """Its number is a key on the page. The places outlive the server, and what was added since stays behind."""
+    first, second, _ = (project.add_label(name) for name in ("wave", "bow", "hop"))
+
+    def named() -> list[str]:
+        return [label.name for label in project.state.labels]
+
+    project.remove_label(second.id)
+    project.remove_label(first.id)
+    project.add_label("run")
+    assert named() == ["hop", "run"] and read_state(project.folder / "project.json")[0] == project.state
+    project.undo()
+    assert named() == ["wave", "hop", "run"]
+    project.undo()
+    assert named() == ["wave", "bow", "hop", "run"]
+    assert project.redo() and project.redo() and named() == ["hop", "run"] and project.undo() and project.undo()
+    project.clear()
+    project.add_label("sit")
+    project.undo()
+    assert named() == ["wave", "bow", "hop", "run", "sit"]
 
 
 def test_an_action_that_comes_back_beside_one_of_its_name_is_numbered(project: Project) -> None:

@@ -55,26 +55,26 @@ def test_undo_is_a_history(ready: Studio) -> None:
     page.keyboard.press("Enter")
     clips_are(page, 1, 0)
     page.keyboard.press("Control+z")
-    clips_are(page, 1, 0, 2)
+    clips_are(page, 1, 2, 0)
     page.close()
     page = ready.tab()  # where no message offers it
     assert page.get_by_label("Undo renaming “push-ups”").is_enabled()
     page.keyboard.press("Control+z")
     page.get_by_label("Record push-ups").wait_for()
     page.click("#undo")
-    clips_are(page, 0, 0, 3)
+    clips_are(page, 0, 3, 0)
     page.keyboard.press("Control+Shift+Z")
-    clips_are(page, 1, 0, 2)
+    clips_are(page, 1, 2, 0)
     page.click("#undo")
     for clips in (1, 2, 3):
         page.keyboard.press("Control+z")
-        clips_are(page, clips, 0, 3)
+        clips_are(page, clips, 3, 0)
     until(page, "document.querySelector('#undo').disabled")
     assert page.locator("#toast").inner_text() == "Undone: removing “wave 0”."
     page.keyboard.press("Control+y")
-    clips_are(page, 2, 0, 3)
+    clips_are(page, 2, 3, 0)
     page.click("#redo")
-    clips_are(page, 1, 0, 3)
+    clips_are(page, 1, 3, 0)
     assert {label.name for label in ready.project.state.labels} == {"wave", "push-ups", "bow"}
     for width in (1280, 380):
         page.set_viewport_size({"width": width, "height": 800})

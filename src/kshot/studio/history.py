@@ -32,7 +32,8 @@ def record(state: State, edit: Edit) -> None:
 def undo(state: State) -> Edit | None:
     """Takes the last edit back.
 
-    An action that comes back beside one of its name is numbered; a clip whose action is gone comes back as a query.
+    An action comes back to its place, as its number is a key on the page, and beside one of its name it is numbered;
+    a clip whose action is gone comes back as a query.
 
     Args:
         state: of the project, which is changed.
@@ -43,7 +44,7 @@ def undo(state: State) -> Edit | None:
     if not state.done:
         return None
     edit, alone = state.done.pop(0), not state.labels
-    _exchange(state, edit.new_labels, edit.new_videos, edit.labels, edit.videos)
+    _exchange(state, edit.new_labels, edit.new_videos, edit.labels, edit.videos, edit.places)
     _exchange_marks(state, edit.new_marks, edit.marks)
     if edit.trained and not state.trained:
         state.trained, state.base = edit.trained, edit.base
@@ -79,8 +80,11 @@ def _exchange(
     videos: Sequence[Video],
     new_labels: Sequence[Label],
     new_videos: Sequence[Video],
+    places: Sequence[int] = (),
 ) -> None:
     """Puts new actions and videos in the place of those of the same ids, or behind all others; the rest goes.
+
+    Actions of which `places` are given go there.
 
     A clip whose action is not there any more becomes a query.
     """
@@ -88,9 +92,9 @@ def _exchange(
     gone |= {video.id for video in videos} - {video.id for video in new_videos}
     state.labels = [label for label in state.labels if label.id not in gone]
     state.videos = [video for video in state.videos if video.id not in gone]
-    for label in new_labels:
+    for at, label in enumerate(new_labels):
         taken = {other.name.casefold() for other in state.labels if other.id != label.id}
-        _put(state.labels, replace(label, name=_free(label.name, taken)))
+        _put(state.labels, replace(label, name=_free(label.name, taken)), places[at] if at < len(places) else None)
     for video in new_videos:
         _put(state.videos, video)
     have = {None, *(label.id for label in state.labels)}
@@ -107,9 +111,10 @@ def _exchange_marks(state: State, marks: Sequence[Mark], new_marks: Sequence[Mar
     state.marks = [mark for mark in state.marks if mark.video in films and mark.label in labels]
 
 
-def _put(items: list[Item], item: Item) -> None:
-    place = next((at for at, other in enumerate(items) if other.id == item.id), len(items))
-    items[place : place + 1] = [item]
+def _put(items: list[Item], item: Item, place: int | None = None) -> None:
+    there = [at for at, other in enumerate(items) if other.id == item.id]
+    at = there[0] if there else len(items) if place is None else place
+    items[at : at + len(there)] = [item]
 
 
 def _free(name: str, taken: set[str]) -> str:

@@ -255,6 +255,7 @@ class Project:
         return edit.what if edit else ""
 
     def _remove(self, state: State, removal: Edit) -> None:
+        removal = replace(removal, places=[state.labels.index(label) for label in removal.labels])
         state.labels = [label for label in state.labels if label not in removal.labels]
         state.videos = [video for video in state.videos if video not in removal.videos]
         state.marks = [mark for mark in state.marks if mark not in removal.marks]

@@ -228,6 +228,7 @@ class Edit:
         new_videos: those of the videos that are still there, as they are after it.
         marks: the marks as they were before.
         new_marks: those that are there after it, as they are then.
+        places: of the actions in the row of all before it, where they were removed.
     """
 
     what: str
@@ -240,6 +241,7 @@ class Edit:
     new_videos: list[Video] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
     new_marks: list[Mark] = field(default_factory=list)
+    places: list[Annotated[int, Field(ge=0)]] = field(default_factory=list)
 
 
 def _settings(found: dict[str, Any]) -> dict[str, str]:
@@ -295,7 +297,7 @@ def written(state: State, generation: int) -> bytes:
     head = {"kshot": __version__, "format": FORMAT, "generation": generation, "saved": time.time()}
     plain = _STATE.dump_python(state, by_alias=True)
     for edit in (*plain["removed"], *plain["undone"]):
-        _leave_out(edit, "new_labels", "new_videos", "marks", "new_marks")
+        _leave_out(edit, "new_labels", "new_videos", "marks", "new_marks", "places")
     for holder in (plain, *plain["removed"], *plain.get("undone", [])):
         if holder["taught"]:
             _leave_out(holder["taught"], "actions")
