@@ -105,19 +105,33 @@ def test_files_that_cannot_be_read_into_a_film(project: Project, film: Video) ->
     (project.folder / "videos" / "film.mp4").write_bytes(b"")
     head = "path,label,start,end\n"
     for text, message in (
-        ("no annotations", "no format of annotations"),
-        (f"{head}day 1.mp4,wave,120,130\n", "lies behind the end of “day 1.mp4”, which lasts 100.00 s"),
+        ("no annotations", "^marks.csv is in no format of annotations"),
+        (
+            f"{head}day 1.mp4,hop,120,130\n",
+            "marks.csv holds no segment of “day 1.mp4” that can be marked: 1 segment "
+            "behind the end of its video left out .* 'hop' at 120 to 130 s of day 1.mp4, which lasts 100 s",
+        ),
+        (
+            f"{head}day 1.mp4,hop,1,2\nday 1.mp4,{'long ' * 20},3,4\n",
+            "^marks.csv: 'long long .*' at 3 to 4 s of day 1.mp4: expected a name of at most 60 characters, found 99",
+        ),
+        (head, "that can be marked: it names no action$"),
         (f"{head}a.mp4,wave,1,2\nb.mp4,wave,1,2\n", "is of 2 videos .* “day 1.mp4” is not one of them"),
         ('<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>', "."),
         ('{"metadata": {}, "file": ', "."),
     ):
         with pytest.raises(KshotError, match=message) as found:
             annotations.read_into(project, "film", "marks.csv", text.encode())
-        assert "\n" not in str(found.value) and not project.state.marks
+        assert "\n" not in str(found.value) and "kshot-studio" not in str(found.value), found.value
+        assert not project.state.marks and [label.name for label in project.state.labels] == ["wave"]
+        assert read_state(project.folder / "project.json")[0] == project.state and not project.state.done
     text = f"{head}b.mp4,wave,1,2\nday 1.mp4,unknown,3,4\nday 1.mp4,hello,98,104\n"
     added, notes = annotations.read_into(project, "film", "marks.csv", text.encode())
     assert added == 1 and spans(project) == [(98, 100, "hello")]
-    assert "1 segments of other videos left out" in notes and any("ends behind the film" in note for note in notes)
+    assert notes == [
+        "1 segments of other videos left out",
+        "1 segment over the end of its video cut there (the first: 'hello' at 98 to 104 s of day 1.mp4, of 100 s)",
+    ]
     with pytest.raises(OptionError, match="unknown format 'xls'"):
         annotations.written(project, "film", "xls")
     with pytest.raises(DataError, match="has not looked through"):
@@ -127,6 +141,44 @@ def test_files_that_cannot_be_read_into_a_film(project: Project, film: Video) ->
     assert annotations.written(project, "film", "csv", proposed=True)[1].splitlines()[1:] == [
         "day 1.mp4,wave,4.000,6.000,0.9000"
     ]
+
+
+def test_a_row_that_cannot_be_marked_is_left_out_and_said(project: Project, film: Video) -> None:
+    """And undoing the reading takes the actions with it that it made, but for those that have other clips by then."""
+    wave = project.add_label("wave")
+    marks.add_marks(project, "film", [Stretch(wave.id, 1, 2)])
+    (project.folder / "videos" / "film.mp4").write_bytes(b"")
+    rows = ["hop,10,11", "late,900,901", "later,950,951", "back,9,8", "none,7,7", "short,5,5.01", "bow,8,8.04",
+            "bow,8,8.04", "bow,8.0,8.04"]  # fmt: skip
+    text = "path,label,start,end\n" + "".join(f"day 1.mp4,{row}\n" for row in rows)
+    added, notes = annotations.read_into(project, "film", "C:\\marks.csv", text.encode())
+    assert added == 2 and spans(project) == [(1, 2, "wave"), (8, 8.04, "bow"), (10, 11, "hop")]
+    assert notes == [
+        "2 segments stand there twice, taken once",
+        "2 segments behind the end of its video left out (the first: 'late' at 900 to 901 s of day 1.mp4, which lasts "
+        "100 s)",
+        "1 segment with its end before its start left out (the first: 'back' at 9 to 8 s of day 1.mp4)",
+        "1 segment of no length left out (the first: 'none' at 7 to 7 s of day 1.mp4)",
+        "1 segment shorter than 0.04 s left out (the first: 'short' at 5 to 5.01 s of day 1.mp4)",
+    ]
+    assert [label.name for label in project.state.labels] == ["wave", "hop", "bow"]
+    assert project.undo() == "reading 2 marks from marks.csv"
+    assert [label.name for label in project.state.labels] == ["wave"] and spans(project) == [(1, 2, "wave")]
+    assert read_state(project.folder / "project.json")[0] == project.state
+    assert project.redo() == "reading 2 marks from marks.csv" and len(spans(project)) == 3
+    hop = project.state.labels[1]
+    project.add_video(Video("clip", "clip.mp4", "clip.mp4", 2.0, label=hop.id))
+    project.undo()
+    assert [label.name for label in project.state.labels] == ["wave", "hop"] and spans(project) == [(1, 2, "wave")]
+    assert project.redo() and [label.name for label in project.state.labels] == ["wave", "hop", "bow"]
+
+
+def test_notes_on_a_file_that_names_no_video_name_the_film(project: Project, film: Video) -> None:
+    (project.folder / "videos" / "film.mp4").write_bytes(b"")
+    cues = "1\n00:00:01,000 --> 00:00:02,000\nwave\n\n2\n00:03:00,000 --> 00:03:01,000\nbow\n"
+    added, notes = annotations.read_into(project, "film", "film.srt", cues.encode())
+    assert added == 1 and [label.name for label in project.state.labels] == ["wave"]
+    assert notes[0].endswith("(the first: 'bow' at 180 to 181 s of day 1.mp4, which lasts 100 s)")
 
 
 def test_a_film_is_seen_without_reading_all_of_it(engine: StudioEngine, drawn: Path, tmp_path: Path) -> None:

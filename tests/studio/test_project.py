@@ -243,6 +243,20 @@ def test_a_change_that_fails_changes_nothing(project: Project, monkeypatch: pyte
     assert project.add_label("bow").colour == 1
 
 
+def test_a_change_within_another_is_a_part_of_it(project: Project) -> None:
+    wave, version = project.add_label("wave"), project.version
+    before = (project.folder / "project.json").read_bytes()
+    with pytest.raises(OptionError, match="there is an action “wave” already"), project.change():
+        project.add_label("bow")
+        project.add_label("wave")
+    assert project.state.labels == [wave] and project.version == version
+    assert (project.folder / "project.json").read_bytes() == before
+    with project.change():
+        project.add_label("bow")
+        project.add_label("hop")
+    assert project.version == version + 1 and read_state(project.folder / "project.json")[0] == project.state
+
+
 def test_one_server_at_a_time(project: Project) -> None:
     with pytest.raises(DataError, match="is open in another `kshot serve`"):
         Project(project.folder, {})

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 from kshot.datasets import annotations as known
-from kshot.datasets.annotations.forms import Film
-from kshot.errors import DataError, OptionError
+from kshot.datasets.annotations.forms import Film, at
+from kshot.datasets.annotations.loading import inside, once
+from kshot.errors import DataError, KshotError, OptionError
 from kshot.names import plain
-from kshot.studio.marks import Stretch, add_marks, film_of, marks_of
+from kshot.studio.marks import LEAST, Stretch, add_marks, film_of, lasts, marks_of
 from kshot.studio.project import UNKNOWN, Project
 
 
@@ -22,7 +24,7 @@ def formats() -> dict[str, str]:
 
 
 def read_into(project: Project, film: str, name: str, data: bytes) -> tuple[int, list[str]]:
-    """Marks in a film what a file says of it; actions that there are not are added.
+    """Marks in a film what a file says of it; actions that there are not are added. All of it is one step, or nothing.
 
     Args:
         project: of the film.
@@ -34,35 +36,50 @@ def read_into(project: Project, film: str, name: str, data: bytes) -> tuple[int,
         How many marks were added, and a sentence on each thing that was not taken as it stood.
 
     Raises:
-        DataError: no known format, broken, or of other videos.
-        OptionError: a stretch outside the film, an impossible name, or too many marks.
+        DataError: no known format, broken, of other videos, or nothing in it that can be marked.
+        OptionError: an impossible name, or too many actions or marks.
     """
     video = film_of(project, film)
+    name = Path(name.replace("\\", "/")).name or "annotations"
     with tempfile.TemporaryDirectory(prefix="kshot-studio-") as place:
-        path = Path(place) / (Path(name.replace("\\", "/")).name or "annotations")
+        path = Path(place) / name
+
+        def named(text: str) -> str:
+            return text.replace(str(path), name).replace(str(project.path(video)), video.name)
+
         path.write_bytes(data)
-        format, said = known.read(path, known.Places(path, project.path(video)))
-    notes = said.sentences()
+        try:
+            said = known.read(path, known.Places(path, project.path(video)))[1]
+        except KshotError as error:
+            raise type(error)(named(str(error))) from None
     mine = _of_this_film(said.segments, video.name, name)
     if others := len(said.segments) - len(mine):
-        notes.append(f"{others} segments of other videos left out")
-    stretches = []
-    there = {plain(label.name): label.id for label in project.state.labels}
-    for one in mine:
-        if plain(one.label) == UNKNOWN:
-            continue
+        said.notes.append(f"{others} segments of other videos left out")
+    mine = [replace(one, path=video.name) for one in mine if plain(one.label) != UNKNOWN]
+    found = []
+    for one in once(said, inside(said, mine, {video.name: video.seconds})):
         start, end = one.start or 0.0, video.seconds if one.end is None else one.end
-        if start >= video.seconds:
-            raise OptionError(
-                f"{name} ({format}): “{one.label}” at {start:.2f} s lies behind the end of “{video.name}”, which lasts "
-                f"{video.seconds:.2f} s: is it of another video, or does it count frames of another rate?"
-            )
-        if end > video.seconds:
-            notes.append(f"“{one.label}” at {start:.2f} s ends behind the film: it ends with it now")
-        if plain(one.label) not in there:
-            there[plain(one.label)] = project.add_label(one.label).id
-        stretches.append(Stretch(there[plain(one.label)], start, min(end, video.seconds)))
-    return len(add_marks(project, film, stretches, f"reading {len(stretches)} marks from {name}")), notes
+        if lasts(start, end):
+            found.append((one, start, end))
+        else:
+            said.leave("segment", f"shorter than {LEAST} s left out", at(one))
+    notes = [named(note) for note in said.sentences()]
+    if not found:
+        raise DataError(
+            f"{name} holds no segment of “{video.name}” that can be marked: {'; '.join(notes) or 'it names no action'}"
+        )
+    what, made, stretches = f"reading {len(found)} marks from {name}", [], []
+    with project.change() as state:
+        ids = {plain(label.name): label.id for label in state.labels}
+        for one, start, end in found:
+            if plain(one.label) not in ids:
+                try:
+                    made.append(project.add_label(one.label))
+                except OptionError as error:
+                    raise OptionError(f"{name}: {at(one)}: {error}") from None
+                ids[plain(one.label)] = made[-1].id
+            stretches.append(Stretch(ids[plain(one.label)], start, end))
+        return len(add_marks(project, film, stretches, what, made)), notes
 
 
 def written(project: Project, film: str, format: str, proposed: bool = False) -> tuple[str, str]:

@@ -33,7 +33,7 @@ def undo(state: State) -> Edit | None:
     """Takes the last edit back.
 
     An action comes back to its place, as its number is a key on the page, and beside one of its name it is numbered;
-    a clip whose action is gone comes back as a query.
+    a clip whose action is gone comes back as a query. One that the edit has made goes, unless other clips show it.
 
     Args:
         state: of the project, which is changed.
@@ -44,7 +44,10 @@ def undo(state: State) -> Edit | None:
     if not state.done:
         return None
     edit, alone = state.done.pop(0), not state.labels
-    _exchange(state, edit.new_labels, edit.new_videos, edit.labels, edit.videos, edit.places)
+    own = {mark.id for mark in edit.new_marks}
+    shown = {video.label for video in state.videos} | {mark.label for mark in state.marks if mark.id not in own}
+    made = [label for label in edit.new_labels if label.id not in shown]
+    _exchange(state, made, edit.new_videos, edit.labels, edit.videos, edit.places)
     _exchange_marks(state, edit.new_marks, edit.marks)
     if edit.trained and not state.trained:
         state.trained, state.base = edit.trained, edit.base

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from kshot.errors import DataError, OptionError
 from kshot.excerpts import Excerpt
 from kshot.studio import history
 from kshot.studio.project import Project
-from kshot.studio.state import Edit, Mark, State, Video
+from kshot.studio.state import Edit, Label, Mark, State, Video
 
 MARKS = 20_000  # of a project, at most
 LEAST = 0.04  # seconds that a mark lasts at least
@@ -52,7 +52,9 @@ def place_of(project: Project, mark: Mark) -> str:
     return str(Excerpt(project.path(project.video(mark.video)), mark.start, mark.end))
 
 
-def add_marks(project: Project, film: str, stretches: Iterable[Stretch], what: str = "") -> list[Mark]:
+def add_marks(
+    project: Project, film: str, stretches: Iterable[Stretch], what: str = "", made: Sequence[Label] = ()
+) -> list[Mark]:
     """Marks stretches of a film, all in one step; those that are marked just so already are left as they are.
 
     Args:
@@ -60,6 +62,7 @@ def add_marks(project: Project, film: str, stretches: Iterable[Stretch], what: s
         film: its id.
         stretches: what shows which action when.
         what: the step in words; by default what was marked.
+        made: actions that were added for this step, and go where it is undone.
 
     Raises:
         DataError: no such film or action.
@@ -79,7 +82,7 @@ def add_marks(project: Project, film: str, stretches: Iterable[Stretch], what: s
     if new:
         with project.change() as state:
             state.marks = [*state.marks, *new]
-            history.record(state, Edit(what, [], [], new_marks=new))
+            history.record(state, Edit(what, [], [], new_labels=[*made], new_marks=new))
     return new
 
 
@@ -119,6 +122,11 @@ def remove_mark(project: Project, id: str) -> None:
         history.record(state, Edit(f"removing a mark of “{name}”", [], [], marks=[old]))
 
 
+def lasts(start: float, end: float) -> bool:
+    """Whether a stretch is long enough for a mark, to the millisecond."""
+    return round(round(end, 3) - round(start, 3), 3) >= LEAST
+
+
 def rest_of(project: Project) -> list[Excerpt]:
     """Stretches that show none of the actions, of films in which all is marked; see `kshot.datasets.rest`."""
     every = project.state.marks
@@ -144,6 +152,6 @@ def _fitting(video: Video, start: float, end: float) -> tuple[float, float]:
     if not 0 <= start < video.seconds or end > video.seconds + SLACK:
         raise OptionError(f"{start:.2f} to {end:.2f} s lies outside “{video.name}”, which lasts {video.seconds:.2f} s")
     start, end = round(start, 3), round(min(end, video.seconds), 3)
-    if end - start < LEAST:
+    if not lasts(start, end):
         raise OptionError(f"a mark lasts {LEAST} seconds at least, found {start:.2f} to {end:.2f} s: set its end later")
     return start, end

@@ -67,7 +67,7 @@ class Project:
         self.version = 0
         self.on_change: Callable[[], None] = lambda: None
         self._mutex = threading.RLock()
-        self._closed = False
+        self._closed = self._changing = False
         self._generation = 0  # of the file, as this server knows it
         self._mark: tuple[int, ...] | None = None  # of the same file, to see whether it is still that one
         _check(folder)
@@ -100,22 +100,29 @@ class Project:
     @contextlib.contextmanager
     def change(self) -> Iterator[State]:
         """The state, to be changed: written when the block ends, and left as it was if the block or the disk fails.
+        A change within another is a part of it.
 
         Raises:
             Closed: the folder was given up.
             DataError: another server has written to it since.
         """
         with self._mutex:
+            if self._changing:
+                yield self.state
+                return
             if self._closed:
                 raise Closed("the studio is closed: start it again with the same command")
             before = replace(self.state, labels=[*self.state.labels], videos=[*self.state.videos])
             before = replace(before, done=[*self.state.done], undone=[*self.state.undone], marks=[*self.state.marks])
+            self._changing = True
             try:
                 yield self.state
                 self._save()
             except BaseException:
                 self.state = before
                 raise
+            finally:
+                self._changing = False
             self.version += 1
         self.on_change()
 

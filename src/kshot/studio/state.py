@@ -224,7 +224,7 @@ class Edit:
         trained: the model before, where all was removed. "taught" in JSON.
         example: whether all was removed, and it was the example.
         base: as `State.base` before, where all was removed.
-        new_labels: those of the actions that are still there, as they are after it.
+        new_labels: those of the actions that are there after it, as they are then.
         new_videos: those of the videos that are still there, as they are after it.
         marks: the marks as they were before.
         new_marks: those that are there after it, as they are then.

@@ -112,7 +112,7 @@ def gather(
         format, said = read(path, places)
         kept = _located(said, places, missing)
         kept = _inside(said, kept, places)
-        kept = _once(said, kept)
+        kept = once(said, kept)
         formats.append(format)
         segments += kept
         for name, film in said.films.items():
@@ -125,7 +125,7 @@ def gather(
         before = f"{path.name}: " if len(paths) > 1 else ""
         notes += [before + note for note in said.sentences()]
     whole = Annotations()
-    segments = _once(whole, segments) if len(paths) > 1 else segments
+    segments = once(whole, segments) if len(paths) > 1 else segments
     return Found(segments, films, formats, [*notes, *whole.notes, *alike(one.label for one in segments)])
 
 
@@ -175,11 +175,22 @@ def _located(said: Annotations, places: Places, missing: str) -> list[Segment]:
 
 
 def _inside(said: Annotations, segments: list[Segment], places: Places) -> list[Segment]:
-    """Segments that have a length and lie in their video; one that runs over its end is cut there."""
+    """As `inside`, with the lengths of the files themselves, where they are there: annotations round them."""
     lengths = {
         str(places.find(name) or name): places.film(name).seconds if places.find(name) else film.seconds
         for name, film in said.films.items()
-    }  # of the files themselves, where they are there: annotations round them, or mean another copy
+    }
+    return inside(said, segments, lengths)
+
+
+def inside(said: Annotations, segments: Sequence[Segment], lengths: Mapping[str, float | None]) -> list[Segment]:
+    """Segments that have a length and lie in their video; one that runs over its end is cut there.
+
+    Args:
+        said: counts what is not taken as it stands.
+        segments: of any videos.
+        lengths: path of a video -> its seconds, where they are known.
+    """
     kept = []
     for segment in segments:
         start, end = segment.start or 0.0, segment.end
@@ -204,8 +215,8 @@ def _inside(said: Annotations, segments: list[Segment], places: Places) -> list[
     return kept
 
 
-def _once(said: Annotations, segments: list[Segment]) -> list[Segment]:
-    """Segments less those that stand there twice."""
+def once(said: Annotations, segments: list[Segment]) -> list[Segment]:
+    """Segments less those that stand there twice, which `said` counts."""
     kept = list(dict.fromkeys(replace(segment, score=None) for segment in segments))
     if len(kept) < len(segments):
         many_ = len(segments) - len(kept)
