@@ -53,6 +53,22 @@ def test_each_step_of_marking_is_undone_and_done_again(project: Project, film: V
     assert project.clip_labels() == {f"{one.id}@1.500-2.500": "bow"}
 
 
+def test_that_all_is_marked_is_a_step_of_its_own(project: Project, film: Video) -> None:
+    """It leaves alone what the model has found in the film since."""
+    wave = project.add_label("wave")
+    marks.add_marks(project, "film", [Stretch(wave.id, 1, 2)])
+    marks.set_exhaustive(project, "film", False)
+    marks.set_exhaustive(project, "film", True)
+    seen = Prediction("film", 100, ["wave"], [PredictedSegment(4, 6, "wave", 0.9)], [], [], [], "m")
+    project.set_video("film", prediction=seen)
+    marks.set_exhaustive(project, "film", False)
+    assert project.undo() == "not all is marked in “day 1.mp4”" and project.video("film").exhaustive
+    assert project.undo() == "all is marked in “day 1.mp4”" and not project.video("film").exhaustive
+    assert project.video("film").prediction == seen and len(spans(project)) == 1
+    assert project.redo() and project.video("film").exhaustive and project.video("film").prediction == seen
+    assert project.undo() and project.undo() == "marking “wave” at 1.0 s" and not spans(project)
+
+
 def test_marks_that_cannot_be(project: Project, film: Video) -> None:
     wave = project.add_label("wave")
     project.add_video(Video("clip", "clip.mp4", "clip.mp4", 2.0))

@@ -98,7 +98,10 @@ def _exchange(
     for at, label in enumerate(new_labels):
         taken = {other.name.casefold() for other in state.labels if other.id != label.id}
         _put(state.labels, replace(label, name=_free(label.name, taken)), places[at] if at < len(places) else None)
+    films = {video.id: video for video in state.videos if video.film}
     for video in new_videos:
+        if video.film and (now := films.get(video.id)):  # what the model has found in it since is no part of the edit
+            video = replace(video, prediction=now.prediction, error=now.error)
         _put(state.videos, video)
     have = {None, *(label.id for label in state.labels)}
     state.videos = [video if video.label in have else replace(video, label=None) for video in state.videos]

@@ -122,6 +122,18 @@ def remove_mark(project: Project, id: str) -> None:
         history.record(state, Edit(f"removing a mark of “{name}”", [], [], marks=[old]))
 
 
+def set_exhaustive(project: Project, film: str, exhaustive: bool) -> None:
+    """Says whether all that shows an action is marked in a film. Raises DataError where it is none."""
+    old = film_of(project, film)
+    if old.exhaustive == exhaustive:
+        return
+    before = replace(old, prediction=None, error="")  # the history keeps what the model found elsewhere
+    what = f"{'all' if exhaustive else 'not all'} is marked in “{old.name}”"
+    with project.change() as state:
+        project.set_video(film, exhaustive=exhaustive)
+        history.record(state, Edit(what, [], [before], new_videos=[replace(before, exhaustive=exhaustive)]))
+
+
 def lasts(start: float, end: float) -> bool:
     """Whether a stretch is long enough for a mark, to the millisecond."""
     return round(round(end, 3) - round(start, 3), 3) >= LEAST

@@ -82,8 +82,7 @@ def open_film(id: str, here: Here) -> dict[str, Any]:
 @router.patch("/api/films/{id}")
 def change_film(id: str, body: FilmBody, here: Here) -> None:
     """Whether all that shows an action is marked in a film."""
-    marks.film_of(here.engine.project, id)
-    here.engine.project.set_video(id, exhaustive=body.exhaustive)
+    marks.set_exhaustive(here.engine.project, id, body.exhaustive)
 
 
 @router.post("/api/films/{id}/look")
