@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from every_route import every_route
@@ -404,6 +405,14 @@ def test_colours_can_be_read(scheme: str) -> None:
     for number in range(8):
         assert contrast(tone[f"c{number}"], tone["on-colour"]) > 4.5, number
         assert contrast(tone[f"c{number}"], tone["card"]) > 3, number
+
+
+def test_an_export_is_called_as_the_film_is(client: TestClient, engine: StudioEngine) -> None:
+    engine.project.add_video(Video("f1", 'Тур "1"; 50 %.avi', "f1.avi", 9.0, film=True))
+    answer = client.get("/api/films/f1/annotations", params={"format": "vtt"})
+    plain, _, true = answer.headers["content-disposition"].partition("; filename*=UTF-8''")
+    assert plain == 'attachment; filename="___ _1__ 50 _.vtt"'
+    assert true.isascii() and unquote(true) == 'Тур "1"; 50 %.vtt' and not set(true) & set(" ;\"'")
 
 
 def test_json_of_the_state_is_plain(client: TestClient, engine: StudioEngine) -> None:

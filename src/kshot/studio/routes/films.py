@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
@@ -162,5 +163,6 @@ def write_annotations(
     """The marks in a film, or what the model found in it, as a file of a format of annotations."""
     name, text = files.written(here.engine.project, id, format, proposed)
     quoted = "".join(c if c.isascii() and (c.isalnum() or c in "._- ") else "_" for c in name)
-    headers = {"content-disposition": f'attachment; filename="{quoted}"'}
+    true = quote(name, safe="", errors="replace")  # RFC 5987, which every browser reads
+    headers = {"content-disposition": f"attachment; filename=\"{quoted}\"; filename*=UTF-8''{true}"}
     return Response(text.encode(errors="backslashreplace"), media_type="application/octet-stream", headers=headers)
