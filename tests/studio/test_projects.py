@@ -75,6 +75,9 @@ def test_what_cannot_be_opened_leaves_the_open_one_alone(projects: Projects, tmp
         ("..", True, "a project is called by"), ("", True, "a project is called by"), ("a" * 61, True, "1 to 60"),
         (".hidden", True, "a project is called by"), ("busy", False, "is open in another `kshot serve`"),
         ("broken", False, "damaged"),
+        ("YARD", True, "there is a project “yard” already: open it, or choose another name"),
+        *((device, True, f"“{device}” is the name of a device on Windows: choose another name for the project")
+          for device in ("con", "NUL", "Com1", "lpt9.txt", "aux .b.c")),
     ):  # fmt: skip
         with pytest.raises(KshotError, match=told) as caught:
             projects.open(name, new)
@@ -84,6 +87,9 @@ def test_what_cannot_be_opened_leaves_the_open_one_alone(projects: Projects, tmp
     with pytest.raises(DataError, match="holds other files and is no project"):
         projects.open("clips", new=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["broken", "busy", "clips", "gym", "yard"]
+    Project(tmp_path / "aux", {}).close()
+    projects.open("aux")  # one that is there is opened, whatever it is called
+    projects.open("gym")
     assert projects.folder.name == "gym" and projects.engine.project.add_label("wave").name == "wave"
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from kshot import names
 from kshot.errors import DataError, KshotError, OptionError
 from kshot.studio.engine import GRACE, Busy, StudioEngine
 from kshot.studio.project import Project
@@ -77,10 +78,10 @@ class Projects:
             DataError: there is no such project, or there is one already, another server has it open, or it is damaged.
             Busy: another is being opened.
         """
-        folder = self.folder.parent / _fitting(name)
+        folder = self.folder.parent / _fitting(name, new)
         there = (folder / "project.json").exists()
-        if new and there:
-            raise DataError(f"there is a project “{folder.name}” already: open it, or choose another name")
+        if new:
+            self._expect_free(folder.name)
         if not (new or there):
             raise DataError(f"there is no project “{folder.name}” any more beside this one")
         if not self._gate.acquire(blocking=False):
@@ -114,6 +115,12 @@ class Projects:
         self._ending.append(self.engine)
         return self._give_up(GRACE) and not self.engine.computes
 
+    def _expect_free(self, name: str) -> None:
+        """Refuses a name that another disk, or a reader, cannot tell from a project's. Raises DataError."""
+        for file in self.folder.parent.glob("*/project.json"):
+            if names.plain(file.parent.name) == names.plain(name):
+                raise DataError(f"there is a project “{file.parent.name}” already: open it, or choose another name")
+
     def _give_up(self, patience: float) -> bool:
         """Ends projects that are open no more; whether nothing is at work at any of them."""
         self._ending = [one for one in self._ending if not _ended(one, patience)]
@@ -140,12 +147,14 @@ def _ended(engine: StudioEngine, patience: float) -> bool:
     return ended
 
 
-def _fitting(name: str) -> str:
-    """A name of a folder, on any system. Raises OptionError."""
+def _fitting(name: str, new: bool) -> str:
+    """A name of a folder; of a new one, on any system. Raises OptionError."""
     name = " ".join(name.split())
     if not NAME.fullmatch(name):
         raise OptionError(
             "a project is called by 1 to 60 letters, digits, spaces, points, dashes and underlines, and begins and "
             f"ends with a letter or digit, found “{name[:60]}”"
         )
+    if new and name.partition(".")[0].rstrip().casefold() in names.RESERVED:
+        raise OptionError(f"“{name}” is the name of a device on Windows: choose another name for the project")
     return name
