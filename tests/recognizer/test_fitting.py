@@ -285,7 +285,7 @@ def _trial(right: Any, costs: Any) -> Trial:
 
 def test_a_method_that_was_right_less_often_is_taken_with_its_reason() -> None:
     right = [[1, 1, 1, 0], [1, 1, 1, 1]]
-    start = "Method prototype is taken, with 75 % of held-out clips right (none refused), although otam had 100 %: "
+    start = "Method 'prototype' is taken, with 75 % of held-out clips right (none refused), although 'otam' had 100 %: "
     assert _behind(_trial(right, [[1.0] * 4, [0.9] * 4]), "prototype") == [
         f"{start}the difference is less than so few clips can show, and the simpler method is taken then."
     ]

@@ -17,7 +17,8 @@ from every_route import every_route
 from starlette.testclient import TestClient
 
 from forks import Command
-from kshot.errors import OptionError
+from kshot import video
+from kshot.errors import OptionError, VideoError
 from kshot.studio import engine as engines
 from kshot.studio.annotations import formats
 from kshot.studio.engine import StudioEngine
@@ -35,6 +36,7 @@ HOST = "127.0.0.1:8470"
 KEYS = Keys()
 LIMIT = 100_000
 STRANGER = "http://evil.example"
+IMPORT = "open the film that they are of, and press Import there"
 
 
 @pytest.fixture
@@ -247,27 +249,31 @@ def test_names_are_words_and_nothing_else(client: TestClient, engine: StudioEngi
 
 
 @pytest.mark.parametrize(
-    "content",
+    ("name", "content", "told"),
     [
-        b"",
-        b"not a video",
-        b"ffconcat version 1.0\nfile '/etc/hostname'\n",
-        b"#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/x.ts\n",
-        bytes(5000),
+        ("bad.mp4", b"", " is no video but an empty file: choose another"),
+        ("notes.txt", b"not a video", ": no video that kshot reads, or damaged"),
+        ("bad.mp4", b"ffconcat version 1.0\nfile '/etc/hostname'\n", None),
+        ("bad.m3u", b"#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/x.ts\n", ": no video that kshot reads, or damaged"),
+        ("bad.mp4", bytes(5000), ": no video that kshot reads, or damaged"),
+        ("bad.json", b'{"a": ' * 9, ": no video that kshot reads, or damaged"),
+        ("day.vtt", b"WEBVTT\n\n00:01.000 --> 00:02.000\nwave\n", f" is no video but annotations (WebVTT): {IMPORT}"),
+        ("a.csv", b"path,label,start,end\n", f" is no video but annotations (CSV of segments): {IMPORT}"),
     ],
 )
-def test_a_broken_file_is_told_as_the_command_line_tells_it(
-    client: TestClient, engine: StudioEngine, command: Command, tmp_path: Path, content: bytes
+def test_what_is_no_video_is_told(
+    client: TestClient, engine: StudioEngine, tmp_path: Path, name: str, content: bytes, told: str | None
 ) -> None:
+    """In words of the page, or as the command line tells it."""
     before = files(engine)
-    answer = client.post("/api/videos", params={"name": "bad.mp4"}, content=content)
+    answer = client.post("/api/videos", params={"name": name}, content=content)
     assert answer.status_code == 422 and files(engine) == before
-    (tmp_path / "bad.mp4").write_bytes(content)
-    from kshot import video
-
-    with pytest.raises(Exception) as told:
-        video.read(tmp_path / "bad.mp4")
-    assert answer.json()["error"] == str(told.value).replace(str(tmp_path / "bad.mp4"), "bad.mp4")
+    if told is None:
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(VideoError) as refused:
+            video.read(tmp_path / name)
+        told = str(refused.value).removeprefix(str(tmp_path / name))
+    assert answer.json()["error"] == name + told
 
 
 @pytest.mark.parametrize(

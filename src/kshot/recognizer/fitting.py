@@ -197,8 +197,8 @@ def _behind(trial: Trial, chosen: str) -> list[str]:
         else "methods are compared by their log loss, in which sure answers that are wrong weigh more"
     )
     return [
-        f"Method {chosen} is taken, with {percent(right[own])} of held-out clips right (none refused), although "
-        f"{names[best]} had {percent(right[best])}: {why}."
+        f"Method '{chosen}' is taken, with {percent(right[own])} of held-out clips right (none refused), although "
+        f"'{names[best]}' had {percent(right[best])}: {why}."
     ]
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -11,7 +13,7 @@ from pathlib import Path
 from kshot.datasets import annotations as known
 from kshot.datasets.annotations.forms import Film, at
 from kshot.datasets.annotations.loading import inside, once
-from kshot.errors import DataError, KshotError, OptionError
+from kshot.errors import DataError, KshotError, OptionError, VideoError
 from kshot.names import plain
 from kshot.studio.marks import LEAST, Stretch, add_marks, film_of, lasts, marks_of
 from kshot.studio.project import UNKNOWN, Project
@@ -80,6 +82,22 @@ def read_into(project: Project, film: str, name: str, data: bytes) -> tuple[int,
                 ids[plain(one.label)] = made[-1].id
             stretches.append(Stretch(ids[plain(one.label)], start, end))
         return len(add_marks(project, film, stretches, what, made)), notes
+
+
+@contextmanager
+def expecting_video(path: Path) -> Iterator[None]:
+    """Says of a file that cannot be read as a video what it is instead: a person may have meant to import it."""
+    try:
+        yield
+    except VideoError as error:
+        why = str(error).replace("Invalid data found when processing input", "no video that kshot reads, or damaged")
+        if not path.stat().st_size:
+            why = f"{path} is no video but an empty file: choose another"
+        with suppress(KshotError):
+            if found := known.find(path):
+                kind = f"{path} is no video but annotations ({known.FORMATS[found[0]].title})"
+                why = f"{kind}: open the film that they are of, and press Import there"
+        raise VideoError(why) from None
 
 
 def written(project: Project, film: str, format: str, proposed: bool = False) -> tuple[str, str]:

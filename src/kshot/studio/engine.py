@@ -16,6 +16,7 @@ import numpy as np
 
 from kshot.errors import DataError, KshotError
 from kshot.files import disk
+from kshot.studio.annotations import expecting_video
 from kshot.studio.doubts import LONG
 from kshot.studio.marks import place_of
 from kshot.studio.meter import Cancelled, Meter
@@ -178,7 +179,7 @@ class StudioEngine:
         Raises:
             KshotError: it cannot be read, or has no place; it is removed then.
         """
-        with self._placing(id, path):
+        with self._placing(id, path), expecting_video(path):
             facts = self.reader.strip(path, self.project.strip(id, 8))
             video = Video(id, name, path.name, facts.seconds, source, group, label, truth=truth)
             video = replace(video, rate=facts.rate, late=facts.late)
@@ -218,11 +219,10 @@ class StudioEngine:
         video = self.project.video(id)
         if video.label is not None:
             raise DataError(f"“{video.name}” is a clip already: remove it, and put it in as a film")
-        if video.rate:
-            self.project.set_video(id, film=True)
-        else:  # of a version that did not count
+        if not video.rate:  # of a version that did not count
             facts = self.reader.strip(self.project.path(video), self.project.strip(id, 8))
-            self.project.set_video(id, film=True, rate=facts.rate, late=facts.late)
+            self.project.set_video(id, rate=facts.rate, late=facts.late)
+        self.project.set_video(id, film=True)
         return self.project.video(id)
 
     @contextmanager
