@@ -19,10 +19,11 @@ from kshot.recognizer import Recognizer
 from kshot.studio.engine import StudioEngine
 from kshot.studio.feed import Feed
 from kshot.studio.keys import Keys
+from kshot.studio.marks import Stretch, add_marks, remove_mark
 from kshot.studio.project import Project
 from kshot.studio.projects import Projects
 from kshot.studio.server import create_app
-from kshot.studio.state import TrainingProgress
+from kshot.studio.state import TrainingProgress, Video
 from kshot.studio.view import model_view
 
 HOST = "127.0.0.1:8470"
@@ -93,6 +94,39 @@ def test_with_one_clip_a_class_it_says_why_it_cannot_say(engine: StudioEngine, s
     assert teach(engine) == TrainingProgress("done")
     report = model_view(engine).report
     assert report["accuracy"] is None and "one clip of some actions" in report["why"]
+
+
+def film_of(engine: StudioEngine, name: str, *clips: Path) -> Video:
+    """A film that shows clips one after the other, each for 0.4 s."""
+    id, path = engine.project.place(".mp4")
+    write_video(path, np.concatenate([[frame for _, frame in video.iterate(clip)] for clip in clips]))
+    return engine.project.add_video(Video(id, name, path.name, video.scan(path).seconds, film=True, rate=25.0))
+
+
+def test_the_same_under_two_actions_is_told_in_words_of_the_page(
+    engine: StudioEngine, shown: dict[str, list[Path]]
+) -> None:
+    project, (clap, wave) = engine.project, [engine.project.add_label(word).id for word in WORDS[:2]]
+    film = film_of(engine, "day.mp4", *shown["clap"], *shown["wave"])
+    add_marks(project, film.id, [Stretch(clap, 0, 0.4), Stretch(clap, 0.4, 0.8), Stretch(wave, 1.2, 1.6)])
+    (twice,) = add_marks(project, film.id, [Stretch(wave, 0.4, 0.8)])
+    assert teach(engine) == TrainingProgress(
+        "failed",
+        "“clap” (0:00.40 to 0:00.80 of “day.mp4”) and “wave” (0:00.40 to 0:00.80 of “day.mp4”) are the same pictures: "
+        "remove one of the two",
+    )
+    remove_mark(project, twice.id)
+    (copy,) = put(engine, wave, shown["clap"][0])
+    put(engine, clap, shown["clap"][0])
+    add_marks(project, film_of(engine, "again.mp4", *shown["clap"], *shown["wave"]).id, [Stretch(wave, 0, 0.4)])
+    assert teach(engine) == TrainingProgress(
+        "failed",
+        "“wave” (“clap-0.mp4”) and “clap” (“clap-0.mp4”) are the same pictures, and 1 more such pair: remove one of "
+        "the two",
+    )
+    project.remove_video(copy)
+    remove_mark(project, project.state.marks[-1].id)
+    assert teach(engine) == TrainingProgress("done")
 
 
 def test_cancelled_between_two_lessons(engine: StudioEngine, shown: dict[str, list[Path]]) -> None:

@@ -24,7 +24,7 @@ from kshot.studio.predictions import Predictions
 from kshot.studio.project import Project
 from kshot.studio.reader import Reader, even, write_video
 from kshot.studio.state import Label, ModelRecord, TrainingProgress, Video
-from kshot.studio.teaching import teach
+from kshot.studio.teaching import CannotTeach, teach
 from kshot.studio.trained import TrainedModel
 from kshot.studio.work import Jobs
 
@@ -308,8 +308,7 @@ class StudioEngine:
                 return
             fault = TrainingProgress("failed", str(error))
         with self.project.change() as state:
-            state.drawing = False
-            state.training = fault
+            state.drawing, state.training = False, fault
 
     def _draw(
         self, parts: list[tuple[str, int]], name: str, label: str | None = None, group: str = "", truth: str = ""
@@ -376,7 +375,8 @@ class StudioEngine:
         except Cancelled:
             ended = TrainingProgress("cancelled")
         except KshotError as error:
-            ended = TrainingProgress("failed", self._named(str(error)))
+            why = str(error) if isinstance(error, CannotTeach) else self._named(str(error))
+            ended = TrainingProgress("failed", why)
         except Exception as error:
             ended = TrainingProgress("failed", f"teaching failed by a fault of kshot: {type(error).__name__}: {error}")
         finally:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from kshot.activations.default import Default
+from kshot.activations.digests import digest
 from kshot.datasets.rest import name_of, told
+from kshot.errors import DataError
 from kshot.studio.marks import place_of, rest_of
 from kshot.studio.meter import Meter
 from kshot.studio.project import Project
 
 if TYPE_CHECKING:
     from kshot.recognizer import Recognizer
+
+
+class CannotTeach(DataError):
+    """What a person has to mend before anything can be taught, in the words of the page."""
 
 
 def teach(project: Project, device: str, meter: Meter) -> tuple[Recognizer, dict[str, str]]:
@@ -26,11 +33,13 @@ def teach(project: Project, device: str, meter: Meter) -> tuple[Recognizer, dict
         The model, and what it was trained on: id or key of a clip -> name of the action.
 
     Raises:
+        CannotTeach: a person has to mend something first.
         KshotError: what cannot be learned from, and why.
         Cancelled: it was stopped.
     """
     from kshot.recognizer import Recognizer
 
+    _expect_one_action(project)
     store = project.folder / "store"
     with meter("getting ready", 1, ""):
         default = Default("")
@@ -58,3 +67,44 @@ def teach(project: Project, device: str, meter: Meter) -> tuple[Recognizer, dict
     if rest:
         made.report_.notes.append(f"{told(len(rest))}.")
     return made, clips | before | project.exhaustive_films()
+
+
+def _expect_one_action(project: Project) -> None:
+    """Refuses the same pictures as clips of two actions: one of the two is wrong. Raises CannotTeach."""
+    state, actions = project.state, {label.id: label.name for label in project.state.labels}
+    videos = {video.id: video for video in state.videos if project.path(video).exists()}
+    sizes = {id: project.path(video).stat().st_size for id, video in videos.items()}
+    alike = Counter(sizes.values())
+    # a film may be large: only what is as large as another is read
+    held = {id: digest(project.path(videos[id])) if alike[size] > 1 else id for id, size in sizes.items()}
+    found = [
+        ((held[id], 0.0, 0.0), actions[video.label], f"“{video.name}”")
+        for id, video in videos.items()
+        if video.label is not None
+    ]
+    found += [
+        (
+            (held[mark.video], mark.start, mark.end),
+            actions[mark.label],
+            f"{_stamp(mark.start)} to {_stamp(mark.end)} of “{videos[mark.video].name}”",
+        )
+        for mark in state.marks
+        if mark.video in videos
+    ]
+    seen: dict[tuple[str, float, float], tuple[str, str]] = {}
+    pairs = []
+    for key, action, place in found:
+        other, before = seen.setdefault(key, (action, place))
+        if other != action:
+            pairs.append(f"“{other}” ({before}) and “{action}” ({place})")
+    if pairs:
+        rest = len(pairs) - 1
+        more = f", and {rest} more such pair{'s' * (rest > 1)}" if rest else ""
+        raise CannotTeach(f"{pairs[0]} are the same pictures{more}: remove one of the two")
+
+
+def _stamp(seconds: float) -> str:
+    """A moment as the page writes it: 0:12.48, 1:02:03.00."""
+    minutes, rest = divmod(round(seconds * 100), 6000)
+    hours, minutes = divmod(minutes, 60)
+    return (f"{hours}:{minutes:02}" if hours else f"{minutes}") + f":{rest / 100:05.2f}"
