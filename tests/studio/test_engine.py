@@ -129,6 +129,38 @@ def test_the_same_under_two_actions_is_told_in_words_of_the_page(
     assert teach(engine) == TrainingProgress("done")
 
 
+def test_a_film_that_is_gone_or_another_is_told_with_its_marks(
+    engine: StudioEngine, shown: dict[str, list[Path]]
+) -> None:
+    """And what was taught before stays."""
+    project, (clap, wave) = engine.project, [engine.project.add_label(word).id for word in WORDS[:2]]
+    films = [film_of(engine, f"day {day}.mp4", *shown["clap"], *shown["wave"]) for day in (1, 2)]
+    for film, late in zip(films, (0.0, 0.01), strict=True):
+        times = [(clap, 0), (clap, 0.4), (wave, 1.6), (wave, 2)]
+        add_marks(project, film.id, [Stretch(label, start + late, start + 0.3) for label, start in times])
+    assert teach(engine) == TrainingProgress("done")
+    before, place = project.state.trained, project.path(films[1])
+    whole = place.read_bytes()
+    place.unlink()
+    assert teach(engine) == TrainingProgress(
+        "failed",
+        f"the file of “day 2.mp4” is missing, and 4 marks in it cannot be taught: put {place} back, or remove the film",
+    )
+    write_video(place, np.stack([frame for _, frame in video.iterate(shown["clap"][0])] * 2))
+    behind = TrainingProgress(
+        "failed",
+        f"2 of 4 marks in “day 2.mp4” lie behind the end of its file, which lasts 0:00.80 now, and 0:02.40 when it was "
+        f"put in: put the former {place} back, or remove what is marked from 0:01.61 on",
+    )
+    assert teach(engine) == behind
+    for mark in [mark for mark in project.state.marks if mark.video == films[0].id]:
+        remove_mark(project, mark.id)
+    assert teach(engine) == behind, "also where no clip of an action is left"
+    assert project.state.trained == before
+    place.write_bytes(whole)
+    assert teach(engine) == TrainingProgress("done")
+
+
 def test_cancelled_between_two_lessons(engine: StudioEngine, shown: dict[str, list[Path]]) -> None:
     """In the real comparison of methods; what was taught before stays."""
     for word in WORDS[:2]:

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 from kshot.activations.default import Default
 from kshot.activations.digests import digest
+from kshot.datasets.annotations.places import header
 from kshot.datasets.rest import name_of, told
 from kshot.errors import DataError
-from kshot.studio.marks import place_of, rest_of
+from kshot.studio.marks import marks_of, place_of, rest_of
 from kshot.studio.meter import Meter
 from kshot.studio.project import Project
+from kshot.studio.state import Mark, Video
 
 if TYPE_CHECKING:
     from kshot.recognizer import Recognizer
@@ -39,6 +41,7 @@ def teach(project: Project, device: str, meter: Meter) -> tuple[Recognizer, dict
     """
     from kshot.recognizer import Recognizer
 
+    _expect_files(project)
     _expect_one_action(project)
     store = project.folder / "store"
     with meter("getting ready", 1, ""):
@@ -62,11 +65,58 @@ def teach(project: Project, device: str, meter: Meter) -> tuple[Recognizer, dict
         nothing = name_of(labels)
         made.set_params(background=nothing)
         paths, labels, groups = [*paths, *map(str, rest)], labels + [nothing] * len(rest), groups + [""] * len(rest)
-    made.partial_fit(paths, labels, groups=groups, progress=meter)
+    try:
+        made.partial_fit(paths, labels, groups=groups, progress=meter)
+    except DataError as error:
+        _expect_lengths(project, str(error))
+        raise
+    _expect_lengths(project, "\n".join(made.report_.unreadable))
     made.report_.notes.extend(f"{note}." for note in default.notes)
     if rest:
         made.report_.notes.append(f"{told(len(rest))}.")
     return made, clips | before | project.exhaustive_films()
+
+
+def _expect_files(project: Project) -> None:
+    """Refuses marks in films that are not there, before anything is learned without them. Raises CannotTeach."""
+    for film, marks in _marked(project):
+        if not project.path(film).exists():
+            raise CannotTeach(
+                f"the file of “{film.name}” is missing, and {_count(len(marks), 'mark')} in it cannot be taught: put "
+                f"{project.path(film)} back, or remove the film"
+            )
+
+
+def _expect_lengths(project: Project, unread: str) -> None:
+    """Refuses marks behind the end of a film that has become shorter: its file is another one by now.
+
+    Args:
+        project: whose films they are.
+        unread: text that names the clips that could not be read.
+
+    Raises:
+        CannotTeach: there are some.
+    """
+    for film, marks in _marked(project):
+        seconds = header(project.path(film)).seconds if str(project.path(film)) in unread else None
+        behind = [mark for mark in marks if mark.start >= (seconds or film.seconds)]
+        if behind:
+            lie = "lies" if len(behind) == 1 else "lie"
+            raise CannotTeach(
+                f"{len(behind)} of {_count(len(marks), 'mark')} in “{film.name}” {lie} behind the end of its file, "
+                f"which lasts {_stamp(seconds or 0)} now, and {_stamp(film.seconds)} when it was put in: put the "
+                f"former {project.path(film)} back, or remove what is marked from {_stamp(behind[0].start)} on"
+            )
+
+
+def _marked(project: Project) -> list[tuple[Video, list[Mark]]]:
+    """The films in which something is marked, each with its marks, the earliest first."""
+    every = [(film, marks_of(project, film.id)) for film in project.state.videos if film.film]
+    return [(film, marks) for film, marks in every if marks]
+
+
+def _count(count: int, word: str) -> str:
+    return f"{count} {word}{'s' * (count != 1)}"
 
 
 def _expect_one_action(project: Project) -> None:
