@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from kshot.studio.engine import StudioEngine
 from kshot.studio.marks import Stretch
 from kshot.studio.project import Project
 from kshot.studio.state import PredictedSegment, Prediction, Video, read_state
+from kshot.studio.view import page_state
 
 pytestmark = pytest.mark.slow
 
@@ -195,6 +198,36 @@ def test_notes_on_a_file_that_names_no_video_name_the_film(project: Project, fil
     added, notes = annotations.read_into(project, "film", "film.srt", cues.encode())
     assert added == 1 and [label.name for label in project.state.labels] == ["wave"]
     assert notes[0].endswith("(the first: 'bow' at 180 to 181 s of day 1.mp4, which lasts 100 s)")
+
+
+def test_proposals_of_another_threshold_are_said_to_be(taught: Path, drawn: Path, tmp_path: Path) -> None:
+    """A film is looked through again when a person asks for it; until then the page knows that it is not by what
+    was chosen, also after the next start."""
+    folder = shutil.copytree(taught, tmp_path / "project")
+
+    def films(engine: StudioEngine) -> list[tuple[str, bool]]:
+        return [(film.id, film.stale) for film in page_state(engine, 0).films]
+
+    def look(engine: StudioEngine) -> None:
+        choices.look_through(engine, id)
+        while id in engine.predictions.waiting:
+            time.sleep(0.05)
+        assert engine.project.video(id).prediction and not engine.project.video(id).error
+
+    with closing(Project(folder, {})) as project, closing(StudioEngine(project, lambda: None)) as engine:
+        id, path = project.place(".mp4")
+        shutil.copy(drawn / "film.mp4", path)
+        project.add_video(Video(id, "film.mp4", path.name, 6.0, film=True, rate=24.0))
+        assert films(engine) == [(id, False)] and choices.choose(engine, None, None, 0.0) == []
+        look(engine)
+        assert films(engine) == [(id, False)] and choices.choose(engine, None, None, 0.0) == []
+        assert choices.choose(engine, None, None, 1.0) == [id] and films(engine) == [(id, True)]
+        assert choices.choose(engine, None, None, 0.0) == [] and films(engine) == [(id, False)]
+        assert choices.choose(engine, None, None, None) == [id]
+    with closing(Project(folder, {})) as project, closing(StudioEngine(project, lambda: None)) as engine:
+        assert films(engine) == [(id, True)]
+        look(engine)
+        assert films(engine) == [(id, False)]
 
 
 def test_a_film_is_seen_without_reading_all_of_it(engine: StudioEngine, drawn: Path, tmp_path: Path) -> None:

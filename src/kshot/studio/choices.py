@@ -8,14 +8,19 @@ from kshot.studio.engine import StudioEngine
 from kshot.studio.marks import film_of
 
 
-def choose(engine: StudioEngine, backbone: str | None, adapted: str | None, threshold: float | None) -> None:
+def choose(engine: StudioEngine, backbone: str | None, adapted: str | None, threshold: float | None) -> list[str]:
     """Takes what a person has chosen: what the next training begins from, and what answers are weighed by.
+
+    What was put in to be tried is answered anew at once. Films take longer, and wait until a person asks for it.
 
     Args:
         engine: of the project.
         backbone: a name, folder or hub id; "" for that of the clips, None for as before.
         adapted: a run folder of `kshot train`; "" for none, None for as before.
         threshold: of likeness; None for the model's own.
+
+    Returns:
+        Ids of the films whose proposals were weighed by another threshold: they have to be looked through again.
 
     Raises:
         KshotError: there is no such backbone or run.
@@ -39,6 +44,12 @@ def choose(engine: StudioEngine, backbone: str | None, adapted: str | None, thre
         engine.predictions.add(*(video.id for video in engine.project.queries()))
     if engine.trained.check():
         engine.project.on_change()
+    model = state.trained.model if state.trained else ""
+    return [
+        video.id
+        for video in state.videos
+        if video.film and video.prediction and video.prediction.model == model and state.outdated(video.prediction)
+    ]
 
 
 def look_through(engine: StudioEngine, id: str) -> None:

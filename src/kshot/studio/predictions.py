@@ -149,6 +149,7 @@ class Predictions:
             path: its file.
             video: the video.
         """
+        threshold = self.project.state.threshold
         recognizer = self.trained.model()
         backbone = recognizer.learner_.backbone
         assert backbone is not None
@@ -164,6 +165,7 @@ class Predictions:
                 proba=np.round(seen.proba[shown].astype(float), 3 if len(shown) == WINDOWS else 4).tolist(),
                 notes=[self._named(note) for note in seen.notes],
                 model=model,
+                threshold=threshold,
             )
         job = Job(path, recognizer.frames_, size=backbone.size, framing=recognizer.framing, allow_damaged=True)
         taken = next(decode([job], workers=1))[1]
@@ -181,6 +183,7 @@ class Predictions:
             proba=np.round(decided.proba.astype(float), 4).tolist(),
             notes=[str(taken.damage)] * bool(taken.damage) + [f"It is {', '.join(taken.looks)}."] * bool(taken.looks),
             model=model,
+            threshold=threshold,
         )
 
     @contextmanager

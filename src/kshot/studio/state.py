@@ -84,6 +84,7 @@ class Prediction:
         proba: for each window the probability of each class.
         notes: what else is to be said, such as damage.
         model: folder of the model.
+        threshold: of likeness that was chosen then in place of the model's own; None for that.
     """
 
     kind: Literal["clip", "film"]
@@ -94,6 +95,7 @@ class Prediction:
     proba: list[list[FiniteFloat]]
     notes: list[str]
     model: str
+    threshold: FiniteFloat | None = None
 
 
 def _or_none(found: Any, read: ValidatorFunctionWrapHandler) -> Any:
@@ -283,6 +285,10 @@ class State:
     marks: list[Mark] = field(default_factory=list)
     threshold: Annotated[FiniteFloat, Field(ge=-1, le=1)] | None = None
 
+    def outdated(self, found: Prediction) -> bool:
+        """Whether a prediction is another model's, or was weighed by another threshold, than one would be now."""
+        return self.trained is None or (found.model, found.threshold) != (self.trained.model, self.threshold)
+
 
 _STATE = TypeAdapter(State)
 
@@ -303,6 +309,8 @@ def written(state: State, generation: int) -> bytes:
             _leave_out(holder["taught"], "actions")
         for video in (*holder["videos"], *holder.get("new_videos", [])):
             _leave_out(video, "film", "rate", "late", "exhaustive")
+            if video["answer"] and video["answer"]["threshold"] is None:
+                del video["answer"]["threshold"]
     _leave_out(plain, "undone", "marks")
     if state.threshold is None:
         del plain["threshold"]

@@ -75,12 +75,14 @@ class FilmView(QueryView):
         exhaustive: whether all that shows an action is marked.
         progress: share that the model has looked through; None while it does not.
         playable: whether browsers may play its kind.
+        stale: whether its answer is of another model, or another threshold, than looking through it now would be by.
     """
 
     rate: float
     exhaustive: bool
     progress: float | None
     playable: bool
+    stale: bool
 
 
 @dataclass(frozen=True)
@@ -238,7 +240,8 @@ def page_state(engine: StudioEngine, file_bytes: int) -> PageState:
             FilmView(
                 one.id, one.name, one.seconds, one.source, one.label,
                 one.prediction, one.error, one.truth, one.id in waiting,
-                one.late, one.rate, one.exhaustive, engine.predictions.progress.get(one.id), project.path(one).suffix in PLAYABLE,
+                one.late, one.rate, one.exhaustive, engine.predictions.progress.get(one.id),
+                project.path(one).suffix in PLAYABLE, one.prediction is not None and state.outdated(one.prediction),
             )
             for one in reversed(state.videos) if one.film
         ],

@@ -32,9 +32,9 @@ class ChoicesBody(BaseModel):
 
 
 @router.patch("/api/choices")
-def choose(body: ChoicesBody, here: Here) -> None:
-    """Takes what a person has chosen in place of what kshot would."""
-    choices.choose(here.engine, body.backbone, body.adapted, body.threshold)
+def choose(body: ChoicesBody, here: Here) -> dict[str, list[str]]:
+    """Takes what a person has chosen in place of what kshot would, and says which films to look through again."""
+    return {"look_again": choices.choose(here.engine, body.backbone, body.adapted, body.threshold)}
 
 
 @router.post("/api/teach")
