@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -83,22 +84,20 @@ def read_into(project: Project, film: str, name: str, data: bytes) -> tuple[int,
         return len(add_marks(project, film, stretches, what, made)), notes
 
 
-def no_video(path: Path, error: VideoError) -> str:
-    """What is said of a file that was put in as a video and is none: a person may have meant to import it.
-
-    Args:
-        path: of the file.
-        error: why it cannot be read.
-    """
-    if not path.stat().st_size:
-        return f"{path} is no video but an empty file: choose another"
-    with suppress(KshotError):
-        if found := known.find(path):
-            title = known.FORMATS[found[0]].title
-            return (
-                f"{path} is no video but annotations ({title}): open the film that they are of, and press Import there"
-            )
-    return str(error).replace("Invalid data found when processing input", "no video that kshot reads, or damaged")
+@contextmanager
+def expecting_video(path: Path) -> Iterator[None]:
+    """Says of a file that cannot be read as a video what it is instead: a person may have meant to import it."""
+    try:
+        yield
+    except VideoError as error:
+        why = str(error).replace("Invalid data found when processing input", "no video that kshot reads, or damaged")
+        if not path.stat().st_size:
+            why = f"{path} is no video but an empty file: choose another"
+        with suppress(KshotError):
+            if found := known.find(path):
+                kind = f"{path} is no video but annotations ({known.FORMATS[found[0]].title})"
+                why = f"{kind}: open the film that they are of, and press Import there"
+        raise VideoError(why) from None
 
 
 def written(project: Project, film: str, format: str, proposed: bool = False) -> tuple[str, str]:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kshot.errors import DataError, KshotError, VideoError
+from kshot.errors import DataError, KshotError
 from kshot.files import disk
-from kshot.studio.annotations import no_video
+from kshot.studio.annotations import expecting_video
 from kshot.studio.doubts import LONG
 from kshot.studio.meter import Cancelled, Meter
 from kshot.studio.predictions import Predictions
@@ -178,11 +178,8 @@ class StudioEngine:
         Raises:
             KshotError: it cannot be read, or has no place; it is removed then.
         """
-        with self._placing(id, path):
-            try:
-                facts = self.reader.strip(path, self.project.strip(id, 8))
-            except VideoError as error:
-                raise VideoError(no_video(path, error)) from None
+        with self._placing(id, path), expecting_video(path):
+            facts = self.reader.strip(path, self.project.strip(id, 8))
             video = Video(id, name, path.name, facts.seconds, source, group, label, truth=truth)
             video = replace(video, rate=facts.rate, late=facts.late)
             if label is None and facts.seconds > LONG:
@@ -221,11 +218,10 @@ class StudioEngine:
         video = self.project.video(id)
         if video.label is not None:
             raise DataError(f"“{video.name}” is a clip already: remove it, and put it in as a film")
-        if video.rate:
-            self.project.set_video(id, film=True)
-        else:  # of a version that did not count
+        if not video.rate:  # of a version that did not count
             facts = self.reader.strip(self.project.path(video), self.project.strip(id, 8))
-            self.project.set_video(id, film=True, rate=facts.rate, late=facts.late)
+            self.project.set_video(id, rate=facts.rate, late=facts.late)
+        self.project.set_video(id, film=True)
         return self.project.video(id)
 
     @contextmanager
@@ -311,8 +307,7 @@ class StudioEngine:
                 return
             fault = TrainingProgress("failed", str(error))
         with self.project.change() as state:
-            state.drawing = False
-            state.training = fault
+            state.drawing, state.training = False, fault
 
     def _draw(
         self, parts: list[tuple[str, int]], name: str, label: str | None = None, group: str = "", truth: str = ""
@@ -378,10 +373,9 @@ class StudioEngine:
             self.trained.put(folder, recognizer)
         except Cancelled:
             ended = TrainingProgress("cancelled")
-        except CannotTeach as error:
-            ended = TrainingProgress("failed", str(error))
         except KshotError as error:
-            ended = TrainingProgress("failed", named(self.project, str(error)))
+            why = str(error) if isinstance(error, CannotTeach) else named(self.project, str(error))
+            ended = TrainingProgress("failed", why)
         except Exception as error:
             ended = TrainingProgress("failed", f"teaching failed by a fault of kshot: {type(error).__name__}: {error}")
         finally:
