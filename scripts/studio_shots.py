@@ -128,6 +128,8 @@ def _mark(page: Page, folder: Path) -> None:
     page.get_by_role("button", name="Find the actions in it").click()
     page.locator(".is-proposal").first.wait_for()
     page.locator(".is-proposal .go").first.click()
+    if (close := page.get_by_label("Close the message")).is_visible():
+        close.click()
     page.evaluate("scrollTo(0, 0)")
 
 

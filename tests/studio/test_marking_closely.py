@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Page
 from studio_pages import Studio, until
 
-from kshot.studio import marks
+from kshot.studio import annotations, marks
 from kshot.studio.state import PredictedSegment, Prediction, Video
 
 pytestmark = pytest.mark.slow
@@ -143,6 +143,8 @@ def test_proposals_follow_the_names_of_their_actions(ready: Studio, drawn: Path)
     project.rename_label(other.id, "wave")  # a name that the model knows, of another action
     until(page, "document.querySelector('.is-proposal .what').textContent === 'hello'")
     assert page.locator(".is-proposal .what").all_inner_texts() == ["hello", "wave", "hello"]
+    written = annotations.written(project, id, "csv", proposed=True)[1].splitlines()[1:]
+    assert [row.split(",")[1] for row in written] == ["hello", "wave", "hello"]
     for at in (0, 0):
         page.locator(".is-proposal").nth(at).get_by_role("button", name="Agree").click()
         page.wait_for_timeout(300)

@@ -117,8 +117,9 @@ def written(project: Project, film: str, format: str, proposed: bool = False) ->
     if proposed:
         if video.prediction is None:
             raise DataError(f"the model has not looked through “{video.name}” yet")
+        renamed = project.state.renamed
         found = [
-            known.Segment(video.name, one.start, one.end, one.label, score=one.score)
+            known.Segment(video.name, one.start, one.end, renamed.get(one.label, one.label), score=one.score)
             for one in video.prediction.segments
             if one.label != UNKNOWN
         ]

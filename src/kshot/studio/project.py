@@ -100,7 +100,6 @@ class Project:
     @contextlib.contextmanager
     def change(self) -> Iterator[State]:
         """The state, to be changed: written when the block ends, and left as it was if the block or the disk fails.
-        A change within another is a part of it.
 
         A change within another is a part of it: both are written, or neither.
 

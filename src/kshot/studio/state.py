@@ -287,6 +287,13 @@ class State:
     marks: list[Mark] = field(default_factory=list)
     threshold: Annotated[FiniteFloat, Field(ge=-1, le=1)] | None = None
 
+    @property
+    def renamed(self) -> dict[str, str]:
+        """Name of a class of the model -> what its action is called by now, where that is something else."""
+        now = {label.id: label.name for label in self.labels}
+        known = self.trained.actions if self.trained else {}
+        return {name: now[id] for id, name in known.items() if now.get(id, name) != name}
+
     def outdated(self, found: Prediction) -> bool:
         """Whether a prediction is another model's, or was weighed by another threshold, than one would be now."""
         return self.trained is None or (found.model, found.threshold) != (self.trained.model, self.threshold)

@@ -280,9 +280,7 @@ def model_view(engine: StudioEngine) -> ModelView | None:
     report = trained.report
     own = (report.get("unknown") or {}).get("threshold")
     named = str(report.get("backbone", ""))
-    now = {label.id: label.name for label in project.state.labels}
-    renamed = {name: now[id] for id, name in trained.actions.items() if now.get(id, name) != name}
-    return ModelView(trained.model, trained.at, trained.classes, report, named, own, stale, changed, renamed)
+    return ModelView(trained.model, trained.at, trained.classes, report, named, own, stale, changed, project.state.renamed)
 
 
 def page_json(state: PageState) -> str:
