@@ -280,7 +280,9 @@ def model_view(engine: StudioEngine) -> ModelView | None:
     report = trained.report
     own = (report.get("unknown") or {}).get("threshold")
     named = str(report.get("backbone", ""))
-    return ModelView(trained.model, trained.at, trained.classes, report, named, own, stale, changed, project.state.renamed)
+    return ModelView(
+        trained.model, trained.at, trained.classes, report, named, own, stale, changed, project.state.renamed
+    )
 
 
 def page_json(state: PageState) -> str:
