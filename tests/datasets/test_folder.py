@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from kshot import datasets
+from kshot.datasets.listing import clips_of
 from kshot.errors import DataError, OptionError
 
 
@@ -196,12 +197,12 @@ def test_what_is_passed_over_is_counted_and_named(tmp_path: Path) -> None:
     clips = ("wave/1.mp4", "wave/f/1.jpg", "bow/1.mp4")
     silent = ("wave/.DS_Store", "bow/Thumbs.db", "desktop.ini", "wave/f/.hidden", "wave/._1.mp4", "~$list.xlsx")
     assert datasets.load(tree(tmp_path / "a", *clips, *silent)).notes == ()
-    others = ("wave/a.srt", "wave/b.srt", "bow/c", "wave/f/1.bmp", "wave/f/flow.mp4", "list.csv", "loose.mp4")
+    others = ("wave/a.srt", "wave/b.srt", "bow/c", "wave/f/1.bmp", "wave/f/flow.npy", "list.csv", "loose.mp4")
     data = datasets.load(tree(tmp_path / "b", *clips, *silent, *others))
     assert data.notes == (
         "2 files (.csv 1: list.csv; .mp4 1: loose.mp4) beside the class folders passed over",
         "3 files (.srt 2: wave/a.srt, ...; without suffix 1: bow/c) in class folders passed over",
-        "2 files (.bmp 1: wave/f/1.bmp; .mp4 1: wave/f/flow.mp4) in frame folders passed over, not counting 6 "
+        "2 files (.bmp 1: wave/f/1.bmp; .npy 1: wave/f/flow.npy) in frame folders passed over, not counting 6 "
         "hidden or system files",
     )
     assert data.subset([0]).notes == data.only(["bow"]).notes == data.notes
@@ -247,6 +248,20 @@ def test_folders_within_class_folders_are_groups_where_only_that_can_be_meant(tm
     )
     split = datasets.load(tree(tmp_path / "s", "Train/wave/anna/1.mp4", "val/bow/bo/1.mp4"))
     assert (split.groups.tolist(), split.splits.tolist()) == (["anna", "bo"], ["train", "val"])
+
+
+def test_a_picture_beside_videos_makes_no_clip_of_their_folder(tmp_path: Path) -> None:
+    clips = ("bow/f", "bow/bo/1.mp4", "wave/anna/1.mp4", "wave/anna/2.mp4")
+    tree(tmp_path, *clips[1:], "wave/anna/cover.jpg", "bow/f/1.jpg", "bow/f/._1.mp4", "bow/f/2.jpg")
+    data = datasets.load(tmp_path)
+    assert list(data.paths) == [tmp_path / clip for clip in clips]
+    assert any("1 file (.jpg 1: wave/anna/cover.jpg) in class folders passed over" in note for note in data.notes)
+    found, notes = clips_of(str(tmp_path / "wave/anna"))
+    assert found == [str(tmp_path / f"wave/anna/{n}.mp4") for n in (1, 2)]
+    assert notes == ["1 file (.jpg 1: cover.jpg) beside the clips passed over"]
+    found, notes = clips_of(str(tmp_path))
+    assert sorted(found) == sorted(map(str, data.paths)) and "wave/anna/cover.jpg" in notes[0]
+    assert clips_of(str(tmp_path / "bow/f")) == ([str(tmp_path / "bow/f")], [])
 
 
 def test_nested_folders_that_may_mean_two_things_are_read_as_the_user_says(tmp_path: Path) -> None:

@@ -143,12 +143,12 @@ def _clips(label: Path, passed: Passed) -> Iterator[tuple[Path, str, str]]:
 def _inside(folder: Path, label: Path, passed: Passed) -> tuple[list[Path], list[Path], list[Path]]:
     """Clips of a folder, its other files, and its folders that are no clips."""
     folders, files = passed.children(folder)
-    clips = [file for file in files if file.suffix.lower() in SUFFIXES]
-    others = [file for file in files if file.suffix.lower() not in SUFFIXES]
+    clips = [file for file in files if is_video(file.name)]
+    others = [file for file in files if not is_video(file.name)]
     rest = []
     for child in folders:
         inside = os.listdir(child)
-        if any(map(is_image, inside)):
+        if is_frames(inside):
             passed.files(passed.shown(child / name for name in inside if not is_image(name)), "in frame folders")
             clips.append(child)
         else:
@@ -212,6 +212,16 @@ def _counted(files: Sequence[Path], root: Path) -> str:
     parts = [f"{kind} {len(found)}: {found[0]}{', ...' * (len(found) > 1)}" for kind, found in most[:SHOWN]]
     more = f"; {len(most) - SHOWN} more kinds" if len(most) > SHOWN else ""
     return f"{len(files)} {'file' if len(files) == 1 else 'files'} ({'; '.join(parts)}{more})"
+
+
+def is_video(name: str) -> bool:
+    """Whether a file name is that of a video."""
+    return not is_hidden(name) and os.path.splitext(name)[1].lower() in SUFFIXES
+
+
+def is_frames(names: Sequence[str]) -> bool:
+    """Whether a folder with these names inside is a clip of frames; pictures beside videos are covers or thumbnails."""
+    return any(map(is_image, names)) and not any(map(is_video, names))
 
 
 def is_hidden(name: str) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qsl
 
-from kshot.datasets.folder import Passed
+from kshot.datasets.folder import Passed, is_frames, is_video
 from kshot.datasets.sheet import column, local_path, read_sheet
 from kshot.datasets.spans import columns
 from kshot.errors import DataError
@@ -39,7 +39,7 @@ def clips_of(text: str) -> tuple[list[str], list[str]]:
         _expect_no_annotations(folder)
         return [text], []
     try:
-        if any(map(is_image, os.listdir(folder))):
+        if is_frames(os.listdir(folder)):
             return [text], []
         passed = Passed(folder)
         found = [str(clip) for clip in _inside(folder, passed)]
@@ -81,10 +81,10 @@ def _matching(pattern: str) -> list[str]:
 def _inside(folder: Path, passed: Passed) -> Iterator[Path]:
     """Videos and frame folders below a folder, in natural order."""
     folders, files = passed.children(folder)
-    yield from (file for file in files if file.suffix.lower() in SUFFIXES)
-    passed.files([file for file in files if file.suffix.lower() not in SUFFIXES], "beside the clips")
+    yield from (file for file in files if is_video(file.name))
+    passed.files([file for file in files if not is_video(file.name)], "beside the clips")
     for child in folders:
-        if any(map(is_image, os.listdir(child))):
+        if is_frames(os.listdir(child)):
             yield child
         else:
             yield from _inside(child, passed)
