@@ -219,10 +219,10 @@ def report(
     as_json: JSON = False,
 ) -> None:
     """Render a study as one self-contained HTML page, with its plots as files."""
+    from kshot.cli.study_tables import tell_report
     from kshot.report import report as run
 
-    written = run(folder, out, progress=chosen_progress(as_json))
-    show(written, as_json, lambda values: typer.echo(f"wrote {values['page']} and {len(values['plots'])} plots"))
+    show(run(folder, out, progress=chosen_progress(as_json)), as_json, tell_report)
 
 
 @app.command()
