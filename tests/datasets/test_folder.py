@@ -10,6 +10,7 @@ import pytest
 
 from kshot import datasets
 from kshot.datasets.listing import clips_of
+from kshot.datasets.outputs import expect_outside
 from kshot.errors import DataError, OptionError
 
 
@@ -248,6 +249,44 @@ def test_folders_within_class_folders_are_groups_where_only_that_can_be_meant(tm
     )
     split = datasets.load(tree(tmp_path / "s", "Train/wave/anna/1.mp4", "val/bow/bo/1.mp4"))
     assert (split.groups.tolist(), split.splits.tolist()) == (["anna", "bo"], ["train", "val"])
+
+
+OWN = {
+    "model": {"config.json": '{"kind": "kshot recognizer"}', "thumbnails/a/0.jpg": ""},
+    "run": {"config.json": '{"strategy": {}, "tuning": {}}'},
+    "study": {"study.json": "{}", "rows/a/row.json": "{}"},
+    "store": {"digests.jsonl": ""},
+    "studio project": {"project.json": "{}", "videos/1.mp4": ""},
+    "report": {"report.html": "", "plots/a.png": ""},
+    "exported model": {"model.json": '{"kind": "kshot export"}'},
+}
+
+
+@pytest.mark.parametrize("kind", OWN)
+def test_what_kshot_wrote_among_the_clips_is_no_action(tmp_path: Path, kind: str) -> None:
+    tree(tmp_path, "wave/1.mp4", "bow/1.mp4", "bow/config.json")
+    for place in ("made", "wave/made"):
+        for name, text in OWN[kind].items():
+            tree(tmp_path / place, name)
+            (tmp_path / place / name).write_text(text)
+    data = datasets.load(tmp_path)
+    assert data.classes == ("bow", "wave") and len(data) == 2
+    told = f"2 folders that kshot wrote ({kind} made, ...) passed over"
+    assert data.notes[-1] == told
+    found, notes = clips_of(str(tmp_path))
+    assert len(found) == 2 and notes[-1] == told
+
+
+def test_nothing_is_written_among_the_clips(tmp_path: Path) -> None:
+    tree(tmp_path, "clips/wave/1.mp4", "clips?/x")
+    for data in ("clips", "clips?inner=group", tmp_path / "clips"):
+        for out in ("clips", "clips/model", "clips/../clips/wave/m"):
+            with pytest.raises(
+                OptionError, match=r"--out .* lies in .*clips, the folder of the clips: name a folder outside"
+            ):
+                expect_outside(tmp_path / data, tmp_path / out)
+        expect_outside(tmp_path / data, tmp_path / "clips2")
+    expect_outside("motion", tmp_path), expect_outside("clips.csv", tmp_path), expect_outside(None, tmp_path)
 
 
 def test_a_picture_beside_videos_makes_no_clip_of_their_folder(tmp_path: Path) -> None:

@@ -144,6 +144,18 @@ def test_options_are_checked_before_a_clip_is_read(command, clips_csv: Path, cli
         assert not (tmp_path / "m").exists() and not (tmp_path / "store").exists()
 
 
+def test_no_command_writes_among_the_clips(command, tmp_path: Path):
+    for name in ("bow", "wave"):
+        (tmp_path / "clips" / name).mkdir(parents=True)
+        (tmp_path / "clips" / name / "1.mp4").touch()
+    (tmp_path / "s.toml").write_text('title = "t"\nbackbone = "kshot-tiny"\n[[row]]\nname = "a"\n')
+    clips, out = tmp_path / "clips", tmp_path / "clips" / "out"
+    for arguments in (("fit", clips), ("train", clips), ("study", tmp_path / "s.toml", "--data", clips)):
+        code, text, error = command(*arguments, "--out", out)
+        assert code == 2 and not text and not out.exists(), error
+        assert error == f"kshot: --out {out} lies in {clips}, the folder of the clips: name a folder outside of it\n"
+
+
 MAIN = "\nimport sys\nfrom kshot.cli import main\nmain(sys.argv[1:])"
 
 

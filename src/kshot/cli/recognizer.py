@@ -91,6 +91,7 @@ def fit(
     Example: kshot fit clips --out models/gym
     """
     from kshot import datasets
+    from kshot.datasets.outputs import expect_outside
     from kshot.files import locked, occupied
     from kshot.recognizer.costs import ErrorCosts
 
@@ -99,6 +100,7 @@ def fit(
             raise OptionError(f"--out {out} exists already; name another folder, or remove it first")
 
     free()
+    expect_outside(clips, out)
     costs = {"cost": unknown_cost, "share": unknown_share, "most": unknown_most}
     weighed = reject if not reject or costs == ErrorCosts().plain() else costs
     ErrorCosts.of(weighed)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from kshot.datasets.dataset import SPLITS, Dataset, build
+from kshot.datasets.outputs import written
 from kshot.errors import DataError, unknown
 from kshot.video.container import SUFFIXES
 from kshot.video.frame_folder import is_image, natural
@@ -167,13 +168,15 @@ class Passed:
         self.root = root
         self.hidden = 0
         self._system: list[Path] = []
+        self._written: list[tuple[str, Path]] = []
         self._files: dict[str, list[Path]] = {}
 
     def children(self, folder: Path) -> tuple[list[Path], list[Path]]:
-        """Folders and files inside, by name; hidden ones and what systems and archivers leave behind are counted."""
+        """Folders and files inside, by name; hidden ones and what systems, archivers and kshot leave are counted."""
         shown = self.shown(folder.iterdir())
-        folders = [child for child in shown if child.is_dir()]
-        return folders, [child for child in shown if not child.is_dir()]
+        folders = {child: written(child) for child in shown if child.is_dir()}
+        self._written += [(kind, child) for child, kind in folders.items() if kind]
+        return [child for child, kind in folders.items() if not kind], [file for file in shown if file not in folders]
 
     def shown(self, paths: Iterable[Path]) -> list[Path]:
         """The paths that are not hidden, by name."""
@@ -190,7 +193,7 @@ class Passed:
         self._files.setdefault(where, []).extend(files)
 
     def sentences(self) -> list[str]:
-        """A sentence for each kind of place where files were passed over, and one on folders of systems."""
+        """A sentence for each kind of place where files were passed over, and on folders of systems and of kshot."""
         said = [f"{_counted(files, self.root)} {where} passed over" for where, files in self._files.items() if files]
         if said and self.hidden:
             said[-1] += f", not counting {self.hidden} hidden or system files"
@@ -199,6 +202,11 @@ class Passed:
             said.append(
                 f"{count} hidden or system folder{'s' * (count > 1)} ({first}{', ...' * (count > 1)}) passed over"
             )
+        if self._written:
+            kind, folder = self._written[0]
+            count = len(self._written)
+            example = f"{kind} {folder.relative_to(self.root).as_posix()}{', ...' * (count > 1)}"
+            said.append(f"{count} folder{'s' * (count > 1)} that kshot wrote ({example}) passed over")
         return said
 
 

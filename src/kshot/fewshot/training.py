@@ -21,6 +21,7 @@ from kshot.activations.turns import turn
 from kshot.backbones.prompts import expect_prompts
 from kshot.backbones.texts import Wording
 from kshot.datasets import Dataset
+from kshot.datasets.outputs import expect_outside
 from kshot.datasets.texts import Descriptions, read_texts
 from kshot.errors import OptionError
 from kshot.fewshot import cost, protocols, runs
@@ -187,6 +188,8 @@ def _prepare(plan: Training, data: str | Path | Dataset, folder: Path, source: A
     described = read_texts(view.texts) if view.texts is not None else None
     draws = parse(plan.augmentation.augment) if plan.augmentation.views > 1 else ()
     framing(view.resize)  # refuses an unknown one before anything is loaded
+    if not resume:
+        expect_outside(data, folder)
     loaded = datasets.load(data)
     if loaded.features is not None:
         source = _on_features(loaded, source, plan)
