@@ -301,3 +301,21 @@ def test_shares_beside_the_actions_say_how_they_relate_to_what_is_expected(model
     how = known.report_.accuracy.how
     assert f"from: {how}; the shares beside the actions are of the same answers, not corrected\n" in told
     assert "These shares come from the same answers as the expectation above" in (model / "README.md").read_text()
+    assert "of new clips like these get their label" in told and "scored" not in told
+
+
+def test_what_is_expected_says_of_which_actions(model: Path, capsys):
+    from kshot.cli.recognizer import _tell_fit
+    from kshot.recognizer.card import card
+
+    values = Recognizer.load(model).report_.plain()
+    values["classes"][0]["accuracy"] = None
+    first, *others = (one["label"] for one in values["classes"])
+    _tell_fit({"model": "m", "clips": 9, **values})
+    told = capsys.readouterr().out
+    of = f"{', '.join(others[:-1])} and {others[-1]}"
+    assert f"of new clips like these, of {of}, get their label" in told and "where all of them are equally" in told
+    assert f"\nnot scored, so nothing is known of: {first}\n" in told
+    text = card(json.loads((model / "config.json").read_text()) | {"report": values}, [])
+    assert f"of new clips like these, of {of}, get their label" in text
+    assert f"Nothing is known of {first}, which could not be scored. Where all actions that were scored are" in text
