@@ -167,3 +167,26 @@ def test_the_command(command: Command, npz: Path, tmp_path: Path) -> None:
     assert code == 0 and "features:16" in out, err
     code, out, err = command("train", "--out", tmp_path / "two")
     assert (code, out) == (2, "") and "expected either data or features, found neither" in err
+
+
+@pytest.mark.parametrize(
+    ("idle", "told"),
+    [
+        ({"frames": 4}, "frames would change nothing, leave it out"),
+        ({"resize": "squash", "deinterlace": True}, "resize, deinterlace would change nothing, leave them out"),
+        ({"dtype": "int8", "precision": "bfloat16"}, "dtype, precision would change nothing, leave them out"),
+    ],
+)
+def test_settings_of_how_clips_are_seen_are_refused_of_features(
+    npz: Path, tmp_path: Path, idle: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(OptionError, match=f"holds ready-made features, which are as they were made: {told}"):
+        evaluate(features=npz, episodes=5, **idle)
+    with pytest.raises(OptionError, match=told):
+        train(None, tmp_path / "run", features=npz, steps=1, **idle)
+    assert not (tmp_path / "run").exists()
+
+
+def test_settings_that_say_what_is_so_anyway_may_stand(npz: Path) -> None:
+    so = {"frames": FRAMES, "resize": "short", "dtype": "float16", "precision": "float32"}
+    assert evaluate(features=npz, episodes=5, **so).options.frames is None
