@@ -10,11 +10,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import av
 import numpy as np
 import pytest
 import torch
 
 import kshot
+import scenes
 from checkpoints import CASES, write
 from clips import SPLITS, draw, write_video
 from kshot import heads, tuning, video
@@ -27,6 +29,7 @@ from kshot.recognizer import Recognizer
 from kshot.recognizer.classifier import Classifier, Scorer
 from kshot.recognizer.methods import METHODS
 from kshot.video import FRAMINGS
+from scenes import STILL
 
 if TYPE_CHECKING:
     from forks import Command
@@ -118,8 +121,26 @@ for clip in sys.argv[2:]:
     np.testing.assert_allclose(proba, taught.predict_proba(clips), atol=2 * TOLERANCE)  # printed with 4 decimals
 
 
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.avi"])
+@pytest.mark.parametrize("times", [None, STILL, [*range(0, 72, 2)], [0, *range(5, 40)]])
+def test_the_example_chooses_the_frames_that_kshot_chooses(tmp_path: Path, name: str, times: list[int] | None) -> None:
+    """By the time at which they are on show, where the rate is variable."""
+    sys.path.insert(0, str(EXAMPLE.parent))
+    try:
+        from onnx_predict import middles
+    finally:
+        sys.path.pop(0)
+    codec = "mpeg4" if name.endswith("avi") else "libx264"
+    path = scenes.write(tmp_path / name, scenes.scene(36), codec, times=times)
+    whole = scenes.everything(path)
+    for frames in (1, 4, 8, 50):
+        with av.open(str(path)) as clip:
+            found = middles(clip, [frame.pts for frame in clip.decode(video=0)], frames)
+        np.testing.assert_array_equal(whole[found], video.read(path, frames))
+
+
 def test_the_example_is_short() -> None:
-    assert len(EXAMPLE.read_text().splitlines()) <= 45
+    assert len(EXAMPLE.read_text().splitlines()) <= 60
 
 
 def test_the_note_tells_all_that_the_graph_does_not(taught: Recognizer, exported: tuple[Path, Exported]) -> None:

@@ -187,7 +187,8 @@ def _note(model: Recognizer, backbone: Backbone) -> dict[str, Any]:
         "unknown": "unknown",
         "threshold": None if math.isinf(model.threshold_) else float(model.threshold_),
         "frames": model.frames_,
-        "sampling": "the middle frame of each of `frames` equal parts: floor((i + 0.5) * count / frames)",
+        "sampling": "the frame on show in the middle of each of `frames` equal stretches of time; at a constant rate "
+        "floor((i + 0.5) * count / frames)",
         "size": backbone.size,
         "resize": SQUARES[backbone.resize],
         "short_side": None if framing.squash else framing.length(backbone.size),
