@@ -148,6 +148,7 @@ def _onnx(model: Recognizer, folder: Path, progress: Progress) -> Exported:
     graphs.expect_room(backbone.name, whole.backbone.image)
     draw = torch.Generator().manual_seed(0)
     pixels = torch.randn(3, model.frames_, 3, backbone.size, backbone.size, generator=draw)
+    pixels[1] = pixels[1, :1]  # stands still: no rounding may be taken for a change
     with progress("export", 3, "steps") as step, tempfile.TemporaryDirectory(prefix="kshot-export-") as place:
         step(0, "translating")
         program = graphs.translate(whole, pixels, ("pixels",), ("proba", "known"))
