@@ -118,7 +118,7 @@ def evaluate(
         result.fingerprint = runs.features_fingerprint(loaded)
     lacking = loaded.missing_from(split) + (run.config["result"].get("missing", []) if run is not None else [])
     result.missing = list(dict.fromkeys(lacking))
-    result.notes = [*loaded.notes, *activations.notes, *left_out, *dict.fromkeys([*said, *result.notes])]
+    result.notes = [*clips.notes, *activations.notes, *left_out, *dict.fromkeys([*said, *result.notes])]
     how = result.options
     if plan.shape.keep_copies:
         how.keep_copies = True
@@ -140,14 +140,19 @@ def evaluate(
 
 
 def _novel(loaded: Dataset, split: str, run: runs.Run | None) -> Dataset:
-    """The clips of a split; refuses those of the test split that a run was trained or selected on."""
+    """The clips of a split; those that a run was trained or selected on are noted, and refused of the test split."""
     clips = loaded.select(split)
-    if run is not None and SPLITS.get(split, split) == "test" and (seen := run.seen & set(clips.classes)):
+    if run is None or not (seen := run.seen & set(clips.classes)):
+        return clips
+    if SPLITS.get(split, split) == "test":
         raise DataError(
             f"run {run.folder} was trained or selected on class '{min(seen)}' of split test: its test figure would be "
             f"worthless; use the data set it was trained on, or --split all if you know why"
         )
-    return clips
+    told = (
+        f"the run was trained or selected on {len(seen)} of these {len(clips.classes)} classes: no figure of new ones"
+    )
+    return clips.changed(notes=(*clips.notes, told))
 
 
 def sampler_of(clips: Dataset, plan: Evaluating, copies: NDArray[np.str_] | None = None) -> Sampler:
