@@ -153,7 +153,7 @@ def write_answers(
         _tell(kept)
     writer.end()
     tell_notes(notes)
-    tell_damaged([{"clip": one.path, **one.damaged.plain()} for one in kept if one.damaged])
+    tell_damaged([{"clip": one.name, **one.damaged.plain()} for one in kept if one.damaged])
     tell_notes(noted([answer.looks for answer in kept if not answer.error]))
     tell_bad(bad, len(videos))
     if bad:
@@ -204,4 +204,5 @@ def _tell(answers: list[ClipAnswer]) -> None:
         if not one.error:
             scores = sorted((one.proba or {}).items(), key=lambda item: -item[1])[:3]
             likeliest = ", ".join(f"{name} {percent(value)}" for name, value in scores)
-            typer.echo(f"{one.path}: {one.label}  ({likeliest})")
+            name = one.name.replace("\n", r"\x0a")  # a line each
+            typer.echo(f"{name}: {one.label}  ({likeliest})")
