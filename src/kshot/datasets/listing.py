@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl
 from kshot.datasets.folder import Passed, is_frames, is_video
 from kshot.datasets.sheet import column, local_path, read_sheet
 from kshot.datasets.spans import columns
+from kshot.datasets.table import empty_rows
 from kshot.errors import DataError
 from kshot.excerpts import clip_of
 from kshot.video.container import SUFFIXES
@@ -91,21 +92,24 @@ def _inside(folder: Path, passed: Passed) -> Iterator[Path]:
 
 
 def _listed(path: Path, where: dict[str, str]) -> tuple[list[str], list[str]]:
-    """The clips of a table, whole videos and segments, of those rows that have the values of `where`."""
+    """The clips of a table, whole videos and segments, a row each of those with the values of `where`."""
     sheet = read_sheet(path, ("path",))
     place = column(sheet.header, "path")
     for name in (place or "path", *where):
         if name not in sheet.header:
             raise DataError(f"{path.name}: no column '{name}' in the header, found {', '.join(sheet.header)}")
-    moments, found = columns(path.name, sheet.header), []
+    moments, found, empty = columns(path.name, sheet.header), list[str](), 0
     for line, row in sheet.rows():
-        if row[str(place)] and all(row[name] == value for name, value in where.items()):
+        if all(row[name] == value for name, value in where.items()):
+            if not row[str(place)]:
+                empty += 1
+                continue
             span = moments.read(row, f"{path.name}: line {line}")
             try:
                 found.append(str(clip_of(local_path(path.parent, row[str(place)]), span)))
             except DataError as error:
                 raise DataError(f"{path.name}: line {line}: {error}") from None
-    found = list(dict.fromkeys(found))
     if not found:
         raise DataError(f"{path.name} lists no clips" + (f" with {where}" if where else ""))
-    return found, []
+    nameless = [f"{empty} {'row' if empty == 1 else 'rows'} of {path.name} without a path passed over"] * bool(empty)
+    return found, [*nameless, *empty_rows(path, sheet.empty)]
