@@ -256,6 +256,7 @@ def test_a_folder_or_table_stands_for_its_clips(command, model: Path, clips_csv:
         "note: 1 file (.txt 1: notes.txt) beside the clips passed over",
         "note: 1 hidden or system folder (#recycle) passed over",
     ]
+    assert [f"note: {note}" for note in json.loads(text)["notes"]] == error.splitlines()
     table = tmp_path / "new" / "list.csv"
     table.write_text("path;set\nwave\\0.mp4;a\nbow\\2.mp4;b\nwave\\0.mp4;b\n")
     for given, count in ((table, 3), (f"{table}?set=a", 1)):
