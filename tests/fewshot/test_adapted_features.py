@@ -190,3 +190,15 @@ def test_settings_of_how_clips_are_seen_are_refused_of_features(
 def test_settings_that_say_what_is_so_anyway_may_stand(npz: Path) -> None:
     so = {"frames": FRAMES, "resize": "short", "dtype": "float16", "precision": "float32"}
     assert evaluate(features=npz, episodes=5, **so).options.frames is None
+
+
+def test_the_next_line_of_a_training_on_features_is_a_command_that_works(
+    npz: Path, tmp_path: Path, command: Command
+) -> None:
+    run = tmp_path / "run"
+    code, out, error = command("train", "--features", npz, "--out", run, "--steps", 1, "--way", 3, "--val-episodes", 2)
+    assert code == 0, error
+    line = out.splitlines()[-1]
+    assert line == f"next: kshot evaluate --features FEATURES --adapted {run}"
+    given = line.replace("FEATURES", str(npz)).split()[2:]
+    assert command(*given, "--episodes", 2)[0] == 0

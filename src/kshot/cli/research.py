@@ -295,10 +295,11 @@ def _tell_extraction(values: dict[str, Any]) -> None:
 def _tell_training(values: dict[str, Any]) -> None:
     val = values["val_accuracy"]
     chosen = f"val accuracy {val:.1f} % at step {values['best_step']}" if val is not None else "nothing chosen on val"
+    data = "--features FEATURES" if values["backbone"].startswith("features:") else "DATA"
     typer.echo(
         f"{values['run']}: {values['weights']:,} trained weights of {values['backbone']}, {chosen}, "
         f"{values['seconds']:.1f} s\n"
-        f"next: kshot evaluate DATA --adapted {quote(str(values['run']))}"
+        f"next: kshot evaluate {data} --adapted {quote(str(values['run']))}"
     )
     tell_missing("the data set", values["missing"])
     tell_notes(values["notes"])
