@@ -202,3 +202,15 @@ def test_the_next_line_of_a_training_on_features_is_a_command_that_works(
     assert line == f"next: kshot evaluate --features FEATURES --adapted {run}"
     given = line.replace("FEATURES", str(npz)).split()[2:]
     assert command(*given, "--episodes", 2)[0] == 0
+
+
+def test_a_val_accuracy_of_fewer_ways_says_so(npz: Path, tmp_path: Path, command: Command) -> None:
+    few = tmp_path / "few.npz"
+    with np.load(npz) as whole:
+        keep = np.array(
+            [split != "val" or label < "action 28" for split, label in zip(whole["split"], whole["label"], strict=True)]
+        )
+        np.savez(few, **{name: values[keep] for name, values in whole.items()})
+    code, out, error = command("train", "--features", few, "--out", tmp_path / "r", "--steps", 1, "--val-episodes", 2)
+    assert code == 0 and " % (4-way, chance 25 %) at step " in out
+    assert "note: 4 val classes: all val episodes show the same 4 classes (4-way, chance 25 %), so what" in error

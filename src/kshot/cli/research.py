@@ -294,7 +294,10 @@ def _tell_extraction(values: dict[str, Any]) -> None:
 
 def _tell_training(values: dict[str, Any]) -> None:
     val = values["val_accuracy"]
-    chosen = f"val accuracy {val:.1f} % at step {values['best_step']}" if val is not None else "nothing chosen on val"
+    chosen = "nothing chosen on val"
+    if val is not None:
+        ways = f"{values['val_way']}-way, chance {100 / values['val_way']:.3g} %"
+        chosen = f"val accuracy {val:.1f} % ({ways}) at step {values['best_step']}"
     data = "--features FEATURES" if values["backbone"].startswith("features:") else "DATA"
     typer.echo(
         f"{values['run']}: {values['weights']:,} trained weights of {values['backbone']}, {chosen}, "

@@ -44,6 +44,7 @@ class Trained:
         unreadable: clip -> why it was left out.
         damaged: clips that count although something of them is lost.
         backbone: name of the backbone that was adapted.
+        val_way: classes of a val episode: fewer than asked for where there are fewer val classes.
     """
 
     run: Path
@@ -57,6 +58,7 @@ class Trained:
     unreadable: dict[str, str] = field(default_factory=dict)
     damaged: tuple[Damaged, ...] = ()
     backbone: str = ""
+    val_way: int = 0
 
     def report(self) -> dict[str, Any]:
         """What `kshot train --json` prints."""
@@ -98,6 +100,7 @@ def trained_of(folder: Path, config: dict[str, Any]) -> Trained:
         result["unreadable"],
         tuple(Damaged(**one) for one in result.get("damaged", ())),
         config["backbone"]["name"],
+        config["val_episodes"]["way"],
     )
 
 
