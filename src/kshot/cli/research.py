@@ -258,6 +258,8 @@ def _shots(text: str) -> dict[str, int]:
     if not found:
         raise OptionError(f"--shot must be a whole number, or two as in 1..5, found '{text}'")
     least, most = found.groups()
+    if least is not None and int(least) > int(most):
+        raise OptionError(f"--shot must go from the least to the most, found '{text}': write {most}..{least}")
     return {"shot": int(most)} | ({} if least is None else {"least_shot": int(least)})
 
 
