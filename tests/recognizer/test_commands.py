@@ -320,3 +320,8 @@ def test_what_is_expected_says_of_which_actions(model: Path, capsys):
     text = card(json.loads((model / "config.json").read_text()) | {"report": values}, [])
     assert f"of new clips like these, of {of}, get their label" in text
     assert f"Nothing is known of {first}, which could not be scored. Where all actions that were scored are" in text
+
+
+def test_a_damaged_clip_names_the_option_that_takes_it(command, model: Path, shared: Path):
+    code, _, error = command("predict", model, shared / "odd-videos" / "decord--corrupted.mp4")
+    assert code == 2 and error.endswith("(--allow-damaged, or allow_damaged=True, takes what is left)\n")
