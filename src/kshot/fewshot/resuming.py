@@ -28,6 +28,9 @@ KEPT_ELSEWHERE = (
 )  # in a run's config
 
 
+SHOWN = 3  # settings that differ, in a message
+
+
 @dataclass(frozen=True)
 class Trained:
     """What `train` answers.
@@ -137,11 +140,21 @@ def finished(folder: Path, config: dict[str, Any]) -> Trained | None:
     _expect_batches(folder, before["schedule"]["accumulate"], asked["schedule"]["accumulate"])
     for name, value in asked.items():
         if name != "version" and before.get(name) != value:
+            changed = _changed(name, before.get(name), value)
+            more = f" and {len(changed) - SHOWN} more" * (len(changed) > SHOWN)
             raise OptionError(
-                f"run {folder} was started with other settings: {name} was {before.get(name)}, now {value}; "
+                f"run {folder} was started with other settings: {'; '.join(changed[:SHOWN])}{more}; "
                 f"repeat the first command with --resume, or name another --out"
             )
     return trained_of(folder, before) if "result" in before else None
+
+
+def _changed(name: str, before: Any, now: Any) -> list[str]:
+    """What differs of a setting, for people: of a mapping only the keys whose values do."""
+    if not isinstance(before, dict) or not isinstance(now, dict):
+        return [f"{name} was {before}, now {now}"] if before != now else []
+    keys = dict.fromkeys([*now, *before])
+    return [one for key in keys for one in _changed(f"{name}.{key}", before.get(key), now.get(key))]
 
 
 def _expect_batches(folder: Path, before: int, now: int) -> None:
