@@ -277,6 +277,19 @@ def test_what_kshot_wrote_among_the_clips_is_no_action(tmp_path: Path, kind: str
     assert len(found) == 2 and notes[-1] == told
 
 
+def test_frames_of_another_kind_are_told_what_they_must_be(tmp_path: Path) -> None:
+    tree(tmp_path, "bow/1.mp4", "wave/1.webp", "wave/2.webp")
+    with pytest.raises(DataError, match=r"folders of JPEG or PNG frames, found 2 files \(\.webp 2: 1\.webp, \.\.\.\)"):
+        datasets.load(tmp_path)
+    with pytest.raises(
+        DataError, match=r"folders of JPEG or PNG frames, .*; 2 files \(\.webp 2: 1\.webp, \.\.\.\) beside the"
+    ):
+        clips_of(str(tmp_path / "wave"))
+    (tmp_path / "none").mkdir()
+    with pytest.raises(DataError, match=r"or folders with such inside; found none$"):
+        clips_of(str(tmp_path / "none"))
+
+
 def test_nothing_is_written_among_the_clips(tmp_path: Path) -> None:
     tree(tmp_path, "clips/wave/1.mp4", "clips?/x")
     for data in ("clips", "clips?inner=group", tmp_path / "clips"):

@@ -134,7 +134,8 @@ def _clips(label: Path, passed: Passed) -> Iterator[tuple[Path, str, str]]:
     if not found:
         told = f"{_counted(others, label)}, which kshot does not read" if others else "nothing"
         raise DataError(
-            f"{label}: class folder '{label.name}' holds no clips: expected videos or frame folders, found {told}"
+            f"{label}: class folder '{label.name}' holds no clips: expected videos, or folders of JPEG or PNG frames, "
+            f"found {told}"
         )
     passed.files(others, "in class folders")
     for clip, group in sorted(found, key=lambda one: (natural(one[1]), natural(one[0].name))):

@@ -47,7 +47,11 @@ def clips_of(text: str) -> tuple[list[str], list[str]]:
     except OSError as error:
         raise DataError(f"{error.filename}: cannot be read: {error.strerror}") from None
     if not found:
-        raise DataError(f"{text} holds no clips: expected videos, folders of frames, or folders with such inside")
+        told = "; ".join(passed.sentences()) or "found none"
+        raise DataError(
+            f"{text} holds no clips: expected videos, folders of JPEG or PNG frames, or folders with such inside; "
+            f"{told}"
+        )
     return found, passed.sentences()
 
 
@@ -97,7 +101,9 @@ def _listed(path: Path, where: dict[str, str]) -> tuple[list[str], list[str]]:
     place = column(sheet.header, "path")
     for name in (place or "path", *where):
         if name not in sheet.header:
-            raise DataError(f"{path.name}: no column '{name}' in the header, found {', '.join(sheet.header)}")
+            near = next((each for each in sheet.header if each.lower() == name.lower()), "")
+            hint = f"; write '{name}' in place of '{near}'" * bool(near)
+            raise DataError(f"{path.name}: no column '{name}' in the header, found {', '.join(sheet.header)}{hint}")
     moments, found, empty = columns(path.name, sheet.header), list[str](), 0
     for line, row in sheet.rows():
         if all(row[name] == value for name, value in where.items()):
