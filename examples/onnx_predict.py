@@ -25,12 +25,26 @@ def square(image: Image.Image, size: int, side: int | None, filter: Image.Resamp
     return np.asarray(image.crop((left, top, left + size, top + size)))
 
 
+def middles(video: av.container.InputContainer, shown: list[int | None], frames: int) -> np.ndarray:
+    """The frames on show in the middle of equal stretches of time; at a constant rate their numbers tell."""
+    stream, count, parts = video.streams.video[0], len(shown), np.arange(frames) + 0.5
+    guessed = video.format.name == "avi" and stream.codec_context.has_b_frames
+    if count > 1 and not guessed and None not in shown:
+        times = np.array(shown) - shown[0]
+        steps, mean = np.diff(times), times[-1] / (count - 1)
+        variable = abs(times - mean * np.arange(count)).max() >= mean or steps.max() > 2 * steps.min() + 1
+        if variable and steps.min() > 0:
+            end = times[-1] + max(1, round(1 / stream.average_rate / stream.time_base))
+            return np.searchsorted(times, parts * end / frames + 1e-6 / float(stream.time_base), side="right") - 1
+    return (parts * count / frames).astype(int)
+
+
 def predict(folder: Path, clip: str) -> tuple[str, dict[str, float]]:
     """The label of a clip, and the probability of each."""
     note = json.loads((folder / "model.json").read_text("utf-8"))
     with av.open(clip) as video:
-        frames = [frame.to_image() for frame in video.decode(video=0)]
-    chosen = ((np.arange(note["frames"]) + 0.5) * len(frames) / note["frames"]).astype(int)
+        shown, frames = zip(*((frame.pts, frame.to_image()) for frame in video.decode(video=0)), strict=True)
+        chosen = middles(video, shown, note["frames"])
     how = note["size"], note.get("short_side", note["size"]), Image.Resampling[note.get("filter", "bicubic").upper()]
     pixels = np.stack([square(frames[index], *how) for index in chosen]).astype(np.float32)
     pixels = ((pixels / 255 - np.float32(note["mean"])) / np.float32(note["std"])).transpose(0, 3, 1, 2)

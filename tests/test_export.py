@@ -10,11 +10,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import av
 import numpy as np
 import pytest
 import torch
 
 import kshot
+import scenes
 from checkpoints import CASES, write
 from clips import SPLITS, draw, write_video
 from kshot import heads, tuning, video
@@ -27,6 +29,7 @@ from kshot.recognizer import Recognizer
 from kshot.recognizer.classifier import Classifier, Scorer
 from kshot.recognizer.methods import METHODS
 from kshot.video import FRAMINGS
+from scenes import STILL
 
 if TYPE_CHECKING:
     from forks import Command
@@ -118,8 +121,26 @@ for clip in sys.argv[2:]:
     np.testing.assert_allclose(proba, taught.predict_proba(clips), atol=2 * TOLERANCE)  # printed with 4 decimals
 
 
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.avi"])
+@pytest.mark.parametrize("times", [None, STILL, [*range(0, 72, 2)], [0, *range(5, 40)]])
+def test_the_example_chooses_the_frames_that_kshot_chooses(tmp_path: Path, name: str, times: list[int] | None) -> None:
+    """By the time at which they are on show, where the rate is variable."""
+    sys.path.insert(0, str(EXAMPLE.parent))
+    try:
+        from onnx_predict import middles
+    finally:
+        sys.path.pop(0)
+    codec = "mpeg4" if name.endswith("avi") else "libx264"
+    path = scenes.write(tmp_path / name, scenes.scene(36), codec, times=times)
+    whole = scenes.everything(path)
+    for frames in (1, 4, 8, 50):
+        with av.open(str(path)) as clip:
+            found = middles(clip, [frame.pts for frame in clip.decode(video=0)], frames)
+        np.testing.assert_array_equal(whole[found], video.read(path, frames))
+
+
 def test_the_example_is_short() -> None:
-    assert len(EXAMPLE.read_text().splitlines()) <= 45
+    assert len(EXAMPLE.read_text().splitlines()) <= 60
 
 
 def test_the_note_tells_all_that_the_graph_does_not(taught: Recognizer, exported: tuple[Path, Exported]) -> None:
@@ -154,6 +175,7 @@ def test_the_head_of_every_method_can_be_translated(
         embeddings = embeddings.view(len(clips), FRAMES, -1)
         traced = trace(whole, pixels).module()(pixels[:1])
         np.testing.assert_allclose(traced[0], made.predict_proba(clips[:1]), atol=1e-5)
+    embeddings[1] = embeddings[1, :1] * (1 + 1e-6 * torch.rand_like(embeddings[1]))  # stands still, but for rounding
     program = translate(whole.classifier, embeddings, ("embeddings",), ("proba", "known"))
     program.save(tmp_path / "head.onnx")
     assert compare(whole.classifier, tmp_path / "head.onnx", embeddings) <= TOLERANCE
@@ -169,6 +191,7 @@ def test_a_model_that_weighs_places_is_one_graph(family: str, backbone: Backbone
     else:
         made = backbone if family == "clip" else Lite(LiteTower(Size(0.25, 0.3, 64, "", "")), NoText())  # type: ignore[arg-type]
     pixels = torch.randn(3, FRAMES, 3, made.size, made.size)
+    pixels[1] = pixels[1, :1]  # stands still
     whole = Whole(made, Means(), changing=True)
     translate(whole, pixels, ("pixels",), ("one", "other")).save(tmp_path / "model.onnx")
     assert compare(whole, tmp_path / "model.onnx", pixels) <= TOLERANCE

@@ -124,3 +124,18 @@ def test_names_that_are_no_utf8_print_under_every_locale(environment: dict[str, 
     os.close(main)
     assert done.returncode == 2 and said.count(b"\n") == 1 and said.startswith(b"kshot: "), said
     assert b"caf\\udce9\\x1b[2J" in said and b"\x1b" not in said
+
+
+@pytest.mark.parametrize(
+    ("closed", "code", "told"),
+    [
+        (">&-", 2, "kshot: standard output is closed: leave it open, or send it to a file or /dev/null\n"),
+        ("2>&-", 2, ""),
+    ],
+)
+def test_a_closed_stream_is_no_traceback(closed: str, code: int, told: str) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f'"$0" -m kshot predict nowhere nothing {closed}', sys.executable],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", told)

@@ -94,6 +94,14 @@ def test_a_study(tmp_path: Path) -> None:
         f"{row['folder']}/{name}" for row in report["rows"] for name in ("row.json", "5-shot.json")
     ]
     every_byte_counts(tmp_path, "study", names)
+    first, second = (tmp_path / report["rows"][number]["folder"] for number in (0, 1))
+    (first / "row.json").unlink(), (first / "5-shot.json").unlink(), shutil.rmtree(second)
+    told = "is gone, though study.json names its row: run the study again"
+    assert verify(tmp_path)["damaged"] == dict.fromkeys(
+        map(str, (first / "5-shot.json", first / "row.json", second)), told
+    )
+    shutil.rmtree(tmp_path / "rows")
+    assert set(verify(tmp_path)["damaged"]) == {str(tmp_path / row["folder"]) for row in report["rows"]}
 
 
 def test_a_backbone_has_no_seal_but_must_be_whole(clip_folder: Path, backbone: Backbone, tmp_path: Path) -> None:

@@ -148,6 +148,7 @@ def _onnx(model: Recognizer, folder: Path, progress: Progress) -> Exported:
     graphs.expect_room(backbone.name, whole.backbone.image)
     draw = torch.Generator().manual_seed(0)
     pixels = torch.randn(3, model.frames_, 3, backbone.size, backbone.size, generator=draw)
+    pixels[1] = pixels[1, :1]  # stands still: no rounding may be taken for a change
     with progress("export", 3, "steps") as step, tempfile.TemporaryDirectory(prefix="kshot-export-") as place:
         step(0, "translating")
         program = graphs.translate(whole, pixels, ("pixels",), ("proba", "known"))
@@ -187,7 +188,8 @@ def _note(model: Recognizer, backbone: Backbone) -> dict[str, Any]:
         "unknown": "unknown",
         "threshold": None if math.isinf(model.threshold_) else float(model.threshold_),
         "frames": model.frames_,
-        "sampling": "the middle frame of each of `frames` equal parts: floor((i + 0.5) * count / frames)",
+        "sampling": "the frame on show in the middle of each of `frames` equal stretches of time; at a constant rate "
+        "floor((i + 0.5) * count / frames)",
         "size": backbone.size,
         "resize": SQUARES[backbone.resize],
         "short_side": None if framing.squash else framing.length(backbone.size),

@@ -184,13 +184,21 @@ def _export(folder: Path, found: Found) -> None:
 
 
 def _study(folder: Path, found: Found) -> None:
+    from kshot.study.results import StudyResult
     from kshot.study.summary import load_study
 
     for name in ("settings.json", "study.json"):
         if (folder / name).exists():
             found.sealed(folder / name)
+    studies: list[StudyResult] = []
     if (folder / "study.json").exists():
-        found.reads(folder / "study.json", lambda: load_study(folder))
+        found.reads(folder / "study.json", lambda: studies.append(load_study(folder)))
+    for result in studies[0].rows if studies else ():
+        place = folder / result.folder
+        names = ("row.json", *(f"{shot}-shot.json" for shot in result.results))
+        for path in [place / name for name in names] if place.is_dir() else [place]:
+            if not path.exists():
+                found.damaged[str(path)] = "is gone, though study.json names its row: run the study again"
     for row in sorted(folder.glob("rows/*")):
         if (row / "row.json").exists():
             found.sealed(row / "row.json")

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from kshot import datasets
+from kshot.datasets.listing import clips_of
+from kshot.datasets.outputs import expect_outside
 from kshot.errors import DataError, OptionError
 
 
@@ -196,12 +198,12 @@ def test_what_is_passed_over_is_counted_and_named(tmp_path: Path) -> None:
     clips = ("wave/1.mp4", "wave/f/1.jpg", "bow/1.mp4")
     silent = ("wave/.DS_Store", "bow/Thumbs.db", "desktop.ini", "wave/f/.hidden", "wave/._1.mp4", "~$list.xlsx")
     assert datasets.load(tree(tmp_path / "a", *clips, *silent)).notes == ()
-    others = ("wave/a.srt", "wave/b.srt", "bow/c", "wave/f/1.bmp", "wave/f/flow.mp4", "list.csv", "loose.mp4")
+    others = ("wave/a.srt", "wave/b.srt", "bow/c", "wave/f/1.bmp", "wave/f/flow.npy", "list.csv", "loose.mp4")
     data = datasets.load(tree(tmp_path / "b", *clips, *silent, *others))
     assert data.notes == (
         "2 files (.csv 1: list.csv; .mp4 1: loose.mp4) beside the class folders passed over",
         "3 files (.srt 2: wave/a.srt, ...; without suffix 1: bow/c) in class folders passed over",
-        "2 files (.bmp 1: wave/f/1.bmp; .mp4 1: wave/f/flow.mp4) in frame folders passed over, not counting 6 "
+        "2 files (.bmp 1: wave/f/1.bmp; .npy 1: wave/f/flow.npy) in frame folders passed over, not counting 6 "
         "hidden or system files",
     )
     assert data.subset([0]).notes == data.only(["bow"]).notes == data.notes
@@ -247,6 +249,71 @@ def test_folders_within_class_folders_are_groups_where_only_that_can_be_meant(tm
     )
     split = datasets.load(tree(tmp_path / "s", "Train/wave/anna/1.mp4", "val/bow/bo/1.mp4"))
     assert (split.groups.tolist(), split.splits.tolist()) == (["anna", "bo"], ["train", "val"])
+
+
+OWN = {
+    "model": {"config.json": '{"kind": "kshot recognizer"}', "thumbnails/a/0.jpg": ""},
+    "run": {"config.json": '{"strategy": {}, "tuning": {}}'},
+    "study": {"study.json": "{}", "rows/a/row.json": "{}"},
+    "store": {"digests.jsonl": ""},
+    "studio project": {"project.json": "{}", "videos/1.mp4": ""},
+    "report": {"report.html": "", "plots/a.png": ""},
+    "exported model": {"model.json": '{"kind": "kshot export"}'},
+}
+
+
+@pytest.mark.parametrize("kind", OWN)
+def test_what_kshot_wrote_among_the_clips_is_no_action(tmp_path: Path, kind: str) -> None:
+    tree(tmp_path, "wave/1.mp4", "bow/1.mp4", "bow/config.json")
+    for place in ("made", "wave/made"):
+        for name, text in OWN[kind].items():
+            tree(tmp_path / place, name)
+            (tmp_path / place / name).write_text(text)
+    data = datasets.load(tmp_path)
+    assert data.classes == ("bow", "wave") and len(data) == 2
+    told = f"2 folders that kshot wrote ({kind} made, ...) passed over"
+    assert data.notes[-1] == told
+    found, notes = clips_of(str(tmp_path))
+    assert len(found) == 2 and notes[-1] == told
+
+
+def test_frames_of_another_kind_are_told_what_they_must_be(tmp_path: Path) -> None:
+    tree(tmp_path, "bow/1.mp4", "wave/1.webp", "wave/2.webp")
+    with pytest.raises(DataError, match=r"folders of JPEG or PNG frames, found 2 files \(\.webp 2: 1\.webp, \.\.\.\)"):
+        datasets.load(tmp_path)
+    with pytest.raises(
+        DataError, match=r"folders of JPEG or PNG frames, .*; 2 files \(\.webp 2: 1\.webp, \.\.\.\) beside the"
+    ):
+        clips_of(str(tmp_path / "wave"))
+    (tmp_path / "none").mkdir()
+    with pytest.raises(DataError, match=r"or folders with such inside; found none$"):
+        clips_of(str(tmp_path / "none"))
+
+
+def test_nothing_is_written_among_the_clips(tmp_path: Path) -> None:
+    tree(tmp_path, "clips/wave/1.mp4", "clips?/x")
+    for data in ("clips", "clips?inner=group", tmp_path / "clips"):
+        for out in ("clips", "clips/model", "clips/../clips/wave/m"):
+            with pytest.raises(
+                OptionError, match=r"--out .* lies in .*clips, the folder of the clips: name a folder outside"
+            ):
+                expect_outside(tmp_path / data, tmp_path / out)
+        expect_outside(tmp_path / data, tmp_path / "clips2")
+    expect_outside("motion", tmp_path), expect_outside("clips.csv", tmp_path), expect_outside(None, tmp_path)
+
+
+def test_a_picture_beside_videos_makes_no_clip_of_their_folder(tmp_path: Path) -> None:
+    clips = ("bow/f", "bow/bo/1.mp4", "wave/anna/1.mp4", "wave/anna/2.mp4")
+    tree(tmp_path, *clips[1:], "wave/anna/cover.jpg", "bow/f/1.jpg", "bow/f/._1.mp4", "bow/f/2.jpg")
+    data = datasets.load(tmp_path)
+    assert list(data.paths) == [tmp_path / clip for clip in clips]
+    assert any("1 file (.jpg 1: wave/anna/cover.jpg) in class folders passed over" in note for note in data.notes)
+    found, notes = clips_of(str(tmp_path / "wave/anna"))
+    assert found == [str(tmp_path / f"wave/anna/{n}.mp4") for n in (1, 2)]
+    assert notes == ["1 file (.jpg 1: cover.jpg) beside the clips passed over"]
+    found, notes = clips_of(str(tmp_path))
+    assert sorted(found) == sorted(map(str, data.paths)) and "wave/anna/cover.jpg" in notes[0]
+    assert clips_of(str(tmp_path / "bow/f")) == ([str(tmp_path / "bow/f")], [])
 
 
 def test_nested_folders_that_may_mean_two_things_are_read_as_the_user_says(tmp_path: Path) -> None:

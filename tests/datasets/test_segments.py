@@ -186,3 +186,18 @@ def test_ten_thousand_segments_are_read_in_seconds(tmp_path: Path) -> None:
     data = datasets.load(path)
     assert len(data.clips) == 10_000 and len(set(data.groups.tolist())) == 200
     assert time.process_time() - begin < 10, "processor time, which other programs do not change"
+
+
+def test_a_column_in_other_case_is_named(tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"no column 'path' in the header, found Path, set; write 'path' in place of 'Path'$"
+    ):
+        clips_of(str(write(tmp_path, "Path,set\n1.mp4,a\n")))
+
+
+def test_a_table_without_labels_gives_a_clip_a_row_and_counts_rows_without_a_path(tmp_path: Path) -> None:
+    path = write(tmp_path, "path,set\n2.mp4,a\n1.mp4,a\n,a\n2.mp4,b\n,\n,b\n")
+    found, notes = clips_of(str(path))
+    assert [Path(clip).name for clip in found] == ["2.mp4", "1.mp4", "2.mp4"]
+    assert notes == ["2 rows of clips.csv without a path passed over", "1 empty row of clips.csv passed over"]
+    assert clips_of(f"{path}?set=b")[1][0] == "1 row of clips.csv without a path passed over"

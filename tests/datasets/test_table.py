@@ -100,7 +100,10 @@ def test_a_filter_may_leave_out_the_rows_that_clash(tmp_path: Path) -> None:
     [
         ("", r"clips\.csv is empty: expected a header line 'path,label"),
         ("path,label\n", r"^clips\.csv holds no clips$"),
-        ("path,Label\n1.mp4,a\n", r"no column 'label' in the header, found 'path', 'Label'; did you mean 'label'\?$"),
+        (
+            "path,Label\n1.mp4,a\n",
+            r"no column 'label' in the header, found 'path', 'Label'; write 'label' in place of 'Label'$",
+        ),
         (
             "dir,label\n1.mp4,a\n",
             r"no column 'path' in the header, found 'dir', 'label'$",
@@ -193,7 +196,7 @@ def test_a_header_without_a_column_that_is_needed_says_what_it_has(tmp_path: Pat
         names = [f"c{n}" for n in range(count)]
         found = ", ".join(repr(name) for name in names[:12])
         assert told(tmp_path, ",".join(names) + "\n") == f"clips.csv: no column 'path' in the header, found {found}"
-    assert told(tmp_path, "path,lable\n").endswith("did you mean 'lable'?")
+    assert told(tmp_path, "path,lable\n").endswith("; write 'label' in place of 'lable'")
     assert told(tmp_path, "path,late\n").endswith("found 'path', 'late'"), "not near enough"
 
 

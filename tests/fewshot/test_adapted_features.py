@@ -167,3 +167,50 @@ def test_the_command(command: Command, npz: Path, tmp_path: Path) -> None:
     assert code == 0 and "features:16" in out, err
     code, out, err = command("train", "--out", tmp_path / "two")
     assert (code, out) == (2, "") and "expected either data or features, found neither" in err
+
+
+@pytest.mark.parametrize(
+    ("idle", "told"),
+    [
+        ({"frames": 4}, "frames would change nothing, leave it out"),
+        ({"resize": "squash", "deinterlace": True}, "resize, deinterlace would change nothing, leave them out"),
+        ({"dtype": "int8", "precision": "bfloat16"}, "dtype, precision would change nothing, leave them out"),
+    ],
+)
+def test_settings_of_how_clips_are_seen_are_refused_of_features(
+    npz: Path, tmp_path: Path, idle: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(OptionError, match=f"holds ready-made features, which are as they were made: {told}"):
+        evaluate(features=npz, episodes=5, **idle)
+    with pytest.raises(OptionError, match=told):
+        train(None, tmp_path / "run", features=npz, steps=1, **idle)
+    assert not (tmp_path / "run").exists()
+
+
+def test_settings_that_say_what_is_so_anyway_may_stand(npz: Path) -> None:
+    so = {"frames": FRAMES, "resize": "short", "dtype": "float16", "precision": "float32"}
+    assert evaluate(features=npz, episodes=5, **so).options.frames is None
+
+
+def test_the_next_line_of_a_training_on_features_is_a_command_that_works(
+    npz: Path, tmp_path: Path, command: Command
+) -> None:
+    run = tmp_path / "run"
+    code, out, error = command("train", "--features", npz, "--out", run, "--steps", 1, "--way", 3, "--val-episodes", 2)
+    assert code == 0, error
+    line = out.splitlines()[-1]
+    assert line == f"next: kshot evaluate --features FEATURES --adapted {run}"
+    given = line.replace("FEATURES", str(npz)).split()[2:]
+    assert command(*given, "--episodes", 2)[0] == 0
+
+
+def test_a_val_accuracy_of_fewer_ways_says_so(npz: Path, tmp_path: Path, command: Command) -> None:
+    few = tmp_path / "few.npz"
+    with np.load(npz) as whole:
+        keep = np.array(
+            [split != "val" or label < "action 28" for split, label in zip(whole["split"], whole["label"], strict=True)]
+        )
+        np.savez(few, **{name: values[keep] for name, values in whole.items()})
+    code, out, error = command("train", "--features", few, "--out", tmp_path / "r", "--steps", 1, "--val-episodes", 2)
+    assert code == 0 and " % (4-way, chance 25 %) at step " in out
+    assert "note: 4 val classes: all val episodes show the same 4 classes (4-way, chance 25 %), so what" in error

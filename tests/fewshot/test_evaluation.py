@@ -380,6 +380,17 @@ def test_refuses_test_classes_that_were_trained_on(
     assert not (tmp_path / "store").exists()
 
 
+def test_figures_of_classes_that_a_run_has_seen_say_so(run: Path, clips_csv: Path, warm_store: Path) -> None:
+    count = len(load_data(clips_csv).select("train").classes)
+    for split in ("train", "all"):
+        result = evaluate(clips_csv, adapted=run, split=split, store=warm_store, episodes=200, **SHAPE)
+        of = f"{count} of these {len(result.per_class)} classes"
+        told = f"the run was trained or selected on {of}: no figure of new ones"
+        assert [note for note in result.notes if "selected on" in note] == [told]
+    clean = evaluate(clips_csv, adapted=run, store=warm_store, episodes=4, **SHAPE)
+    assert not [note for note in clean.notes if "selected on" in note]
+
+
 def test_refuses_the_run_of_another_backbone(run: Path, tmp_path: Path, clips_csv: Path) -> None:
     other = load(random_clip(tmp_path / "other", seed=1))
     with pytest.raises(CheckpointError, match="was trained from backbone"):

@@ -71,6 +71,11 @@ def test_a_least_shot_out_of_range_is_refused(least: int) -> None:
         sampler(least)
 
 
+def test_a_range_that_counts_down_is_told_the_other_way_round(command: Command, tmp_path: Path) -> None:
+    code, _, error = command("evaluate", "--features", tmp_path / "f.npz", "--shot", "5..1")
+    assert code == 2 and error == "kshot: --shot must go from the least to the most, found '5..1': write 1..5\n"
+
+
 def test_a_range_of_one_number_is_that_number() -> None:
     (batch,) = sampler(MOST).batches(range(20))
     np.testing.assert_array_equal(batch.support, sampler(None).draw(range(20)).support)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from kshot.errors import OptionError
 from kshot.heads import get_head
+from kshot.heads.formulas import change
 
 Draw = Callable[..., tuple[Tensor, Tensor, Tensor, Tensor]]
 
@@ -92,3 +93,14 @@ def test_a_clip_of_one_frame_is_refused(draw: Draw) -> None:
     for name in ("change", "both"):
         with pytest.raises(OptionError, match=f"head '{name}' compares successive frames: expected at least 2"):
             get_head(name)(query, support, labels)
+
+
+def test_rounding_is_no_change() -> None:
+    """Frames that are all the same but for rounding, which differs by machine, show none."""
+    torch.manual_seed(0)
+    still = torch.randn(2, 1, 64).expand(2, 8, 64) * (1 + 1e-6 * torch.randn(2, 8, 64))
+    assert not change(still).any()
+    moving = torch.randn(2, 8, 64).mul(1e-3) + still
+    frames = torch.nn.functional.normalize(moving, dim=-1)
+    wanted = torch.cat([frames.diff(dim=1).abs().mean(1), frames.std(1, correction=0)], -1)
+    torch.testing.assert_close(change(moving).squeeze(1), torch.nn.functional.normalize(wanted, dim=-1))

@@ -147,3 +147,13 @@ def test_one_frame_a_clip_is_refused_before_anything_is_read(clips_csv: Path, ba
     for head in ("change", "both", "where"):
         with pytest.raises(OptionError, match=f"head '{head}' compares successive frames: expected at least 2 a clip"):
             evaluate(clips_csv, backbone, head=head, frames=1, way=2, store=Path("nowhere"))
+
+
+def test_rounding_weighs_no_place() -> None:
+    torch.manual_seed(0)
+    still = torch.randn(1, 1, 9, 16).expand(1, 4, 9, 16)
+    noisy = (still * (1 + 1e-6 * torch.randn(1, 4, 9, 16))).flatten(0, 1)
+    torch.testing.assert_close(places.weights(noisy, 4), torch.full((4, 9), 1 / 9))
+    one = noisy.clone()
+    one[::2, 3] += 0.01
+    assert (places.weights(one, 4)[:, 3] > 0.99).all()

@@ -132,3 +132,10 @@ def test_uneven_numbers_are_told_from_four_to_one() -> None:
 def test_the_same_advice_stands_once_with_its_labels() -> None:
     rows = [("bow", "add one"), ("sit", ""), ("wave", "film more"), ("run", "add one")]
     assert advice.together(rows) == {"add one": ["bow", "run"], "film more": ["wave"]}
+
+
+def test_an_accuracy_says_of_which_actions_it_is() -> None:
+    assert advice.scope([("a", 1.0), ("b", 0.0)]) == ("", "")
+    assert advice.scope([("a", 1.0), ("b", None)]) == ("a", "b")
+    rows = [*((f"a{n}", 0.5) for n in range(7)), *((f"b{n}", None) for n in range(8))]
+    assert advice.scope(rows) == ("7 of the 15 actions", "b0, b1, b2, b3, b4, b5 and 2 more")

@@ -198,3 +198,12 @@ def test_what_to_type_next_can_be_typed(command, clips_csv: Path, clip_folder: P
         "fit", f"{clips_csv}?split=test", "--backbone", clip_folder, "--method", "prototype", "--out", out
     )
     assert code == 0 and text.splitlines()[-1] == f"next: kshot predict '{out}' VIDEO", error
+
+
+def test_lines_for_people_name_segments_and_stay_one_line(command, model: Path, paths: list[Path], tmp_path: Path):
+    odd = tmp_path / "two\nlines.mp4"
+    odd.write_bytes(paths[0].read_bytes())
+    parts = [f"{paths[0]}#t=0,0.2", f"{paths[0]}#t=0.2", f"{paths[0]}#t=,0.2"]
+    code, text, error = command("predict", model, *parts, odd)
+    assert code == 0, error
+    assert [line.partition(": ")[0] for line in text.splitlines()] == [*parts, rf"{tmp_path}/two\x0alines.mp4"]

@@ -144,6 +144,18 @@ def test_options_are_checked_before_a_clip_is_read(command, clips_csv: Path, cli
         assert not (tmp_path / "m").exists() and not (tmp_path / "store").exists()
 
 
+def test_no_command_writes_among_the_clips(command, tmp_path: Path):
+    for name in ("bow", "wave"):
+        (tmp_path / "clips" / name).mkdir(parents=True)
+        (tmp_path / "clips" / name / "1.mp4").touch()
+    (tmp_path / "s.toml").write_text('title = "t"\nbackbone = "kshot-tiny"\n[[row]]\nname = "a"\n')
+    clips, out = tmp_path / "clips", tmp_path / "clips" / "out"
+    for arguments in (("fit", clips), ("train", clips), ("study", tmp_path / "s.toml", "--data", clips)):
+        code, text, error = command(*arguments, "--out", out)
+        assert code == 2 and not text and not out.exists(), error
+        assert error == f"kshot: --out {out} lies in {clips}, the folder of the clips: name a folder outside of it\n"
+
+
 MAIN = "\nimport sys\nfrom kshot.cli import main\nmain(sys.argv[1:])"
 
 
@@ -244,13 +256,14 @@ def test_a_folder_or_table_stands_for_its_clips(command, model: Path, clips_csv:
         "note: 1 file (.txt 1: notes.txt) beside the clips passed over",
         "note: 1 hidden or system folder (#recycle) passed over",
     ]
+    assert [f"note: {note}" for note in json.loads(text)["notes"]] == error.splitlines()
     table = tmp_path / "new" / "list.csv"
     table.write_text("path;set\nwave\\0.mp4;a\nbow\\2.mp4;b\nwave\\0.mp4;b\n")
-    for given, count in ((table, 2), (f"{table}?set=a", 1)):
+    for given, count in ((table, 3), (f"{table}?set=a", 1)):
         code, text, error = command("predict", model, given, paths[0], "--json")
         assert code == 0, error
         found = [one["video"] for one in json.loads(text)["answers"]]
-        assert found == [*[expected[1], expected[0]][:count], str(paths[0])]
+        assert found == [*[expected[1], expected[0], expected[1]][:count], str(paths[0])]
     (tmp_path / "empty").mkdir()
     for given, message in (
         (tmp_path / "empty", "holds no clips: expected videos"),
@@ -289,3 +302,26 @@ def test_shares_beside_the_actions_say_how_they_relate_to_what_is_expected(model
     how = known.report_.accuracy.how
     assert f"from: {how}; the shares beside the actions are of the same answers, not corrected\n" in told
     assert "These shares come from the same answers as the expectation above" in (model / "README.md").read_text()
+    assert "of new clips like these get their label" in told and "scored" not in told
+
+
+def test_what_is_expected_says_of_which_actions(model: Path, capsys):
+    from kshot.cli.recognizer import _tell_fit
+    from kshot.recognizer.card import card
+
+    values = Recognizer.load(model).report_.plain()
+    values["classes"][0]["accuracy"] = None
+    first, *others = (one["label"] for one in values["classes"])
+    _tell_fit({"model": "m", "clips": 9, **values})
+    told = capsys.readouterr().out
+    of = f"{', '.join(others[:-1])} and {others[-1]}"
+    assert f"of new clips like these, of {of}, get their label" in told and "where all of them are equally" in told
+    assert f"\nnot scored, so nothing is known of: {first}\n" in told
+    text = card(json.loads((model / "config.json").read_text()) | {"report": values}, [])
+    assert f"of new clips like these, of {of}, get their label" in text
+    assert f"Nothing is known of {first}, which could not be scored. Where all actions that were scored are" in text
+
+
+def test_a_damaged_clip_names_the_option_that_takes_it(command, model: Path, shared: Path):
+    code, _, error = command("predict", model, shared / "odd-videos" / "decord--corrupted.mp4")
+    assert code == 2 and error.endswith("(--allow-damaged, or allow_damaged=True, takes what is left)\n")

@@ -89,8 +89,11 @@ def test_clips_are_summed_over_seeds(tmp_path: Path) -> None:
     ]
     made = comparison(tmp_path, runs, [line("a", 10), line("b", 10)])
     assert made.per_clip("a") == [clip("x", 7, 2, wave=3, bow=2), clip("y", 1, 1)]
+    assert made.lost == []
     (tmp_path / "a-1" / "1-shot.json").unlink()
-    assert comparison(tmp_path, runs, made.lines).per_clip("a") == [clip("x", 3, 1, wave=2), clip("y", 1, 1)]
+    made = comparison(tmp_path, runs, made.lines)
+    assert made.per_clip("a") == [] and made.per_clip("b") == [clip("x", 9, 9)], "a part is not shown as the whole"
+    assert made.lost[0].startswith("d with k: 1 of 3 result files are lost or damaged, in a-1: figures of single clips")
 
 
 def test_pairs_take_seeds_and_episodes_that_both_have(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import re
 import tomllib
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -23,6 +23,9 @@ from kshot.study.file import Row, Study
 from kshot.study.results import StudyResult
 from kshot.study.summary import load_study, summarise
 from kshot.study.tables import as_markdown
+
+if TYPE_CHECKING:
+    from forks import Command
 
 NO_CLIPS = Reel([], [], False, [])
 
@@ -188,3 +191,14 @@ def test_the_setting_counts_shots_and_seeds(
     over_seeds = len(seeds) > 1
     assert ("over seeds where either row trains" in text) == over_seeds
     assert ("over seeds where either row trains" in as_markdown(study)) == over_seeds
+
+
+def test_lost_result_files_are_told_on_the_page_and_on_stderr(tmp_path: Path, command: Command) -> None:
+    plan = Study("s", (Row("a"), Row("b", strategy="meta")), ("d",), ("k",), (1, 5), (0, 1), episodes=20, baseline="a")
+    found = studies.write(tmp_path, plan, lambda *_: 0.5)
+    gone = tmp_path / found["rows"][0]["folder"] / "5-shot.json"
+    gone.write_text(gone.read_text()[:100])
+    told = f"d with k: 1 of 8 result files are lost or damaged, in {found['rows'][0]['folder']}: "
+    code, _, err = command("report", tmp_path)
+    assert code == 0 and f"note: {told}" in err
+    assert told in html.unescape((tmp_path / "report.html").read_text("utf-8"))

@@ -7,9 +7,12 @@ from torch import Tensor
 
 from kshot.errors import OptionError
 
+STILL = 1e-4
+"""Least change, of what is seen at length 1, that is one. Less is rounding, and weights made of it would be noise."""
+
 
 def weights(places: Tensor, frames: int) -> Tensor:
-    """How much each place counts in its clip, in all 1; all alike where nothing changes.
+    """How much each place counts in its clip, in all 1; all alike where nothing changes but by rounding.
 
         change(p) = mean over successive frames of |x(t + 1, p) - x(t, p)|      weight(p) = change(p)^2 / sum of all
 
@@ -31,6 +34,7 @@ def weights(places: Tensor, frames: int) -> Tensor:
     clips = places.view(-1, frames, *places.shape[1:])
     change = torch.linalg.vector_norm(clips[:, 1:] - clips[:, :-1], dim=-1).mean(1)
     squared = change * change
-    total = squared.sum(-1, keepdim=True)
-    share = torch.where(total > 0, squared / torch.where(total > 0, total, 1), 1 / places.shape[1])
+    total, seen = squared.sum(-1, keepdim=True), clips.square().sum(-1).mean(1).sum(-1, keepdim=True)
+    moves = total > STILL * STILL * seen
+    share = torch.where(moves, squared / torch.where(moves, total, 1), 1 / places.shape[1])
     return share[:, None].expand(-1, frames, -1).flatten(0, 1)

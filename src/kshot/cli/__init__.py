@@ -32,6 +32,10 @@ def main(arguments: list[str] | None = None) -> None:
     # training many times over. PyTorch reads this when it is imported, so it is set before that.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")  # what ends a process of several is said in one line
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    if sys.stdout is None:
+        sys.exit(_fail("standard output is closed: leave it open, or send it to a file or /dev/null"))
     with printing(), interrupt.only_once(last=arguments is None):
         code = _run(arguments)
     sys.exit(code)

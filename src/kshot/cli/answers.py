@@ -142,19 +142,19 @@ def write_answers(
             elif how.kind == "csv":
                 writer.write(line(answer, classes))
     bad = [VideoError(answer.error) for answer in kept if answer.error]
+    notes = [*notes, *noted([answer.looks for answer in kept if not answer.error])]
     if len(bad) == len(videos) and how.kind in ("", "json"):
         raise bad[0]
     if how.kind == "json":
         several = dict(zip(classes, map(finite, recognizer.thresholds(limits).tolist()), strict=True))
         about = {"model": how.model, "backbone": kept[0].backbone, "method": recognizer.method_, "thresholds": several}
         one = finite(limits.get(ALL, recognizer.threshold_))
-        writer.json({"answers": [answer.plain() for answer in kept], "threshold": one, **about})
+        writer.json({"answers": [answer.plain() for answer in kept], "threshold": one, **about, "notes": notes})
     elif not how.kind:
         _tell(kept)
     writer.end()
     tell_notes(notes)
-    tell_damaged([{"clip": one.path, **one.damaged.plain()} for one in kept if one.damaged])
-    tell_notes(noted([answer.looks for answer in kept if not answer.error]))
+    tell_damaged([{"clip": one.name, **one.damaged.plain()} for one in kept if one.damaged])
     tell_bad(bad, len(videos))
     if bad:
         raise typer.Exit(2)
@@ -188,6 +188,7 @@ def write_timelines(
             writer.write(line(answer, classes)) if how.kind == "csv" else writer.json(answer.plain())
         if how.kind == "json":
             said = {"model": how.model, "backbone": about.backbone, "answers": [one.plain() for one in answers]}
+            said["notes"] = [*notes, *course.notes]
             writer.write(json.dumps(course.plain() | said, ensure_ascii=False) + "\n")
         elif not how.kind:
             writer.write(course.written(how.format, None if how.out is None else how.out.parent))
@@ -204,4 +205,5 @@ def _tell(answers: list[ClipAnswer]) -> None:
         if not one.error:
             scores = sorted((one.proba or {}).items(), key=lambda item: -item[1])[:3]
             likeliest = ", ".join(f"{name} {percent(value)}" for name, value in scores)
-            typer.echo(f"{one.path}: {one.label}  ({likeliest})")
+            name = one.name.replace("\n", r"\x0a")  # a line each
+            typer.echo(f"{name}: {one.label}  ({likeliest})")

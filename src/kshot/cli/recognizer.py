@@ -91,6 +91,7 @@ def fit(
     Example: kshot fit clips --out models/gym
     """
     from kshot import datasets
+    from kshot.datasets.outputs import expect_outside
     from kshot.files import locked, occupied
     from kshot.recognizer.costs import ErrorCosts
 
@@ -99,6 +100,7 @@ def fit(
             raise OptionError(f"--out {out} exists already; name another folder, or remove it first")
 
     free()
+    expect_outside(clips, out)
     costs = {"cost": unknown_cost, "share": unknown_share, "most": unknown_most}
     weighed = reject if not reject or costs == ErrorCosts().plain() else costs
     ErrorCosts.of(weighed)
@@ -211,7 +213,7 @@ def _expect_one(clips: list[str]) -> None:
 
 
 def _tell_fit(values: dict[str, Any]) -> None:
-    from kshot.recognizer.advice import together
+    from kshot.recognizer.advice import scope, together
     from kshot.recognizer.methods import method
 
     if values["warning"]:
@@ -246,12 +248,15 @@ def _tell_fit(values: dict[str, Any]) -> None:
     if found is None:
         typer.echo(values["why"])
     else:
+        of, others = scope([(one["label"], one["accuracy"]) for one in values["classes"]])
         typer.echo(
-            f"expected: {100 * found['value']:.0f} % of new clips like these get their label "
+            f"expected: {100 * found['value']:.0f} % of new clips like these{f', of {of},' * bool(of)} get their label "
             f"(95 % interval {100 * found['low']:.0f} to {100 * found['high']:.0f} %); "
-            f"{100 * found['balanced']['value']:.0f} % where all actions are equally frequent "
+            f"{100 * found['balanced']['value']:.0f} % where all {'of them' if of else 'actions'} are equally frequent "
             f"({100 * found['balanced']['low']:.0f} to {100 * found['balanced']['high']:.0f} %)"
         )
+        if others:
+            typer.echo(f"not scored, so nothing is known of: {others}")
         typer.echo(f"from: {found['how']}; the shares beside the actions are of the same answers, not corrected")
     typer.echo(f"chance: {100 * values['chance']:.0f} %, by guessing one of {len(values['classes'])}")
     unknown = values["unknown"]

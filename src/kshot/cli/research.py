@@ -219,10 +219,10 @@ def report(
     as_json: JSON = False,
 ) -> None:
     """Render a study as one self-contained HTML page, with its plots as files."""
+    from kshot.cli.study_tables import tell_report
     from kshot.report import report as run
 
-    written = run(folder, out, progress=chosen_progress(as_json))
-    show(written, as_json, lambda values: typer.echo(f"wrote {values['page']} and {len(values['plots'])} plots"))
+    show(run(folder, out, progress=chosen_progress(as_json)), as_json, tell_report)
 
 
 @app.command()
@@ -258,6 +258,8 @@ def _shots(text: str) -> dict[str, int]:
     if not found:
         raise OptionError(f"--shot must be a whole number, or two as in 1..5, found '{text}'")
     least, most = found.groups()
+    if least is not None and int(least) > int(most):
+        raise OptionError(f"--shot must go from the least to the most, found '{text}': write {most}..{least}")
     return {"shot": int(most)} | ({} if least is None else {"least_shot": int(least)})
 
 
@@ -294,11 +296,15 @@ def _tell_extraction(values: dict[str, Any]) -> None:
 
 def _tell_training(values: dict[str, Any]) -> None:
     val = values["val_accuracy"]
-    chosen = f"val accuracy {val:.1f} % at step {values['best_step']}" if val is not None else "nothing chosen on val"
+    chosen = "nothing chosen on val"
+    if val is not None:
+        ways = f"{values['val_way']}-way, chance {100 / values['val_way']:.3g} %"
+        chosen = f"val accuracy {val:.1f} % ({ways}) at step {values['best_step']}"
+    data = "--features FEATURES" if values["backbone"].startswith("features:") else "DATA"
     typer.echo(
         f"{values['run']}: {values['weights']:,} trained weights of {values['backbone']}, {chosen}, "
         f"{values['seconds']:.1f} s\n"
-        f"next: kshot evaluate DATA --adapted {quote(str(values['run']))}"
+        f"next: kshot evaluate {data} --adapted {quote(str(values['run']))}"
     )
     tell_missing("the data set", values["missing"])
     tell_notes(values["notes"])

@@ -120,6 +120,12 @@ def _screen() -> Any:
     return console(width=None if sys.stdout.isatty() else 140)
 
 
+def tell_report(values: dict[str, Any]) -> None:
+    """Where the page is, and what it could not show."""
+    typer.echo(f"wrote {values['page']} and {len(values['plots'])} plots")
+    tell_notes(values["notes"])
+
+
 def tell_forecast(values: dict[str, Any]) -> None:
     from rich.table import Table
 

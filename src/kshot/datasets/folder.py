@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from kshot.datasets.dataset import SPLITS, Dataset, build
+from kshot.datasets.outputs import written
 from kshot.errors import DataError, unknown
 from kshot.video.container import SUFFIXES
 from kshot.video.frame_folder import is_image, natural
@@ -133,7 +134,8 @@ def _clips(label: Path, passed: Passed) -> Iterator[tuple[Path, str, str]]:
     if not found:
         told = f"{_counted(others, label)}, which kshot does not read" if others else "nothing"
         raise DataError(
-            f"{label}: class folder '{label.name}' holds no clips: expected videos or frame folders, found {told}"
+            f"{label}: class folder '{label.name}' holds no clips: expected videos, or folders of JPEG or PNG frames, "
+            f"found {told}"
         )
     passed.files(others, "in class folders")
     for clip, group in sorted(found, key=lambda one: (natural(one[1]), natural(one[0].name))):
@@ -143,12 +145,12 @@ def _clips(label: Path, passed: Passed) -> Iterator[tuple[Path, str, str]]:
 def _inside(folder: Path, label: Path, passed: Passed) -> tuple[list[Path], list[Path], list[Path]]:
     """Clips of a folder, its other files, and its folders that are no clips."""
     folders, files = passed.children(folder)
-    clips = [file for file in files if file.suffix.lower() in SUFFIXES]
-    others = [file for file in files if file.suffix.lower() not in SUFFIXES]
+    clips = [file for file in files if is_video(file.name)]
+    others = [file for file in files if not is_video(file.name)]
     rest = []
     for child in folders:
         inside = os.listdir(child)
-        if any(map(is_image, inside)):
+        if is_frames(inside):
             passed.files(passed.shown(child / name for name in inside if not is_image(name)), "in frame folders")
             clips.append(child)
         else:
@@ -167,13 +169,15 @@ class Passed:
         self.root = root
         self.hidden = 0
         self._system: list[Path] = []
+        self._written: list[tuple[str, Path]] = []
         self._files: dict[str, list[Path]] = {}
 
     def children(self, folder: Path) -> tuple[list[Path], list[Path]]:
-        """Folders and files inside, by name; hidden ones and what systems and archivers leave behind are counted."""
+        """Folders and files inside, by name; hidden ones and what systems, archivers and kshot leave are counted."""
         shown = self.shown(folder.iterdir())
-        folders = [child for child in shown if child.is_dir()]
-        return folders, [child for child in shown if not child.is_dir()]
+        folders = {child: written(child) for child in shown if child.is_dir()}
+        self._written += [(kind, child) for child, kind in folders.items() if kind]
+        return [child for child, kind in folders.items() if not kind], [file for file in shown if file not in folders]
 
     def shown(self, paths: Iterable[Path]) -> list[Path]:
         """The paths that are not hidden, by name."""
@@ -190,7 +194,7 @@ class Passed:
         self._files.setdefault(where, []).extend(files)
 
     def sentences(self) -> list[str]:
-        """A sentence for each kind of place where files were passed over, and one on folders of systems."""
+        """A sentence for each kind of place where files were passed over, and on folders of systems and of kshot."""
         said = [f"{_counted(files, self.root)} {where} passed over" for where, files in self._files.items() if files]
         if said and self.hidden:
             said[-1] += f", not counting {self.hidden} hidden or system files"
@@ -199,6 +203,11 @@ class Passed:
             said.append(
                 f"{count} hidden or system folder{'s' * (count > 1)} ({first}{', ...' * (count > 1)}) passed over"
             )
+        if self._written:
+            kind, folder = self._written[0]
+            count = len(self._written)
+            example = f"{kind} {folder.relative_to(self.root).as_posix()}{', ...' * (count > 1)}"
+            said.append(f"{count} folder{'s' * (count > 1)} that kshot wrote ({example}) passed over")
         return said
 
 
@@ -212,6 +221,16 @@ def _counted(files: Sequence[Path], root: Path) -> str:
     parts = [f"{kind} {len(found)}: {found[0]}{', ...' * (len(found) > 1)}" for kind, found in most[:SHOWN]]
     more = f"; {len(most) - SHOWN} more kinds" if len(most) > SHOWN else ""
     return f"{len(files)} {'file' if len(files) == 1 else 'files'} ({'; '.join(parts)}{more})"
+
+
+def is_video(name: str) -> bool:
+    """Whether a file name is that of a video."""
+    return not is_hidden(name) and os.path.splitext(name)[1].lower() in SUFFIXES
+
+
+def is_frames(names: Sequence[str]) -> bool:
+    """Whether a folder with these names inside is a clip of frames; pictures beside videos are covers or thumbnails."""
+    return any(map(is_image, names)) and not any(map(is_video, names))
 
 
 def is_hidden(name: str) -> bool:

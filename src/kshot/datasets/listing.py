@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qsl
 
-from kshot.datasets.folder import Passed
+from kshot.datasets.folder import Passed, is_frames, is_video
 from kshot.datasets.sheet import column, local_path, read_sheet
 from kshot.datasets.spans import columns
+from kshot.datasets.table import empty_rows
 from kshot.errors import DataError
 from kshot.excerpts import clip_of
 from kshot.video.container import SUFFIXES
@@ -39,14 +40,18 @@ def clips_of(text: str) -> tuple[list[str], list[str]]:
         _expect_no_annotations(folder)
         return [text], []
     try:
-        if any(map(is_image, os.listdir(folder))):
+        if is_frames(os.listdir(folder)):
             return [text], []
         passed = Passed(folder)
         found = [str(clip) for clip in _inside(folder, passed)]
     except OSError as error:
         raise DataError(f"{error.filename}: cannot be read: {error.strerror}") from None
     if not found:
-        raise DataError(f"{text} holds no clips: expected videos, folders of frames, or folders with such inside")
+        told = "; ".join(passed.sentences()) or "found none"
+        raise DataError(
+            f"{text} holds no clips: expected videos, folders of JPEG or PNG frames, or folders with such inside; "
+            f"{told}"
+        )
     return found, passed.sentences()
 
 
@@ -81,31 +86,36 @@ def _matching(pattern: str) -> list[str]:
 def _inside(folder: Path, passed: Passed) -> Iterator[Path]:
     """Videos and frame folders below a folder, in natural order."""
     folders, files = passed.children(folder)
-    yield from (file for file in files if file.suffix.lower() in SUFFIXES)
-    passed.files([file for file in files if file.suffix.lower() not in SUFFIXES], "beside the clips")
+    yield from (file for file in files if is_video(file.name))
+    passed.files([file for file in files if not is_video(file.name)], "beside the clips")
     for child in folders:
-        if any(map(is_image, os.listdir(child))):
+        if is_frames(os.listdir(child)):
             yield child
         else:
             yield from _inside(child, passed)
 
 
 def _listed(path: Path, where: dict[str, str]) -> tuple[list[str], list[str]]:
-    """The clips of a table, whole videos and segments, of those rows that have the values of `where`."""
+    """The clips of a table, whole videos and segments, a row each of those with the values of `where`."""
     sheet = read_sheet(path, ("path",))
     place = column(sheet.header, "path")
     for name in (place or "path", *where):
         if name not in sheet.header:
-            raise DataError(f"{path.name}: no column '{name}' in the header, found {', '.join(sheet.header)}")
-    moments, found = columns(path.name, sheet.header), []
+            near = next((each for each in sheet.header if each.lower() == name.lower()), "")
+            hint = f"; write '{name}' in place of '{near}'" * bool(near)
+            raise DataError(f"{path.name}: no column '{name}' in the header, found {', '.join(sheet.header)}{hint}")
+    moments, found, empty = columns(path.name, sheet.header), list[str](), 0
     for line, row in sheet.rows():
-        if row[str(place)] and all(row[name] == value for name, value in where.items()):
+        if all(row[name] == value for name, value in where.items()):
+            if not row[str(place)]:
+                empty += 1
+                continue
             span = moments.read(row, f"{path.name}: line {line}")
             try:
                 found.append(str(clip_of(local_path(path.parent, row[str(place)]), span)))
             except DataError as error:
                 raise DataError(f"{path.name}: line {line}: {error}") from None
-    found = list(dict.fromkeys(found))
     if not found:
         raise DataError(f"{path.name} lists no clips" + (f" with {where}" if where else ""))
-    return found, []
+    nameless = [f"{empty} {'row' if empty == 1 else 'rows'} of {path.name} without a path passed over"] * bool(empty)
+    return found, [*nameless, *empty_rows(path, sheet.empty)]

@@ -112,8 +112,8 @@ def _check_header(path: Path, header: list[str], where: Mapping[str, str]) -> tu
     meant = {name: column(header, name) for name in NEEDED}
     for name, there in meant.items():
         if there is None:
-            near = difflib.get_close_matches(name, [each.lower() for each in header], n=1, cutoff=0.7)
-            hint = f"; did you mean '{near[0]}'?" if near else ""
+            near = difflib.get_close_matches(name, small := [each.lower() for each in header], n=1, cutoff=0.7)
+            hint = f"; write '{name}' in place of '{header[small.index(near[0])]}'" if near else ""
             found = ", ".join(repr(each) for each in header[:12])
             raise DataError(f"{path.name}: no column '{name}' in the header, found {found}{hint}")
     doubled = sorted({name for name in (*KNOWN, *meant.values(), *where) if name and header.count(name) > 1})

@@ -26,6 +26,7 @@ from kshot.fewshot import cost, protocols, runs
 from kshot.fewshot.episodes import Sampler
 from kshot.fewshot.intervals import interval
 from kshot.fewshot.learner import Learner
+from kshot.fewshot.ready import expect_fitting
 from kshot.fewshot.result import ClipScore, Conditions, Costs, Damaged, File, Named, Result, TextAlone, machine
 from kshot.fewshot.scoring import Scorer, episodic_scorer, head_scorer, run_episodes, scaled_scorer, trained_scorer
 from kshot.fewshot.texts import class_texts, expect_texts, text_notes, wording
@@ -91,9 +92,10 @@ def evaluate(
     loaded = datasets.load(source)
     if features is not None and loaded.features is None:
         raise DataError(f"{features} holds no features; pass it as data, with a backbone")
-    _expect_fitting(loaded, run, backbone)
     if run is None and loaded.features is None:
         loaded, backbone = settled(loaded, backbone)
+    else:
+        expect_fitting(loaded, run, backbone, chosen)
     clips = _novel(loaded, plan.evaluation.split, run)
     # Impossible episodes are refused here, before anything is decoded.
     sampler_of(clips, plan)
@@ -102,9 +104,8 @@ def evaluate(
         with disk(Path(out)):
             Path(out).parent.mkdir(parents=True, exist_ok=True)
     learner, strategy, plan = _learner(clips, backbone, run, plan)
-    reads = learner.head.needs_text and (strategy is None or strategy.learns_from != "support")
-    reading = [clips.classes] if reads else []
-    asked = reads or described is not None
+    reading = [clips.classes] * (learner.head.needs_text and (strategy is None or strategy.learns_from != "support"))
+    asked = reading or described is not None
     said = expect_texts(learner, plan.view.prompts, described, reading, loaded.classes, run) if asked else []
     expect_same_work(clips, run=run and run.digest, backbone=learner.backbone and learner.backbone.fingerprint)
     activations = _activations(clips, learner, plan, progress)
@@ -117,7 +118,7 @@ def evaluate(
         result.fingerprint = runs.features_fingerprint(loaded)
     lacking = loaded.missing_from(split) + (run.config["result"].get("missing", []) if run is not None else [])
     result.missing = list(dict.fromkeys(lacking))
-    result.notes = [*loaded.notes, *activations.notes, *left_out, *dict.fromkeys([*said, *result.notes])]
+    result.notes = [*clips.notes, *activations.notes, *left_out, *dict.fromkeys([*said, *result.notes])]
     how = result.options
     if plan.shape.keep_copies:
         how.keep_copies = True
@@ -138,35 +139,20 @@ def evaluate(
     return result
 
 
-def _expect_fitting(loaded: Dataset, run: runs.Run | None, backbone: object) -> None:
-    """Refuses features with a run or backbone for videos, and videos with a run that was trained on features."""
-    channels = run.channels if run is not None else None
-    if run is not None and channels is not None and loaded.features is None:
-        raise DataError(f"run {run.folder} was trained on ready-made features: give features of the same network")
-    if loaded.features is None:
-        return
-    other = backbone is not None and getattr(backbone, "name", backbone) != f"features:{loaded.channels}"
-    if other or (run is not None and channels is None):
-        raise OptionError(
-            "ready-made features need no backbone, and an adapted run only if features were what it was trained on: "
-            "leave both out"
-        )
-    if run is not None and loaded.channels != channels:
-        raise DataError(
-            f"{loaded.name} holds features of {loaded.channels:,} channels, run {run.folder} was trained on "
-            f"{channels:,}: give features of the same network"
-        )
-
-
 def _novel(loaded: Dataset, split: str, run: runs.Run | None) -> Dataset:
-    """The clips of a split; refuses those of the test split that a run was trained or selected on."""
+    """The clips of a split; those that a run was trained or selected on are noted, and refused of the test split."""
     clips = loaded.select(split)
-    if run is not None and SPLITS.get(split, split) == "test" and (seen := run.seen & set(clips.classes)):
+    if run is None or not (seen := run.seen & set(clips.classes)):
+        return clips
+    if SPLITS.get(split, split) == "test":
         raise DataError(
             f"run {run.folder} was trained or selected on class '{min(seen)}' of split test: its test figure would be "
             f"worthless; use the data set it was trained on, or --split all if you know why"
         )
-    return clips
+    told = (
+        f"the run was trained or selected on {len(seen)} of these {len(clips.classes)} classes: no figure of new ones"
+    )
+    return clips.changed(notes=(*clips.notes, told))
 
 
 def sampler_of(clips: Dataset, plan: Evaluating, copies: NDArray[np.str_] | None = None) -> Sampler:

@@ -28,6 +28,9 @@ KEPT_ELSEWHERE = (
 )  # in a run's config
 
 
+SHOWN = 3  # settings that differ, in a message
+
+
 @dataclass(frozen=True)
 class Trained:
     """What `train` answers.
@@ -44,6 +47,7 @@ class Trained:
         unreadable: clip -> why it was left out.
         damaged: clips that count although something of them is lost.
         backbone: name of the backbone that was adapted.
+        val_way: classes of a val episode: fewer than asked for where there are fewer val classes.
     """
 
     run: Path
@@ -57,6 +61,7 @@ class Trained:
     unreadable: dict[str, str] = field(default_factory=dict)
     damaged: tuple[Damaged, ...] = ()
     backbone: str = ""
+    val_way: int = 0
 
     def report(self) -> dict[str, Any]:
         """What `kshot train --json` prints."""
@@ -98,6 +103,7 @@ def trained_of(folder: Path, config: dict[str, Any]) -> Trained:
         result["unreadable"],
         tuple(Damaged(**one) for one in result.get("damaged", ())),
         config["backbone"]["name"],
+        config["val_episodes"]["way"],
     )
 
 
@@ -134,11 +140,21 @@ def finished(folder: Path, config: dict[str, Any]) -> Trained | None:
     _expect_batches(folder, before["schedule"]["accumulate"], asked["schedule"]["accumulate"])
     for name, value in asked.items():
         if name != "version" and before.get(name) != value:
+            changed = _changed(name, before.get(name), value)
+            more = f" and {len(changed) - SHOWN} more" * (len(changed) > SHOWN)
             raise OptionError(
-                f"run {folder} was started with other settings: {name} was {before.get(name)}, now {value}; "
+                f"run {folder} was started with other settings: {'; '.join(changed[:SHOWN])}{more}; "
                 f"repeat the first command with --resume, or name another --out"
             )
     return trained_of(folder, before) if "result" in before else None
+
+
+def _changed(name: str, before: Any, now: Any) -> list[str]:
+    """What differs of a setting, for people: of a mapping only the keys whose values do."""
+    if not isinstance(before, dict) or not isinstance(now, dict):
+        return [f"{name} was {before}, now {now}"] if before != now else []
+    keys = dict.fromkeys([*now, *before])
+    return [one for key in keys for one in _changed(f"{name}.{key}", before.get(key), now.get(key))]
 
 
 def _expect_batches(folder: Path, before: int, now: int) -> None:

@@ -21,6 +21,7 @@ from kshot.activations.turns import turn
 from kshot.backbones.prompts import expect_prompts
 from kshot.backbones.texts import Wording
 from kshot.datasets import Dataset
+from kshot.datasets.outputs import expect_outside
 from kshot.datasets.texts import Descriptions, read_texts
 from kshot.errors import OptionError
 from kshot.fewshot import cost, protocols, runs
@@ -28,6 +29,7 @@ from kshot.fewshot.evaluation import score
 from kshot.fewshot.fit import Fitted, fit, seeded
 from kshot.fewshot.learner import Learner
 from kshot.fewshot.penalty import pulled
+from kshot.fewshot.ready import expect_no_sight
 from kshot.fewshot.result import Followed, machine
 from kshot.fewshot.resuming import (
     KEPT_ELSEWHERE,
@@ -121,7 +123,7 @@ def train(
     progress = progress if processes.first() else quiet
     expect_same_settings(plan, backbone=backbone, resume=resume)
     followed = protocols.followed(protocol, preset, plan.values()) if protocol is not None else None
-    setup = _prepare(plan, data, Path(out), backbone, resume)
+    setup = _prepare(plan, chosen, data, Path(out), backbone, resume)
     plan = replace(plan, view=replace(plan.view, frames=setup.frames))
     config = _config(plan, setup, followed)
     expect_same_work(setup.data, **config)
@@ -175,7 +177,9 @@ class _Setup:
     notes: tuple[str, ...]
 
 
-def _prepare(plan: Training, data: str | Path | Dataset, folder: Path, source: Any, resume: bool) -> _Setup:
+def _prepare(
+    plan: Training, chosen: Mapping[str, Any], data: str | Path | Dataset, folder: Path, source: Any, resume: bool
+) -> _Setup:
     """Loads what a training needs and refuses what cannot be done, before anything is decoded or written."""
     from kshot.backbones import backbone as backbones
 
@@ -187,9 +191,12 @@ def _prepare(plan: Training, data: str | Path | Dataset, folder: Path, source: A
     described = read_texts(view.texts) if view.texts is not None else None
     draws = parse(plan.augmentation.augment) if plan.augmentation.views > 1 else ()
     framing(view.resize)  # refuses an unknown one before anything is loaded
+    if not resume:
+        expect_outside(data, folder)
     loaded = datasets.load(data)
     if loaded.features is not None:
         source = _on_features(loaded, source, plan)
+        expect_no_sight(loaded, chosen)
     else:
         if source is None and resume:
             source = processes.from_first(lambda: recorded_backbone(folder))

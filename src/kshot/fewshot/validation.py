@@ -39,7 +39,11 @@ def remarks(val: Dataset | None, way: int, strategy: Strategy, select: str) -> l
     count = len(val.classes)
     if count >= ENOUGH:
         return []
-    shown = f"the same {way} classes" if count == way else f"{way} of the same {count} classes"
+    shown = (
+        f"the same {way} classes ({way}-way, chance {100 / way:.3g} %)"
+        if count == way
+        else f"{way} of the same {count} classes"
+    )
     return [
         f"{count} val classes: all val episodes show {shown}, so what is chosen on them may suit those alone; "
         f"{ENOUGH} and more are better"

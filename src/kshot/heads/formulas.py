@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from kshot.backbones.places import STILL
+
 
 def full(x: Tensor) -> Tensor:
     """At least single precision: cosines close to one do not survive sixteen bits."""
@@ -32,12 +34,13 @@ def change(clips: Tensor) -> Tensor:
     """How much each channel changes, at unit length: (n, T, D) -> (n, 1, 2 D), T at least 2.
 
     First the mean absolute difference of successive frames, then their standard deviation over time, of frames at unit
-    length: without that, loud frames would seem to change more.
+    length: without that, loud frames would seem to change more. A clip that stands still has zeros.
     """
     frames = unit(clips)
     step = (frames[:, 1:] - frames[:, :-1]).abs().mean(dim=1, keepdim=True)
     variance = (frames - frames.mean(dim=1, keepdim=True)).square().mean(dim=1, keepdim=True)
-    return unit(torch.cat([step, root(variance)], dim=-1))
+    both = torch.cat([step, root(variance)], dim=-1)
+    return unit(torch.where(torch.linalg.vector_norm(both.detach(), dim=-1, keepdim=True) > STILL, both, 0.0))
 
 
 def root(x: Tensor) -> Tensor:

@@ -19,6 +19,8 @@ Indices = NDArray[np.int64]
 RISING = 0.03
 """Gain of the last doubling of clips from which more of them are called worth their while."""
 
+NAMED = 6  # actions that a sentence names
+
 
 def classes(support: Support, scored: Indices, answers: Array) -> list[ClassReport]:
     """For each class its clips, the share of them that was answered rightly, and what to do.
@@ -65,6 +67,28 @@ def together(rows: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
         if text:
             said.setdefault(text, []).append(label)
     return said
+
+
+def scope(rows: Sequence[tuple[str, float | None]]) -> tuple[str, str]:
+    """Of which actions an accuracy speaks, and which of them no clip was scored of, in words; "" where it is all.
+
+    Args:
+        rows: label and accuracy of each class.
+
+    >>> scope([("golf", 0.9), ("pour", 1.0), ("wave", None)])
+    ('golf and pour', 'wave')
+    """
+    scored = [label for label, accuracy in rows if accuracy is not None]
+    others = [label for label, accuracy in rows if accuracy is None]
+    if not others:
+        return "", ""
+    of = _listed(scored) if len(scored) <= NAMED else f"{len(scored)} of the {len(rows)} actions"
+    return of, _listed(others)
+
+
+def _listed(labels: Sequence[str]) -> str:
+    shown = [*labels[:NAMED], f"{len(labels) - NAMED} more"] if len(labels) > NAMED else labels
+    return " and ".join(filter(None, (", ".join(shown[:-1]), *shown[-1:])))
 
 
 def confusions(support: Support, scored: Indices, answers: Array) -> list[Confusion]:

@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,6 +60,12 @@ class ClipAnswer(Record):
     damaged: Damage | None = None
     looks: tuple[str, ...] = ()
     error: str = ""
+
+    @property
+    def name(self) -> str:
+        """The clip in words: its path, and of a segment its times, as in `a.avi#t=0,0.5`."""
+        whole = self.start is None and self.end is None
+        return self.path if whole else str(Excerpt(Path(self.path), self.start, self.end))
 
     def plain(self) -> dict[str, Any]:
         """Ready for JSON; `error` stands in place of the answer where the clip could not be read.

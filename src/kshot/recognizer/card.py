@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kshot.backbones.hub import ALIASES, BUNDLED
-from kshot.recognizer.advice import together
+from kshot.recognizer.advice import scope, together
 from kshot.recognizer.methods import method
 from kshot.templates import render
 from kshot.terminal import percent
@@ -44,6 +44,7 @@ def card(config: Mapping[str, Any], pictures: Sequence[str]) -> str:
         method=config["method"],
         words=method(config["method"]).words,
         advice=together([(row["label"], row["advice"]) for row in config["report"]["classes"]]),
+        scope=scope([(row["label"], row["accuracy"]) for row in config["report"]["classes"]]),
         frames=arguments["frames"],
         seed=arguments["seed"],
         adapted=config["adapted"],

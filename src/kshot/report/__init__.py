@@ -60,5 +60,6 @@ def report(folder: str | Path, out: str | Path | None = None, progress: Progress
     return {
         "page": str(place / "report.html"),
         "plots": [str(place / "plots" / name) for name in plots],
-        "notes": [note for part in parts for note in part.reel.notes] + [fonts.advice(missing)] * bool(missing),
+        "notes": [note for part in parts for note in part.comparison.lost + part.reel.notes]
+        + [fonts.advice(missing)] * bool(missing),
     }

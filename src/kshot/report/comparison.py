@@ -19,6 +19,8 @@ from kshot.study.estimates import difference
 from kshot.study.file import Study
 from kshot.study.results import Contrast, Line, RowResult, StudyResult
 
+SHOWN = 5  # folders of rows that are named
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -105,11 +107,11 @@ class Comparison:
     def per_clip(self, name: str) -> list[ClipScore]:
         """Of each clip that was a query at the highest shot, what came of it over all seeds.
 
-        Empty where result files are gone or of an older version.
+        Empty where a result file is lost, as a part of the seeds is not all of them, or of an older version.
         """
         found: dict[str, ClipScore] = {}
-        for run in self.finished(name):
-            result = self._results.get((name, run.seed, self.shots[-1]))
+        results = [self._results.get((name, run.seed, self.shots[-1])) for run in self.finished(name)]
+        for result in results if None not in results else ():
             for one in result.per_clip if result else ():
                 into = found.setdefault(
                     one.clip, ClipScore(clip=one.clip, label=one.label, queries=0, right=0, taken_for={})
@@ -122,7 +124,7 @@ class Comparison:
     def paired(self, one: str, other: str, shot: int) -> tuple[float, float] | None:
         """Difference of two methods on the episodes and seeds that both took, and half of its 95 % interval.
 
-        None where a result file is gone or they share no seed.
+        None where a result file is lost or they share no seed.
         """
 
         def read(run: RowResult) -> NDArray[np.float64]:
@@ -190,6 +192,21 @@ class Comparison:
     def notes(self) -> list[str]:
         """What of the data was passed over, left out or kept apart."""
         return list(dict.fromkeys(note for run in self.runs for note in run.notes))
+
+    @property
+    def lost(self) -> list[str]:
+        """A sentence on result files that are gone, torn or altered; none where all are there."""
+        asked = [(run, int(shot)) for run in self.runs if not run.error for shot in run.results]
+        gone = [(run, shot) for run, shot in asked if (run.name, run.seed, shot) not in self._results]
+        if not gone:
+            return []
+        places = list(dict.fromkeys(run.folder for run, _ in gone))
+        shown = ", ".join(places[:SHOWN]) + f" and {len(places) - SHOWN} more" * (len(places) > SHOWN)
+        return [
+            f"{self.title}: {len(gone)} of {len(asked)} result files are lost or damaged, in {shown}: figures of "
+            f"single clips and of pairs that need them are left out, and lists of lost clips "
+            f"may be short; the table is whole. Run the study again to have them"
+        ]
 
     @cached_property
     def _results(self) -> dict[tuple[str, int, int], Result]:

@@ -15,6 +15,7 @@ from kshot import datasets, seals
 from kshot.activations.default import default_backbone, noted
 from kshot.backbones.backbone import Backbone
 from kshot.datasets import Dataset
+from kshot.datasets.outputs import expect_outside
 from kshot.datasets.texts import read_texts
 from kshot.errors import DataError, OptionError
 from kshot.files import disk, locked, occupied, write_atomic
@@ -126,9 +127,11 @@ class Grid:
         """Refuses a folder that holds something else.
 
         Raises:
-            OptionError: it does, or a study with other settings.
+            OptionError: it does, or a study with other settings, or lies in a folder of clips.
         """
         _refuse_other(self.folder, self.said)
+        for data in () if (self.folder / "settings.json").exists() else self.sets.values():
+            expect_outside(data, self.folder)
 
     def begin(self) -> None:
         """Writes the folder's settings, or sees that they are the same; side by side with others who begin, too.

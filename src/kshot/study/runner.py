@@ -29,6 +29,7 @@ from kshot.datasets import Dataset
 from kshot.errors import DataError, KshotError, NotEnoughClips
 from kshot.fewshot import cost, runs
 from kshot.fewshot.evaluation import evaluate, sampler_of
+from kshot.fewshot.ready import without_sight
 from kshot.fewshot.result import Costs, Result, machine
 from kshot.fewshot.strategies import get_strategy
 from kshot.fewshot.training import train
@@ -329,7 +330,7 @@ def _run_row(
         asked |= {"head": row.head or (None if learns else strategy.default_head), "head_options": row.head_options}
         result = evaluate(
             data, backbone, adapted=adapted.folder if adapted else None, protocol=plan.protocol,
-            progress=cell.progress, store=cell.store, dtype=cell.dtype, **asked,
+            progress=cell.progress, store=cell.store, **without_sight(data, asked | {"dtype": cell.dtype}),
         )  # fmt: skip
         result.strategy = row.strategy
         with disk(cell.where):
@@ -373,7 +374,7 @@ def _train(cell: _Task, data: Dataset, backbone: Backbone, shot: int, chosen: Ma
     }
     train(
         data, folder, backbone=backbone, protocol=cell.plan.protocol, resume=folder.exists(), progress=cell.progress,
-        **own,
+        **without_sight(data, own),
     )  # fmt: skip
     return runs.read_run(folder)
 

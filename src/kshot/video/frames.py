@@ -309,7 +309,7 @@ def _collect(
         indices, found = clip.frames(pick)
         damage = clip.damage()
         if damage and damage.unreadable and not allow_damaged:
-            raise VideoError(f"{damage} (allow_damaged takes what is left)")
+            raise VideoError(f"{damage} (--allow-damaged, or allow_damaged=True, takes what is left)")
         images: dict[int, np.ndarray] = {}
         for index in sorted(found):
             image = clip.image(found.pop(index))
