@@ -56,6 +56,15 @@ def test_the_installed_versions_lie_within() -> None:
     assert seen > 15
 
 
+def test_every_file_of_the_package_is_in_the_wheel() -> None:
+    """An installation in place has all of them, whatever is declared."""
+    globs = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]["package-data"]["kshot"]
+    inside = ROOT / "src" / "kshot"
+    taken = {path for one in globs for path in inside.glob(one)}
+    files = [path for path in inside.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc", ".tmp")]
+    assert [str(path.relative_to(inside)) for path in files if path not in taken] == []
+
+
 def test_what_is_imported_is_declared() -> None:
     names = {"huggingface_hub": "huggingface-hub", "PIL": "pillow", "sklearn": "scikit-learn"}
     declared = {one.name.lower().replace("_", "-") for one in requirements()}

@@ -20,6 +20,7 @@ from kshot.video.fields import deinterlaced
 from kshot.video.opening import opened
 from kshot.video.workers import Stream
 from numbered_films import FPS, number_of, write_film
+from scenes import write
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +53,21 @@ def test_the_very_frames_of_a_segment(film: Path, tmp_path: Path) -> None:
         assert frames(tmp_path / "out" / f"{name}.mp4") == list(numbers), name
     scan = video.scan(tmp_path / "out" / "x" / "a-1.00-2.00.mp4")
     assert scan.fps == pytest.approx(FPS) and scan.clock.times is None, "of constant rate, as the film is"
+
+
+def test_what_stays_on_show_is_cut_as_long_as_it_is_seen(tmp_path: Path) -> None:
+    """A frame may be shown for seconds, as recorders of screens write it."""
+    pictures = np.stack([np.full((48, 64, 3), 4 * number, np.uint8) for number in range(60)])
+    times = [number if number < 30 else number + 200 for number in range(60)]  # the thirtieth from 1.16 to 9.2 s
+    held = write(tmp_path / "held.mp4", pictures, times=times, bf="0", crf="1")
+    spans = [(0.4, 0.8), (3.0, 7.0), (1.0, 9.6), (9.32, 9.72)]
+    report = cut(segments([held] * 4, ["x"] * 4, spans), tmp_path / "out")
+    assert report["clips"] == 4
+    for (start, end), first, last in zip(spans, (10, 29, 25, 33), (19, 29, 39, 42), strict=True):
+        path = tmp_path / "out" / "x" / f"held-{start:.2f}-{end:.2f}.mp4"
+        shown = [float(picture.mean()) / 4 for _, picture in video.iterate(path)]
+        assert (shown[0], shown[-1]) == (pytest.approx(first, abs=0.6), pytest.approx(last, abs=0.6)), path
+        assert video.scan(path).seconds == pytest.approx(end - start, abs=0.03), path
 
 
 def test_what_is_cut_is_data_of_the_same_labels_and_groups(film: Path, tmp_path: Path) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from test_workers import named, sabotage  # noqa: F401  (a fixture)
@@ -81,6 +83,24 @@ def test_a_file_that_ends_before_its_header_says_so(tmp_path: Path) -> None:
     samples = video.Samples(path, 0.1)
     assert 20 < len(list(samples)) < 70
     assert samples.announced == pytest.approx(8) and samples.seconds < 7 and samples.failure
+
+
+def test_sound_that_goes_on_behind_the_picture_is_no_film_cut_short(tmp_path: Path) -> None:
+    """MKV gives one length for both."""
+    path = tmp_path / "sound.mkv"
+    with av.open(str(path), "w") as file:
+        picture, sound = file.add_stream("libx264", rate=25), file.add_stream("aac", rate=8000)
+        picture.height, picture.width, picture.pix_fmt = 48, 64, "yuv420p"
+        for image in scene(50):
+            file.mux(picture.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")))
+        file.mux(picture.encode())
+        for at in range(0, 8000 * 12, 1024):
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = 8000, at, Fraction(1, 8000)
+            file.mux(sound.encode(frame))
+        file.mux(sound.encode())
+    samples = video.Samples(path, 0.1)
+    assert len(list(samples)) == 20 and samples.announced > 11 and not samples.failure
 
 
 @pytest.mark.parametrize("content", [b"", b"no video at all" * 100])

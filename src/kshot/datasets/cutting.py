@@ -41,6 +41,7 @@ class Piece:
         end: at which it ends; infinite for the video's end.
         path: of its file, which is there once all of it is.
         first: seconds at which its first frame appears; None before that.
+        last: seconds at which the frame on show appeared, and that frame.
         frames: how many were written.
         writer: the open file and its stream, from the first frame to the last.
     """
@@ -50,6 +51,7 @@ class Piece:
     end: float
     path: Path
     first: float | None = None
+    last: tuple[float, np.ndarray] | None = field(default=None, repr=False)
     frames: int = 0
     writer: tuple[Any, Any] | None = field(default=None, repr=False)
 
@@ -71,7 +73,14 @@ class Piece:
         frame.pts = round((seconds - (self.first or 0.0)) * CLOCK)
         for packet in stream.encode(frame):
             file.mux(packet)
+        self.last = seconds, picture
         self.frames += 1
+
+    def hold(self, rate: Fraction) -> None:
+        """Shows the last frame up to the end, where the next one comes later: players give it the time of one frame."""
+        until = self.end - float(1 / rate)
+        if self.last is not None and until > self.last[0] + float(0.5 / rate):
+            self.write(until, self.last[1], rate)
 
     @property
     def unfinished(self) -> Path:
@@ -224,17 +233,23 @@ def _cut(path: Path, pieces: Sequence[Piece], deinterlace: bool) -> tuple[bool, 
     """
     with in_one_line(path), closing(opened(path)) as clip, ExitStack() as files:
         rate = Fraction(clip.announced()[1]).limit_denominator(1001)
-        half = float(0.5 / rate)
         waiting = sorted(pieces, key=lambda piece: piece.begin)
         running: list[Piece] = []
         for piece in pieces:
             files.callback(piece.close)
+        before: tuple[float, Any] | None = None
         frames: Iterator[tuple[float, Any]] = clip.stream()
         container = getattr(clip, "container", None)
         for seconds, frame in deinterlaced(frames) if deinterlace and container is not None else frames:
+            if before is not None and 0 < (gap := seconds - before[0]) < float(0.75 / rate):  # faster than on average
+                rate = Fraction(1 / gap).limit_denominator(1001)
+            half = float(0.5 / rate)
             while waiting and waiting[0].begin - half <= seconds:
                 running.append(waiting.pop(0))
+                if before is not None and running[-1].begin < seconds - 1.5 * half:  # the one before is still on show
+                    running[-1].write(running[-1].begin, clip.image(before[1]), rate)
             for piece in [piece for piece in running if seconds >= piece.end - half and piece.frames]:
+                piece.hold(rate)
                 piece.close()
                 running.remove(piece)
             if running:
@@ -243,6 +258,7 @@ def _cut(path: Path, pieces: Sequence[Piece], deinterlace: bool) -> tuple[bool, 
                     piece.write(seconds, picture, rate)
             elif not waiting:
                 break
+            before = seconds, frame
         return container is not None and bool(container.streams.audio), getattr(clip, "failure", "")
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from kshot.fewshot.learner import Learner
 
 Array = NDArray[Any]
+Labels = Sequence[Any] | Array  # a text or number a clip
 
 DTYPE = "float16"  # of activations, as the store keeps them
 STRIP = 96  # pixels of the side of a thumbnail's frame
@@ -67,7 +68,7 @@ class Clip:
 
 def read_clips(
     videos: Sequence[Path | Excerpt | Array],
-    labels: Sequence[str],
+    labels: Labels,
     groups: Sequence[str],
     learner: Learner,
     frames: int,
@@ -110,7 +111,7 @@ def read_clips(
 
 def _files(
     videos: Sequence[Path | Excerpt | Array],
-    labels: Sequence[str],
+    labels: Labels,
     groups: Sequence[str],
     files: Sequence[int],
     learner: Learner,

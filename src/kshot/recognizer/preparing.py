@@ -26,7 +26,7 @@ from kshot.progress import Progress
 from kshot.recognizer import clips as labelled
 from kshot.recognizer import videos as inputs
 from kshot.recognizer.classifier import UNKNOWN
-from kshot.recognizer.clips import Clip
+from kshot.recognizer.clips import Clip, Labels
 from kshot.recognizer.costs import ErrorCosts
 from kshot.recognizer.estimator import Estimator
 from kshot.recognizer.methods import AUTO, METHODS, TEXT_SCALE, Support, expect, method
@@ -37,7 +37,7 @@ FINE_TUNED = "partial"  # the tuning method, and the recognizer's method that us
 
 
 def checked(
-    recognizer: Estimator, videos: Any, labels: Sequence[str], groups: Sequence[str] | None
+    recognizer: Estimator, videos: Any, labels: Labels, groups: Labels | None
 ) -> tuple[list[Path | Excerpt | Array], list[str], list[str]]:
     """Videos, labels and groups, one of each a clip.
 
@@ -69,7 +69,7 @@ def checked(
     return items, texts, together
 
 
-def expect_texts(recognizer: Estimator, labels: Sequence[str], more: bool) -> None:
+def expect_texts(recognizer: Estimator, labels: Labels, more: bool) -> None:
     """Refuses texts in place of class names that do not fit the labels, before anything is decoded.
 
     Args:

@@ -25,7 +25,7 @@ from kshot.recognizer import videos as inputs
 from kshot.recognizer.answers import ClipAnswer, of_decision
 from kshot.recognizer.chance import beside_chance
 from kshot.recognizer.classifier import UNKNOWN, Array, Decision, decide
-from kshot.recognizer.clips import Clip
+from kshot.recognizer.clips import Clip, Labels
 from kshot.recognizer.estimator import Estimator
 from kshot.recognizer.methods import AUTO
 from kshot.recognizer.preparing import backbone_of
@@ -84,14 +84,14 @@ class Recognizer(Estimator):
     """
 
     def fit(
-        self, videos: Any, labels: Sequence[str], groups: Sequence[str] | None = None, progress: Progress = quiet
+        self, videos: Any, labels: Labels, groups: Labels | None = None, progress: Progress = quiet
     ) -> Self:
         """Learns from labelled clips, and forgets what was learned before.
 
         Args:
             videos: paths, frame folders, parts of videos (`kshot.excerpts.Excerpt`, or text "film.mp4#t=3,5"), arrays
                 (T, H, W, 3) uint8 or tensors.
-            labels: one text or number a clip; see `kshot.names.label`. Missing values are refused.
+            labels: one text or number a clip, kept as text, see `kshot.names.label`. Missing values are refused.
             groups: what was filmed together, one text a clip; without them, or where one is missing (None, NaN, ""), a
                 clip is a group by itself.
             progress: how to show progress.
@@ -117,7 +117,7 @@ class Recognizer(Estimator):
         return self
 
     def partial_fit(
-        self, videos: Any, labels: Sequence[str], groups: Sequence[str] | None = None, progress: Progress = quiet
+        self, videos: Any, labels: Labels, groups: Labels | None = None, progress: Progress = quiet
     ) -> Self:
         """Adds clips of known or new actions; the same as `fit` on all clips together. See `fit`.
 
@@ -178,7 +178,7 @@ class Recognizer(Estimator):
         """Calibrated probabilities (n, C) of the trained classes, if it is one of them; columns as `classes_`."""
         return self.answer(videos).proba
 
-    def score(self, videos: Any, labels: Sequence[str]) -> float:
+    def score(self, videos: Any, labels: Labels) -> float:
         """Share of the videos that are given their label; for those of the background that is "unknown"."""
         items, given = inputs.listed(videos), list(labels)
         if len(items) != len(given):

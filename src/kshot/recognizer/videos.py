@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,8 @@ def listed(videos: Any) -> list[Clip | Array]:
         DataError: a part of a video that there cannot be.
     """
     single = isinstance(videos, (str, os.PathLike, Excerpt)) or (_is_array(videos) and videos.ndim == 4)
+    if not single and (not isinstance(videos, Iterable) or getattr(videos, "ndim", 1) == 0):
+        raise OptionError(f"expected videos, as paths or arrays, found {type(videos).__name__}")
     return [_one(item, number) for number, item in enumerate([videos] if single else videos)]
 
 
@@ -91,6 +93,8 @@ def _is_array(item: Any) -> bool:
 
 def _one(item: Any, number: int) -> Clip | Array:
     if isinstance(item, (str, os.PathLike, Excerpt)):
+        if not str(item):
+            raise OptionError(f"clip {number} has no path")
         return clip_of(item)
     if not _is_array(item):
         raise OptionError(
