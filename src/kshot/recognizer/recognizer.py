@@ -83,9 +83,7 @@ class Recognizer(Estimator):
         texts_: the texts that were read in place of the actions' names, None without.
     """
 
-    def fit(
-        self, videos: Any, labels: Labels, groups: Labels | None = None, progress: Progress = quiet
-    ) -> Self:
+    def fit(self, videos: Any, labels: Labels, groups: Labels | None = None, progress: Progress = quiet) -> Self:
         """Learns from labelled clips, and forgets what was learned before.
 
         Args:
