@@ -130,7 +130,7 @@ def test_a_run_of_before_the_rename_goes_on_and_is_read(
     path.write_text(json.dumps(seals.sealed(config, tmp_path / "run", runs.FILES)))
     assert runs.read_run(tmp_path / "run").config["schedule"]["max_grad_norm"] == 3.0
     assert train(clips_csv, tmp_path / "run", resume=True, **common, **QUICK).steps == 2
-    with pytest.raises(OptionError, match="other settings: schedule.max_grad_norm was 3.0, now 1.0"):
+    with pytest.raises(OptionError, match=r"other settings: schedule\.max_grad_norm was 3\.0, now 1\.0"):
         train(clips_csv, tmp_path / "run", resume=True, **{**common, "max_grad_norm": 1.0}, **QUICK)
 
 
