@@ -202,6 +202,15 @@ def read_json(path: str | os.PathLike[str], most: int = TEXT_BYTES, error: type[
         raise error(f"{Path(path)} is no JSON ({reason})") from None
 
 
+def glimpse(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The object of a JSON file; an empty one where the file is missing, damaged or holds something else."""
+    try:
+        found = read_json(path)
+    except DataError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def read_toml(path: str | os.PathLike[str], most: int = TEXT_BYTES, error: type[KshotError] = DataError) -> Any:
     """The table of a TOML file.
 

@@ -70,11 +70,11 @@ def recognise(place: Path) -> str:
     for name, kind in (("project.json", "studio project"), ("prepared.json", "prepared benchmark")):
         if (place / name).exists():
             return kind
-    about = _glimpse(place / "model.json")
+    about = gate.glimpse(place / "model.json")
     if about.get("kind") == "kshot export":
         return "exported model"
     if (place / "config.json").exists():
-        about = _glimpse(place / "config.json")
+        about = gate.glimpse(place / "config.json")
         if about.get("kind") == "kshot recognizer":
             return "model"
         if "strategy" in about and "tuning" in about:
@@ -89,14 +89,6 @@ def recognise(place: Path) -> str:
         f"{place} is not a kshot store (expected <key>/key.json in it; pass the --store of extract), nor any other of: "
         f"{known}"
     )
-
-
-def _glimpse(path: Path) -> dict[str, Any]:
-    try:
-        about = gate.read_json(path)
-    except KshotError:
-        return {}
-    return about if isinstance(about, dict) else {}
 
 
 @dataclass
@@ -239,7 +231,7 @@ def _benchmark(folder: Path, found: Found) -> None:
 
 def _project(folder: Path, found: Found) -> None:
     found.checked += 1
-    state = _glimpse(folder / "project.json").get("state")
+    state = gate.glimpse(folder / "project.json").get("state")
     videos = state.get("videos") if isinstance(state, dict) else None
     if not isinstance(videos, list):
         found.damaged[str(folder / "project.json")] = "does not list its videos"

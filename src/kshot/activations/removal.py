@@ -16,7 +16,7 @@ import numpy as np
 
 from kshot import gate
 from kshot.activations.shards import Manifest, name_of, read_manifest
-from kshot.activations.store import NOTES, located, note_files, read_note
+from kshot.activations.store import NOTES, located, note_files
 from kshot.errors import StoreError
 from kshot.files import disk, locked, write_atomic
 
@@ -106,7 +106,7 @@ def _clean_key(folder: Path, digests: frozenset[str], found: StoreRemoval, dry: 
         _remove(folder.glob("index-*.npy"))  # a cache of where clips stand
     for kind in NOTES:
         own, *others = note_files(folder, kind)
-        noted = {clip: value for path in (own, *others) for clip, value in read_note(path).items()}
+        noted = {clip: value for path in (own, *others) for clip, value in gate.glimpse(path).items()}
         kept = {clip: value for clip, value in noted.items() if clip not in digests}
         found.notes += len(noted) - len(kept)
         if len(kept) < len(noted) and not dry:

@@ -363,13 +363,13 @@ class Store:
         return filter(Path.exists, (self.folder / f"{kind}{self._notes}.json" for kind in NOTES))
 
     def _noted(self, kind: str) -> dict[str, Any]:
-        return {clip: value for path in note_files(self.folder, kind) for clip, value in read_note(path).items()}
+        return {clip: value for path in note_files(self.folder, kind) for clip, value in gate.glimpse(path).items()}
 
     def _note(self, kind: str, found: Mapping[str, Any]) -> None:
         if found:
             path = self.folder / f"{kind}{self._notes}.json"
             with disk(self.folder):
-                write_atomic(path, json.dumps(read_note(path) | dict(found), indent=1).encode())
+                write_atomic(path, json.dumps(gate.glimpse(path) | dict(found), indent=1).encode())
 
     def damaged(self) -> dict[str, str]:
         """Shard name -> what is wrong with it, after hashing every complete shard, or by its size at an address.
@@ -399,15 +399,6 @@ class Busy(StoreError):
 def note_files(folder: Path, kind: str) -> list[Path]:
     """Files of notes of a kind in a key's folder, whoever wrote them; of two the later one counts."""
     return [folder / f"{kind}.json", *sorted(folder.glob(f"{kind}-*.json"))]
-
-
-def read_note(path: Path) -> dict[str, Any]:
-    """What a file of notes says; nothing where it is missing or damaged."""
-    try:
-        found = gate.read_json(path)
-    except DataError:
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 @dataclass(frozen=True)

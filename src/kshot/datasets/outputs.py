@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kshot import gate
-from kshot.errors import KshotError, OptionError
+from kshot.errors import OptionError
 
 
 def written(folder: Path) -> str:
@@ -25,19 +25,11 @@ def written(folder: Path) -> str:
     if {"report.html", "plots"} <= inside:
         return "report"
     if "config.json" in inside:
-        about = _glimpse(folder / "config.json")
+        about = gate.glimpse(folder / "config.json")
         if about.get("kind") == "kshot recognizer":
             return "model"
         return "run" if "strategy" in about and "tuning" in about else ""
-    return "exported model" if _glimpse(folder / "model.json").get("kind") == "kshot export" else ""
-
-
-def _glimpse(path: Path) -> dict[str, Any]:
-    try:
-        about = gate.read_json(path)
-    except KshotError:
-        return {}
-    return about if isinstance(about, dict) else {}
+    return "exported model" if gate.glimpse(folder / "model.json").get("kind") == "kshot export" else ""
 
 
 def expect_outside(data: Any, out: str | Path) -> None:
